@@ -1,0 +1,40 @@
+"""Who is asking, what they own and which model groups they may use."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from manifold.errors import PermissionDenied
+
+ALL_MODELS = frozenset({"all-proxy-models", "*"})
+"""Names in a `models` list that stand for every model group, as LiteLLM spells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The holder of a virtual key, or of the master key (`admin`).
+
+    A caller sees what its user, its team or, with neither, the key itself owns; an admin sees everything.
+    """
+
+    key_id: str | None = None
+    user_id: str | None = None
+    team_id: str | None = None
+    admin: bool = False
+    allowed: tuple[frozenset[str], ...] = ()
+    """One set of model groups for each of key, user and team that limits them; a group must be in all of them."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """The key's own names for model groups."""
+
+    def may_use(self, group: str) -> bool:
+        """Whether this model group is open to the caller. With no list at all, every group is."""
+        return all(group in models or models & ALL_MODELS for models in self.allowed)
+
+    def require(self, groups: Iterable[str], *, param: str = "model") -> None:
+        """Raise `PermissionDenied` for the first group that the caller may not use."""
+        for group in groups:
+            if not self.may_use(group):
+                raise PermissionDenied(
+                    f"This key may not use the model '{group}'. GET /models lists the models that it may use.",
+                    param=param,
+                    code="model_access_denied",
+                )

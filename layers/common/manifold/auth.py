@@ -1,0 +1,62 @@
+"""From the key in a request to its `Caller`."""
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from manifold.access import Caller
+from manifold.errors import AuthenticationFailed, PermissionDenied
+
+
+@dataclass(frozen=True, slots=True)
+class KeyGrant:
+    """What the store knows of a virtual key when a request arrives: one row, users' and teams' columns joined in."""
+
+    key_id: str
+    user_id: str | None
+    team_id: str | None
+    key_models: list[str]
+    user_models: list[str]
+    team_models: list[str]
+    aliases: dict[str, str]
+    blocked: bool
+    team_blocked: bool
+    expires_at: datetime | None
+
+
+FindKey = Callable[[str], Awaitable[KeyGrant | None]]
+
+
+def key_hash(key: str) -> str:
+    """What is stored of a key. Keys are 256 random bits, so a plain hash cannot be turned back."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
+    """The caller behind a key; raises `AuthenticationFailed` or, for a blocked key, `PermissionDenied`."""
+    if hmac.compare_digest(key.encode(), master_key.encode()):
+        return Caller(admin=True)
+    grant = await find(key_hash(key))
+    if grant is None:
+        raise AuthenticationFailed("The API key is not known. Check it, or ask an admin for a new one.")
+    if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
+        raise AuthenticationFailed("The API key has expired. Ask an admin for a new one.", code="expired_api_key")
+    if grant.blocked or grant.team_blocked:
+        raise PermissionDenied("The API key is blocked. Ask an admin to unblock it.", code="blocked_api_key")
+    limits = (grant.key_models, grant.user_models, grant.team_models)
+    return Caller(
+        key_id=grant.key_id,
+        user_id=grant.user_id,
+        team_id=grant.team_id,
+        allowed=tuple(frozenset(models) for models in limits if models),
+        aliases=grant.aliases,
+    )
+
+
+def require_admin(caller: Caller) -> Caller:
+    """Raise `PermissionDenied` for anyone but the holder of the master key."""
+    if not caller.admin:
+        raise PermissionDenied("Only the master key may do this.", code="admin_only")
+    return caller

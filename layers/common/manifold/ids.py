@@ -1,0 +1,31 @@
+"""Opaque ids with OpenAI's prefixes. They hold nothing: no provider id, no model, no secret, no time."""
+
+import secrets
+import string
+from typing import Literal
+
+Kind = Literal["file", "batch", "upload", "input", "job", "key", "user", "team", "request"]
+
+_ALPHABET = string.ascii_letters + string.digits
+_LENGTH = 24  # 142 bits: no two ids meet, and none can be guessed
+_PREFIX: dict[Kind, str] = {
+    "file": "file-",
+    "batch": "batch_",
+    "upload": "upload_",
+    "input": "input_",
+    "job": "job_",
+    "key": "key_",
+    "user": "user_",
+    "team": "team_",
+    "request": "req_",
+}
+
+
+def new(kind: Kind) -> str:
+    """A fresh id of this kind, such as `file-…` or `batch_…`."""
+    return _PREFIX[kind] + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+
+
+def virtual_key() -> str:
+    """A fresh virtual key, `sk-…`: a secret, shown once and stored as a hash."""
+    return "sk-" + secrets.token_urlsafe(32)

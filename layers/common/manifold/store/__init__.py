@@ -1,0 +1,41 @@
+"""Postgres, the truth: one module for each aggregate, one conditional UPDATE for each change of a state."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from manifold.store.connection import Connection, Database
+from manifold.store.keys import Keys
+from manifold.store.teams import Teams
+from manifold.store.users import Users
+
+
+class Tables:
+    """The aggregates, all on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.keys = Keys(connection)
+        self.users = Users(connection)
+        self.teams = Teams(connection)
+
+
+class Store:
+    """Units of work on the database behind `url`."""
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self.database = Database(url)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Tables]:
+        """Statements that each stand alone."""
+        async with self.database.session() as connection:
+            yield Tables(connection)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tables]:
+        """Statements that happen together or not at all."""
+        async with self.database.transaction() as connection:
+            yield Tables(connection)
+
+    async def close(self) -> None:
+        await self.database.close()
