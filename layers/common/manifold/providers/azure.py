@@ -1,0 +1,92 @@
+"""Azure OpenAI's files and batches: the `/openai/v1` form, and the older `/openai/…?api-version=` one.
+
+https://learn.microsoft.com/azure/foundry/openai/how-to/batch
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from manifold.errors import ConfigError, ProviderError, ProviderRefused
+from manifold.providers import Endpoint, Input, Job, Prepared
+from manifold.providers.openai import INPUT_SECONDS, OpenAI
+
+DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
+FIRST_EXPIRING_VERSION = "2025-03-01"
+"""The first dated version that takes `expires_after` and `output_expires_after`."""
+PROCESSING_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 15, 30)
+"""Seconds between the looks that `prepare` takes at an uploaded file, until it is usable."""
+UNFINISHED = frozenset({"uploaded", "pending", "running", "notrunning"})
+BROKEN = frozenset({"error", "failed", "deleted", "deleting"})
+RESOURCE_NOT_FOUND = "404"
+"""The code with which Azure's front door says that the path, not the thing, is unknown."""
+
+
+class AzureOpenAI(OpenAI):
+    """A `Provider` of Azure's dialect. The base URL is the resource's, with or without `/openai` or `/openai/v1`."""
+
+    async def prepare(self, at: Endpoint, data: Input) -> Prepared:
+        prepared = await super().prepare(at, data)
+        await self._processed(at, str(prepared.ref))
+        return prepared
+
+    async def submit(self, at: Endpoint, job: Job) -> str:
+        try:
+            return await super().submit(at, job)
+        except ProviderRefused as refusal:
+            if refusal.lasting and await self._is_unfinished(at, str(job.input_ref)):
+                raise ProviderRefused(refusal.message, status=refusal.status) from refusal
+            raise
+
+    def _expires(self, at: Endpoint) -> bool:
+        return not _is_dated(at) or str(at.api_version) >= FIRST_EXPIRING_VERSION
+
+    def _expiry_fields(self) -> dict[str, str]:
+        return {"expires_after.anchor": "created_at", "expires_after.seconds": str(INPUT_SECONDS)}
+
+    def _endpoint(self, endpoint: str) -> str:
+        """Azure reads from each line which API it calls; a create names chat completions for responses too."""
+        path = endpoint.removeprefix("/v1")
+        return "/chat/completions" if path == "/responses" else path
+
+    def _url(self, at: Endpoint, path: str) -> str:
+        if not at.base_url:
+            raise ConfigError(f"the Azure deployment {at.model} needs an api_base")
+        resource = re.sub(r"/openai(/v1)?/?$", "", at.base_url.rstrip("/"))
+        return f"{resource}/openai/{path}" if _is_dated(at) else f"{resource}/openai/v1/{path}"
+
+    def _headers(self, at: Endpoint) -> dict[str, str]:
+        return {"api-key": at.api_key}
+
+    def _params(self, at: Endpoint) -> dict[str, str]:
+        if _is_dated(at) or at.api_version == "preview":
+            return {"api-version": str(at.api_version)}
+        return {}
+
+    async def _processed(self, at: Endpoint, ref: str) -> None:
+        """Wait until the file may be used. One that takes longer is found unfinished by `submit`, which then waits."""
+        for pause in PROCESSING_PAUSES:
+            if not await self._is_unfinished(at, ref):
+                return
+            await asyncio.sleep(pause)
+
+    async def _is_unfinished(self, at: Endpoint, ref: str) -> bool:
+        """Whether the file is still being processed. `ProviderRefused` if that failed; not knowing counts as no."""
+        try:
+            file = await self._http.call("GET", self._call(at, "files", ref))
+        except ProviderError:
+            return False
+        status = str(file.get("status") or "").lower()
+        if status in BROKEN:
+            raise ProviderRefused(f"the file is unusable there: {_details(file)}", lasting=True)
+        return status in UNFINISHED
+
+
+def _is_dated(at: Endpoint) -> bool:
+    """Whether the deployment speaks a dated version; a base URL that ends in `/v1` says no by itself."""
+    return bool(DATED.match(at.api_version or "")) and not at.base_url.rstrip("/").endswith("/v1")
+
+
+def _details(file: Mapping[str, Any]) -> str:
+    return str(file.get("status_details") or file.get("status"))[:200]

@@ -1,0 +1,217 @@
+"""OpenAI's files and batches, and everybody's who speaks them alike (Groq, DeepInfra, …).
+
+https://platform.openai.com/docs/api-reference/batch
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from manifold.errors import ConfigError, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Prepared
+from manifold.providers.http import Call, Http, Rejected
+from manifold.providers.wire import LOST, job_status, listed, unix_time
+
+JOB_ID_KEY = "manifold_job_id"
+"""Where a job's own id travels in the provider's metadata."""
+INPUT_SECONDS = 30 * 86_400
+"""How long a provider keeps an input. 30 days is OpenAI's default, and the most that OpenAI and Azure take."""
+OUTPUT_SECONDS = 14 * 86_400
+"""How long a provider keeps a result, should nobody discard it. 14 days is the least that Azure takes."""
+CLOCK_MARGIN = 600
+"""Seconds by which a provider's clock may be behind ours."""
+PAGE = 100
+MAX_POLL_PAGES = 10
+FEW = 4
+"""Up to so many jobs are asked for one by one; more, by listing."""
+CONCURRENT = 8
+GONE = 404
+
+# What a provider may answer to the cancel of a job that has ended.
+CANNOT_CANCEL = frozenset({400, 404, 409, 422})
+
+
+class OpenAI:
+    """A `Provider` of OpenAI's dialect. `expiring` tells whether files and results take an expiry there."""
+
+    def __init__(self, http: Http, *, base_url: str = "", expiring: bool = False) -> None:
+        self._http = http
+        self._base_url = base_url
+        self._expiring = expiring
+
+    async def prepare(self, at: Endpoint, data: Input) -> Prepared:
+        fields = {"purpose": "batch"}
+        if self._expires(at):
+            fields |= self._expiry_fields()
+        return self._prepared(await self._http.upload(self._call(at, "files"), fields, data))
+
+    async def submit(self, at: Endpoint, job: Job) -> str:
+        body: dict[str, Any] = {
+            "input_file_id": job.input_ref,
+            "endpoint": self._endpoint(job.endpoint),
+            "completion_window": job.completion_window,
+            "metadata": {JOB_ID_KEY: job.id},
+        }
+        if self._expires(at):
+            body["output_expires_after"] = {"anchor": "created_at", "seconds": OUTPUT_SECONDS}
+        batch = await self._http.call("POST", self._call(at, "batches"), body)
+        return _id(batch)
+
+    async def find(self, at: Endpoint, job: Job) -> str | None:
+        since = job.created_at - CLOCK_MARGIN
+        async for page in self._pages(at):
+            for batch in page:
+                if _is_of(batch, job, since):
+                    return _id(batch)
+            if _newest_first(page) and _created(page[-1]) < since:
+                return None
+        return None
+
+    async def poll(self, at: Endpoint, refs: Sequence[str]) -> Mapping[str, JobStatus]:
+        known = await self._poll_listed(at, refs) if len(refs) > FEW else {}
+        rest = [ref for ref in refs if ref not in known]
+        return {**known, **await self._poll_each(at, rest, nothing_known=not known)}
+
+    async def cancel(self, at: Endpoint, ref: str) -> None:
+        try:
+            await self._http.call("POST", self._call(at, "batches", ref, "cancel"))
+        except ProviderRefused as refusal:
+            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(at, ref):
+                raise
+
+    async def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        async for chunk in self._http.download(self._call(at, "files", ref, "content")):
+            yield chunk
+
+    async def discard(self, at: Endpoint, ref: str) -> None:
+        try:
+            await self._http.call("DELETE", self._call(at, "files", ref))
+        except Rejected as refusal:
+            if not _is_gone(refusal):
+                raise
+
+    # What another dialect says differently.
+
+    def _expires(self, at: Endpoint) -> bool:
+        return self._expiring
+
+    def _expiry_fields(self) -> dict[str, str]:
+        return {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(INPUT_SECONDS)}
+
+    def _endpoint(self, endpoint: str) -> str:
+        return endpoint
+
+    def _url(self, at: Endpoint, path: str) -> str:
+        base = at.base_url or self._base_url
+        if not base:
+            raise ConfigError(
+                f"the deployment of {at.model} needs an api_base: this provider has no well-known address"
+            )
+        return f"{base.rstrip('/')}/{path}"
+
+    def _headers(self, at: Endpoint) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {at.api_key}"}
+        if at.organization:
+            headers["OpenAI-Organization"] = at.organization
+        return headers
+
+    def _params(self, at: Endpoint) -> dict[str, str]:
+        return {}
+
+    # How it is done.
+
+    def _call(self, at: Endpoint, *path: str, **params: str) -> Call:
+        joined = "/".join(quote(part, safe="") for part in path)
+        return Call(self._url(at, joined), self._headers(at), {**self._params(at), **params}, at.timeout)
+
+    def _prepared(self, file: Mapping[str, Any]) -> Prepared:
+        return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
+
+    async def _pages(self, at: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """The provider's listing of batches, a page at a time, each with one batch at least."""
+        cursor: dict[str, str] = {}
+        while True:
+            answer = await self._http.call("GET", self._call(at, "batches", limit=str(PAGE), **cursor))
+            page = listed(answer)
+            if page:
+                yield page
+            if not page or not answer.get("has_more"):
+                return
+            cursor = {"after": str(answer.get("last_id") or _id(page[-1]))}
+
+    async def _poll_listed(self, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:
+        """The jobs that the newest pages show. A provider that lists nothing leaves all to be asked one by one."""
+        wanted, known, pages = set(refs), dict[str, JobStatus](), 0
+        try:
+            async for page in self._pages(at):
+                known |= {ref: status for ref, status in map(_read, page) if status and ref in wanted}
+                pages += 1
+                if len(known) == len(wanted) or pages == MAX_POLL_PAGES:
+                    break
+        except ProviderRefused as refusal:
+            if not refusal.lasting:
+                raise
+        return known
+
+    async def _poll_each(self, at: Endpoint, refs: Sequence[str], *, nothing_known: bool) -> dict[str, JobStatus]:
+        """One GET per job. Fails only if every one did: what was learned is worth more than why the rest was not."""
+        gate = asyncio.Semaphore(CONCURRENT)
+
+        async def ask(ref: str) -> JobStatus | None:
+            async with gate:
+                return await self._retrieve(at, ref)
+
+        answers = await asyncio.gather(*(ask(ref) for ref in refs), return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, ProviderError) or (nothing_known and len(failures) == len(refs)):
+                raise failure
+        return {ref: answer for ref, answer in zip(refs, answers, strict=True) if isinstance(answer, JobStatus)}
+
+    async def _retrieve(self, at: Endpoint, ref: str) -> JobStatus | None:
+        try:
+            return job_status(await self._http.call("GET", self._call(at, "batches", ref)))
+        except Rejected as refusal:
+            if _is_gone(refusal):
+                return LOST
+            raise
+
+    async def _is_ending(self, at: Endpoint, ref: str) -> bool:
+        status = await self._retrieve(at, ref)
+        return status is not None and (status.state in ENDED or status.state == "cancelling")
+
+
+def _id(answer: Mapping[str, Any]) -> str:
+    ref = answer.get("id")
+    if not isinstance(ref, str) or not ref:
+        raise ProviderUnclear("an answer without an id")
+    return ref
+
+
+def _read(batch: Mapping[str, Any]) -> tuple[str, JobStatus | None]:
+    return str(batch.get("id")), job_status(batch)
+
+
+def _is_of(batch: Mapping[str, Any], job: Job, since: int) -> bool:
+    """Whether the batch is this job: by our id, or by the input where the provider dropped the metadata."""
+    metadata = batch.get("metadata")
+    job_id = metadata.get(JOB_ID_KEY) if isinstance(metadata, dict) else None
+    if job_id is not None:
+        return bool(job_id == job.id)
+    return job.input_ref is not None and batch.get("input_file_id") == job.input_ref and _created(batch) >= since
+
+
+def _newest_first(page: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the order is what OpenAI's is. Where it is not, older batches do not mean that the job is absent."""
+    times = [_created(batch) for batch in page]
+    return times == sorted(times, reverse=True)
+
+
+def _created(batch: Mapping[str, Any]) -> int:
+    return unix_time(batch.get("created_at")) or 0
+
+
+def _is_gone(refusal: Rejected) -> bool:
+    """A 404 that the API worded. A page of a proxy's, or of a wrong address, does not tell that a thing is gone."""
+    return refusal.status == GONE and refusal.code is not None

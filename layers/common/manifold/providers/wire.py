@@ -1,0 +1,89 @@
+"""OpenAI's batch object as providers really send it, read into a `JobStatus`.
+
+Azure's dated versions capitalise the status, leave counts null, send "" for no file and list under `value`; their
+specification has `errors.data` as one object and `line` as a string. Nothing here raises: what cannot be read is
+absent.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+from manifold.providers import JobState, JobStatus, LineFailure
+
+STATES: Mapping[str, JobState] = {state: state for state in get_args(JobState)} | {
+    "canceling": "cancelling",
+    "canceled": "cancelled",
+}
+LOST = JobStatus(state="failed", errors=(LineFailure("job_lost", "The provider no longer knows this job."),))
+
+
+def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
+    """What the provider says of a job, or `None` if its status is none that we know: the last known one stands."""
+    state = STATES.get(_snake(batch.get("status")))
+    if state is None:
+        return None
+    counts = _mapping(batch.get("request_counts"))
+    return JobStatus(
+        state=state,
+        total=_count(counts.get("total")),
+        completed=_count(counts.get("completed")),
+        failed=_count(counts.get("failed")),
+        output_ref=_text(batch.get("output_file_id")),
+        error_ref=_text(batch.get("error_file_id")),
+        errors=tuple(_failure(error) for error in _errors(batch)),
+    )
+
+
+def listed(page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The batches of one page of a listing."""
+    entries = page.get("data", page.get("value"))
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def unix_time(value: object) -> int | None:
+    """Unix seconds from a number or an ISO 8601 time, `None` from anything else. No zone means UTC."""
+    if isinstance(value, int | float):
+        return int(value)
+    if not isinstance(value, str) or not value:
+        return None
+    try:
+        # Azure writes seven digits of a second, one more than Python's older parsers take.
+        moment = datetime.fromisoformat(re.sub(r"\.\d+", "", value))
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _snake(status: object) -> str:
+    """`InProgress` and `in_progress` alike, `""` from anything else."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", status).lower() if isinstance(status, str) else ""
+
+
+def _errors(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    data = _mapping(batch.get("errors")).get("data")
+    entries = [data] if isinstance(data, dict) else data
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _failure(error: Mapping[str, Any]) -> LineFailure:
+    line = str(error.get("line"))
+    return LineFailure(
+        code=_text(error.get("code")),
+        message=_text(error.get("message")) or "The provider gave no reason.",
+        param=_text(error.get("param")),
+        line=int(line) if line.isdecimal() else None,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
