@@ -29,6 +29,11 @@ class Caller:
         """Whether this model group is open to the caller. With no list at all, every group is."""
         return all(group in models or models & ALL_MODELS for models in self.allowed)
 
+    def require_admin(self) -> None:
+        """Raise `PermissionDenied` unless the caller holds the master key."""
+        if not self.admin:
+            raise PermissionDenied("Only the master key may do this.", code="admin_only")
+
     def require(self, groups: Iterable[str], *, param: str = "model") -> None:
         """Raise `PermissionDenied` for the first group that the caller may not use."""
         for group in groups:

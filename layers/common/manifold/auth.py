@@ -53,10 +53,3 @@ async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
         allowed=tuple(frozenset(models) for models in limits if models),
         aliases=grant.aliases,
     )
-
-
-def require_admin(caller: Caller) -> Caller:
-    """Raise `PermissionDenied` for anyone but the holder of the master key."""
-    if not caller.admin:
-        raise PermissionDenied("Only the master key may do this.", code="admin_only")
-    return caller

@@ -1,58 +1,63 @@
 """What every HTTP function shares: the FastAPI app, OpenAI's error shape for every failure, and the Lambda handler."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from mangum import Mangum
 from pydantic import BaseModel
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manifold import ids
+from manifold.access import Caller
 from manifold.errors import AuthenticationFailed, InvalidRequest, ManifoldError, NotFound
 
+Authenticate = Callable[[str], Awaitable[Caller]]
 OnFault = Callable[[Request, Exception], None]
 
 
-def application(title: str, on_fault: OnFault) -> FastAPI:
+def application(title: str, authenticate: Authenticate, on_fault: OnFault) -> FastAPI:
     """An app whose every failure leaves in OpenAI's shape.
 
+    `authenticate` finds the caller behind a key, for the routes that ask for an `Authenticated` or an `Admin`.
     `on_fault` is told of each exception that nobody raised on purpose, so that it is logged and counted: Mangum would
     swallow it, and Lambda's own error metric stays at zero.
     """
-    app = FastAPI(title=title, docs_url=None, redoc_url=None, redirect_slashes=False)
-
-    async def known(_: Request, error: Exception) -> Response:
-        return _failure(error) if isinstance(error, ManifoldError) else _failure(ManifoldError(str(error)))
-
-    async def invalid(_: Request, error: Exception) -> Response:
-        return _failure(_invalid(error.errors()) if isinstance(error, RequestValidationError) else InvalidRequest(""))
-
-    async def routing(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        return _routing_failure(request, status, str(getattr(error, "detail", error)))
-
-    @app.middleware("http")
-    async def envelope(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        try:
-            response = await call_next(request)
-        except Exception as error:
-            on_fault(request, error)
-            response = _failure(ManifoldError("The gateway failed to answer. Try again; it has been logged."))
-        response.headers["x-request-id"] = request_id(request)
-        return response
-
-    app.add_exception_handler(ManifoldError, known)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, routing)
+    app = FastAPI(title=title, openapi_url=None, redirect_slashes=False)
+    app.state.authenticate = authenticate
+    app.add_middleware(_Envelope, on_fault=on_fault)
+    app.exception_handler(ManifoldError)(_known)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_routing)
     return app
 
 
 def handler(app: FastAPI) -> Mangum:
     """The Lambda handler of an app. Its lifespan is off: Mangum would start and stop the app at every call."""
     return Mangum(app, lifespan="off")
+
+
+async def caller(request: Request) -> Caller:
+    """Whose key the request carries."""
+    authenticate: Authenticate = request.app.state.authenticate
+    return await authenticate(bearer(request))
+
+
+Authenticated = Annotated[Caller, Depends(caller)]
+
+
+async def admin(found: Authenticated) -> Caller:
+    """The caller, who must hold the master key."""
+    found.require_admin()
+    return found
+
+
+Admin = Annotated[Caller, Depends(admin)]
 
 
 def request_id(request: Request) -> str:
@@ -79,30 +84,78 @@ def json(body: BaseModel, status: int = 200) -> Response:
     return Response(body.model_dump_json(), status, media_type="application/json")
 
 
-def _failure(error: ManifoldError) -> JSONResponse:
+class _Envelope:
+    """Gives every answer its request id, and an exception that nobody expected the shape of an error.
+
+    Plain ASGI: Starlette's `BaseHTTPMiddleware` would run each request in a second task.
+    """
+
+    def __init__(self, app: ASGIApp, on_fault: OnFault) -> None:
+        self.app = app
+        self.on_fault = on_fault
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request = Request(scope)
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["x-request-id"] = request_id(request)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:  # whatever it is, the client gets an answer that its SDK can read
+            self.on_fault(request, error)
+            if started:
+                raise
+            fault = ManifoldError("The gateway failed to answer. Try again; it has been logged.", code="internal_error")
+            await _failure(fault)(scope, receive, send_with_id)
+
+
+async def _known(_: Request, error: ManifoldError) -> Response:
+    return _failure(error)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> Response:
+    return _failure(_first_invalid(error.errors()))
+
+
+async def _routing(request: Request, error: HTTPException) -> Response:
+    """What Starlette itself refuses: an unknown path, a wrong method, a body that is no form."""
+    where = f"{request.method} {request.url.path}"
+    if error.status_code == 404:
+        return _failure(NotFound(f"Unknown request URL: {where}. Check the path and the method.", code="unknown_url"))
+    if error.status_code == 405:
+        wrong = InvalidRequest(f"Not allowed to {where}. Check the method.", code="method_not_allowed")
+        return JSONResponse(wrong.body(), 405, error.headers)
+    return JSONResponse(InvalidRequest(f"{error.detail}.").body(), error.status_code, error.headers)
+
+
+def _failure(error: ManifoldError) -> Response:
     # 409 is retried by the SDK, and a retry of a conflict cannot help.
     headers = {} if error.retryable or error.status != 409 else {"x-should-retry": "false"}
     return JSONResponse(error.body(), error.status, headers)
 
 
-def _invalid(errors: Any) -> InvalidRequest:
+def _first_invalid(errors: Sequence[Any]) -> InvalidRequest:
     """The first of FastAPI's validation errors, with the field's path as `param`."""
     first = errors[0]
-    path = [str(part) for part in first["loc"][1:]]
-    param = ".".join(path) or None
-    if first["type"] == "missing":
-        return InvalidRequest(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
-    if first["type"] == "json_invalid":
-        return InvalidRequest("The request body is not valid JSON.", code="invalid_json")
+    param = ".".join(str(part) for part in first["loc"][1:]) or None
+    match first["type"]:
+        case "json_invalid":
+            return InvalidRequest("The request body is not valid JSON.", code="invalid_json")
+        case "missing" if param is None:
+            return InvalidRequest("The request has no body. Send a JSON object.", code="missing_body")
+        case "missing":
+            message = f"Missing required parameter: '{param}'."
+            return InvalidRequest(message, param=param, code="missing_required_parameter")
+        case "extra_forbidden":
+            return InvalidRequest(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
     what = f"Invalid value for '{param}': " if param else "Invalid request body: "
-    return InvalidRequest(what + first["msg"] + ".", param=param, code="invalid_value")
-
-
-def _routing_failure(request: Request, status: int, detail: str) -> Response:
-    where = f"{request.method} {request.url.path}"
-    if status == 404:
-        return _failure(NotFound(f"Unknown request URL: {where}. Check the path and the method.", code="unknown_url"))
-    if status == 405:
-        error = InvalidRequest(f"Not allowed to {where}. Check the method.", code="method_not_allowed")
-        return JSONResponse(error.body(), status)
-    return JSONResponse(InvalidRequest(f"{detail}.").body(), status)
+    message = re.sub(r"^Value error, ", "", first["msg"])
+    return InvalidRequest(f"{what}{message.rstrip('.')}.", param=param, code="invalid_value")
