@@ -1,0 +1,62 @@
+"""What is wrong, or worth a warning, about deployments whose parts are each of the right type."""
+
+from collections.abc import Iterable, Iterator
+
+from manifold.config import known
+from manifold.config.deployments import Deployment
+from manifold.config.settings import PlainText, Setting
+
+
+def problems(deployments: Iterable[Deployment]) -> list[str]:
+    """Each problem with its path in the file; empty if the deployments can be used."""
+    deployments = list(deployments)
+    found = [problem for one in deployments for problem in (*_address(one), *_batches(one))]
+    return [*found, *_equal_ids(deployments)]
+
+
+def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator[str]:
+    """What loads, but should be known."""
+    for one in deployments:
+        if isinstance(one.api_key, PlainText):
+            yield _written_out(f"{one.path}.litellm_params.api_key")
+        if one.api_base is None:
+            yield (
+                f"{one.path}.litellm_params.api_base is missing, and no address of {one.provider!r} is known: "
+                "nothing is sent to this deployment"
+            )
+    if isinstance(master_key, PlainText):
+        yield _written_out("general_settings.master_key")
+
+
+def _written_out(path: str) -> str:
+    return f"{path} holds the key itself: write os.environ/NAME, and put the key into the secret"
+
+
+def _address(one: Deployment) -> Iterator[str]:
+    if isinstance(one.api_base, PlainText) and not one.api_base.text.startswith(("http://", "https://")):
+        yield f"{one.path}.litellm_params.api_base: must start with https:// or http://"
+
+
+def _batches(one: Deployment) -> Iterator[str]:
+    if one.mode != "batch":
+        return
+    if one.provider in known.WITHOUT_FILES:
+        yield f"{one.path}.model_info.mode: {one.provider!r} has no /files and /batches, so it cannot be 'batch' yet"
+        return
+    if one.provider in known.OTHER_BATCH_APIS:
+        yield f"{one.path}.model_info.mode: the batch API of {one.provider!r} is not supported yet"
+        return
+    for name in ("api_base", "api_key"):
+        if getattr(one, name) is None:
+            yield f"{one.path}.litellm_params.{name}: is missing, and no default is known for {one.provider!r}"
+
+
+def _equal_ids(deployments: Iterable[Deployment]) -> Iterator[str]:
+    first: dict[str, Deployment] = {}
+    for one in deployments:
+        other = first.setdefault(one.id, one)
+        if other is not one:
+            yield (
+                f"{other.path} and {one.path} have the same deployment id, {one.id!r}: "
+                "give each a model_info.id of its own"
+            )

@@ -1,0 +1,89 @@
+"""The deployments and their groups, as the rest of Manifold sees them: checked, frozen, without secrets."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+from manifold.config.settings import SecretName, Setting
+from manifold.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One provider endpoint of a model group. Names are those of `litellm_params` and `model_info`."""
+
+    id: str
+    """`model_info.id`, else a hash of group, provider model and base URL as written; never of a credential."""
+    group: str
+    provider: str
+    """The prefix of `litellm_params.model`; `openai` where it has none."""
+    model: str
+    """The provider's own name of the model: what stood behind the prefix."""
+    api_base: Setting | None
+    api_key: Setting | None
+    api_version: Setting | None
+    organization: Setting | None
+    weight: float | None
+    order: int | None
+    rpm: int | None
+    tpm: int | None
+    timeout: float | None
+    """Seconds for one call to the provider."""
+    max_retries: int | None
+    tags: tuple[str, ...]
+    mode: str | None
+    base_model: str | None
+    path: str
+    """Where `config.yaml` has it: `model_list[0]`."""
+
+    def settings(self) -> Iterator[tuple[str, Setting]]:
+        """The settings that may name a secret, each with its path in `config.yaml`."""
+        for name in ("api_base", "api_key", "api_version", "organization"):
+            setting: Setting | None = getattr(self, name)
+            if setting is not None:
+                yield f"{self.path}.litellm_params.{name}", setting
+
+
+@dataclass(frozen=True)
+class Config:
+    """`config.yaml`: which deployments there are, and what else the admin set."""
+
+    file: Path
+    deployments: tuple[Deployment, ...]
+    """In the order of the file."""
+    master_key: Setting
+    warnings: tuple[str, ...]
+    """What was accepted but should be known: for the composition root to log once."""
+
+    @cached_property
+    def groups(self) -> Mapping[str, tuple[Deployment, ...]]:
+        """Each model group's deployments, both in the order of the file."""
+        groups: dict[str, tuple[Deployment, ...]] = {}
+        for deployment in self.deployments:
+            groups[deployment.group] = (*groups.get(deployment.group, ()), deployment)
+        return MappingProxyType(groups)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Deployment]:
+        return MappingProxyType({deployment.id: deployment for deployment in self.deployments})
+
+    def secret_names(self) -> dict[str, str]:
+        """Each name that the file mentions with `os.environ/`, and the path of its first mention."""
+        names: dict[str, str] = {}
+        for path, setting in self._settings():
+            if isinstance(setting, SecretName):
+                names.setdefault(setting.name, path)
+        return names
+
+    def check(self, values: Mapping[str, str]) -> None:
+        """Raise a `ConfigError` that names every variable the file mentions and `values` lacks."""
+        missing = [f"{name} ({path})" for name, path in self.secret_names().items() if not values.get(name)]
+        if missing:
+            raise ConfigError(f"{self.file}: these variables have no value: {', '.join(missing)}")
+
+    def _settings(self) -> Iterator[tuple[str, Setting]]:
+        for deployment in self.deployments:
+            yield from deployment.settings()
+        yield "general_settings.master_key", self.master_key

@@ -1,0 +1,126 @@
+"""`config.yaml` as it is written: LiteLLM's keys, their types, and readable errors for what does not fit.
+
+Each field here is documented in docs/configuration.md; a test compares the two.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
+
+from manifold.config import yaml_file
+from manifold.config.settings import REFERENCE, SecretName, WrittenSetting
+from manifold.errors import ConfigError
+
+
+def _written_out(text: str) -> str:
+    if text.startswith(REFERENCE):
+        raise PydanticCustomError("reference", "must be written out: os.environ/ is for addresses and credentials")
+    return text
+
+
+def _prefixed(model: str) -> str:
+    provider, slash, name = model.partition("/")
+    if slash and not (provider and name):
+        raise PydanticCustomError("model", "must be provider/model, such as azure/my-deployment")
+    return model
+
+
+Word = Annotated[str, StringConstraints(min_length=1), AfterValidator(_written_out)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Rate = Annotated[int, Field(strict=True, gt=0)]
+Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+class Written(BaseModel):
+    """A mapping of the file. Keys that it does not declare are kept, so that a warning can name them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+
+class LitellmParams(Written):
+    model: Annotated[Word, AfterValidator(_prefixed)]
+    api_base: WrittenSetting | None = None
+    api_key: WrittenSetting | None = None
+    api_version: WrittenSetting | None = None
+    organization: WrittenSetting | None = None
+    weight: Weight | None = None
+    order: Count | None = None
+    rpm: Rate | None = None
+    tpm: Rate | None = None
+    timeout: Seconds | None = None
+    max_retries: Count | None = None
+    tags: list[Word] = []
+
+
+class ModelInfo(Written):
+    id: Word | None = None
+    mode: Word | None = None
+    base_model: Word | None = None
+
+
+class Model(Written):
+    model_name: Word
+    litellm_params: LitellmParams
+    model_info: ModelInfo = ModelInfo()
+
+
+class GeneralSettings(Written):
+    master_key: WrittenSetting = SecretName("MANIFOLD_MASTER_KEY")
+
+
+class Document(Written):
+    model_list: Annotated[list[Model], Field(min_length=1)]
+    general_settings: GeneralSettings = GeneralSettings()
+
+
+def read(path: Path) -> Document:
+    """The document in the file; a `ConfigError` names every place that does not fit."""
+    written = yaml_file.read(path)
+    try:
+        return Document.model_validate(written)
+    except ValidationError as error:
+        problems = [
+            f"{_path(one['loc'])}{_problem(one)}" for one in error.errors(include_url=False, include_input=False)
+        ]
+        # The original quotes what was written, which may be a key.
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from None
+
+
+def unknown_keys(written: Written, path: str = "") -> Iterator[str]:
+    """The path of each key that the models do not declare; what lies below such a key is not looked at."""
+    for key in written.model_extra or {}:
+        yield f"{path}{key}"
+    for name in type(written).model_fields:
+        value = getattr(written, name)
+        if isinstance(value, Written):
+            yield from unknown_keys(value, f"{path}{name}.")
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, Written):
+                    yield from unknown_keys(item, f"{path}{name}[{index}].")
+
+
+_PROBLEMS = {
+    "missing": "is missing",
+    "string_type": "must be text (numbers and yes/no in quotes)",
+    "string_too_short": "is empty",
+    "too_short": "is empty",
+    "list_type": "must be a list",
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+}
+
+
+def _problem(error: Any) -> str:
+    return _PROBLEMS.get(error["type"]) or error["msg"].replace("Input should be", "must be")
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return "".join(parts).removeprefix(".") + ": " if loc else ""

@@ -1,0 +1,30 @@
+"""What is known of providers by their LiteLLM prefix: where they are, and which run no batches through Manifold yet.
+
+Addresses as their own documentation gives them. A prefix that is not here is an OpenAI-compatible server at `api_base`.
+"""
+
+BASE_URLS = {
+    "cerebras": "https://api.cerebras.ai/v1",
+    "deepseek": "https://api.deepseek.com",
+    "groq": "https://api.groq.com/openai/v1",
+    "mistral": "https://api.mistral.ai/v1",
+    "nebius": "https://api.tokenfactory.nebius.com/v1",
+    "novita": "https://api.novita.ai/openai/v1",
+    "openai": "https://api.openai.com/v1",
+    "openrouter": "https://openrouter.ai/api/v1",
+    "together_ai": "https://api.together.xyz/v1",
+    "xai": "https://api.x.ai/v1",
+}
+
+KEY_NAMES = {provider: f"{provider.upper()}_API_KEY" for provider in ("azure", *BASE_URLS)} | {
+    "together_ai": "TOGETHERAI_API_KEY"
+}
+"""The variable that LiteLLM reads where `api_key` is left out."""
+
+WITHOUT_FILES = frozenset(
+    {"deepseek", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "openrouter", "vllm"}
+)
+"""Servers that have neither `/files` nor `/batches`."""
+
+OTHER_BATCH_APIS = frozenset({"anthropic", "bedrock", "cohere", "gemini", "mistral", "together_ai", "vertex_ai"})
+"""Providers whose batch API is not OpenAI's."""

@@ -1,0 +1,69 @@
+"""Makes a `Config` of what the file says."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from manifold.config import checks, document, known
+from manifold.config.deployments import Config, Deployment
+from manifold.config.settings import PlainText, SecretName, Setting
+from manifold.errors import ConfigError
+
+
+def load(path: Path) -> Config:
+    """The configuration in the file; a `ConfigError` names the file and every place in it that is wrong.
+
+    No variable is looked up: see `Config.check` and `manifold.secrets`.
+    """
+    written = document.read(path)
+    deployments = tuple(_deployment(model, f"model_list[{index}]") for index, model in enumerate(written.model_list))
+    problems = checks.problems(deployments)
+    if problems:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    master_key = written.general_settings.master_key
+    unknown = (f"{key} is not acted on" for key in document.unknown_keys(written))
+    warnings = (*unknown, *checks.warnings(deployments, master_key))
+    return Config(path, deployments, master_key, tuple(f"{path}: {warning}" for warning in warnings))
+
+
+def _deployment(written: document.Model, path: str) -> Deployment:
+    params, info = written.litellm_params, written.model_info
+    provider, model = params.model.split("/", 1) if "/" in params.model else ("openai", params.model)
+    return Deployment(
+        id=info.id or _id(written),
+        group=written.model_name,
+        provider=provider,
+        model=model,
+        api_base=params.api_base or _known_base(provider),
+        api_key=params.api_key or _known_key(provider),
+        api_version=params.api_version,
+        organization=params.organization,
+        weight=params.weight,
+        order=params.order,
+        rpm=params.rpm,
+        tpm=params.tpm,
+        timeout=params.timeout,
+        max_retries=params.max_retries,
+        tags=tuple(params.tags),
+        mode=info.mode,
+        base_model=info.base_model,
+        path=path,
+    )
+
+
+def _id(written: document.Model) -> str:
+    """Stable while group, provider model and base URL are written as they are, whatever else changes."""
+    params = written.litellm_params
+    base = params.api_base.written if params.api_base else ""
+    identity = json.dumps([written.model_name, params.model, base])
+    return "dep_" + hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _known_base(provider: str) -> Setting | None:
+    base = known.BASE_URLS.get(provider)
+    return PlainText(base) if base else None
+
+
+def _known_key(provider: str) -> Setting | None:
+    name = known.KEY_NAMES.get(provider)
+    return SecretName(name) if name else None

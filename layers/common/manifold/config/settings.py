@@ -1,0 +1,53 @@
+"""A value of `config.yaml` that may be written down or named: `https://…` or `os.environ/AZURE_API_BASE`."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import PlainValidator
+from pydantic_core import PydanticCustomError
+
+REFERENCE = "os.environ/"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """The value itself. It may be a key, so neither `repr` nor `str` shows it."""
+
+    text: str = field(repr=False)
+
+    @property
+    def written(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class SecretName:
+    """The name under which the secret, or the environment, holds the value."""
+
+    name: str
+
+    @property
+    def written(self) -> str:
+        return REFERENCE + self.name
+
+
+Setting = PlainText | SecretName
+
+
+def _parse(written: object) -> Setting:
+    if not isinstance(written, str):
+        raise PydanticCustomError("string_type", "must be text")
+    if not written:
+        raise PydanticCustomError("empty_text", "is empty")
+    if not written.startswith(REFERENCE):
+        return PlainText(written)
+    name = written.removeprefix(REFERENCE)
+    if not _NAME.fullmatch(name):
+        raise PydanticCustomError("secret_name", "must name a variable after os.environ/: letters, digits and _")
+    return SecretName(name)
+
+
+WrittenSetting = Annotated[Setting, PlainValidator(_parse)]
