@@ -93,7 +93,8 @@ class ProviderError(Exception):
 class ProviderRefused(ProviderError):
     """A definite no: a 4xx, a 429, or a connection that never opened. The call had no effect.
 
-    `lasting` tells a no that waiting will not change (400, 401, 403, 404, 422) from one that it may (429, no connection).
+    `lasting` tells a no that waiting will not change (400, 401, 403, 404, 422) from one that it may (429, no
+    connection).
     """
 
     def __init__(

@@ -3,9 +3,15 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from manifold.store.batches import Batches
 from manifold.store.connection import Connection, Database
+from manifold.store.files import Files
+from manifold.store.idempotency import Idempotency
+from manifold.store.inputs import Inputs
+from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.teams import Teams
+from manifold.store.usage import Usages
 from manifold.store.users import Users
 
 
@@ -17,6 +23,12 @@ class Tables:
         self.keys = Keys(connection)
         self.users = Users(connection)
         self.teams = Teams(connection)
+        self.files = Files(connection)
+        self.inputs = Inputs(connection)
+        self.batches = Batches(connection)
+        self.jobs = Jobs(connection)
+        self.usage = Usages(connection)
+        self.idempotency = Idempotency(connection)
 
 
 class Store:

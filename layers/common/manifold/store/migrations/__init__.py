@@ -13,7 +13,8 @@ async def apply(connection: AsyncConnection[TupleRow]) -> list[str]:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         await connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+            """CREATE TABLE IF NOT EXISTS migrations (
+                   name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"""
         )
         rows = await (await connection.execute("SELECT name FROM migrations")).fetchall()
         done = {name for (name,) in rows}

@@ -1,0 +1,64 @@
+"""SQS only wakes workers: a message carries one id, may arrive twice, late or never.
+
+Control messages name a batch to look at (short work); transfer messages name an input to prepare, a job whose results
+are to be stored, or a file to purge (work that moves bytes).
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from manifold.errors import Unavailable
+
+if TYPE_CHECKING:
+    from types_boto3_sqs.client import SQSClient
+
+Kind = Literal["batch", "input", "job", "file"]
+MAX_DELAY = 900
+"""SQS's longest delay, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What to look at: `batch` goes to the control queue, the rest to the transfers queue."""
+
+    kind: Kind
+    id: str
+
+    def dump(self) -> str:
+        return json.dumps({self.kind: self.id})
+
+    @classmethod
+    def load(cls, body: str) -> "Message":
+        """Raises `ValueError` for a body that is not one of ours."""
+        content = json.loads(body)
+        if not isinstance(content, dict) or len(content) != 1:
+            raise ValueError(f"not a message of ours: {body[:100]}")
+        ((kind, resource_id),) = content.items()
+        if kind not in get_args(Kind) or not isinstance(resource_id, str):
+            raise ValueError(f"not a message of ours: {body[:100]}")
+        return cls(kind, resource_id)
+
+
+class Queue:
+    """The two queues, by how long the work takes."""
+
+    def __init__(self, control_url: str, transfers_url: str) -> None:
+        self._control_url = control_url
+        self._transfers_url = transfers_url
+        self._client: SQSClient = boto3.client("sqs")
+
+    async def send(self, message: Message, *, delay: float = 0) -> None:
+        """Send one message, to arrive after `delay` seconds. To be called after the row is committed."""
+        url = self._control_url if message.kind == "batch" else self._transfers_url
+        seconds = min(MAX_DELAY, max(0, round(delay)))
+        try:
+            await asyncio.to_thread(
+                self._client.send_message, QueueUrl=url, MessageBody=message.dump(), DelaySeconds=seconds
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable("The work queue did not answer. Try again shortly.") from error

@@ -1,0 +1,165 @@
+"""OpenAI's objects, as they cross the wire: https://platform.openai.com/docs/api-reference (files, batches).
+
+Every member that OpenAI's SDK types declare is there, null where OpenAI says null, so that strict clients parse them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Item = TypeVar("Item", bound="HasId")
+
+FilePurpose = Literal[
+    "assistants", "assistants_output", "batch", "batch_output", "fine-tune", "fine-tune-results", "vision",
+    "user_data", "evals",
+]  # fmt: skip
+BatchStatus = Literal[
+    "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
+]
+BatchEndpoint = Literal[
+    "/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions", "/v1/moderations",
+    "/v1/images/generations", "/v1/images/edits", "/v1/videos",
+]  # fmt: skip
+MIN_EXPIRY, MAX_EXPIRY = 3600, 2_592_000
+"""Bounds of `expires_after.seconds`: one hour to thirty days."""
+
+
+class HasId(BaseModel):
+    id: str
+
+
+class Page(BaseModel, Generic[Item]):
+    """A page of a list: `after=last_id` asks for the next one."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+    @classmethod
+    def of(cls, items: Sequence[Item], limit: int) -> "Page[Item]":
+        """The page of the first `limit` items, where one more was asked for to learn whether there is more."""
+        shown = list(items[:limit])
+        return cls(
+            data=shown,
+            first_id=shown[0].id if shown else None,
+            last_id=shown[-1].id if shown else None,
+            has_more=len(items) > limit,
+        )
+
+
+class ExpiresAfter(BaseModel):
+    """When a file is dropped, counted from its creation."""
+
+    model_config = ConfigDict(extra="forbid")
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=MIN_EXPIRY, le=MAX_EXPIRY)
+
+
+class InputState(BaseModel):
+    """How one deployment's copy of a file stands. Ours: OpenAI has no such thing, and strict clients ignore it."""
+
+    deployment: str
+    model: str
+    state: Literal["pending", "ready", "failed", "discarded"]
+    error: str | None = None
+
+
+class File(HasId):
+    """https://platform.openai.com/docs/api-reference/files/object"""
+
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: int
+    expires_at: int | None = None
+    filename: str
+    purpose: FilePurpose
+    status: Literal["uploaded", "processed", "error"]
+    status_details: str | None = None
+    target_model_names: list[str] | None = None
+    inputs: list[InputState] | None = None
+
+
+class FileDeleted(BaseModel):
+    id: str
+    object: Literal["file"] = "file"
+    deleted: Literal[True] = True
+
+
+MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+
+
+class BatchCreate(BaseModel):
+    """The body of `POST /batches`. `model` is ours: which of a file's model groups is to run it."""
+
+    model_config = ConfigDict(extra="forbid")
+    input_file_id: str
+    endpoint: BatchEndpoint
+    completion_window: Literal["24h"]
+    metadata: Metadata | None = None
+    output_expires_after: ExpiresAfter | None = None
+    model: str | None = None
+
+
+class BatchError(BaseModel):
+    code: str | None = None
+    message: str | None = None
+    param: str | None = None
+    line: int | None = None
+
+
+class BatchErrors(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[BatchError]
+
+
+class RequestCounts(BaseModel):
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+
+
+class InputTokensDetails(BaseModel):
+    cached_tokens: int = 0
+
+
+class OutputTokensDetails(BaseModel):
+    reasoning_tokens: int = 0
+
+
+class BatchUsage(BaseModel):
+    input_tokens: int = 0
+    input_tokens_details: InputTokensDetails = InputTokensDetails()
+    output_tokens: int = 0
+    output_tokens_details: OutputTokensDetails = OutputTokensDetails()
+    total_tokens: int = 0
+
+
+class Batch(HasId):
+    """https://platform.openai.com/docs/api-reference/batch/object"""
+
+    object: Literal["batch"] = "batch"
+    endpoint: str
+    model: str | None = None
+    errors: BatchErrors | None = None
+    input_file_id: str
+    completion_window: str
+    status: BatchStatus
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    created_at: int
+    in_progress_at: int | None = None
+    expires_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+    request_counts: RequestCounts
+    usage: BatchUsage | None = None
+    metadata: Mapping[str, str] | None = None

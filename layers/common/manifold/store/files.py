@@ -1,0 +1,153 @@
+"""Managed files: the rows behind `file-…`. The bytes are in S3 under `storage_key`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, LiteralString
+
+from psycopg.types.json import Jsonb
+
+from manifold.access import Caller
+from manifold.store.connection import Connection
+from manifold.store.rows import VISIBLE, Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters
+
+_COLUMNS: LiteralString = """id, purpose, filename, bytes, status, status_details, groups, report,
+    user_id, team_id, key_id, created_at, expires_at, deleted_at"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    id: str
+    purpose: str
+    filename: str
+    bytes: int
+    status: Literal["uploaded", "processed", "error"]
+    status_details: str | None
+    groups: list[str]
+    report: dict[str, Any] | None
+    user_id: str | None
+    team_id: str | None
+    key_id: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    deleted_at: datetime | None
+
+    @property
+    def storage_key(self) -> str:
+        return storage_key(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """What an insert needs; `expires_after` is in seconds."""
+
+    id: str
+    purpose: str
+    filename: str
+    bytes: int
+    groups: list[str]
+    report: dict[str, Any] | None = None
+    expires_after: int | None = None
+    status: Literal["uploaded", "processed"] = "processed"
+
+
+def storage_key(file_id: str) -> str:
+    """Where the bytes of a managed file are in the bucket."""
+    return f"files/{file_id}"
+
+
+class Files:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def insert(self, file: NewFile, caller: Caller) -> FileRow:
+        """Add a file that belongs to `caller`."""
+        query: LiteralString = f"""
+            INSERT INTO files (id, purpose, filename, bytes, status, groups, report, expires_at,
+                user_id, team_id, key_id)
+            VALUES (%(id)s, %(purpose)s, %(filename)s, %(bytes)s, %(status)s, %(groups)s, %(report)s,
+                now() + make_interval(secs => %(expires_after)s), %(user_id)s, %(team_id)s, %(key_id)s)
+            RETURNING {_COLUMNS}"""
+        parameters = {
+            "id": file.id,
+            "purpose": file.purpose,
+            "filename": file.filename,
+            "bytes": file.bytes,
+            "status": file.status,
+            "groups": file.groups,
+            "report": None if file.report is None else Jsonb(file.report),
+            "expires_after": file.expires_after,
+        }
+        row = await fetch_one(self._connection, FileRow, query, parameters | owner(caller))
+        assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
+        return row
+
+    async def get(self, file_id: str, caller: Caller) -> FileRow | None:
+        """A file that the caller may see and that is neither deleted nor expired."""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND {_LIVE} AND {VISIBLE}"
+        return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
+
+    async def load(self, file_id: str) -> FileRow | None:
+        """Any file, for the engine: also one that its owner has deleted while a batch still needs it."""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND purged_at IS NULL"
+        return await fetch_one(self._connection, FileRow, query, {"id": file_id})
+
+    async def page(
+        self,
+        caller: Caller,
+        *,
+        limit: int,
+        order: Literal["asc", "desc"] = "desc",
+        after: Cursor | None = None,
+        purpose: str | None = None,
+        groups: list[str] | None = None,
+    ) -> list[FileRow]:
+        """One row more than `limit`, if there is one: it tells that there is another page."""
+        by_purpose: LiteralString = " AND purpose = %(purpose)s" if purpose else ""
+        by_group: LiteralString = " AND groups && %(groups)s" if groups else ""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE {_LIVE} AND {VISIBLE}" + (
+            by_purpose + by_group + page_clause(after, order)
+        )
+        parameters = owner(caller) | page_parameters(after, limit) | {"purpose": purpose, "groups": groups}
+        return await fetch_all(self._connection, FileRow, query, parameters)
+
+    async def delete(self, file_id: str, caller: Caller) -> FileRow | None:
+        """Mark a file as deleted by its owner; `None` if the caller has no such file."""
+        query: LiteralString = f"""
+            UPDATE files SET deleted_at = now() WHERE id = %(id)s AND {_LIVE} AND {VISIBLE} RETURNING {_COLUMNS}"""
+        return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
+
+    async def expire(self, limit: int) -> list[str]:
+        """Mark as deleted what has expired, and return the ids."""
+        rows = await self._connection.execute(
+            """UPDATE files SET deleted_at = now() WHERE id IN (
+                   SELECT id FROM files WHERE deleted_at IS NULL AND expires_at <= now()
+                   ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)
+               RETURNING id""",
+            (limit,),
+        )
+        return [file_id for (file_id,) in await rows.fetchall()]
+
+    async def to_purge(self, limit: int) -> list[str]:
+        """Deleted files that no open batch needs and whose bytes are still there."""
+        rows = await self._connection.execute(
+            f"SELECT id FROM files f WHERE {_PURGEABLE} ORDER BY deleted_at LIMIT %s",
+            (limit,),
+        )
+        return [file_id for (file_id,) in await rows.fetchall()]
+
+    async def purgeable(self, file_id: str) -> bool:
+        """Whether this file is deleted, not purged yet, and needed by no open batch."""
+        rows = await self._connection.execute(f"SELECT 1 FROM files f WHERE f.id = %s AND {_PURGEABLE}", (file_id,))
+        return await rows.fetchone() is not None
+
+    async def purged(self, file_id: str) -> None:
+        """Record that the bytes and the providers' copies are gone."""
+        await self._connection.execute(
+            "UPDATE files SET purged_at = now() WHERE id = %s AND deleted_at IS NOT NULL AND purged_at IS NULL",
+            (file_id,),
+        )
+
+
+_LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+_PURGEABLE: LiteralString = """deleted_at IS NOT NULL AND purged_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = f.id AND b.due_at IS NOT NULL)"""

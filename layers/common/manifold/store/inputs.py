@@ -1,0 +1,134 @@
+"""Inputs: a managed file's lines in the form that one deployment takes.
+
+pending ──► ready ──► discarded
+   │ ▲                    ▲
+   ▼ │ (a batch asks)     │
+ failed ──────────────────┘
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, LiteralString
+
+from manifold import ids
+from manifold.store.connection import Connection
+from manifold.store.rows import fetch_all, fetch_one
+
+InputStates = Literal["pending", "ready", "failed", "discarded"]
+
+_COLUMNS: LiteralString = (
+    "id, file_id, deployment_id, state, provider_ref, error, attempts, lease, expires_at, created_at"
+)
+_FRESH: LiteralString = "(expires_at IS NULL OR expires_at > now() + interval '1 day')"
+
+
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    id: str
+    file_id: str
+    deployment_id: str
+    state: InputStates
+    provider_ref: str | None
+    error: str | None
+    attempts: int
+    lease: str | None
+    expires_at: datetime | None
+    created_at: datetime
+
+
+class Inputs:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def of_file(self, file_id: str) -> list[InputRow]:
+        """The inputs of a file, one a deployment, without the discarded."""
+        query: LiteralString = f"""
+            SELECT {_COLUMNS} FROM inputs WHERE file_id = %(file)s AND state <> 'discarded' ORDER BY created_at, id"""
+        return await fetch_all(self._connection, InputRow, query, {"file": file_id})
+
+    async def of_files(self, file_ids: Sequence[str]) -> list[InputRow]:
+        """The inputs of several files."""
+        query: LiteralString = f"""
+            SELECT {_COLUMNS} FROM inputs WHERE file_id = ANY(%(files)s) AND state <> 'discarded'
+            ORDER BY created_at, id"""
+        return await fetch_all(self._connection, InputRow, query, {"files": list(file_ids)})
+
+    async def ensure(self, file_id: str, deployment_ids: Iterable[str]) -> list[str]:
+        """Have an input for each of these deployments; returns the ids of those that somebody must now prepare.
+
+        A missing one is added. A failed one, or one that the provider is about to drop, is asked for again.
+        """
+        wanted = list(deployment_ids)
+        await self._connection.execute(
+            f"""UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now()
+                WHERE file_id = %s AND deployment_id = ANY(%s) AND state = 'ready' AND NOT {_FRESH}""",
+            (file_id, wanted),
+        )
+        rows = await self._connection.execute(
+            """INSERT INTO inputs (id, file_id, deployment_id)
+               SELECT * FROM unnest(%s::text[], array_fill(%s::text, ARRAY[%s]), %s::text[])
+               ON CONFLICT (file_id, deployment_id) WHERE state <> 'discarded' DO UPDATE
+               SET state = 'pending', attempts = 0, error = NULL, due_at = now(), updated_at = now()
+               WHERE inputs.state = 'failed' AND inputs.updated_at < now() - interval '30 seconds'
+               RETURNING id""",
+            ([ids.new("input") for _ in wanted], file_id, len(wanted), wanted),
+        )
+        return [input_id for (input_id,) in await rows.fetchall()]
+
+    async def claim(self, input_id: str, lease: str, seconds: int) -> InputRow | None:
+        """Take a pending input for this long, or `None`: not pending, or another worker has it."""
+        query: LiteralString = f"""
+            UPDATE inputs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
+                attempts = attempts + 1, updated_at = now()
+            WHERE id = %(id)s AND state = 'pending' AND (leased_until IS NULL OR leased_until <= now())
+            RETURNING {_COLUMNS}"""
+        return await fetch_one(self._connection, InputRow, query, {"id": input_id, "lease": lease, "seconds": seconds})
+
+    async def ready(self, row: InputRow, provider_ref: str | None, expires_at: int | None) -> bool:
+        """pending → ready, by the holder of the lease."""
+        return await self._changed(
+            """UPDATE inputs SET state = 'ready', provider_ref = %s, expires_at = to_timestamp(%s), error = NULL,
+                   due_at = NULL, lease = NULL, leased_until = NULL, updated_at = now()
+               WHERE id = %s AND state = 'pending' AND lease = %s""",
+            (provider_ref, expires_at, row.id, row.lease),
+        )
+
+    async def retry(self, row: InputRow, error: str, seconds: float) -> bool:
+        """Give the lease back and try again after this long."""
+        return await self._changed(
+            """UPDATE inputs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
+                   leased_until = NULL, updated_at = now()
+               WHERE id = %s AND state = 'pending' AND lease = %s""",
+            (error, seconds, row.id, row.lease),
+        )
+
+    async def fail(self, row: InputRow, error: str) -> bool:
+        """pending → failed, with its cause."""
+        return await self._changed(
+            """UPDATE inputs SET state = 'failed', error = %s, due_at = NULL, lease = NULL, leased_until = NULL,
+                   updated_at = now()
+               WHERE id = %s AND state = 'pending' AND lease = %s""",
+            (error, row.id, row.lease),
+        )
+
+    async def discard(self, input_id: str) -> bool:
+        """Any → discarded: the provider's copy is gone."""
+        return await self._changed(
+            """UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now()
+               WHERE id = %s AND state <> 'discarded'""",
+            (input_id,),
+        )
+
+    async def due(self, limit: int) -> list[str]:
+        """Pending inputs that have waited too long and that nobody holds."""
+        rows = await self._connection.execute(
+            """SELECT id FROM inputs WHERE due_at <= now() - interval '15 seconds'
+                   AND (leased_until IS NULL OR leased_until <= now())
+               ORDER BY due_at LIMIT %s""",
+            (limit,),
+        )
+        return [input_id for (input_id,) in await rows.fetchall()]
+
+    async def _changed(self, query: LiteralString, parameters: Sequence[object]) -> bool:
+        return (await self._connection.execute(query, parameters)).rowcount == 1

@@ -1,0 +1,218 @@
+"""Jobs: one submission of an input to one deployment, written before the provider is called.
+
+    submitting ──► running ──► ended ──► stored ──► settled
+        │  │          ▲
+        │  └─► unknown ──► absent
+        ▼
+      refused
+
+`refused` and `absent` jobs never came to be at the provider; another one may follow. The unique index `jobs_one_open`
+keeps two from being open at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, LiteralString
+
+from psycopg.types.json import Jsonb
+
+from manifold.store.batches import Outcome
+from manifold.store.connection import Connection
+from manifold.store.rows import fetch_all, fetch_one
+
+States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent"]
+
+_COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provider_ref, outcome, error, lasting,
+    errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at, attempts,
+    lease, created_at, submitted_at"""
+_OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent')"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    id: str
+    batch_id: str
+    input_id: str
+    deployment_id: str
+    state: States
+    provider_ref: str | None
+    outcome: Outcome | None
+    error: str | None
+    lasting: bool
+    errors: list[dict[str, Any]] | None
+    output_ref: str | None
+    error_ref: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    results: dict[str, Any] | None
+    polls: int
+    polled_at: datetime | None
+    cancel_sent_at: datetime | None
+    attempts: int
+    lease: str | None
+    created_at: datetime
+    submitted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ended at its provider, and the ids that our files of its results will have."""
+
+    outcome: Outcome
+    output_ref: str | None
+    error_ref: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    errors: Sequence[Mapping[str, Any]]
+
+
+class Jobs:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def insert(self, job_id: str, batch_id: str, input_id: str, deployment_id: str) -> JobRow:
+        """Write a job ahead of its submission. A second open job of a batch violates `jobs_one_open`."""
+        query: LiteralString = f"""
+            INSERT INTO jobs (id, batch_id, input_id, deployment_id)
+            VALUES (%(id)s, %(batch)s, %(input)s, %(deployment)s) RETURNING {_COLUMNS}"""
+        parameters = {"id": job_id, "batch": batch_id, "input": input_id, "deployment": deployment_id}
+        row = await fetch_one(self._connection, JobRow, query, parameters)
+        assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
+        return row
+
+    async def open(self, batch_ids: Sequence[str]) -> dict[str, JobRow]:
+        """The open job of each of these batches that has one."""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM jobs WHERE batch_id = ANY(%(batches)s) AND {_OPEN}"
+        rows = await fetch_all(self._connection, JobRow, query, {"batches": list(batch_ids)})
+        return {row.batch_id: row for row in rows}
+
+    async def of_batch(self, batch_id: str) -> list[JobRow]:
+        """All jobs that a batch ever had, the oldest first."""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM jobs WHERE batch_id = %(batch)s ORDER BY created_at, id"
+        return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
+
+    async def open_deployments(self) -> dict[str, list[str]]:
+        """The deployments that open jobs run on, each with its batches."""
+        rows = await self._connection.execute(
+            f"SELECT deployment_id, array_agg(batch_id ORDER BY batch_id) FROM jobs WHERE {_OPEN} GROUP BY 1 ORDER BY 1"
+        )
+        return {deployment_id: batch_ids for deployment_id, batch_ids in await rows.fetchall()}
+
+    async def cooling(self, batch_id: str) -> dict[str, float]:
+        """Deployments to leave alone, each with the seconds left: busy ones, and those that refused this batch."""
+        rows = await self._connection.execute(
+            """SELECT deployment_id, extract(epoch FROM max(cool_until) - now())::float8 FROM jobs
+               WHERE cool_until > now() AND (batch_id = %s OR NOT lasting) GROUP BY 1""",
+            (batch_id,),
+        )
+        return {deployment_id: seconds for deployment_id, seconds in await rows.fetchall()}
+
+    async def running(self, job: JobRow, provider_ref: str) -> bool:
+        """submitting | unknown → running: the provider has it."""
+        return await self._changed(
+            """UPDATE jobs SET state = 'running', provider_ref = %s, submitted_at = now(), error = NULL
+               WHERE id = %s AND state IN ('submitting', 'unknown')""",
+            (provider_ref, job.id),
+        )
+
+    async def unknown(self, job: JobRow, error: str) -> bool:
+        """submitting → unknown: it may or may not have come to be."""
+        return await self._changed(
+            "UPDATE jobs SET state = 'unknown', error = %s WHERE id = %s AND state = 'submitting'", (error, job.id)
+        )
+
+    async def refused(self, job: JobRow, error: str, *, lasting: bool, cool_seconds: float) -> bool:
+        """submitting → refused: the provider said no. Leave its deployment alone for this long."""
+        return await self._changed(
+            """UPDATE jobs SET state = 'refused', error = %s, lasting = %s,
+                   cool_until = now() + make_interval(secs => %s)
+               WHERE id = %s AND state = 'submitting'""",
+            (error, lasting, cool_seconds, job.id),
+        )
+
+    async def absent(self, job: JobRow, settling_seconds: float) -> bool:
+        """unknown → absent: the provider still does not list it when the settling time is over."""
+        return await self._changed(
+            """UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'
+                   AND created_at < now() - make_interval(secs => %s)""",
+            (job.id, settling_seconds),
+        )
+
+    async def polled(self, job: JobRow) -> None:
+        """The provider was asked, and the job goes on."""
+        await self._connection.execute(
+            "UPDATE jobs SET polls = polls + 1, polled_at = now() WHERE id = %s AND state = 'running'", (job.id,)
+        )
+
+    async def cancel_sent(self, job: JobRow) -> None:
+        """The provider took the cancel."""
+        await self._connection.execute(
+            "UPDATE jobs SET cancel_sent_at = now() WHERE id = %s AND state = 'running'", (job.id,)
+        )
+
+    async def ended(self, job: JobRow, ending: Ending) -> bool:
+        """running → ended, or → stored where the provider left nothing to store."""
+        return await self._changed(
+            """UPDATE jobs SET state = CASE WHEN %(nothing)s THEN 'stored' ELSE 'ended' END,
+                   outcome = %(outcome)s, output_ref = %(output_ref)s, error_ref = %(error_ref)s,
+                   output_file_id = %(output)s, error_file_id = %(error)s, errors = %(errors)s,
+                   polls = polls + 1, polled_at = now(), ended_at = now(),
+                   due_at = CASE WHEN %(nothing)s THEN NULL ELSE now() END
+               WHERE id = %(id)s AND state = 'running'""",
+            {
+                "nothing": ending.output_ref is None and ending.error_ref is None,
+                "outcome": ending.outcome,
+                "output_ref": ending.output_ref,
+                "error_ref": ending.error_ref,
+                "output": ending.output_file_id,
+                "error": ending.error_file_id,
+                "errors": Jsonb([dict(error) for error in ending.errors]) if ending.errors else None,
+                "id": job.id,
+            },
+        )
+
+    async def settled(self, job: JobRow) -> bool:
+        """stored → settled."""
+        return await self._changed("UPDATE jobs SET state = 'settled' WHERE id = %s AND state = 'stored'", (job.id,))
+
+    # Storing the results: done by a worker that moves bytes, under a lease of the job's own.
+
+    async def claim_results(self, job_id: str, lease: str, seconds: int) -> JobRow | None:
+        """Take an ended job for this long to store its results, or `None`: done, or another worker has it."""
+        query: LiteralString = f"""
+            UPDATE jobs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
+                attempts = attempts + 1
+            WHERE id = %(id)s AND state = 'ended' AND (leased_until IS NULL OR leased_until <= now())
+            RETURNING {_COLUMNS}"""
+        return await fetch_one(self._connection, JobRow, query, {"id": job_id, "lease": lease, "seconds": seconds})
+
+    async def stored(self, job: JobRow, results: Mapping[str, Any]) -> bool:
+        """ended → stored, by the holder of the lease."""
+        return await self._changed(
+            """UPDATE jobs SET state = 'stored', results = %s, error = NULL, due_at = NULL, lease = NULL,
+                   leased_until = NULL
+               WHERE id = %s AND state = 'ended' AND lease = %s""",
+            (Jsonb(dict(results)), job.id, job.lease),
+        )
+
+    async def retry_results(self, job: JobRow, error: str, seconds: float) -> bool:
+        """Give the lease back and try again after this long."""
+        return await self._changed(
+            """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL, leased_until = NULL
+               WHERE id = %s AND state = 'ended' AND lease = %s""",
+            (error, seconds, job.id, job.lease),
+        )
+
+    async def due_results(self, limit: int) -> list[str]:
+        """Ended jobs whose results have waited too long and that nobody holds."""
+        rows = await self._connection.execute(
+            """SELECT id FROM jobs WHERE due_at <= now() - interval '15 seconds'
+                   AND (leased_until IS NULL OR leased_until <= now())
+               ORDER BY due_at LIMIT %s""",
+            (limit,),
+        )
+        return [job_id for (job_id,) in await rows.fetchall()]
+
+    async def _changed(self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]) -> bool:
+        return (await self._connection.execute(query, parameters)).rowcount == 1

@@ -1,0 +1,57 @@
+"""Teams: owners of keys, and of what their keys make, beside or instead of a user."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from manifold.errors import Conflict
+from manifold.store.connection import Connection
+from manifold.store.limits import Limits
+from manifold.store.rows import fetch_one
+
+_COLUMNS: LiteralString = """id, alias, models, metadata, blocked,
+    rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_at, updated_at"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team(Limits):
+    """A team as an admin makes it. A blocked team blocks all of its keys."""
+
+    id: str
+    alias: str | None = None
+    models: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamRow(Team):
+    created_at: datetime
+    updated_at: datetime
+
+
+class Teams:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def insert(self, team: Team) -> TeamRow:
+        """Add a team; `Conflict` if there is one with this id."""
+        query: LiteralString = f"""
+            INSERT INTO teams (id, alias, models, metadata, blocked,
+                rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration)
+            VALUES (%(id)s, %(alias)s, %(models)s, %(metadata)s, %(blocked)s,
+                %(rpm_limit)s, %(tpm_limit)s, %(max_parallel_requests)s, %(max_budget)s, %(budget_duration)s)
+            RETURNING {_COLUMNS}"""
+        try:
+            row = await fetch_one(self._connection, TeamRow, query, asdict(team) | {"metadata": Jsonb(team.metadata)})
+        except UniqueViolation as error:
+            raise Conflict(f"There is a team '{team.id}' already.", param="team_id") from error
+        assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
+        return row
+
+    async def get(self, team_id: str) -> TeamRow | None:
+        query: LiteralString = f"SELECT {_COLUMNS} FROM teams WHERE id = %(id)s"
+        return await fetch_one(self._connection, TeamRow, query, {"id": team_id})

@@ -1,0 +1,61 @@
+"""Users: owners of keys, and of what their keys make."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from manifold.errors import Conflict
+from manifold.store.connection import Connection
+from manifold.store.limits import Limits
+from manifold.store.rows import fetch_one
+
+_COLUMNS: LiteralString = """id, alias, email, models, metadata,
+    rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_at, updated_at"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User(Limits):
+    """A user as an admin makes it."""
+
+    id: str
+    alias: str | None = None
+    email: str | None = None
+    models: list[str] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow(User):
+    created_at: datetime
+    updated_at: datetime
+
+
+class Users:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def insert(self, user: User) -> UserRow:
+        """Add a user; `Conflict` if there is one with this id."""
+        query: LiteralString = f"""
+            INSERT INTO users (id, alias, email, models, metadata,
+                rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration)
+            VALUES (%(id)s, %(alias)s, %(email)s, %(models)s, %(metadata)s,
+                %(rpm_limit)s, %(tpm_limit)s, %(max_parallel_requests)s, %(max_budget)s, %(budget_duration)s)
+            RETURNING {_COLUMNS}"""
+        try:
+            row = await fetch_one(self._connection, UserRow, query, asdict(user) | {"metadata": Jsonb(user.metadata)})
+        except UniqueViolation as error:
+            raise Conflict(f"There is a user '{user.id}' already.", param="user_id") from error
+        assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
+        return row
+
+    async def ensure(self, user_id: str) -> None:
+        """Add a user of whom only the id is known, unless there is one."""
+        await self._connection.execute("INSERT INTO users (id) VALUES (%s) ON CONFLICT DO NOTHING", (user_id,))
+
+    async def get(self, user_id: str) -> UserRow | None:
+        query: LiteralString = f"SELECT {_COLUMNS} FROM users WHERE id = %(id)s"
+        return await fetch_one(self._connection, UserRow, query, {"id": user_id})
