@@ -40,7 +40,7 @@ class Gateway:
 
     @cached_property
     def secrets(self) -> Secrets:
-        return Secrets(self.environment)
+        return Secrets(self.environment.secret_arn, self.environment.values)
 
     @cached_property
     def store(self) -> Store:
@@ -48,7 +48,7 @@ class Gateway:
 
     async def authenticate(self, key: str) -> Caller:
         """The caller behind a key, by one query; raises as `manifold.auth.authenticate` does."""
-        return await auth.authenticate(key, self.secrets.get(self.config.master_key), self._grant)
+        return await auth.authenticate(key, self.secrets.resolve(self.config.master_key), self._grant)
 
     async def _grant(self, token_hash: str) -> KeyGrant | None:
         async with self.store.session() as tables:

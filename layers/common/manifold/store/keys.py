@@ -13,8 +13,9 @@ from manifold.store.connection import Connection
 from manifold.store.limits import Limits
 from manifold.store.rows import Cursor, fetch_all, fetch_one, page_clause, page_parameters
 
-_COLUMNS: LiteralString = """id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked, expires_at,
-    rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by, created_at, updated_at"""
+_COLUMNS: LiteralString = """id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
+    expires_at, rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by,
+    created_at, updated_at"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
