@@ -1,0 +1,152 @@
+"""Looks up what `config.yaml` names with `os.environ/`: in the stack's one secret, then in the environment.
+
+The secret is a JSON object of texts in AWS Secrets Manager. It is fetched when a name is first asked for, kept for
+`lifetime` seconds, and fetched again after a provider's 401 (`refresh`), so that a key is rotated without a deploy.
+
+`get` blocks for the fetch (tens of milliseconds, once per lifetime). Coroutines cannot meet inside it, and threads take
+turns, so one `Secrets` serves a whole function environment.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, overload
+
+from manifold.config import PlainText, SecretName, Setting
+from manifold.errors import ConfigError
+
+if TYPE_CHECKING:
+    from types_boto3_secretsmanager import SecretsManagerClient
+
+log = logging.getLogger(__name__)
+
+LIFETIME = 300.0
+"""Seconds that a fetched secret is used without asking again."""
+
+REFRESH_INTERVAL = 5.0
+"""Seconds between two fetches at least, however often a wrong key makes providers answer 401."""
+
+
+def secrets_manager() -> "SecretsManagerClient":
+    """The default client. boto3 costs half a second of import, so it is imported at the first fetch."""
+    import boto3
+
+    return boto3.client("secretsmanager")
+
+
+class Secrets:
+    """The values behind names. Neither `repr` nor any error shows a value."""
+
+    def __init__(
+        self,
+        arn: str | None,
+        fallback: Mapping[str, str],
+        client_factory: "Callable[[], SecretsManagerClient]" = secrets_manager,
+        lifetime: float = LIFETIME,
+        clock: Callable[[], float] = time.time,  # the wall's: a monotonic clock may stand still while Lambda freezes us
+    ) -> None:
+        self._arn = arn
+        self._fallback = fallback
+        self._client_factory = client_factory
+        self._lifetime = lifetime
+        self._clock = clock
+        self._client: SecretsManagerClient | None = None
+        self._values: Mapping[str, str] | None = None
+        self._fetched_at = float("-inf")
+        self._fetch_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Secrets(arn={self._arn!r})"
+
+    def get(self, name: str) -> str:
+        """The value of that name; an empty one counts as missing. `ConfigError` names what is missing, and where."""
+        value = self._secret().get(name) or self._fallback.get(name)
+        if not value:
+            where = f"in the secret {self._arn} nor in" if self._arn else "(no secret is set) in"
+            raise ConfigError(f"{name} has no value, neither {where} the environment")
+        return value
+
+    @overload
+    def resolve(self, setting: Setting) -> str: ...
+    @overload
+    def resolve(self, setting: None) -> None: ...
+    @overload
+    @overload
+    def resolve(self, setting: Setting) -> str: ...
+    @overload
+    def resolve(self, setting: None) -> None: ...
+    @overload
+    def resolve(self, setting: Setting | None) -> str | None: ...
+    def resolve(self, setting: Setting | None) -> str | None: ...
+    @overload
+    def resolve(self, setting: Setting) -> str: ...
+    @overload
+    def resolve(self, setting: None) -> None: ...
+    @overload
+    def resolve(self, setting: Setting | None) -> str | None: ...
+    def resolve(self, setting: Setting | None) -> str | None:
+        """The value of a setting of `config.yaml`; `None` for one that is not set."""
+        match setting:
+            case PlainText(text=text):
+                return text
+            case SecretName(name=name):
+                return self.get(name)
+            case None:
+                return None
+
+    def refresh(self) -> bool:
+        """Have the next `get` fetch again: the way on from a provider's 401.
+
+        False if there is no secret, or it was fetched less than `REFRESH_INTERVAL` ago: trying again will not help.
+        """
+        if self._arn is None or self._clock() - self._fetched_at < REFRESH_INTERVAL:
+            return False
+        self._fetch_at = self._clock()
+        return True
+
+    def _secret(self) -> Mapping[str, str]:
+        if self._arn is None:
+            return {}
+        with self._lock:
+            if self._values is None or self._clock() >= self._fetch_at:
+                self._values = self._fetch_or_keep(self._arn)
+            return self._values
+
+    def _fetch_or_keep(self, arn: str) -> Mapping[str, str]:
+        """The secret as it is now; as it was, for a short while, where it cannot be read."""
+        self._fetched_at = self._clock()
+        try:
+            values = self._fetch(arn)
+        except ConfigError as error:
+            self._fetch_at = self._fetched_at + REFRESH_INTERVAL
+            if self._values is None:
+                raise
+            log.warning("%s; its former values are used", error)
+            return self._values
+        self._fetch_at = self._fetched_at + self._lifetime
+        return values
+
+    def _fetch(self, arn: str) -> Mapping[str, str]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client = self._client or self._client_factory()
+            answer = self._client.get_secret_value(SecretId=arn)
+        except ClientError as error:
+            raise ConfigError(f"the secret {arn} cannot be read: {error.response['Error']['Code']}") from error
+        except BotoCoreError as error:
+            raise ConfigError(f"the secret {arn} cannot be read: {type(error).__name__}") from error
+        return _values(arn, answer.get("SecretString", ""))
+
+
+def _values(arn: str, text: str) -> Mapping[str, str]:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise ConfigError(f"the secret {arn} must be a JSON object whose values are all text")
+    return values
