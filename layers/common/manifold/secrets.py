@@ -65,22 +65,10 @@ class Secrets:
         """The value of that name; an empty one counts as missing. `ConfigError` names what is missing, and where."""
         value = self._secret().get(name) or self._fallback.get(name)
         if not value:
-            where = f"in the secret {self._arn} nor in" if self._arn else "(no secret is set) in"
-            raise ConfigError(f"{name} has no value, neither {where} the environment")
+            secret = f"the secret {self._arn} or " if self._arn else ""
+            raise ConfigError(f"{name} has no value in {secret}the environment")
         return value
 
-    @overload
-    def resolve(self, setting: Setting) -> str: ...
-    @overload
-    def resolve(self, setting: None) -> None: ...
-    @overload
-    @overload
-    def resolve(self, setting: Setting) -> str: ...
-    @overload
-    def resolve(self, setting: None) -> None: ...
-    @overload
-    def resolve(self, setting: Setting | None) -> str | None: ...
-    def resolve(self, setting: Setting | None) -> str | None: ...
     @overload
     def resolve(self, setting: Setting) -> str: ...
     @overload
