@@ -1,0 +1,19 @@
+"""A program that behaves as OpenAI and Azure OpenAI do towards a caller of files and batches, on one machine.
+
+    python -m local.provider --port 4010
+
+Each account is a provider's customer with its own key, models, files and batches, and speaks one dialect:
+
+    {root}/accounts/{account}/v1/files                          OpenAI
+    {root}/accounts/{account}/openai/v1/files                   Azure OpenAI
+    {root}/accounts/{account}/openai/files?api-version=…        Azure OpenAI, dated versions with all their oddities
+
+A batch moves by the clock, seen when it is asked for. `{root}/control/…` makes trouble and tells what was received
+(`local.provider.control`). It is strict where the real ones are, and never deployed.
+"""
+
+from local.provider.accounts import DEFAULT_ACCOUNTS, Account
+from local.provider.faults import Fault
+from local.provider.server import Simulator, defaults, serve
+
+__all__ = ["DEFAULT_ACCOUNTS", "Account", "Fault", "Simulator", "defaults", "serve"]

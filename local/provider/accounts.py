@@ -1,0 +1,24 @@
+"""The customers of the simulated provider."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+DialectName = Literal["openai", "azure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One customer: its files and batches are its own."""
+
+    name: str
+    dialect: DialectName
+    key: str
+    models: frozenset[str]
+    """What `body.model` may say: model names at OpenAI, deployment names at Azure."""
+
+
+DEFAULT_ACCOUNTS = (
+    Account("azure-general", "azure", "simulated-key-general", frozenset({"gpt-4o-mini-general-deployment"})),
+    Account("azure-special", "azure", "simulated-key-special", frozenset({"gpt-4o-mini-special-deployment"})),
+    Account("openai", "openai", "sk-simulated-key-openai", frozenset({"gpt-4.1-mini", "text-embedding-3-small"})),
+)

@@ -1,0 +1,114 @@
+"""The simulated provider's own routes: trouble to make, time to pass, and what was received."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict
+
+from local.provider.accounts import Account, DialectName
+from local.provider.batches import Pace
+from local.provider.faults import Fault
+from local.provider.world import World
+
+router = APIRouter(prefix="/control")
+
+
+class NewAccount(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    dialect: DialectName
+    key: str
+    models: list[str]
+
+
+class Stall(BaseModel):
+    """The state that an account's batches do not leave; `None` lets them go on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account: str
+    state: str | None = None
+
+
+class Expire(BaseModel):
+    """The batch that runs out of time now; all of the account's open ones, if `None`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account: str
+    batch_id: str | None = None
+
+
+@router.get("/health")
+def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/log")
+def log(request: Request, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
+    """Each call received, oldest first: `at method path account route status fault`, and by route `file_id file_name
+    bytes sha256 lines models` or `metadata input_file_id batch_id`."""
+    return _world(request).log(account, route)
+
+
+@router.get("/accounts")
+def accounts(request: Request) -> list[Account]:
+    return list(_world(request).accounts.values())
+
+
+@router.post("/accounts")
+def add_account(account: NewAccount, request: Request) -> Account:
+    made = Account(account.name, account.dialect, account.key, frozenset(account.models))
+    _world(request).accounts[made.name] = made
+    return made
+
+
+@router.get("/faults")
+def faults(request: Request) -> list[Fault]:
+    """Those still to come."""
+    return _world(request).faults.all()
+
+
+@router.post("/faults")
+def add_fault(fault: Fault, request: Request) -> Fault:
+    _world(request).faults.add(fault.model_copy())
+    return fault
+
+
+@router.delete("/faults")
+def clear_faults(request: Request, account: str | None = None) -> None:
+    _world(request).faults.clear(account)
+
+
+@router.post("/stall")
+def stall(body: Stall, request: Request) -> Stall:
+    _world(request).stall(body.account, body.state)
+    return body
+
+
+@router.post("/expire")
+def expire(body: Expire, request: Request) -> dict[str, int]:
+    return {"expired": _world(request).batches.expire(body.account, body.batch_id)}
+
+
+@router.post("/forget/{batch_id}")
+def forget(batch_id: str, request: Request) -> None:
+    """Lose a batch, as a provider might."""
+    _world(request).batches.forget(batch_id)
+
+
+@router.post("/pace")
+def pace(body: Pace, request: Request) -> Pace:
+    _world(request).batches.pace = body
+    return body
+
+
+@router.post("/reset")
+def reset(request: Request) -> None:
+    _world(request).reset()
+
+
+def _world(request: Request) -> World:
+    world: World = request.app.state.world
+    return world

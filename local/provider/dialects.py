@@ -1,0 +1,137 @@
+"""How each dialect words what the simulated provider holds."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from local.provider.batches import Batch
+from local.provider.files import File
+from local.provider.refusal import Refusal
+
+STAMPED = (
+    "in_progress",
+    "finalizing",
+    "completed",
+    "failed",
+    "expired",
+    "cancelling",
+    "cancelled",
+)
+DAY = 86_400
+
+
+class Dialect(Protocol):
+    def error(self, refusal: Refusal) -> dict[str, Any]: ...
+
+    def file(self, file: File, now: float) -> dict[str, Any]: ...
+
+    def batch(self, batch: Batch, done: int, empty_file: str) -> dict[str, Any]:
+        """`done` counts the lines answered; `empty_file` names a file of no bytes."""
+        ...
+
+    def page(self, batches: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]: ...
+
+
+class OpenAIDialect:
+    """https://platform.openai.com/docs/api-reference/batch/object"""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        kind = "invalid_request_error" if refusal.status < 500 and refusal.status != 429 else "server_error"
+        return {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}}
+
+    def file(self, file: File, now: float) -> dict[str, Any]:
+        return {
+            "id": file.id,
+            "object": "file",
+            "bytes": file.bytes,
+            "created_at": int(file.created_at),
+            "expires_at": file.expires_at,
+            "filename": file.name,
+            "purpose": file.purpose,
+            "status": "processed",
+            "status_details": None,
+        }
+
+    def batch(self, batch: Batch, done: int, empty_file: str) -> dict[str, Any]:
+        stamps = {f"{state}_at": _seconds(batch.times.get(state)) for state in STAMPED}
+        errors = {"object": "list", "data": batch.errors} if batch.errors else None
+        return {
+            "id": batch.id,
+            "object": "batch",
+            "endpoint": batch.endpoint,
+            "model": batch.model,
+            "errors": errors,
+            "input_file_id": batch.file.id,
+            "completion_window": batch.completion_window,
+            "status": batch.state,
+            "output_file_id": batch.output_file_id,
+            "error_file_id": batch.error_file_id,
+            "created_at": int(batch.created_at),
+            "expires_at": int(batch.created_at) + DAY,
+            **stamps,
+            "request_counts": {"total": batch.total, "completed": done - batch.failed, "failed": batch.failed},
+            "metadata": batch.metadata,
+        }
+
+    def page(self, batches: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
+        first, last = (batches[0]["id"], batches[-1]["id"]) if batches else (None, None)
+        return {"object": "list", "data": batches, "first_id": first, "last_id": last, "has_more": more}
+
+
+class AzureDialect(OpenAIDialect):
+    """Azure's v1 form: OpenAI's, but for the errors and the files that take a while."""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        return {"error": {"code": refusal.code or "invalidPayload", "message": refusal.message}}
+
+    def file(self, file: File, now: float) -> dict[str, Any]:
+        return super().file(file, now) | {"status": "processed" if now >= file.usable_at else "pending"}
+
+
+class DatedAzureDialect(AzureDialect):
+    """Azure's dated versions, with the oddities that callers report of them."""
+
+    def file(self, file: File, now: float) -> dict[str, Any]:
+        return super().file(file, now) | {"created_at": _iso(file.created_at), "expires_at": _iso(file.expires_at)}
+
+    def batch(self, batch: Batch, done: int, empty_file: str) -> dict[str, Any]:
+        plain = super().batch(batch, done, empty_file)
+        stamps = {key: _iso(value) for key, value in plain.items() if key.endswith("_at")}
+        uncounted = {"total": None, "completed": None, "failed": None}
+        return plain | stamps | {
+            "endpoint": None,
+            "status": "".join(word.capitalize() for word in batch.state.split("_")),
+            "request_counts": uncounted if batch.state == "validating" else plain["request_counts"],
+            "output_file_id": batch.output_file_id or "",
+            "error_file_id": batch.error_file_id or (empty_file if batch.state == "completed" else ""),
+        }  # fmt: skip
+
+    def page(self, batches: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
+        page = super().page(batches, more)
+        return {"value": page.pop("data"), **page}
+
+
+PREFIX = re.compile(r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1)(?=/)")
+DIALECTS: Mapping[str, Dialect] = {
+    "/v1": OpenAIDialect(),
+    "/openai/v1": AzureDialect(),
+    "/openai": DatedAzureDialect(),
+}
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect that a URL's path is of; OpenAI's, where it is of none."""
+    match = PREFIX.match(path)
+    return DIALECTS[match["form"]] if match else DIALECTS["/v1"]
+
+
+def _seconds(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)
+
+
+def _iso(moment: float | None) -> str | None:
+    """With seven digits of a second, as Azure writes them."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "0+00:00"

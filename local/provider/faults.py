@@ -1,0 +1,198 @@
+"""Trouble on demand, per account and route, and the note of each request that came."""
+
+import asyncio
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from local.provider.dialects import PREFIX, dialect_of
+from local.provider.refusal import Refusal
+
+Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "truncate"]
+ROUTES = {
+    ("POST", r"/files"): "files.create",
+    ("GET", r"/files/[^/]+"): "files.retrieve",
+    ("GET", r"/files/[^/]+/content"): "files.content",
+    ("DELETE", r"/files/[^/]+"): "files.delete",
+    ("POST", r"/batches"): "batches.create",
+    ("GET", r"/batches"): "batches.list",
+    ("GET", r"/batches/[^/]+"): "batches.retrieve",
+    ("POST", r"/batches/[^/]+/cancel"): "batches.cancel",
+}
+STATUSES = {"refuse": 400, "rate_limit": 429, "error": 500}
+
+
+class Fault(BaseModel):
+    """What goes wrong with the next `times` calls (all of them, if `None`) of a route.
+
+    `when="after"` does the work first: a create that fails but happened.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    account: str = "*"
+    route: str = "*"
+    times: int | None = 1
+    when: Literal["before", "after"] = "before"
+    status: int | None = None
+    """Of the kinds `refuse` (400), `rate_limit` (429) and `error` (500)."""
+    retry_after: str | None = None
+    """The header, of seconds or an HTTP date, for any kind that answers."""
+    seconds: float = 1.0
+    """How long a `delay` takes."""
+    code: str = "simulated"
+    message: str = "The simulated provider was told to do this."
+
+
+class Faults:
+    """The faults asked for, the oldest first."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> None:
+        with self._lock:
+            self._faults.append(fault)
+
+    def all(self) -> list[Fault]:
+        with self._lock:
+            return list(self._faults)
+
+    def clear(self, account: str | None = None) -> None:
+        with self._lock:
+            self._faults = [fault for fault in self._faults if account not in (None, fault.account)]
+
+    def take(self, account: str, route: str) -> Fault | None:
+        """The fault that this call meets, counted."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.account in ("*", account) and fault.route in ("*", route):
+                    self._count(fault)
+                    return fault
+        return None
+
+    def _count(self, fault: Fault) -> None:
+        if fault.times is None:
+            return
+        fault.times -= 1
+        if fault.times <= 0:
+            self._faults.remove(fault)
+
+
+class FaultyASGI:
+    """The outermost layer: notes each call of a provider's API, and makes of it what its fault says."""
+
+    def __init__(self, app: ASGIApp, faults: Faults, note: Callable[[dict[str, Any]], None]) -> None:
+        self._app = app
+        self._faults = faults
+        self._note = note
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match = PREFIX.match(scope["path"]) if scope["type"] == "http" else None
+        if match is None:
+            return await self._app(scope, receive, send)
+        account, route = match["account"], _route(scope["method"], scope["path"][match.end() :])
+        fault = self._faults.take(account, route)
+        entry = {
+            "at": time.time(),
+            "method": scope["method"],
+            "path": scope["path"],
+            "account": account,
+            "route": route,
+            "fault": fault.kind if fault else None,
+            "status": None,
+        }
+        self._note(entry)
+        scope.setdefault("state", {})["entry"] = entry
+        return await self._run(fault, scope, receive, send)
+
+    async def _run(self, fault: Fault | None, scope: Scope, receive: Receive, send: Send) -> None:
+        entry = scope["state"]["entry"]
+        if fault is None:
+            return await self._app(scope, receive, _noting(send, entry))
+        if fault.kind == "truncate":
+            return await self._truncated(scope, receive, send)
+        if fault.kind == "delay":
+            return await self._delayed(fault, scope, receive, _noting(send, entry))
+        if fault.when == "after":
+            await self._app(scope, receive, _noting(_swallow, entry))
+        if fault.kind == "cut":
+            return await _disconnect(send, abruptly=True)
+        return await _reply(fault, scope["path"], _noting(send, entry))
+
+    async def _delayed(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        """Late, whether the work waits too or only the answer."""
+
+        async def late(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await asyncio.sleep(fault.seconds)
+            await send(message)
+
+        if fault.when == "before":
+            await asyncio.sleep(fault.seconds)
+        await self._app(scope, receive, late if fault.when == "after" else send)
+
+    async def _truncated(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer starts well, and its connection closes within the body."""
+
+        async def half(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                await send({**message, "body": body[: len(body) // 2], "more_body": True})
+                await _disconnect(send, abruptly=False)
+            else:
+                await send(message)
+
+        await self._app(scope, receive, half)
+
+
+def _route(method: str, tail: str) -> str:
+    for (verb, pattern), name in ROUTES.items():
+        if verb == method and re.fullmatch(pattern, tail):
+            return name
+    return "unknown"
+
+
+async def _reply(fault: Fault, path: str, send: Send) -> None:
+    """Answer as the fault says, in the words of the dialect that was spoken."""
+    if fault.kind == "garbage":
+        status, body, content_type = fault.status or 200, b"<html>not what you asked for", b"text/html"
+    else:
+        status, content_type = fault.status or STATUSES[fault.kind], b"application/json"
+        body = json.dumps(dialect_of(path).error(Refusal(status, fault.code, fault.message))).encode()
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    if fault.retry_after is not None:
+        headers.append((b"retry-after", fault.retry_after.encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _disconnect(send: Send, *, abruptly: bool) -> None:
+    """End the connection under the server: ASGI has no way to say it, so this knows uvicorn's request cycle."""
+    transport = send.__self__.transport  # type: ignore[attr-defined]
+    if abruptly:
+        transport.abort()
+    else:
+        transport.close()
+    await asyncio.sleep(0)
+
+
+async def _swallow(message: Message) -> None:
+    pass
+
+
+def _noting(send: Send, entry: dict[str, Any]) -> Send:
+    async def noted(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            entry["status"] = message["status"]
+        await send(message)
+
+    return noted

@@ -1,0 +1,150 @@
+"""The files of the simulated provider's accounts, kept on disk."""
+
+import hashlib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from local.provider.refusal import Refusal, not_found
+
+MAX_BYTES = 200 * 1024 * 1024
+CHUNK = 1024 * 1024
+EMPTY_SHA256 = hashlib.sha256().hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    id: str
+    account: str
+    name: str
+    purpose: str
+    path: Path
+    bytes: int
+    sha256: str
+    created_at: float
+    expires_at: int | None
+    usable_at: float
+    """From when on a batch may use it: Azure takes its time."""
+    lines: int = 0
+    models: tuple[str, ...] = ()
+
+
+class Files:
+    """All accounts' files. Removing one forgets it; the bytes stay for the batches that read them."""
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
+        self._files: dict[str, File] = {}
+
+    def receive(self, account: str, name: str, source: BinaryIO, *, lifetime: int | None, processing: float) -> File:
+        """Keep an upload, noting what it holds. A file over the limit is refused."""
+        file_id, digest, size = _new_id(), hashlib.sha256(), 0
+        path = self._spool / file_id
+        with path.open("wb") as target:
+            while chunk := source.read(CHUNK):
+                size += len(chunk)
+                if size > MAX_BYTES:
+                    raise Refusal(400, None, "File is too large.", "file")
+                digest.update(chunk)
+                target.write(chunk)
+        lines, models = _contents(path)
+        now = time.time()
+        return self.keep(
+            File(
+                id=file_id,
+                account=account,
+                name=name,
+                purpose="batch",
+                path=path,
+                bytes=size,
+                sha256=digest.hexdigest(),
+                created_at=now,
+                expires_at=int(now) + lifetime if lifetime else None,
+                usable_at=now + processing,
+                lines=lines,
+                models=models,
+            )
+        )
+
+    def result(self, account: str, name: str) -> "Result":
+        """A file of a batch's results, to be written within a `with` block."""
+        file_id = _new_id()
+        return Result(self, account, name, file_id, self._spool / file_id)
+
+    def empty(self, account: str) -> File:
+        """The account's file of no bytes, which Azure's dated versions name where no line failed."""
+        file_id = f"file-empty-{account}"
+        if file_id not in self._files:
+            path = self._spool / file_id
+            path.touch()
+            now = time.time()
+            self.keep(File(file_id, account, "error.jsonl", "batch_output", path, 0, EMPTY_SHA256, now, None, now))
+        return self._files[file_id]
+
+    def get(self, account: str, file_id: str) -> File:
+        file = self._files.get(file_id)
+        if file is None or file.account != account:
+            raise not_found("File", file_id)
+        return file
+
+    def remove(self, account: str, file_id: str) -> None:
+        del self._files[self.get(account, file_id).id]
+
+    def clear(self) -> None:
+        for path in self._spool.iterdir():
+            path.unlink(missing_ok=True)
+        self._files.clear()
+
+    def keep(self, file: File) -> File:
+        self._files[file.id] = file
+        return file
+
+
+class Result:
+    """A file of results as it grows. `file_id` is `None` until it is written, and for one without a line."""
+
+    def __init__(self, files: Files, account: str, name: str, file_id: str, path: Path) -> None:
+        self._files = files
+        self._account = account
+        self._name = name
+        self._id = file_id
+        self._path = path
+        self._size = 0
+        self._digest = hashlib.sha256()
+        self.file_id: str | None = None
+
+    def __enter__(self) -> Self:
+        self._target = self._path.open("wb")
+        return self
+
+    def write(self, line: bytes) -> None:
+        self._size += self._target.write(line)
+        self._digest.update(line)
+
+    def __exit__(self, *_: object) -> None:
+        self._target.close()
+        if self._size == 0:
+            return
+        now, sha256 = time.time(), self._digest.hexdigest()
+        file = File(self._id, self._account, self._name, "batch_output", self._path, self._size, sha256, now, None, now)
+        self.file_id = self._files.keep(file).id
+
+
+def _new_id() -> str:
+    return f"file-{secrets.token_hex(12)}"
+
+
+def _contents(path: Path) -> tuple[int, tuple[str, ...]]:
+    """How many lines an upload has and which models they name, as far as they can be read."""
+    count, models = 0, set[str]()
+    with path.open("rb") as file:
+        for line in file:
+            count += bool(line.strip())
+            try:
+                models.add(str(json.loads(line)["body"]["model"]))
+            except (ValueError, LookupError, TypeError):
+                continue
+    return count, tuple(sorted(models))

@@ -1,0 +1,246 @@
+"""A batch's lines: what is wrong with them, and how each is answered."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local.provider.accounts import Account
+
+FAIL_MARK = b"fail-this-line"
+"""A line that holds these words anywhere is answered with a 400, in the error file."""
+MAX_ERRORS = 100
+BOM = b"\xef\xbb\xbf"
+MAX_LINES = {"openai": 50_000, "azure": 100_000}
+
+
+@dataclass
+class Report:
+    """What validation found."""
+
+    total: int = 0
+    model: str | None = None
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, code: str, message: str, line: int | None = None, param: str | None = None) -> None:
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append({"code": code, "message": message, "param": param, "line": line})
+
+
+def validate(path: Path, endpoint: str, account: Account) -> Report:
+    """Check every line as the provider does before a batch starts."""
+    report, seen = Report(), set[str]()
+    for number, raw in enumerate(_raw_lines(path), start=1):
+        report.total += 1
+        _check_line(report, number, raw, endpoint, account, seen)
+    if report.total == 0:
+        report.add("empty_file", "The input file is empty.")
+    if report.total > MAX_LINES[account.dialect]:
+        report.add("too_many_tasks", f"The input file has more than {MAX_LINES[account.dialect]} requests.")
+    return report
+
+
+def answers(path: Path, batch_id: str, created: int, count: int) -> Iterator[tuple[bool, bytes]]:
+    """The first `count` lines answered, each with whether it succeeded; not in the order of the input, as in life."""
+    pending: tuple[bool, bytes] | None = None
+    for number, raw in enumerate(_raw_lines(path)):
+        if number >= count:
+            break
+        answer = _answer(raw, batch_id, created)
+        if pending is None:
+            pending = answer
+            continue
+        yield answer
+        yield pending
+        pending = None
+    if pending is not None:
+        yield pending
+
+
+def expired(path: Path, batch_id: str, first: int) -> Iterator[bytes]:
+    """The error lines of those that the completion window left unanswered, from index `first` on."""
+    error = {
+        "code": "batch_expired",
+        "message": "This request could not be executed before the completion window expired.",
+    }
+    for number, raw in enumerate(_raw_lines(path)):
+        if number >= first:
+            custom_id = json.loads(raw)["custom_id"]
+            yield _dump(_result(batch_id, custom_id, None, error))
+
+
+def normal_url(url: object) -> str:
+    """An endpoint without its version: Azure takes both spellings."""
+    return str(url).removeprefix("/v1")
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from (line for line in file if line.strip())
+
+
+def _check_line(report: Report, number: int, raw: bytes, endpoint: str, account: Account, seen: set[str]) -> None:
+    line = _parsed(raw, account)
+    if line is None:
+        return report.add("invalid_json_line", "This line is not parseable as valid JSON.", number)
+    custom_id, body = line.get("custom_id"), line.get("body")
+    if not isinstance(custom_id, str) or not isinstance(body, dict):
+        missing = "body" if isinstance(custom_id, str) else "custom_id"
+        return report.add("missing_required_parameter", f"Missing required parameter: '{missing}'.", number, missing)
+    if custom_id in seen:
+        report.add("duplicate_custom_id", f"The custom_id '{custom_id}' is used more than once.", number, "custom_id")
+    seen.add(custom_id)
+    _check_request(report, number, line, body, endpoint)
+    _check_model(report, number, body.get("model"), account)
+    return None
+
+
+def _check_request(
+    report: Report, number: int, line: Mapping[str, Any], body: Mapping[str, Any], endpoint: str
+) -> None:
+    if line.get("method") != "POST":
+        report.add("invalid_method", "The method must be POST.", number, "method")
+    if not _is_of(line.get("url"), endpoint):
+        report.add("url_mismatch", "The URL provided for this request does not match the endpoint.", number, "url")
+    if body.get("stream"):
+        report.add("invalid_request", "Streaming is not supported in the Batch API.", number, "stream")
+
+
+def _check_model(report: Report, number: int, model: object, account: Account) -> None:
+    if model not in account.models:
+        report.add("model_not_found", f"The provided model '{model}' is not available here.", number, "body.model")
+    elif report.model is None:
+        report.model = str(model)
+    elif model != report.model:
+        report.add("model_mismatch", "All lines must name the same model.", number, "body.model")
+
+
+def _is_of(url: object, endpoint: str) -> bool:
+    """Azure names chat completions at the create of a batch of responses, too."""
+    if endpoint.startswith("/v1"):
+        return url == endpoint
+    return normal_url(url) == endpoint or (endpoint == "/chat/completions" and normal_url(url) == "/responses")
+
+
+def _parsed(raw: bytes, account: Account) -> dict[str, Any] | None:
+    if raw.startswith(BOM) and account.dialect == "azure":
+        return None
+    try:
+        line = json.loads(raw.removeprefix(BOM))
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _answer(raw: bytes, batch_id: str, created: int) -> tuple[bool, bytes]:
+    line = json.loads(raw.removeprefix(BOM))
+    custom_id, mark = line["custom_id"], _mark(batch_id, line["custom_id"])
+    fails = FAIL_MARK in raw
+    body = _failure() if fails else ANSWERS[normal_url(line["url"])](line["body"], mark, created)
+    response = {"status_code": 400 if fails else 200, "request_id": f"req_{mark}", "body": body}
+    return not fails, _dump(_result(batch_id, custom_id, response, None))
+
+
+def _result(batch_id: str, custom_id: str, response: object, error: object) -> dict[str, Any]:
+    return {
+        "id": f"batch_req_{_mark(batch_id, custom_id)}",
+        "custom_id": custom_id,
+        "response": response,
+        "error": error,
+    }
+
+
+def _failure() -> dict[str, Any]:
+    error = {"message": "This line asked to fail.", "type": "invalid_request_error", "param": None, "code": None}
+    return {"error": error}
+
+
+def _chat(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
+    asked = _text(body.get("messages"))
+    message = {"role": "assistant", "content": f"echo: {asked}", "refusal": None}
+    return {
+        "id": f"chatcmpl-{mark}",
+        "object": "chat.completion",
+        "created": created,
+        "model": body["model"],
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": _usage("prompt", "completion", asked),
+    }
+
+
+def _responses(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
+    asked = _text(body.get("input"))
+    content = [{"type": "output_text", "text": f"echo: {asked}", "annotations": []}]
+    message = {"id": f"msg_{mark}", "type": "message", "role": "assistant", "status": "completed", "content": content}
+    return {
+        "id": f"resp_{mark}",
+        "object": "response",
+        "created_at": created,
+        "status": "completed",
+        "model": body["model"],
+        "output": [message],
+        "usage": _usage("input", "output", asked),
+    }
+
+
+def _completions(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
+    asked = _text(body.get("prompt"))
+    return {
+        "id": f"cmpl-{mark}",
+        "object": "text_completion",
+        "created": created,
+        "model": body["model"],
+        "choices": [{"index": 0, "text": f"echo: {asked}", "logprobs": None, "finish_reason": "stop"}],
+        "usage": _usage("prompt", "completion", asked),
+    }
+
+
+def _embeddings(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
+    asked = _text(body.get("input"))
+    numbers = [byte / 255 for byte in hashlib.sha256(asked.encode()).digest()[:8]]
+    tokens = len(asked.split())
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": numbers}],
+        "model": body["model"],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+ANSWERS: Mapping[str, Callable[[Mapping[str, Any], str, int], dict[str, Any]]] = {
+    "/chat/completions": _chat,
+    "/responses": _responses,
+    "/completions": _completions,
+    "/embeddings": _embeddings,
+}
+
+
+def _usage(asked_name: str, told_name: str, asked: str) -> dict[str, Any]:
+    """One token a word; the answer echoes the question with one word more."""
+    words = len(asked.split())
+    return {
+        f"{asked_name}_tokens": words,
+        f"{asked_name}_tokens_details": {"cached_tokens": 0},
+        f"{told_name}_tokens": words + 1,
+        f"{told_name}_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 2 * words + 1,
+    }
+
+
+def _text(asked: object) -> str:
+    """The last thing said, as far as it is text."""
+    if isinstance(asked, list):
+        return _text(asked[-1]) if asked else ""
+    if isinstance(asked, dict):
+        return _text(asked.get("content", asked.get("text", "")))
+    return str(asked)
+
+
+def _mark(batch_id: str, custom_id: str) -> str:
+    return hashlib.sha256(f"{batch_id} {custom_id}".encode()).hexdigest()[:24]
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"

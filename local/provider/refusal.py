@@ -1,0 +1,16 @@
+"""What the simulated provider says no with."""
+
+
+class Refusal(Exception):
+    """A 4xx; each dialect words it in its own shape."""
+
+    def __init__(self, status: int, code: str | None, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+
+
+def not_found(kind: str, ref: str) -> Refusal:
+    return Refusal(404, "notFound", f"No such {kind} object: {ref}", "id")

@@ -1,0 +1,128 @@
+"""The simulated provider as a server: for a command line, or within a test's own process."""
+
+import contextlib
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp
+
+from local.provider import api, control
+from local.provider.accounts import DEFAULT_ACCOUNTS
+from local.provider.batches import Pace
+from local.provider.dialects import PREFIX, dialect_of
+from local.provider.faults import Fault, FaultyASGI
+from local.provider.refusal import Refusal
+from local.provider.world import World
+
+START_SECONDS = 10.0
+
+
+class Simulator:
+    """A running simulated provider, and its controls without HTTP."""
+
+    def __init__(self, url: str, world: World) -> None:
+        self.url = url
+        self.world = world
+
+    def base(self, account: str) -> str:
+        """The base URL that the account's deployments are configured with."""
+        return _base(self.url, account, self.world.accounts[account].dialect)
+
+    def fail(self, fault: Fault) -> None:
+        self.world.faults.add(fault)
+
+    def log(self, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
+        return self.world.log(account, route)
+
+    def reset(self) -> None:
+        self.world.reset()
+
+
+def application(world: World) -> ASGIApp:
+    """The whole program as an ASGI application."""
+    app = FastAPI(title="A simulated provider", openapi_url=None)
+    app.state.world = world
+    app.include_router(control.router)
+    for prefix in ("/v1", "/openai/v1", "/openai"):
+        app.include_router(api.router, prefix="/accounts/{account}" + prefix)
+
+    @app.exception_handler(Refusal)
+    async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
+        return JSONResponse(dialect_of(request.url.path).error(refusal), refusal.status)
+
+    @app.exception_handler(RequestValidationError)
+    async def reject(request: Request, error: RequestValidationError) -> JSONResponse:
+        if PREFIX.match(request.url.path) is None:
+            return JSONResponse({"detail": str(error.errors())}, 422)
+        return JSONResponse(dialect_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
+
+    return FaultyASGI(app, world.faults, world.note)
+
+
+@contextlib.contextmanager
+def serve(pace: Pace | None = None) -> Iterator[Simulator]:
+    """Serve on a free port of 127.0.0.1 from a thread of this process, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool, _free_socket() as bound:
+        world = World(Path(spool), pace or Pace().faster(10))
+        server = uvicorn.Server(_config(world))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="simulated-provider")
+        thread.start()
+        try:
+            _await_start(server)
+            yield Simulator(f"http://127.0.0.1:{bound.getsockname()[1]}", world)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def run(host: str, port: int, pace: Pace) -> None:
+    """Serve until the process is told to end."""
+    with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool:
+        config = _config(World(Path(spool), pace))
+        config.host, config.port = host, port
+        uvicorn.Server(config).run()
+
+
+def defaults(port: int, host: str = "127.0.0.1") -> dict[str, str]:
+    """The environment that the shipped `config.yaml` takes its deployments' addresses and keys from."""
+    root = f"http://{host}:{port}"
+    names = (("AZURE", ""), ("AZURE", "_2"), ("OPENAI_PROVIDER", ""))
+    environment = {}
+    for (provider, suffix), account in zip(names, DEFAULT_ACCOUNTS, strict=True):
+        environment[f"{provider}_API_BASE{suffix}"] = _base(root, account.name, account.dialect)
+        environment[f"{provider}_API_KEY{suffix}"] = account.key
+    return environment
+
+
+def _base(root: str, account: str, dialect: str) -> str:
+    return f"{root}/accounts/{account}" + ("/v1" if dialect == "openai" else "")
+
+
+def _config(world: World) -> uvicorn.Config:
+    # h11 because FaultyASGI ends connections through its request cycle.
+    return uvicorn.Config(
+        application(world), http="h11", ws="none", lifespan="off", log_level="warning", timeout_graceful_shutdown=1
+    )
+
+
+def _free_socket() -> socket.socket:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    return bound
+
+
+def _await_start(server: uvicorn.Server) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the simulated provider did not start")
+        time.sleep(0.01)

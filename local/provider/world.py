@@ -1,0 +1,60 @@
+"""Everything that the simulated provider holds."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from local.provider.accounts import DEFAULT_ACCOUNTS, Account
+from local.provider.batches import Batches, Pace
+from local.provider.faults import Faults
+from local.provider.files import Files
+from local.provider.refusal import Refusal
+
+
+class World:
+    """The accounts, what they own, the trouble that was asked for and the log of what came."""
+
+    def __init__(self, spool: Path, pace: Pace) -> None:
+        self._pace = pace
+        self.accounts = {account.name: account for account in DEFAULT_ACCOUNTS}
+        self.files = Files(spool)
+        self.batches = Batches(self.files, pace)
+        self.faults = Faults()
+        self._log: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def account(self, name: str, dialect: str) -> Account:
+        account = self.accounts.get(name)
+        if account is None or account.dialect != dialect:
+            raise Refusal(404, "404", "Resource not found")
+        return account
+
+    def note(self, entry: dict[str, Any]) -> None:
+        with self._lock:
+            self._log.append(entry)
+
+    def log(self, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
+        """What was received, oldest first."""
+        with self._lock:
+            return [
+                dict(entry)
+                for entry in self._log
+                if account in (None, entry["account"]) and route in (None, entry["route"])
+            ]
+
+    def stall(self, account: str, state: str | None) -> None:
+        """Keep the account's batches from leaving `state`; with `None`, let them go on."""
+        if state is None:
+            self.batches.stalls.pop(account, None)
+        else:
+            self.batches.stalls[account] = state
+
+    def reset(self) -> None:
+        """As new: the default accounts, nothing stored, no trouble, an empty log."""
+        self.accounts = {account.name: account for account in DEFAULT_ACCOUNTS}
+        self.batches.clear()
+        self.batches.pace = self._pace
+        self.files.clear()
+        self.faults.clear()
+        with self._lock:
+            self._log.clear()
