@@ -25,6 +25,10 @@ class Caller:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """The key's own names for model groups."""
 
+    def group(self, model: str) -> str:
+        """The model group that the caller means by `model`: one of its aliases, or the group's own name."""
+        return self.aliases.get(model, model)
+
     def may_use(self, group: str) -> bool:
         """Whether this model group is open to the caller. With no list at all, every group is."""
         return all(group in models or models & ALL_MODELS for models in self.allowed)

@@ -1,21 +1,24 @@
 """What every function is composed of: environment, configuration, secrets and store, each built when first needed.
 
-A function makes one `Gateway` when it is imported, which reads nothing yet, and hands it to its use cases:
+A function makes one `Gateway` when it is imported, which reads nothing yet. Nothing here is for HTTP alone, so that
+workers and the poller compose likewise; an app does it so, and tests as `create(Gateway(environment))`:
 
     def create(gateway: Gateway) -> FastAPI:
-        app = web.application("Manifold files", gateway.authenticate, gateway.on_fault)
-        app.state.files = Files(gateway.store, …)
-        app.include_router(router)
+        app = web.application("Manifold files", gateway.authenticate, observe.fault)
+        app.state.gateway = gateway
+        app.include_router(routes)
         return app
 
-    handler = web.handler(create(Gateway()))
+    app = create(Gateway())
+    handler = observe.observed(web.handler(app))
 
-Tests make theirs as `Gateway(environment)`. Nothing here is for HTTP alone, so workers and the poller compose likewise.
+A route asks for the caller as `caller: web.Authenticated` (or `web.Admin`), and for its use case by a dependency that
+makes it of `request.app.state.gateway`, so that nothing is read before the first request.
 """
 
 from functools import cached_property
 
-from manifold import auth, config
+from manifold import auth, config, observe
 from manifold.access import Caller
 from manifold.auth import KeyGrant
 from manifold.config import Config, Environment
@@ -36,7 +39,11 @@ class Gateway:
 
     @cached_property
     def config(self) -> Config:
-        return config.load(self.environment.config_path)
+        """`config.yaml`, whose warnings are logged when it is read."""
+        loaded = config.load(self.environment.config_path)
+        for text in loaded.warnings:
+            observe.warning("config", text=text)
+        return loaded
 
     @cached_property
     def secrets(self) -> Secrets:
@@ -46,9 +53,13 @@ class Gateway:
     def store(self) -> Store:
         return Store(lambda: self.secrets.get("DATABASE_URL"))
 
+    @property
+    def master_key(self) -> str:
+        return self.secrets.resolve(self.config.master_key)
+
     async def authenticate(self, key: str) -> Caller:
         """The caller behind a key, by one query; raises as `manifold.auth.authenticate` does."""
-        return await auth.authenticate(key, self.secrets.resolve(self.config.master_key), self._grant)
+        return await auth.authenticate(key, self.master_key, self._grant)
 
     async def _grant(self, token_hash: str) -> KeyGrant | None:
         async with self.store.session() as tables:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,19 +18,25 @@ from manifold.access import Caller
 from manifold.errors import AuthenticationFailed, InvalidRequest, ManifoldError, NotFound
 
 Authenticate = Callable[[str], Awaitable[Caller]]
-OnFault = Callable[[Request, Exception], None]
+
+
+class OnFault(Protocol):
+    """Logs and counts an exception: `manifold.observe.fault`."""
+
+    def __call__(self, error: BaseException, **fields: str) -> None: ...
 
 
 def application(title: str, authenticate: Authenticate, on_fault: OnFault) -> FastAPI:
     """An app whose every failure leaves in OpenAI's shape.
 
     `authenticate` finds the caller behind a key, for the routes that ask for an `Authenticated` or an `Admin`.
-    `on_fault` is told of each exception that nobody raised on purpose, so that it is logged and counted: Mangum would
-    swallow it, and Lambda's own error metric stays at zero.
+    `on_fault` is told of each failure of our own, so that it is logged and counted: Mangum would swallow it, and
+    Lambda's own error metric stays at zero.
     """
     app = FastAPI(title=title, openapi_url=None, redirect_slashes=False)
     app.state.authenticate = authenticate
-    app.add_middleware(_Envelope, on_fault=on_fault)
+    app.state.on_fault = on_fault
+    app.add_middleware(_Envelope)
     app.exception_handler(ManifoldError)(_known)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_routing)
@@ -90,9 +96,8 @@ class _Envelope:
     Plain ASGI: Starlette's `BaseHTTPMiddleware` would run each request in a second task.
     """
 
-    def __init__(self, app: ASGIApp, on_fault: OnFault) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.on_fault = on_fault
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -110,14 +115,21 @@ class _Envelope:
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:  # whatever it is, the client gets an answer that its SDK can read
-            self.on_fault(request, error)
+            _report(request, error)
             if started:
                 raise
             fault = ManifoldError("The gateway failed to answer. Try again; it has been logged.", code="internal_error")
             await _failure(fault)(scope, receive, send_with_id)
 
 
-async def _known(_: Request, error: ManifoldError) -> Response:
+def _report(request: Request, error: Exception) -> None:
+    on_fault: OnFault = request.app.state.on_fault
+    on_fault(error, route=f"{request.method} {request.url.path}", request_id=request_id(request))
+
+
+async def _known(request: Request, error: ManifoldError) -> Response:
+    if error.status >= 500:
+        _report(request, error)
     return _failure(error)
 
 
