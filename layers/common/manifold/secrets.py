@@ -32,8 +32,10 @@ REFRESH_INTERVAL = 5.0
 def secrets_manager() -> "SecretsManagerClient":
     """The default client. boto3 costs half a second of import, so it is imported at the first fetch."""
     import boto3
+    from botocore.config import Config
 
-    return boto3.client("secretsmanager")
+    # boto3 would wait for a minute; API Gateway gives up after 29 seconds.
+    return boto3.client("secretsmanager", config=Config(connect_timeout=2, read_timeout=5))
 
 
 class Secrets:

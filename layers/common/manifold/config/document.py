@@ -90,18 +90,26 @@ def read(path: Path) -> Document:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from None
 
 
-def unknown_keys(written: Written, path: str = "") -> Iterator[str]:
-    """The path of each key that the models do not declare; what lies below such a key is not looked at."""
+NOT_ACTED_ON = frozenset({"max_retries", "tags", "base_model"})
+"""Settings whose types are checked, but which change nothing yet."""
+
+
+def without_effect(written: Written, path: str = "") -> Iterator[str]:
+    """The path of each key that is not acted on; what lies below an undeclared key is not looked at."""
     for key in written.model_extra or {}:
         yield f"{path}{key}"
     for name in type(written).model_fields:
-        value = getattr(written, name)
-        if isinstance(value, Written):
-            yield from unknown_keys(value, f"{path}{name}.")
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                if isinstance(item, Written):
-                    yield from unknown_keys(item, f"{path}{name}[{index}].")
+        if name in NOT_ACTED_ON & written.model_fields_set:
+            yield f"{path}{name}"
+        for place, child in _children(getattr(written, name)):
+            yield from without_effect(child, f"{path}{name}{place}.")
+
+
+def _children(value: object) -> Iterator[tuple[str, Written]]:
+    if isinstance(value, Written):
+        yield "", value
+    elif isinstance(value, list):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value) if isinstance(item, Written))
 
 
 _PROBLEMS = {

@@ -21,8 +21,8 @@ def load(path: Path) -> Config:
     if problems:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     master_key = written.general_settings.master_key
-    unknown = (f"{key} is not acted on" for key in document.unknown_keys(written))
-    warnings = (*unknown, *checks.warnings(deployments, master_key))
+    ignored = (f"{key} is not acted on" for key in document.without_effect(written))
+    warnings = (*ignored, *checks.warnings(deployments, master_key))
     return Config(path, deployments, master_key, tuple(f"{path}: {warning}" for warning in warnings))
 
 

@@ -1,0 +1,236 @@
+"""What `config.load` makes of a file that can be used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from manifold import config
+from manifold.config import Config, PlainText, SecretName
+from manifold.errors import ConfigError
+
+Load = Callable[[str], Config]
+
+SHIPPED = Path(__file__).parents[2] / "functions" / "config.yaml"
+
+EVERYTHING = """
+model_list:
+  - model_name: gpt-4o-batch
+    litellm_params:
+      model: azure/gpt-4o-mini-general-deployment
+      api_base: os.environ/AZURE_API_BASE
+      api_key: os.environ/AZURE_API_KEY
+      api_version: 2024-10-21
+      organization: org-1
+      weight: 2
+      order: 1
+      rpm: 60
+      tpm: 100000
+      timeout: 30
+      max_retries: 2
+      tags: [eu]
+    model_info:
+      id: general
+      mode: batch
+      base_model: azure/gpt-4o-mini
+general_settings:
+  master_key: os.environ/MY_MASTER_KEY
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def load(text: str) -> Config:
+        path = tmp_path / "config.yaml"
+        path.write_text(text)
+        return config.load(path)
+
+    return load
+
+
+def one(model: str = "openai/gpt-4.1", params: str = "", info: str = "{mode: batch}", name: str = "group") -> str:
+    """A file with one deployment."""
+    return f"""
+model_list:
+  - model_name: {name}
+    litellm_params: {{model: {model}, {params}}}
+    model_info: {info}
+"""
+
+
+def test_every_setting_arrives(load: Load) -> None:
+    loaded = load(EVERYTHING)
+    [deployment] = loaded.deployments
+    assert deployment == config.Deployment(
+        id="general",
+        group="gpt-4o-batch",
+        provider="azure",
+        model="gpt-4o-mini-general-deployment",
+        api_base=SecretName("AZURE_API_BASE"),
+        api_key=SecretName("AZURE_API_KEY"),
+        api_version=PlainText("2024-10-21"),
+        organization=PlainText("org-1"),
+        weight=2.0,
+        order=1,
+        rpm=60,
+        tpm=100_000,
+        timeout=30.0,
+        max_retries=2,
+        tags=("eu",),
+        mode="batch",
+        base_model="azure/gpt-4o-mini",
+        path="model_list[0]",
+    )
+    assert loaded.master_key == SecretName("MY_MASTER_KEY")
+
+
+def test_the_shipped_file_is_the_walkthroughs() -> None:
+    shipped = config.load(SHIPPED)
+    assert shipped.warnings == ()
+    assert list(shipped.groups) == ["gpt-4o-batch", "gpt-4.1-mini-batch"]
+    assert [one.model for one in shipped.groups["gpt-4o-batch"]] == [
+        "gpt-4o-mini-general-deployment",
+        "gpt-4o-mini-special-deployment",
+    ]
+    assert not {"OPENAI_API_KEY", "OPENAI_BASE_URL"} & shipped.secret_names().keys()
+
+
+@pytest.mark.parametrize(
+    ("written", "provider", "model"),
+    [
+        ("gpt-4.1", "openai", "gpt-4.1"),
+        ("openai/gpt-4.1", "openai", "gpt-4.1"),
+        ("groq/openai/gpt-oss-120b", "groq", "openai/gpt-oss-120b"),
+    ],
+)
+def test_the_prefix_is_the_provider(load: Load, written: str, provider: str, model: str) -> None:
+    [deployment] = load(one(written)).deployments
+    assert (deployment.provider, deployment.model) == (provider, model)
+
+
+def test_a_known_provider_needs_neither_address_nor_key(load: Load) -> None:
+    [deployment] = load(one("groq/llama-3.3-70b-versatile")).deployments
+    assert deployment.api_base == PlainText("https://api.groq.com/openai/v1")
+    assert deployment.api_key == SecretName("GROQ_API_KEY")
+
+
+def test_the_master_key_has_a_default_name(load: Load) -> None:
+    assert load(one()).master_key == SecretName("MANIFOLD_MASTER_KEY")
+
+
+def test_groups_and_ids_keep_the_files_order(load: Load) -> None:
+    loaded = load(
+        """
+model_list:
+  - {model_name: b, litellm_params: {model: openai/x}, model_info: {id: first}}
+  - {model_name: a, litellm_params: {model: openai/x}, model_info: {id: second}}
+  - {model_name: b, litellm_params: {model: openai/y}, model_info: {id: third}}
+"""
+    )
+    assert {name: [one.id for one in group] for name, group in loaded.groups.items()} == {
+        "b": ["first", "third"],
+        "a": ["second"],
+    }
+    assert list(loaded.groups) == ["b", "a"]
+    assert loaded.by_id["second"].group == "a"
+
+
+def test_an_id_hangs_on_group_model_and_base_url_alone(load: Load) -> None:
+    def identify(**changes: str) -> str:
+        return load(one(**changes)).deployments[0].id
+
+    base = "api_base: os.environ/BASE"
+    first = identify(params=base)
+    assert first.startswith("dep_")
+    assert first == identify(params=f"{base}, api_key: os.environ/ROTATED, weight: 3, timeout: 5")
+    others = {
+        identify(params="api_base: os.environ/OTHER"),
+        identify(params="api_base: 'https://BASE'"),
+        identify(params=base, model="openai/gpt-4o"),
+        identify(params=base, model="groq/gpt-4.1"),
+        identify(params=base, name="other"),
+    }
+    assert len(others | {first}) == 6
+
+
+def test_an_id_stays_the_same_between_releases(load: Load) -> None:
+    """Rows of batches name it, so its recipe may not change."""
+    assert load(one(params="api_base: os.environ/BASE")).deployments[0].id == "dep_6bc39c611a6f0bdf"
+
+
+def test_a_key_written_out_loads_with_a_warning_and_is_not_shown(load: Load) -> None:
+    loaded = load(one(params="api_key: sk-very-secret") + "general_settings: {master_key: sk-master}")
+    assert loaded.deployments[0].api_key == PlainText("sk-very-secret")
+    assert "sk-" not in repr(loaded)
+    assert [warning.split(": ", 1)[1] for warning in loaded.warnings] == [
+        "model_list[0].litellm_params.api_key holds the key itself: "
+        "write os.environ/NAME, and put the key into the secret",
+        "general_settings.master_key holds the key itself: write os.environ/NAME, and put the key into the secret",
+    ]
+
+
+def test_each_key_that_is_not_acted_on_is_named_once(load: Load) -> None:
+    loaded = load(
+        """
+model_list:
+  - model_name: group
+    extra: 1
+    litellm_params: {model: openai/x, tags: [a], max_retries: 1, drop_params: true, cache: {nested: {key: 1}}}
+    model_info: {base_model: azure/y, supports_vision: true}
+litellm_settings: {num_retries: 3, api_key: os.environ/NOT_ASKED_FOR}
+general_settings: {database_url: os.environ/NOT_ASKED_FOR}
+"""
+    )
+    assert {warning.split(": ", 1)[1].removesuffix(" is not acted on") for warning in loaded.warnings} == {
+        "litellm_settings",
+        "general_settings.database_url",
+        "model_list[0].extra",
+        "model_list[0].litellm_params.tags",
+        "model_list[0].litellm_params.max_retries",
+        "model_list[0].litellm_params.drop_params",
+        "model_list[0].litellm_params.cache",
+        "model_list[0].model_info.base_model",
+        "model_list[0].model_info.supports_vision",
+    }
+    assert len(loaded.warnings) == 9
+    assert "NOT_ASKED_FOR" not in loaded.secret_names()
+
+
+def test_a_chat_deployment_of_an_unknown_provider_loads_with_a_warning(load: Load) -> None:
+    loaded = load(one("bedrock/anthropic.claude", info="{}"))
+    assert loaded.deployments[0].api_base is None
+    [warning] = loaded.warnings
+    assert "model_list[0].litellm_params.api_base is missing" in warning
+
+
+def test_yaml_anchors_and_merge_keys_work(load: Load) -> None:
+    loaded = load(
+        """
+common: &common {api_key: os.environ/KEY, rpm: 10}
+model_list:
+  - model_name: group
+    litellm_params: {<<: *common, model: openai/x, rpm: 20}
+"""
+    )
+    assert loaded.deployments[0].api_key == SecretName("KEY")
+    assert loaded.deployments[0].rpm == 20
+
+
+def test_secret_names_have_the_path_of_their_first_mention(load: Load) -> None:
+    assert load(EVERYTHING).secret_names() == {
+        "AZURE_API_BASE": "model_list[0].litellm_params.api_base",
+        "AZURE_API_KEY": "model_list[0].litellm_params.api_key",
+        "MY_MASTER_KEY": "general_settings.master_key",
+    }
+
+
+def test_check_names_every_missing_variable_at_once(load: Load) -> None:
+    loaded = load(EVERYTHING)
+    loaded.check({"AZURE_API_BASE": "https://a", "AZURE_API_KEY": "k", "MY_MASTER_KEY": "sk-m"})
+    with pytest.raises(ConfigError) as caught:
+        loaded.check({"AZURE_API_BASE": "https://a", "AZURE_API_KEY": ""})
+    message = str(caught.value)
+    assert str(loaded.file) in message
+    assert "AZURE_API_KEY (model_list[0].litellm_params.api_key)" in message
+    assert "MY_MASTER_KEY (general_settings.master_key)" in message
+    assert "AZURE_API_BASE" not in message

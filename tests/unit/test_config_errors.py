@@ -1,0 +1,150 @@
+"""What `config.load` says of a file that cannot be used: the file, the path in it, and what was expected."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from manifold import config
+from manifold.errors import ConfigError
+
+MODEL = "model_list: [{model_name: g, litellm_params: {model: openai/x, %s}, model_info: {%s}}]"
+
+
+def refusal(tmp_path: Path, text: str | bytes) -> list[str]:
+    """The problems that the file is refused for, without its name."""
+    path = tmp_path / "config.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None, "the original may quote a key"
+    problems = str(caught.value).splitlines()
+    assert all(problem.startswith(f"{path}") for problem in problems)
+    return [problem.removeprefix(str(path)).removeprefix(": ") for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("param", "problem"),
+    [
+        ("rpm: many", "model_list[0].litellm_params.rpm: must be a whole number"),
+        ("rpm: '60'", "model_list[0].litellm_params.rpm: must be a whole number"),
+        ("rpm: true", "model_list[0].litellm_params.rpm: must be a whole number"),
+        ("tpm: 0", "model_list[0].litellm_params.tpm: must be greater than 0"),
+        ("order: 1.5", "model_list[0].litellm_params.order: must be a whole number"),
+        ("weight: -1", "model_list[0].litellm_params.weight: must be greater than or equal to 0"),
+        ("weight: .inf", "model_list[0].litellm_params.weight: must be a finite number"),
+        ("timeout: soon", "model_list[0].litellm_params.timeout: must be a number"),
+        ("tags: eu", "model_list[0].litellm_params.tags: must be a list"),
+        ("tags: [1]", "model_list[0].litellm_params.tags[0]: must be text (numbers and yes/no in quotes)"),
+        ("api_key: 1234", "model_list[0].litellm_params.api_key: must be text (numbers and yes/no in quotes)"),
+        ("api_key: ''", "model_list[0].litellm_params.api_key: is empty"),
+        ("api_key: os.environ/", "model_list[0].litellm_params.api_key: must name a variable after os.environ/"),
+        ("api_base: localhost", "model_list[0].litellm_params.api_base: must start with https:// or http://"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, param: str, problem: str) -> None:
+    [found] = refusal(tmp_path, MODEL % (param, ""))
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "must be a mapping"),
+        ("- a", "must be a mapping"),
+        ("general_settings: {}", "model_list: is missing"),
+        ("model_list: []", "model_list: is empty"),
+        ("model_list: {a: 1}", "model_list: must be a list"),
+        ("model_list: [gpt-4o]", "model_list[0]: must be a mapping"),
+        ("model_list: [{model_name: g}]", "model_list[0].litellm_params: is missing"),
+        ("model_list: [{model_name: '', litellm_params: {model: x}}]", "model_list[0].model_name: is empty"),
+        ("model_list: [{model_name: g, litellm_params: {}}]", "model_list[0].litellm_params.model: is missing"),
+        (
+            "model_list: [{model_name: g, litellm_params: {model: azure/}}]",
+            "model_list[0].litellm_params.model: must be provider/model, such as azure/my-deployment",
+        ),
+        (
+            "model_list: [{model_name: os.environ/GROUP, litellm_params: {model: x}}]",
+            "model_list[0].model_name: must be written out: os.environ/ is for addresses and credentials",
+        ),
+    ],
+)
+def test_a_wrong_shape_is_named_by_its_path(tmp_path: Path, text: str, problem: str) -> None:
+    assert refusal(tmp_path, text) == [problem]
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    assert len(refusal(tmp_path, MODEL % ("rpm: many, tpm: many", "id: 4"))) == 3
+
+
+def test_no_message_shows_a_key(tmp_path: Path) -> None:
+    assert "sk-secret" not in "".join(refusal(tmp_path, MODEL % ("api_key: [sk-secret]", "")))
+    assert "sk-secret" not in "".join(refusal(tmp_path, "model_list: [{api_key: sk-secret]"))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model_list: [", r", line \d: not YAML: .+"),
+        ("a: 1\nmodel_list: !!python/none x", r", line 2: not YAML: could not determine a constructor .+"),
+        (b"model_list: \xff", r"not YAML: it must be text in UTF-8"),
+        ("model_list: []\nmodel_list: []", r", line 2: not YAML: 'model_list' is written twice"),
+        (MODEL % ("rpm: 1, rpm: 2", ""), r", line 1: not YAML: 'rpm' is written twice"),
+    ],
+)
+def test_what_is_not_yaml_is_refused_with_its_line(tmp_path: Path, text: str | bytes, problem: str) -> None:
+    [found] = refusal(tmp_path, text)
+    assert re.fullmatch(problem, found)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "absent.yaml"
+    with pytest.raises(ConfigError, match=re.escape(f"{path}: cannot be read: No such file or directory")):
+        config.load(path)
+
+
+def batch(model: str, params: str = "") -> str:
+    return f"model_list: [{{model_name: g, litellm_params: {{model: {model}, {params}}}, model_info: {{mode: batch}}}}]"
+
+
+@pytest.mark.parametrize("provider", ["hosted_vllm", "vllm", "ollama"])
+def test_a_server_without_files_cannot_run_batches_yet(tmp_path: Path, provider: str) -> None:
+    [found] = refusal(tmp_path, batch(f"{provider}/llama", "api_base: http://localhost:8000/v1"))
+    assert found == (
+        f"model_list[0].model_info.mode: {provider!r} has no /files and /batches, so it cannot be 'batch' yet"
+    )
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock", "vertex_ai", "mistral"])
+def test_another_batch_api_is_not_supported_yet(tmp_path: Path, provider: str) -> None:
+    [found] = refusal(tmp_path, batch(f"{provider}/model"))
+    assert found == f"model_list[0].model_info.mode: the batch API of {provider!r} is not supported yet"
+
+
+def test_a_batch_deployment_needs_an_address_and_a_key(tmp_path: Path) -> None:
+    assert refusal(tmp_path, batch("azure/gpt-4o")) == [
+        "model_list[0].litellm_params.api_base: is missing, and no default is known for 'azure'"
+    ]
+    assert refusal(tmp_path, batch("acme/gpt", "api_base: https://llm.example.com/v1")) == [
+        "model_list[0].litellm_params.api_key: is missing, and no default is known for 'acme'"
+    ]
+
+
+EQUAL = """
+model_list:
+  - {model_name: g, litellm_params: {model: openai/x, api_key: os.environ/A}, model_info: {%s}}
+  - {model_name: g, litellm_params: {model: openai/x, api_key: os.environ/B}, model_info: {%s}}
+"""
+
+
+@pytest.mark.parametrize(("first", "second"), [("", ""), ("id: same", "id: same")])
+def test_equal_ids_are_refused_with_both_paths(tmp_path: Path, first: str, second: str) -> None:
+    [found] = refusal(tmp_path, EQUAL % (first, second))
+    assert found.startswith("model_list[0] and model_list[1] have the same deployment id, ")
+    assert "model_info.id" in found
+
+
+def test_model_info_id_tells_equal_deployments_apart(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(EQUAL % ("", "id: second"))
+    assert len(config.load(path).by_id) == 2
