@@ -17,6 +17,7 @@ makes it of `request.app.state.gateway`, so that nothing is read before the firs
 """
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from manifold import auth, config, observe
 from manifold.access import Caller
@@ -24,6 +25,11 @@ from manifold.auth import KeyGrant
 from manifold.config import Config, Environment
 from manifold.secrets import Secrets
 from manifold.store import Store
+
+if TYPE_CHECKING:
+    from manifold.deployments import Deployments
+    from manifold.queue import Queue
+    from manifold.storage import Storage
 
 
 class Gateway:
@@ -52,6 +58,27 @@ class Gateway:
     @cached_property
     def store(self) -> Store:
         return Store(lambda: self.secrets.get("DATABASE_URL"))
+
+    # boto3 and httpx cost a function half a second when it starts, so only those that use them import them.
+
+    @cached_property
+    def storage(self) -> "Storage":
+        from manifold.storage import Storage
+
+        return Storage(self.environment.bucket)
+
+    @cached_property
+    def queue(self) -> "Queue":
+        from manifold.queue import Queue
+
+        return Queue(self.environment.control_queue_url, self.environment.transfers_queue_url)
+
+    @cached_property
+    def deployments(self) -> "Deployments":
+        from manifold.deployments import Deployments
+        from manifold.providers.registry import provider_for
+
+        return Deployments(self.config, self.secrets, provider_for)
 
     @property
     def master_key(self) -> str:
