@@ -28,7 +28,7 @@ Outcome = Literal["completed", "failed", "expired", "cancelled"]
 _COLUMNS: LiteralString = """id, input_file_id, endpoint, completion_window, groups, metadata, status, errors,
     output_file_id, error_file_id, total, completed, failed, output_expires_after, user_id, team_id, key_id,
     created_at, in_progress_at, expires_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,
-    cancelled_at, due_at, rounds, lease,
+    cancelled_at, due_at, lease,
     (SELECT jsonb_build_object('input_tokens', sum(input_tokens), 'cached_tokens', sum(cached_tokens),
         'output_tokens', sum(output_tokens), 'reasoning_tokens', sum(reasoning_tokens))
      FROM usage WHERE batch_id = batches.id HAVING count(*) > 0) AS usage"""
@@ -65,7 +65,6 @@ class BatchRow:
     cancelling_at: datetime | None
     cancelled_at: datetime | None
     due_at: datetime | None
-    rounds: int
     lease: str | None
     usage: dict[str, int] | None
 
@@ -192,9 +191,11 @@ class Batches:
         return await fetch_all(self._connection, BatchRow, query, {"lease": lease, "seconds": seconds, "limit": limit})
 
     async def due(self, limit: int) -> list[str]:
-        """Due batches that nobody holds: their message was lost, or their worker died."""
+        """Batches without a running job that have waited too long: a message was lost, or a worker died."""
         rows = await self._connection.execute(
-            """SELECT id FROM batches WHERE due_at <= now() AND (leased_until IS NULL OR leased_until <= now())
+            """SELECT id FROM batches
+               WHERE due_at <= now() - interval '15 seconds' AND (leased_until IS NULL OR leased_until <= now())
+                   AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = batches.id AND state = 'running')
                ORDER BY due_at LIMIT %s""",
             (limit,),
         )
@@ -210,12 +211,6 @@ class Batches:
         )
         row = await rows.fetchone()
         return bool(row and row[0])
-
-    async def another_round(self, batch: BatchRow) -> None:
-        """Every deployment refused it once more."""
-        await self._connection.execute(
-            "UPDATE batches SET rounds = rounds + 1 WHERE id = %s AND lease = %s", (batch.id, batch.lease)
-        )
 
     async def started(self, batch_id: str) -> BatchStatus | None:
         """validating → in_progress. Returns the status: `cancelling` if a cancel came while the job was submitted."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, LiteralString
 
 from psycopg.types.json import Jsonb
 
-from manifold.store.batches import Outcome
+from manifold.store.batches import BatchRow, Outcome
 from manifold.store.connection import Connection
 from manifold.store.rows import fetch_all, fetch_one
 
@@ -71,15 +71,24 @@ class Jobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def insert(self, job_id: str, batch_id: str, input_id: str, deployment_id: str) -> JobRow:
-        """Write a job ahead of its submission. A second open job of a batch violates `jobs_one_open`."""
+    async def insert(self, job_id: str, batch: BatchRow, input_id: str, deployment_id: str) -> JobRow | None:
+        """Write a job ahead of its submission; `None` if the batch is no longer to be submitted by this lease.
+
+        A second open job of a batch violates `jobs_one_open`.
+        """
         query: LiteralString = f"""
             INSERT INTO jobs (id, batch_id, input_id, deployment_id)
-            VALUES (%(id)s, %(batch)s, %(input)s, %(deployment)s) RETURNING {_COLUMNS}"""
-        parameters = {"id": job_id, "batch": batch_id, "input": input_id, "deployment": deployment_id}
-        row = await fetch_one(self._connection, JobRow, query, parameters)
-        assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
-        return row
+            SELECT %(id)s, id, %(input)s, %(deployment)s FROM batches
+            WHERE id = %(batch)s AND status = 'validating' AND lease = %(lease)s FOR UPDATE
+            RETURNING {_COLUMNS}"""
+        parameters = {
+            "id": job_id,
+            "batch": batch.id,
+            "lease": batch.lease,
+            "input": input_id,
+            "deployment": deployment_id,
+        }
+        return await fetch_one(self._connection, JobRow, query, parameters)
 
     async def open(self, batch_ids: Sequence[str]) -> dict[str, JobRow]:
         """The open job of each of these batches that has one."""

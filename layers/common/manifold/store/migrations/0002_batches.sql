@@ -75,7 +75,6 @@ CREATE TABLE batches (
     cancelled_at        timestamptz,
     due_at              timestamptz DEFAULT now(),      -- when the engine looks at it next; null once it has ended
     woken_at            timestamptz NOT NULL DEFAULT now(), -- the last time that somebody asked for a look
-    rounds              integer     NOT NULL DEFAULT 0, -- how often every deployment refused it
     lease               text,
     leased_at           timestamptz,
     leased_until        timestamptz,

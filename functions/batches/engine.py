@@ -1,0 +1,108 @@
+"""The engine: it looks at a due batch under a lease, takes the one step that is next, and says when to look again.
+
+There is one verb, so it does not matter who wakes it, how often, or where the last worker stopped: what to do next is
+read from the rows each time.
+"""
+
+import math
+import secrets
+from collections.abc import Sequence
+
+from batches.polling import STORE_PATIENCE, Polling, Run
+from batches.settlement import LeaseLost, Settlement
+from batches.submission import Submission
+from manifold import observe
+from manifold.config import Deployment
+from manifold.deployments import Deployments
+from manifold.queue import Message, Queue
+from manifold.store import Store
+from manifold.store.batches import BatchRow
+from manifold.store.jobs import JobRow
+
+LEASE_SECONDS = 75
+"""Longer than the longest run of a worker (60 s), so that a lease outlives whoever took it."""
+UNCONFIGURED_PATIENCE = 300.0
+"""Seconds to the next look at a batch whose deployment `config.yaml` has lost."""
+SELF_WAKE_SECONDS = 60.0
+"""A look that is due sooner gets a delayed message; later ones are the schedule's."""
+
+
+class Engine:
+    def __init__(self, store: Store, queue: Queue, deployments: Deployments) -> None:
+        self._store = store
+        self._queue = queue
+        self._deployments = deployments
+        self._submission = Submission(store, queue, deployments)
+        self._polling = Polling(store, queue, deployments)
+        self._settlement = Settlement(store)
+
+    async def look(self, batch_id: str) -> None:
+        """Take the next step of this batch, if it is due and nobody else holds it."""
+        async with self._store.session() as tables:
+            batch = await tables.batches.claim(batch_id, secrets.token_hex(8), LEASE_SECONDS)
+            jobs = await tables.jobs.open([batch_id]) if batch else {}
+        if batch is not None:
+            await self._release(batch, await self._step(batch, jobs.get(batch.id)))
+
+    async def poll_due(self, limit: int) -> int:
+        """Poll up to `limit` due batches with running jobs, provider by provider; returns how many there were."""
+        async with self._store.session() as tables:
+            batches = await tables.batches.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit)
+            jobs = await tables.jobs.open([batch.id for batch in batches])
+        runs = self._runs([(batch, jobs[batch.id]) for batch in batches if batch.id in jobs])
+        waits = await self._polling.ask(runs)
+        for batch in batches:
+            await self._release(batch, waits.get(batch.id, UNCONFIGURED_PATIENCE))
+        return len(batches)
+
+    async def _step(self, batch: BatchRow, job: JobRow | None) -> float | None:
+        """The seconds to the next look; `None` if the batch has ended."""
+        if job is None:
+            if batch.status == "cancelling":
+                await self._settlement.cancel_unsubmitted(batch)
+                return None
+            return await self._submission.start(batch)
+        deployment = self._deployments.get(job.deployment_id)
+        if deployment is None:
+            return _unconfigured(job)
+        if job.state in ("submitting", "unknown"):
+            return await self._submission.reconcile(batch, job, deployment)
+        if job.state == "running":
+            return (await self._polling.ask([Run(batch, job, deployment)]))[batch.id]
+        return await self._finish(batch, job, deployment)
+
+    async def _finish(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> float | None:
+        if job.state == "ended":
+            await self._queue.send(Message("job", job.id))
+            return STORE_PATIENCE
+        try:
+            await self._settlement.settle(batch, job, deployment.group)
+        except LeaseLost:
+            observe.warning("lease_lost", batch_id=batch.id)
+        return None
+
+    def _runs(self, claimed: Sequence[tuple[BatchRow, JobRow]]) -> list[Run]:
+        """What can be polled; a job whose deployment is gone from the configuration is reported."""
+        runs = []
+        for batch, job in claimed:
+            deployment = self._deployments.get(job.deployment_id)
+            if deployment is None:
+                _unconfigured(job)
+            elif job.state == "running":
+                runs.append(Run(batch, job, deployment))
+        return runs
+
+    async def _release(self, batch: BatchRow, wait: float | None) -> None:
+        """Give the lease back, and see that somebody comes when the next look is soon."""
+        if wait is None:
+            return
+        async with self._store.session() as tables:
+            woken = await tables.batches.release(batch, wait)
+        if woken or wait <= SELF_WAKE_SECONDS:
+            await self._queue.send(Message("batch", batch.id), delay=0 if woken else math.ceil(wait))
+
+
+def _unconfigured(job: JobRow) -> float:
+    """The job cannot be reached, and is not given up: the deployment may come back into `config.yaml`."""
+    observe.warning("deployment_not_configured", deployment_id=job.deployment_id, batch_id=job.batch_id)
+    return UNCONFIGURED_PATIENCE

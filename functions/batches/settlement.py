@@ -1,0 +1,83 @@
+"""The end of a job: its files, its usage and the batch's last status are written in one transaction, once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from batches.validation import entry
+from manifold import observe
+from manifold.observe import Metric
+from manifold.store import Store, Tables
+from manifold.store.batches import BatchRow
+from manifold.store.files import NewFile
+from manifold.store.jobs import JobRow
+
+NO_USAGE = {
+    "requests": 0,
+    "failed_requests": 0,
+    "input_tokens": 0,
+    "cached_tokens": 0,
+    "output_tokens": 0,
+    "reasoning_tokens": 0,
+}
+
+
+class LeaseLost(Exception):
+    """Another worker took the batch over, so nothing of this transaction may stay."""
+
+
+class Settlement:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def settle(self, batch: BatchRow, job: JobRow, model_group: str) -> None:
+        """Register the stored results and end the batch as its job ended; raises `LeaseLost`."""
+        outcome = job.outcome
+        assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
+        results = job.results or {}
+        usage = results.get("usage", NO_USAGE)
+        async with self._store.transaction() as tables:
+            output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
+            error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
+            await tables.usage.record(batch, job, model_group, usage)
+            succeeded = usage["requests"] - usage["failed_requests"]
+            await tables.batches.progress(batch.id, usage["requests"], succeeded, usage["failed_requests"])
+            settled = await tables.jobs.settled(job)
+            ended = await tables.batches.end(
+                batch, outcome, errors=_errors(job), output_file_id=output, error_file_id=error
+            )
+            if not (settled and ended):
+                raise LeaseLost(batch.id)
+        observe.event("batch_ended", batch_id=batch.id, outcome=outcome, deployment_id=job.deployment_id)
+        observe.count(Metric.BATCHES_ENDED)
+
+    async def cancel_unsubmitted(self, batch: BatchRow) -> None:
+        """cancelling → cancelled, for a batch none of whose jobs came to be."""
+        async with self._store.session() as tables:
+            await tables.batches.end(batch, "cancelled")
+        observe.count(Metric.BATCHES_ENDED)
+
+
+async def _register(
+    tables: Tables, batch: BatchRow, file_id: str | None, stored: Mapping[str, Any] | None, kind: str
+) -> str | None:
+    """A file of ours for what was stored; `None` where the provider left nothing."""
+    if file_id is None or not stored:
+        return None
+    file = NewFile(
+        id=file_id,
+        purpose="batch_output",
+        filename=f"{batch.id}_{kind}.jsonl",
+        bytes=stored["bytes"],
+        groups=batch.groups,
+        expires_after=batch.output_expires_after,
+    )
+    await tables.files.insert(file, batch.owner)
+    return file_id
+
+
+def _errors(job: JobRow) -> list[dict[str, Any]]:
+    if job.errors:
+        return job.errors
+    if job.outcome == "failed":
+        return [entry("batch_failed", "The provider failed the batch and gave no cause.")]
+    return []

@@ -1,0 +1,30 @@
+"""The safety net under the messages: what has waited too long is sent again, what expired is let go."""
+
+from manifold.queue import Message, Queue
+from manifold.store import Store
+
+MANY = 500
+"""How many of each kind one sweep takes; the next one takes the rest."""
+RETRY_WINDOW = 86_400
+"""Seconds that a create is remembered for its retries."""
+
+
+class Sweep:
+    def __init__(self, store: Store, queue: Queue) -> None:
+        self._store = store
+        self._queue = queue
+
+    async def run(self) -> int:
+        """Send again what nobody came for, and return how many messages that were."""
+        async with self._store.session() as tables:
+            await tables.idempotency.forget(RETRY_WINDOW)
+            await tables.files.expire(MANY)
+            overdue = [
+                *(Message("batch", batch_id) for batch_id in await tables.batches.due(MANY)),
+                *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
+                *(Message("job", job_id) for job_id in await tables.jobs.due_results(MANY)),
+                *(Message("file", file_id) for file_id in await tables.files.to_purge(MANY)),
+            ]
+        for message in overdue:
+            await self._queue.send(message)
+        return len(overdue)

@@ -1,0 +1,34 @@
+"""Why a batch's input file cannot be run, as the entries of its `errors.data`."""
+
+from typing import Any
+
+from manifold.jsonl import LineError, Report
+
+from manifold.store.batches import BatchRow
+from manifold.store.files import FileRow
+
+MAX_ERRORS = 100
+"""How many entries `errors.data` has at most; the last one then tells how many lines are bad."""
+
+
+def input_errors(batch: BatchRow, file: FileRow | None) -> list[dict[str, Any]]:
+    """Every bad line with its code, message, param and number; empty if the file can be run at this endpoint."""
+    if file is None or file.report is None:
+        return [entry("invalid_request", "The input file is gone. Upload it again.", param="input_file_id")]
+    report = Report.from_json(file.report)
+    errors = sorted([*report.errors, *report.endpoint_errors(batch.endpoint)], key=lambda error: error.line or 0)
+    count = report.error_count + report.endpoint_error_count(batch.endpoint)
+    entries = [_line_entry(error) for error in errors[:MAX_ERRORS]]
+    if count > len(entries):
+        more = f"{count} errors in all; the first {len(entries)} are listed. Mend them and upload the file again."
+        entries.append(entry("too_many_errors", more))
+    return entries
+
+
+def entry(code: str, message: str, *, param: str | None = None, line: int | None = None) -> dict[str, Any]:
+    """One entry of `errors.data`."""
+    return {"code": code, "message": message, "param": param, "line": line}
+
+
+def _line_entry(error: LineError) -> dict[str, Any]:
+    return entry(error.code, error.message, param=error.param, line=error.line)

@@ -1,0 +1,57 @@
+"""A batch's row as OpenAI's Batch object."""
+
+from datetime import datetime
+
+from manifold.schemas import (
+    Batch,
+    BatchError,
+    BatchErrors,
+    BatchUsage,
+    InputTokensDetails,
+    OutputTokensDetails,
+    RequestCounts,
+)
+from manifold.store.batches import BatchRow
+
+
+def batch_object(row: BatchRow) -> Batch:
+    """Every member of OpenAI's object. `model` is the model group, where the batch has just one."""
+    return Batch(
+        id=row.id,
+        endpoint=row.endpoint,
+        model=row.groups[0] if len(row.groups) == 1 else None,
+        errors=BatchErrors(data=[BatchError(**error) for error in row.errors]) if row.errors else None,
+        input_file_id=row.input_file_id,
+        completion_window=row.completion_window,
+        status=row.status,
+        output_file_id=row.output_file_id,
+        error_file_id=row.error_file_id,
+        created_at=int(row.created_at.timestamp()),
+        in_progress_at=_seconds(row.in_progress_at),
+        expires_at=_seconds(row.expires_at),
+        finalizing_at=_seconds(row.finalizing_at),
+        completed_at=_seconds(row.completed_at),
+        failed_at=_seconds(row.failed_at),
+        expired_at=_seconds(row.expired_at),
+        cancelling_at=_seconds(row.cancelling_at),
+        cancelled_at=_seconds(row.cancelled_at),
+        request_counts=RequestCounts(total=row.total, completed=row.completed, failed=row.failed),
+        usage=_usage(row.usage),
+        metadata=row.metadata,
+    )
+
+
+def _usage(usage: dict[str, int] | None) -> BatchUsage | None:
+    if usage is None:
+        return None
+    return BatchUsage(
+        input_tokens=usage["input_tokens"],
+        input_tokens_details=InputTokensDetails(cached_tokens=usage["cached_tokens"]),
+        output_tokens=usage["output_tokens"],
+        output_tokens_details=OutputTokensDetails(reasoning_tokens=usage["reasoning_tokens"]),
+        total_tokens=usage["input_tokens"] + usage["output_tokens"],
+    )
+
+
+def _seconds(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())

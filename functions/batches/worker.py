@@ -1,0 +1,25 @@
+"""SQS control messages: each wakes the engine for one batch. At most 60 s."""
+
+from functools import cache
+
+from batches.engine import Engine
+from manifold.gateway import Gateway
+from manifold.invocation import sqs_handler
+from manifold.queue import Message
+
+gateway = Gateway()
+
+
+@cache
+def engine() -> Engine:
+    return Engine(gateway.store, gateway.queue, gateway.deployments)
+
+
+async def work(message: Message) -> None:
+    """Look at the batch that the message names."""
+    if message.kind != "batch":
+        raise ValueError(f"a {message.kind} message does not belong in the control queue")
+    await engine().look(message.id)
+
+
+handler = sqs_handler(work)
