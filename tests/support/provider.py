@@ -1,24 +1,10 @@
-"""The simulated provider for tests: one for the session, as new for each test."""
+"""What tests say to the simulated provider; its fixtures are in `tests.support.provider_fixtures`."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+import json
+from collections.abc import AsyncIterator, Iterable
 
-import pytest
-
-from local.provider import Simulator, serve
+from local.provider import Simulator
 from manifold.providers import Endpoint, Input
-
-
-@pytest.fixture(scope="session")
-def provider_server() -> Iterator[Simulator]:
-    with serve() as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def simulated_provider(provider_server: Simulator) -> Simulator:
-    """A simulated provider over HTTP on 127.0.0.1, ten times as fast as alone; reset before each test."""
-    provider_server.reset()
-    return provider_server
 
 
 def endpoint(
@@ -36,7 +22,7 @@ def endpoint(
 
 
 def input_of(content: bytes | Iterable[bytes], name: str = "input_test.jsonl", size: int | None = None) -> Input:
-    """An `Input` of these bytes, or chunks of bytes of a total `size`."""
+    """An `Input` of these bytes, or of these chunks, whose lengths add up to `size`."""
     chunks = (content,) if isinstance(content, bytes) else content
 
     async def lines() -> AsyncIterator[bytes]:
@@ -44,3 +30,13 @@ def input_of(content: bytes | Iterable[bytes], name: str = "input_test.jsonl", s
             yield chunk
 
     return Input(name=name, bytes=len(content) if isinstance(content, bytes) else size or 0, lines=lines)
+
+
+def chat_line(model: str, custom_id: str, said: str = "hello", url: str = "/v1/chat/completions") -> bytes:
+    """One line of a batch's input."""
+    body = {"model": model, "messages": [{"role": "user", "content": said}]}
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body}).encode() + b"\n"
+
+
+def chat_lines(model: str, count: int) -> bytes:
+    return b"".join(chat_line(model, f"request-{number}", f"hello {number}") for number in range(count))

@@ -1,0 +1,295 @@
+"""The contract of `manifold.providers.Provider`, held by each adapter against the simulated provider over HTTP."""
+
+import asyncio
+import hashlib
+import json
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+
+from local.provider import Fault, Simulator
+from local.provider.batches import Pace
+from manifold.errors import ProviderRefused
+from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider
+from manifold.providers.registry import close_providers, provider_for
+from tests.support.provider import chat_line, chat_lines, endpoint, input_of
+
+pytest_plugins = ("tests.support.provider_fixtures",)
+
+Spoken = tuple[Provider, Endpoint]
+DIALECTS = (
+    pytest.param(("openai", "openai", None), id="openai"),
+    pytest.param(("azure", "azure-general", None), id="azure-v1"),
+    pytest.param(("azure", "azure-general", "2024-10-21"), id="azure-dated"),
+)
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(autouse=True)
+async def closing() -> AsyncIterator[None]:
+    yield
+    await close_providers()
+
+
+@pytest.fixture(params=DIALECTS)
+def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
+    name, account, version = request.param
+    return provider_for(name), endpoint(simulated_provider, account, api_version=version)
+
+
+async def submitted(
+    provider: Provider, at: Endpoint, lines: bytes | None = None, job_id: str = "job_1"
+) -> tuple[Job, str]:
+    prepared = await provider.prepare(at, input_of(lines or chat_lines(at.model, 3)))
+    job = Job(job_id, prepared.ref, CHAT, "24h", int(time.time()))
+    return job, await provider.submit(at, job)
+
+
+async def ended(provider: Provider, at: Endpoint, ref: str) -> JobStatus:
+    for _ in range(500):
+        status = (await provider.poll(at, [ref]))[ref]
+        if status.state in ENDED:
+            return status
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{ref} did not end")
+
+
+async def results(provider: Provider, at: Endpoint, ref: str | None) -> dict[str, dict[str, object]]:
+    assert ref is not None
+    content = b"".join([chunk async for chunk in provider.results(at, ref)])
+    return {line["custom_id"]: line for line in map(json.loads, content.splitlines())}
+
+
+async def test_a_job_from_input_to_results(spoken: Spoken) -> None:
+    provider, at = spoken
+    lines = chat_line(at.model, "good", "hello") + chat_line(at.model, "bad", "fail-this-line")
+
+    _, ref = await submitted(provider, at, lines)
+    status = await ended(provider, at, ref)
+
+    assert (status.state, status.total, status.completed, status.failed) == ("completed", 2, 1, 1)
+    assert list(await results(provider, at, status.output_ref)) == ["good"]
+    assert list(await results(provider, at, status.error_ref)) == ["bad"]
+
+
+async def test_a_job_passes_through_its_states(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    account = "openai" if at.api_key.startswith("sk-") else "azure-general"
+    seen = []
+    simulated_provider.world.stall(account, "validating")
+    _, ref = await submitted(provider, at)
+    for state in ("validating", "in_progress", "finalizing"):
+        simulated_provider.world.stall(account, state)
+        await asyncio.sleep(0.25)
+        seen.append((await provider.poll(at, [ref]))[ref].state)
+
+    assert seen == ["validating", "in_progress", "finalizing"]
+
+
+async def test_the_upload_is_exact_and_named_and_expires(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    content = chat_lines(at.model, 50)
+
+    prepared = await provider.prepare(at, input_of(content, name='input "ü".jsonl'))
+
+    (received,) = simulated_provider.log(route="files.create")
+    assert received["sha256"] == hashlib.sha256(content).hexdigest()
+    assert received["file_id"] == prepared.ref
+    assert received["models"] == (at.model,)
+    assert received["file_name"] == "input %22ü%22.jsonl"
+    takes_expiry = at.api_version is None
+    assert (prepared.expires_at is not None) == takes_expiry
+    if prepared.expires_at is not None:
+        assert abs(prepared.expires_at - time.time() - 30 * 86_400) < 60
+
+
+async def test_an_upload_is_never_held_whole(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    line = chat_line(at.model, "x", "y" * 1_000_000)
+    digest = hashlib.sha256()
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(40):
+            digest.update(line)
+            yield line
+
+    tracemalloc.start()
+    try:
+        await provider.prepare(at, input_of(chunks(), size=40 * len(line)))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    (received,) = simulated_provider.log(route="files.create")
+    assert received["sha256"] == digest.hexdigest()
+    assert peak < 20_000_000, "the client and the simulated provider together"
+
+
+async def test_an_input_of_another_length_is_our_own_fault(spoken: Spoken) -> None:
+    provider, at = spoken
+    content = chat_lines(at.model, 2)
+    for said in (len(content) - 1, len(content) + 1):
+        with pytest.raises(ValueError, match="bytes that it was said to be"):
+            await provider.prepare(at, replace(input_of(content), bytes=said))
+
+
+async def test_find_pages_back_to_the_job_and_no_further(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    job, ref = await submitted(provider, at)
+    for number in range(120):
+        await provider.submit(at, replace(job, id=f"job_other_{number}"))
+
+    assert await provider.find(at, job) == ref
+    assert len(simulated_provider.log(route="batches.list")) == 2
+    assert await provider.find(at, replace(job, id="job_absent")) is None
+    assert await provider.find(at, replace(job, id="job_absent", created_at=job.created_at + 10_000)) is None
+    assert len(simulated_provider.log(route="batches.list")) == 5, "older than the job: one page tells"
+
+
+async def test_find_knows_a_job_by_its_input_where_the_metadata_was_dropped(
+    spoken: Spoken, simulated_provider: Simulator
+) -> None:
+    provider, at = spoken
+    job, ref = await submitted(provider, at)
+    simulated_provider.world.batches.get(_account(simulated_provider, at), ref).metadata = None
+
+    assert await provider.find(at, job) == ref
+    assert await provider.find(at, replace(job, input_ref="file-other")) is None
+
+
+async def test_many_jobs_are_asked_for_by_one_listing(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    job, first = await submitted(provider, at)
+    refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 20)]
+
+    assert set(await provider.poll(at, refs)) == set(refs)
+    assert len(simulated_provider.log(route="batches.list")) == 1
+    assert simulated_provider.log(route="batches.retrieve") == []
+
+
+async def test_a_poll_of_few_asks_for_each(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    job, first = await submitted(provider, at)
+    refs = [first, await provider.submit(at, replace(job, id="job_2"))]
+
+    assert set(await provider.poll(at, refs)) == set(refs)
+    assert simulated_provider.log(route="batches.list") == []
+
+
+async def test_a_job_that_the_provider_lost_has_failed(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    job, first = await submitted(provider, at)
+    refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 8)]
+    simulated_provider.world.batches.forget(first)
+
+    one, many = await provider.poll(at, [first]), await provider.poll(at, refs)
+
+    assert one[first].state == many[first].state == "failed"
+    assert one[first].errors[0].code == "job_lost"
+    assert "failed" not in {many[ref].state for ref in refs[1:]}
+
+
+async def test_a_404_of_another_address_loses_no_job(spoken: Spoken) -> None:
+    provider, at = spoken
+    _, ref = await submitted(provider, at)
+    elsewhere = replace(at, base_url=at.base_url.replace("/accounts/", "/nowhere/"))
+
+    with pytest.raises(ProviderRefused) as caught:
+        await provider.poll(elsewhere, [ref])
+    assert caught.value.status == 404
+
+
+async def test_a_poll_keeps_what_it_learned(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    job, first = await submitted(provider, at)
+    second = await provider.submit(at, replace(job, id="job_2"))
+    simulated_provider.fail(Fault(kind="error", route="batches.retrieve"))
+
+    assert len(await provider.poll(at, [first, second])) == 1
+
+
+async def test_a_failed_job_says_why(spoken: Spoken) -> None:
+    provider, at = spoken
+    lines = chat_line(at.model, "same") + chat_line("another-model", "same")
+
+    _, ref = await submitted(provider, at, lines)
+    status = await ended(provider, at, ref)
+
+    assert status.state == "failed"
+    assert [(error.code, error.line) for error in status.errors] == [("duplicate_custom_id", 2), ("model_not_found", 2)]
+
+
+async def test_a_cancel_keeps_partial_results_and_may_come_again(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    simulated_provider.world.batches.pace = Pace(0, 0.6, 0.05, 0.05, 0)
+    _, ref = await submitted(provider, at, chat_lines(at.model, 1_000))
+    await asyncio.sleep(0.2)
+
+    await provider.cancel(at, ref)
+    await provider.cancel(at, ref)
+    status = await ended(provider, at, ref)
+    await provider.cancel(at, ref)
+
+    assert status.state == "cancelled"
+    assert 0 < len(await results(provider, at, status.output_ref)) == status.completed < status.total == 1_000
+
+
+async def test_a_cancel_of_an_ended_or_lost_job_is_no_error(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    _, ref = await submitted(provider, at)
+    await ended(provider, at, ref)
+    await provider.cancel(at, ref)
+    simulated_provider.world.batches.forget(ref)
+    await provider.cancel(at, ref)
+
+
+async def test_a_cancel_that_was_refused_is_an_error(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    _, ref = await submitted(provider, at)
+    simulated_provider.fail(Fault(kind="refuse", route="batches.cancel"))
+
+    with pytest.raises(ProviderRefused):
+        await provider.cancel(at, ref)
+
+
+async def test_an_expired_job_has_partial_results(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    simulated_provider.world.batches.pace = Pace(0, 60, 0, 0, 0)
+    _, ref = await submitted(provider, at, chat_lines(at.model, 10))
+    assert (await provider.poll(at, [ref]))[ref].state == "in_progress"
+    simulated_provider.world.batches.expire(_account(simulated_provider, at), ref)
+
+    status = await ended(provider, at, ref)
+
+    assert status.state == "expired"
+    assert len(await results(provider, at, status.output_ref)) == 5
+    errors = await results(provider, at, status.error_ref)
+    assert {str(line["error"]) for line in errors.values() if "batch_expired" in str(line["error"])}
+    assert len(errors) == 5
+
+
+async def test_discard_deletes_and_may_come_again(spoken: Spoken) -> None:
+    provider, at = spoken
+    prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
+    assert prepared.ref is not None
+
+    await provider.discard(at, prepared.ref)
+    await provider.discard(at, prepared.ref)
+
+    with pytest.raises(ProviderRefused):
+        await provider.submit(at, Job("job_1", prepared.ref, CHAT, "24h", int(time.time())))
+
+
+async def test_a_wrong_key_is_a_lasting_refusal_that_does_not_tell_it(spoken: Spoken) -> None:
+    provider, at = spoken
+    with pytest.raises(ProviderRefused) as caught:
+        await provider.prepare(replace(at, api_key="wrong-secret"), input_of(chat_lines(at.model, 1)))
+    assert (caught.value.status, caught.value.lasting) == (401, True)
+    assert "wrong-secret" not in str(caught.value)
+
+
+def _account(simulator: Simulator, at: Endpoint) -> str:
+    return next(name for name, account in simulator.world.accounts.items() if account.key == at.api_key)
