@@ -23,7 +23,7 @@ Authenticate = Callable[[str], Awaitable[Caller]]
 class OnFault(Protocol):
     """Logs and counts an exception: `manifold.observe.fault`."""
 
-    def __call__(self, error: BaseException, **fields: str) -> None: ...
+    def __call__(self, error: BaseException, /, **fields: str) -> None: ...
 
 
 def application(title: str, authenticate: Authenticate, on_fault: OnFault) -> FastAPI:

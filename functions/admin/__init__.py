@@ -1,0 +1,1 @@
+"""Keys, users, teams, models and health; and the migrations at deploy."""

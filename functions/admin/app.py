@@ -1,0 +1,156 @@
+"""The admin API: keys, users and teams, models, health. Each route translates, and calls its use case."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+
+from admin import health
+from admin.groups import Groups
+from admin.keys import VirtualKeys
+from admin.owners import Teams, Users
+from admin.schemas import KeyNamed, KeyNew, KeyRegenerate, KeysNamed, KeyUpdate, TeamNew, Text, UserNew
+from manifold import observe, web
+from manifold.gateway import Gateway
+from manifold.web import Admin, Authenticated
+
+routes = APIRouter()
+
+
+async def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayOf = Annotated[Gateway, Depends(_gateway)]
+
+
+async def _keys(gateway: GatewayOf) -> VirtualKeys:
+    return VirtualKeys(gateway.store, gateway.config, gateway.master_key)
+
+
+async def _users(gateway: GatewayOf) -> Users:
+    return Users(gateway.store, gateway.config)
+
+
+async def _teams(gateway: GatewayOf) -> Teams:
+    return Teams(gateway.store, gateway.config)
+
+
+async def _groups(gateway: GatewayOf, caller: Authenticated) -> Groups:
+    return Groups(gateway.config, caller)
+
+
+KeysOf = Annotated[VirtualKeys, Depends(_keys)]
+UsersOf = Annotated[Users, Depends(_users)]
+TeamsOf = Annotated[Teams, Depends(_teams)]
+GroupsOf = Annotated[Groups, Depends(_groups)]
+
+
+@routes.post("/key/generate")
+async def generate_key(_: Admin, keys: KeysOf, body: KeyNew) -> Response:
+    return web.json(await keys.generate(body))
+
+
+@routes.get("/key/info")
+async def key_info(caller: Authenticated, keys: KeysOf, key: Text | None = None) -> Response:
+    return web.json(await keys.info(caller, key))
+
+
+@routes.get("/key/list")
+async def list_keys(
+    _: Admin,
+    keys: KeysOf,
+    size: Annotated[int, Query(ge=1, le=100)] = 50,
+    after: Text | None = None,
+    user_id: Text | None = None,
+    team_id: Text | None = None,
+    key_alias: Text | None = None,
+) -> Response:
+    return web.json(await keys.page(size=size, after=after, user_id=user_id, team_id=team_id, alias=key_alias))
+
+
+@routes.post("/key/update")
+async def update_key(_: Admin, keys: KeysOf, body: KeyUpdate) -> Response:
+    return web.json(await keys.update(body))
+
+
+@routes.post("/key/delete")
+async def delete_keys(_: Admin, keys: KeysOf, body: KeysNamed) -> Response:
+    return web.json(await keys.delete(body))
+
+
+@routes.post("/key/block")
+async def block_key(_: Admin, keys: KeysOf, body: KeyNamed) -> Response:
+    return web.json(await keys.block(body.key, blocked=True))
+
+
+@routes.post("/key/unblock")
+async def unblock_key(_: Admin, keys: KeysOf, body: KeyNamed) -> Response:
+    return web.json(await keys.block(body.key, blocked=False))
+
+
+@routes.post("/key/regenerate")
+async def regenerate_key(_: Admin, keys: KeysOf, body: KeyRegenerate) -> Response:
+    return web.json(await keys.regenerate(body))
+
+
+@routes.post("/user/new")
+async def new_user(_: Admin, users: UsersOf, body: UserNew) -> Response:
+    return web.json(await users.create(body))
+
+
+@routes.get("/user/info")
+async def user_info(caller: Authenticated, users: UsersOf, user_id: Text | None = None) -> Response:
+    return web.json(await users.info(caller, user_id))
+
+
+@routes.post("/team/new")
+async def new_team(_: Admin, teams: TeamsOf, body: TeamNew) -> Response:
+    return web.json(await teams.create(body))
+
+
+@routes.get("/team/info")
+async def team_info(caller: Authenticated, teams: TeamsOf, team_id: Text | None = None) -> Response:
+    return web.json(await teams.info(caller, team_id))
+
+
+@routes.get("/models")
+async def list_models(groups: GroupsOf) -> Response:
+    return web.json(groups.models())
+
+
+@routes.get("/models/{model:path}")
+async def retrieve_model(groups: GroupsOf, model: str) -> Response:
+    return web.json(groups.model(model))
+
+
+@routes.get("/model/info")
+async def model_info(groups: GroupsOf) -> Response:
+    return web.json(groups.deployments())
+
+
+@routes.get("/model_group/info")
+async def model_group_info(groups: GroupsOf, model_group: str | None = None) -> Response:
+    return web.json(groups.groups(model_group))
+
+
+@routes.get("/health/liveliness")
+async def liveliness() -> str:
+    return "I'm alive!"
+
+
+@routes.get("/health/readiness")
+async def readiness(gateway: GatewayOf) -> Response:
+    return web.json(await health.readiness(gateway.store))
+
+
+def create(gateway: Gateway) -> FastAPI:
+    """The app on these parts."""
+    app = web.application("Manifold: administration", gateway.authenticate, observe.fault)
+    app.state.gateway = gateway
+    app.include_router(routes)
+    return app
+
+
+app = create(Gateway())
+handler = observe.observed(web.handler(app))

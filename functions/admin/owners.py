@@ -1,0 +1,119 @@
+"""Users and teams: the owners of keys, and of what their keys make."""
+
+from dataclasses import asdict
+from typing import Any
+
+from admin.groups import require_known
+from admin.keys import issue
+from admin.schemas import (
+    KeyFields,
+    KeyInfo,
+    LimitFields,
+    TeamInfo,
+    TeamMade,
+    TeamNew,
+    TeamShown,
+    UserInfo,
+    UserMade,
+    UserNew,
+    UserShown,
+)
+from manifold import ids
+from manifold.access import Caller
+from manifold.config import Config
+from manifold.errors import InvalidRequest, NotFound
+from manifold.store import Store
+from manifold.store.keys import KeyRow
+from manifold.store.teams import Team
+from manifold.store.users import User
+
+_KEYS_SHOWN = 100
+
+
+class Users:
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
+
+    async def create(self, body: UserNew) -> UserMade:
+        """A new user with, unless `auto_create_key` is false, a key; both or neither."""
+        require_known(self._config, body.models or [], param="models")
+        require_known(self._config, (body.aliases or {}).values(), param="aliases")
+        user = User(
+            id=body.user_id or ids.new("user"),
+            alias=body.user_alias,
+            email=body.user_email,
+            models=body.models or [],
+            metadata=body.metadata or {},
+            **_limits(body),
+        )
+        async with self._store.transaction() as tables:
+            row = await tables.users.insert(user)
+            key = await issue(tables, _first_key(body, row.id), None, ()) if body.auto_create_key else None
+        shown = {"key", "token", "token_id", "key_name", "key_alias", "team_id", "expires"}
+        of_key = key.model_dump(include=shown) if key else {}
+        return UserMade.model_validate(asdict(row) | of_key | {"ignored": body.ignored})
+
+    async def info(self, caller: Caller, user_id: str | None) -> UserShown:
+        """A user, its newest keys included; without `user_id` the caller's own, as only an admin sees another."""
+        user_id = user_id or caller.user_id
+        if user_id is None:
+            raise InvalidRequest("This key belongs to no user: name one, as in ?user_id=….", param="user_id")
+        async with self._store.session() as tables:
+            row = await tables.users.get(user_id) if caller.admin or caller.user_id == user_id else None
+            if row is None:
+                raise NotFound(f"There is no user '{user_id}'.", param="user_id")
+            keys = await tables.keys.page(limit=_KEYS_SHOWN, user_id=user_id)
+        return UserShown(user_id=row.id, user_info=UserInfo.model_validate(row), keys=_visible(keys, caller))
+
+
+class Teams:
+    def __init__(self, store: Store, config: Config) -> None:
+        self._store = store
+        self._config = config
+
+    async def create(self, body: TeamNew) -> TeamMade:
+        require_known(self._config, body.models or [], param="models")
+        team = Team(
+            id=body.team_id or ids.new("team"),
+            alias=body.team_alias,
+            models=body.models or [],
+            metadata=body.metadata or {},
+            blocked=bool(body.blocked),
+            **_limits(body),
+        )
+        async with self._store.transaction() as tables:
+            row = await tables.teams.insert(team)
+        return TeamMade.model_validate(asdict(row) | {"ignored": body.ignored})
+
+    async def info(self, caller: Caller, team_id: str | None) -> TeamShown:
+        """A team, its newest keys included; without `team_id` the caller's own, as only an admin sees another."""
+        team_id = team_id or caller.team_id
+        if team_id is None:
+            raise InvalidRequest("This key belongs to no team: name one, as in ?team_id=….", param="team_id")
+        async with self._store.session() as tables:
+            row = await tables.teams.get(team_id) if caller.admin or caller.team_id == team_id else None
+            if row is None:
+                raise NotFound(f"There is no team '{team_id}'.", param="team_id")
+            keys = await tables.keys.page(limit=_KEYS_SHOWN, team_id=team_id)
+        return TeamShown(team_id=row.id, team_info=TeamInfo.model_validate(row), keys=_visible(keys, caller))
+
+
+def _limits(body: LimitFields) -> dict[str, Any]:
+    return body.model_dump(include=set(LimitFields.model_fields))
+
+
+def _first_key(body: UserNew, user_id: str) -> KeyFields:
+    return KeyFields.model_construct(
+        user_id=user_id,
+        key_alias=body.key_alias,
+        duration=body.duration,
+        team_id=body.team_id,
+        aliases=body.aliases,
+    )
+
+
+def _visible(keys: list[KeyRow], caller: Caller) -> list[KeyInfo]:
+    """All for an admin; for the holder of a key, that key."""
+    shown = [key for key in keys[:_KEYS_SHOWN] if caller.admin or key.id == caller.key_id]
+    return [KeyInfo.model_validate(key) for key in shown]

@@ -1,0 +1,221 @@
+"""The bodies of the admin API, in LiteLLM's words.
+
+A member that LiteLLM knows and Manifold does not act on is accepted, and named in the answer's `ignored`; any other
+unknown member is refused, so that a misspelt `models` makes no unlimited key.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
+
+from admin.durations import Duration, WrittenDuration
+
+NOT_ACTED_ON = frozenset({
+    "access_group_ids", "admins", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_routes",
+    "allowed_vector_store_indexes", "auto_rotate", "budget_fallbacks", "budget_id", "budget_limits", "config",
+    "disable_global_guardrails", "enforced_params", "guardrails", "key_type", "members", "members_with_roles",
+    "model_aliases", "model_max_budget", "model_rpm_limit", "model_tpm_limit", "object_permission", "organization_id",
+    "organizations", "permissions", "policies", "project_id", "prompts", "rotation_interval", "router_settings",
+    "rpm_limit_type", "send_invite_email", "soft_budget", "spend", "sso_user_id", "tags", "team_member_budget",
+    "team_member_key_duration", "team_member_permissions", "team_member_rpm_limit", "team_member_tpm_limit", "teams",
+    "tpd_limit", "tpm_limit_type", "user_role",
+})  # fmt: skip
+"""Members of LiteLLM's bodies that have no effect here."""
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+KeyValue = Annotated[str, StringConstraints(min_length=20, max_length=255, pattern=r"^sk-[\x21-\x7e]+$")]
+"""A key that the admin chose: as hard to guess as the admin made it."""
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Body(BaseModel):
+    """A request's body; `ignored` are the members it had that mean something to LiteLLM alone."""
+
+    model_config = ConfigDict(extra="forbid")
+    _ignored: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _set_aside(cls, data: Any, handler: ModelWrapValidatorHandler["Body"]) -> "Body":
+        if not isinstance(data, dict):
+            return handler(data)
+        body = handler({name: value for name, value in data.items() if name not in NOT_ACTED_ON})
+        body._ignored = sorted(name for name, value in data.items() if name in NOT_ACTED_ON and value)
+        return body
+
+    @property
+    def ignored(self) -> list[str]:
+        return self._ignored
+
+
+class LimitFields(Body):
+    """Limits of a key, a user or a team: stored and shown; nothing enforces them yet."""
+
+    rpm_limit: Count | None = None
+    tpm_limit: Count | None = None
+    max_parallel_requests: Count | None = None
+    max_budget: Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=18)] | None = None
+    budget_duration: WrittenDuration | None = None
+
+
+class KeyFields(LimitFields):
+    """What an admin decides about a key. In an update, what is left out stays as it is, and null empties it."""
+
+    models: list[Text] | None = None
+    aliases: dict[Text, Text] | None = None
+    user_id: Text | None = None
+    team_id: Text | None = None
+    key_alias: Text | None = None
+    duration: Duration | None = None
+    metadata: dict[str, Any] | None = None
+    blocked: bool | None = None
+
+
+class KeyNew(KeyFields):
+    key: KeyValue | None = None
+
+
+class KeyUpdate(KeyFields):
+    key: Text
+
+
+class KeyRegenerate(KeyFields):
+    key: Text
+    new_key: KeyValue | None = None
+
+
+class KeyNamed(Body):
+    key: Text
+
+
+class KeysNamed(Body):
+    keys: list[Text] = []
+    key_aliases: list[Text] = []
+
+
+class UserNew(LimitFields):
+    """A user, and by default a first key; `key_alias`, `duration`, `team_id` and `aliases` are that key's."""
+
+    user_id: Text | None = None
+    user_alias: Text | None = None
+    user_email: Text | None = None
+    models: list[Text] | None = None
+    metadata: dict[str, Any] | None = None
+    auto_create_key: bool = True
+    key_alias: Text | None = None
+    duration: Duration | None = None
+    team_id: Text | None = None
+    aliases: dict[Text, Text] | None = None
+
+
+class TeamNew(LimitFields):
+    team_id: Text | None = None
+    team_alias: Text | None = None
+    models: list[Text] | None = None
+    metadata: dict[str, Any] | None = None
+    blocked: bool | None = None
+
+
+class Limited(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    rpm_limit: int | None
+    tpm_limit: int | None
+    max_parallel_requests: int | None
+    max_budget: float | None
+    budget_duration: str | None
+    metadata: dict[str, Any]
+    models: list[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+class KeyInfo(Limited):
+    """A key without its value: `token` is its hash, `token_id` its id, which outlives a regeneration."""
+
+    token: str = Field(validation_alias="token_hash")
+    token_id: str = Field(validation_alias="id")
+    key_name: str = Field(validation_alias="name")
+    key_alias: str | None = Field(validation_alias="alias")
+    user_id: str | None
+    team_id: str | None
+    aliases: dict[str, str]
+    blocked: bool
+    expires: datetime | None = Field(validation_alias="expires_at")
+    created_by: str | None
+
+
+class KeyAnswer(KeyInfo):
+    """What a change of a key answers. `key` is the new value, shown this once, or what the request called the key."""
+
+    key: str
+    ignored: list[str]
+
+
+class KeyShown(BaseModel):
+    key: str
+    info: KeyInfo
+
+
+class KeyPage(BaseModel):
+    """The newest keys first; `after=last_id` asks for the next page."""
+
+    keys: list[KeyInfo]
+    last_id: str | None
+    has_more: bool
+
+
+class KeysDeleted(BaseModel):
+    deleted_keys: list[str]
+
+
+class UserInfo(Limited):
+    user_id: str = Field(validation_alias="id")
+    user_alias: str | None = Field(validation_alias="alias")
+    user_email: str | None = Field(validation_alias="email")
+
+
+class UserMade(UserInfo):
+    """The user, and the key that was made with it, if one was."""
+
+    key: str | None = None
+    token: str | None = None
+    token_id: str | None = None
+    key_name: str | None = None
+    key_alias: str | None = None
+    team_id: str | None = None
+    expires: datetime | None = None
+    ignored: list[str]
+
+
+class UserShown(BaseModel):
+    user_id: str
+    user_info: UserInfo
+    keys: list[KeyInfo]
+
+
+class TeamInfo(Limited):
+    team_id: str = Field(validation_alias="id")
+    team_alias: str | None = Field(validation_alias="alias")
+    blocked: bool
+
+
+class TeamMade(TeamInfo):
+    ignored: list[str]
+
+
+class TeamShown(BaseModel):
+    team_id: str
+    team_info: TeamInfo
+    keys: list[KeyInfo]
