@@ -1,12 +1,11 @@
 """The safety net under the messages: what has waited too long is sent again, what expired is let go."""
 
+from manifold.idempotency import KEY_SECONDS
 from manifold.queue import Message, Queue
 from manifold.store import Store
 
 MANY = 500
 """How many of each kind one sweep takes; the next one takes the rest."""
-RETRY_WINDOW = 86_400
-"""Seconds that a create is remembered for its retries."""
 
 
 class Sweep:
@@ -17,7 +16,7 @@ class Sweep:
     async def run(self) -> int:
         """Send again what nobody came for, and return how many messages that were."""
         async with self._store.session() as tables:
-            await tables.idempotency.forget(RETRY_WINDOW)
+            await tables.idempotency.forget(KEY_SECONDS)
             await tables.files.expire(MANY)
             overdue = [
                 *(Message("batch", batch_id) for batch_id in await tables.batches.due(MANY)),

@@ -1,0 +1,59 @@
+"""`/batches`: https://platform.openai.com/docs/api-reference/batch"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+
+from batches.catalog import Catalog
+from manifold import idempotency, observe, web
+from manifold.gateway import Gateway
+from manifold.schemas import BatchCreate
+
+routes = APIRouter()
+
+
+def catalog(request: Request, caller: web.Authenticated) -> Catalog:
+    gateway: Gateway = request.app.state.gateway
+    return Catalog(gateway.store, gateway.queue, caller)
+
+
+OfCaller = Annotated[Catalog, Depends(catalog)]
+
+
+@routes.post("/batches")
+async def create_batch(request: Request, wanted: BatchCreate, batches: OfCaller, caller: web.Authenticated) -> Response:
+    attempt = idempotency.attempt(caller, "POST /batches", wanted.model_dump_json().encode(), request.headers)
+    return web.json(await batches.create(wanted, attempt))
+
+
+@routes.get("/batches")
+async def list_batches(
+    batches: OfCaller,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    target_model_names: Annotated[list[str] | None, Query()] = None,
+) -> Response:
+    groups = [name.strip() for names in target_model_names or () for name in names.split(",") if name.strip()]
+    return web.json(await batches.list(after=after, limit=limit, groups=groups))
+
+
+@routes.get("/batches/{batch_id}")
+async def retrieve_batch(batch_id: str, batches: OfCaller) -> Response:
+    return web.json(await batches.retrieve(batch_id))
+
+
+@routes.post("/batches/{batch_id}/cancel")
+async def cancel_batch(batch_id: str, batches: OfCaller) -> Response:
+    return web.json(await batches.cancel(batch_id))
+
+
+def create(gateway: Gateway) -> FastAPI:
+    """The app on a gateway's parts."""
+    app = web.application("Manifold batches", gateway.authenticate, observe.fault)
+    app.state.gateway = gateway
+    app.include_router(routes)
+    return app
+
+
+app = create(Gateway())
+handler = observe.observed(web.handler(app))

@@ -1,0 +1,117 @@
+"""What clients ask of batches: create, retrieve, list, cancel. No provider is called: rows, then a message."""
+
+from collections.abc import Sequence
+
+from manifold.jsonl import Report
+
+from batches.view import batch_object
+from manifold import ids
+from manifold.access import Caller
+from manifold.errors import InvalidRequest, NotFound
+from manifold.idempotency import Create
+from manifold.queue import Message, Queue
+from manifold.schemas import Batch, BatchCreate, Page
+from manifold.store import Store
+from manifold.store.batches import NewBatch
+from manifold.store.files import FileRow
+from manifold.store.rows import Cursor
+
+WINDOW_SECONDS = 86_400
+"""The completion window, which is always 24h."""
+FRESH_SECONDS = 15.0
+"""A GET of a running batch whose provider was last asked longer ago than this has it asked again."""
+
+
+class Catalog:
+    def __init__(self, store: Store, queue: Queue, caller: Caller) -> None:
+        self._store = store
+        self._queue = queue
+        self._caller = caller
+
+    async def create(self, wanted: BatchCreate, attempt: Create) -> Batch:
+        """Accept a batch, also while every provider is down. Bad lines fail it later, as they do at OpenAI."""
+        async with self._store.transaction() as tables:
+            earlier = await tables.idempotency.earlier(attempt)
+            row = await tables.batches.get(earlier, self._caller) if earlier else None
+            if row is None:
+                file = await tables.files.get(wanted.input_file_id, self._caller)
+                row = await tables.batches.insert(self._batch(wanted, file), self._caller)
+                await tables.idempotency.remember(attempt, row.id)
+        await self._queue.send(Message("batch", row.id))
+        return batch_object(row)
+
+    async def retrieve(self, batch_id: str) -> Batch:
+        """How the batch stands in our rows; its provider is asked soon if that was some time ago."""
+        async with self._store.session() as tables:
+            row = await tables.batches.get(batch_id, self._caller)
+            stale = row is not None and await tables.batches.wake_stale(batch_id, FRESH_SECONDS)
+        if row is None:
+            raise _no_batch(batch_id)
+        if stale:
+            await self._queue.send(Message("batch", batch_id))
+        return batch_object(row)
+
+    async def list(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:
+        """The caller's batches, the newest first; with `groups`, those that any of these model groups may run."""
+        async with self._store.session() as tables:
+            cursor = None
+            if after is not None:
+                last = await tables.batches.get(after, self._caller)
+                if last is None:
+                    raise InvalidRequest(f"No batch found with id '{after}'.", param="after", code="invalid_cursor")
+                cursor = Cursor(last.created_at, last.id)
+            named = [self._caller.group(group) for group in groups]
+            rows = await tables.batches.page(self._caller, limit=limit, after=cursor, groups=named)
+        return Page[Batch].of([batch_object(row) for row in rows], limit)
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """Ask for a cancel. Asking twice is no error; asking after the end is."""
+        async with self._store.session() as tables:
+            row = await tables.batches.cancel(batch_id, self._caller)
+            row = row or await tables.batches.get(batch_id, self._caller)
+        if row is None:
+            raise _no_batch(batch_id)
+        if row.status != "cancelling":
+            raise InvalidRequest(
+                f"The batch cannot be cancelled: it is already {row.status}.", code="batch_not_cancellable"
+            )
+        await self._queue.send(Message("batch", batch_id))
+        return batch_object(row)
+
+    def _batch(self, wanted: BatchCreate, file: FileRow | None) -> NewBatch:
+        if file is None:
+            message = f"No such File object: {wanted.input_file_id}. Upload the input file first, with this key."
+            raise NotFound(message, param="input_file_id", code="file_not_found")
+        if file.purpose != "batch" or file.report is None:
+            message = f"The purpose of a batch's input file must be 'batch', not '{file.purpose}'. Upload it again."
+            raise InvalidRequest(message, param="input_file_id", code="invalid_purpose")
+        return NewBatch(
+            id=ids.new("batch"),
+            input_file_id=file.id,
+            endpoint=wanted.endpoint,
+            completion_window=wanted.completion_window,
+            groups=self._groups(wanted.model, file),
+            metadata=wanted.metadata,
+            total=Report.from_json(file.report).lines,
+            output_expires_after=wanted.output_expires_after.seconds if wanted.output_expires_after else None,
+            expires_in=WINDOW_SECONDS,
+        )
+
+    def _groups(self, model: str | None, file: FileRow) -> list[str]:
+        """The model groups that may run the batch: the file's, or the one of them that the client names."""
+        if model is not None:
+            group = self._caller.group(model)
+            if group not in file.groups:
+                names = ", ".join(file.groups) or "none"
+                message = f"The input file is not meant for the model '{model}'. Its models: {names}."
+                raise InvalidRequest(message, param="model", code="model_mismatch")
+            self._caller.require([group])
+            return [group]
+        usable = [group for group in file.groups if self._caller.may_use(group)]
+        if not usable:
+            self._caller.require(file.groups, param="input_file_id")
+        return usable
+
+
+def _no_batch(batch_id: str) -> NotFound:
+    return NotFound(f"No batch found with id '{batch_id}'.", param="batch_id", code="batch_not_found")
