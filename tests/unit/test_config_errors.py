@@ -7,6 +7,7 @@ import pytest
 
 from manifold import config
 from manifold.errors import ConfigError
+from manifold.providers import registry
 
 MODEL = "model_list: [{model_name: g, litellm_params: {model: openai/x, %s}, model_info: {%s}}]"
 
@@ -119,6 +120,13 @@ def test_a_server_without_files_cannot_run_batches_yet(tmp_path: Path, provider:
 def test_another_batch_api_is_not_supported_yet(tmp_path: Path, provider: str) -> None:
     [found] = refusal(tmp_path, batch(f"{provider}/model"))
     assert found == f"model_list[0].model_info.mode: the batch API of {provider!r} is not supported yet"
+
+
+@pytest.mark.parametrize("provider", sorted(registry.OTHER_DIALECTS))
+def test_what_no_adapter_speaks_is_refused_before_it_is_used(tmp_path: Path, provider: str) -> None:
+    params = "api_base: https://llm.example.com/v1, api_key: os.environ/KEY"
+    [found] = refusal(tmp_path, batch(f"{provider}/model", params))
+    assert found.startswith("model_list[0].model_info.mode: ")
 
 
 def test_a_batch_deployment_needs_an_address_and_a_key(tmp_path: Path) -> None:

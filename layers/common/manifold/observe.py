@@ -67,17 +67,17 @@ logger = Logger(json_serializer=_serialize)
 metrics = Metrics(namespace="Manifold")
 
 
-def event(name: str, **fields: Field) -> None:
+def event(name: str, /, **fields: Field) -> None:
     """Log that something happened: `event("job_submitted", job_id=job.id, deployment_id=…)`."""
     logger.info(name, data=_short(fields), stacklevel=_CALLER)
 
 
-def warning(name: str, **fields: Field) -> None:
+def warning(name: str, /, **fields: Field) -> None:
     """Log something that an operator should look at, although work goes on."""
     logger.warning(name, data=_short(fields), stacklevel=_CALLER)
 
 
-def fault(error: BaseException, **fields: Field) -> None:
+def fault(error: BaseException, /, **fields: Field) -> None:
     """Log an exception that nobody raised on purpose, with its traceback, and count it."""
     logger.error("fault", exc_info=error, data=_short(fields), stacklevel=_CALLER)
     count(Metric.FAULTS)

@@ -5,6 +5,7 @@ Addresses as their own documentation gives them. A prefix that is not here is an
 
 BASE_URLS = {
     "cerebras": "https://api.cerebras.ai/v1",
+    "deepinfra": "https://api.deepinfra.com/v1/openai",
     "deepseek": "https://api.deepseek.com",
     "groq": "https://api.groq.com/openai/v1",
     "mistral": "https://api.mistral.ai/v1",
@@ -26,5 +27,5 @@ WITHOUT_FILES = frozenset(
 )
 """Servers that have neither `/files` nor `/batches`."""
 
-OTHER_BATCH_APIS = frozenset({"anthropic", "bedrock", "cohere", "gemini", "mistral", "together_ai", "vertex_ai"})
+OTHER_BATCH_APIS = frozenset({"anthropic", "bedrock", "cohere", "gemini", "mistral", "together_ai", "vertex_ai", "xai"})
 """Providers whose batch API is not OpenAI's."""

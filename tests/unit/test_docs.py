@@ -1,0 +1,145 @@
+"""docs/configuration.md names each setting, variable and metric that there is, and none that there is not."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from manifold import config
+from manifold.config import Environment, document, known
+from manifold.errors import ConfigError
+from manifold.observe import Metric
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "configuration.md").read_text()
+
+
+def sections(level: str) -> dict[str, str]:
+    """The text under each heading of that level, without what follows the next heading of its own level or above."""
+    parts = re.split(rf"^(#{{1,{len(level)}}}) (.+)$", PAGE, flags=re.MULTILINE)
+    return {
+        title: text
+        for hashes, title, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+        if hashes == level
+    }
+
+
+def rows(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each table row whose first cell is a name in backticks: the name, and all the cells."""
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip()[1:-1].split("|")]
+        if line.startswith("| `") and (name := re.fullmatch(r"`([^`]+)`", cells[0])):
+            yield name[1], cells
+
+
+def documented_settings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for title, text in sections("###").items():
+        prefix = "" if title == "The document" else title.strip("`") + "."
+        found |= {prefix + name: cells for name, cells in rows(text)}
+    return found
+
+
+def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The path and the name of each setting below that model."""
+    for name, field in model.model_fields.items():
+        yield prefix + name, name
+        nested = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
+        for child in nested:
+            if issubclass(child, BaseModel):
+                yield from settings(child, f"{prefix}{name}{'' if child is field.annotation else '[]'}.")
+
+
+def test_the_settings_are_those_of_the_code() -> None:
+    assert set(documented_settings()) == {path for path, _ in settings(document.Document)}
+
+
+def test_every_setting_has_all_its_cells() -> None:
+    lengths = {path: len(cells) for path, cells in documented_settings().items()}
+    assert set(lengths.values()) == {6}, lengths
+
+
+def test_the_page_says_what_is_not_acted_on() -> None:
+    names = dict(settings(document.Document))
+    idle = {path for path, cells in documented_settings().items() if cells[-1] == "no"}
+    assert idle == {path for path, name in names.items() if name in document.NOT_ACTED_ON}
+
+
+class Recorder(dict[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return default
+
+
+def variables() -> set[str]:
+    recorder = Recorder()
+    environment = Environment(recorder)
+    for name, member in vars(Environment).items():
+        if isinstance(member, property):
+            try:
+                getattr(environment, name)
+            except ConfigError:
+                continue
+    return recorder.asked
+
+
+def test_the_variables_are_those_of_the_code() -> None:
+    ours, _ = sections("##")["Environment variables"].split("These are read by libraries:")
+    assert {name for name, _ in rows(ours)} == variables()
+
+
+def test_every_variable_of_the_template_is_documented() -> None:
+    template = (ROOT / "template.yaml").read_text()
+    set_there = set(re.findall(r"^\s+((?:MANIFOLD|POWERTOOLS|AWS)_[A-Z_]+):", template, flags=re.MULTILINE))
+    assert set_there
+    assert set_there <= {name for name, _ in rows(sections("##")["Environment variables"])}
+
+
+def test_the_template_sets_every_required_variable() -> None:
+    template = (ROOT / "template.yaml").read_text()
+    assert {name for name in variables() if name.startswith("MANIFOLD_") and f" {name}:" not in template} == set()
+
+
+def test_the_metrics_are_those_of_the_code() -> None:
+    assert [name for name, _ in rows(sections("##")["Logs and metrics"])] == [str(metric) for metric in Metric]
+
+
+def test_the_providers_are_those_of_the_code() -> None:
+    addresses, batches = sections("###")["Providers"].strip().split("\n\n")
+    _, may_leave_it_out = addresses.split("may leave it out:")
+    _, refused = batches.split("It is refused")
+    assert in_backticks(may_leave_it_out) == known.BASE_URLS.keys()
+    assert in_backticks(refused) == known.WITHOUT_FILES | known.OTHER_BATCH_APIS
+
+
+def in_backticks(text: str) -> set[str]:
+    return set(re.findall(r"`([^`]+)`", text))
+
+
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.+?)```", PAGE, flags=re.DOTALL))
+def test_the_examples_load_without_a_warning(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(example)
+    assert config.load(path).warnings == ()
+
+
+def test_the_example_of_each_setting_is_accepted(tmp_path: Path) -> None:
+    entry: dict[str, Any] = {"model_name": "group", "litellm_params": {}, "model_info": {}}
+    for path, cells in documented_settings().items():
+        if path.startswith("model_list[].") and cells[4]:
+            *place, name = path.removeprefix("model_list[].").split(".")
+            (entry[place[0]] if place else entry)[name] = yaml.safe_load(cells[4].strip("`"))
+    written = tmp_path / "config.yaml"
+    written.write_text(yaml.safe_dump({"model_list": [entry]}))
+    [deployment] = config.load(written).deployments
+    assert deployment.rpm == entry["litellm_params"]["rpm"]
