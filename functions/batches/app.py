@@ -34,7 +34,7 @@ async def list_batches(
     target_model_names: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     groups = [name.strip() for names in target_model_names or () for name in names.split(",") if name.strip()]
-    return web.json(await batches.list(after=after, limit=limit, groups=groups))
+    return web.json(await batches.page(after=after, limit=limit, groups=groups))
 
 
 @routes.get("/batches/{batch_id}")

@@ -34,7 +34,7 @@ class Catalog:
             earlier = await tables.idempotency.earlier(attempt)
             row = await tables.batches.get(earlier, self._caller) if earlier else None
             if row is None:
-                file = await tables.files.get(wanted.input_file_id, self._caller)
+                file = await tables.files.get(wanted.input_file_id, self._caller, keep=True)
                 row = await tables.batches.insert(self._batch(wanted, file), self._caller)
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.send(Message("batch", row.id))
@@ -51,7 +51,7 @@ class Catalog:
             await self._queue.send(Message("batch", batch_id))
         return batch_object(row)
 
-    async def list(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:
+    async def page(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:
         """The caller's batches, the newest first; with `groups`, those that any of these model groups may run."""
         async with self._store.session() as tables:
             cursor = None

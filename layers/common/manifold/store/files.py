@@ -81,9 +81,13 @@ class Files:
         assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
         return row
 
-    async def get(self, file_id: str, caller: Caller) -> FileRow | None:
-        """A file that the caller may see and that is neither deleted nor expired."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND {_LIVE} AND {VISIBLE}"
+    async def get(self, file_id: str, caller: Caller, *, keep: bool = False) -> FileRow | None:
+        """A file that the caller may see and that is neither deleted nor expired.
+
+        With `keep` nobody can delete it until the transaction ends: a batch is about to need it.
+        """
+        lock: LiteralString = " FOR SHARE" if keep else ""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND {_LIVE} AND {VISIBLE}" + lock
         return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
 
     async def load(self, file_id: str) -> FileRow | None:
