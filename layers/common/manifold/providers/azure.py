@@ -15,7 +15,7 @@ from manifold.providers.openai import INPUT_SECONDS, OpenAI
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 FIRST_EXPIRING_VERSION = "2025-03-01"
 """The first dated version that takes `expires_after` and `output_expires_after`."""
-PROCESSING_PAUSES = (0.2, 0.5, 1, 2, 4, 8, 15, 30)
+PROCESSING_PAUSES = (0.1, 0.4, 1, 2, 4, 8, 15, 30)
 """Seconds between the looks that `prepare` takes at an uploaded file, until it is usable."""
 UNFINISHED = frozenset({"uploaded", "pending", "running", "notrunning"})
 BROKEN = frozenset({"error", "failed", "deleted", "deleting"})

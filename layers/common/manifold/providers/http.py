@@ -7,7 +7,8 @@ another origin.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import math
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -63,7 +64,8 @@ class Call:
 class Http:
     """One pooled client, opened at its first use within the running event loop; `close` ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -122,7 +124,7 @@ class Http:
         """The client of the running loop. One of a loop that has ended cannot be used or closed any more."""
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._client, self._loop = httpx.AsyncClient(follow_redirects=False), loop
+            self._client, self._loop = httpx.AsyncClient(transport=self._transport), loop
         return self._client
 
 
@@ -130,11 +132,11 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks for, in either of its forms (RFC 9110 §10.2.3), or `None`."""
     value = headers.get("retry-after", "").strip()
     with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     with contextlib.suppress(ValueError):
         moment = parsedate_to_datetime(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
     return None
 
@@ -156,7 +158,7 @@ def _headers_for(target: httpx.URL, call: Call) -> Mapping[str, str]:
 
 
 @contextlib.contextmanager
-def _translated(call: Call) -> Any:
+def _translated(call: Call) -> Iterator[None]:
     """Turn the client library's errors into ours: no request left, or nobody knows what became of it."""
     try:
         yield
@@ -190,7 +192,7 @@ def _failure(response: httpx.Response, call: Call) -> ProviderRefused | Provider
     status, wait = response.status_code, retry_after(response.headers)
     message, code = _worded(response)
     message = call.scrub(message)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in UNDECIDED or status < HTTPStatus.MULTIPLE_CHOICES:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in UNDECIDED:
         return ProviderUnclear(message, status=status, retry_after=wait)
     lasting = status not in PASSING and code not in PASSING_CODES
     return Rejected(message, status=status, retry_after=wait, lasting=lasting, code=code)

@@ -80,9 +80,8 @@ class OpenAI:
             if refusal.status not in CANNOT_CANCEL or not await self._is_ending(at, ref):
                 raise
 
-    async def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
-        async for chunk in self._http.download(self._call(at, "files", ref, "content")):
-            yield chunk
+    def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        return self._http.download(self._call(at, "files", ref, "content"))
 
     async def discard(self, at: Endpoint, ref: str) -> None:
         try:

@@ -44,15 +44,17 @@ def listed(page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def unix_time(value: object) -> int | None:
     """Unix seconds from a number or an ISO 8601 time, `None` from anything else. No zone means UTC."""
-    if isinstance(value, int | float):
-        return int(value)
-    if not isinstance(value, str) or not value:
+    if isinstance(value, bool):
         return None
     try:
-        # Azure writes seven digits of a second, one more than Python's older parsers take.
-        moment = datetime.fromisoformat(re.sub(r"\.\d+", "", value))
-    except ValueError:
+        return int(value) if isinstance(value, int | float) else _iso_seconds(str(value))
+    except (ValueError, OverflowError):
         return None
+
+
+def _iso_seconds(text: str) -> int:
+    # Azure writes seven digits of a second, one more than Python 3.11 reads.
+    moment = datetime.fromisoformat(re.sub(r"\.\d+", "", text))
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 

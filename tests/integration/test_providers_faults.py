@@ -1,0 +1,243 @@
+"""Every trouble at a provider, over HTTP: a definite no is `ProviderRefused`, all else is `ProviderUnclear`."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from local.provider import Fault, Simulator
+from local.provider.batches import Pace
+from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.providers import Endpoint, Job, Provider, azure
+from manifold.providers.registry import close_providers, provider_for
+from tests.support.provider import chat_lines, endpoint, input_of
+
+pytest_plugins = ("tests.support.provider_fixtures",)
+
+ACCOUNTS = {"openai": "openai", "azure": "azure-general"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A provider with a prepared input and a submitted job, about to have trouble."""
+
+    provider: Provider
+    at: Endpoint
+    job: Job
+    ref: str
+    simulator: Simulator
+
+    def fail(self, kind: str, route: str, **how: object) -> None:
+        self.simulator.fail(Fault.model_validate({"kind": kind, "route": route, **how}))
+
+
+@pytest.fixture(autouse=True)
+async def closing() -> AsyncIterator[None]:
+    yield
+    await close_providers()
+
+
+@pytest.fixture(params=ACCOUNTS)
+async def scene(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Scene:
+    provider, at = provider_for(request.param), endpoint(simulated_provider, ACCOUNTS[request.param], timeout=0.5)
+    prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
+    job = Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time()))
+    return Scene(provider, at, job, await provider.submit(at, job), simulated_provider)
+
+
+async def _prepare(scene: Scene) -> object:
+    return await scene.provider.prepare(scene.at, input_of(chat_lines(scene.at.model, 1)))
+
+
+async def _submit(scene: Scene) -> object:
+    return await scene.provider.submit(scene.at, replace(scene.job, id="job_2"))
+
+
+async def _find(scene: Scene) -> object:
+    return await scene.provider.find(scene.at, scene.job)
+
+
+async def _poll(scene: Scene) -> object:
+    return await scene.provider.poll(scene.at, [scene.ref])
+
+
+async def _cancel(scene: Scene) -> None:
+    await scene.provider.cancel(scene.at, scene.ref)
+
+
+async def _results(scene: Scene) -> object:
+    return [chunk async for chunk in scene.provider.results(scene.at, str(scene.job.input_ref))]
+
+
+async def _discard(scene: Scene) -> None:
+    await scene.provider.discard(scene.at, str(scene.job.input_ref))
+
+
+Act = Callable[[Scene], Awaitable[object]]
+ACTS: dict[str, tuple[Act, str]] = {
+    "prepare": (_prepare, "files.create"),
+    "submit": (_submit, "batches.create"),
+    "find": (_find, "batches.list"),
+    "poll": (_poll, "batches.retrieve"),
+    "cancel": (_cancel, "batches.cancel"),
+    "results": (_results, "files.content"),
+    "discard": (_discard, "files.delete"),
+}
+each_act = pytest.mark.parametrize(("act", "route"), [pytest.param(*value, id=name) for name, value in ACTS.items()])
+each_create = pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"kind": "cut", "when": "after"}, id="cut"),
+        pytest.param({"kind": "error", "when": "after"}, id="error"),
+        pytest.param({"kind": "garbage", "when": "after"}, id="garbage"),
+        pytest.param({"kind": "delay", "when": "after", "seconds": 1}, id="timeout"),
+        pytest.param({"kind": "truncate"}, id="truncated"),
+    ],
+)
+
+
+@each_act
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_no_for_good(scene: Scene, act: Act, route: str, status: int) -> None:
+    scene.fail("refuse", route, status=status)
+    with pytest.raises(ProviderRefused, match="told to do this") as caught:
+        await act(scene)
+    assert (caught.value.status, caught.value.lasting) == (status, True)
+
+
+@each_act
+async def test_too_many_calls_for_now(scene: Scene, act: Act, route: str) -> None:
+    scene.fail("rate_limit", route, retry_after="7")
+    with pytest.raises(ProviderRefused) as caught:
+        await act(scene)
+    assert (caught.value.status, caught.value.lasting, caught.value.retry_after) == (429, False, 7.0)
+
+
+async def test_retry_after_as_a_date(scene: Scene) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=90)
+    scene.fail("rate_limit", "batches.create", retry_after=format_datetime(moment, usegmt=True))
+    with pytest.raises(ProviderRefused) as caught:
+        await _submit(scene)
+    assert caught.value.retry_after == pytest.approx(90, abs=3)
+
+
+@each_act
+async def test_a_server_error_tells_nothing(scene: Scene, act: Act, route: str) -> None:
+    scene.fail("error", route, status=503, retry_after="3")
+    with pytest.raises(ProviderUnclear) as caught:
+        await act(scene)
+    assert (caught.value.status, caught.value.retry_after) == (503, 3.0)
+
+
+@each_act
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_cut_connection_tells_nothing(scene: Scene, act: Act, route: str, when: str) -> None:
+    scene.fail("cut", route, when=when)
+    with pytest.raises(ProviderUnclear):
+        await act(scene)
+
+
+@each_act
+async def test_an_answer_cut_short_tells_nothing(scene: Scene, act: Act, route: str) -> None:
+    scene.fail("truncate", route)
+    with pytest.raises(ProviderUnclear):
+        await act(scene)
+
+
+@pytest.mark.parametrize("name", ["prepare", "submit", "find", "poll", "cancel", "discard"])
+async def test_an_unreadable_answer_tells_nothing(scene: Scene, name: str) -> None:
+    act, route = ACTS[name]
+    scene.fail("garbage", route)
+    with pytest.raises(ProviderUnclear):
+        await act(scene)
+
+
+@pytest.mark.parametrize("name", ["submit", "find", "poll", "cancel", "discard"])
+async def test_an_answer_that_comes_too_late_tells_nothing(scene: Scene, name: str) -> None:
+    act, route = ACTS[name]
+    scene.fail("delay", route, seconds=1)
+    with pytest.raises(ProviderUnclear):
+        await act(scene)
+
+
+@each_act
+async def test_a_connection_that_never_opened_did_nothing(scene: Scene, act: Act, route: str) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        base = f"http://127.0.0.1:{unheard.getsockname()[1]}"
+        with pytest.raises(ProviderRefused) as caught:
+            await act(replace(scene, at=replace(scene.at, base_url=base)))
+    assert (caught.value.status, caught.value.lasting) == (None, False)
+
+
+@each_create
+async def test_an_unclear_create_that_happened_is_found(scene: Scene, how: dict[str, object]) -> None:
+    job = replace(scene.job, id="job_2")
+    scene.simulator.fail(Fault.model_validate({"route": "batches.create", **how}))
+    with pytest.raises(ProviderUnclear):
+        await scene.provider.submit(scene.at, job)
+
+    found = await scene.provider.find(scene.at, job)
+
+    created = [entry for entry in scene.simulator.log(route="batches.create") if "batch_id" in entry]
+    assert [entry["batch_id"] for entry in created] == [scene.ref, found]
+
+
+async def test_an_unclear_create_that_never_happened_is_not_found(scene: Scene) -> None:
+    job = replace(scene.job, id="job_2")
+    scene.fail("cut", "batches.create")
+    with pytest.raises(ProviderUnclear):
+        await scene.provider.submit(scene.at, job)
+
+    assert await scene.provider.find(scene.at, job) is None
+
+
+async def test_a_poll_of_many_survives_a_provider_that_lists_nothing(scene: Scene) -> None:
+    refs = [scene.ref] + [await scene.provider.submit(scene.at, replace(scene.job, id=f"j{i}")) for i in range(6)]
+    scene.fail("refuse", "batches.list", status=405)
+
+    assert set(await scene.provider.poll(scene.at, refs)) == set(refs)
+
+
+async def test_a_poll_of_many_says_when_to_come_again(scene: Scene) -> None:
+    scene.fail("rate_limit", "batches.list", retry_after="20")
+    with pytest.raises(ProviderRefused) as caught:
+        await scene.provider.poll(scene.at, [f"batch_{number}" for number in range(10)])
+    assert caught.value.retry_after == 20
+
+
+async def test_a_slow_file_does_not_time_out(scene: Scene) -> None:
+    scene.fail("delay", "files.create", seconds=1)
+    assert await _prepare(scene)
+
+
+async def test_azure_file_is_awaited_until_processed(simulated_provider: Simulator) -> None:
+    simulated_provider.world.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
+    provider, at = provider_for("azure"), endpoint(simulated_provider, "azure-general")
+
+    prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
+
+    assert len(simulated_provider.log(route="files.retrieve")) > 1
+    assert await provider.submit(at, Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time())))
+
+
+async def test_azure_file_that_takes_too_long_refuses_the_job_for_now(
+    simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure, "PROCESSING_PAUSES", (0.01,))
+    simulated_provider.world.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
+    provider, at = provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
+    job = Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time()))
+
+    with pytest.raises(ProviderRefused) as caught:
+        await provider.submit(at, job)
+    assert not caught.value.lasting
+
+    await asyncio.sleep(0.5)
+    assert await provider.submit(at, job)

@@ -1,0 +1,268 @@
+"""The simulated provider is strict where the real ones are, and tells what it received."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from openai import AzureOpenAI, BadRequestError, OpenAI
+
+from local.provider import DEFAULT_ACCOUNTS, Simulator, defaults
+from tests.support.provider import chat_line, chat_lines
+
+pytest_plugins = ("tests.support.provider_fixtures",)
+
+CHAT = "/v1/chat/completions"
+FORMS = (
+    pytest.param(("openai", "/v1", ""), id="openai"),
+    pytest.param(("azure-general", "/openai/v1", ""), id="azure-v1"),
+    pytest.param(("azure-general", "/openai", "?api-version=2025-04-01-preview"), id="azure-dated"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A plain HTTP caller of one account in one form of the API."""
+
+    simulator: Simulator
+    account: str
+    form: str
+    query: str
+    http: httpx.Client
+
+    @property
+    def model(self) -> str:
+        return min(self.simulator.world.accounts[self.account].models)
+
+    def call(self, method: str, path: str, **how: Any) -> httpx.Response:
+        key = self.simulator.world.accounts[self.account].key
+        how.setdefault("headers", {"Authorization": f"Bearer {key}", "api-key": key})
+        url = f"{self.simulator.url}/accounts/{self.account}{self.form}{path}{self.query}"
+        return self.http.request(method, url, **how)
+
+    def upload(self, content: bytes, name: str = "in.jsonl", **fields: str) -> httpx.Response:
+        answer = self.call("POST", "/files", files={"file": (name, content)}, data={"purpose": "batch", **fields})
+        time.sleep(0.03)
+        return answer
+
+    def create(self, content: bytes, **fields: object) -> httpx.Response:
+        file_id = self.upload(content).json()["id"]
+        endpoint = "/chat/completions" if self.account.startswith("azure") else CHAT
+        body = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": "24h", **fields}
+        return self.call("POST", "/batches", json=body)
+
+    def ended(self, content: bytes) -> dict[str, Any]:
+        ref = self.create(content).json()["id"]
+        for _ in range(200):
+            batch: dict[str, Any] = self.call("GET", f"/batches/{ref}").json()
+            if batch["status"].lower() in ("completed", "failed"):
+                return batch
+            time.sleep(0.02)
+        raise AssertionError(f"{ref} did not end")
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client() as client:
+        yield client
+
+
+@pytest.fixture(params=FORMS)
+def customer(request: pytest.FixtureRequest, simulated_provider: Simulator, http: httpx.Client) -> Customer:
+    account, form, query = request.param
+    return Customer(simulated_provider, account, form, query, http)
+
+
+def test_a_wrong_key_is_401_in_the_dialect_own_shape(customer: Customer) -> None:
+    answer = customer.call("GET", "/batches", headers={"Authorization": "Bearer no", "api-key": "no"})
+    shape = {"message", "type", "param", "code"} if customer.account == "openai" else {"code", "message"}
+    assert (answer.status_code, set(answer.json()["error"])) == (401, shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("in.txt", {}),
+        ("in.jsonl", {"purpose": "fine-tune"}),
+        ("in.jsonl", {"expires_after[anchor]": "created_at", "expires_after[seconds]": "1"}),
+        ("in.jsonl", {"expires_after[anchor]": "last_active_at", "expires_after[seconds]": "1209600"}),
+    ],
+)
+def test_a_bad_upload_is_400(customer: Customer, name: str, fields: dict[str, str]) -> None:
+    assert customer.upload(b"{}\n", name, **fields).status_code == 400
+
+
+def test_an_upload_that_is_no_form_is_400(customer: Customer) -> None:
+    assert customer.call("POST", "/files", content=b"{}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"endpoint": "/v1/audio"},
+        {"completion_window": "48h"},
+        {"metadata": {"k" * 65: "v"}},
+        {"metadata": {"k": "v" * 513}},
+        {"metadata": {f"k{number}": "v" for number in range(17)}},
+        {"metadata": {"k": 1}},
+        {"output_expires_after": {"anchor": "created_at", "seconds": 1}},
+        {"surprise": True},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_bad_create_is_400(customer: Customer, wrong: dict[str, object]) -> None:
+    assert customer.create(chat_lines(customer.model, 1), **wrong).status_code == 400
+
+
+def test_an_unknown_input_is_404(customer: Customer) -> None:
+    assert customer.create(chat_lines(customer.model, 1), input_file_id="file-none").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("lines", "codes"),
+    [
+        (b"", ["empty_file"]),
+        (b"{oops\n", ["invalid_json_line"]),
+        (b"[]\n", ["invalid_json_line"]),
+        (b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions"}\n', ["missing_required_parameter"]),
+        (chat_line("MODEL", "a") * 2, ["duplicate_custom_id"]),
+        (chat_line("MODEL", "a", url="/v1/embeddings"), ["url_mismatch"]),
+        (chat_line("gpt-4o-batch", "a"), ["model_not_found"]),
+        (chat_line("MODEL", "a").replace(b'"POST"', b'"GET"'), ["invalid_method"]),
+        (chat_line("MODEL", "a").replace(b'"messages"', b'"stream":true,"messages"'), ["invalid_request"]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_lines_fail_the_batch(customer: Customer, lines: bytes, codes: list[str]) -> None:
+    batch = customer.ended(lines.replace(b"MODEL", customer.model.encode()))
+    assert batch["status"].lower() == "failed"
+    assert [error["code"] for error in batch["errors"]["data"]] == codes
+
+
+def test_two_models_in_a_file_fail_the_batch(simulated_provider: Simulator, http: httpx.Client) -> None:
+    batch = Customer(simulated_provider, "openai", "/v1", "", http).ended(
+        chat_line("gpt-4.1-mini", "a") + chat_line("text-embedding-3-small", "b")
+    )
+    assert batch["errors"]["data"][0]["code"] == "model_mismatch"
+
+
+def test_only_azure_rejects_a_byte_order_mark(customer: Customer) -> None:
+    batch = customer.ended(b"\xef\xbb\xbf" + chat_lines(customer.model, 1))
+    assert (batch["status"].lower() == "failed") == customer.account.startswith("azure")
+
+
+def test_more_than_50000_lines_fail_at_openai(simulated_provider: Simulator, http: httpx.Client) -> None:
+    lines = b"".join(chat_line("gpt-4.1-mini", str(number)) for number in range(50_001))
+    batch = Customer(simulated_provider, "openai", "/v1", "", http).ended(lines)
+    assert batch["errors"]["data"][0]["code"] == "too_many_tasks"
+
+
+def test_accounts_see_nothing_of_each_other(simulated_provider: Simulator, http: httpx.Client) -> None:
+    one, other = (
+        Customer(simulated_provider, name, "/openai/v1", "", http) for name in ("azure-general", "azure-special")
+    )
+    batch = one.create(chat_lines(one.model, 1)).json()
+
+    assert other.call("GET", f"/batches/{batch['id']}").status_code == 404
+    assert other.call("GET", f"/files/{batch['input_file_id']}").status_code == 404
+    assert other.call("GET", "/batches").json()["data"] == []
+
+
+def test_an_account_speaks_its_own_dialect_only(simulated_provider: Simulator, http: httpx.Client) -> None:
+    assert Customer(simulated_provider, "openai", "/openai/v1", "", http).call("GET", "/batches").status_code == 404
+    assert Customer(simulated_provider, "azure-general", "/v1", "", http).call("GET", "/batches").status_code == 404
+
+
+@pytest.mark.parametrize("version", ["", "?api-version=latest"])
+def test_the_dated_form_needs_a_dated_version(simulated_provider: Simulator, http: httpx.Client, version: str) -> None:
+    assert (
+        Customer(simulated_provider, "azure-general", "/openai", version, http).call("GET", "/batches").status_code
+        == 404
+    )
+
+
+def test_dated_azure_has_its_oddities(simulated_provider: Simulator, http: httpx.Client) -> None:
+    azure = Customer(simulated_provider, "azure-general", "/openai", "?api-version=2024-10-21", http)
+    new = azure.create(chat_lines(azure.model, 1)).json()
+    assert (new["status"], new["output_file_id"], new["endpoint"]) == ("Validating", "", None)
+    assert new["request_counts"] == {"total": None, "completed": None, "failed": None}
+    assert new["created_at"].endswith("+00:00")
+
+    done = azure.ended(chat_lines(azure.model, 1))
+    assert azure.call("GET", f"/files/{done['error_file_id']}/content").content == b""
+    assert [batch["id"] for batch in azure.call("GET", "/batches").json()["value"]] == [done["id"], new["id"]]
+
+
+@pytest.mark.parametrize("make", [OpenAI, AzureOpenAI])
+def test_the_openai_sdk_works_with_it(simulated_provider: Simulator, make: type[OpenAI] | type[AzureOpenAI]) -> None:
+    account = "openai" if make is OpenAI else "azure-general"
+    known, base = simulated_provider.world.accounts[account], simulated_provider.base(account)
+    model = min(known.models)
+    with (
+        AzureOpenAI(azure_endpoint=base, api_key=known.key, api_version="2025-04-01-preview", max_retries=0)
+        if make is AzureOpenAI
+        else OpenAI(base_url=base, api_key=known.key, max_retries=0)
+    ) as client:
+        file = client.files.create(file=("in.jsonl", chat_lines(model, 3)), purpose="batch")
+        time.sleep(0.05)
+        batch = client.batches.create(
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            extra_body={"endpoint": "/chat/completions"} if make is AzureOpenAI else None,
+        )
+        while batch.status.lower() != "completed":
+            time.sleep(0.05)
+            batch = client.batches.retrieve(batch.id)
+        content = client.files.content(str(batch.output_file_id)).text
+        with pytest.raises(BadRequestError):
+            client.batches.create(input_file_id=file.id, endpoint="/v1/videos", completion_window="24h")
+
+    said = {line["custom_id"]: line["response"]["body"] for line in map(json.loads, content.splitlines())}
+    assert said["request-1"]["choices"][0]["message"]["content"] == "echo: hello 1"
+    assert said["request-1"]["usage"]["total_tokens"] == 5
+
+
+def test_it_runs_as_a_program_with_its_controls(http: httpx.Client, unused_tcp_port: int) -> None:
+    root, environment = f"http://127.0.0.1:{unused_tcp_port}", defaults(unused_tcp_port)
+    command = [sys.executable, "-m", "local.provider", "--port", str(unused_tcp_port), "--speed", "10"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": "."}) as program:
+        try:
+            _await(http, f"{root}/control/health")
+            http.post(f"{root}/control/faults", json={"kind": "refuse", "account": "openai", "status": 418})
+            headers = {"Authorization": f"Bearer {environment['OPENAI_PROVIDER_API_KEY']}"}
+            url = f"{environment['OPENAI_PROVIDER_API_BASE']}/batches"
+            assert [http.get(url, headers=headers).status_code for _ in range(2)] == [418, 200]
+            log = http.get(f"{root}/control/log", params={"account": "openai"}).json()
+            assert [(entry["route"], entry["fault"], entry["status"]) for entry in log] == [
+                ("batches.list", "refuse", 418),
+                ("batches.list", None, 200),
+            ]
+            assert http.post(f"{root}/control/stall", json={"account": "openai", "state": "validating"}).is_success
+            assert http.post(f"{root}/control/expire", json={"account": "openai"}).json() == {"expired": 0}
+            assert http.post(f"{root}/control/pace", json={"validating": 0.1}).is_success
+            new = {"name": "groq", "dialect": "openai", "key": "k", "models": ["llama"]}
+            assert http.post(f"{root}/control/accounts", json=new).is_success
+            assert len(http.get(f"{root}/control/accounts").json()) == len(DEFAULT_ACCOUNTS) + 1
+            assert http.post(f"{root}/control/reset").is_success
+            assert http.get(f"{root}/control/log").json() == []
+        finally:
+            program.terminate()
+    assert program.returncode in (0, -15)
+
+
+def _await(http: httpx.Client, url: str) -> None:
+    for _ in range(200):
+        try:
+            http.get(url)
+        except httpx.ConnectError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"nothing answers at {url}")

@@ -1,0 +1,148 @@
+"""What each adapter makes of a deployment: addresses, headers, names of endpoints."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from manifold.errors import ConfigError
+from manifold.providers import Endpoint, Job
+from manifold.providers.azure import AzureOpenAI
+from manifold.providers.http import Http
+from manifold.providers.openai import OpenAI
+from manifold.providers.registry import provider_for
+
+JOB = Job("job_1", "file-1", "/v1/chat/completions", "24h", 1_700_000_000)
+
+
+class Recorder:
+    """A provider that takes any job and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self.http = Http(httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(200, json={"id": "batch_1"})
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def at(base_url: str, **how: Any) -> Endpoint:
+    return Endpoint(model="m", base_url=base_url, api_key="key", **how)
+
+
+@pytest.mark.parametrize(
+    ("base", "version", "url"),
+    [
+        ("https://r.openai.azure.com", None, "https://r.openai.azure.com/openai/v1/batches"),
+        ("https://r.openai.azure.com/", None, "https://r.openai.azure.com/openai/v1/batches"),
+        ("https://r.openai.azure.com/openai", None, "https://r.openai.azure.com/openai/v1/batches"),
+        ("https://r.openai.azure.com/openai/v1/", None, "https://r.openai.azure.com/openai/v1/batches"),
+        ("https://r.openai.azure.com", "v1", "https://r.openai.azure.com/openai/v1/batches"),
+        ("https://r.openai.azure.com", "latest", "https://r.openai.azure.com/openai/v1/batches"),
+        ("https://r.openai.azure.com", "preview", "https://r.openai.azure.com/openai/v1/batches?api-version=preview"),
+        (
+            "https://r.openai.azure.com",
+            "2024-10-21",
+            "https://r.openai.azure.com/openai/batches?api-version=2024-10-21",
+        ),
+        (
+            "https://r.openai.azure.com/openai/",
+            "2025-04-01-preview",
+            "https://r.openai.azure.com/openai/batches?api-version=2025-04-01-preview",
+        ),
+        ("https://r.openai.azure.com/openai/v1", "2024-10-21", "https://r.openai.azure.com/openai/v1/batches"),
+    ],
+)
+async def test_azure_addresses(recorder: Recorder, base: str, version: str | None, url: str) -> None:
+    await AzureOpenAI(recorder.http).submit(at(base, api_version=version), JOB)
+    (request,) = recorder.requests
+    assert str(request.url) == url
+    assert request.headers["api-key"] == "key"
+    assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "named"),
+    [
+        ("/v1/chat/completions", "/chat/completions"),
+        ("/v1/responses", "/chat/completions"),
+        ("/v1/embeddings", "/embeddings"),
+    ],
+)
+async def test_azure_names_of_endpoints(recorder: Recorder, endpoint: str, named: str) -> None:
+    job = Job("job_1", "file-1", endpoint, "24h", 0)
+    await AzureOpenAI(recorder.http).submit(at("https://r.openai.azure.com"), job)
+    assert _body(recorder)["endpoint"] == named
+
+
+@pytest.mark.parametrize(("version", "sent"), [(None, True), ("2024-10-21", False), ("2025-03-01-preview", True)])
+async def test_azure_takes_an_expiry_since_2025_03(recorder: Recorder, version: str | None, sent: bool) -> None:
+    await AzureOpenAI(recorder.http, expiring=True).submit(at("https://r.openai.azure.com", api_version=version), JOB)
+    assert ("output_expires_after" in _body(recorder)) == sent
+
+
+async def test_openai_request(recorder: Recorder) -> None:
+    provider = OpenAI(recorder.http, base_url="https://api.openai.com/v1", expiring=True)
+    assert await provider.submit(at("", organization="org-1"), JOB) == "batch_1"
+    (request,) = recorder.requests
+    assert str(request.url) == "https://api.openai.com/v1/batches"
+    assert (request.headers["authorization"], request.headers["openai-organization"]) == ("Bearer key", "org-1")
+    assert _body(recorder) == {
+        "input_file_id": "file-1",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "metadata": {"manifold_job_id": "job_1"},
+        "output_expires_after": {"anchor": "created_at", "seconds": 1_209_600},
+    }
+
+
+async def test_another_openai_is_sent_no_expiry(recorder: Recorder) -> None:
+    await OpenAI(recorder.http).submit(at("https://api.groq.com/openai/v1/"), JOB)
+    assert str(recorder.requests[0].url) == "https://api.groq.com/openai/v1/batches"
+    assert "output_expires_after" not in _body(recorder)
+
+
+async def test_a_ref_cannot_change_the_path(recorder: Recorder) -> None:
+    await OpenAI(recorder.http).discard(at("https://a.example.com/v1"), "../batches?x#y")
+    assert recorder.requests[0].url.raw_path == b"/v1/files/..%2Fbatches%3Fx%23y"
+
+
+@pytest.mark.parametrize("provider", [OpenAI(Http()), AzureOpenAI(Http())])
+async def test_a_deployment_without_an_address_says_so(provider: OpenAI) -> None:
+    with pytest.raises(ConfigError, match="api_base"):
+        await provider.submit(at(""), JOB)
+
+
+async def test_find_reads_on_where_the_oldest_come_first() -> None:
+    """Else a job would be taken as absent, and submitted twice."""
+    pages = [
+        {"data": [_batch("a", 1_000), _batch("b", 2_000)], "has_more": True, "last_id": "b"},
+        {"data": [_batch("c", 3_000), _batch("wanted", 1_700_000_000, "job_1")], "has_more": False},
+    ]
+    http = Http(httpx.MockTransport(lambda request: httpx.Response(200, json=pages["after=b" in str(request.url)])))
+    assert await OpenAI(http).find(at("https://a.example.com/v1"), JOB) == "wanted"
+    await http.close()
+
+
+def test_registry() -> None:
+    assert isinstance(provider_for("azure"), AzureOpenAI)
+    assert type(provider_for("openai")) is type(provider_for("groq")) is type(provider_for("my-own")) is OpenAI
+    assert provider_for("groq") is provider_for("groq")
+    with pytest.raises(ConfigError, match="hosted_vllm"):
+        provider_for("hosted_vllm")
+
+
+def _batch(ref: str, created_at: int, job_id: str = "other") -> dict[str, Any]:
+    return {"id": ref, "status": "completed", "created_at": created_at, "metadata": {"manifold_job_id": job_id}}
+
+
+def _body(recorder: Recorder) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(recorder.requests[0].content)
+    return body

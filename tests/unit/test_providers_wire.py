@@ -1,0 +1,96 @@
+"""A provider's batch object, in all its variants, becomes one `JobStatus`."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manifold.providers import JobStatus, LineFailure
+from manifold.providers.wire import job_status, listed, unix_time
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+FIELDS = ("status", "request_counts", "output_file_id", "error_file_id", "errors")
+
+
+def test_openai_batch() -> None:
+    batch = {
+        "status": "completed",
+        "request_counts": {"total": 3, "completed": 2, "failed": 1},
+        "output_file_id": "file-out",
+        "error_file_id": "file-err",
+        "errors": None,
+    }
+    assert job_status(batch) == JobStatus("completed", 3, 2, 1, "file-out", "file-err")
+
+
+def test_azure_dated_batch() -> None:
+    batch = {
+        "status": "InProgress",
+        "request_counts": {"total": None, "completed": None, "failed": None},
+        "output_file_id": "",
+        "error_file_id": "",
+    }
+    assert job_status(batch) == JobStatus("in_progress")
+
+
+def test_errors_as_azure_specifies_them() -> None:
+    errors = {"object": "list", "data": {"code": "model_not_found", "message": "No such model.", "line": "7"}}
+    status = job_status({"status": "Failed", "errors": errors})
+    assert status == JobStatus("failed", errors=(LineFailure("model_not_found", "No such model.", None, 7),))
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("validating", "validating"),
+        ("Finalizing", "finalizing"),
+        ("canceled", "cancelled"),
+        ("Canceling", "cancelling"),
+    ],
+)
+def test_statuses(said: str, state: str) -> None:
+    status = job_status({"status": said})
+    assert status is not None
+    assert status.state == state
+
+
+@pytest.mark.parametrize("said", ["queued", "", None, 3, "constructor"])
+def test_an_unknown_status_is_no_answer(said: object) -> None:
+    assert job_status({"status": said}) is None
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), ANY_JSON))
+def test_nothing_that_a_provider_sends_raises(batch: dict[str, Any]) -> None:
+    status = job_status({**batch, "status": "failed"})
+    assert status is not None
+    assert json.dumps([status.total, status.completed, status.failed, status.output_ref])
+
+
+@given(st.dictionaries(st.sampled_from(("data", "value")), ANY_JSON))
+def test_no_page_raises(page: dict[str, Any]) -> None:
+    assert all(isinstance(entry, dict) for entry in listed(page))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (1_700_000_000, 1_700_000_000),
+        ("2024-07-19T17:13:57.2491382+00:00", 1_721_409_237),
+        ("2024-07-19T17:13:57Z", 1_721_409_237),
+        ("2024-07-19T17:13:57", 1_721_409_237),
+        ("2024-07-19T19:13:57.5+02:00", 1_721_409_237),
+        ("", None),
+        ("soon", None),
+        (None, None),
+        (True, None),
+        (float("inf"), None),
+    ],
+)
+def test_times(value: object, seconds: int | None) -> None:
+    assert unix_time(value) == seconds
