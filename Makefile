@@ -1,0 +1,77 @@
+# Everything that is installed or made goes below .local/ and .venv/. Needed: make, git and Python 3.11 or later with venv.
+
+PYTHON ?= python3
+TOOLS := .local/tools
+UV := $(TOOLS)/uv/bin/uv
+RUN := .venv/bin/python
+SAM := $(TOOLS)/sam/bin/sam
+
+export PYTHONPATH := layers/common:functions:.
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help demo up down test check bench test-sam format lock tools clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: tools ## the whole stack, examples/batch_walkthrough.py against it, and all torn down again
+	$(RUN) -m local demo
+
+up: tools ## start the stack and keep it; CONFIG=other.yaml takes another configuration
+	$(RUN) -m local up $(if $(CONFIG),--config $(CONFIG))
+
+down: .venv/.installed ## end the stack of `make up` and remove what it left
+	$(RUN) -m local down
+
+test: tools ## all tests but those of `make test-sam`
+	$(RUN) -m pytest --ignore=tests/sam
+
+test-sam: tools ## sam local: each function in a container
+	tests/sam/run
+
+bench: .venv/.installed ## time per request of each handler, and the import time of each function
+	$(RUN) -m bench
+
+check: tools ## format, lint, types, imports, template, links in the docs
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	$(RUN) -m local.links
+
+format: .venv/.installed ## mend the format
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+lock: $(UV) ## take the newest versions that requirements/*.in and layers/common/requirements.in allow
+	for name in requirements/uv requirements/sam requirements/ministack layers/common/requirements requirements/dev; do \
+		$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
+			--no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; \
+	done
+
+clean: ## end the stack, and remove all that was installed or made
+	test ! -x $(RUN) || $(RUN) -m local down
+	rm -rf .venv .local .aws-sam
+
+tools: .venv/.installed $(TOOLS)/sam/.installed $(TOOLS)/ministack/.installed ## install everything
+
+$(UV): requirements/uv.txt
+	@echo "installing uv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: set PYTHON" >&2; exit 1; }
+	@rm -rf $(TOOLS)/uv
+	@$(PYTHON) -m venv $(TOOLS)/uv
+	@$(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $(UV)
+
+.venv/.installed: requirements/dev.txt $(UV)
+	@echo "installing the development environment"
+	@test -x $(RUN) || $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python $(RUN) --require-hashes requirements/dev.txt
+	@touch $@
+
+$(TOOLS)/%/.installed: requirements/%.txt $(UV)
+	@echo "installing $*"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(TOOLS)/$*
+	@$(UV) pip sync --quiet --python $(TOOLS)/$*/bin/python --require-hashes requirements/$*.txt
+	@touch $@

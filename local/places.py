@@ -1,0 +1,15 @@
+"""Where things lie in the checkout. Everything that is made on this machine goes below `.local/`."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / ".local"
+TOOLS = HOME / "tools"
+"""What the Makefile installs, each tool in an environment of its own."""
+BUILDS = HOME / "build"
+DEFAULT_CONFIG = ROOT / "functions" / "config.yaml"
+
+
+def tool(name: str, command: str) -> Path:
+    """The command of a tool that the Makefile installed."""
+    return TOOLS / name / "bin" / command

@@ -1,0 +1,198 @@
+"""The stack as a whole: what `make up` starts and `make down` ends. Several may run at once, each in its directory."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from local import deployment, emulator, values
+from local.emulator import Emulator
+from local.errors import StackError
+from local.places import DEFAULT_CONFIG, ROOT, tool
+from local.postgres import Postgres
+from local.processes import Service, free_port
+from local.provider import defaults
+from local.running import Running, generate_key, warm
+from manifold import config as configuration
+from manifold.config import Config, SecretName
+from manifold.errors import ConfigError
+
+_PROVIDER_SECONDS = 30.0
+_SECRET = "manifold"
+_TOOLS = ("uv", "sam", "ministack")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What runs before anything is deployed."""
+
+    template: Path
+    aws: Emulator
+    database_url: str
+    provider_url: str
+
+
+class Stack:
+    """One stack, all of it below `directory` and listening on the address `host` alone.
+
+    `config` is the shipped one by default. `simulated` says whether the simulated provider's addresses and keys stand
+    for what the configuration names (by default for the shipped one alone); `given` has the values of all other names
+    (by default the shell's variables and those of `.env`), and a `DATABASE_URL` in it takes the place of the embedded
+    Postgres.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Path | None = None,
+        *,
+        simulated: bool | None = None,
+        given: Mapping[str, str] | None = None,
+        host: str = "127.0.0.1",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.directory = directory.resolve()
+        self.logs = self.directory / "logs"
+        self._config_file = (config or DEFAULT_CONFIG).resolve()
+        self._simulated = config is None if simulated is None else simulated
+        self._given = dict(values.given() if given is None else given)
+        self._host = host
+        self._say = say
+        self._state = self.directory / "stack.json"
+        self._postgres = Postgres(self.directory / "postgres")
+        self._emulator = Service("ministack", self.logs)
+        self._provider = Service("provider", self.logs)
+
+    def __enter__(self) -> Running:
+        return self.up()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the stack; after an error its logs are kept."""
+        if error is None:
+            self.down()
+        else:
+            self._stop()
+
+    def up(self) -> Running:
+        """Start and deploy everything. If something fails, what was started is ended again, and the logs are kept."""
+        if self._state.exists() and self._emulator.is_running():
+            raise StackError(f"A stack is up in {self.directory} already; end it first (make down).")
+        _check_tools()
+        self.down()
+        self.logs.mkdir(parents=True)
+        try:
+            running = self._start(_with_time(self._say))
+        except BaseException:
+            self._stop()
+            raise
+        self._state.touch(mode=0o600)
+        self._state.write_text(json.dumps(asdict(running), indent=2))
+        return running
+
+    def running(self) -> Running:
+        """Where the parts of the stack are that is up."""
+        if not self._state.exists():
+            raise StackError(f"No stack is up in {self.directory}.")
+        return Running(**json.loads(self._state.read_text()))
+
+    def down(self) -> None:
+        """End what runs, and remove all that the stack made."""
+        self._stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _stop(self) -> None:
+        self._state.unlink(missing_ok=True)
+        self._emulator.stop()
+        self._provider.stop()
+        self._postgres.stop()
+
+    def _start(self, say: Callable[[str], None]) -> Running:
+        config = self._load(say)
+        provider_port = free_port(self._host)
+        simulated = defaults(provider_port, self._host) if self._simulated else {}
+        secret = values.named(config, {**self._given, **simulated})
+        say("starting Postgres, MiniStack and the simulated provider; building what changed")
+        parts = self._start_parts(provider_port)
+        say("deploying (sam deploy)")
+        outputs = self._deploy(parts, secret)
+        say("making a virtual key")
+        running = _open(config, parts, outputs, secret)
+        say("warming the functions")
+        warm(running)
+        say(f"up at {running.base_url}")
+        return running
+
+    def _load(self, say: Callable[[str], None]) -> Config:
+        try:
+            config = configuration.load(self._config_file)
+        except ConfigError as error:
+            raise StackError(str(error)) from error
+        for warning in config.warnings:
+            say(f"warning: {warning}")
+        return config
+
+    def _start_parts(self, provider_port: int) -> _Parts:
+        """All at once; if one fails, the others are waited for, so that they can be ended."""
+        with ThreadPoolExecutor() as pool:
+            template = pool.submit(deployment.build, self.logs / "sam-build.log")
+            aws = pool.submit(emulator.start, self._emulator, self.directory / "ministack", self._host)
+            database_url = pool.submit(self._start_postgres)
+            provider_url = pool.submit(self._start_provider, provider_port)
+        return _Parts(template.result(), aws.result(), database_url.result(), provider_url.result())
+
+    def _start_postgres(self) -> str:
+        return self._given.get("DATABASE_URL") or self._postgres.start(self._host)
+
+    def _start_provider(self, port: int) -> str:
+        url = f"http://{self._host}:{port}"
+        scratch = self.directory / "provider"
+        scratch.mkdir()
+        environment = {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(scratch)}
+        command = [sys.executable, "-m", "local.provider", "--host", self._host, "--port", str(port)]
+        self._provider.start(command, environment, ROOT)
+        self._provider.await_answer(f"{url}/control/health", _PROVIDER_SECONDS)
+        return url
+
+    def _deploy(self, parts: _Parts, secret: Mapping[str, str]) -> dict[str, str]:
+        parameters = {
+            "SecretArn": parts.aws.create_secret(_SECRET, {**secret, "DATABASE_URL": parts.database_url}),
+            "Config": str(self._config_file),
+            "Architecture": deployment.architecture(),
+            "AwsEndpointUrl": parts.aws.url,
+        }
+        return deployment.deploy(parts.template, parts.aws, parameters, self.logs / "sam-deploy.log")
+
+
+def _check_tools() -> None:
+    missing = [name for name in _TOOLS if not tool(name, name).exists()]
+    if missing:
+        raise StackError(f"Not installed: {', '.join(missing)}. `make tools` installs them below .local/tools.")
+
+
+def _with_time(say: Callable[[str], None]) -> Callable[[str], None]:
+    began = time.monotonic()
+    return lambda text: say(f"{time.monotonic() - began:6.1f} s  {text}")
+
+
+def _open(config: Config, parts: _Parts, outputs: dict[str, str], secret: Mapping[str, str]) -> Running:
+    """The deployed stack, with a virtual key made for it."""
+    base_url = f"{parts.aws.url}/_aws/execute-api/{outputs['ApiId']}/v1"
+    key = config.master_key
+    master_key = secret[key.name] if isinstance(key, SecretName) else key.text
+    return Running(
+        base_url=base_url,
+        api_key=generate_key(base_url, master_key, config.groups),
+        master_key=master_key,
+        provider_url=parts.provider_url,
+        aws_url=parts.aws.url,
+        database_url=parts.database_url,
+        outputs=outputs,
+    )

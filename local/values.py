@@ -1,0 +1,45 @@
+"""The values behind the names of a `config.yaml`: from the shell, from `.env`, and what the local stack supplies."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.errors import StackError
+from local.places import ROOT
+from manifold.config import Config, SecretName
+from manifold.errors import ConfigError
+
+
+def given() -> dict[str, str]:
+    """The shell's variables, and below them those of the checkout's `.env`."""
+    return {**read_env(ROOT / ".env"), **os.environ}
+
+
+def read_env(file: Path) -> dict[str, str]:
+    """The `NAME=value` lines of a file, which need not exist."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    pairs = (line.strip().removeprefix("export ").partition("=") for line in lines if not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, equals, value in pairs if equals}
+
+
+def write_env(file: Path, values: Mapping[str, str]) -> None:
+    """The counterpart of `read_env`, for the owner's eyes; a shell can `source` it."""
+    file.touch(mode=0o600)
+    file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+
+def named(config: Config, values: Mapping[str, str]) -> dict[str, str]:
+    """The value of each name in the configuration; a `StackError` names every one that is missing.
+
+    A master key that nobody gave is made up: here it opens nothing but this stack.
+    """
+    found = {name: values[name] for name in config.secret_names() if values.get(name)}
+    match config.master_key:
+        case SecretName(name=name):
+            found.setdefault(name, f"sk-{secrets.token_urlsafe(24)}")
+    try:
+        config.check(found)
+    except ConfigError as error:
+        raise StackError(f"{error}\nSet them in the shell or in {ROOT / '.env'}.") from error
+    return found
