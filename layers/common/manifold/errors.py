@@ -89,6 +89,11 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         """Seconds that the provider asked us to wait, from `Retry-After`."""
 
+    @property
+    def public(self) -> str:
+        """What a client may be told: no address, no key, not a word of the provider's own."""
+        return f"The provider answered HTTP {self.status}." if self.status else "The provider gave no answer."
+
 
 class ProviderRefused(ProviderError):
     """A definite no: a 4xx, a 429, or a connection that never opened. The call had no effect.

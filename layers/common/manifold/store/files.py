@@ -10,8 +10,12 @@ from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.rows import VISIBLE, Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters
 
-_COLUMNS: LiteralString = """id, purpose, filename, bytes, status, status_details, groups, report,
-    user_id, team_id, key_id, created_at, expires_at, deleted_at"""
+_BRIEF: LiteralString = """id, purpose, filename, bytes, status, status_details, groups, user_id, team_id, key_id,
+    created_at, expires_at, deleted_at"""
+_COLUMNS: LiteralString = _BRIEF + ", report"
+_LISTED: LiteralString = _BRIEF + ", NULL::jsonb AS report"
+
+_RESERVED_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +65,21 @@ class Files:
 
     async def insert(self, file: NewFile, caller: Caller) -> FileRow:
         """Add a file that belongs to `caller`."""
+        return await self._insert(file, caller, None)
+
+    async def reserve(self, file: NewFile, caller: Caller) -> None:
+        """Write a file ahead of its bytes: nobody sees it until it is registered.
+
+        It is born as one that is deleted an hour from now, so that the bytes of a create that never came to its end are
+        purged like any other's.
+        """
+        await self._insert(file, caller, _RESERVED_SECONDS)
+
+    async def register(self, file_id: str) -> FileRow | None:
+        """Show a reserved file, whose bytes are there now; `None` if its hour is over."""
         query: LiteralString = f"""
-            INSERT INTO files (id, purpose, filename, bytes, status, groups, report, expires_at,
-                user_id, team_id, key_id)
-            VALUES (%(id)s, %(purpose)s, %(filename)s, %(bytes)s, %(status)s, %(groups)s, %(report)s,
-                now() + make_interval(secs => %(expires_after)s), %(user_id)s, %(team_id)s, %(key_id)s)
-            RETURNING {_COLUMNS}"""
-        parameters = {
-            "id": file.id,
-            "purpose": file.purpose,
-            "filename": file.filename,
-            "bytes": file.bytes,
-            "status": file.status,
-            "groups": file.groups,
-            "report": None if file.report is None else Jsonb(file.report),
-            "expires_after": file.expires_after,
-        }
-        row = await fetch_one(self._connection, FileRow, query, parameters | owner(caller))
-        assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
-        return row
+            UPDATE files SET deleted_at = NULL WHERE id = %(id)s AND deleted_at > now() RETURNING {_COLUMNS}"""
+        return await fetch_one(self._connection, FileRow, query, {"id": file_id})
 
     async def get(self, file_id: str, caller: Caller, *, keep: bool = False) -> FileRow | None:
         """A file that the caller may see and that is neither deleted nor expired.
@@ -105,14 +105,19 @@ class Files:
         purpose: str | None = None,
         groups: list[str] | None = None,
     ) -> list[FileRow]:
-        """One row more than `limit`, if there is one: it tells that there is another page."""
+        """Files without their reports; one row more than `limit`, if there is one: it tells of another page."""
         by_purpose: LiteralString = " AND purpose = %(purpose)s" if purpose else ""
         by_group: LiteralString = " AND groups && %(groups)s" if groups else ""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE {_LIVE} AND {VISIBLE}" + (
+        query: LiteralString = f"SELECT {_LISTED} FROM files WHERE {_LIVE} AND {VISIBLE}" + (
             by_purpose + by_group + page_clause(after, order)
         )
         parameters = owner(caller) | page_parameters(after, limit) | {"purpose": purpose, "groups": groups}
         return await fetch_all(self._connection, FileRow, query, parameters)
+
+    async def cursor(self, file_id: str, caller: Caller) -> Cursor | None:
+        """Where the page after this file starts, also if it was deleted since; `None` if the caller never saw it."""
+        query: LiteralString = f"SELECT created_at, id FROM files WHERE id = %(id)s AND {VISIBLE}"
+        return await fetch_one(self._connection, Cursor, query, {"id": file_id} | owner(caller))
 
     async def delete(self, file_id: str, caller: Caller) -> FileRow | None:
         """Mark a file as deleted by its owner; `None` if the caller has no such file."""
@@ -151,7 +156,30 @@ class Files:
             (file_id,),
         )
 
+    async def _insert(self, file: NewFile, caller: Caller, deleted_after: int | None) -> FileRow:
+        query: LiteralString = f"""
+            INSERT INTO files (id, purpose, filename, bytes, status, groups, report, expires_at, deleted_at,
+                user_id, team_id, key_id)
+            VALUES (%(id)s, %(purpose)s, %(filename)s, %(bytes)s, %(status)s, %(groups)s, %(report)s,
+                now() + make_interval(secs => %(expires_after)s), now() + make_interval(secs => %(deleted_after)s),
+                %(user_id)s, %(team_id)s, %(key_id)s)
+            RETURNING {_COLUMNS}"""
+        parameters = {
+            "id": file.id,
+            "purpose": file.purpose,
+            "filename": file.filename,
+            "bytes": file.bytes,
+            "status": file.status,
+            "groups": file.groups,
+            "report": None if file.report is None else Jsonb(file.report),
+            "expires_after": file.expires_after,
+            "deleted_after": deleted_after,
+        }
+        row = await fetch_one(self._connection, FileRow, query, parameters | owner(caller))
+        assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
+        return row
+
 
 _LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
-_PURGEABLE: LiteralString = """deleted_at IS NOT NULL AND purged_at IS NULL
+_PURGEABLE: LiteralString = """deleted_at <= now() AND purged_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = f.id AND b.due_at IS NOT NULL)"""

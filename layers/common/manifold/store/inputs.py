@@ -77,11 +77,12 @@ class Inputs:
         return [input_id for (input_id,) in await rows.fetchall()]
 
     async def claim(self, input_id: str, lease: str, seconds: int) -> InputRow | None:
-        """Take a pending input for this long, or `None`: not pending, or another worker has it."""
+        """Take a due input for this long, or `None`: not pending, to be left alone yet, or another worker has it."""
         query: LiteralString = f"""
             UPDATE inputs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 attempts = attempts + 1, updated_at = now()
-            WHERE id = %(id)s AND state = 'pending' AND (leased_until IS NULL OR leased_until <= now())
+            WHERE id = %(id)s AND state = 'pending' AND due_at <= now()
+                AND (leased_until IS NULL OR leased_until <= now())
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, InputRow, query, {"id": input_id, "lease": lease, "seconds": seconds})
 

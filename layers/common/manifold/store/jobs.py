@@ -188,11 +188,12 @@ class Jobs:
     # Storing the results: done by a worker that moves bytes, under a lease of the job's own.
 
     async def claim_results(self, job_id: str, lease: str, seconds: int) -> JobRow | None:
-        """Take an ended job for this long to store its results, or `None`: done, or another worker has it."""
+        """Take an ended job for this long to store its results, or `None`: done, not due, or another worker has it."""
         query: LiteralString = f"""
             UPDATE jobs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 attempts = attempts + 1
-            WHERE id = %(id)s AND state = 'ended' AND (leased_until IS NULL OR leased_until <= now())
+            WHERE id = %(id)s AND state = 'ended' AND due_at <= now()
+                AND (leased_until IS NULL OR leased_until <= now())
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, JobRow, query, {"id": job_id, "lease": lease, "seconds": seconds})
 
