@@ -1,0 +1,197 @@
+"""The migrations function, against Postgres and a server that stands for CloudFormation's `ResponseURL`."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import psycopg
+import pytest
+
+from admin.migrations import handle
+from manifold import invocation
+from manifold.errors import ConfigError
+from manifold.gateway import Gateway
+from manifold.store import migrations
+from tests.support import gateways
+
+
+class Context:
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+class CloudFormation(HTTPServer):
+    """Keeps what is put to it, with its content type."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.answers: list[tuple[str | None, dict[str, Any]]] = []
+
+    def event(self, request_type: str = "Create", **more: str) -> dict[str, Any]:
+        return {
+            "RequestType": request_type,
+            "ResponseURL": f"http://127.0.0.1:{self.server_port}/answer?X-Amz-Signature=00",
+            "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/manifold/1",
+            "RequestId": "request-1",
+            "LogicalResourceId": "MigrationsRun",
+            "ResourceType": "Custom::Migrations",
+            "ResourceProperties": {},
+            **more,
+        }
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: CloudFormation
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.answers.append((self.headers["content-type"], json.loads(body)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[CloudFormation]:
+    with CloudFormation() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def fresh(empty_database_url: str) -> Iterator[Gateway]:
+    gateway = gateways.gateway(empty_database_url)
+    yield gateway
+    invocation.run(gateway.store.close())
+
+
+def add_open_job(url: str, deployment: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO files (id, purpose, filename, bytes, status) VALUES ('f', 'batch', 'f', 1, 'processed')"
+        )
+        connection.execute(
+            """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, expires_at)
+               VALUES ('batch_1', 'f', '/v1/chat/completions', '24h', '{gpt-batch}', now())"""
+        )
+        connection.execute("INSERT INTO inputs (id, file_id, deployment_id) VALUES ('i', 'f', %s)", (deployment,))
+        connection.execute(
+            "INSERT INTO jobs (id, batch_id, input_id, deployment_id) VALUES ('j', 'batch_1', 'i', %s)", (deployment,)
+        )
+
+
+def test_by_hand_it_applies_what_is_missing_once(fresh: Gateway) -> None:
+    assert handle(fresh, {}, Context()) == {"applied": migrations.names()}
+    assert handle(fresh, {}, Context()) == {"applied": []}
+
+
+@pytest.mark.parametrize("request_type", ["Create", "Update"])
+def test_it_tells_cloudformation_what_it_applied(
+    fresh: Gateway, cloudformation: CloudFormation, request_type: str
+) -> None:
+    handle(fresh, cloudformation.event(request_type, PhysicalResourceId="kept"), Context())
+
+    [(content_type, answer)] = cloudformation.answers
+    assert content_type == ""
+    assert answer == {
+        "Status": "SUCCESS",
+        "PhysicalResourceId": "kept",
+        "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/manifold/1",
+        "RequestId": "request-1",
+        "LogicalResourceId": "MigrationsRun",
+        "Data": {"Applied": ", ".join(migrations.names())},
+    }
+
+
+def test_deleting_the_stack_leaves_the_database_alone(fresh: Gateway, cloudformation: CloudFormation) -> None:
+    handle(fresh, cloudformation.event("Delete"), Context())
+
+    [(_, answer)] = cloudformation.answers
+    assert answer["Status"] == "SUCCESS"
+    assert handle(fresh, {}, Context()) == {"applied": migrations.names()}
+
+
+def test_an_unreachable_database_fails_without_its_password(cloudformation: CloudFormation) -> None:
+    gateway = gateways.gateway("postgresql://ann:hush@127.0.0.1:1/manifold")
+
+    handle(gateway, cloudformation.event(), Context())
+
+    [(_, answer)] = cloudformation.answers
+    assert answer["Status"] == "FAILED"
+    assert "cannot be reached" in answer["Reason"]
+    assert "hush" not in json.dumps(answer)
+
+
+def test_a_fault_of_our_own_is_answered_too(
+    fresh: Gateway, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: Any) -> list[str]:
+        raise RuntimeError("postgresql://ann:hush@example.com")
+
+    monkeypatch.setattr("admin.migrations.apply", broken)
+
+    handle(fresh, cloudformation.event(), Context())
+
+    [(_, answer)] = cloudformation.answers
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].startswith("RuntimeError")
+    assert "hush" not in json.dumps(answer)
+
+
+def test_one_that_takes_too_long_is_answered_in_time(
+    fresh: Gateway, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: Any) -> list[str]:
+        await asyncio.sleep(60)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr("admin.migrations.apply", slow)
+    monkeypatch.setattr("admin.migrations._SPARE_SECONDS", 59.9)
+
+    handle(fresh, cloudformation.event(), Context())
+
+    [(_, answer)] = cloudformation.answers
+    assert answer["Reason"].startswith("TimeoutError")
+
+
+def test_a_deployment_with_an_open_job_must_stay_in_the_configuration(
+    fresh: Gateway, empty_database_url: str, cloudformation: CloudFormation
+) -> None:
+    handle(fresh, {}, Context())
+    add_open_job(empty_database_url, "gone")
+
+    handle(fresh, cloudformation.event("Update"), Context())
+
+    [(_, answer)] = cloudformation.answers
+    assert answer["Status"] == "FAILED"
+    assert "'gone' for batch_1" in answer["Reason"]
+    with pytest.raises(ConfigError, match="'gone' for batch_1"):
+        handle(fresh, {}, Context())
+
+
+def test_a_job_that_has_ended_needs_no_deployment(fresh: Gateway, empty_database_url: str) -> None:
+    handle(fresh, {}, Context())
+    add_open_job(empty_database_url, "gone")
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE jobs SET state = 'refused'")
+
+    assert handle(fresh, {}, Context()) == {"applied": []}
+
+
+def test_two_migrators_at_once_apply_each_migration_once(empty_database_url: str) -> None:
+    async def both() -> list[list[str]]:
+        return list(await asyncio.gather(one(), one()))
+
+    async def one() -> list[str]:
+        async with await psycopg.AsyncConnection.connect(empty_database_url, autocommit=True) as connection:
+            return await migrations.apply(connection)
+
+    assert sorted(asyncio.run(both())) == [[], migrations.names()]
