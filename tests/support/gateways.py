@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+import httpx2
 from fastapi import FastAPI
+from openai import AsyncOpenAI
 
 from manifold.config import Environment
 from manifold.gateway import Gateway
@@ -27,3 +29,14 @@ def client(app: FastAPI, key: str | None = MASTER_KEY) -> httpx.AsyncClient:
     """A client that holds this key. An exception that leaves the app is raised in the test."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway", headers=headers)
+
+
+def sdk(app: FastAPI, key: str = MASTER_KEY) -> AsyncOpenAI:
+    """OpenAI's own client with this key; it refuses answers that do not fit its types."""
+    return AsyncOpenAI(
+        base_url="http://gateway",
+        api_key=key,
+        max_retries=0,
+        http_client=httpx2.AsyncClient(transport=httpx2.ASGITransport(app)),
+        _strict_response_validation=True,
+    )

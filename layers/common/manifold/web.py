@@ -1,5 +1,6 @@
 """What every HTTP function shares: the FastAPI app, OpenAI's error shape for every failure, and the Lambda handler."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Protocol
@@ -43,9 +44,17 @@ def application(title: str, authenticate: Authenticate, on_fault: OnFault) -> Fa
     return app
 
 
-def handler(app: FastAPI) -> Mangum:
-    """The Lambda handler of an app. Its lifespan is off: Mangum would start and stop the app at every call."""
-    return Mangum(app, lifespan="off")
+def handler(app: FastAPI) -> Callable[[Any, Any], Any]:
+    """The Lambda handler of an app: every event runs on one loop, to which the database connection belongs."""
+    runner = asyncio.Runner()
+
+    def handle(event: Any, context: Any) -> Any:
+        # Mangum uses the thread's current loop, and makes one if there is none: at import, it would leak.
+        asyncio.set_event_loop(runner.get_loop())
+        # Its lifespan is off, or it would start and stop the app at every call.
+        return Mangum(app, lifespan="off")(event, context)
+
+    return handle
 
 
 async def caller(request: Request) -> Caller:

@@ -13,7 +13,7 @@ from typing import LiteralString
 import psycopg
 from psycopg.rows import TupleRow
 
-from manifold.errors import Unavailable
+from manifold.errors import InvalidRequest, Unavailable
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Query = LiteralString
@@ -39,6 +39,8 @@ class Database:
                 yield connection
             except psycopg.OperationalError as error:
                 raise Unavailable("The database did not answer. Try again shortly.") from error
+            except psycopg.DataError as error:
+                raise InvalidRequest("The request holds what cannot be stored, such as a NUL character.") from error
             finally:
                 self._used_at = time.monotonic()
 

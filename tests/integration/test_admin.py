@@ -1,0 +1,467 @@
+"""The admin API over ASGI, on Postgres: each route, and who may use it."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from openai import NotFoundError
+
+from admin import app as admin_app
+from admin.schemas import NOT_ACTED_ON
+from manifold.auth import key_hash
+from manifold.gateway import Gateway
+from tests.support.gateways import MASTER_KEY, client, sdk
+
+OWN_VALUE = "sk-a-value-of-the-admins-choice"
+
+
+@pytest.fixture
+async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """The admin API, asked with the master key."""
+    async with client(admin_app.create(gateway)) as made:
+        yield made
+
+
+async def post(api: httpx.AsyncClient, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    answer = await api.post(path, json=body or {})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def get(api: httpx.AsyncClient, path: str, holder: str | None = None, **query: Any) -> dict[str, Any]:
+    """The answer to the holder of a key, or to the admin."""
+    headers = {"authorization": f"Bearer {holder}"} if holder else {}
+    answer = await api.get(path, params=query, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def refused(api: httpx.AsyncClient, path: str, body: dict[str, Any]) -> tuple[int, str | None, str]:
+    """Status, `param` and message of a POST that is refused."""
+    answer = await api.post(path, json=body)
+    error = answer.json()["error"]
+    return answer.status_code, error["param"], error["message"]
+
+
+async def models_of(api: httpx.AsyncClient, key: str | None = None) -> list[str]:
+    return [model["id"] for model in (await get(api, "/models", key))["data"]]
+
+
+async def status_with(api: httpx.AsyncClient, key: str) -> int:
+    return (await api.get("/models", headers={"authorization": f"Bearer {key}"})).status_code
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_generated_as_litellm_answers_it(api: httpx.AsyncClient) -> None:
+    wanted = {
+        "models": ["gpt-batch"],
+        "aliases": {"fast": "gpt-batch"},
+        "user_id": "ann",
+        "key_alias": "anns",
+        "metadata": {"project": "x"},
+        "duration": "30d",
+        "rpm_limit": 5,
+        "tpm_limit": 500,
+        "max_parallel_requests": 2,
+        "max_budget": 12.5,
+        "budget_duration": "1mo",
+    }
+
+    made = await post(api, "/key/generate", wanted)
+
+    value = made.pop("key")
+    assert value.startswith("sk-")
+    assert made.pop("key_name") == f"sk-...{value[-4:]}"
+    assert made.pop("token") == key_hash(value)
+    assert made.pop("token_id").startswith("key_")
+    expires = datetime.fromisoformat(made.pop("expires"))
+    assert abs(expires - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=1)
+    assert made.pop("created_at") == made.pop("updated_at")
+    del wanted["duration"]
+    assert made == wanted | {"team_id": None, "blocked": False, "created_by": "admin", "ignored": []}
+    assert await models_of(api, value) == ["gpt-batch", "fast"]
+
+
+async def test_a_key_without_a_body_may_use_everything(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate")
+
+    assert made["expires"] is None
+    assert await models_of(api, made["key"]) == ["gpt-batch", "mini-batch", "lab/chat"]
+
+
+async def test_an_admin_may_choose_the_value(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate", {"key": OWN_VALUE})
+
+    assert made["key"] == OWN_VALUE
+    assert await status_with(api, OWN_VALUE) == 200
+
+
+async def test_a_key_is_shown_once_and_stored_as_a_hash(api: httpx.AsyncClient, gateway: Gateway) -> None:
+    await post(api, "/key/generate", {"key": OWN_VALUE, "user_id": "ann"})
+
+    async with gateway.store.session() as tables:
+        cursor = await tables.connection.execute("SELECT row_to_json(k)::text FROM api_keys k")
+        stored = str(await cursor.fetchone())
+    shown = [await get(api, path, OWN_VALUE) for path in ("/key/info", "/user/info")]
+    shown.append(await get(api, "/key/list"))
+    assert OWN_VALUE not in stored
+    assert OWN_VALUE not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        ({"models": ["gpt-batch", "gpt-9", "gpt-10"]}, "models", "'gpt-9', 'gpt-10'"),
+        ({"aliases": {"fast": "gpt-9"}}, "aliases", "'gpt-9'"),
+        ({"team_id": "red"}, "team_id", "POST /team/new"),
+        ({"duration": "a while"}, "duration", "'30d'"),
+        ({"duration": "0s"}, "duration", "'30d'"),
+        ({"duration": 30}, "duration", "'30d'"),
+        ({"budget_duration": "a while"}, "budget_duration", "'30d'"),
+        ({"rpm_limit": -1}, "rpm_limit", "greater than or equal to 0"),
+        ({"max_budget": -0.5}, "max_budget", "greater than or equal to 0"),
+        ({"rpm_limit": 2**63}, "rpm_limit", "less than"),
+        ({"modles": ["gpt-batch"]}, "modles", "Unknown parameter"),
+        ({"models": "gpt-batch"}, "models", "valid list"),
+        ({"key": "sk-short"}, "key", "at least 20"),
+        ({"key": "pk-0123456789012345678"}, "key", "sk-"),
+        ({"key": MASTER_KEY}, "key", "master key"),
+        ({"key_alias": "sk-looks-like-a-key"}, "key_alias", "must not look like"),
+        ({"key_alias": "key_1"}, "key_alias", "must not look like"),
+        ({"key_alias": "0" * 64}, "key_alias", "must not look like"),
+        ({"key_alias": "a\0b"}, "key_alias", "match"),
+        ({"user_id": ""}, "user_id", "at least 1"),
+        ({"metadata": {"a": "\0"}}, None, "NUL"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(
+    api: httpx.AsyncClient, body: dict[str, Any], param: str | None, message: str
+) -> None:
+    status, named, said = await refused(api, "/key/generate", body)
+
+    assert (status, named) == (400, param)
+    assert message in said
+    assert await get(api, "/key/list") == {"keys": [], "last_id": None, "has_more": False}
+
+
+@pytest.mark.parametrize("body", [rb'{"user_id": "\ud800"}', rb'{"metadata": {"a": "\ud800"}}', b"[]", b"{", b""])
+async def test_what_is_no_json_object_or_no_text_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
+    answer = await api.post("/key/generate", content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == 400, answer.text
+
+
+async def test_a_value_or_an_alias_in_use_is_a_conflict(api: httpx.AsyncClient) -> None:
+    await post(api, "/key/generate", {"key": OWN_VALUE, "key_alias": "ours"})
+
+    assert (await refused(api, "/key/generate", {"key": OWN_VALUE}))[:2] == (409, "key")
+    assert (await refused(api, "/key/generate", {"key_alias": "ours"}))[:2] == (409, "key_alias")
+
+
+async def test_what_only_litellm_acts_on_is_accepted_and_named(api: httpx.AsyncClient) -> None:
+    body: dict[str, Any] = {
+        "allowed_routes": ["/files"],
+        "tags": ["a"],
+        "permissions": {},
+        "soft_budget": None,
+        "models": ["gpt-batch"],
+    }
+
+    made = await post(api, "/key/generate", body)
+
+    assert made["ignored"] == ["allowed_routes", "tags"]
+    assert "tags" in NOT_ACTED_ON
+    assert made["models"] == ["gpt-batch"]
+
+
+@pytest.mark.parametrize("by", ["value", "token", "token_id", "key_alias"])
+async def test_an_admin_finds_a_key_by_any_of_its_names(api: httpx.AsyncClient, by: str) -> None:
+    made = await post(api, "/key/generate", {"key_alias": "ours"})
+    await post(api, "/key/generate")
+
+    shown = await get(api, "/key/info", key=made["key"] if by == "value" else made[by])
+
+    assert shown["key"] == made["token"]
+    assert shown["info"]["token_id"] == made["token_id"]
+    assert "key" not in shown["info"]
+
+
+async def test_the_holder_of_a_key_sees_that_key_alone(api: httpx.AsyncClient) -> None:
+    mine = await post(api, "/key/generate", {"user_id": "ann", "key_alias": "mine"})
+    other = await post(api, "/key/generate", {"user_id": "ann", "key_alias": "other"})
+    own = {"authorization": f"Bearer {mine['key']}"}
+
+    for query in ({}, {"key": mine["key"]}, {"key": "mine"}, {"key": mine["token"]}):
+        answer = await api.get("/key/info", params=query, headers=own)
+        assert answer.json()["info"]["key_alias"] == "mine"
+    for name in (other["key"], other["token"], other["token_id"], "other", "no-such-key"):
+        answer = await api.get("/key/info", params={"key": name}, headers=own)
+        assert answer.status_code == 404
+
+
+async def test_the_master_key_has_no_info_of_its_own(api: httpx.AsyncClient) -> None:
+    answer = await api.get("/key/info")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "key"
+
+
+async def test_keys_are_listed_by_page_and_by_owner(api: httpx.AsyncClient) -> None:
+    await post(api, "/team/new", {"team_id": "blue"})
+    for number in range(3):
+        await post(api, "/key/generate", {"user_id": "ann", "key_alias": f"ann-{number}"})
+    await post(api, "/key/generate", {"user_id": "bob", "team_id": "blue", "key_alias": "bob-0"})
+
+    first = await get(api, "/key/list", size=2)
+    rest = await get(api, "/key/list", size=2, after=first["last_id"])
+
+    assert [key["key_alias"] for key in first["keys"] + rest["keys"]] == ["bob-0", "ann-2", "ann-1", "ann-0"]
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    for query, count in (({"user_id": "ann"}, 3), ({"team_id": "blue"}, 1), ({"key_alias": "ann-1"}, 1)):
+        assert len((await get(api, "/key/list", **query))["keys"]) == count
+    assert (await api.get("/key/list", params={"after": "key_gone"})).status_code == 400
+
+
+async def test_an_update_changes_what_it_names_and_null_empties(api: httpx.AsyncClient) -> None:
+    made = await post(
+        api,
+        "/key/generate",
+        {"models": ["gpt-batch"], "duration": "1h", "rpm_limit": 5, "tpm_limit": 6, "metadata": {"a": 1}},
+    )
+
+    body = {"key": made["key"], "models": None, "duration": None, "rpm_limit": None, "user_id": "ann", "metadata": {}}
+    changed = await post(api, "/key/update", body)
+
+    expected: dict[str, Any] = {
+        "models": [],
+        "expires": None,
+        "rpm_limit": None,
+        "tpm_limit": 6,
+        "user_id": "ann",
+        "metadata": {},
+    }
+    assert {name: changed[name] for name in expected} == expected
+    assert changed["updated_at"] > changed["created_at"]
+    assert changed["token"] == made["token"]
+    assert (await refused(api, "/key/update", {"key": "gone"}))[:2] == (404, "key")
+    assert (await refused(api, "/key/update", {"key": made["key"], "models": ["gpt-9"]}))[:2] == (400, "models")
+    assert (await refused(api, "/key/update", {"key": made["key"], "team_id": "red"}))[:2] == (400, "team_id")
+
+
+async def test_an_update_takes_effect_at_the_next_request(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate")
+
+    await post(api, "/key/update", {"key": made["token_id"], "models": ["mini-batch"]})
+
+    assert await models_of(api, made["key"]) == ["mini-batch"]
+
+
+async def test_a_blocked_key_works_again_when_it_is_unblocked(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate")
+
+    assert (await post(api, "/key/block", {"key": made["key"]}))["blocked"] is True
+    assert await status_with(api, made["key"]) == 403
+    assert (await post(api, "/key/unblock", {"key": made["key"]}))["blocked"] is False
+    assert await status_with(api, made["key"]) == 200
+
+
+async def test_a_regenerated_key_keeps_its_id_and_loses_its_old_value(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate", {"models": ["gpt-batch"]})
+
+    again = await post(api, "/key/regenerate", {"key": made["key"], "rpm_limit": 3})
+    chosen = await post(api, "/key/regenerate", {"key": again["key"], "new_key": OWN_VALUE})
+
+    assert made["token_id"] == again["token_id"] == chosen["token_id"]
+    assert (again["models"], again["rpm_limit"], chosen["key"]) == (["gpt-batch"], 3, OWN_VALUE)
+    statuses = [await status_with(api, key) for key in (made["key"], again["key"], OWN_VALUE)]
+    assert statuses == [401, 401, 200]
+
+
+async def test_keys_are_deleted_by_any_name(api: httpx.AsyncClient) -> None:
+    first = await post(api, "/key/generate")
+    second = await post(api, "/key/generate", {"key_alias": "second"})
+
+    deleted = await post(api, "/key/delete", {"keys": [first["key"]], "key_aliases": ["second"]})
+
+    assert deleted == {"deleted_keys": [first["key"], "second"]}
+    assert [await status_with(api, key["key"]) for key in (first, second)] == [401, 401]
+
+
+async def test_where_one_key_is_not_there_none_is_deleted(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate")
+
+    assert (await refused(api, "/key/delete", {"keys": [made["key"], "gone"]}))[:2] == (404, "key")
+    assert await status_with(api, made["key"]) == 200
+    assert (await refused(api, "/key/delete", {}))[:2] == (400, "keys")
+
+
+# -- users and teams --------------------------------------------------------------------------------------------------
+
+
+async def test_a_user_is_made_with_a_key(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/user/new", {"user_email": "ann@example.com", "models": ["gpt-batch"], "key_alias": "anns"})
+
+    assert made["user_id"].startswith("user_")
+    assert (made["user_email"], made["models"], made["key_alias"]) == ("ann@example.com", ["gpt-batch"], "anns")
+    assert await models_of(api, made["key"]) == ["gpt-batch"]
+    shown = await get(api, "/user/info", made["key"])
+    assert shown["user_info"]["user_email"] == "ann@example.com"
+    assert [key["token"] for key in shown["keys"]] == [made["token"]]
+
+
+@pytest.mark.parametrize("no", [False, "false"])
+async def test_a_user_can_be_made_without_a_key(api: httpx.AsyncClient, no: object) -> None:
+    made = await post(api, "/user/new", {"user_id": "ann", "auto_create_key": no, "user_role": "internal_user"})
+
+    assert (made["key"], made["token"], made["ignored"]) == (None, None, ["user_role"])
+    assert (await get(api, "/user/info", user_id="ann"))["keys"] == []
+
+
+async def test_neither_user_nor_key_is_made_where_one_cannot_be(api: httpx.AsyncClient) -> None:
+    assert (await refused(api, "/user/new", {"user_id": "ann", "team_id": "red"}))[:2] == (400, "team_id")
+
+    assert (await api.get("/user/info", params={"user_id": "ann"})).status_code == 404
+
+
+async def test_a_user_or_team_is_made_once(api: httpx.AsyncClient) -> None:
+    await post(api, "/user/new", {"user_id": "ann"})
+    await post(api, "/team/new", {"team_id": "blue"})
+
+    assert (await refused(api, "/user/new", {"user_id": "ann"}))[:2] == (409, "user_id")
+    assert (await refused(api, "/team/new", {"team_id": "blue"}))[:2] == (409, "team_id")
+    assert (await refused(api, "/team/new", {"models": ["gpt-9"]}))[:2] == (400, "models")
+
+
+async def test_a_team_limits_its_keys(api: httpx.AsyncClient) -> None:
+    team = await post(api, "/team/new", {"team_alias": "Blue", "models": ["mini-batch"], "rpm_limit": 7})
+    made = await post(api, "/key/generate", {"team_id": team["team_id"], "models": ["mini-batch", "gpt-batch"]})
+
+    assert team["team_id"].startswith("team_")
+    assert (team["team_alias"], team["rpm_limit"], team["blocked"]) == ("Blue", 7, False)
+    assert await models_of(api, made["key"]) == ["mini-batch"]
+    shown = await get(api, "/team/info", made["key"])
+    assert shown["team_info"]["team_alias"] == "Blue"
+
+
+async def test_the_keys_of_a_blocked_team_are_blocked(api: httpx.AsyncClient) -> None:
+    await post(api, "/team/new", {"team_id": "blue", "blocked": True})
+    made = await post(api, "/key/generate", {"team_id": "blue"})
+
+    assert await status_with(api, made["key"]) == 403
+
+
+@pytest.mark.parametrize(("path", "owner"), [("/user/info", "user_id"), ("/team/info", "team_id")])
+async def test_owners_are_seen_by_their_own_keys(api: httpx.AsyncClient, path: str, owner: str) -> None:
+    for name in ("ours", "theirs"):
+        await post(
+            api, path.replace("info", "new"), {owner: name, **({"auto_create_key": False} if "user" in path else {})}
+        )
+    mine = await post(api, "/key/generate", {owner: "ours"})
+    await post(api, "/key/generate", {owner: "ours"})
+    alone = await post(api, "/key/generate")
+
+    async def ask(key: str, **query: str) -> httpx.Response:
+        return await api.get(path, params=query, headers={"authorization": f"Bearer {key}"})
+
+    for answer in (await ask(mine["key"]), await ask(mine["key"], **{owner: "ours"})):
+        assert answer.json()[owner] == "ours"
+        assert [key["token"] for key in answer.json()["keys"]] == [mine["token"]]
+    assert len((await ask(MASTER_KEY, **{owner: "ours"})).json()["keys"]) == 2
+    statuses = [
+        (await ask(mine["key"], **{owner: "theirs"})).status_code,
+        (await ask(alone["key"], **{owner: "ours"})).status_code,
+        (await ask(alone["key"])).status_code,
+        (await ask(MASTER_KEY)).status_code,
+        (await ask(MASTER_KEY, **{owner: "nobody"})).status_code,
+    ]
+    assert statuses == [404, 404, 400, 400, 404]
+
+
+# -- models -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_sdk_lists_and_retrieves_the_models_of_its_key(api: httpx.AsyncClient, gateway: Gateway) -> None:
+    made = await post(api, "/key/generate", {"models": ["lab/chat", "mini-batch"]})
+    async with sdk(admin_app.create(gateway), made["key"]) as openai:
+        assert [model.id async for model in openai.models.list()] == ["mini-batch", "lab/chat"]
+        assert (await openai.models.retrieve("lab/chat")).id == "lab/chat"
+        for hidden in ("gpt-batch", "no-such-model"):
+            with pytest.raises(NotFoundError) as missing:
+                await openai.models.retrieve(hidden)
+            assert missing.value.code == "model_not_found"
+
+
+async def test_the_words_for_every_model_open_every_model(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate", {"models": ["all-proxy-models"]})
+
+    assert await models_of(api, made["key"]) == await models_of(api)
+
+
+async def test_an_admin_sees_how_a_deployment_is_set_up_but_no_credential(api: httpx.AsyncClient) -> None:
+    shown = (await get(api, "/model/info"))["data"]
+
+    assert [model["model_info"]["id"] for model in shown] == ["general", "special", "mini", "chat"]
+    assert shown[0]["litellm_params"]["model"] == "azure/general-deployment"
+    assert shown[0]["litellm_params"]["api_base"] == "os.environ/AZURE_API_BASE"
+    assert "api_key" not in json.dumps(shown)
+
+
+async def test_a_key_learns_nothing_of_the_providers_side(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate", {"models": ["gpt-batch"]})
+
+    shown = await get(api, "/model/info", made["key"])
+    group = await get(api, "/model_group/info", made["key"])
+
+    assert shown["data"][0] == {
+        "model_name": "gpt-batch",
+        "litellm_params": None,
+        "model_info": {"id": "general", "mode": "batch"},
+    }
+    said = json.dumps([shown, group])
+    assert not [word for word in ("deployment", "special-model", "API_BASE", "API_KEY", "mini", "lab/") if word in said]
+
+
+async def test_groups_are_described_as_litellm_does(api: httpx.AsyncClient) -> None:
+    [group] = (await get(api, "/model_group/info", model_group="gpt-batch"))["data"]
+
+    expected = {
+        "model_group": "gpt-batch",
+        "providers": ["azure", "openai"],
+        "mode": "batch",
+        "rpm": 15,
+        "tpm": 1000,
+        "max_input_tokens": None,
+        "supported_endpoints": ["/v1/batch"],
+    }
+    assert {name: group[name] for name in expected} == expected
+    everything = {group["model_group"]: group for group in (await get(api, "/model_group/info"))["data"]}
+    assert list(everything) == ["gpt-batch", "mini-batch", "lab/chat"]
+    assert everything["lab/chat"]["mode"] is None
+    assert everything["mini-batch"]["rpm"] is None
+
+
+async def test_a_group_that_the_key_may_not_use_is_not_described(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate", {"models": ["mini-batch"], "aliases": {"small": "mini-batch"}})
+
+    assert await get(api, "/model_group/info", made["key"], model_group="gpt-batch") == {"data": []}
+    [group] = (await get(api, "/model_group/info", made["key"], model_group="small"))["data"]
+    assert group["model_group"] == "mini-batch"
+
+
+# -- health -----------------------------------------------------------------------------------------------------------
+
+
+async def test_health_needs_no_key(gateway: Gateway) -> None:
+    async with client(admin_app.create(gateway), None) as anyone:
+        alive = await anyone.get("/health/liveliness")
+        ready = await anyone.get("/health/readiness")
+
+    assert (alive.status_code, alive.json()) == (200, "I'm alive!")
+    assert (ready.status_code, ready.json()) == (200, {"status": "healthy", "db": "connected"})
