@@ -37,7 +37,7 @@ class Catalog:
                 file = await tables.files.get(wanted.input_file_id, self._caller, keep=True)
                 row = await tables.batches.insert(self._batch(wanted, file), self._caller)
                 await tables.idempotency.remember(attempt, row.id)
-        await self._queue.send(Message("batch", row.id))
+        await self._queue.announce([Message("batch", row.id)])
         return batch_object(row)
 
     async def retrieve(self, batch_id: str) -> Batch:
@@ -48,7 +48,7 @@ class Catalog:
         if row is None:
             raise _no_batch(batch_id)
         if stale:
-            await self._queue.send(Message("batch", batch_id))
+            await self._queue.announce([Message("batch", batch_id)])
         return batch_object(row)
 
     async def page(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:
@@ -75,7 +75,7 @@ class Catalog:
             raise InvalidRequest(
                 f"The batch cannot be cancelled: it is already {row.status}.", code="batch_not_cancellable"
             )
-        await self._queue.send(Message("batch", batch_id))
+        await self._queue.announce([Message("batch", batch_id)])
         return batch_object(row)
 
     def _batch(self, wanted: BatchCreate, file: FileRow | None) -> NewBatch:

@@ -4,7 +4,6 @@ There is one verb, so it does not matter who wakes it, how often, or where the l
 read from the rows each time.
 """
 
-import math
 import secrets
 from collections.abc import Sequence
 
@@ -73,7 +72,7 @@ class Engine:
 
     async def _finish(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> float | None:
         if job.state == "ended":
-            await self._queue.send(Message("job", job.id))
+            await self._queue.announce([Message("job", job.id)])
             return STORE_PATIENCE
         try:
             await self._settlement.settle(batch, job, deployment.group)
@@ -99,7 +98,7 @@ class Engine:
         async with self._store.session() as tables:
             woken = await tables.batches.release(batch, wait)
         if woken or wait <= SELF_WAKE_SECONDS:
-            await self._queue.send(Message("batch", batch.id), delay=0 if woken else math.ceil(wait))
+            await self._queue.announce([Message("batch", batch.id)], delay=0 if woken else wait)
 
 
 def _unconfigured(job: JobRow) -> float:

@@ -4,12 +4,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ProviderError
-from manifold.providers import JobState, JobStatus
+from manifold.providers import JobState, JobStatus, LineFailure
 from manifold.queue import Message, Queue
 from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
@@ -107,7 +108,7 @@ class Polling:
             error_ref=status.error_ref,
             output_file_id=ids.new("file") if status.output_ref else None,
             error_file_id=ids.new("file") if status.error_ref else None,
-            errors=[asdict(error) for error in status.errors],
+            errors=[_shown(error, run) for error in status.errors],
         )
         async with self._store.transaction() as tables:
             changed = await tables.jobs.ended(run.job, ending)
@@ -116,12 +117,18 @@ class Polling:
         if ending.output_ref is None and ending.error_ref is None:
             return 0
         if changed:
-            await self._queue.send(Message("job", run.job.id))
+            await self._queue.announce([Message("job", run.job.id)])
         return STORE_PATIENCE
 
 
 def _is_to_cancel(run: Run) -> bool:
     return run.batch.status == "cancelling" and run.job.cancel_sent_at is None
+
+
+def _shown(error: LineFailure, run: Run) -> dict[str, Any]:
+    """An entry of the batch's `errors.data`, in the client's words instead of the provider's."""
+    message = error.message.replace(run.deployment.model, run.deployment.group)
+    return asdict(error) | {"message": message.replace(_ref(run), run.batch.id)}
 
 
 def _ref(run: Run) -> str:

@@ -82,8 +82,7 @@ class Submission:
             inputs = await tables.inputs.of_file(file.id)
             jobs = await tables.jobs.of_batch(batch.id)
             cooling = await tables.jobs.cooling(batch.id)
-        for input_id in wanted:
-            await self._queue.send(Message("input", input_id))
+        await self._queue.announce(Message("input", input_id) for input_id in wanted)
         return outlets(deployments, inputs, jobs, cooling)
 
     async def _submit(self, batch: BatchRow, outlet: Outlet) -> float:
@@ -102,7 +101,7 @@ class Submission:
             observe.warning("job_unclear", job_id=job.id, deployment_id=deployment.id, cause=error.message)
             observe.count(Metric.JOBS_UNCLEAR)
             async with self._store.session() as tables:
-                await tables.jobs.unknown(job, error.message)
+                await tables.jobs.unknown(job, error.public)
             return RECHECK
         return await self._running(batch, job, ref)
 
@@ -120,7 +119,7 @@ class Submission:
         observe.count(Metric.JOBS_REFUSED)
         cool = error.retry_after or min(MAX_COOL, COOL * 2**outlet.refusals)
         async with self._store.session() as tables:
-            await tables.jobs.refused(job, error.message, lasting=error.lasting, cool_seconds=cool)
+            await tables.jobs.refused(job, error.public, lasting=error.lasting, cool_seconds=cool)
         return 0
 
     async def _wait(self, batch: BatchRow, candidates: Sequence[Outlet]) -> float | None:

@@ -24,6 +24,5 @@ class Sweep:
                 *(Message("job", job_id) for job_id in await tables.jobs.due_results(MANY)),
                 *(Message("file", file_id) for file_id in await tables.files.to_purge(MANY)),
             ]
-        for message in overdue:
-            await self._queue.send(message)
+        await self._queue.announce(overdue)
         return len(overdue)
