@@ -20,6 +20,8 @@ from manifold.errors import AuthenticationFailed, InvalidRequest, ManifoldError,
 
 Authenticate = Callable[[str], Awaitable[Caller]]
 
+_runner = asyncio.Runner()
+
 
 class OnFault(Protocol):
     """Logs and counts an exception: `manifold.observe.fault`."""
@@ -46,11 +48,10 @@ def application(title: str, authenticate: Authenticate, on_fault: OnFault) -> Fa
 
 def handler(app: FastAPI) -> Callable[[Any, Any], Any]:
     """The Lambda handler of an app: every event runs on one loop, to which the database connection belongs."""
-    runner = asyncio.Runner()
 
     def handle(event: Any, context: Any) -> Any:
         # Mangum uses the thread's current loop, and makes one if there is none: at import, it would leak.
-        asyncio.set_event_loop(runner.get_loop())
+        asyncio.set_event_loop(_runner.get_loop())
         # Its lifespan is off, or it would start and stop the app at every call.
         return Mangum(app, lifespan="off")(event, context)
 

@@ -1,0 +1,112 @@
+"""From a key to its caller, and what a caller may do: without a database."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from manifold.access import Caller
+from manifold.auth import KeyGrant, authenticate, key_hash
+from manifold.errors import AuthenticationFailed, ManifoldError, PermissionDenied
+
+MASTER = "sk-master"
+GRANT = KeyGrant(
+    key_id="key_1",
+    user_id="ann",
+    team_id=None,
+    key_models=[],
+    user_models=[],
+    team_models=[],
+    aliases={"fast": "gpt-batch"},
+    blocked=False,
+    team_blocked=False,
+    expires_at=None,
+)
+
+
+async def authenticated(grant: KeyGrant | None, key: str = "sk-1") -> Caller:
+    async def find(token_hash: str) -> KeyGrant | None:
+        assert token_hash == key_hash(key)
+        return grant
+
+    return await authenticate(key, MASTER, find)
+
+
+async def test_the_master_key_is_never_looked_up() -> None:
+    async def find(_: str) -> KeyGrant | None:
+        raise AssertionError("not asked")
+
+    assert (await authenticate(MASTER, MASTER, find)).admin
+
+
+@pytest.mark.parametrize("key", ["sk-maste", "sk-master ", "SK-MASTER", "ключ", "x" * 10_000])
+async def test_nothing_but_the_master_key_is_the_master_key(key: str) -> None:
+    with pytest.raises(AuthenticationFailed):
+        await authenticated(None, key)
+
+
+async def test_a_caller_is_who_the_grant_says() -> None:
+    caller = await authenticated(GRANT)
+
+    assert caller == Caller(key_id="key_1", user_id="ann", aliases={"fast": "gpt-batch"})
+    assert caller.group("fast") == "gpt-batch"
+    assert caller.group("mini-batch") == "mini-batch"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "code"),
+    [
+        ({"expires_at": datetime.now(UTC)}, AuthenticationFailed, "expired_api_key"),
+        ({"blocked": True}, PermissionDenied, "blocked_api_key"),
+        ({"team_blocked": True}, PermissionDenied, "blocked_api_key"),
+        ({"blocked": True, "expires_at": datetime.now(UTC)}, AuthenticationFailed, "expired_api_key"),
+    ],
+)
+async def test_a_key_that_no_longer_works(changes: dict[str, Any], error: type[ManifoldError], code: str) -> None:
+    with pytest.raises(error) as refused:
+        await authenticated(replace(GRANT, **changes))
+    assert refused.value.code == code
+
+
+async def test_a_key_works_until_it_expires() -> None:
+    caller = await authenticated(replace(GRANT, expires_at=datetime.now(UTC) + timedelta(minutes=1)))
+
+    assert caller.key_id == "key_1"
+
+
+@pytest.mark.parametrize(
+    ("key_models", "user_models", "team_models", "usable"),
+    [
+        ([], [], [], "abc"),
+        (["a", "b"], [], [], "ab"),
+        (["a", "b"], ["b", "c"], [], "b"),
+        (["a", "b"], ["b", "c"], ["c"], ""),
+        ([], [], ["c"], "c"),
+        (["*"], ["b"], [], "b"),
+        (["all-proxy-models"], [], [], "abc"),
+    ],
+)
+async def test_a_model_must_be_open_to_key_user_and_team(
+    key_models: list[str], user_models: list[str], team_models: list[str], usable: str
+) -> None:
+    grant = replace(GRANT, key_models=key_models, user_models=user_models, team_models=team_models)
+
+    caller = await authenticated(grant)
+
+    assert "".join(group for group in "abc" if caller.may_use(group)) == usable
+
+
+def test_a_caller_without_access_is_told_of_which_model() -> None:
+    caller = Caller(key_id="key_1", allowed=(frozenset({"a"}),))
+
+    caller.require(["a"])
+    with pytest.raises(PermissionDenied, match="'b'") as refused:
+        caller.require(["a", "b"], param="target_model_names")
+    assert (refused.value.param, refused.value.code) == ("target_model_names", "model_access_denied")
+
+
+def test_only_the_master_key_is_an_admins() -> None:
+    Caller(admin=True).require_admin()
+    with pytest.raises(PermissionDenied):
+        Caller(key_id="key_1").require_admin()

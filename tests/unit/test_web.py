@@ -1,0 +1,252 @@
+"""What every app shares: the error shape, the request id, the key in a request, and the Lambda handler."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, field_validator
+
+from manifold import errors, web
+from manifold.access import Caller
+from manifold.errors import AuthenticationFailed, ManifoldError
+
+
+class Order(BaseModel):
+    count: int
+    name: str = "x"
+
+    @field_validator("name")
+    @classmethod
+    def _polite(cls, name: str) -> str:
+        if name == "rude":
+            raise ValueError("must be polite.")
+        return name
+
+
+routes = APIRouter()
+
+
+@routes.post("/orders")
+async def order(order: Order) -> Response:
+    return web.json(order)
+
+
+@routes.get("/me")
+async def me(caller: web.Authenticated) -> str:
+    return str(caller.key_id)
+
+
+@routes.get("/admin")
+async def admin(caller: web.Admin) -> bool:
+    return caller.admin
+
+
+@routes.get("/fail/{name}")
+async def fail(name: str) -> None:
+    raise getattr(errors, name)("Do this instead.", param="p")
+
+
+@routes.get("/fault")
+async def fault() -> None:
+    raise RuntimeError("postgresql://ann:hush@example.com")
+
+
+@routes.get("/broken-stream")
+async def broken_stream() -> StreamingResponse:
+    async def lines() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise RuntimeError("cut")
+
+    return StreamingResponse(lines())
+
+
+class Faults:
+    """What `on_fault` was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[BaseException, dict[str, str]]] = []
+
+    def __call__(self, error: BaseException, /, **fields: str) -> None:
+        self.seen.append((error, fields))
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+def app(faults: Faults) -> FastAPI:
+    async def authenticate(key: str) -> Caller:
+        if key == "sk-unknown":
+            raise AuthenticationFailed("not known")
+        return Caller(admin=key == "sk-admin", key_id=key)
+
+    app = web.application("Test", authenticate, faults)
+
+    app.include_router(routes)
+    return app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as made:
+        yield made
+
+
+def error_of(answer: httpx.Response) -> dict[str, Any]:
+    error: dict[str, Any] = answer.json()["error"]
+    assert answer.json().keys() == {"error"}
+    assert error.keys() == {"message", "type", "param", "code"}
+    return error
+
+
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ManifoldError)]
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+async def test_every_error_leaves_with_its_status_and_in_one_shape(
+    client: httpx.AsyncClient, kind: type[ManifoldError], faults: Faults
+) -> None:
+    answer = await client.get(f"/fail/{kind.__name__}")
+
+    assert answer.status_code == kind.status
+    assert error_of(answer) == {
+        "message": "Do this instead.",
+        "type": kind.type,
+        "param": "p",
+        "code": kind.default_code,
+    }
+    assert answer.headers.get("x-should-retry") == ("false" if kind.status == 409 else None)
+    assert len(faults.seen) == (kind.status >= 500)
+
+
+async def test_a_fault_is_reported_and_says_nothing_to_the_client(client: httpx.AsyncClient, faults: Faults) -> None:
+    answer = await client.get("/fault")
+
+    assert answer.status_code == 500
+    assert error_of(answer)["code"] == "internal_error"
+    assert "hush" not in answer.text
+    [(error, fields)] = faults.seen
+    assert "hush" in str(error)
+    assert fields == {"route": "GET /fault", "request_id": answer.headers["x-request-id"]}
+
+
+async def test_a_fault_after_the_answer_began_is_reported_and_cuts_it(
+    client: httpx.AsyncClient, faults: Faults
+) -> None:
+    with pytest.raises(RuntimeError, match="cut"):
+        await client.get("/broken-stream")
+
+    assert len(faults.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code", "message"),
+    [
+        (b"{", None, "invalid_json", "not valid JSON"),
+        (b"", None, "missing_body", "no body"),
+        (b"[]", None, "invalid_value", "Invalid request body"),
+        (b"{}", "count", "missing_required_parameter", "'count'"),
+        (b'{"count": "many"}', "count", "invalid_value", "valid integer"),
+        (b'{"count": 1, "name": "rude"}', "name", "invalid_value", "'name': must be polite."),
+    ],
+)
+async def test_an_invalid_body_names_the_field(
+    client: httpx.AsyncClient, body: bytes, param: str | None, code: str, message: str
+) -> None:
+    answer = await client.post("/orders", content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == 400
+    error = error_of(answer)
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
+    assert message in error["message"]
+    assert not error["message"].endswith("..")
+
+
+async def test_an_unknown_path_and_a_wrong_method(client: httpx.AsyncClient) -> None:
+    unknown = await client.get("/nowhere")
+    wrong = await client.delete("/orders")
+
+    assert (unknown.status_code, error_of(unknown)["code"]) == (404, "unknown_url")
+    assert "GET /nowhere" in error_of(unknown)["message"]
+    assert (wrong.status_code, error_of(wrong)["code"]) == (405, "method_not_allowed")
+    assert wrong.headers["allow"] == "POST"
+
+
+async def test_the_schema_of_the_api_is_not_served(client: httpx.AsyncClient) -> None:
+    assert [(await client.get(path)).status_code for path in ("/openapi.json", "/docs", "/redoc")] == [404, 404, 404]
+
+
+async def test_every_answer_has_its_own_request_id(client: httpx.AsyncClient) -> None:
+    ids = [(await client.get(path)).headers["x-request-id"] for path in ("/nowhere", "/fault", "/fault")]
+
+    assert len(set(ids)) == 3
+    assert all(one.startswith("req_") for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({"authorization": "Bearer sk-1"}, "sk-1"),
+        ({"authorization": "bearer   sk-1 "}, "sk-1"),
+        ({"api-key": "sk-1"}, "sk-1"),
+        ({"authorization": "Basic c2s6MQ==", "api-key": "sk-1"}, "sk-1"),
+    ],
+)
+async def test_the_key_comes_as_openai_or_azure_sends_it(
+    client: httpx.AsyncClient, headers: dict[str, str], key: str
+) -> None:
+    assert (await client.get("/me", headers=headers)).json() == key
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer "}, {"authorization": "sk-1"}, {"api-key": ""}])
+async def test_a_request_without_a_key(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    answer = await client.get("/me", headers=headers)
+
+    assert (answer.status_code, error_of(answer)["code"]) == (401, "invalid_api_key")
+
+
+@pytest.mark.parametrize(("key", "status"), [("sk-admin", 200), ("sk-1", 403), ("sk-unknown", 401)])
+async def test_an_admins_route(client: httpx.AsyncClient, key: str, status: int) -> None:
+    assert (await client.get("/admin", headers={"authorization": f"Bearer {key}"})).status_code == status
+
+
+def rest_event(method: str, path: str, body: str | None = None) -> dict[str, Any]:
+    """An API Gateway REST proxy event."""
+    return {
+        "resource": "/{proxy+}",
+        "path": path,
+        "httpMethod": method,
+        "headers": {"content-type": "application/json", "authorization": "Bearer sk-1"},
+        "multiValueHeaders": {"content-type": ["application/json"], "authorization": ["Bearer sk-1"]},
+        "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "requestContext": {"requestId": "from-api-gateway", "path": f"/v1{path}", "stage": "v1"},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+def test_the_handler_answers_api_gateway_and_keeps_its_loop(app: FastAPI) -> None:
+    handle = web.handler(app)
+
+    answers = [handle(rest_event("POST", "/orders", '{"count": 2}'), None) for _ in range(2)]
+
+    for answer in answers:
+        assert answer["statusCode"] == 200
+        assert json.loads(answer["body"]) == {"count": 2, "name": "x"}
+        assert answer["headers"]["x-request-id"] == "from-api-gateway"
+
+
+def test_the_handler_answers_a_fault_in_shape(app: FastAPI, faults: Faults) -> None:
+    answer = web.handler(app)(rest_event("GET", "/fault"), None)
+
+    assert answer["statusCode"] == 500
+    assert json.loads(answer["body"])["error"]["code"] == "internal_error"
+    assert faults.seen[0][1]["request_id"] == "from-api-gateway"
