@@ -1,0 +1,81 @@
+"""The API of the template against the apps behind it, both ways."""
+
+import json
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+import admin.app
+import batches.app
+import files.app
+from manifold.errors import PayloadTooLarge
+from tests.infra.template import Route, Template
+
+APPS = {"FilesApi": files.app.app, "BatchesApi": batches.app.app, "AdminApi": admin.app.app}
+
+
+def _routes(app: FastAPI) -> set[Route]:
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    return {(method, route.path) for route in routes for method in route.methods or ()}
+
+
+@pytest.mark.parametrize("function", APPS)
+def test_the_app_and_the_template_have_the_same_routes(function: str, template: Template) -> None:
+    assert {route for route, behind in template.routes() if behind == function} == _routes(APPS[function])
+
+
+def test_no_other_function_answers(template: Template) -> None:
+    assert {function for _, function in template.routes()} == set(APPS)
+
+
+def test_methods_are_written_out(template: Template) -> None:
+    assert {method for (method, _), _ in template.routes()} <= {"GET", "POST", "DELETE"}
+
+
+def test_the_stage_is_the_version_and_the_only_one(template: Template) -> None:
+    (stage,) = template.properties("AWS::ApiGateway::Stage").values()
+    assert stage["StageName"] == "v1"
+
+
+def test_it_is_regional_and_passes_bytes(template: Template) -> None:
+    (api,) = template.properties("AWS::ApiGateway::RestApi").values()
+    assert api["EndpointConfiguration"]["Types"] == ["REGIONAL"]
+    assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["*/*"]
+
+
+def test_what_the_gateway_itself_answers_has_openais_shape(template: Template) -> None:
+    for response in template.gateway_responses().values():
+        error = _error(response)
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("MISSING_AUTHENTICATION_TOKEN", 404),
+        ("RESOURCE_NOT_FOUND", 404),
+        ("REQUEST_TOO_LARGE", 413),
+        ("THROTTLED", 429),
+        ("INTEGRATION_FAILURE", 502),
+        ("INTEGRATION_TIMEOUT", 504),
+    ],
+)
+def test_what_the_gateway_itself_answers_has_the_right_status(name: str, status: int, template: Template) -> None:
+    assert template.gateway_responses()[name]["statusCode"] == status
+
+
+def test_everything_else_is_answered_too(template: Template) -> None:
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(template.gateway_responses())
+
+
+def test_a_large_body_gets_the_same_code_from_gateway_and_app(template: Template) -> None:
+    assert _error(template.gateway_responses()["REQUEST_TOO_LARGE"])["code"] == PayloadTooLarge("…").code
+
+
+def _error(response: dict[str, Any]) -> dict[str, Any]:
+    body = response["responseTemplates"]["application/json"]
+    error: dict[str, Any] = json.loads(body.replace("$context.error.messageString", '"…"'))["error"]
+    return error

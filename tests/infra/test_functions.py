@@ -1,0 +1,93 @@
+"""Each function of the template: its code, its limits, its log, its role."""
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from tests.infra.template import Template
+
+MANAGED = {  # what SAM itself attaches: to write logs, to join a VPC, to read a queue
+    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole",
+    "arn:aws:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole",
+    "arn:aws:iam::aws:policy/service-role/AWSLambdaSQSQueueExecutionRole",
+}
+GATEWAY_SECONDS = 29
+LAMBDA_SECONDS = 900
+POLICY_STATEMENTS = 40  # of about 400 bytes each; a function's resource policy holds 20 KB
+
+
+def test_code_is_the_functions_directory_as_it_is(written: dict[str, Any]) -> None:
+    functions = [one for one in written["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
+    assert "CodeUri" not in written["Globals"]["Function"]  # SAM would not rewrite it in the built template
+    assert [one["Properties"]["CodeUri"] for one in functions] == ["functions/"] * len(functions)
+    assert all(one["Metadata"] == {"SkipBuild": True} for one in functions)
+
+
+def test_every_handler_is_there(template: Template) -> None:
+    for function in template.functions().values():
+        module, _, name = function["Handler"].rpartition(".")
+        assert callable(getattr(import_module(module), name))
+
+
+def test_every_function_has_a_timeout_of_its_own(written: dict[str, Any], template: Template) -> None:
+    assert "Timeout" not in written["Globals"]["Function"]
+    answering = {function for _, function in template.routes()}
+    for name, function in template.functions().items():
+        assert 0 < function["Timeout"] <= (GATEWAY_SECONDS if name in answering else LAMBDA_SECONDS)
+
+
+def test_every_function_has_memory_and_the_layer(template: Template) -> None:
+    (layer,) = template.properties("AWS::Lambda::LayerVersion")
+    for function in template.functions().values():
+        assert function["MemorySize"] >= 512
+        assert function["Layers"] == [{"Ref": layer}]
+
+
+def test_every_function_has_a_log_group_that_forgets(template: Template) -> None:
+    groups = [function["LoggingConfig"]["LogGroup"]["Ref"] for function in template.functions().values()]
+    assert len(set(groups)) == len(template.functions())
+    for group in groups:
+        assert template.resources[group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_every_function_has_a_role_of_its_own(template: Template) -> None:
+    roles = [function["Role"]["Fn::GetAtt"][0] for function in template.functions().values()]
+    assert len(set(roles)) == len(roles)
+    for role in template.properties("AWS::IAM::Role").values():
+        assert set(role.get("ManagedPolicyArns", ())) <= MANAGED
+
+
+def test_no_role_has_a_wildcard(template: Template) -> None:
+    for role in template.properties("AWS::IAM::Role").values():
+        for policy in role.get("Policies", ()):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                actions, resources = (_list(statement[member]) for member in ("Action", "Resource"))
+                assert not any("*" in action for action in actions)
+                assert "*" not in resources
+
+
+def test_api_functions_that_store_nothing_reach_no_bucket(template: Template) -> None:
+    for function in ("BatchesApi", "AdminApi", "Migrations", "BatchesWorker"):
+        actions = [action for policy in template.role(function)["Policies"] for action in _actions(policy)]
+        assert not [action for action in actions if action.startswith("s3:")]
+
+
+def test_resource_policies_keep_within_their_20_kilobytes(template: Template) -> None:
+    permissions = template.properties("AWS::Lambda::Permission").values()
+    invoked = [permission["FunctionName"]["Ref"] for permission in permissions]
+    assert all(invoked.count(function) <= POLICY_STATEMENTS for function in template.functions())
+
+
+@pytest.mark.parametrize("function", ["FilesApi", "FilesWorker", "BatchesApi", "BatchesWorker", "BatchesPoller"])
+def test_code_never_meets_an_older_schema(function: str, template: Template) -> None:
+    assert template.resources[function]["DependsOn"] == "MigrationsRun"
+    assert template.resources["MigrationsRun"]["Properties"]["Layer"]["Ref"].startswith("CommonLayer")
+
+
+def _actions(policy: dict[str, Any]) -> list[str]:
+    return [action for statement in policy["PolicyDocument"]["Statement"] for action in _list(statement["Action"])]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,85 @@
+"""Queues, the schedule, the bucket and the alarms of the template."""
+
+from typing import Any
+
+import pytest
+
+from tests.infra.template import Template, attribute_of
+
+DAYS = 24 * 3600
+
+
+@pytest.fixture
+def mappings(template: Template) -> list[dict[str, Any]]:
+    """The properties of each event source mapping."""
+    found = list(template.properties("AWS::Lambda::EventSourceMapping").values())
+    assert {mapping["FunctionName"]["Ref"] for mapping in found} == {"FilesWorker", "BatchesWorker"}
+    return found
+
+
+def test_a_message_stays_hidden_for_six_times_as_long_as_its_work(
+    template: Template, mappings: list[dict[str, Any]]
+) -> None:
+    for mapping in mappings:
+        timeout = template.functions()[mapping["FunctionName"]["Ref"]]["Timeout"]
+        assert template.queue_of(mapping)["VisibilityTimeout"] == 6 * timeout
+
+
+def test_failures_are_told_by_message_and_concurrency_is_bounded(mappings: list[dict[str, Any]]) -> None:
+    for mapping in mappings:
+        assert mapping["BatchSize"] == 1
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2
+
+
+def test_a_message_that_fails_five_times_is_kept_and_alarmed_of(
+    template: Template, mappings: list[dict[str, Any]]
+) -> None:
+    alarms = template.properties("AWS::CloudWatch::Alarm").values()
+    watched = [attribute_of(alarm["Dimensions"][0]["Value"]) for alarm in alarms if alarm["Namespace"] == "AWS/SQS"]
+    for mapping in mappings:
+        redrive = template.queue_of(mapping)["RedrivePolicy"]
+        letters = attribute_of(redrive["deadLetterTargetArn"])
+        assert redrive["maxReceiveCount"] == 5
+        assert template.resources[letters]["Properties"]["MessageRetentionPeriod"] == 14 * DAYS
+        assert letters in watched
+
+
+def test_an_overlapping_or_late_poll_is_dropped(template: Template) -> None:
+    (schedule,) = template.properties("AWS::Scheduler::Schedule").values()
+    (invoked,) = template.properties("AWS::Lambda::EventInvokeConfig").values()
+    assert schedule["ScheduleExpression"] == "rate(1 minute)"
+    assert attribute_of(schedule["Target"]["Arn"]) == invoked["FunctionName"]["Ref"] == "BatchesPoller"
+    assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == invoked["MaximumRetryAttempts"] == 0
+    assert invoked["MaximumEventAgeInSeconds"] == 60
+
+
+def test_the_bucket_is_private_encrypted_and_clears_what_was_never_finished(template: Template) -> None:
+    (bucket,) = template.properties("AWS::S3::Bucket").values()
+    assert all(bucket["PublicAccessBlockConfiguration"].values())
+    assert bucket["BucketEncryption"]
+    rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert rules["unfinished-multipart-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+    assert (rules["unfinished-uploads"]["Prefix"], rules["unfinished-uploads"]["ExpirationInDays"]) == ("uploads/", 2)
+
+
+def test_the_bucket_speaks_tls_alone(template: Template) -> None:
+    (policy,) = template.properties("AWS::S3::BucketPolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
+    assert statement["Condition"] == {"Bool": {"aws:SecureTransport": False}}
+
+
+def test_the_data_outlives_the_stack(template: Template) -> None:
+    assert template.resources["Bucket"]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert template.resources["Bucket"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_faults_are_alarmed_of(template: Template) -> None:
+    from manifold.observe import Metric, metrics
+
+    (alarm,) = [one for one in template.properties("AWS::CloudWatch::Alarm").values() if one["MetricName"] == "Faults"]
+    (function, *_) = template.functions().values()
+    service = function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (metrics.namespace, Metric.FAULTS)
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
