@@ -1,7 +1,9 @@
 """The simulated provider as a server: for a command line, or within a test's own process."""
 
 import contextlib
+import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -86,6 +88,8 @@ def serve(pace: Pace | None = None) -> Iterator[Simulator]:
 
 def run(host: str, port: int, pace: Pace) -> None:
     """Serve until the process is told to end."""
+    # uvicorn shuts down and raises the signal again: the default would leave the spool behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool:
         config = _config(World(Path(spool), pace))
         config.host, config.port = host, port

@@ -192,10 +192,11 @@ async def test_a_job_that_the_provider_lost_has_failed(spoken: Spoken, simulated
     assert "failed" not in {many[ref].state for ref in refs[1:]}
 
 
-async def test_a_404_of_another_address_loses_no_job(spoken: Spoken) -> None:
+@pytest.mark.parametrize("path", ["/nowhere/", "/accounts/of-nobody-"])
+async def test_a_404_of_another_address_loses_no_job(spoken: Spoken, path: str) -> None:
     provider, at = spoken
     _, ref = await submitted(provider, at)
-    elsewhere = replace(at, base_url=at.base_url.replace("/accounts/", "/nowhere/"))
+    elsewhere = replace(at, base_url=at.base_url.replace("/accounts/", path))
 
     with pytest.raises(ProviderRefused) as caught:
         await provider.poll(elsewhere, [ref])

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -229,10 +230,10 @@ def test_the_openai_sdk_works_with_it(simulated_provider: Simulator, make: type[
     assert said["request-1"]["usage"]["total_tokens"] == 5
 
 
-def test_it_runs_as_a_program_with_its_controls(http: httpx.Client, unused_tcp_port: int) -> None:
+def test_it_runs_as_a_program_with_its_controls(http: httpx.Client, unused_tcp_port: int, tmp_path: Path) -> None:
     root, environment = f"http://127.0.0.1:{unused_tcp_port}", defaults(unused_tcp_port)
     command = [sys.executable, "-m", "local.provider", "--port", str(unused_tcp_port), "--speed", "10"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": "."}) as program:
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": ".", "TMPDIR": str(tmp_path)}) as program:
         try:
             _await(http, f"{root}/control/health")
             http.post(f"{root}/control/faults", json={"kind": "refuse", "account": "openai", "status": 418})
@@ -254,7 +255,7 @@ def test_it_runs_as_a_program_with_its_controls(http: httpx.Client, unused_tcp_p
             assert http.get(f"{root}/control/log").json() == []
         finally:
             program.terminate()
-    assert program.returncode in (0, -15)
+    assert (program.returncode, list(tmp_path.iterdir())) == (0, []), "a clean stop leaves no file behind"
 
 
 def _await(http: httpx.Client, url: str) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.errors import ConfigError, ProviderError, ProviderRefused
+from manifold.errors import ProviderError, ProviderRefused
 from manifold.providers import Endpoint, Input, Job, Prepared
 from manifold.providers.openai import INPUT_SECONDS, OpenAI
 
@@ -19,8 +19,6 @@ PROCESSING_PAUSES = (0.1, 0.4, 1, 2, 4, 8, 15, 30)
 """Seconds between the looks that `prepare` takes at an uploaded file, until it is usable."""
 UNFINISHED = frozenset({"uploaded", "pending", "running", "notrunning"})
 BROKEN = frozenset({"error", "failed", "deleted", "deleting"})
-RESOURCE_NOT_FOUND = "404"
-"""The code with which Azure's front door says that the path, not the thing, is unknown."""
 
 
 class AzureOpenAI(OpenAI):
@@ -51,8 +49,6 @@ class AzureOpenAI(OpenAI):
         return "/chat/completions" if path == "/responses" else path
 
     def _url(self, at: Endpoint, path: str) -> str:
-        if not at.base_url:
-            raise ConfigError(f"the Azure deployment {at.model} needs an api_base")
         resource = re.sub(r"/openai(/v1)?/?$", "", at.base_url.rstrip("/"))
         return f"{resource}/openai/{path}" if _is_dated(at) else f"{resource}/openai/v1/{path}"
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from manifold.errors import ConfigError, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Prepared
 from manifold.providers.http import Call, Http, Rejected
 from manifold.providers.wire import LOST, job_status, listed, unix_time
@@ -35,9 +35,8 @@ CANNOT_CANCEL = frozenset({400, 404, 409, 422})
 class OpenAI:
     """A `Provider` of OpenAI's dialect. `expiring` tells whether files and results take an expiry there."""
 
-    def __init__(self, http: Http, *, base_url: str = "", expiring: bool = False) -> None:
+    def __init__(self, http: Http, *, expiring: bool = False) -> None:
         self._http = http
-        self._base_url = base_url
         self._expiring = expiring
 
     async def prepare(self, at: Endpoint, data: Input) -> Prepared:
@@ -69,9 +68,18 @@ class OpenAI:
         return None
 
     async def poll(self, at: Endpoint, refs: Sequence[str]) -> Mapping[str, JobStatus]:
-        known = await self._poll_listed(at, refs) if len(refs) > FEW else {}
+        if len(refs) <= FEW:
+            return await self._poll_each(at, refs)
+        known: dict[str, JobStatus] = {}
+        try:
+            await self._poll_listed(at, refs, known)
+        except ProviderError as error:
+            if known:
+                return known
+            if not (isinstance(error, ProviderRefused) and error.lasting):
+                raise
         rest = [ref for ref in refs if ref not in known]
-        return {**known, **await self._poll_each(at, rest, nothing_known=not known)}
+        return known | await self._poll_each(at, rest, alone=not known)
 
     async def cancel(self, at: Endpoint, ref: str) -> None:
         try:
@@ -102,12 +110,7 @@ class OpenAI:
         return endpoint
 
     def _url(self, at: Endpoint, path: str) -> str:
-        base = at.base_url or self._base_url
-        if not base:
-            raise ConfigError(
-                f"the deployment of {at.model} needs an api_base: this provider has no well-known address"
-            )
-        return f"{base.rstrip('/')}/{path}"
+        return f"{at.base_url.rstrip('/')}/{path}"
 
     def _headers(self, at: Endpoint) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {at.api_key}"}
@@ -139,21 +142,16 @@ class OpenAI:
                 return
             cursor = {"after": str(answer.get("last_id") or _id(page[-1]))}
 
-    async def _poll_listed(self, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:
-        """The jobs that the newest pages show. A provider that lists nothing leaves all to be asked one by one."""
-        wanted, known, pages = set(refs), dict[str, JobStatus](), 0
-        try:
-            async for page in self._pages(at):
-                known |= {ref: status for ref, status in map(_read, page) if status and ref in wanted}
-                pages += 1
-                if len(known) == len(wanted) or pages == MAX_POLL_PAGES:
-                    break
-        except ProviderRefused as refusal:
-            if not refusal.lasting:
-                raise
-        return known
+    async def _poll_listed(self, at: Endpoint, refs: Sequence[str], known: dict[str, JobStatus]) -> None:
+        """Add to `known` the jobs that the newest pages show."""
+        wanted, pages = set(refs), 0
+        async for page in self._pages(at):
+            known |= {ref: status for ref, status in map(_read, page) if status and ref in wanted}
+            pages += 1
+            if len(known) == len(wanted) or pages == MAX_POLL_PAGES:
+                return
 
-    async def _poll_each(self, at: Endpoint, refs: Sequence[str], *, nothing_known: bool) -> dict[str, JobStatus]:
+    async def _poll_each(self, at: Endpoint, refs: Sequence[str], *, alone: bool = True) -> dict[str, JobStatus]:
         """One GET per job. Fails only if every one did: what was learned is worth more than why the rest was not."""
         gate = asyncio.Semaphore(CONCURRENT)
 
@@ -164,17 +162,19 @@ class OpenAI:
         answers = await asyncio.gather(*(ask(ref) for ref in refs), return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         for failure in failures:
-            if not isinstance(failure, ProviderError) or (nothing_known and len(failures) == len(refs)):
+            if not isinstance(failure, ProviderError) or (alone and len(failures) == len(refs)):
                 raise failure
         return {ref: answer for ref, answer in zip(refs, answers, strict=True) if isinstance(answer, JobStatus)}
 
     async def _retrieve(self, at: Endpoint, ref: str) -> JobStatus | None:
         try:
             return job_status(await self._http.call("GET", self._call(at, "batches", ref)))
-        except Rejected as refusal:
-            if _is_gone(refusal):
-                return LOST
-            raise
+        except ProviderRefused as refusal:
+            if refusal.status != GONE:
+                raise
+            # A wrong address answers 404 for each job, too: only one that lists batches can have lost this one.
+            await self._http.call("GET", self._call(at, "batches", limit="1"))
+            return LOST
 
     async def _is_ending(self, at: Endpoint, ref: str) -> bool:
         status = await self._retrieve(at, ref)
@@ -212,5 +212,5 @@ def _created(batch: Mapping[str, Any]) -> int:
 
 
 def _is_gone(refusal: Rejected) -> bool:
-    """A 404 that the API worded. A page of a proxy's, or of a wrong address, does not tell that a thing is gone."""
+    """A 404 that the API worded, where a proxy's page does not tell that a thing is gone."""
     return refusal.status == GONE and refusal.code is not None
