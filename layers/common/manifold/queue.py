@@ -6,6 +6,9 @@ are to be stored, or a file to purge (work that moves bytes).
 
 import asyncio
 import json
+import logging
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -16,6 +19,8 @@ from manifold.errors import Unavailable
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["batch", "input", "job", "file"]
 MAX_DELAY = 900
@@ -55,10 +60,18 @@ class Queue:
     async def send(self, message: Message, *, delay: float = 0) -> None:
         """Send one message, to arrive after `delay` seconds. To be called after the row is committed."""
         url = self._control_url if message.kind == "batch" else self._transfers_url
-        seconds = min(MAX_DELAY, max(0, round(delay)))
+        seconds = min(MAX_DELAY, max(0, math.ceil(delay)))
         try:
             await asyncio.to_thread(
                 self._client.send_message, QueueUrl=url, MessageBody=message.dump(), DelaySeconds=seconds
             )
         except (BotoCoreError, ClientError) as error:
             raise Unavailable("The work queue did not answer. Try again shortly.") from error
+
+    async def announce(self, messages: Iterable[Message], *, delay: float = 0) -> None:
+        """Send what committed rows ask for. What the queue does not take now, the schedule finds in the rows."""
+        for message in messages:
+            try:
+                await self.send(message, delay=delay)
+            except Unavailable as error:
+                log.warning("no %s message for %s: %s", message.kind, message.id, error.message)

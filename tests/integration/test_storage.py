@@ -1,0 +1,130 @@
+"""What `Storage` promises, on moto's S3, which holds multipart uploads to the real limits."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+
+from manifold.errors import Unavailable
+from manifold.storage import Storage
+from tests.support.aws import BUCKET, Aws
+
+pytest_plugins = ("tests.support.aws_fixtures",)
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def storage(aws: Aws) -> Storage:
+    return Storage(BUCKET)
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def broken(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+    raise ConnectionResetError
+
+
+async def read(storage: Storage, key: str) -> bytes:
+    return b"".join([chunk async for chunk in storage.read(key)])
+
+
+async def test_what_was_put_is_read(storage: Storage) -> None:
+    await storage.put("files/a", b"content")
+
+    assert await read(storage, "files/a") == b"content"
+
+
+@pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1, 17 * MIB])
+async def test_a_stream_becomes_one_object_of_its_length(storage: Storage, aws: Aws, size: int) -> None:
+    pattern = bytes(range(256)) * 4096
+    content = (pattern * 18)[:size]
+    pieces = [content[start : start + 300_000] for start in range(0, size, 300_000)]
+
+    assert await storage.write("files/a", chunks(*pieces)) == size
+    assert aws.read("files/a") == content
+    assert aws.open_uploads() == 0
+
+
+async def test_one_chunk_may_be_longer_than_a_part(storage: Storage, aws: Aws) -> None:
+    content = b"0123456789abcdef" * (20 * MIB // 16)
+
+    await storage.write("files/a", chunks(content))
+
+    assert aws.read("files/a") == content
+
+
+@pytest.mark.parametrize("size", [100, 9 * MIB])
+async def test_nothing_is_kept_of_a_stream_that_breaks_off(storage: Storage, aws: Aws, size: int) -> None:
+    with pytest.raises(ConnectionResetError):
+        await storage.write("files/a", broken(bytes(size)))
+
+    assert aws.keys() == []
+    assert aws.open_uploads() == 0
+
+
+async def test_a_broken_stream_leaves_what_was_there_before(storage: Storage, aws: Aws) -> None:
+    await storage.put("files/a", b"before")
+
+    with pytest.raises(ConnectionResetError):
+        await storage.write("files/a", broken(bytes(9 * MIB)))
+
+    assert aws.read("files/a") == b"before"
+
+
+async def test_reading_is_by_pieces(storage: Storage) -> None:
+    await storage.put("files/a", bytes(3 * MIB))
+
+    assert max([len(chunk) async for chunk in storage.read("files/a")]) <= MIB
+
+
+async def test_reading_what_is_not_there_is_an_error_before_the_first_piece(storage: Storage) -> None:
+    with pytest.raises(Unavailable):
+        await anext(storage.read("files/none"))
+
+
+async def test_deleting_twice_is_no_error(storage: Storage, aws: Aws) -> None:
+    await storage.put("files/a", b"content")
+
+    await storage.delete("files/a")
+    await storage.delete("files/a")
+
+    assert aws.keys() == []
+
+
+def test_a_link_downloads_under_the_users_name_without_our_credentials(storage: Storage, aws: Aws) -> None:
+    aws.s3.put_object(Bucket=BUCKET, Key="files/a", Body=b"content")
+
+    link = storage.link("files/a", filename='Bücher "1".jsonl', content_type="application/jsonl")
+
+    answer = requests.get(link, timeout=5)
+    assert answer.content == b"content"
+    query = parse_qs(urlsplit(link).query)
+    assert query["response-content-type"] == ["application/jsonl"]
+    assert query["response-content-disposition"] == [
+        "attachment; filename=\"B_cher _1_.jsonl\"; filename*=UTF-8''B%C3%BCcher%20%221%22.jsonl"
+    ]
+
+
+def test_a_link_is_signed_as_every_region_takes_it_and_soon_over(storage: Storage) -> None:
+    link = urlsplit(storage.link("files/a", filename="a.jsonl", content_type="application/jsonl"))
+
+    assert link.hostname == f"{BUCKET}.s3.eu-west-1.amazonaws.com"
+    query = parse_qs(link.query)
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert query["X-Amz-Expires"] == ["300"]
+
+
+async def test_a_bucket_that_does_not_answer_is_unavailable(aws: Aws) -> None:
+    storage = Storage("no-such-bucket")
+
+    for work in (storage.put("a", b""), storage.write("a", chunks(bytes(9 * MIB))), storage.delete("a")):
+        with pytest.raises(Unavailable) as error:
+            await work
+        assert "no-such-bucket" not in error.value.message

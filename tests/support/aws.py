@@ -1,0 +1,76 @@
+"""S3 and SQS for tests, by moto within the test's own process: a bucket and the two queues."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from manifold.queue import Message
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sqs.client import SQSClient
+
+BUCKET = "manifold-tests"
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What the code under test has written and sent."""
+
+    s3: "S3Client"
+    sqs: "SQSClient"
+    control_queue_url: str
+    transfers_queue_url: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which a gateway finds it."""
+        return {
+            "MANIFOLD_BUCKET": BUCKET,
+            "MANIFOLD_CONTROL_QUEUE_URL": self.control_queue_url,
+            "MANIFOLD_TRANSFERS_QUEUE_URL": self.transfers_queue_url,
+        }
+
+    def keys(self) -> list[str]:
+        """The objects in the bucket."""
+        return [item["Key"] for item in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())]
+
+    def read(self, key: str) -> bytes:
+        return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def open_uploads(self) -> int:
+        """Multipart uploads that were neither completed nor aborted."""
+        return len(self.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()))
+
+    def take(self, queue_url: str) -> list[Message]:
+        """The messages that have arrived, taken out of the queue."""
+        taken = []
+        while found := self.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for one in found:
+                self.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=one["ReceiptHandle"])
+                taken.append(Message.load(one["Body"]))
+        return taken
+
+    def delayed(self, queue_url: str) -> int:
+        """How many messages have not arrived yet."""
+        attributes = self.sqs.get_queue_attributes(
+            QueueUrl=queue_url, AttributeNames=["ApproximateNumberOfMessagesDelayed"]
+        )["Attributes"]
+        return int(attributes["ApproximateNumberOfMessagesDelayed"])
+
+
+@contextmanager
+def emulated() -> Iterator[Aws]:
+    """An empty bucket and two empty queues, in a region of their own."""
+    with pytest.MonkeyPatch.context() as environment, mock_aws():
+        environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        s3, sqs = boto3.client("s3"), boto3.client("sqs")
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        control = sqs.create_queue(QueueName="control")["QueueUrl"]
+        transfers = sqs.create_queue(QueueName="transfers")["QueueUrl"]
+        yield Aws(s3, sqs, control, transfers)
