@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local.errors import StackError
 from local.places import ROOT, tool
 from local.processes import Service, free_port
 
@@ -58,11 +59,11 @@ class Emulator:
         return arn
 
     def invoke(self, function: str, event: object) -> Any:
-        """Invoke a function and return its answer; a crash of the function is a `RuntimeError`."""
+        """Invoke a function and return its answer; a crash of the function is a `StackError`."""
         answer = self.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
         payload = json.loads(answer["Payload"].read() or b"null")
         if "FunctionError" in answer:
-            raise RuntimeError(f"{function}: {payload}")
+            raise StackError(f"{function} failed: {payload}")
         return payload
 
     def logs(self, group_prefix: str = "") -> str:

@@ -60,7 +60,9 @@ def warm(running: Running) -> None:
     headers = {"Authorization": f"Bearer {running.api_key}"}
 
     def get(path: str) -> None:
-        httpx.get(running.base_url + path, headers=headers, timeout=_SECONDS).raise_for_status()
+        answer = httpx.get(running.base_url + path, headers=headers, timeout=_SECONDS)
+        if answer.is_error:
+            raise StackError(f"GET {path} answered {answer.status_code}: {answer.text}")
 
     def invoke(function: str) -> None:
         running.aws.invoke(running.outputs[function], {"Records": []})

@@ -67,6 +67,7 @@ class Stack:
         self._state = self.directory / "stack.json"
         self._postgres = Postgres(self.directory / "postgres")
         self._emulator = Service("ministack", self.logs)
+        self._aws: Emulator | None = None
         self._provider = Service("provider", self.logs)
 
     def __enter__(self) -> Running:
@@ -79,7 +80,7 @@ class Stack:
         if error is None:
             self.down()
         else:
-            self._stop()
+            self.abandon()
 
     def up(self) -> Running:
         """Start and deploy everything. If something fails, what was started is ended again, and the logs are kept."""
@@ -91,7 +92,7 @@ class Stack:
         try:
             running = self._start(_with_time(self._say))
         except BaseException:
-            self._stop()
+            self.abandon()
             raise
         self._state.touch(mode=0o600)
         self._state.write_text(json.dumps(asdict(running), indent=2))
@@ -107,6 +108,13 @@ class Stack:
         """End what runs, and remove all that the stack made."""
         self._stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """End what runs, but keep the logs: the functions' too, which only the emulator has."""
+        if self._aws is not None and self._emulator.is_running():
+            (self.logs / "functions.log").write_text(self._aws.logs())
+        self._stop()
+        self._say(f"failed; the logs are in {self.logs}")
 
     def _stop(self) -> None:
         self._state.unlink(missing_ok=True)
@@ -146,7 +154,8 @@ class Stack:
             aws = pool.submit(emulator.start, self._emulator, self.directory / "ministack", self._host)
             database_url = pool.submit(self._start_postgres)
             provider_url = pool.submit(self._start_provider, provider_port)
-        return _Parts(template.result(), aws.result(), database_url.result(), provider_url.result())
+        self._aws = aws.result()
+        return _Parts(template.result(), self._aws, database_url.result(), provider_url.result())
 
     def _start_postgres(self) -> str:
         return self._given.get("DATABASE_URL") or self._postgres.start(self._host)
