@@ -1,0 +1,165 @@
+"""docs/architecture.md is true: its transition table is that of the SQL and the code, its numbers and names exist."""
+
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from manifold.store.batches import Batches
+from manifold.store.files import Files
+from manifold.store.inputs import Inputs
+from manifold.store.jobs import Jobs
+
+ROOT = Path(__file__).parents[2]
+PAGE = re.sub(r"^```.*?^```", "", (ROOT / "docs" / "architecture.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+SQL = "\n".join(file.read_text() for file in sorted((ROOT / "layers").rglob("migrations/*.sql")))
+AGGREGATES = {"Files": Files, "Inputs": Inputs, "Batches": Batches, "Jobs": Jobs}
+STATED = ("inputs", "batches", "jobs")
+"""The tables whose states change; a file's status is set once, and its deletion has columns of its own."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One row of the transition table; `before` is empty where the row is new."""
+
+    before: frozenset[str]
+    after: frozenset[str]
+    functions: frozenset[str]
+
+
+def section(title: str) -> str:
+    """The text under a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"docs/architecture.md has no section '{title}'"
+    return found[1]
+
+
+def cells(text: str) -> Iterator[list[str]]:
+    """The cells of each table row below a heading row."""
+    for table in re.findall(r"^\|.*\n\|[-| ]+\n((?:\|.*\n)+)", text, flags=re.MULTILINE):
+        for line in table.splitlines():
+            yield [cell.strip() for cell in line[1:-1].split("|")]
+
+
+def names(text: str) -> frozenset[str]:
+    """What stands in backticks."""
+    return frozenset(re.findall(r"`([^`]+)`", text))
+
+
+def transitions(title: str) -> list[Transition]:
+    rows = [(row[0].split("→"), row[2]) for row in cells(section(title))]
+    return [Transition(names(before), names(after), names(function)) for (before, after), function in rows]
+
+
+def checked_states(table: str) -> frozenset[str]:
+    """The states that the table's CHECK constraint allows."""
+    created = re.search(rf"CREATE TABLE {table} \((.*?)\n\);", SQL, flags=re.DOTALL)
+    assert created
+    allowed = re.search(
+        r"^ +(?:status|state) .*?CHECK \(\w+ IN \((.*?)\)\)", created[1], flags=re.DOTALL | re.MULTILINE
+    )
+    assert allowed, f"{table} has no checked state"
+    return frozenset(re.findall(r"'(\w+)'", allowed[1]))
+
+
+def updates(table: str) -> dict[str, frozenset[str]]:
+    """Each method of the store that sets the table's state: its name, and the states that its SQL mentions."""
+    found = {}
+    for aggregate, code in AGGREGATES.items():
+        for name, method in inspect.getmembers(code, inspect.isfunction):
+            source = inspect.getsource(method)
+            if re.search(rf"UPDATE {table}\s+SET (?:(?!WHERE).)*?\b(?:status|state) =", source, flags=re.DOTALL):
+                found[f"{aggregate}.{name}"] = frozenset(re.findall(r"'(\w+)'", source)) & checked_states(table)
+    return found
+
+
+@pytest.mark.parametrize("table", [*STATED, "files"])
+def test_the_states_are_those_of_the_constraint(table: str) -> None:
+    text = section(table.capitalize())
+    stated = {state for one in transitions(table.capitalize()) for state in one.before | one.after}
+    assert stated <= checked_states(table)
+    assert checked_states(table) <= names(text), "a state that the page does not mention"
+
+
+@pytest.mark.parametrize("table", STATED)
+def test_every_state_can_be_reached(table: str) -> None:
+    reached = {state for one in transitions(table.capitalize()) for state in one.after}
+    assert reached == checked_states(table)
+
+
+@pytest.mark.parametrize("table", STATED)
+def test_the_functions_are_all_that_set_a_state(table: str) -> None:
+    documented = {name for one in transitions(table.capitalize()) if one.before for name in one.functions}
+    assert documented == set(updates(table))
+
+
+@pytest.mark.parametrize("table", STATED)
+def test_a_function_goes_from_and_to_the_states_that_the_page_gives_it(table: str) -> None:
+    before: dict[str, set[str]] = defaultdict(set)
+    after: dict[str, set[str]] = defaultdict(set)
+    for one in transitions(table.capitalize()):
+        for name in one.functions & updates(table).keys():
+            before[name] |= one.before
+            after[name] |= one.after
+    for name, mentioned in updates(table).items():
+        assert mentioned <= before[name] | after[name], f"{name} names a state that the page does not give it"
+        assert after[name] <= mentioned or _is_any_end(name), f"{name} does not set all that the page says"
+
+
+def _is_any_end(function: str) -> bool:
+    """The one function whose new state is a parameter."""
+    return function == "Batches.end"
+
+
+def test_a_batch_ends_in_each_of_its_ends_and_no_other() -> None:
+    after = {state for one in transitions("Batches") if "Batches.end" in one.functions for state in one.after}
+    [closed] = re.findall(r"CHECK \(\(due_at IS NULL\) = \(status IN \((.*?)\)\)\)", SQL)
+    assert after == set(re.findall(r"'(\w+)'", closed))
+
+
+def test_the_functions_that_are_named_exist() -> None:
+    named = re.findall(r"`(Files|Inputs|Batches|Jobs)\.(\w+)`", PAGE)
+    assert [one for one in named if not hasattr(AGGREGATES[one[0]], one[1])] == []
+
+
+def test_the_places_that_are_named_exist() -> None:
+    places = {name for name in names(PAGE) if re.match(r"(functions|layers|local|tests|docs)/.+\.\w+$", name)}
+    assert {place for place in places if not (ROOT / place).exists()} == set()
+
+
+def test_the_indexes_that_are_named_exist() -> None:
+    indexes = {name for name in names(PAGE) if re.fullmatch(r"[a-z]+_one_\w+", name)}
+    assert indexes == set(re.findall(r"UNIQUE INDEX ([a-z]+_one_\w+)", SQL))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in cells(section("Time and memory")) if "." in row[2]], ids=lambda row: row[2]
+)
+def test_a_number_is_that_of_the_code(row: list[str]) -> None:
+    module, _, name = row[2].strip("`").rpartition(".")
+    assert getattr(import_module(module), name) == float(row[1])
+
+
+class Template(yaml.SafeLoader):
+    """YAML in which CloudFormation's own tags mean nothing."""
+
+
+Template.add_multi_constructor("!", lambda loader, suffix, node: None)
+
+
+def test_timeouts_and_memory_are_those_of_the_template() -> None:
+    template: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Template)
+    functions = {
+        name: [str(one["Properties"]["Timeout"]), str(one["Properties"]["MemorySize"])]
+        for name, one in template["Resources"].items()
+        if one["Type"] == "AWS::Serverless::Function"
+    }
+    documented = {row[0].strip("`"): row[1:] for row in cells(section("Time and memory")) if "." not in row[2]}
+    assert documented == functions
