@@ -21,6 +21,9 @@ def gateway(database_url: str, more: Mapping[str, str] | None = None) -> Gateway
         "DATABASE_URL": database_url,
         "MANIFOLD_CONFIG": str(CONFIG),
         "MANIFOLD_MASTER_KEY": MASTER_KEY,
+        "MANIFOLD_BUCKET": "manifold-tests",
+        "MANIFOLD_CONTROL_QUEUE_URL": "http://127.0.0.1:1/control",
+        "MANIFOLD_TRANSFERS_QUEUE_URL": "http://127.0.0.1:1/transfers",
     }
     return Gateway(Environment(values | dict(more or {})))
 
