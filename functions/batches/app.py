@@ -12,7 +12,7 @@ from manifold.schemas import BatchCreate
 routes = APIRouter()
 
 
-def catalog(request: Request, caller: web.Authenticated) -> Catalog:
+async def catalog(request: Request, caller: web.Authenticated) -> Catalog:
     gateway: Gateway = request.app.state.gateway
     return Catalog(gateway.store, gateway.queue, caller)
 

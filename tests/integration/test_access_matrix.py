@@ -1,0 +1,276 @@
+"""Key by route: who is let into each route, and whose files and batches each holder of a key sees there.
+
+A route that the table does not know fails, so that nobody adds one without deciding who may use it.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from manifold import ids
+from manifold.access import Caller
+from manifold.auth import key_hash
+from manifold.gateway import Gateway
+from manifold.queue import Message, Queue
+from manifold.store import Tables
+from manifold.store.batches import NewBatch
+from manifold.store.files import NewFile
+from manifold.store.keys import Key
+from manifold.store.teams import Team
+from tests.support import apps
+from tests.support.gateways import MASTER_KEY, client
+
+ADMINS_ALONE = {
+    ("POST", "/key/generate"),
+    ("GET", "/key/list"),
+    ("POST", "/key/update"),
+    ("POST", "/key/delete"),
+    ("POST", "/key/block"),
+    ("POST", "/key/unblock"),
+    ("POST", "/key/regenerate"),
+    ("POST", "/user/new"),
+    ("POST", "/team/new"),
+}
+EVERY_KEY = {
+    ("GET", "/key/info"),
+    ("GET", "/user/info"),
+    ("GET", "/team/info"),
+    ("GET", "/models"),
+    ("GET", "/models/{model}"),
+    ("GET", "/model/info"),
+    ("GET", "/model_group/info"),
+    ("POST", "/files"),
+    ("GET", "/files"),
+    ("GET", "/files/{file_id}"),
+    ("DELETE", "/files/{file_id}"),
+    ("GET", "/files/{file_id}/content"),
+    ("POST", "/batches"),
+    ("GET", "/batches"),
+    ("GET", "/batches/{batch_id}"),
+    ("POST", "/batches/{batch_id}/cancel"),
+}
+ROUTES = apps.every_route()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Somebody with a key, who belongs to this user and team."""
+
+    name: str
+    user: str | None = None
+    team: str | None = None
+    blocked: bool = False
+    expired: bool = False
+
+    @property
+    def key(self) -> str:
+        return MASTER_KEY if self is ADMIN else f"sk-the-virtual-key-of-{self.name}"
+
+    @property
+    def caller(self) -> Caller:
+        if self is ADMIN:
+            return Caller(admin=True)
+        return Caller(key_id=f"key_{self.name}", user_id=self.user, team_id=self.team)
+
+    def sees(self, owner: "Holder") -> bool:
+        """Whether what `owner` made is visible to this holder: LiteLLM's rule, in the words of design."""
+        if self is ADMIN or self is owner:
+            return True
+        same_user = self.user is not None and self.user == owner.user
+        return same_user or (self.team is not None and self.team == owner.team)
+
+
+ADMIN = Holder("admin")
+ANN = Holder("ann", user="ann")
+ANN_AGAIN = Holder("ann-again", user="ann")
+ANN_IN_BLUE = Holder("ann-in-blue", user="ann", team="blue")
+BOB = Holder("bob", user="bob")
+BOB_IN_BLUE = Holder("bob-in-blue", user="bob", team="blue")
+BLUE = Holder("blue", team="blue")
+RED = Holder("red", team="red")
+ALONE = Holder("alone")
+ALONE_TOO = Holder("alone-too")
+LOCKED_OUT = [Holder("blocked", user="ann", blocked=True), Holder("expired", user="ann", expired=True)]
+HOLDERS = [ADMIN, ANN, ANN_AGAIN, ANN_IN_BLUE, BOB, BOB_IN_BLUE, BLUE, RED, ALONE, ALONE_TOO]
+
+each_holder = pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: holder.name)
+
+
+class Silent(Queue):
+    """A queue of which nobody hears."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def send(self, message: Message, *, delay: float = 0) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+async def _holders(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody's keys; links to files can be signed, and nothing of AWS is reached."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    gateway.queue = Silent()
+    async with gateway.store.transaction() as tables:
+        for team in ("blue", "red"):
+            await tables.teams.insert(Team(id=team))
+        for user in ("ann", "bob"):
+            await tables.users.ensure(user)
+        for holder in [*HOLDERS[1:], *LOCKED_OUT]:
+            await _give_key(tables, holder)
+
+
+async def _give_key(tables: Tables, holder: Holder) -> None:
+    key = Key(
+        id=f"key_{holder.name}",
+        token_hash=key_hash(holder.key),
+        name=holder.name,
+        user_id=holder.user,
+        team_id=holder.team,
+        blocked=holder.blocked,
+        expires_at=datetime.now(UTC) - timedelta(days=1) if holder.expired else None,
+    )
+    await tables.keys.insert(key)
+
+
+@pytest.fixture
+async def files(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(apps.create("files", gateway), None) as api:
+        yield api
+
+
+@pytest.fixture
+async def batches(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(apps.create("batches", gateway), None) as api:
+        yield api
+
+
+async def ask(api: httpx.AsyncClient, holder: Holder, method: str, path: str) -> httpx.Response:
+    return await api.request(method, path, headers={"authorization": f"Bearer {holder.key}"})
+
+
+async def file_of(gateway: Gateway, owner: Holder) -> str:
+    file = NewFile(ids.new("file"), "batch", "requests.jsonl", 1, ["gpt-batch"])
+    async with gateway.store.transaction() as tables:
+        return (await tables.files.insert(file, owner.caller)).id
+
+
+async def batch_of(gateway: Gateway, owner: Holder) -> str:
+    file_id = await file_of(gateway, owner)
+    batch = NewBatch(
+        ids.new("batch"), file_id, "/v1/chat/completions", "24h", ["gpt-batch"], None, 1, None, expires_in=86_400
+    )
+    async with gateway.store.transaction() as tables:
+        return (await tables.batches.insert(batch, owner.caller)).id
+
+
+def test_somebody_decided_about_every_route() -> None:
+    assert {route[1:] for route in ROUTES} == ADMINS_ALONE | EVERY_KEY | apps.PUBLIC
+
+
+@pytest.mark.parametrize(("app", "method", "path"), ROUTES)
+async def test_who_is_let_in(gateway: Gateway, app: str, method: str, path: str) -> None:
+    async with client(apps.create(app, gateway), None) as api:
+        statuses = {
+            holder.name: (await ask(api, holder, method, path)).status_code for holder in (ADMIN, ANN, *LOCKED_OUT)
+        }
+
+    if (method, path) in apps.PUBLIC:
+        assert set(statuses.values()) == {200}
+        return
+    assert (statuses.pop("blocked"), statuses.pop("expired")) == (403, 401)
+    if (method, path) in ADMINS_ALONE:
+        assert statuses.pop("ann") == 403
+    assert not {401, 403} & set(statuses.values())
+
+
+@each_holder
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "", 200), ("GET", "/content", 302), ("DELETE", "", 200)]
+)
+async def test_whose_files_a_key_reaches(
+    gateway: Gateway, files: httpx.AsyncClient, holder: Holder, method: str, path: str, status: int
+) -> None:
+    for owner in HOLDERS:
+        file_id = await file_of(gateway, owner)
+
+        answer = await ask(files, holder, method, f"/files/{file_id}{path}")
+
+        assert answer.status_code == (status if holder.sees(owner) else 404), owner.name
+        untouched = await ask(files, owner, "GET", f"/files/{file_id}")
+        assert (untouched.status_code == 404) == (method == "DELETE" and holder.sees(owner)), owner.name
+
+
+@each_holder
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/cancel")])
+async def test_whose_batches_a_key_reaches(
+    gateway: Gateway, batches: httpx.AsyncClient, holder: Holder, method: str, path: str
+) -> None:
+    for owner in HOLDERS:
+        batch_id = await batch_of(gateway, owner)
+
+        answer = await ask(batches, holder, method, f"/batches/{batch_id}{path}")
+
+        assert answer.status_code == (200 if holder.sees(owner) else 404), owner.name
+        after = (await ask(batches, owner, "GET", f"/batches/{batch_id}")).json()
+        assert (after["status"] == "cancelling") == (method == "POST" and holder.sees(owner)), owner.name
+
+
+@each_holder
+async def test_whose_files_a_key_lists(gateway: Gateway, files: httpx.AsyncClient, holder: Holder) -> None:
+    made = {await file_of(gateway, owner): owner for owner in HOLDERS}
+
+    listed = await ask(files, holder, "GET", "/files")
+
+    assert _ids(listed) == visible(made.items(), holder)
+
+
+@each_holder
+async def test_whose_batches_a_key_lists(gateway: Gateway, batches: httpx.AsyncClient, holder: Holder) -> None:
+    made = {await batch_of(gateway, owner): owner for owner in HOLDERS}
+
+    listed = await ask(batches, holder, "GET", "/batches")
+
+    assert _ids(listed) == visible(made.items(), holder)
+
+
+@each_holder
+async def test_whose_files_a_key_may_run(gateway: Gateway, batches: httpx.AsyncClient, holder: Holder) -> None:
+    for owner in HOLDERS:
+        body = {
+            "input_file_id": await file_of(gateway, owner),
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+        }
+
+        answer = await batches.post("/batches", json=body, headers={"authorization": f"Bearer {holder.key}"})
+
+        # The file has no report, so that its owner is told what is wrong with it, and anybody else nothing.
+        expected = (400, "invalid_purpose") if holder.sees(owner) else (404, "file_not_found")
+        assert (answer.status_code, answer.json()["error"]["code"]) == expected, owner.name
+
+
+@each_holder
+@pytest.mark.parametrize("path", ["/files", "/batches"])
+async def test_a_cursor_of_others_tells_nothing(gateway: Gateway, holder: Holder, path: str) -> None:
+    async with client(apps.create(path[1:], gateway), None) as api:
+        for owner in HOLDERS:
+            after = await (file_of if path == "/files" else batch_of)(gateway, owner)
+
+            answer = await ask(api, holder, "GET", f"{path}?after={after}")
+
+            assert answer.status_code == (200 if holder.sees(owner) else 400), owner.name
+
+
+def visible(made: Iterable[tuple[str, Holder]], holder: Holder) -> list[str]:
+    """The ids that the holder sees, the newest first."""
+    return [made_id for made_id, owner in made if holder.sees(owner)][::-1]
+
+
+def _ids(listed: httpx.Response) -> list[str]:
+    return [item["id"] for item in listed.json()["data"]]
