@@ -27,6 +27,10 @@ class Deployments:
         """`None` for one that `config.yaml` no longer has."""
         return self._config.by_id.get(deployment_id)
 
+    def has(self, group: str) -> bool:
+        """Whether there is such a model group, whatever it runs."""
+        return group in self._config.groups
+
     def of(self, groups: Iterable[str]) -> list[Deployment]:
         """The deployments of these model groups that run batches."""
         return [

@@ -62,7 +62,8 @@ class InputState(BaseModel):
     """How one deployment's copy of a file stands. Ours: OpenAI has no such thing, and strict clients ignore it."""
 
     deployment: str
-    model: str
+    model: str | None
+    """The deployment's model group; `None` if `config.yaml` no longer has the deployment."""
     state: Literal["pending", "ready", "failed", "discarded"]
     error: str | None = None
 

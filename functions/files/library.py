@@ -1,0 +1,78 @@
+"""The files that a caller sees: one, or a page of them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+from files.view import file_object
+from manifold.access import Caller
+from manifold.deployments import Deployments
+from manifold.errors import InvalidRequest, NotFound
+from manifold.schemas import File, FilePurpose, Page
+from manifold.store import Store, Tables
+from manifold.store.inputs import InputRow
+from manifold.store.rows import Cursor
+
+MAX_PAGE_BYTES = 5_000_000
+"""Lambda answers with 6 MB at most: a page that would be longer is cut, and says that there is more."""
+
+
+class Library:
+    def __init__(self, store: Store, deployments: Deployments, caller: Caller) -> None:
+        self._store = store
+        self._deployments = deployments
+        self._caller = caller
+
+    async def retrieve(self, file_id: str) -> File:
+        """A file, and how its inputs stand."""
+        async with self._store.session() as tables:
+            row = await tables.files.get(file_id, self._caller)
+            inputs = await tables.inputs.of_file(file_id) if row else []
+        if row is None:
+            raise no_file(file_id)
+        return file_object(row, inputs, self._deployments)
+
+    async def page(
+        self,
+        *,
+        limit: int,
+        order: Literal["asc", "desc"],
+        after: str | None,
+        purpose: FilePurpose | None,
+        names: Sequence[str],
+    ) -> Page[File]:
+        """The caller's files by age; with `names`, those that any of these model groups may run."""
+        groups = [self._caller.group(name) for name in names]
+        async with self._store.session() as tables:
+            cursor = await self._cursor(tables, after)
+            rows = await tables.files.page(
+                self._caller, limit=limit, order=order, after=cursor, purpose=purpose, groups=groups
+            )
+            inputs = await tables.inputs.of_files([row.id for row in rows])
+        by_file: dict[str, list[InputRow]] = defaultdict(list)
+        for one in inputs:
+            by_file[one.file_id].append(one)
+        files = [file_object(row, by_file[row.id], self._deployments) for row in rows]
+        return Page[File].of(files, min(limit, _fitting(files)))
+
+    async def _cursor(self, tables: Tables, after: str | None) -> Cursor | None:
+        if after is None:
+            return None
+        cursor = await tables.files.cursor(after, self._caller)
+        if cursor is None:
+            raise InvalidRequest(f"No such File object: {after}.", param="after", code="invalid_cursor")
+        return cursor
+
+
+def no_file(file_id: str) -> NotFound:
+    return NotFound(f"No such File object: {file_id}.", param="id", code="file_not_found")
+
+
+def _fitting(files: Sequence[File]) -> int:
+    """How many of these one answer can hold; one at least."""
+    room = MAX_PAGE_BYTES
+    for count, file in enumerate(files):
+        room -= len(file.model_dump_json()) + 1
+        if room < 0:
+            return max(1, count)
+    return len(files)

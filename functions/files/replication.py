@@ -1,0 +1,119 @@
+"""A file's lines on their way to one deployment: S3 → its own model name → the provider, as one stream."""
+
+import secrets
+
+from files.lines import rewritten
+from files.patience import ATTEMPTS, LEASE_SECONDS, UNCONFIGURED, Fault, pause, public, spent
+from manifold import observe
+from manifold.config import Deployment
+from manifold.deployments import Deployments
+from manifold.errors import ManifoldError, ProviderError
+from manifold.jsonl import Report
+from manifold.providers import Endpoint, Input, Prepared, Provider
+from manifold.queue import MAX_DELAY, Message, Queue
+from manifold.storage import Storage
+from manifold.store import Store
+from manifold.store.files import FileRow
+from manifold.store.inputs import InputRow
+
+
+class Replication:
+    def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments) -> None:
+        self._store = store
+        self._storage = storage
+        self._queue = queue
+        self._deployments = deployments
+
+    async def run(self, input_id: str) -> None:
+        """Bring a due input to its deployment, or say when to try again, or why not."""
+        claimed = await self._claim(input_id)
+        if claimed is None:
+            return
+        row, file = claimed
+        deployment = self._deployments.get(row.deployment_id)
+        if deployment is None:
+            await self._give_up(row, UNCONFIGURED)
+        elif row.attempts > ATTEMPTS:  # its workers died, each time
+            await self._give_up(row, "The transfer broke off too often.")
+        else:
+            await self._transfer(row, file, deployment)
+
+    async def _claim(self, input_id: str) -> tuple[InputRow, FileRow] | None:
+        """The input, if it is ours to bring, and its file; one that nobody needs any more is dropped."""
+        async with self._store.session() as tables:
+            row = await tables.inputs.claim(input_id, secrets.token_hex(8), LEASE_SECONDS)
+            if row is None:
+                return None
+            file = await tables.files.load(row.file_id)
+            if file is None or await tables.files.purgeable(file.id):
+                await tables.inputs.discard(row.id)
+                return None
+        return row, file
+
+    async def _transfer(self, row: InputRow, file: FileRow, deployment: Deployment) -> None:
+        try:
+            prepared = await self._prepare(row, file, deployment)
+        except (ProviderError, ManifoldError) as fault:
+            await self._put_off(row, fault)
+        else:
+            await self._ready(row, deployment, prepared)
+
+    async def _prepare(self, row: InputRow, file: FileRow, deployment: Deployment) -> Prepared:
+        assert file.report is not None  # noqa: S101 (only a file with a report has inputs)
+        report = Report.from_json(file.report)
+        data = Input(
+            name=f"{row.id}.jsonl",
+            bytes=report.rewritten_bytes(deployment.model),
+            lines=lambda: rewritten(self._storage.read(file.storage_key), deployment.model, report.common),
+        )
+        return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data))
+
+    async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:
+        async with self._store.transaction() as tables:
+            kept = await tables.inputs.ready(row, prepared.ref, prepared.expires_at)
+            waiting = await tables.batches.wake_waiting(row.file_id) if kept else []
+        if not kept:
+            await self._discard(row, deployment, prepared.ref)
+            return
+        observe.event("input_ready", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
+        observe.count(observe.Metric.INPUTS_READY)
+        await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
+
+    async def _discard(self, row: InputRow, deployment: Deployment, ref: str | None) -> None:
+        """The file was purged, or the lease ran out, while its bytes were on their way: no row names this copy."""
+        if ref is None:
+            return
+
+        async def discard(provider: Provider, at: Endpoint) -> None:
+            await provider.discard(at, ref)
+
+        try:
+            await self._deployments.call(deployment, discard)
+        except ProviderError as error:
+            observe.warning("input_not_discarded", input_id=row.id, deployment_id=deployment.id, cause=error.message)
+
+    async def _put_off(self, row: InputRow, fault: Fault) -> None:
+        observe.warning(
+            "input_not_taken",
+            input_id=row.id,
+            deployment_id=row.deployment_id,
+            attempts=row.attempts,
+            cause=fault.message,
+        )
+        if spent(row.attempts, fault):
+            await self._give_up(row, public(fault))
+            return
+        wait = pause(row.attempts, fault)
+        async with self._store.session() as tables:
+            await tables.inputs.retry(row, public(fault), wait)
+        if wait <= MAX_DELAY:  # the schedule sends what is due later
+            await self._queue.announce([Message("input", row.id)], delay=wait)
+
+    async def _give_up(self, row: InputRow, cause: str) -> None:
+        """The batches that wait for it look for another way, or end."""
+        async with self._store.transaction() as tables:
+            failed = await tables.inputs.fail(row, cause)
+            waiting = await tables.batches.wake_waiting(row.file_id) if failed else []
+        observe.event("input_failed", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
+        observe.count(observe.Metric.INPUTS_FAILED)
+        await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)

@@ -1,0 +1,56 @@
+"""Which model groups may run a file: those that the upload names, else the one that its lines name."""
+
+from collections.abc import Sequence
+
+from files import lines
+from manifold.access import Caller
+from manifold.deployments import Deployments
+from manifold.errors import InvalidRequest
+from manifold.jsonl import Report
+
+PARAM = "target_model_names"
+
+
+class Targets:
+    def __init__(self, deployments: Deployments, caller: Caller) -> None:
+        self._deployments = deployments
+        self._caller = caller
+
+    def named(self, names: Sequence[str]) -> list[str]:
+        """The groups behind these names, which the caller may use and which run batches; each once."""
+        for name in names:
+            if not self._deployments.has(self._caller.group(name)):
+                message = f"The model '{name}' does not exist. GET /models lists the models that this key may use."
+                raise InvalidRequest(message, param=PARAM, code="model_not_found")
+        groups = list(dict.fromkeys(self._caller.group(name) for name in names))
+        self._caller.require(groups, param=PARAM)
+        for group in groups:
+            if not self._deployments.of([group]):
+                message = f"The model '{group}' runs no batches. GET /model/info shows which do (mode: batch)."
+                raise InvalidRequest(message, param=PARAM, code="model_not_batchable")
+        return groups
+
+    def settled(self, names: Sequence[str], report: Report) -> tuple[list[str], Report]:
+        """The groups that may run a file of such lines, and its report, in which lines that none of them runs are bad.
+
+        A file that no group may run is kept nevertheless: its batches fail and say why, as OpenAI's do.
+        """
+        if report.model is None:
+            return self.named(names), report
+        group = self._caller.group(report.model)
+        groups = self.named(names) if names else self._of_lines(group)
+        if group in groups:
+            return groups, report
+        return groups, lines.without_group(report, _no_group(report.model, groups))
+
+    def _of_lines(self, group: str) -> list[str]:
+        if not self._deployments.of([group]):
+            return []
+        self._caller.require([group])
+        return [group]
+
+
+def _no_group(model: str, groups: Sequence[str]) -> str:
+    if groups:
+        return f"The file is for {', '.join(groups)}, but this line's model is {model!r}. Name one of the former."
+    return f"The model {model!r} does not exist or runs no batches. GET /models lists the models that your key may use."

@@ -1,0 +1,35 @@
+"""A file's row as OpenAI's File object, with our field of how its inputs stand."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from manifold.deployments import Deployments
+from manifold.schemas import File, FilePurpose, InputState
+from manifold.store.files import FileRow
+from manifold.store.inputs import InputRow
+
+
+def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deployments) -> File:
+    """Every member of OpenAI's object. `inputs` are those of this file."""
+    return File(
+        id=row.id,
+        bytes=row.bytes,
+        created_at=int(row.created_at.timestamp()),
+        expires_at=int(row.expires_at.timestamp()) if row.expires_at else None,
+        filename=row.filename,
+        purpose=cast(FilePurpose, row.purpose),
+        status=row.status,
+        status_details=row.status_details,
+        target_model_names=row.groups or None,
+        inputs=[_input_state(one, deployments) for one in inputs] if row.purpose == "batch" else None,
+    )
+
+
+def _input_state(row: InputRow, deployments: Deployments) -> InputState:
+    deployment = deployments.get(row.deployment_id)
+    return InputState(
+        deployment=row.deployment_id,
+        model=deployment.group if deployment else None,
+        state=row.state,
+        error=row.error,
+    )

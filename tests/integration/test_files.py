@@ -1,0 +1,565 @@
+"""`/files` over ASGI, on Postgres, S3 and SQS: what is taken, what is refused, and what a caller then sees."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+
+from files.fields import BATCH_EXPIRY
+from manifold.queue import Message
+from manifold.schemas import File
+from manifold.storage import Storage
+from manifold.store.teams import Team
+from manifold.store.users import User
+from tests.support.desk import Desk
+from tests.support.gateways import sdk
+from tests.support.provider import chat_line, chat_lines
+
+pytest_plugins = ("tests.support.desk_fixtures",)
+
+LINES = chat_lines("gpt-batch", 3)
+
+
+def error(answer: httpx.Response) -> tuple[int, str | None, str | None]:
+    """Status, `param` and code of a refusal, whose body has OpenAI's shape."""
+    body = answer.json()["error"]
+    assert set(body) == {"message", "type", "param", "code"}
+    return answer.status_code, body["param"], body["code"]
+
+
+async def listed(desk: Desk, key: str | None = None, **query: Any) -> list[str]:
+    """The names of the files in a list."""
+    async with desk.client(key) if key else desk.client() as client:
+        answer = await client.get("/files", params=query)
+    assert answer.status_code == 200, answer.text
+    return [file["filename"] for file in answer.json()["data"]]
+
+
+async def assert_nothing_kept(desk: Desk) -> None:
+    assert desk.aws.keys() == []
+    assert desk.aws.take(desk.aws.transfers_queue_url) == []
+    assert desk.sql("SELECT id FROM files") == []
+
+
+# -- create -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_sdk_uploads_a_file_once_for_every_deployment_of_its_group(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "my requests.jsonl"
+    path.write_bytes(LINES)
+
+    async with sdk(desk.app) as client:
+        file = await client.files.create(file=path, purpose="batch", extra_body={"target_model_names": "gpt-batch"})
+
+    assert (file.filename, file.bytes, file.purpose, file.status) == (path.name, len(LINES), "batch", "processed")
+    assert file.expires_at == file.created_at + BATCH_EXPIRY
+    assert desk.aws.read(f"files/{file.id}") == LINES
+    inputs = await desk.inputs(file.id)
+    assert set(inputs) == {"general", "special"}
+    sent = desk.aws.take(desk.aws.transfers_queue_url)
+    assert sorted(sent, key=lambda message: message.id) == sorted(
+        (Message("input", one.id) for one in inputs.values()), key=lambda message: message.id
+    )
+
+
+async def test_the_file_says_how_its_inputs_stand(desk: Desk) -> None:
+    file = await desk.upload()
+
+    assert file.target_model_names == ["gpt-batch"]
+    assert file.inputs is not None
+    assert [(one.deployment, one.model, one.state, one.error) for one in file.inputs] == [
+        ("general", "gpt-batch", "pending", None),
+        ("special", "gpt-batch", "pending", None),
+    ]
+    assert await desk.file(file.id) == file
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"target_model_names": "gpt-batch,mini-batch"},
+        {"target_model_names": " gpt-batch , mini-batch,, gpt-batch"},
+        {"target_model_names": ["gpt-batch", "mini-batch"]},
+        {"target_model_names[]": ["gpt-batch", "mini-batch"], "target_model_names": None},
+    ],
+)
+async def test_target_model_names_in_every_spelling_of_a_form(desk: Desk, spelled: dict[str, Any]) -> None:
+    file = await desk.upload(**spelled)
+
+    assert file.target_model_names == ["gpt-batch", "mini-batch"]
+    assert set(await desk.inputs(file.id)) == {"general", "special", "mini"}
+
+
+async def test_target_model_names_by_the_sdks_other_ways(desk: Desk) -> None:
+    lines = ("input.jsonl", LINES)
+    names = ["gpt-batch", "mini-batch"]
+    async with sdk(desk.app) as client:
+        by_list = await client.files.create(file=lines, purpose="batch", extra_body={"target_model_names": names})
+        by_query = await client.files.create(file=lines, purpose="batch", extra_query={"target_model_names": names})
+        by_header = await client.files.create(
+            file=lines, purpose="batch", extra_headers={"x-target-model-names": "gpt-batch, mini-batch"}
+        )
+
+    for file in (by_list, by_query, by_header):
+        assert (await desk.file(file.id)).target_model_names == names
+
+
+async def test_without_target_model_names_the_lines_name_the_group(desk: Desk) -> None:
+    file = await desk.upload(chat_lines("mini-batch", 2), target_model_names=None)
+
+    assert file.target_model_names == ["mini-batch"]
+    assert set(await desk.inputs(file.id)) == {"mini"}
+
+
+async def test_a_keys_alias_stands_for_its_group(desk: Desk) -> None:
+    key = await desk.key("key_1", aliases={"small": "mini-batch"})
+
+    by_field = await desk.upload(chat_lines("small", 2), key=key, target_model_names="small")
+    by_lines = await desk.upload(chat_lines("small", 2), key=key, target_model_names=None)
+
+    assert by_field.target_model_names == by_lines.target_model_names == ["mini-batch"]
+    assert set(await desk.inputs(by_lines.id)) == {"mini"}
+
+
+@pytest.mark.parametrize(
+    ("names", "status", "code"),
+    [("none-such", 400, "model_not_found"), ("lab/chat", 400, "model_not_batchable")],
+)
+async def test_a_group_that_runs_no_batches_is_refused(desk: Desk, names: str, status: int, code: str) -> None:
+    answer = await desk.post(target_model_names=f"gpt-batch,{names}")
+
+    assert error(answer) == (status, "target_model_names", code)
+    assert names in answer.text
+    await assert_nothing_kept(desk)
+
+
+async def test_a_group_that_the_key_may_not_use_is_refused(desk: Desk) -> None:
+    key = await desk.key("key_1", models=["mini-batch"])
+
+    by_field = await desk.post(key=key, target_model_names="gpt-batch")
+    by_lines = await desk.post(key=key, target_model_names=None)
+
+    assert error(by_field) == (403, "target_model_names", "model_access_denied")
+    assert error(by_lines) == (403, "model", "model_access_denied")
+    await assert_nothing_kept(desk)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no json\n", chat_line("gpt-batch", "a") * 2, chat_line("a", "1") + chat_line("b", "2"), b"\xff\xfe"],
+)
+async def test_a_file_with_bad_lines_is_kept_and_goes_nowhere(desk: Desk, content: bytes) -> None:
+    file = await desk.upload(content)
+
+    assert file.status == "processed"
+    assert file.inputs == []
+    assert desk.aws.take(desk.aws.transfers_queue_url) == []
+
+
+@pytest.mark.parametrize(("names", "model"), [("mini-batch", "gpt-batch"), (None, "none-such"), (None, "lab/chat")])
+async def test_lines_whose_model_no_group_of_the_file_serves_are_bad(desk: Desk, names: str | None, model: str) -> None:
+    file = await desk.upload(chat_lines(model, 3), target_model_names=names)
+
+    ((report,),) = desk.sql("SELECT report FROM files")
+    assert [(one["line"], one["code"], one["param"]) for one in report["errors"]] == [
+        (line, "model_not_found", "body.model") for line in (1, 2, 3)
+    ]
+    assert report["error_count"] == 3
+    assert model in report["errors"][0]["message"]
+    assert await desk.inputs(file.id) == {}
+
+
+@pytest.mark.parametrize("purpose", ["assistants", "evals", "fine-tune", "user_data", "vision"])
+async def test_files_of_other_purposes_are_kept_as_they_are(desk: Desk, purpose: str) -> None:
+    file = await desk.upload(b"anything", purpose=purpose, target_model_names=None, name="a.pdf")
+
+    assert (file.purpose, file.inputs, file.target_model_names, file.expires_at) == (purpose, None, None, None)
+    assert desk.aws.read(f"files/{file.id}") == b"anything"
+
+
+@pytest.mark.parametrize("seconds", [3600, 2_592_000])
+async def test_an_expiry_is_kept(desk: Desk, seconds: int) -> None:
+    async with sdk(desk.app) as client:
+        file = await client.files.create(
+            file=("input.jsonl", LINES), purpose="batch", expires_after={"anchor": "created_at", "seconds": seconds}
+        )
+
+    assert file.expires_at == file.created_at + seconds
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        ({"purpose": None}, "purpose", "missing_required_parameter"),
+        ({"purpose": "batch_output"}, "purpose", "invalid_value"),
+        ({"purpose": "assistants_output"}, "purpose", "invalid_value"),
+        ({"purpose": "fine-tune-results"}, "purpose", "invalid_value"),
+        ({"purpose": "other"}, "purpose", "invalid_value"),
+        ({"purpose": "vision"}, "target_model_names", "invalid_purpose"),
+        ({"expires_after[anchor]": "created_at"}, "expires_after", "invalid_value"),
+        ({"expires_after[seconds]": "3600"}, "expires_after", "invalid_value"),
+        ({"expires_after[anchor]": "now", "expires_after[seconds]": "3600"}, "expires_after", "invalid_value"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "59"}, "expires_after", "invalid_value"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "x"}, "expires_after", "invalid_value"),
+        ({"name": "../../etc/passwd"}, "file", "invalid_filename"),
+        ({"name": "a\\b.jsonl"}, "file", "invalid_filename"),
+        ({"name": "a\u0000b.jsonl"}, "file", "invalid_filename"),
+        ({"name": ".."}, "file", "invalid_filename"),
+        ({"name": "a" * 256}, "file", "invalid_filename"),
+    ],
+)
+async def test_a_bad_field_is_refused(desk: Desk, fields: dict[str, Any], param: str, code: str) -> None:
+    assert error(await desk.post(**fields)) == (400, param, code)
+    await assert_nothing_kept(desk)
+
+
+@pytest.mark.parametrize(
+    "request_parts",
+    [
+        {},
+        {"json": {"purpose": "batch"}},
+        {"data": {"purpose": "batch", "file": "not a file"}},
+        {"files": {"purpose": (None, "batch"), "file": (None, "not a file")}},
+    ],
+)
+async def test_a_create_without_a_file_is_refused(desk: Desk, request_parts: dict[str, Any]) -> None:
+    async with desk.client() as client:
+        answer = await client.post("/files", **request_parts)
+
+    assert answer.status_code == 400
+    assert error(answer)[2] == "missing_required_parameter"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("multipart/form-data", b"x"), ("multipart/form-data; boundary=b", b"--b\r\nnonsense"), ("text/plain", b"x")],
+)
+async def test_a_form_that_cannot_be_read_is_refused(desk: Desk, content_type: str, body: bytes) -> None:
+    async with desk.client() as client:
+        answer = await client.post("/files", headers={"content-type": content_type}, content=body)
+
+    assert error(answer)[0] == 400
+    await assert_nothing_kept(desk)
+
+
+async def test_a_file_that_is_too_large_for_one_request_is_told_the_way(desk: Desk) -> None:
+    answer = await desk.post(bytes(4 * 1024 * 1024 + 1))
+
+    assert error(answer) == (413, "file", "payload_too_large")
+    assert "upload_file_chunked" in answer.text
+    assert "part_size=4*1024*1024" in answer.text
+    await assert_nothing_kept(desk)
+
+
+async def test_a_file_of_the_largest_size_is_taken(desk: Desk) -> None:
+    file = await desk.upload(bytes(4 * 1024 * 1024), purpose="user_data", target_model_names=None)
+
+    assert file.bytes == 4 * 1024 * 1024
+
+
+async def test_without_a_key_nothing_is_read(desk: Desk) -> None:
+    answer = await desk.post(key="sk-unknown")
+
+    assert error(answer) == (401, None, "invalid_api_key")
+    await assert_nothing_kept(desk)
+
+
+async def test_a_queue_that_does_not_answer_costs_no_file(desk: Desk) -> None:
+    desk.aws.sqs.delete_queue(QueueUrl=desk.aws.transfers_queue_url)
+
+    file = await desk.upload()
+
+    assert set(await desk.inputs(file.id)) == {"general", "special"}
+
+
+async def test_a_file_whose_bytes_could_not_be_stored_never_was(desk: Desk) -> None:
+    desk.gateway.storage = Storage("no-such-bucket")
+
+    assert error(await desk.post()) == (503, None, "unavailable")
+    assert await listed(desk) == []
+
+
+async def test_what_a_create_left_when_it_died_is_purged(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(BaseException):
+        """As if the function had ended there."""
+
+    put = desk.gateway.storage.put
+
+    async def die(key: str, body: bytes) -> None:
+        await put(key, body)
+        raise Dead
+
+    monkeypatch.setattr(desk.gateway.storage, "put", die)
+    with pytest.raises(Dead):
+        await desk.post()
+    assert len(desk.aws.keys()) == 1
+    async with desk.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == []  # it may still come to its end
+
+    desk.age(3601)
+
+    async with desk.gateway.store.session() as tables:
+        (file_id,) = await tables.files.to_purge(10)
+    await desk.work(Message("file", file_id))
+    assert desk.aws.keys() == []
+
+
+# -- creates that must not happen twice -------------------------------------------------------------------------------
+
+
+async def test_an_sdks_retry_gets_the_file_of_the_first_attempt(desk: Desk) -> None:
+    first = await desk.upload(headers={"x-stainless-retry-count": "0"})
+    retry = await desk.upload(headers={"x-stainless-retry-count": "1"})
+
+    assert retry == first
+    assert await listed(desk) == ["input.jsonl"]
+
+
+async def test_a_retry_during_the_first_attempt_gets_its_file(desk: Desk) -> None:
+    answers = await asyncio.gather(
+        desk.upload(headers={"x-stainless-retry-count": "1"}), desk.upload(headers={"x-stainless-retry-count": "2"})
+    )
+
+    assert answers[0].id == answers[1].id
+
+
+async def test_two_equal_files_on_purpose_are_two(desk: Desk) -> None:
+    assert (await desk.upload()).id != (await desk.upload()).id
+
+
+@pytest.mark.parametrize(
+    "other", [{"content": LINES[:-1]}, {"name": "b.jsonl"}, {"target_model_names": "mini-batch"}, {"key": "other"}]
+)
+async def test_a_retry_of_something_else_is_another_file(desk: Desk, other: dict[str, Any]) -> None:
+    if "key" in other:
+        other = {"key": await desk.key("key_1")}
+    first = await desk.upload()
+
+    assert (await desk.upload(headers={"x-stainless-retry-count": "1"}, **other)).id != first.id
+
+
+async def test_the_clients_own_key_makes_two_creates_one(desk: Desk) -> None:
+    first = await desk.upload(headers={"idempotency-key": "mine"})
+
+    assert (await desk.upload(headers={"idempotency-key": "mine"})).id == first.id
+    assert (await desk.upload(headers={"idempotency-key": "another"})).id != first.id
+
+
+async def test_the_clients_own_key_is_not_for_another_file(desk: Desk) -> None:
+    await desk.upload(headers={"idempotency-key": "mine"})
+
+    answer = await desk.post(chat_lines("gpt-batch", 1), headers={"idempotency-key": "mine"})
+
+    assert answer.status_code == 400
+    assert error(answer)[2] == "idempotency_key_reused"
+    assert await listed(desk) == ["input.jsonl"]
+
+
+async def test_a_retry_after_the_delete_is_a_new_file(desk: Desk) -> None:
+    first = await desk.upload()
+    async with desk.client() as client:
+        await client.delete(f"/files/{first.id}")
+
+    assert (await desk.upload(headers={"x-stainless-retry-count": "1"})).id != first.id
+
+
+# -- list, retrieve, delete, content ----------------------------------------------------------------------------------
+
+
+async def test_lists_by_age_purpose_and_group(desk: Desk) -> None:
+    await desk.upload(name="1.jsonl")
+    await desk.upload(name="2.jsonl", target_model_names="gpt-batch,mini-batch")
+    await desk.upload(b"x", name="3.pdf", purpose="vision", target_model_names=None)
+
+    assert await listed(desk) == ["3.pdf", "2.jsonl", "1.jsonl"]
+    assert await listed(desk, order="asc") == ["1.jsonl", "2.jsonl", "3.pdf"]
+    assert await listed(desk, purpose="vision") == ["3.pdf"]
+    assert await listed(desk, target_model_names="mini-batch") == ["2.jsonl"]
+    assert await listed(desk, target_model_names=["mini-batch", "gpt-batch"]) == ["2.jsonl", "1.jsonl"]
+    assert await listed(desk, target_model_names="other") == []
+
+
+async def test_the_sdk_pages_through_a_list(desk: Desk) -> None:
+    for number in range(5):
+        await desk.upload(name=f"{number}.jsonl")
+
+    async with sdk(desk.app) as client:
+        page = await client.files.list(limit=2, order="asc")
+        assert (page.has_more, [file.filename for file in page.data]) == (True, ["0.jsonl", "1.jsonl"])
+        found = [file.filename async for file in client.files.list(limit=2)]
+        query = {"target_model_names": ["mini-batch", "none"]}
+        assert (await client.files.list(extra_query=query)).data == []
+
+    assert found == [f"{number}.jsonl" for number in (4, 3, 2, 1, 0)]
+
+
+async def test_a_list_goes_on_after_a_file_that_was_deleted_since(desk: Desk) -> None:
+    files = [await desk.upload(name=f"{number}.jsonl") for number in range(2)]
+    async with desk.client() as client:
+        await client.delete(f"/files/{files[1].id}")
+
+    assert await listed(desk, after=files[1].id) == ["0.jsonl"]
+
+
+async def test_a_list_that_one_answer_cannot_hold_is_cut(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        await desk.upload(name=f"{number}.jsonl")
+    monkeypatch.setattr("files.library.MAX_PAGE_BYTES", 1000)
+
+    async with sdk(desk.app) as client:
+        page = await client.files.list()
+        assert 1 <= len(page.data) < 3
+        assert page.has_more
+        assert len([file async for file in client.files.list()]) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 10_001}, "limit"),
+        ({"limit": "x"}, "limit"),
+        ({"order": "up"}, "order"),
+        ({"purpose": "other"}, "purpose"),
+        ({"after": "file-none"}, "after"),
+    ],
+)
+async def test_a_list_refuses_what_it_does_not_know(desk: Desk, query: dict[str, Any], param: str) -> None:
+    async with desk.client() as client:
+        answer = await client.get("/files", params=query)
+
+    assert error(answer)[:2] == (400, param)
+
+
+async def test_a_deleted_file_is_gone_for_its_owner(desk: Desk) -> None:
+    file = await desk.upload()
+    desk.aws.take(desk.aws.transfers_queue_url)
+
+    async with sdk(desk.app) as client:
+        deleted = await client.files.delete(file.id)
+    assert (deleted.id, deleted.deleted) == (file.id, True)
+
+    assert desk.aws.take(desk.aws.transfers_queue_url) == [Message("file", file.id)]
+    assert await listed(desk) == []
+    async with desk.client() as client:
+        for answer in (
+            await client.get(f"/files/{file.id}"),
+            await client.get(f"/files/{file.id}/content"),
+            await client.delete(f"/files/{file.id}"),
+        ):
+            assert error(answer) == (404, "id", "file_not_found")
+
+
+async def test_an_expired_file_is_gone(desk: Desk) -> None:
+    file = await desk.upload()
+    desk.sql("UPDATE files SET expires_at = now()")
+
+    assert await listed(desk) == []
+    async with desk.client() as client:
+        assert error(await client.get(f"/files/{file.id}"))[0] == 404
+
+
+async def test_content_is_a_link_that_downloads_the_file_under_its_name(desk: Desk) -> None:
+    file = await desk.upload(name="Anfrage ü.jsonl")
+
+    async with desk.client() as client:
+        answer = await client.get(f"/files/{file.id}/content")
+
+    assert answer.status_code == 302
+    assert "curl -L" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert "sk-" not in answer.headers["location"]
+    found = await asyncio.to_thread(requests.get, answer.headers["location"], timeout=5)
+    assert found.content == LINES
+    assert found.headers["content-type"] == "application/jsonl"
+    assert "Anfrage%20%C3%BC.jsonl" in found.headers["content-disposition"]
+
+
+async def test_content_of_other_files_is_never_a_page_for_a_browser(desk: Desk) -> None:
+    file = await desk.upload(b"<script>", name="a.html", purpose="user_data", target_model_names=None)
+
+    async with desk.client() as client:
+        answer = await client.get(f"/files/{file.id}/content")
+
+    found = await asyncio.to_thread(requests.get, answer.headers["location"], timeout=5)
+    assert found.headers["content-type"] == "application/octet-stream"
+
+
+# -- whose a file is --------------------------------------------------------------------------------------------------
+
+
+async def statuses(desk: Desk, key: str, file: File) -> list[int]:
+    """What a key gets on each route of a file, the delete last."""
+    async with desk.client(key) as client:
+        answers = [
+            await client.get(f"/files/{file.id}"),
+            await client.get(f"/files/{file.id}/content"),
+            await client.get("/files", params={"after": file.id}),
+            await client.delete(f"/files/{file.id}"),
+        ]
+    return [answer.status_code for answer in answers]
+
+
+@pytest.fixture
+async def keys(desk: Desk) -> dict[str, str]:
+    async with desk.gateway.store.session() as tables:
+        for user in ("ann", "ben"):
+            await tables.users.insert(User(id=user))
+        await tables.teams.insert(Team(id="blue"))
+    return {
+        "ann": await desk.key("ann-1", user_id="ann"),
+        "ann again": await desk.key("ann-2", user_id="ann"),
+        "ben": await desk.key("ben-1", user_id="ben"),
+        "blue": await desk.key("blue-1", team_id="blue"),
+        "blue again": await desk.key("blue-2", team_id="blue"),
+        "alone": await desk.key("alone-1"),
+        "alone too": await desk.key("alone-2"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("owner", "other", "sees"),
+    [
+        ("ann", "ann again", True),
+        ("ann", "ben", False),
+        ("ann", "blue", False),
+        ("ann", "alone", False),
+        ("blue", "blue again", True),
+        ("blue", "ann", False),
+        ("alone", "alone too", False),
+        ("alone", "ann", False),
+    ],
+)
+async def test_a_key_sees_what_its_user_or_team_or_itself_owns(
+    desk: Desk, keys: dict[str, str], owner: str, other: str, sees: bool
+) -> None:
+    file = await desk.upload(key=keys[owner])
+
+    assert await listed(desk, keys[other]) == (["input.jsonl"] if sees else [])
+    assert await statuses(desk, keys[other], file) == ([200, 302, 200, 200] if sees else [404, 404, 400, 404])
+
+
+async def test_the_admin_sees_every_file(desk: Desk, keys: dict[str, str]) -> None:
+    file = await desk.upload(key=keys["alone"])
+
+    assert (await desk.file(file.id)).id == file.id
+
+
+# -- a broken request -------------------------------------------------------------------------------------------------
+
+
+async def test_a_form_that_breaks_off_leaves_nothing(desk: Desk) -> None:
+    form = httpx.Request("POST", "http://x", data={"purpose": "batch"}, files={"file": io.BytesIO(LINES)})
+    body = form.read()[:-200]
+
+    async with desk.client() as client:
+        answer = await client.post("/files", headers={"content-type": form.headers["content-type"]}, content=body)
+
+    assert answer.status_code == 400
+    json.loads(answer.text)["error"]
+    await assert_nothing_kept(desk)
