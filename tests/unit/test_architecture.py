@@ -134,6 +134,14 @@ def test_the_places_that_are_named_exist() -> None:
     assert {place for place in places if not (ROOT / place).exists()} == set()
 
 
+def test_the_environment_is_read_in_one_module() -> None:
+    rooms = [*(ROOT / "functions").rglob("*.py"), *(ROOT / "layers").rglob("*.py")]
+    readers = [
+        str(file.relative_to(ROOT)) for file in rooms if re.search(r"\bos\.(environ|getenv)\b(?!/)", file.read_text())
+    ]
+    assert readers == ["layers/common/manifold/config/environment.py"]
+
+
 def test_the_indexes_that_are_named_exist() -> None:
     indexes = {name for name in names(PAGE) if re.fullmatch(r"[a-z]+_one_\w+", name)}
     assert indexes == set(re.findall(r"UNIQUE INDEX ([a-z]+_one_\w+)", SQL))
