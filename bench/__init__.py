@@ -1,0 +1,13 @@
+"""What Manifold costs: the time of each handler, the import of each function. docs/performance.md tells how and why.
+
+`make bench` runs all; `python -m bench.handlers` and `python -m bench.imports` run one.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PATHS = [str(ROOT / room) for room in ("layers/common", "functions", ".")]
+"""What Lambda has on its path: the layer and the functions; and the checkout, for what is never deployed."""
+
+sys.path[:0] = [path for path in PATHS if path not in sys.path]

@@ -1,0 +1,104 @@
+"""What importing each function costs, against importing only the third-party modules that it needs.
+
+    python -m bench.imports [--pairs N] [function …]
+
+Each import is timed in a fresh interpreter, by the processor's time: the function's module and its bare needs, in turn. `NEEDS` says what
+those are; a package that a function loads beyond them is named in the report, so the list cannot hide one.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from bench import PATHS, ROOT
+from bench.measure import Comparison, machine, table
+
+EVERY = ("aws_lambda_powertools.metrics", "psycopg", "psycopg.types.json", "pydantic.types", "yaml")
+"""Logs and metrics, the store, the configuration. `pydantic` alone would load nothing before its first model."""
+WEB = (*EVERY, "fastapi", "mangum")
+NEEDS = {
+    "admin.app": WEB,
+    "admin.migrations": (*EVERY, "boto3"),
+    "batches.app": (*WEB, "orjson", "boto3"),
+    "batches.worker": (*EVERY, "orjson", "boto3"),
+    "batches.poller": (*EVERY, "orjson", "boto3"),
+    "files.app": (*WEB, "orjson", "boto3"),
+    "files.worker": (*EVERY, "orjson", "boto3"),
+}
+"""Each function and what it cannot do without from its first line on. httpx comes with the first call of a provider."""
+GOAL = 1.25
+HEAVY = ("boto3", "fastapi", "httpx", "opentelemetry", "psycopg", "pydantic", "aws_lambda_powertools")
+
+_TIMED = """
+import time
+began = time.process_time()
+import {modules}
+print(time.process_time() - began)
+"""
+_PACKAGES = """
+import {modules}
+import json, sys
+files = {{name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}}
+print(json.dumps(sorted({{name.partition(".")[0] for name, file in files.items() if "site-packages" in file}})))
+"""
+
+
+def compare(function: str, pairs: int) -> Comparison:
+    """A function's import and its bare needs', timed in turn."""
+    times = [(_seconds(function), _seconds(*NEEDS[function])) for _ in range(pairs)]
+    return Comparison(function, [one for one, _ in times], [bare for _, bare in times])
+
+
+def packages(*modules: str) -> set[str]:
+    """The third-party packages that a fresh interpreter has loaded after importing these modules."""
+    return set(_fresh(_PACKAGES, modules))
+
+
+def _seconds(*modules: str) -> float:
+    took: float = _fresh(_TIMED, modules)
+    return took
+
+
+def _fresh(program: str, modules: Sequence[str]) -> Any:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}
+    command = [sys.executable, "-c", program.format(modules=", ".join(modules))]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    return json.loads(done.stdout)
+
+
+def _row(function: str, pairs: int) -> Sequence[str]:
+    print(f"importing {function} …", file=sys.stderr, flush=True)
+    loaded = packages(function)
+    beyond = loaded - packages(*NEEDS[function])  # this first import also writes the bytecode that all others read
+    timed = compare(function, pairs)
+    return (
+        function,
+        f"{1000 * median(timed.seconds):.0f}",
+        f"{1000 * median(timed.baseline):.0f}",
+        f"{timed.ratio:.2f}",
+        " ".join(sorted(beyond)) or "-",
+        " ".join(name for name in HEAVY if name in loaded),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.imports", description=__doc__.partition("\n")[0])
+    parser.add_argument("functions", nargs="*", default=list(NEEDS), help=f"some of: {', '.join(NEEDS)}")
+    parser.add_argument("--pairs", type=int, default=9)
+    given = parser.parse_args()
+    print(f"Import in a fresh interpreter, in turn with its bare needs; medians of {given.pairs} pairs.", end=" ")
+    print(f"Goal: a ratio of {GOAL} at most.\n{machine()}.\n")
+    header = ("function", "ms", "bare ms", "ratio", "loaded beyond its needs", "heavy packages loaded")
+    print(table(header, [_row(function, given.pairs) for function in given.functions]))
+    print("\nThe bare needs of each:")
+    for function in given.functions:
+        print(f"  {function}: {', '.join(NEEDS[function])}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Two things timed in turn, and the table that compares them.
+
+A shared machine is noisy, so nothing is measured alone: each call is paired with one of its baseline, and what counts
+is the ratio of the medians.
+"""
+
+import math
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from statistics import median
+from time import perf_counter
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Seconds of each call, and of the baseline's call that was made next to it."""
+
+    name: str
+    seconds: Sequence[float]
+    baseline: Sequence[float]
+
+    @property
+    def ratio(self) -> float:
+        return median(self.seconds) / median(self.baseline)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    began = perf_counter()
+    work()
+    return perf_counter() - began
+
+
+def p99(values: Sequence[float]) -> float:
+    """The value that 99 of 100 do not exceed; the greatest one of fewer than 100."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+
+
+def machine() -> str:
+    """The machine's shape and the date, without which no figure means anything."""
+    today = datetime.now(UTC).date().isoformat()
+    return f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell: the first one to the left, the others to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    )
+
+
+def milliseconds(value: float) -> str:
+    return f"{1000 * value:.2f}"

@@ -1,0 +1,204 @@
+"""Every function in this process, warm, on a real Postgres with some history, and a simulated provider over HTTP.
+
+S3 and SQS are stood in for by objects that answer at once: what is timed is Manifold, its libraries and Postgres.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, LiteralString
+
+import httpx
+import psycopg
+
+from admin import app as admin
+from batches import app as batches
+from batches import poller
+from batches import worker as control
+from bench import PATHS, ROOT
+from bench.events import CONTEXT, event
+from files import app as files
+from files import worker as transfers
+from local.processes import Service, free_port
+from local.provider.accounts import DEFAULT_ACCOUNTS
+from local.provider.server import defaults
+from manifold.config import Environment
+from manifold.gateway import Gateway
+from manifold.invocation import run
+from manifold.providers.registry import close_providers
+from manifold.queue import Kind, Message, Queue
+from manifold.storage import Storage
+from manifold.store import migrations
+from tests.support import postgres
+
+MASTER_KEY = "sk-master-of-the-bench"
+RUNNING = 50
+"""Batches of the caller's that run at the provider."""
+OWNERS = 100
+"""Users with a history, the caller's among them."""
+PAST = 100
+"""Ended batches of each, and as many files."""
+
+_GATEWAYS: tuple[Gateway, ...] = (
+    admin.app.state.gateway,
+    batches.app.state.gateway,
+    files.app.state.gateway,
+    control.gateway,
+    poller.gateway,
+    transfers.gateway,
+)
+
+
+class InstantStorage(Storage):
+    """A bucket in memory."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+
+    async def put(self, key: str, body: bytes) -> None:
+        self._objects[key] = body
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        yield self._objects[key]
+
+    def link(self, key: str, *, filename: str, content_type: str) -> str:
+        return f"https://bucket.example/{key}"
+
+
+class InstantQueue(Queue):
+    """Takes messages, and delivers none by itself."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+
+    async def send(self, message: Message, *, delay: float = 0) -> None:
+        self._messages.append(message)
+
+    def take(self, kind: Kind) -> list[str]:
+        """What messages of this kind named since one last asked."""
+        named = [message.id for message in self._messages if message.kind == kind]
+        self._messages = [message for message in self._messages if message.kind != kind]
+        return named
+
+
+@dataclass
+class Stage:
+    """What the caller of the bench has: a virtual key, a file with its inputs, an ended batch and running ones."""
+
+    connection: psycopg.Connection
+    key: str = ""
+    file_id: str = ""
+    inputs: list[str] = field(default_factory=list)
+    ended: str = ""
+    running: list[str] = field(default_factory=list)
+
+    def event(self, name: str, **names: str) -> dict[str, Any]:
+        """An event of the caller's; `names` are further stand-ins in `events/`, their hyphens written as `_`."""
+        own = {"sk-your-master-key": MASTER_KEY, "sk-your-virtual-key": self.key, "file-YourFile": self.file_id}
+        return event(name, {**names, **own})
+
+    def sql(self, query: LiteralString, *parameters: object) -> None:
+        """Arrange something behind the functions' backs."""
+        self.connection.execute(query, parameters)
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Set everything up; take it down at the end."""
+    with postgres.server() as server, postgres.database(server) as url, _provider() as port:
+        queue = InstantQueue()
+        _compose(Environment({"DATABASE_URL": url, "MANIFOLD_MASTER_KEY": MASTER_KEY} | defaults(port)), queue)
+        with psycopg.connect(url, autocommit=True) as connection:
+            try:
+                _stall(port)
+                yield _furnished(Stage(connection), queue)
+            finally:
+                run(_close())
+
+
+@contextmanager
+def _provider() -> Iterator[int]:
+    """The port of a simulated provider in a process of its own, so that it takes no turns of this interpreter."""
+    port = free_port("127.0.0.1")
+    with tempfile.TemporaryDirectory(prefix="manifold-bench-") as directory:
+        service = Service("provider", Path(directory))
+        command = [sys.executable, "-m", "local.provider", "--port", str(port), "--speed", "1000"]
+        service.start(command, {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}, ROOT)
+        try:
+            service.await_answer(f"http://127.0.0.1:{port}/control/health", 20)
+            yield port
+        finally:
+            service.stop()
+
+
+def _stall(port: int) -> None:
+    """Have the provider's batches run for ever."""
+    for account in DEFAULT_ACCOUNTS:
+        body = {"account": account.name, "state": "in_progress"}
+        httpx.post(f"http://127.0.0.1:{port}/control/stall", json=body).raise_for_status()
+
+
+def _compose(environment: Environment, queue: Queue) -> None:
+    storage = InstantStorage()
+    for gateway in _GATEWAYS:
+        gateway.environment, gateway.queue, gateway.storage = environment, queue, storage
+    run(_migrate())
+
+
+async def _migrate() -> None:
+    async with _GATEWAYS[0].store.session() as tables:
+        await migrations.apply(tables.connection)
+
+
+async def _close() -> None:
+    for gateway in _GATEWAYS:
+        await gateway.store.close()
+    await close_providers()
+
+
+def _furnished(made: Stage, queue: InstantQueue) -> Stage:
+    """The caller's own comes to be as clients and queues would make it; the history is written."""
+    made.key = _answer(admin.handler, made.event("key.generate"))["key"]
+    made.file_id = _answer(files.handler, made.event("files.create"))["id"]
+    made.inputs = queue.take("input")
+    for input_id in made.inputs:
+        transfers.handler(made.event("transfers.input", input_YourInput=input_id), CONTEXT)
+    made.running = [_answer(batches.handler, made.event("batches.create"))["id"] for _ in range(RUNNING)]
+    for batch_id in queue.take("batch"):
+        control.handler(made.event("control.batch", batch_YourBatch=batch_id), CONTEXT)
+    _write_history(made)
+    made.ended = "batch_past-ann-1"
+    return made
+
+
+def _answer(handler: Callable[[Any, Any], Any], request: Mapping[str, Any]) -> Any:
+    answer = handler(request, CONTEXT)
+    if answer["statusCode"] != 200:
+        raise RuntimeError(f"{request['httpMethod']} {request['path']}: {answer}")
+    return json.loads(answer["body"])
+
+
+def _write_history(made: Stage) -> None:
+    """Ended batches of the caller's user and of others, so that queries meet tables of some size."""
+    made.sql("INSERT INTO users (id) SELECT 'user-' || n FROM generate_series(2, %s) n", OWNERS)
+    made.sql(
+        """INSERT INTO files (id, purpose, filename, bytes, status, groups, user_id, created_at)
+           SELECT 'file-past-' || u.id || '-' || n, 'batch', 'request.jsonl', 500, 'processed', '{gpt-4o-batch}', u.id,
+               now() - n * interval '1 hour'
+           FROM users u, generate_series(1, %s) n""",
+        PAST,
+    )
+    made.sql(
+        """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, status, total, completed,
+               user_id, created_at, in_progress_at, expires_at, finalizing_at, completed_at, due_at)
+           SELECT 'batch_past-' || u.id || '-' || n, 'file-past-' || u.id || '-' || n, '/v1/chat/completions', '24h',
+               '{gpt-4o-batch}', 'completed', 2, 2, u.id, t, t, t + interval '1 day', t, t, NULL
+           FROM users u, generate_series(1, %s) n, LATERAL (SELECT now() - n * interval '1 hour' AS t) at""",
+        PAST,
+    )
+    made.sql("ANALYZE")
