@@ -35,6 +35,8 @@ class Settlement:
         assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
         results = job.results or {}
         usage = results.get("usage", NO_USAGE)
+        if "lost" in results:
+            outcome = "failed"
         async with self._store.transaction() as tables:
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
@@ -43,7 +45,7 @@ class Settlement:
             await tables.batches.progress(batch.id, usage["requests"], succeeded, usage["failed_requests"])
             settled = await tables.jobs.settled(job)
             ended = await tables.batches.end(
-                batch, outcome, errors=_errors(job), output_file_id=output, error_file_id=error
+                batch, outcome, errors=_errors(job, results), output_file_id=output, error_file_id=error
             )
             if not (settled and ended):
                 raise LeaseLost(batch.id)
@@ -75,7 +77,9 @@ async def _register(
     return file_id
 
 
-def _errors(job: JobRow) -> list[dict[str, Any]]:
+def _errors(job: JobRow, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "lost" in results:
+        return [entry("results_lost", f"The batch ran, but its results could not be had. {results['lost']}")]
     if job.errors:
         return job.errors
     if job.outcome == "failed":

@@ -3,7 +3,6 @@
 from typing import Any
 
 from manifold.jsonl import LineError, Report
-
 from manifold.store.batches import BatchRow
 from manifold.store.files import FileRow
 
@@ -17,7 +16,8 @@ def input_errors(batch: BatchRow, file: FileRow | None) -> list[dict[str, Any]]:
         return [entry("invalid_request", "The input file is gone. Upload it again.", param="input_file_id")]
     report = Report.from_json(file.report)
     errors = sorted([*report.errors, *report.endpoint_errors(batch.endpoint)], key=lambda error: error.line or 0)
-    count = report.error_count + report.endpoint_error_count(batch.endpoint)
+    elsewhere = sum(use.count for url, use in report.urls.items() if url != batch.endpoint)
+    count = report.error_count + elsewhere
     entries = [_line_entry(error) for error in errors[:MAX_ERRORS]]
     if count > len(entries):
         more = f"{count} errors in all; the first {len(entries)} are listed. Mend them and upload the file again."

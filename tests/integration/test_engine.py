@@ -1,0 +1,187 @@
+"""A batch from upload to output, with everything real but the provider, and the provider real enough."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from local.provider import Fault
+from tests.support.provider import chat_line, chat_lines
+from tests.support.world import World
+
+pytest_plugins = ("tests.support.world_fixtures",)
+
+GROUP = "gpt-4o-batch"
+
+
+async def test_a_batch_runs_to_its_output(world: World) -> None:
+    file = await world.upload(chat_lines(GROUP, 3), target_model_names=GROUP)
+    batch = await world.create(file.id, metadata={"of": "me"})
+    assert (batch.status, batch.request_counts.total) == ("validating", 3)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert ended.status == "completed"
+    assert ended.output_file_id is not None
+    assert ended.error_file_id is None
+    assert (ended.request_counts.completed, ended.request_counts.failed) == (3, 0)
+    assert ended.usage is not None
+    assert ended.usage.total_tokens > 0
+    assert ended.metadata == {"of": "me"}
+    assert None not in (ended.in_progress_at, ended.finalizing_at, ended.completed_at)
+    lines = [json.loads(line) for line in world.content(ended.output_file_id).splitlines()]
+    assert {line["custom_id"] for line in lines} == {"request-0", "request-1", "request-2"}
+
+
+async def test_both_deployments_get_the_file_each_with_its_own_model(world: World) -> None:
+    await world.upload(chat_lines(GROUP, 3), target_model_names=GROUP)
+    await world.deliver_all()
+
+    received = {entry["account"]: entry["models"] for entry in world.provider.log(route="files.create")}
+    assert received == {
+        "azure-general": ("gpt-4o-mini-general-deployment",),
+        "azure-special": ("gpt-4o-mini-special-deployment",),
+    }
+
+
+async def test_failed_lines_are_in_the_error_file(world: World) -> None:
+    content = chat_line(GROUP, "good") + chat_line(GROUP, "bad", "fail-this-line")
+    batch = await world.create((await world.upload(content)).id)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert ended.status == "completed"
+    assert ended.output_file_id is not None
+    assert ended.error_file_id is not None
+    assert json.loads(world.content(ended.error_file_id))["custom_id"] == "bad"
+    assert ended.request_counts.model_dump() == {"total": 2, "completed": 1, "failed": 1}
+
+
+async def test_with_every_line_failed_there_is_only_an_error_file(world: World) -> None:
+    batch = await world.create((await world.upload(chat_line(GROUP, "bad", "fail-this-line"))).id)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert (ended.status, ended.output_file_id) == ("completed", None)
+    assert ended.error_file_id is not None
+
+
+async def test_bad_lines_fail_the_batch_before_any_provider_is_asked(world: World) -> None:
+    content = chat_line(GROUP, "a") + b"not json\n" + chat_line(GROUP, "a") + chat_line("other", "b")
+    batch = await world.create((await world.upload(content, target_model_names=GROUP)).id)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert ended.status == "failed"
+    assert ended.failed_at is not None
+    assert ended.errors is not None
+    found = [(error.line, error.code) for error in ended.errors.data]
+    assert found == [(2, "invalid_json_line"), (3, "duplicate_custom_id"), (4, "model_mismatch")]
+    assert not world.jobs_at_providers()
+    assert not world.provider.log()
+
+
+async def test_another_endpoint_than_the_lines_fails_the_batch(world: World) -> None:
+    file = await world.upload(chat_lines(GROUP, 2))
+    ended = await world.run_until_ended((await world.create(file.id, endpoint="/v1/embeddings")).id)
+
+    assert ended.status == "failed"
+    assert ended.errors is not None
+    assert [(error.line, error.code) for error in ended.errors.data] == [(1, "url_mismatch"), (2, "url_mismatch")]
+
+
+async def test_weights_spread_batches_over_deployments(world: World) -> None:
+    file = await world.upload(chat_lines(GROUP, 1))
+    await world.deliver_all()
+    for _ in range(12):
+        await world.create(file.id)
+    await world.deliver_all()
+
+    accounts = Counter(batch.account.name for batch in world.jobs_at_providers())
+    assert sum(accounts.values()) == 12
+    assert accounts.keys() == {"azure-general", "azure-special"}
+
+
+async def test_a_refusal_moves_on_to_the_next_deployment(world: World) -> None:
+    world.provider.fail(Fault(kind="refuse", account="azure-general", route="batches.create", times=None))
+    file = await world.upload(chat_lines(GROUP, 1))
+    batches = [await world.create(file.id) for _ in range(4)]
+
+    for batch in batches:
+        assert (await world.run_until_ended(batch.id)).status == "completed"
+    assert {batch.account.name for batch in world.jobs_at_providers()} == {"azure-special"}
+
+
+async def test_a_batch_waits_while_every_deployment_is_busy(world: World) -> None:
+    world.provider.fail(Fault(kind="rate_limit", route="batches.create", times=6, retry_after="7"))
+    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    await world.deliver_all()
+    assert (await world.retrieve(batch.id)).status == "validating"
+
+    assert (await world.run_until_ended(batch.id)).status == "completed"
+    assert len(world.jobs_at_providers()) == 1
+
+
+async def test_when_every_deployment_refuses_for_good_the_batch_fails_with_the_cause(world: World) -> None:
+    world.provider.fail(Fault(kind="refuse", route="batches.create", times=None, message="secret deployment words"))
+    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+
+    ended = await world.run_until_ended(batch.id, rounds=200)
+
+    assert ended.status == "failed"
+    assert ended.errors is not None
+    [error] = ended.errors.data
+    assert error.code == "deployments_refused"
+    assert error.message is not None
+    assert "HTTP 400" in error.message
+    assert "secret" not in error.message
+
+
+async def test_a_batch_that_nobody_takes_expires(world: World) -> None:
+    world.provider.fail(Fault(kind="rate_limit", route="batches.create", times=None))
+    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    await world.deliver_all()
+    world.age(86_500)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert ended.status == "expired"
+    assert ended.expired_at is not None
+
+
+async def test_a_group_named_at_create_is_the_one_that_runs_it(world: World) -> None:
+    names = f"{GROUP},gpt-4.1-mini-batch"
+    file = await world.upload(chat_lines(GROUP, 1), target_model_names=names)
+    batch = await world.create(file.id, model="gpt-4.1-mini-batch")
+
+    assert batch.model == "gpt-4.1-mini-batch"
+    assert (await world.run_until_ended(batch.id)).status == "completed"
+    assert {job.account.name for job in world.jobs_at_providers()} == {"openai"}
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_provider_that_fails_three_times_then_works(world: World, status: int) -> None:
+    for route in ("files.create", "batches.create", "batches.retrieve", "files.content"):
+        world.provider.fail(Fault(kind="error", status=status, route=route, times=3))
+    batch = await world.create((await world.upload(chat_lines(GROUP, 2))).id)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert ended.status == "completed"
+    assert len(world.jobs_at_providers()) == 1
+    assert len(world.rows("SELECT * FROM usage")) == 1
+
+
+async def test_a_provider_that_loses_the_job_fails_the_batch(world: World) -> None:
+    world.provider.world.stall("azure-general", "in_progress")
+    world.provider.world.stall("azure-special", "in_progress")
+    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    await world.deliver_all()
+    [job] = world.jobs_at_providers()
+    world.provider.world.batches.forget(job.id)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert ended.status == "failed"
+    assert ended.errors is not None
+    assert ended.errors.data[0].code == "job_lost"

@@ -1,0 +1,290 @@
+"""Every function in one process: real Postgres, the simulated provider over HTTP, S3 by moto, and time at will.
+
+Messages wait in a `Mailbox`. A test delivers them, or runs the schedule, and moves time on with `age`, which puts every
+time in the database back. With `Steps` a worker can be killed before or after any of its steps: it leaves behind what
+was committed, sent and stored by then, and nothing of what it would have done next.
+"""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from batches import app as batches_app
+from batches.engine import Engine
+from batches.sweep import Sweep
+from files import app as files_app
+from files.removal import Purge
+from files.replication import Replication
+from files.results import Results
+from local.provider import Simulator
+from local.provider.batches import Batch, Pace
+from manifold.config import Deployment
+from manifold.deployments import Deployments
+from manifold.gateway import Gateway
+from manifold.providers import Endpoint, Provider
+from manifold.providers.registry import provider_for
+from manifold.queue import Message, Queue
+from manifold.schemas import Batch as BatchObject
+from manifold.schemas import File
+from manifold.storage import Storage
+from manifold.store import Store, Tables
+from tests.support import gateways, postgres
+from tests.support.aws import Aws
+
+Answer = TypeVar("Answer")
+
+
+class Killed(BaseException):
+    """The environment is gone, in the middle of its work. No `except Exception` sees it."""
+
+
+@dataclass
+class Steps:
+    """Counts the steps that workers take towards the outside, and kills at the one that a test names."""
+
+    kill_at: int | None = None
+    taken: list[str] = field(default_factory=list)
+
+    def pass_by(self, name: str) -> None:
+        self.taken.append(name)
+        if len(self.taken) == self.kill_at:
+            raise Killed(name)
+
+    async def around(self, name: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
+        self.pass_by(f"before {name}")
+        answer = await work()
+        self.pass_by(f"after {name}")
+        return answer
+
+
+class Mailbox(Queue):
+    """A queue that keeps its messages for the test."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.messages: list[Message] = []
+        self._steps = steps
+
+    async def send(self, message: Message, *, delay: float = 0) -> None:
+        async def put() -> None:
+            self.messages.append(message)
+
+        await self._steps.around(f"send {message.kind}", put)
+
+
+class MortalStore(Store):
+    """A store whose units of work are steps."""
+
+    def __init__(self, url: str, steps: Steps) -> None:
+        super().__init__(lambda: url)
+        self._steps = steps
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Tables]:
+        self._steps.pass_by("before session")
+        async with super().session() as tables:
+            yield tables
+        self._steps.pass_by("after session")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tables]:
+        self._steps.pass_by("before transaction")
+        async with super().transaction() as tables:
+            yield tables
+            self._steps.pass_by("before commit")
+        self._steps.pass_by("after commit")
+
+
+class MortalDeployments(Deployments):
+    """Deployments of which each call is a step."""
+
+    def __init__(self, gateway: Gateway, steps: Steps) -> None:
+        super().__init__(gateway.config, gateway.secrets, provider_for)
+        self._steps = steps
+
+    async def call(self, deployment: Deployment, request: Callable[[Provider, Endpoint], Awaitable[Answer]]) -> Answer:
+        work = super().call
+        return await self._steps.around("provider call", lambda: work(deployment, request))
+
+
+class MortalStorage(Storage):
+    """Storage of which each write and delete is a step."""
+
+    def __init__(self, bucket: str, steps: Steps) -> None:
+        super().__init__(bucket)
+        self._steps = steps
+
+    async def put(self, key: str, body: bytes) -> None:
+        work = super().put
+        await self._steps.around("put", lambda: work(key, body))
+
+    async def delete(self, key: str) -> None:
+        work = super().delete
+        await self._steps.around("delete", lambda: work(key))
+
+
+ENDED = ("completed", "failed", "expired", "cancelled")
+AT_ONCE = Pace().faster(1000)
+"""The pace of providers that take no time."""
+ACCOUNTS = ("azure-general", "azure-special", "openai")
+
+
+class World:
+    """The functions on one database, and their clients."""
+
+    def __init__(self, database_url: str, provider: Simulator, aws: Aws, config: str = "") -> None:
+        self.provider = provider
+        self.steps = Steps()
+        self.mailbox = Mailbox(self.steps)
+        self._database_url = database_url
+        self._aws = aws
+        self.died_at = ""
+        self._variables = _variables(provider) | aws.environment | ({"MANIFOLD_CONFIG": config} if config else {})
+        self.gateway = self._start()
+
+    def _start(self) -> Gateway:
+        gateway = gateways.gateway(self._database_url, self._variables)
+        gateway.store = MortalStore(self._database_url, self.steps)
+        gateway.queue = self.mailbox
+        gateway.storage = MortalStorage(gateway.environment.bucket, self.steps)
+        gateway.deployments = MortalDeployments(gateway, self.steps)
+        return gateway
+
+    async def restart(self) -> None:
+        """Fresh environments, as Lambda starts them after a death. Messages and rows are where they were."""
+        await self.gateway.store.close()
+        self.died_at = self.steps.taken[-1]
+        self.steps.kill_at = None
+        self.gateway = self._start()
+
+    async def reset(self) -> None:
+        """As new: no row, no message, nothing at the providers."""
+        await self.gateway.store.close()
+        postgres.empty(self._database_url)
+        self.provider.reset()
+        self.provider.world.batches.pace = AT_ONCE
+        self.mailbox.messages.clear()
+        self.gateway = self._start()
+
+    async def close(self) -> None:
+        await self.gateway.store.close()
+
+    # What clients do.
+
+    async def upload(self, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> File:
+        """`POST /files` as a batch's input."""
+        form = {"purpose": "batch"} | fields
+        async with gateways.client(files_app.create(self.gateway)) as client:
+            answer = await client.post("/files", files={"file": ("in.jsonl", content)}, data=form, headers=headers)
+        return File.model_validate(_body(answer))
+
+    async def create(self, file_id: str, **fields: Any) -> BatchObject:
+        """`POST /batches`."""
+        body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | fields
+        return BatchObject.model_validate(await self.call("POST", "/batches", json=body))
+
+    async def retrieve(self, batch_id: str) -> BatchObject:
+        return BatchObject.model_validate(await self.call("GET", f"/batches/{batch_id}"))
+
+    async def cancel(self, batch_id: str) -> BatchObject:
+        return BatchObject.model_validate(await self.call("POST", f"/batches/{batch_id}/cancel"))
+
+    async def call(self, method: str, path: str, **more: Any) -> Any:
+        """A request to `/batches`; an answer that is no success fails the test."""
+        async with gateways.client(batches_app.create(self.gateway)) as client:
+            return _body(await client.request(method, path, **more))
+
+    # What Lambda does.
+
+    async def deliver(self, message: Message) -> None:
+        """Have a worker work off this message."""
+        gateway = self.gateway
+        parts = (gateway.store, gateway.storage, gateway.queue, gateway.deployments)
+        match message.kind:
+            case "batch":
+                await self.engine().look(message.id)
+            case "input":
+                await Replication(*parts).run(message.id)
+            case "job":
+                await Results(*parts).run(message.id)
+            case "file":
+                await Purge(gateway.store, gateway.storage, gateway.deployments).run(message.id)
+
+    async def deliver_all(self) -> None:
+        """Work off what is in the mailbox, and what comes in meanwhile, in an order that nobody chose."""
+        while self.mailbox.messages:
+            waiting = self.mailbox.messages
+            await self.deliver(waiting.pop(random.randrange(len(waiting))))
+
+    async def run_schedule(self) -> None:
+        """What the poller does every minute."""
+        await Sweep(self.gateway.store, self.gateway.queue).run()
+        await self.engine().poll_due(100)
+
+    def engine(self) -> Engine:
+        return Engine(self.gateway.store, self.gateway.queue, self.gateway.deployments)
+
+    async def run_until_ended(self, batch_id: str, rounds: int = 60) -> BatchObject:
+        """Deliver, let half a minute pass and run the schedule, until the batch has ended."""
+        for _ in range(rounds):
+            await self.deliver_all()
+            batch = await self.retrieve(batch_id)
+            if batch.status in ENDED:
+                return batch
+            self.age(30)
+            await self.run_schedule()
+        raise AssertionError(f"the batch has not ended: {batch}")
+
+    def age(self, seconds: float) -> None:
+        """Let this much time pass for the database: every time in it lies that much further back."""
+        with psycopg.connect(self._database_url) as connection:
+            columns = connection.execute(
+                """SELECT table_name::text, array_agg(column_name::text) FROM information_schema.columns
+                   WHERE table_schema = 'public' AND data_type = 'timestamp with time zone' GROUP BY 1"""
+            ).fetchall()
+            for table, names in columns:
+                shifts = [
+                    sql.SQL("{0} = {0} - make_interval(secs => {1})").format(sql.Identifier(name), sql.Literal(seconds))
+                    for name in names
+                ]
+                connection.execute(
+                    sql.SQL("UPDATE {} SET {}").format(sql.Identifier(table), sql.SQL(", ").join(shifts))
+                )
+
+    # What there is in the end.
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        with psycopg.connect(self._database_url, row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def jobs_at_providers(self) -> list[Batch]:
+        """Every batch that any account ever took."""
+        batches = self.provider.world.batches
+        return [batch for account in ACCOUNTS for batch in batches.page(account, None, 1000)[0]]
+
+    def content(self, file_id: str) -> bytes:
+        return self._aws.read(f"files/{file_id}")
+
+
+def _variables(provider: Simulator) -> dict[str, str]:
+    """The shipped config.yaml, pointed at the simulated provider."""
+    keys = {name: account.key for name, account in provider.world.accounts.items()}
+    return {
+        "MANIFOLD_CONFIG": "config.yaml",
+        "AZURE_API_BASE": provider.base("azure-general"),
+        "AZURE_API_KEY": keys["azure-general"],
+        "AZURE_API_BASE_2": provider.base("azure-special"),
+        "AZURE_API_KEY_2": keys["azure-special"],
+        "OPENAI_PROVIDER_API_BASE": provider.base("openai"),
+        "OPENAI_PROVIDER_API_KEY": keys["openai"],
+    }
+
+
+def _body(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
