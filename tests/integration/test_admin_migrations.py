@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import psycopg
@@ -16,6 +14,7 @@ from manifold.errors import ConfigError
 from manifold.gateway import Gateway
 from manifold.store import migrations
 from tests.support import gateways
+from tests.support.cloudformation import CloudFormation, listening
 
 
 class Context:
@@ -23,47 +22,10 @@ class Context:
         return 60_000
 
 
-class CloudFormation(HTTPServer):
-    """Keeps what is put to it, with its content type."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.answers: list[tuple[str | None, dict[str, Any]]] = []
-
-    def event(self, request_type: str = "Create", **more: str) -> dict[str, Any]:
-        return {
-            "RequestType": request_type,
-            "ResponseURL": f"http://127.0.0.1:{self.server_port}/answer?X-Amz-Signature=00",
-            "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/manifold/1",
-            "RequestId": "request-1",
-            "LogicalResourceId": "MigrationsRun",
-            "ResourceType": "Custom::Migrations",
-            "ResourceProperties": {},
-            **more,
-        }
-
-
-class _Answers(BaseHTTPRequestHandler):
-    server: CloudFormation
-
-    def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.answers.append((self.headers["content-type"], json.loads(body)))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def cloudformation() -> Iterator[CloudFormation]:
-    with CloudFormation() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with listening() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

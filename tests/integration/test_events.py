@@ -1,0 +1,113 @@
+"""The events through the real handlers, imported as Lambda does it: afresh, in an environment of their own."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec, module_from_spec
+from typing import Any
+
+import boto3
+import pytest
+from samtranslator.yaml_helper import yaml_parse
+
+from local.places import DEFAULT_CONFIG, ROOT
+from local.provider import Simulator, defaults
+from manifold import gateway, invocation
+from manifold.config import Environment
+from manifold.gateway import Gateway
+from manifold.providers.registry import close_providers
+from tests.support import aws, postgres
+from tests.support.cloudformation import CloudFormation, listening
+from tests.support.event_tests import EventTests
+from tests.support.events import Site
+from tests.support.gateways import MASTER_KEY
+
+pytest_plugins = ("tests.support.provider_fixtures", "tests.support.event_fixtures")
+
+
+class TestInThisProcess(EventTests):
+    """Each of them."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the handlers use of Lambda's own."""
+
+    function_name: str
+    memory_limit_in_mb: int = 1024
+    invoked_function_arn: str = "arn:aws:lambda:eu-west-1:123456789012:function:of-the-tests"
+    aws_request_id: str = "request-of-the-tests"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 29_000
+
+
+class Functions:
+    """One environment for each function: a thread with a loop, as Mangum asks, and the handler imported there."""
+
+    def __init__(self, end: ExitStack) -> None:
+        self._resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
+        self._end = end
+        self._warm: dict[str, tuple[ThreadPoolExecutor, Any]] = {}
+
+    def invoke(self, function: str, event: Any) -> Any:
+        if function not in self._warm:
+            thread = self._end.enter_context(ThreadPoolExecutor(max_workers=1))
+            self._warm[function] = thread, thread.submit(self._start, function).result()
+        thread, handler = self._warm[function]
+        return thread.submit(handler, event, Context(function)).result()
+
+    def _start(self, function: str) -> Any:
+        loop = asyncio.new_event_loop()
+        self._end.callback(loop.close)
+        asyncio.set_event_loop(loop)
+        module, _, name = self._resources[function]["Properties"]["Handler"].rpartition(".")
+        return getattr(_afresh(module), name)
+
+
+def _afresh(module: str) -> Any:
+    """A copy of the module that nobody else sees."""
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.loader is not None
+    copy = module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def cloudformation() -> Iterator[CloudFormation]:
+    with listening() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def site(database_server: str, provider_server: Simulator) -> Iterator[Site]:
+    """Real Postgres without a table yet, the simulated provider, the shipped `config.yaml`, and moto's AWS."""
+    provider_server.reset()
+    port = int(provider_server.url.rpartition(":")[2])
+    with ExitStack() as end:
+        database_url = end.enter_context(postgres.database(database_server))
+        emulated = end.enter_context(aws.emulated())
+        values = {"DATABASE_URL": database_url, "MANIFOLD_MASTER_KEY": MASTER_KEY, **defaults(port)}
+        secret = boto3.client("secretsmanager").create_secret(Name="manifold", SecretString=json.dumps(values))
+        _configure(
+            end, emulated.environment | {"MANIFOLD_SECRET_ARN": secret["ARN"], "MANIFOLD_CONFIG": str(DEFAULT_CONFIG)}
+        )
+        yield Site(Functions(end).invoke, emulated, database_url, MASTER_KEY)
+
+
+def _configure(end: ExitStack, variables: dict[str, str]) -> None:
+    """Let the handlers' gateways find this environment, and close what they opened."""
+
+    class Configured(Gateway):
+        def __init__(self) -> None:
+            super().__init__(Environment(variables))
+            end.callback(lambda: invocation.run(self.store.close()))
+
+    patch = end.enter_context(pytest.MonkeyPatch.context())
+    patch.setattr(gateway, "Gateway", Configured)
+    end.callback(lambda: invocation.run(close_providers()))

@@ -1,0 +1,65 @@
+"""A server that stands for CloudFormation's `ResponseURL`."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+
+class CloudFormation(HTTPServer):
+    """Keeps what is put to it, with its content type."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__((host, 0), _Answers)
+        self.answers: list[tuple[str | None, dict[str, Any]]] = []
+
+    @property
+    def url(self) -> str:
+        """The `ResponseURL`."""
+        return f"http://{self.server_name}:{self.server_port}/answer?X-Amz-Signature=00"
+
+    def event(self, request_type: str = "Create", **more: str) -> dict[str, Any]:
+        """What CloudFormation sends the function; `more` are further members."""
+        return {
+            "RequestType": request_type,
+            "ResponseURL": self.url,
+            "StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/manifold/1",
+            "RequestId": "request-1",
+            "LogicalResourceId": "MigrationsRun",
+            "ResourceType": "Custom::Migrations",
+            "ResourceProperties": {},
+            **more,
+        }
+
+    def server_bind(self) -> None:
+        # Python would look the host's name up.
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = self.socket.getsockname()[:2]
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: CloudFormation
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.answers.append((self.headers["content-type"], json.loads(body)))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def listening(host: str = "127.0.0.1") -> Iterator[CloudFormation]:
+    """One that listens on a free port of this address."""
+    with CloudFormation(host) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,102 @@
+"""The events of `events/`, and a place where the template's functions are invoked with them."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from local.places import ROOT
+from manifold.queue import Kind, Message
+from tests.support.aws import Aws
+
+EVENTS = ROOT / "events"
+ENDED = ("completed", "failed", "expired", "cancelled")
+SECONDS = 120
+_PLACEHOLDERS = {
+    "key": "sk-your-virtual-key",
+    "master_key": "sk-your-master-key",
+    "file_id": "file-YourFile",
+    "batch_id": "batch_YourBatch",
+    "input_id": "input_YourInput",
+    "job_id": "job_YourJob",
+    "response_url": "https://cloudformation-custom-resource-response-useast1.s3.amazonaws.com/YourAnswer",
+}
+_WORK: dict[Kind, tuple[str, str]] = {
+    "batch": ("BatchesWorker", "control.batch"),
+    "input": ("FilesWorker", "transfers.input"),
+    "job": ("FilesWorker", "transfers.job"),
+    "file": ("FilesWorker", "transfers.file"),
+}
+"""The worker of each kind of message, and its event."""
+
+
+def names() -> list[str]:
+    return sorted(file.stem for file in EVENTS.glob("*.json"))
+
+
+def load(name: str, **own: str) -> Any:
+    """The event of this name, with a test's own keys and ids in the place of those in the file."""
+    event = json.loads(_filled((EVENTS / f"{name}.json").read_text(), own))
+    if event.get("isBase64Encoded"):
+        event["body"] = base64.b64encode(_filled(base64.b64decode(event["body"]).decode(), own).encode()).decode()
+    return event
+
+
+def _filled(text: str, own: dict[str, str]) -> str:
+    for member, value in own.items():
+        text = text.replace(_PLACEHOLDERS[member], value)
+    return text
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the functions run: on a database, queues and a bucket that nobody else uses."""
+
+    invoke: Callable[[str, Any], Any]
+    """Invokes a function, by its name in the template, with an event, and returns its answer."""
+    aws: Aws
+    database_url: str
+    master_key: str
+
+    def ask(self, function: str, event: str, **own: str) -> dict[str, Any]:
+        """What the function answers to an API call: `statusCode`, `headers`, `body`."""
+        answer: dict[str, Any] = self.invoke(function, load(event, master_key=self.master_key, **own))
+        return answer
+
+    def call(self, function: str, event: str, **own: str) -> Any:
+        """The body of an API call's answer, which must be a success."""
+        answer = self.ask(function, event, **own)
+        assert answer["statusCode"] == 200, answer
+        return json.loads(answer["body"])
+
+    def deliver(self) -> list[Message]:
+        """Give the workers all messages that have arrived, each once, and return these."""
+        waiting = [*self.aws.take(self.aws.transfers_queue_url), *self.aws.take(self.aws.control_queue_url)]
+        messages = list(dict.fromkeys(waiting))
+        for message in messages:
+            function, event = _WORK[message.kind]
+            answer = self.invoke(function, load(event, **{f"{message.kind}_id": message.id}))
+            assert answer == {"batchItemFailures": []}, message
+        return messages
+
+    def finish(self, batch_id: str, key: str) -> Any:
+        """Run the schedule and the workers until the batch has ended, and return it."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            self._make_due()
+            self.invoke("BatchesPoller", load("schedule"))
+            self.deliver()
+            batch = self.call("BatchesApi", "batches.retrieve", batch_id=batch_id, key=key)
+            if batch["status"] in ENDED:
+                return batch
+            assert time.monotonic() < deadline, batch
+            time.sleep(0.1)
+
+    def _make_due(self) -> None:
+        """Spare the test the wait for the next look at a running batch."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute("UPDATE batches SET due_at = now() WHERE due_at > now()")
