@@ -7,7 +7,8 @@
     ├── NotFound                 404
     ├── Conflict                 409, never retried by the SDK
     ├── PayloadTooLarge          413
-    └── Unavailable              503
+    ├── Unavailable              503
+    └── CallFailed               a completion that its provider did not give: the status is that of the cause
     ProviderError                what a provider call ended with; never shown to a client as it is
     ├── ProviderRefused          the provider said no: nothing happened there
     └── ProviderUnclear          it may or may not have happened
@@ -22,8 +23,8 @@ from typing import Any, ClassVar
 class ManifoldError(Exception):
     """An error for the client: `message` says what to do, `param` names the offending field, `code` is for programs."""
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
+    status: int = 500
+    type: str = "server_error"
     retryable: ClassVar[bool] = False
     default_code: ClassVar[str | None] = None
 
@@ -79,20 +80,61 @@ class Unavailable(ManifoldError):
     default_code = "unavailable"
 
 
+class CallFailed(ManifoldError):
+    """A completion that its provider did not give. The status says whose fault it was, and whether to try again."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str = "server_error",
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.status = status
+        self.type = type
+        self.retry_after = retry_after
+        """Seconds to wait before another try, where the provider said so."""
+
+
 class ProviderError(Exception):
     """What a provider call ended with. `message` is for our rows and logs; it is scrubbed before a client sees it."""
 
-    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        told: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.retry_after = retry_after
         """Seconds that the provider asked us to wait, from `Retry-After`."""
+        self.code = code
+        """The provider's own word, in OpenAI's vocabulary where it has one; `None` where it said none."""
+        self.param = param
+        self.told = told
+        """What the provider said of the request, without address, key or deployment: fit for who made the request."""
 
     @property
     def public(self) -> str:
-        """What a client may be told: no address, no key, not a word of the provider's own."""
+        """What anyone may be told: no address, no key, not a word of the provider's own."""
         return f"The provider answered HTTP {self.status}." if self.status else "The provider gave no answer."
+
+    def answer(self) -> CallFailed:
+        """What the caller of a completion is told: its own faults in full, ours and the provider's by their kind."""
+        for kind in (_callers_fault, _our_account, _too_many, _too_late, _overloaded):
+            if (failed := kind(self)) is not None:
+                return failed
+        return CallFailed(self.public, status=502, code="provider_error", retry_after=self.retry_after)
 
 
 class ProviderRefused(ProviderError):
@@ -103,14 +145,75 @@ class ProviderRefused(ProviderError):
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, retry_after: float | None = None, lasting: bool = False
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        told: str | None = None,
+        lasting: bool = False,
     ) -> None:
-        super().__init__(message, status=status, retry_after=retry_after)
+        super().__init__(message, status=status, retry_after=retry_after, code=code, param=param, told=told)
         self.lasting = lasting
 
 
 class ProviderUnclear(ProviderError):
     """A timeout, a 5xx, a cut connection or an answer that cannot be read: the call may have had its effect."""
+
+
+CALLERS_STATUSES = frozenset({400, 413, 415, 422})
+"""What a provider answers to a request that is wrong in itself; another deployment would hardly take it."""
+ACCOUNT_STATUSES = frozenset({401, 402, 403, 404})
+ACCOUNT_CODES = frozenset({"invalid_api_key", "insufficient_quota", "billing_hard_limit_reached", "model_not_found"})
+"""Our key, our bill or our deployment's name at the provider: nothing that a caller could put right."""
+TIMEOUT = "timeout"
+"""The `code` of a `ProviderUnclear` whose answer did not come in time."""
+
+
+def _callers_fault(error: ProviderError) -> CallFailed | None:
+    if error.status not in CALLERS_STATUSES or error.code in ACCOUNT_CODES:
+        return None
+    return CallFailed(
+        error.told or "The provider takes the request for invalid.",
+        status=error.status,
+        type="invalid_request_error",
+        param=error.param,
+        code=error.code,
+    )
+
+
+def _our_account(error: ProviderError) -> CallFailed | None:
+    if error.status not in ACCOUNT_STATUSES and error.code not in ACCOUNT_CODES:
+        return None
+    message = "The gateway's own account at the provider was refused: tell who runs this gateway."
+    return CallFailed(message, status=502, code="provider_account")
+
+
+def _too_many(error: ProviderError) -> CallFailed | None:
+    if error.status != 429:
+        return None
+    return CallFailed(
+        "The provider takes no more requests for now: try again later.",
+        status=429,
+        type="rate_limit_error",
+        code="rate_limit_exceeded",
+        retry_after=error.retry_after,
+    )
+
+
+def _too_late(error: ProviderError) -> CallFailed | None:
+    if error.code != TIMEOUT and error.status not in (408, 504):
+        return None
+    return CallFailed("The provider did not answer in time.", status=504, code="provider_timeout")
+
+
+def _overloaded(error: ProviderError) -> CallFailed | None:
+    if error.status not in (503, 529):
+        return None
+    message = "The provider is overloaded: try again later."
+    return CallFailed(message, status=503, code="provider_overloaded", retry_after=error.retry_after)
 
 
 class ConfigError(Exception):
