@@ -1,6 +1,6 @@
 """A stack that is up: where its parts are, the keys to them, and the first calls to it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -43,37 +43,19 @@ class Running:
 
 def generate_key(base_url: str, master_key: str, models: Iterable[str]) -> str:
     """A virtual key for those model groups."""
-    answer = httpx.post(
-        f"{base_url}/key/generate",
-        headers={"Authorization": f"Bearer {master_key}"},
-        json={"models": list(models)},
-        timeout=_SECONDS,
-    )
-    if answer.is_error:
-        raise StackError(f"POST /key/generate answered {answer.status_code}: {answer.text}")
+    answer = _call("POST", f"{base_url}/key/generate", master_key, {"models": list(models)})
     key: str = answer.json()["key"]
     return key
 
 
-def warm(running: Running) -> None:
-    """Have each function import what it needs, two at a time, so that the first real calls do not wait for it."""
-    headers = {"Authorization": f"Bearer {running.api_key}"}
+def warm(base_url: str, key: str) -> None:
+    """Have the functions that clients wait for import what they need; workers do at their first message."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda path: _call("GET", base_url + path, key), ("/files", "/batches")))
 
-    def get(path: str) -> None:
-        answer = httpx.get(running.base_url + path, headers=headers, timeout=_SECONDS)
-        if answer.is_error:
-            raise StackError(f"GET {path} answered {answer.status_code}: {answer.text}")
 
-    def invoke(function: str) -> None:
-        running.aws.invoke(running.outputs[function], {"Records": []})
-
-    calls: list[tuple[Callable[[str], None], str]] = [
-        (get, "/files"),
-        (get, "/batches"),
-        (invoke, "FilesWorkerName"),
-        (invoke, "BatchesWorkerName"),
-        (invoke, "BatchesPollerName"),
-    ]
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for done in [pool.submit(call, argument) for call, argument in calls]:
-            done.result()
+def _call(method: str, url: str, key: str, body: object = None) -> httpx.Response:
+    answer = httpx.request(method, url, headers={"Authorization": f"Bearer {key}"}, json=body, timeout=_SECONDS)
+    if answer.is_error:
+        raise StackError(f"{method} {url} answered {answer.status_code}: {answer.text}")
+    return answer

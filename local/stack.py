@@ -131,10 +131,8 @@ class Stack:
         parts = self._start_parts(provider_port)
         say("deploying (sam deploy)")
         outputs = self._deploy(parts, secret)
-        say("making a virtual key")
+        say("making a virtual key, warming the functions")
         running = _open(config, parts, outputs, secret)
-        say("warming the functions")
-        warm(running)
         say(f"up at {running.base_url}")
         return running
 
@@ -194,11 +192,14 @@ def _with_time(say: Callable[[str], None]) -> Callable[[str], None]:
 def _open(config: Config, parts: _Parts, outputs: dict[str, str], secret: Mapping[str, str]) -> Running:
     """The deployed stack, with a virtual key made for it."""
     base_url = f"{parts.aws.url}/_aws/execute-api/{outputs['ApiId']}/v1"
-    key = config.master_key
-    master_key = secret[key.name] if isinstance(key, SecretName) else key.text
+    master = config.master_key
+    master_key = secret[master.name] if isinstance(master, SecretName) else master.text
+    with ThreadPoolExecutor() as pool:
+        api_key = pool.submit(generate_key, base_url, master_key, config.groups)
+        pool.submit(warm, base_url, master_key).result()
     return Running(
         base_url=base_url,
-        api_key=generate_key(base_url, master_key, config.groups),
+        api_key=api_key.result(),
         master_key=master_key,
         provider_url=parts.provider_url,
         aws_url=parts.aws.url,
