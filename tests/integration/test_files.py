@@ -208,7 +208,6 @@ async def test_an_expiry_is_kept(desk: Desk, seconds: int) -> None:
         ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "x"}, "expires_after", "invalid_value"),
         ({"name": "../../etc/passwd"}, "file", "invalid_filename"),
         ({"name": "a\\b.jsonl"}, "file", "invalid_filename"),
-        ({"name": "a\u0000b.jsonl"}, "file", "invalid_filename"),
         ({"name": ".."}, "file", "invalid_filename"),
         ({"name": "a" * 256}, "file", "invalid_filename"),
     ],
@@ -216,6 +215,16 @@ async def test_an_expiry_is_kept(desk: Desk, seconds: int) -> None:
 async def test_a_bad_field_is_refused(desk: Desk, fields: dict[str, Any], param: str, code: str) -> None:
     assert error(await desk.post(**fields)) == (400, param, code)
     await assert_nothing_kept(desk)
+
+
+async def test_a_name_with_control_characters_is_refused(desk: Desk) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="%s"'
+    form = part % b"purpose" + b"\r\n\r\nbatch\r\n" + part % b"file" + b'; filename="a\x01b.jsonl"\r\n\r\nx\r\n--b--'
+
+    async with desk.client() as client:
+        answer = await client.post("/files", headers={"content-type": "multipart/form-data; boundary=b"}, content=form)
+
+    assert error(answer) == (400, "file", "invalid_filename")
 
 
 @pytest.mark.parametrize(
@@ -553,6 +562,7 @@ async def test_the_admin_sees_every_file(desk: Desk, keys: dict[str, str]) -> No
 # -- a broken request -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette leaves the file to the GC
 async def test_a_form_that_breaks_off_leaves_nothing(desk: Desk) -> None:
     form = httpx.Request("POST", "http://x", data={"purpose": "batch"}, files={"file": io.BytesIO(LINES)})
     body = form.read()[:-200]

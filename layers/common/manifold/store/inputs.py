@@ -44,14 +44,15 @@ class Inputs:
     async def of_file(self, file_id: str) -> list[InputRow]:
         """The inputs of a file, one a deployment, without the discarded."""
         query: LiteralString = f"""
-            SELECT {_COLUMNS} FROM inputs WHERE file_id = %(file)s AND state <> 'discarded' ORDER BY created_at, id"""
+            SELECT {_COLUMNS} FROM inputs WHERE file_id = %(file)s AND state <> 'discarded'
+            ORDER BY created_at, deployment_id"""
         return await fetch_all(self._connection, InputRow, query, {"file": file_id})
 
     async def of_files(self, file_ids: Sequence[str]) -> list[InputRow]:
         """The inputs of several files."""
         query: LiteralString = f"""
             SELECT {_COLUMNS} FROM inputs WHERE file_id = ANY(%(files)s) AND state <> 'discarded'
-            ORDER BY created_at, id"""
+            ORDER BY created_at, deployment_id"""
         return await fetch_all(self._connection, InputRow, query, {"files": list(file_ids)})
 
     async def ensure(self, file_id: str, deployment_ids: Iterable[str]) -> list[str]:
