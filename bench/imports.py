@@ -2,8 +2,9 @@
 
     python -m bench.imports [--pairs N] [function …]
 
-Each import is timed in a fresh interpreter, by the processor's time: the function's module and its bare needs, in turn. `NEEDS` says what
-those are; a package that a function loads beyond them is named in the report, so the list cannot hide one.
+Each is timed in a fresh interpreter, in turn with its bare needs, and by the processor's time: a shared machine's clock
+tells of its neighbours. `NEEDS` says what the needs are; a package that a function loads beyond them is named in the
+report, so the list cannot hide one.
 """
 
 import argparse
@@ -91,8 +92,10 @@ def main() -> None:
     parser.add_argument("functions", nargs="*", default=list(NEEDS), help=f"some of: {', '.join(NEEDS)}")
     parser.add_argument("--pairs", type=int, default=9)
     given = parser.parse_args()
-    print(f"Import in a fresh interpreter, in turn with its bare needs; medians of {given.pairs} pairs.", end=" ")
-    print(f"Goal: a ratio of {GOAL} at most.\n{machine()}.\n")
+    print(
+        f"Processor time of each import in a fresh interpreter, in turn with its bare needs: medians of {given.pairs}"
+    )
+    print(f"pairs. Goal: a ratio of {GOAL} at most.\n{machine()}.\n")
     header = ("function", "ms", "bare ms", "ratio", "loaded beyond its needs", "heavy packages loaded")
     print(table(header, [_row(function, given.pairs) for function in given.functions]))
     print("\nThe bare needs of each:")
