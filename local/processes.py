@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -11,11 +10,12 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from local.errors import with_log
 
 _GRACE = 3.0  # seconds from SIGTERM to SIGKILL
 _PAUSE = 0.05  # seconds between two looks
-_ZOMBIE = "Z"
 
 
 class Service:
@@ -28,7 +28,7 @@ class Service:
         self._child: subprocess.Popen[bytes] | None = None  # if it was this command that started it
 
     def start(self, command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path) -> None:
-        """Start it in a session of its own, so that its children can be ended with it."""
+        """Start it in a session of its own, which no Ctrl-C reaches."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
@@ -40,11 +40,11 @@ class Service:
                 stderr=log,
                 start_new_session=True,
             )
-        record = {"pid": self._child.pid, "started": _start_time(self._child.pid)}
-        self._record.write_text(json.dumps(record))
+        created = psutil.Process(self._child.pid).create_time()
+        self._record.write_text(json.dumps({"pid": self._child.pid, "created": created}))
 
     def is_running(self) -> bool:
-        return self._pid() is not None
+        return self._process() is not None
 
     def await_answer(self, url: str, seconds: float) -> None:
         """Return when a GET of the URL answers 2xx; a `StackError` shows the log if it does not in time."""
@@ -58,21 +58,21 @@ class Service:
 
     def stop(self) -> None:
         """End it and its children. Nothing happens if it is gone, or was never started."""
-        pid = self._pid()
-        if pid is not None:
-            _end_group(pid)
+        process = self._process()
+        if process is not None:
+            _end([process, *process.children(recursive=True)])
         if self._child is not None:
             self._child.wait()
         self._record.unlink(missing_ok=True)
 
-    def _pid(self) -> int | None:
-        """The process's id while it runs: an id that another process has by now does not count."""
+    def _process(self) -> psutil.Process | None:
+        """The process while it runs: one that got its id later does not count."""
         try:
             record = json.loads(self._record.read_text())
-        except FileNotFoundError:
+            process = psutil.Process(record["pid"])
+            return process if process.create_time() == record["created"] and _runs(process) else None
+        except (FileNotFoundError, psutil.NoSuchProcess):
             return None
-        pid = int(record["pid"])
-        return pid if record["started"] is not None and _start_time(pid) == record["started"] else None
 
 
 def free_port(host: str) -> int:
@@ -91,29 +91,22 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _start_time(pid: int) -> str | None:
-    """When the process started, in the system's words; `None` if it has ended."""
-    state, _, started = _ps("-o", "state=,lstart=", "-p", str(pid)).strip().partition(" ")
-    return None if not started or state == _ZOMBIE else started.strip()
-
-
-def _end_group(pid: int) -> None:
-    """Ask the group to end, and after the grace make it."""
+def _end(processes: Sequence[psutil.Process]) -> None:
+    """Ask them to end, and after the grace make them."""
     for order in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, order)
+        for process in filter(_runs, processes):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(order)
         deadline = time.monotonic() + _GRACE
-        while time.monotonic() < deadline:
-            if not _group_lives(pid):
-                return
+        while any(map(_runs, processes)):
+            if time.monotonic() > deadline:
+                break
             time.sleep(_PAUSE)
 
 
-def _group_lives(pid: int) -> bool:
-    """Whether any of the group still runs; one that only waits for its parent to take note does not."""
-    members = (line.split() for line in _ps("-A", "-o", "pgid=,state=").splitlines())
-    return any(group == str(pid) and not state.startswith(_ZOMBIE) for group, state in members)
-
-
-def _ps(*arguments: str) -> str:
-    return subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False).stdout
+def _runs(process: psutil.Process) -> bool:
+    """Whether it runs still; one that only waits for its parent to take note does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -29,6 +29,16 @@ _TOOLS = ("uv", "sam", "ministack")
 
 
 @dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is known before anything runs."""
+
+    config: Config
+    provider_port: int
+    secret: dict[str, str]
+    """The value of each name in the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Parts:
     """What runs before anything is deployed."""
 
@@ -87,10 +97,11 @@ class Stack:
         if self._state.exists() and self._emulator.is_running():
             raise StackError(f"A stack is up in {self.directory} already; end it first (make down).")
         _check_tools()
+        plan = self._plan()
         self.down()
         self.logs.mkdir(parents=True)
         try:
-            running = self._start(_with_time(self._say))
+            running = self._start(plan, _with_time(self._say))
         except BaseException:
             self.abandon()
             raise
@@ -122,28 +133,26 @@ class Stack:
         self._provider.stop()
         self._postgres.stop()
 
-    def _start(self, say: Callable[[str], None]) -> Running:
-        config = self._load(say)
-        provider_port = free_port(self._host)
-        simulated = defaults(provider_port, self._host) if self._simulated else {}
-        secret = values.named(config, {**self._given, **simulated})
-        say("starting Postgres, MiniStack and the simulated provider; building what changed")
-        parts = self._start_parts(provider_port)
-        say("deploying (sam deploy)")
-        outputs = self._deploy(parts, secret)
-        say("making a virtual key, warming the functions")
-        running = _open(config, parts, outputs, secret)
-        say(f"up at {running.base_url}")
-        return running
-
-    def _load(self, say: Callable[[str], None]) -> Config:
+    def _plan(self) -> _Plan:
         try:
             config = configuration.load(self._config_file)
         except ConfigError as error:
             raise StackError(str(error)) from error
         for warning in config.warnings:
-            say(f"warning: {warning}")
-        return config
+            self._say(f"warning: {warning}")
+        port = free_port(self._host)
+        simulated = defaults(port, self._host) if self._simulated else {}
+        return _Plan(config, port, values.named(config, {**self._given, **simulated}))
+
+    def _start(self, plan: _Plan, say: Callable[[str], None]) -> Running:
+        say("starting Postgres, MiniStack and the simulated provider; building what changed")
+        parts = self._start_parts(plan.provider_port)
+        say("deploying (sam deploy)")
+        outputs = self._deploy(parts, plan.secret)
+        say("making a virtual key, warming the functions")
+        running = _open(plan, parts, outputs)
+        say(f"up at {running.base_url}")
+        return running
 
     def _start_parts(self, provider_port: int) -> _Parts:
         """All at once; if one fails, the others are waited for, so that they can be ended."""
@@ -189,13 +198,13 @@ def _with_time(say: Callable[[str], None]) -> Callable[[str], None]:
     return lambda text: say(f"{time.monotonic() - began:6.1f} s  {text}")
 
 
-def _open(config: Config, parts: _Parts, outputs: dict[str, str], secret: Mapping[str, str]) -> Running:
+def _open(plan: _Plan, parts: _Parts, outputs: dict[str, str]) -> Running:
     """The deployed stack, with a virtual key made for it."""
     base_url = f"{parts.aws.url}/_aws/execute-api/{outputs['ApiId']}/v1"
-    master = config.master_key
-    master_key = secret[master.name] if isinstance(master, SecretName) else master.text
+    master = plan.config.master_key
+    master_key = plan.secret[master.name] if isinstance(master, SecretName) else master.text
     with ThreadPoolExecutor() as pool:
-        api_key = pool.submit(generate_key, base_url, master_key, config.groups)
+        api_key = pool.submit(generate_key, base_url, master_key, plan.config.groups)
         pool.submit(warm, base_url, master_key).result()
     return Running(
         base_url=base_url,

@@ -1,0 +1,58 @@
+"""The values of the local stack's secret."""
+
+from pathlib import Path
+
+import pytest
+
+from local import values
+from local.errors import StackError
+from manifold import config
+
+CONFIG = """
+model_list:
+  - model_name: group
+    litellm_params: {model: openai/model, api_base: os.environ/BASE, api_key: os.environ/KEY}
+general_settings:
+  master_key: os.environ/MASTER
+"""
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> config.Config:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    return config.load(tmp_path / "config.yaml")
+
+
+def test_only_what_the_configuration_names_goes_into_the_secret(configured: config.Config) -> None:
+    given = {"BASE": "https://example.com", "KEY": "k", "MASTER": "sk-m", "OTHER": "o"}
+    assert values.named(configured, given) == {"BASE": "https://example.com", "KEY": "k", "MASTER": "sk-m"}
+
+
+def test_a_master_key_is_made_up(configured: config.Config) -> None:
+    made = [values.named(configured, {"BASE": "https://example.com", "KEY": "k"})["MASTER"] for _ in range(2)]
+    assert made[0].startswith("sk-")
+    assert made[0] != made[1]
+
+
+def test_everything_that_is_missing_is_named_with_its_place(configured: config.Config) -> None:
+    with pytest.raises(StackError) as caught:
+        values.named(configured, {"KEY": ""})
+    for said in (str(configured.file), "BASE", "api_base", "KEY", "api_key", ".env"):
+        assert said in str(caught.value)
+
+
+def test_env_files_are_read_as_shells_do(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# comment\n\nA=1\nexport B='two words'\nC=\"x=y\"\nnot a line\n")
+    assert values.read_env(file) == {"A": "1", "B": "two words", "C": "x=y"}
+
+
+def test_an_env_file_need_not_exist(tmp_path: Path) -> None:
+    assert values.read_env(tmp_path / ".env") == {}
+
+
+def test_what_is_written_is_read_again_and_is_the_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    values.write_env(file, {"A": "1", "B": "sk-2"})
+    assert values.read_env(file) == {"A": "1", "B": "sk-2"}
+    assert file.stat().st_mode & 0o077 == 0
