@@ -22,8 +22,9 @@ from manifold.store.batches import BatchRow
 from manifold.store.files import FileRow
 from manifold.store.jobs import JobRow
 
-SETTLING_SECONDS = 60
-"""How long after its row was written a job may still come to be listed: provider calls time out after 20 s."""
+SETTLING_SECONDS = 90
+"""How long after its row was written a job may still come to be listed: a call takes 20 s at most, 40 with its repeat
+after a 401."""
 HOLD_SECONDS = 30
 """How long a young batch waits for a deployment whose input is on its first attempt."""
 FIRST_POLL, RECHECK, PATIENCE = 5.0, 10.0, 60.0
@@ -59,20 +60,24 @@ class Submission:
 
     async def reconcile(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> float:
         """Look for a job whose submission was unclear, or whose worker ended before it knew."""
-        if job.state == "submitting":
-            async with self._store.session() as tables:
+        async with self._store.session() as tables:
+            if job.state == "submitting":
                 await tables.jobs.unknown(job, "the worker ended before the provider had answered")
-        wanted = _provider_job(batch, job, input_ref=None)
+            prepared = await tables.inputs.get(job.input_id)
+        wanted = _provider_job(batch, job, input_ref=prepared.provider_ref if prepared else None)
+        settled = (datetime.now(UTC) - job.created_at).total_seconds() > SETTLING_SECONDS
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, wanted))
         except ProviderError as error:
             observe.warning("job_not_found_out", job_id=job.id, deployment_id=deployment.id, cause=error.message)
             return max(RECHECK, error.retry_after or 0)
-        if ref is not None:
-            return await self._running(batch, job, ref)
+        if ref is not None and (wait := await self._running(batch, job, ref)) is not None:
+            return wait
+        if not settled:
+            return RECHECK
         async with self._store.session() as tables:
-            gone = await tables.jobs.absent(job, SETTLING_SECONDS)
-        return 0 if gone else RECHECK
+            await tables.jobs.absent(job)
+        return 0
 
     async def _outlets(self, batch: BatchRow, file: FileRow) -> list[Outlet]:
         """The batch's deployments as they stand, each asked for an input if it has none."""
@@ -103,12 +108,14 @@ class Submission:
             async with self._store.session() as tables:
                 await tables.jobs.unknown(job, error.public)
             return RECHECK
-        return await self._running(batch, job, ref)
+        wait = await self._running(batch, job, ref)
+        return RECHECK if wait is None else wait
 
-    async def _running(self, batch: BatchRow, job: JobRow, ref: str) -> float:
-        """The provider has it. A cancel that came meanwhile is the next thing to do."""
+    async def _running(self, batch: BatchRow, job: JobRow, ref: str) -> float | None:
+        """The provider has it. A cancel that came meanwhile is the next thing to do. `None`: it is another job's."""
         async with self._store.transaction() as tables:
-            await tables.jobs.running(job, ref)
+            if not await tables.jobs.running(job, ref):
+                return None
             status = await tables.batches.started(batch.id)
         observe.event("job_submitted", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_SUBMITTED)

@@ -234,3 +234,17 @@ async def test_messages_lost_altogether_are_made_up_by_the_schedule(world: World
 
     assert (await world.retrieve(batch_id)).status == "completed"
     check(world, batch_id)
+
+
+async def test_a_provider_that_drops_metadata_gives_each_batch_a_job_of_its_own(world: World) -> None:
+    world.provider.fail(Fault(kind="cut", route="batches.create", when="after", times=2))
+    file = await world.upload(chat_lines(GROUP, LINES))
+    batch_ids = [(await world.create(file.id)).id for _ in range(2)]
+    await world.deliver_all()
+    for job in world.jobs_at_providers():
+        job.metadata = None
+
+    for batch_id in batch_ids:
+        assert (await world.run_until_ended(batch_id)).status == "completed"
+    assert len(world.jobs_at_providers()) == 2
+    assert len(world.rows("SELECT * FROM usage")) == 2

@@ -41,6 +41,10 @@ class Inputs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    async def get(self, input_id: str) -> InputRow | None:
+        query: LiteralString = f"SELECT {_COLUMNS} FROM inputs WHERE id = %(id)s"
+        return await fetch_one(self._connection, InputRow, query, {"id": input_id})
+
     async def of_file(self, file_id: str) -> list[InputRow]:
         """The inputs of a file, one a deployment, without the discarded."""
         query: LiteralString = f"""

@@ -118,11 +118,13 @@ class Jobs:
         return {deployment_id: seconds for deployment_id, seconds in await rows.fetchall()}
 
     async def running(self, job: JobRow, provider_ref: str) -> bool:
-        """submitting | unknown → running: the provider has it."""
+        """submitting | unknown → running: the provider has it. False also if it is another job of ours there."""
         return await self._changed(
-            """UPDATE jobs SET state = 'running', provider_ref = %s, submitted_at = now(), error = NULL
-               WHERE id = %s AND state IN ('submitting', 'unknown')""",
-            (provider_ref, job.id),
+            """UPDATE jobs SET state = 'running', provider_ref = %(ref)s, submitted_at = now(), error = NULL
+               WHERE id = %(id)s AND state IN ('submitting', 'unknown') AND NOT EXISTS (
+                   SELECT 1 FROM jobs other WHERE other.deployment_id = %(deployment)s AND other.provider_ref = %(ref)s)
+            """,
+            {"ref": provider_ref, "id": job.id, "deployment": job.deployment_id},
         )
 
     async def unknown(self, job: JobRow, error: str) -> bool:
@@ -140,13 +142,9 @@ class Jobs:
             (error, lasting, cool_seconds, job.id),
         )
 
-    async def absent(self, job: JobRow, settling_seconds: float) -> bool:
-        """unknown → absent: the provider still does not list it when the settling time is over."""
-        return await self._changed(
-            """UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'
-                   AND created_at < now() - make_interval(secs => %s)""",
-            (job.id, settling_seconds),
-        )
+    async def absent(self, job: JobRow) -> bool:
+        """unknown → absent: the provider did not list it when its settling time was over."""
+        return await self._changed("UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'", (job.id,))
 
     async def polled(self, job: JobRow) -> None:
         """The provider was asked, and the job goes on."""

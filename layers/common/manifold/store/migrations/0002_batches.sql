@@ -122,6 +122,8 @@ CREATE TABLE jobs (
 
 -- No batch is submitted twice: a second open job cannot be written.
 CREATE UNIQUE INDEX jobs_one_open ON jobs (batch_id) WHERE state NOT IN ('settled', 'refused', 'absent');
+-- No two batches take the same job at a provider for theirs.
+CREATE UNIQUE INDEX jobs_provider_ref ON jobs (deployment_id, provider_ref);
 CREATE INDEX jobs_batch ON jobs (batch_id, created_at);
 CREATE INDEX jobs_input ON jobs (input_id);
 CREATE INDEX jobs_cool ON jobs (deployment_id, cool_until) WHERE cool_until IS NOT NULL;
