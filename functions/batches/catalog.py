@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from manifold.jsonl import Report
-
 from batches.view import batch_object
 from manifold import ids
 from manifold.access import Caller
 from manifold.errors import InvalidRequest, NotFound
 from manifold.idempotency import Create
+from manifold.jsonl import Report
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch, BatchCreate, Page
 from manifold.store import Store
@@ -44,9 +43,10 @@ class Catalog:
         """How the batch stands in our rows; its provider is asked soon if that was some time ago."""
         async with self._store.session() as tables:
             row = await tables.batches.get(batch_id, self._caller)
-            stale = row is not None and await tables.batches.wake_stale(batch_id, FRESH_SECONDS)
-        if row is None:
-            raise _no_batch(batch_id)
+            if row is None:
+                raise _no_batch(batch_id)
+            running = row.status in ("in_progress", "cancelling")
+            stale = running and await tables.batches.wake_stale(batch_id, FRESH_SECONDS)
         if stale:
             await self._queue.announce([Message("batch", batch_id)])
         return batch_object(row)

@@ -5,6 +5,7 @@ unclear is looked for at the provider by the job's id, and taken as absent only 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 
@@ -64,7 +65,8 @@ class Submission:
             if job.state == "submitting":
                 await tables.jobs.unknown(job, "the worker ended before the provider had answered")
             prepared = await tables.inputs.get(job.input_id)
-        wanted = _provider_job(batch, job, input_ref=prepared.provider_ref if prepared else None)
+            others = await tables.jobs.refs_of_input(job.input_id)
+        wanted = replace(_provider_job(batch, job, prepared and prepared.provider_ref), others=others)
         settled = (datetime.now(UTC) - job.created_at).total_seconds() > SETTLING_SECONDS
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, wanted))
@@ -97,7 +99,7 @@ class Submission:
             job = await tables.jobs.insert(ids.new("job"), batch, prepared.id, deployment.id)
         if job is None:
             return 0  # cancelled meanwhile
-        ahead = _provider_job(batch, job, input_ref=prepared.provider_ref)
+        ahead = _provider_job(batch, job, prepared.provider_ref)
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.submit(at, ahead))
         except ProviderRefused as error:
@@ -160,7 +162,7 @@ class Submission:
         observe.count(Metric.BATCHES_ENDED)
 
 
-def _provider_job(batch: BatchRow, job: JobRow, *, input_ref: str | None) -> Job:
+def _provider_job(batch: BatchRow, job: JobRow, input_ref: str | None) -> Job:
     return Job(
         id=job.id,
         input_ref=input_ref,

@@ -67,6 +67,8 @@ class Job:
     """When our row was written (Unix seconds): `find` need not look further back."""
     lines: Lines | None = None
     """Only for providers whose lines travel with the job."""
+    others: frozenset[str] = frozenset()
+    """The provider's ids of our other jobs of this input: `find` passes them over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,13 @@ class Jobs:
         query: LiteralString = f"SELECT {_COLUMNS} FROM jobs WHERE batch_id = %(batch)s ORDER BY created_at, id"
         return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
 
+    async def refs_of_input(self, input_id: str) -> frozenset[str]:
+        """The provider's ids of all jobs of this input."""
+        rows = await self._connection.execute(
+            "SELECT provider_ref FROM jobs WHERE input_id = %s AND provider_ref IS NOT NULL", (input_id,)
+        )
+        return frozenset([ref for (ref,) in await rows.fetchall()])
+
     async def open_deployments(self) -> dict[str, list[str]]:
         """The deployments that open jobs run on, each with its batches."""
         rows = await self._connection.execute(
