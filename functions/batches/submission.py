@@ -66,7 +66,7 @@ class Submission:
                 await tables.jobs.unknown(job, "the worker ended before the provider had answered")
             prepared = await tables.inputs.get(job.input_id)
             others = await tables.jobs.refs_of_input(job.input_id)
-        wanted = replace(_provider_job(batch, job, prepared and prepared.provider_ref), others=others)
+        wanted = replace(_provider_job(batch, job, prepared.provider_ref if prepared else None), others=others)
         settled = (datetime.now(UTC) - job.created_at).total_seconds() > SETTLING_SECONDS
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, wanted))
