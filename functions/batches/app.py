@@ -28,12 +28,12 @@ async def create_batch(request: Request, wanted: BatchCreate, batches: OfCaller,
 
 @routes.get("/batches")
 async def list_batches(
+    request: Request,
     batches: OfCaller,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    target_model_names: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
-    groups = [name.strip() for names in target_model_names or () for name in names.split(",") if name.strip()]
+    groups = web.group_names(request.query_params)
     return web.json(await batches.page(after=after, limit=limit, groups=groups))
 
 

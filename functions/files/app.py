@@ -1,10 +1,10 @@
 """`/files`: https://platform.openai.com/docs/api-reference/files"""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from files import fields
 from files.content import Content
@@ -49,7 +49,7 @@ async def list_files(
     order: Literal["asc", "desc"] = "desc",
     purpose: FilePurpose | None = None,
 ) -> Response:
-    names = fields.names(_names(request.query_params))
+    names = web.group_names(request.query_params)
     library = Library(gateway.store, gateway.deployments, caller)
     return web.json(await library.page(limit=limit, order=order, after=after, purpose=purpose, names=names))
 
@@ -74,22 +74,16 @@ async def file_content(file_id: str, gateway: Parts, caller: web.Authenticated) 
 async def _draft(request: Request, form: FormData) -> Draft:
     """What the form says; `target_model_names` may also come by query, or by a header that a client always sends."""
     text = {key: value for key, value in form.items() if isinstance(value, str)}
-    names = _names(form) or _names(request.query_params) or request.headers.getlist("x-target-model-names")
+    names = web.group_names(form) or web.group_names(request.query_params) or web.group_names(request.headers)
     purpose = fields.purpose(text.get("purpose"))
     file = _file(form)
     return Draft(
         filename=fields.filename(file.filename),
         purpose=purpose,
-        names=fields.names(names),
+        names=names,
         expires_after=fields.expires_after(text, purpose),
         content=await file.read(),
     )
-
-
-def _names(values: ImmutableMultiDict[str, Any]) -> list[str]:
-    """`target_model_names` as they were sent; OpenAI's SDK spells a list with brackets."""
-    found = [value for key in ("target_model_names", "target_model_names[]") for value in values.getlist(key)]
-    return [value for value in found if isinstance(value, str)]
 
 
 def _file(form: FormData) -> UploadFile:

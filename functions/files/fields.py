@@ -1,6 +1,6 @@
 """The fields of a create, as forms, queries and headers spell them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import cast, get_args
 
 from pydantic import ValidationError
@@ -40,12 +40,6 @@ def filename(written: str | None) -> str:
         message = "The file's name has a path or control characters in it. Send the bare name."
         raise InvalidRequest(message, param="file", code="invalid_filename")
     return written
-
-
-def names(written: Iterable[str]) -> list[str]:
-    """Names of model groups, which come as repeated values, with commas, or both; each once."""
-    split = (name.strip() for value in written for name in value.split(","))
-    return list(dict.fromkeys(name for name in split if name))
 
 
 def expires_after(form: Mapping[str, str], purpose: FilePurpose) -> int | None:

@@ -185,3 +185,17 @@ async def test_a_provider_that_loses_the_job_fails_the_batch(world: World) -> No
     assert ended.status == "failed"
     assert ended.errors is not None
     assert ended.errors.data[0].code == "job_lost"
+
+
+@pytest.mark.parametrize("key", ["target_model_names", "target_model_names[]"])
+async def test_a_list_is_filtered_by_model_group(world: World, key: str) -> None:
+    mine = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    other = await world.create((await world.upload(chat_lines("gpt-4.1-mini-batch", 1))).id)
+
+    async def listed(*names: str) -> list[str]:
+        page = await world.call("GET", "/batches", params={key: list(names)})
+        return [batch["id"] for batch in page["data"]]
+
+    assert await listed(GROUP) == [mine.id]
+    assert await listed(f"{GROUP},gpt-4.1-mini-batch") == await listed() == [other.id, mine.id]
+    assert await listed("no-such-model") == []

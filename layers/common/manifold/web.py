@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from mangum import Mangum
 from pydantic import BaseModel
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, ImmutableMultiDict, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -93,6 +93,17 @@ def bearer(request: Request) -> str:
     if not token:
         raise AuthenticationFailed("No API key was sent. Send it as 'Authorization: Bearer sk-…'.")
     return token
+
+
+def group_names(sent: ImmutableMultiDict[str, Any] | Headers) -> list[str]:
+    """The `target_model_names` of a form, a query or (as `x-target-model-names`) the headers, each once.
+
+    They come repeated, with commas, or both, and OpenAI's SDK spells a list with brackets.
+    """
+    spellings = ("target_model_names", "target_model_names[]", "x-target-model-names")
+    values = [value for key in spellings for value in sent.getlist(key)]
+    split = (name.strip() for value in values if isinstance(value, str) for name in value.split(","))
+    return list(dict.fromkeys(name for name in split if name))
 
 
 def json(body: BaseModel, status: int = 200) -> Response:
