@@ -23,6 +23,7 @@ from bench.measure import Comparison, machine, milliseconds, p99, seconds, table
 
 if TYPE_CHECKING:
     from bench.stage import Stage
+    from manifold.store import Store
 
 WARM_UP = 5
 GOAL = 3.0
@@ -57,8 +58,23 @@ def bare() -> Handler:
     return Mangum(app, lifespan="off")
 
 
+def bare_with_queries(store: "Store") -> Handler:
+    """A bare route that asks Postgres twice for nothing: what a key and a row cost at least, on this machine."""
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/batches/{batch_id}")
+    async def retrieve(batch_id: str) -> dict[str, str]:
+        async with store.session() as tables:
+            await tables.connection.execute("SELECT 1")
+            await tables.connection.execute("SELECT 1")
+        return {"id": batch_id, "object": "batch"}
+
+    return Mangum(app, lifespan="off")
+
+
 def cases(stage: "Stage") -> Iterator[Case]:
     """All that is measured; what adds rows comes last."""
+    yield Case("(bare route + 2 SELECT 1)", bare_with_queries(stage.store), stage.event("batches.retrieve"))
     yield from _reads(stage)
     yield from _background(stage)
     yield from _creates(stage)

@@ -33,7 +33,7 @@ from manifold.invocation import run
 from manifold.providers.registry import close_providers
 from manifold.queue import Kind, Message, Queue
 from manifold.storage import Storage
-from manifold.store import migrations
+from manifold.store import Store, migrations
 from tests.support import postgres
 
 MASTER_KEY = "sk-master-of-the-bench"
@@ -96,6 +96,11 @@ class Stage:
     inputs: list[str] = field(default_factory=list)
     ended: str = ""
     running: list[str] = field(default_factory=list)
+
+    @property
+    def store(self) -> Store:
+        """The store of one of the functions."""
+        return _GATEWAYS[0].store
 
     def event(self, name: str, **names: str) -> dict[str, Any]:
         """An event of the caller's; `names` are further stand-ins in `events/`, their hyphens written as `_`."""
