@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers.http import Call, Http, Rejected, retry_after
+from manifold.providers.call import Call
+from manifold.providers.failures import retry_after
+from manifold.providers.http import Http
 
 KEY = "very-secret"
 CALL = Call("https://api.example.com/v1/batches", {"Authorization": f"Bearer {KEY}", "api-key": KEY}, {}, 5.0)
@@ -97,7 +99,7 @@ async def test_a_no_for_now(status: int) -> None:
 async def test_azure_queue_full_is_a_no_for_now() -> None:
     body = {"error": {"code": "token_limit_exceeded", "message": "Enqueued tokens over the limit."}}
     refusal = await outcome(answering(400, json=body))
-    assert isinstance(refusal, Rejected)
+    assert isinstance(refusal, ProviderRefused)
     assert not refusal.lasting
     assert refusal.message == "HTTP 400: Enqueued tokens over the limit."
 
@@ -123,7 +125,7 @@ async def test_the_key_is_not_told_even_if_the_provider_repeats_it() -> None:
 @pytest.mark.parametrize(("body", "code"), [({"error": {"code": "nope"}}, "nope"), ({"error": "no"}, ""), ({}, None)])
 async def test_the_code_tells_an_api_from_a_page(body: dict[str, object], code: str | None) -> None:
     refusal = await outcome(answering(404, json=body))
-    assert isinstance(refusal, Rejected)
+    assert isinstance(refusal, ProviderRefused)
     assert refusal.code == code
 
 

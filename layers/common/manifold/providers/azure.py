@@ -4,15 +4,15 @@ https://learn.microsoft.com/azure/foundry/openai/how-to/batch
 """
 
 import asyncio
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from manifold.errors import ProviderError, ProviderRefused
 from manifold.providers import Endpoint, Input, Job, Prepared
+from manifold.providers.addresses import azure_call, is_dated
+from manifold.providers.call import Call
 from manifold.providers.openai import INPUT_SECONDS, OpenAI
 
-DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 FIRST_EXPIRING_VERSION = "2025-03-01"
 """The first dated version that takes `expires_after` and `output_expires_after`."""
 PROCESSING_PAUSES = (0.1, 0.4, 1, 2, 4, 8, 15, 30)
@@ -38,7 +38,7 @@ class AzureOpenAI(OpenAI):
             raise
 
     def _expires(self, at: Endpoint) -> bool:
-        return not _is_dated(at) or str(at.api_version) >= FIRST_EXPIRING_VERSION
+        return not is_dated(at) or str(at.api_version) >= FIRST_EXPIRING_VERSION
 
     def _expiry_fields(self) -> dict[str, str]:
         return {"expires_after.anchor": "created_at", "expires_after.seconds": str(INPUT_SECONDS)}
@@ -48,17 +48,8 @@ class AzureOpenAI(OpenAI):
         path = endpoint.removeprefix("/v1")
         return "/chat/completions" if path == "/responses" else path
 
-    def _url(self, at: Endpoint, path: str) -> str:
-        resource = re.sub(r"/openai(/v1)?/?$", "", at.base_url.rstrip("/"))
-        return f"{resource}/openai/{path}" if _is_dated(at) else f"{resource}/openai/v1/{path}"
-
-    def _headers(self, at: Endpoint) -> dict[str, str]:
-        return {"api-key": at.api_key}
-
-    def _params(self, at: Endpoint) -> dict[str, str]:
-        if _is_dated(at) or at.api_version == "preview":
-            return {"api-version": str(at.api_version)}
-        return {}
+    def _call(self, at: Endpoint, *path: str, **params: str) -> Call:
+        return azure_call(at, *path, **params)
 
     async def _processed(self, at: Endpoint, ref: str) -> None:
         """Wait until the file may be used. One that takes longer is found unfinished by `submit`, which then waits."""
@@ -77,11 +68,6 @@ class AzureOpenAI(OpenAI):
         if status in BROKEN:
             raise ProviderRefused(f"the file is unusable there: {_details(file)}", lasting=True)
         return status in UNFINISHED
-
-
-def _is_dated(at: Endpoint) -> bool:
-    """Whether the deployment speaks a dated version; a base URL that ends in `/v1` says no by itself."""
-    return bool(DATED.match(at.api_version or "")) and not at.base_url.rstrip("/").endswith("/v1")
 
 
 def _details(file: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ with no state of ours: nothing is retried, nothing chosen, no row written. It en
 What a client is told of the last two is `ProviderError.answer`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -39,7 +39,7 @@ class ChatProvider(Protocol):
         """OpenAI's answer object for the route; its `model` is the provider's own word."""
         ...
 
-    def stream(self, at: Endpoint, ask: Ask) -> AsyncIterator[dict[str, Any]]:
+    def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
         """The answer's chunks, as OpenAI streams them; the adapter asks for a stream, whatever the body says.
 
         It ends where the provider said that the answer is whole, and raises `ProviderUnclear` where it broke off.

@@ -6,11 +6,12 @@ https://platform.openai.com/docs/api-reference/batch
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Prepared
-from manifold.providers.http import Call, Http, Rejected
+from manifold.providers.addresses import openai_call
+from manifold.providers.call import Call
+from manifold.providers.http import Http
 from manifold.providers.wire import LOST, job_status, listed, unix_time
 
 JOB_ID_KEY = "manifold_job_id"
@@ -94,7 +95,7 @@ class OpenAI:
     async def discard(self, at: Endpoint, ref: str) -> None:
         try:
             await self._http.call("DELETE", self._call(at, "files", ref))
-        except Rejected as refusal:
+        except ProviderRefused as refusal:
             if not _is_gone(refusal):
                 raise
 
@@ -109,23 +110,10 @@ class OpenAI:
     def _endpoint(self, endpoint: str) -> str:
         return endpoint
 
-    def _url(self, at: Endpoint, path: str) -> str:
-        return f"{at.base_url.rstrip('/')}/{path}"
-
-    def _headers(self, at: Endpoint) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {at.api_key}"}
-        if at.organization:
-            headers["OpenAI-Organization"] = at.organization
-        return headers
-
-    def _params(self, at: Endpoint) -> dict[str, str]:
-        return {}
+    def _call(self, at: Endpoint, *path: str, **params: str) -> Call:
+        return openai_call(at, *path, **params)
 
     # How it is done.
-
-    def _call(self, at: Endpoint, *path: str, **params: str) -> Call:
-        joined = "/".join(quote(part, safe="") for part in path)
-        return Call(self._url(at, joined), self._headers(at), {**self._params(at), **params}, at.timeout)
 
     def _prepared(self, file: Mapping[str, Any]) -> Prepared:
         return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
@@ -213,6 +201,6 @@ def _created(batch: Mapping[str, Any]) -> int:
     return unix_time(batch.get("created_at")) or 0
 
 
-def _is_gone(refusal: Rejected) -> bool:
+def _is_gone(refusal: ProviderRefused) -> bool:
     """A 404 that the API worded, where a proxy's page does not tell that a thing is gone."""
     return refusal.status == GONE and refusal.code is not None

@@ -1,13 +1,18 @@
-"""Which adapter speaks to which provider, by the prefix of `litellm_params.model`."""
+"""Which adapter speaks to which provider, by the prefix of `litellm_params.model`.
+
+What an adapter needs is imported with it: a function that moves files never loads the client of the completions, nor
+the other way round (each costs about a tenth of a second of a cold start).
+"""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from manifold.providers import Provider
-from manifold.providers.azure import AzureOpenAI
-from manifold.providers.http import Http
-from manifold.providers.openai import OpenAI
+from manifold.providers.chat import ChatProvider
 
-_http = Http()
+if TYPE_CHECKING:
+    from manifold.providers.client import Client
+    from manifold.providers.http import Http
 
 
 @cache
@@ -16,11 +21,39 @@ def provider_for(name: str) -> Provider:
 
     Which prefixes may run no batches is for the configuration to say.
     """
+    from manifold.providers.azure import AzureOpenAI
+    from manifold.providers.openai import OpenAI
+
     if name == "azure":
-        return AzureOpenAI(_http, expiring=True)
-    return OpenAI(_http, expiring=name == "openai")
+        return AzureOpenAI(_http(), expiring=True)
+    return OpenAI(_http(), expiring=name == "openai")
+
+
+@cache
+def chat_provider_for(name: str) -> ChatProvider:
+    """The adapter of `azure`, `openai`, or any other prefix, whose base is taken to speak as OpenAI's does."""
+    from manifold.providers.completions import AzureCompletions, OpenAICompletions
+
+    return AzureCompletions(_client()) if name == "azure" else OpenAICompletions(_client())
 
 
 async def close_providers() -> None:
     """Close the connections that the adapters share."""
-    await _http.close()
+    if _http.cache_info().currsize:
+        await _http().close()
+    if _client.cache_info().currsize:
+        await _client().close()
+
+
+@cache
+def _http() -> "Http":
+    from manifold.providers.http import Http
+
+    return Http()
+
+
+@cache
+def _client() -> "Client":
+    from manifold.providers.client import Client
+
+    return Client()

@@ -1,0 +1,119 @@
+"""HTTP for completions: many small calls at once, each of which may be cancelled.
+
+The only module that knows aiohttp; docs/decisions has why it is not the client of the batches. Every outcome is a
+value, a `ProviderRefused` or a `ProviderUnclear` (`manifold.providers.failures`). Nothing is retried, no redirect is
+followed, no cookie kept.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+
+from manifold.errors import TIMEOUT, ProviderRefused, ProviderUnclear
+from manifold.providers.call import Call
+from manifold.providers.failures import failure, failure_within, read_object
+from manifold.providers.sse import Event, Reader
+
+KEEPALIVE_SECONDS = 15.0
+DNS_SECONDS = 60
+EVENT_STREAM = "text/event-stream"
+
+
+class Client:
+    """A session with as many connections as there are calls, opened at its first use within the running event loop."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def close(self) -> None:
+        """Close the pooled connections. The next call opens new ones."""
+        session, self._session = self._session, None
+        if session is not None and self._loop is asyncio.get_running_loop():
+            await session.close()
+
+    async def post(self, call: Call, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
+        """Send a JSON body, or bytes that are one, and return the JSON object that answers."""
+        async with self._send(call, body) as response:
+            content = await response.read()
+        answer = read_object(content)
+        if answer is None:
+            raise ProviderUnclear("an answer that is no JSON object", status=response.status)
+        if isinstance(answer.get("error"), dict):
+            raise failure_within(answer, call)
+        return answer
+
+    async def events(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
+        """Send a body and read the server-sent events that answer, to wherever the connection ends them."""
+        reader = Reader()
+        async with contextlib.aclosing(self.chunks(call, body, EVENT_STREAM)) as chunks:
+            async for chunk in chunks:
+                for event in _read(reader, chunk):
+                    yield event
+
+    async def chunks(
+        self, call: Call, body: Mapping[str, Any] | bytes, content_type: str
+    ) -> AsyncGenerator[bytes, None]:
+        """Send a body and read the bytes that answer, as they come. Another type of content is `ProviderUnclear`."""
+        async with self._send(call, body) as response:
+            if response.content_type != content_type:
+                raise ProviderUnclear(f"{response.content_type} where {content_type} was asked for")
+            async for chunk in response.content.iter_any():
+                yield chunk
+
+    @contextlib.asynccontextmanager
+    async def _send(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The successful answer. Its connection goes back to the pool if it was read to the end, and else closes."""
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        timeout = aiohttp.ClientTimeout(total=call.timeout, connect=call.connect_timeout)
+        with _translated(call):
+            async with self._open().post(
+                call.address,
+                data=content,
+                headers={"Content-Type": "application/json", **call.headers},
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if not 200 <= response.status < 300:
+                    raise failure(response.status, response.headers, await response.read(), call)
+                yield response
+
+    def _open(self) -> aiohttp.ClientSession:
+        """The session of the running loop. One of a loop that has ended cannot be used or closed any more."""
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS)
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "manifold"}
+            )
+            self._loop = loop
+        return self._session
+
+
+@contextlib.contextmanager
+def _translated(call: Call) -> Iterator[None]:
+    """Turn the client library's errors into ours: no request left, or nobody knows what became of it."""
+    try:
+        yield
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise ProviderRefused(call.scrub(f"no connection to {call.host}: {type(error).__name__}")) from error
+    except aiohttp.InvalidURL as error:
+        raise ProviderRefused(f"not a URL that can be called: check api_base ({call.host})", lasting=True) from error
+    except ValueError as error:
+        # What aiohttp raises for a header's value with a line break: its text may quote the key.
+        raise ProviderRefused("no valid request: check the API key for stray characters", lasting=True) from error
+    except TimeoutError as error:
+        raise ProviderUnclear(f"no answer from {call.host} in {call.timeout:.1f} s", code=TIMEOUT) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ProviderUnclear(f"no answer from {call.host}: {type(error).__name__}") from error
+
+
+def _read(reader: Reader, chunk: bytes) -> list[Event]:
+    try:
+        return reader.feed(chunk)
+    except ValueError as error:
+        raise ProviderUnclear(str(error)) from error

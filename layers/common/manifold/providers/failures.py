@@ -1,0 +1,120 @@
+"""What an answer other than a success means: a definite no, or nothing that anybody knows.
+
+It reads the error bodies of all the dialects there are: `{"error": {…}}`, `{"error": "…"}` and `{"message": "…"}`.
+"""
+
+import contextlib
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.providers.call import Call
+
+# A 4xx that says "not now" or "not decided", where all others say "never".
+PASSING = frozenset({409, 423, 425, 429})
+UNDECIDED = frozenset({408, 499})
+PASSING_CODES = frozenset({"token_limit_exceeded", "quotaExceeded", "tooManyRequests", "unexpectedEntityState"})
+
+CONTEXT_LENGTH = re.compile(
+    r"context (?:length|window)|prompt is too long|too many (?:input )?tokens|input is too long"
+    r"|exceeds? the maximum (?:number of tokens|allowed (?:input )?length)|input token count",
+    re.IGNORECASE,
+)
+"""How providers without a code for it say that the prompt is too long."""
+CONTEXT_CODE = "context_length_exceeded"
+STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "overloaded_error": 529,
+}
+"""What an error within a stream would have been as a status."""
+
+
+def failure(status: int, headers: Mapping[str, str], content: bytes, call: Call) -> ProviderRefused | ProviderUnclear:
+    """The error that an answer of this status is. `headers` has lower-case names, or does not care."""
+    return _failure(status, retry_after(headers), read_object(content), call)
+
+
+def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | ProviderUnclear:
+    """The error that came in an answer which began as a success: within a stream, or in place of one."""
+    error = body.get("error")
+    detail = error if isinstance(error, dict) else body
+    named = (detail.get("status"), detail.get("code"), detail.get("type"))
+    statuses = [value for value in map(_status, named) if value is not None]
+    return _failure(statuses[0] if statuses else 500, None, body, call)
+
+
+def read_object(content: bytes) -> dict[str, Any] | None:
+    """The JSON object that these bytes are, or `None`."""
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that `Retry-After` asks for, in either of its forms (RFC 9110 §10.2.3), or `None`."""
+    value = headers.get("retry-after", "").strip()
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    with contextlib.suppress(ValueError):
+        moment = parsedate_to_datetime(value)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _failure(
+    status: int, wait: float | None, body: Mapping[str, Any] | None, call: Call
+) -> ProviderRefused | ProviderUnclear:
+    words, code, param = _worded(body or {})
+    message = call.scrub(f"HTTP {status}" if words is None else f"HTTP {status}: {words or 'no message'}")
+    told = call.scrub_for_caller(words) if words else None
+    if status >= 500 or status in UNDECIDED:
+        return ProviderUnclear(message, status=status, retry_after=wait, code=code, param=param, told=told)
+    lasting = status not in PASSING and code not in PASSING_CODES
+    return ProviderRefused(message, status=status, retry_after=wait, code=code, param=param, told=told, lasting=lasting)
+
+
+def _worded(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+    """The provider's message, code and parameter. The code is `None` where the answer has no API's error shape."""
+    error = body.get("error")
+    if isinstance(error, str):
+        return error, "", None
+    if isinstance(error, dict):
+        return _detail(error, nameless="")
+    return _detail(body, nameless=None) if isinstance(body.get("message"), str) else (None, None, None)
+
+
+def _detail(error: Mapping[str, Any], nameless: str | None) -> tuple[str, str | None, str | None]:
+    words = str(error.get("message") or "")
+    code = next((str(error[name]) for name in ("code", "status", "type") if _is_word(error.get(name))), nameless)
+    if code != CONTEXT_CODE and CONTEXT_LENGTH.search(words):
+        code = CONTEXT_CODE
+    param = error.get("param")
+    return words, code, param if isinstance(param, str) else None
+
+
+def _is_word(value: object) -> bool:
+    """Whether a code says more than the status does: Azure writes "429", others 400."""
+    return isinstance(value, str) and bool(value) and not value.isdecimal()
+
+
+def _status(value: object) -> int | None:
+    with contextlib.suppress(ValueError, TypeError):
+        number = int(str(value))
+        return number if 400 <= number <= 599 else None
+    return STATUS_OF_TYPE.get(str(value))

@@ -1,0 +1,62 @@
+"""Server-sent events, read as they come.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
+
+import re
+from dataclasses import dataclass
+
+LINE_END = re.compile(rb"\r\n|\r|\n")
+BOM = b"\xef\xbb\xbf"
+MAX_PENDING = 8 * 1024 * 1024
+"""Bytes of one event: more than any answer that the gateway could pass on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    name: str
+    """What `event:` said; `message` where nothing did."""
+    data: bytes
+
+
+class Reader:
+    """Turns chunks, cut anywhere, into the events that are complete. What no blank line ended is none."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._ended_with_cr = False
+        self._begun = False
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that end within `chunk`. `ValueError` if one grows past all bounds."""
+        if self._ended_with_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._ended_with_cr = False
+        self._ended_with_cr = self._ended_with_cr or chunk.endswith(b"\r")
+        *lines, self._rest = LINE_END.split(self._rest + chunk)
+        events = [event for line in lines if (event := self._take(line)) is not None]
+        if self._size + len(self._rest) > MAX_PENDING:
+            raise ValueError("an event without an end")
+        return events
+
+    def _take(self, line: bytes) -> Event | None:
+        if not self._begun:
+            line, self._begun = line.removeprefix(BOM), True
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+            self._size += len(value)
+        elif field == b"event":
+            self._name = value.decode(errors="replace")
+        return None
+
+    def _dispatch(self) -> Event | None:
+        event = Event(self._name or "message", b"\n".join(self._data)) if self._data else None
+        self._name, self._data, self._size = "", [], 0
+        return event
