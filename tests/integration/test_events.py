@@ -20,16 +20,17 @@ from manifold.config import Environment
 from manifold.gateway import Gateway
 from manifold.providers.registry import close_providers
 from tests.support import aws, postgres
-from tests.support.cloudformation import CloudFormation, listening
-from tests.support.event_tests import EventTests
+from tests.support.cloudformation import listening
 from tests.support.events import Site
 from tests.support.gateways import MASTER_KEY
+from tests.support.stories import STORIES, prepare
 
-pytest_plugins = ("tests.support.provider_fixtures", "tests.support.event_fixtures")
+pytest_plugins = ("tests.support.provider_fixtures",)
 
 
-class TestInThisProcess(EventTests):
-    """Each of them."""
+@pytest.mark.parametrize("story", STORIES)
+def test_the_events_are_answered(story: str, site: Site, key: str) -> None:
+    STORIES[story](site, key)
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def _afresh(module: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def cloudformation() -> Iterator[CloudFormation]:
-    with listening() as server:
-        yield server
+def key(site: Site) -> Iterator[str]:
+    with listening() as cloudformation:
+        yield prepare(site, cloudformation)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from local.places import HOME
 from local.running import Running
 from local.stack import Stack
 from tests.sam import containers
-from tests.support.cloudformation import CloudFormation, listening
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +40,3 @@ def stack(address: str, directory: Path, request: pytest.FixtureRequest) -> Iter
 def built(directory: Path) -> Path:
     """The built template."""
     return containers.build(directory / "build")
-
-
-@pytest.fixture(scope="module")
-def cloudformation(address: str) -> Iterator[CloudFormation]:
-    with listening(address) as server:
-        yield server

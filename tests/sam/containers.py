@@ -71,7 +71,7 @@ class SamLocal:
         port = free_port(_HOST)
         api = Service("start-api", self._directory)
         listening = ["--host", _HOST, "--port", str(port), "--warm-containers", "EAGER"]
-        command = [tool("sam", "sam"), "local", "start-api", *listening, *self._options]
+        command: list[str | Path] = [tool("sam", "sam"), "local", "start-api", *listening, *self._options]
         api.start(command, _environment(self._environment), ROOT)
         try:
             api.await_answer(f"http://{_HOST}:{port}/health/liveliness", _SECONDS)

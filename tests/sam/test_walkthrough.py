@@ -1,4 +1,4 @@
-"""The walkthrough against `sam local start-api`: the API in containers, the stack's queues, workers and poller behind it."""
+"""The walkthrough against `sam local start-api`: the API in containers, the stack's queues and workers behind it."""
 
 import os
 import subprocess
