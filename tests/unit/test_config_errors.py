@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from manifold import config
+from manifold.config.known import OTHER_BATCH_APIS
 from manifold.errors import ConfigError
-from manifold.providers import registry
 
 MODEL = "model_list: [{model_name: g, litellm_params: {model: openai/x, %s}, model_info: {%s}}]"
 
@@ -122,7 +122,7 @@ def test_another_batch_api_is_not_supported_yet(tmp_path: Path, provider: str) -
     assert found == f"model_list[0].model_info.mode: the batch API of {provider!r} is not supported yet"
 
 
-@pytest.mark.parametrize("provider", sorted(registry.OTHER_DIALECTS))
+@pytest.mark.parametrize("provider", sorted(OTHER_BATCH_APIS))
 def test_what_no_adapter_speaks_is_refused_before_it_is_used(tmp_path: Path, provider: str) -> None:
     params = "api_base: https://llm.example.com/v1, api_key: os.environ/KEY"
     [found] = refusal(tmp_path, batch(f"{provider}/model", params))
