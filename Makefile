@@ -23,7 +23,7 @@ up: tools ## start the stack and keep it; CONFIG=other.yaml takes another config
 down: .venv/.installed ## end the stack of `make up` and remove what it left
 	$(RUN) -m local down
 
-test: tools ## all tests but those of `make test-sam`
+test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam`
 	$(RUN) -m pytest --ignore=tests/sam
 
 test-sam: tools ## sam local: each function in a container
@@ -45,7 +45,8 @@ format: .venv/.installed ## mend the format
 	.venv/bin/ruff check --fix .
 
 lock: $(UV) ## take the newest versions that requirements/*.in and layers/common/requirements.in allow
-	for name in requirements/uv requirements/sam requirements/ministack layers/common/requirements requirements/dev; do \
+	for name in requirements/uv requirements/sam requirements/ministack requirements/openai2 layers/common/requirements \
+			requirements/dev; do \
 		$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 			--no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; \
 	done
@@ -54,7 +55,7 @@ clean: ## end the stack, and remove all that was installed or made
 	test ! -x $(RUN) || $(RUN) -m local down
 	rm -rf .venv .local .aws-sam
 
-tools: .venv/.installed $(TOOLS)/sam/.installed $(TOOLS)/ministack/.installed ## install everything
+tools: .venv/.installed $(TOOLS)/sam/.installed $(TOOLS)/ministack/.installed ## install what runs a stack
 
 $(UV): requirements/uv.txt
 	@echo "installing uv"

@@ -36,14 +36,16 @@ class Emulator:
 
     url: str
 
-    def client(self, service: str) -> Any:
-        """A boto3 client as the account's root."""
+    def client(self, service: str, session: Mapping[str, str] | None = None) -> Any:
+        """A boto3 client as the account's root, or with the `Credentials` of an assumed role."""
+        as_whom = session or {"AccessKeyId": _KEY, "SecretAccessKey": _KEY}
         return boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=self.url,
             region_name=REGION,
-            aws_access_key_id=_KEY,
-            aws_secret_access_key=_KEY,
+            aws_access_key_id=as_whom["AccessKeyId"],
+            aws_secret_access_key=as_whom["SecretAccessKey"],
+            aws_session_token=as_whom.get("SessionToken"),
             config=Config(read_timeout=120, retries={"total_max_attempts": 1}),
         )
 

@@ -1,11 +1,13 @@
 """One deployed stack for all the tests here: the shipped configuration, and the simulated provider behind it."""
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from local.places import HOME
+from local.places import HOME, tool
 from local.running import Running
 from local.stack import Stack
 
@@ -14,9 +16,14 @@ from local.stack import Stack
 def stack(request: pytest.FixtureRequest) -> Iterator[Running]:
     """The running stack. Its logs are kept, and their place is printed, if a test failed."""
     stack = Stack(HOME / f"test-stack-{os.getpid()}", given={})
-    running = stack.up()
-    yield running
+    yield stack.up()
     if request.session.testsfailed:
         stack.abandon()
     else:
         stack.down()
+
+
+@pytest.fixture(params=["openai<3", "openai>=3"])
+def python(request: pytest.FixtureRequest) -> Path:
+    """An interpreter that has the OpenAI SDK of one of the two lines: they differ in what they speak HTTP with."""
+    return Path(sys.executable) if request.param == "openai>=3" else tool("openai2", "python")

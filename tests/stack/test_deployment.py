@@ -1,0 +1,38 @@
+"""What only a deployed stack can show: the functions' roles, the queues behind them, the migrations."""
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from local.running import Running
+
+
+def test_the_database_is_migrated_and_reached(stack: Running) -> None:
+    assert httpx.get(f"{stack.base_url}/health/readiness").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/files", "/batches", "/models"])
+def test_each_api_function_asks_for_a_key(path: str, stack: Running) -> None:
+    answer = httpx.get(stack.base_url + path)
+    assert answer.status_code == 401
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_the_schedule_runs(stack: Running) -> None:
+    assert stack.aws.invoke(stack.outputs["BatchesPollerName"], {}) is not None
+
+
+@pytest.mark.parametrize("worker", ["FilesWorkerName", "BatchesWorkerName"])
+def test_a_message_that_nobody_understands_fails_alone(worker: str, stack: Running) -> None:
+    records = [{"messageId": "m-1", "body": "not ours"}]
+    answer = stack.aws.invoke(stack.outputs[worker], {"Records": records})
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
+
+
+def test_the_emulator_holds_functions_to_their_roles(stack: Running) -> None:
+    """Else the tests here would pass with roles by which AWS would let nothing work."""
+    admin = stack.aws.client("lambda").get_function(FunctionName=stack.outputs["AdminApiName"])
+    session = stack.aws.client("sts").assume_role(RoleArn=admin["Configuration"]["Role"], RoleSessionName="test")
+    as_admin = stack.aws.client("s3", session["Credentials"])
+    with pytest.raises(ClientError, match="AccessDenied"):
+        as_admin.list_objects_v2(Bucket=stack.outputs["BucketName"])

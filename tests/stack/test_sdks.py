@@ -1,0 +1,50 @@
+"""The deployed stack, driven by unmodified OpenAI SDKs of both lines."""
+
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from local.places import ROOT
+from local.running import Running
+
+SECONDS = 300
+
+
+def _run(python: Path, script: str, stack: Running) -> str:
+    done = subprocess.run(
+        [python, ROOT / script],
+        env=stack.environment(),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_walkthrough(python: Path, stack: Running) -> None:
+    assert _run(python, "examples/batch_walkthrough.py", stack).endswith("demo: ok\n")
+
+
+def test_every_answer_has_the_sdks_strict_types(python: Path, stack: Running) -> None:
+    assert _run(python, "tests/stack/sdk_session.py", stack).startswith("ok with openai")
+
+
+def test_every_deployment_got_the_file_with_its_own_model_name(stack: Running, python: Path) -> None:
+    since = _uploads(stack)
+    _run(python, "examples/batch_walkthrough.py", stack)
+    got = _uploads(stack)[len(since) :]
+    assert sorted((upload["account"], *upload["models"]) for upload in got) == [
+        ("azure-general", "gpt-4o-mini-general-deployment"),
+        ("azure-special", "gpt-4o-mini-special-deployment"),
+    ]
+
+
+def _uploads(stack: Running) -> list[dict[str, str]]:
+    """The files that the simulated provider was sent, oldest first."""
+    answer = httpx.get(f"{stack.provider_url}/control/log", params={"route": "files.create"})
+    uploads: list[dict[str, str]] = answer.raise_for_status().json()
+    return uploads
