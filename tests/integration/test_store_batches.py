@@ -1,0 +1,150 @@
+"""Leases, wakes and transitions of batches and jobs, each on its own."""
+
+from dataclasses import replace
+
+import pytest
+from psycopg.errors import UniqueViolation
+
+from manifold import ids
+from manifold.access import Caller
+from manifold.store import Store, Tables
+from manifold.store.batches import BatchRow, NewBatch, Outcome
+from manifold.store.files import NewFile
+from manifold.store.jobs import Ending, JobRow
+
+ADMIN = Caller(admin=True)
+
+
+async def new_batch(tables: Tables) -> BatchRow:
+    file = await tables.files.insert(NewFile(ids.new("file"), "batch", "in.jsonl", 1, ["group"]), ADMIN)
+    batch = NewBatch(ids.new("batch"), file.id, "/v1/chat/completions", "24h", ["group"], None, 1, None, 86_400)
+    return await tables.batches.insert(batch, ADMIN)
+
+
+async def claimed(tables: Tables, batch: BatchRow, lease: str = "mine") -> BatchRow:
+    found = await tables.batches.claim(batch.id, lease, 60)
+    assert found is not None
+    return found
+
+
+async def new_job(tables: Tables, batch: BatchRow) -> JobRow:
+    [input_id] = await tables.inputs.ensure(batch.input_file_id, ["deployment"])
+    job = await tables.jobs.insert(ids.new("job"), batch, input_id, "deployment")
+    assert job is not None
+    return job
+
+
+async def status(tables: Tables, batch: BatchRow) -> str:
+    found = await tables.batches.get(batch.id, ADMIN)
+    assert found is not None
+    return found.status
+
+
+async def test_only_one_holds_the_lease(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await new_batch(tables)
+        await claimed(tables, batch)
+        assert await tables.batches.claim(batch.id, "other", 60) is None
+
+
+async def test_a_lease_that_ran_out_is_taken_over(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await new_batch(tables)
+        assert await tables.batches.claim(batch.id, "dead", 0)
+        first = await claimed(tables, batch, "alive")
+        assert not await tables.batches.end(replace(first, lease="dead"), "failed")
+        assert await tables.batches.end(first, "failed")
+
+
+async def test_a_batch_that_is_not_due_is_left_alone(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        assert not await tables.batches.release(batch, 30)
+        assert await tables.batches.claim(batch.id, "other", 60) is None
+        assert await tables.batches.wake(batch.id)
+        assert await tables.batches.claim(batch.id, "other", 60)
+
+
+async def test_a_wake_that_meets_a_held_lease_is_seen_at_its_release(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        await tables.batches.wake(batch.id)
+        assert await tables.batches.release(batch, 300)
+        assert await tables.batches.claim(batch.id, "other", 60)
+
+
+async def test_a_cancelled_batch_takes_no_job(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        [input_id] = await tables.inputs.ensure(batch.input_file_id, ["deployment"])
+        await tables.batches.cancel(batch.id, ADMIN)
+        assert await tables.jobs.insert(ids.new("job"), batch, input_id, "deployment") is None
+
+
+async def test_a_second_open_job_cannot_be_written(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        job = await new_job(tables, batch)
+        with pytest.raises(UniqueViolation):
+            await tables.jobs.insert(ids.new("job"), batch, job.input_id, "deployment")
+
+
+async def test_a_batch_with_an_open_job_does_not_end(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        await new_job(tables, batch)
+        await tables.batches.cancel(batch.id, ADMIN)
+        assert not await tables.batches.end(batch, "cancelled")
+
+
+async def test_the_providers_id_brings_back_a_cancel_that_came_meanwhile(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        job = await new_job(tables, batch)
+        await tables.batches.cancel(batch.id, ADMIN)
+        assert await tables.jobs.running(job, "ref")
+        assert await tables.batches.started(batch.id) == "cancelling"
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "completed", "failed", "expired"])
+async def test_a_late_poll_revives_nothing(store: Store, outcome: Outcome) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        job = await new_job(tables, batch)
+        await tables.jobs.running(job, "ref")
+        await tables.batches.started(batch.id)
+        await tables.jobs.ended(job, Ending(outcome, None, None, None, None, ()))
+        await tables.jobs.settled(job)
+        assert await tables.batches.end(batch, outcome)
+
+        await tables.batches.progress(batch.id, 9, 9, 9)
+        await tables.batches.finalizing(batch.id)
+        assert await tables.batches.started(batch.id) is None
+        assert not await tables.batches.wake(batch.id)
+        assert not await tables.batches.wake_stale(batch.id, 0)
+        assert await tables.batches.cancel(batch.id, ADMIN) is None
+        assert not await tables.jobs.running(job, "ref")
+        assert not await tables.jobs.ended(job, Ending("completed", "o", None, "file-1", None, ()))
+        assert await status(tables, batch) == outcome
+
+
+async def test_counts_never_go_down(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await new_batch(tables)
+        await tables.batches.progress(batch.id, 10, 7, 1)
+        await tables.batches.progress(batch.id, 10, 5, 0)
+        found = await tables.batches.get(batch.id, ADMIN)
+    assert found is not None
+    assert (found.total, found.completed, found.failed) == (10, 7, 1)
+
+
+async def test_usage_is_written_once_a_job(store: Store) -> None:
+    counts = dict.fromkeys(
+        ("requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), 1
+    )
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        job = await new_job(tables, batch)
+        await tables.usage.record(batch, job, "group", counts)
+        with pytest.raises(UniqueViolation):
+            await tables.usage.record(batch, job, "group", counts)
