@@ -1,0 +1,16 @@
+"""Batch input files, line by line: one streaming pass that checks, one that rewrites `body.model`.
+
+    check = Check()                              rewrite = Rewrite("my-deployment", common=report.common)
+    for chunk in chunks: check.feed(chunk)       for chunk in chunks: out(rewrite.feed(chunk))
+    report = check.finish()                      out(rewrite.finish())
+
+Both are pure (bytes in, values out) and hold one line and one chunk at a time, whatever the file. A line ends with
+`\n`; the `\r` before it, blank lines and a missing last newline are kept as they are.
+"""
+
+from manifold.jsonl.check import Check
+from manifold.jsonl.lines import MAX_LINE_BYTES
+from manifold.jsonl.report import LineError, Report, UrlUse
+from manifold.jsonl.rewrite import Rewrite
+
+__all__ = ["MAX_LINE_BYTES", "Check", "LineError", "Report", "Rewrite", "UrlUse"]

@@ -1,0 +1,145 @@
+"""The pass over an uploaded file that checks each line and collects the report."""
+
+from itertools import islice
+
+from manifold.jsonl import request
+from manifold.jsonl.common import Common
+from manifold.jsonl.custom_ids import CustomIds
+from manifold.jsonl.errors import LineErrors
+from manifold.jsonl.lines import MAX_LINE_BYTES, TOO_LONG, Lines
+from manifold.jsonl.models import spans
+from manifold.jsonl.position import Position
+from manifold.jsonl.report import MAX_ERRORS, Report
+from manifold.jsonl.request import BadLine, shown
+from manifold.jsonl.urls import Urls
+
+MAX_LINES = 50_000  # OpenAI's limit
+_BLANK = b" \t\r\n"
+
+
+class Check:
+    """Fed with a file's bytes, cut anywhere, finds its bad lines. Memory: a line, a chunk, and 12 bytes a request.
+
+    A line has one error, its first, and perhaps that of an id given twice. The first `max_errors` are kept, the rest
+    only counted. After the first `max_lines` requests, lines are counted, not read.
+    """
+
+    def __init__(
+        self, max_lines: int = MAX_LINES, max_line_bytes: int = MAX_LINE_BYTES, max_errors: int = MAX_ERRORS
+    ) -> None:
+        self._max_lines = max_lines
+        self._max_line_bytes = max_line_bytes
+        self._lines = Lines(max_line_bytes)
+        self._position = Position()
+        self._errors = LineErrors(max_errors)
+        self._custom_ids = CustomIds()
+        self._urls = Urls()
+        self._model: str | None = None
+        self._common: Common | None = None
+        self._in_common = 0
+        self._models = 0
+        self._model_bytes = 0
+        self._bytes = 0
+
+    def feed(self, chunk: bytes) -> None:
+        self._bytes += len(chunk)
+        for lines in self._lines.feed(chunk):
+            self._check(lines)
+
+    def finish(self) -> Report:
+        """Ends the file: finds what only shows at its end, and returns all that was found."""
+        self._check(self._lines.finish())
+        self._check_file()
+        common = self._common if self._in_common == self._position.requests else None
+        return Report(
+            bytes=self._bytes,
+            lines=self._position.requests,
+            longest_line=self._position.longest,
+            model=self._model,
+            urls=self._urls.uses(),
+            index=tuple(self._lines.bom_bytes + start for start in self._position.index),
+            common=common.text.decode() if common else None,
+            models=self._models,
+            kept_bytes=self._bytes - self._lines.bom_bytes - self._model_bytes,
+            errors=self._errors.first(),
+            error_count=self._errors.count,
+        )
+
+    def _check(self, lines: list[bytes]) -> None:
+        at = 0
+        while at < len(lines):
+            proved = self._prove(lines, at)
+            if not proved:
+                self._search(lines[at])
+            at += proved or 1
+
+    def _prove(self, lines: list[bytes], at: int) -> int:
+        """Takes in the lines from `at` on that hold what all have in common, and says how many those are."""
+        if self._common is None:
+            return 0
+        room = max(self._max_lines - self._position.requests, 0)
+        custom_ids = self._common.custom_ids(islice(lines, at, at + room))
+        proved = len(custom_ids)
+        if proved:
+            numbers = self._position.numbers(proved)
+            self._custom_ids.extend(custom_ids, numbers)
+            self._urls.add(self._common.url, numbers)
+            self._in_common += proved
+            self._models += proved
+            self._model_bytes += proved * self._common.model_bytes
+            self._position.pass_requests(lines[at : at + proved])
+        return proved
+
+    def _search(self, line: bytes) -> None:
+        """Takes in a line by itself: a blank one, a bad one, or one that is written in another way."""
+        if not line.lstrip(_BLANK):
+            self._position.pass_blank(line)
+            return
+        if self._position.requests < self._max_lines:
+            try:
+                self._request(line)
+            except BadLine as bad:
+                self._errors.add(self._position.lines + 1, bad)
+        self._position.pass_requests([line])
+
+    def _request(self, line: bytes) -> None:
+        if line is TOO_LONG:
+            limit = f"{self._max_line_bytes:,} bytes"
+            raise BadLine("line_too_long", f"This line is longer than {limit}, the most that a request can have.")
+        parsed = request.parsed(line)
+        numbers = self._position.numbers(1)
+        self._custom_ids.extend([request.custom_id(parsed)], numbers)
+        url = request.url(parsed)
+        self._one_model(request.model(parsed))
+        self._urls.add(url, numbers)
+        for start, end in spans(line):
+            self._models += 1
+            self._model_bytes += end - start
+        if self._position.requests == 0:
+            self._learn(line)
+
+    def _one_model(self, model: str) -> None:
+        self._model = self._model or model
+        if model != self._model:
+            reason = f"'body.model' is {shown(model)}, but {shown(self._model)} in the lines before."
+            raise BadLine(
+                "model_mismatch", f"{reason} Put the requests of each model into their own file.", "body.model"
+            )
+
+    def _learn(self, line: bytes) -> None:
+        """Takes from the file's first request what the others are likely to have in common with it."""
+        common = Common.of(line)
+        if common and common.custom_ids([line]):
+            self._common = common
+            self._in_common = 1
+
+    def _check_file(self) -> None:
+        for line, first in self._custom_ids.duplicates():
+            reason = f"'custom_id' is the same as on line {first}. Give every line its own."
+            self._errors.add(line, BadLine("duplicate_custom_id", reason, "custom_id"))
+        requests = self._position.requests
+        if not requests:
+            self._errors.add(None, BadLine("empty_file", "The file has no requests. Put one on each line."))
+        if requests > self._max_lines:
+            reason = f"The file has {requests} requests, but a batch takes at most {self._max_lines}. Split it."
+            self._errors.add(None, BadLine("too_many_tasks", reason))

@@ -1,0 +1,64 @@
+"""From chunks of bytes, cut anywhere, to whole lines."""
+
+from collections.abc import Iterator
+from io import BytesIO
+
+MAX_LINE_BYTES = 8 * 1024 * 1024
+"""The longest line that is read, its line end included.
+
+Room for images of 6 MB in base64, or a context of a million tokens. While it is parsed, a line of text takes at most
+7 times its length (the line thrice, and `str` at 4 bytes a character); some 30 times, if it is all empty objects.
+"""
+
+TOO_LONG = b"\0too long"
+"""Stands for a line that is longer (compare with `is`)."""
+
+_BATCH_BYTES = 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+class Lines:
+    """Cuts a stream into lines, with their line ends, and drops the byte order mark at its start."""
+
+    def __init__(self, max_bytes: int = MAX_LINE_BYTES) -> None:
+        self.bom_bytes = 0
+        self._max_bytes = max_bytes
+        self._begun = bytearray()
+        self._too_long = False
+        self._at_start = True
+
+    def feed(self, chunk: bytes) -> Iterator[list[bytes]]:
+        """The lines that end in this chunk, some at a time."""
+        step = min(_BATCH_BYTES, self._max_bytes)
+        for start in range(0, len(chunk), step):
+            yield self._cut(chunk[start : start + step])
+
+    def finish(self) -> list[bytes]:
+        """The last line, where the stream did not end with a newline."""
+        return [self._take()] if self._begun or self._too_long else []
+
+    def _cut(self, piece: bytes) -> list[bytes]:
+        lines = BytesIO(piece).readlines()  # twice as fast as split
+        rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
+        if lines:
+            self._hold(lines[0])
+            lines[0] = self._take()
+        self._hold(rest)
+        return lines
+
+    def _hold(self, piece: bytes) -> None:
+        self._too_long = self._too_long or len(self._begun) + len(piece) > self._max_bytes
+        if self._too_long:
+            self._begun.clear()
+        else:
+            self._begun += piece
+
+    def _take(self) -> bytes:
+        line = TOO_LONG if self._too_long else bytes(self._begun)
+        self._too_long = False
+        self._begun.clear()
+        if self._at_start and line.startswith(_BOM):
+            self.bom_bytes = len(_BOM)
+            line = line[len(_BOM) :]
+        self._at_start = False
+        return line

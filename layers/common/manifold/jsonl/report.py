@@ -1,0 +1,90 @@
+"""What one pass over a batch input file found."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from heapq import merge
+from itertools import islice
+from typing import Any, Self
+
+import orjson
+
+from manifold.jsonl.request import shown
+
+MAX_ERRORS = 100
+"""The most errors that are kept of a file; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineError:
+    """An item of a failed batch's `errors.data`. `line` counts every line from 1; None: it is the file's error."""
+
+    line: int | None
+    code: str
+    message: str
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UrlUse:
+    """How many requests have a `url`, and the numbers of the first `MAX_ERRORS` of their lines."""
+
+    count: int
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The facts of a file, of which `to_json` makes a plain dict to store.
+
+    Every field but `bytes`, `errors` and `error_count` is about the good lines, and complete only without errors.
+    """
+
+    bytes: int
+    """Of the file as it came, byte order mark included."""
+    lines: int
+    """Requests, that is lines that are not blank, good and bad."""
+    longest_line: int
+    """Bytes of the longest good line, line end included."""
+    model: str | None
+    """The one `body.model`; None without a good line."""
+    urls: Mapping[str, UrlUse]
+    index: tuple[int, ...]
+    """Where the requests 0, 1000, 2000, … begin, in bytes from the start of the file."""
+    common: str | None
+    """What `Rewrite` may take for granted (see `manifold.jsonl.common`); None where a line differs."""
+    models: int
+    """Values of `body.model` in the file: one a request, but where a key is given twice."""
+    kept_bytes: int
+    """What a rewrite keeps: all but those values and the byte order mark."""
+    errors: tuple[LineError, ...]
+    """The first ones, in the order of the lines."""
+    error_count: int
+
+    def rewritten_bytes(self, model: str) -> int:
+        """The exact length of what `Rewrite(model)` makes of the file. Raises ValueError for a file with errors."""
+        if self.error_count:
+            raise ValueError("a file with line errors is not rewritten")
+        return self.kept_bytes + self.models * len(orjson.dumps(model))
+
+    def endpoint_errors(self, endpoint: str) -> list[LineError]:
+        """An error for each line whose `url` is another than the batch's endpoint: the first `MAX_ERRORS`, in order."""
+        wrong = [[(line, url) for line in use.lines] for url, use in self.urls.items() if url != endpoint]
+        return [_url_mismatch(line, url, endpoint) for line, url in islice(merge(*wrong), MAX_ERRORS)]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """The report that `to_json` was called on."""
+        nested = {
+            "urls": {url: UrlUse(use["count"], tuple(use["lines"])) for url, use in value["urls"].items()},
+            "index": tuple(value["index"]),
+            "errors": tuple(LineError(**error) for error in value["errors"]),
+        }
+        return cls(**{**value, **nested})
+
+
+def _url_mismatch(line: int, url: str, endpoint: str) -> LineError:
+    message = f"'url' is {shown(url)}, but the batch's endpoint is {shown(endpoint)}. They must be the same."
+    return LineError(line, "url_mismatch", message, "url")
