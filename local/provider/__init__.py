@@ -1,4 +1,4 @@
-"""A program that behaves as OpenAI and Azure OpenAI do towards a caller of files and batches, on one machine.
+"""A program that behaves as OpenAI and Azure OpenAI do towards who calls them, on one machine.
 
     python -m local.provider --port 4010
 
@@ -8,12 +8,13 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/openai/v1/files                   Azure OpenAI
     {root}/accounts/{account}/openai/files?api-version=…        Azure OpenAI, dated versions with all their oddities
 
-A batch moves by the clock, seen when it is asked for. `{root}/control/…` makes trouble and tells what was received
-(`local.provider.control`). It is strict where the real ones are, and never deployed.
+A model echoes what it is asked, as fast as its account's `Latency` lets it; a batch moves by the clock, seen when it is
+asked for. `{root}/control/…` makes trouble and tells what was received (`local.provider.control`). It is strict where
+the real ones are, and never deployed.
 """
 
-from local.provider.accounts import DEFAULT_ACCOUNTS, Account
+from local.provider.accounts import DEFAULT_ACCOUNTS, Account, Latency
 from local.provider.faults import Fault
 from local.provider.server import Simulator, defaults, serve
 
-__all__ = ["DEFAULT_ACCOUNTS", "Account", "Fault", "Simulator", "defaults", "serve"]
+__all__ = ["DEFAULT_ACCOUNTS", "Account", "Fault", "Latency", "Simulator", "defaults", "serve"]

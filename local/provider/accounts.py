@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
 DialectName = Literal["openai", "azure"]
 
 
@@ -16,6 +18,20 @@ class Account:
     models: frozenset[str]
     """What `body.model` may say: model names at OpenAI, deployment names at Azure."""
 
+
+class Latency(BaseModel):
+    """Seconds that an account's models take."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answer: float = 0.0
+    """To a whole answer, or to a stream's headers."""
+    first_token: float = 0.0
+    """From a stream's headers to its first token."""
+    between_tokens: float = 0.0
+
+
+AT_ONCE = Latency()
 
 DEFAULT_ACCOUNTS = (
     Account("azure-general", "azure", "simulated-key-general", frozenset({"gpt-4o-mini-general-deployment"})),

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
-from local.provider.accounts import Account, DialectName
+from local.provider.accounts import Account, DialectName, Latency
 from local.provider.batches import Pace
 from local.provider.faults import Fault
 from local.provider.world import World
@@ -48,7 +48,7 @@ def health() -> dict[str, str]:
 @router.get("/log")
 def log(request: Request, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
     """Each call received, oldest first: `at method path account route status fault`, and by route `file_id file_name
-    bytes sha256 lines models` or `metadata input_file_id batch_id`."""
+    bytes sha256 lines models`, `metadata input_file_id batch_id` or `model stream parameters ended disconnected`."""
     return _world(request).log(account, route)
 
 
@@ -84,6 +84,13 @@ def clear_faults(request: Request, account: str | None = None) -> None:
 @router.post("/stall")
 def stall(body: Stall, request: Request) -> Stall:
     _world(request).stall(body.account, body.state)
+    return body
+
+
+@router.post("/latency/{account}")
+def latency(account: str, body: Latency, request: Request) -> Latency:
+    """How long the account's completions take from now on."""
+    _world(request).slow(account, body)
     return body
 
 

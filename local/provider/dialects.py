@@ -83,7 +83,11 @@ class AzureDialect(OpenAIDialect):
     """Azure's v1 form: OpenAI's, but for the errors and the files that take a while."""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
-        return {"error": {"code": refusal.code or "invalidPayload", "message": refusal.message}}
+        error = {"code": refusal.code or "invalidPayload", "message": refusal.message}
+        if refusal.param is not None:
+            # What the model refuses is worded by OpenAI's own code, what the service refuses is not.
+            error |= {"type": "invalid_request_error", "param": refusal.param}
+        return {"error": error}
 
     def file(self, file: File, now: float) -> dict[str, Any]:
         return super().file(file, now) | {"status": "processed" if now >= file.usable_at else "pending"}

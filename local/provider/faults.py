@@ -6,11 +6,13 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local.provider.attendance import attended
 from local.provider.dialects import PREFIX, dialect_of
 from local.provider.refusal import Refusal
 
@@ -24,6 +26,9 @@ ROUTES = {
     ("GET", r"/batches"): "batches.list",
     ("GET", r"/batches/[^/]+"): "batches.retrieve",
     ("POST", r"/batches/[^/]+/cancel"): "batches.cancel",
+    ("POST", r"(/deployments/[^/]+)?/chat/completions"): "chat.create",
+    ("POST", r"(/deployments/[^/]+)?/completions"): "completions.create",
+    ("POST", r"(/deployments/[^/]+)?/embeddings"): "embeddings.create",
 }
 STATUSES = {"refuse": 400, "rate_limit": 429, "error": 500}
 
@@ -31,7 +36,8 @@ STATUSES = {"refuse": 400, "rate_limit": 429, "error": 500}
 class Fault(BaseModel):
     """What goes wrong with the next `times` calls (all of them, if `None`) of a route.
 
-    `when="after"` does the work first: a create that fails but happened.
+    `when="after"` does the work first: a create that fails but happened. `when="within"` lets a stream begin, and
+    strikes after `chunks` of it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -40,7 +46,8 @@ class Fault(BaseModel):
     account: str = "*"
     route: str = "*"
     times: int | None = 1
-    when: Literal["before", "after"] = "before"
+    when: Literal["before", "after", "within"] = "before"
+    chunks: int = 2
     status: int | None = None
     """Of the kinds `refuse` (400), `rate_limit` (429) and `error` (500)."""
     retry_after: str | None = None
@@ -112,12 +119,16 @@ class FaultyASGI:
         }
         self._note(entry)
         scope.setdefault("state", {})["entry"] = entry
-        return await self._run(fault, scope, receive, send)
+        if route.startswith(("files.", "batches.")):
+            return await self._run(fault, scope, receive, send)
+        return await attended(partial(self._run, fault), entry, scope, receive, send)
 
     async def _run(self, fault: Fault | None, scope: Scope, receive: Receive, send: Send) -> None:
         entry = scope["state"]["entry"]
         if fault is None:
             return await self._app(scope, receive, _noting(send, entry))
+        if fault.when == "within":
+            return await self._app(scope, receive, Within(fault, scope["path"], _noting(send, entry), send))
         if fault.kind == "truncate":
             return await self._truncated(scope, receive, send)
         if fault.kind == "delay":
@@ -161,13 +172,52 @@ def _route(method: str, tail: str) -> str:
     return "unknown"
 
 
+class Within:
+    """Sends what the application does, up to the chunk after which its fault strikes."""
+
+    def __init__(self, fault: Fault, path: str, send: Send, connection: Send) -> None:
+        self._fault = fault
+        self._path = path
+        self._send = send
+        self._connection = connection
+        self._chunks = 0
+        self._over = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            self._chunks += 1
+            if self._chunks == self._fault.chunks + 1:
+                await self._strike()
+        if not self._over:
+            await self._send(message)
+
+    async def _strike(self) -> None:
+        if self._fault.kind == "delay":
+            return await asyncio.sleep(self._fault.seconds)
+        self._over = True
+        if self._fault.kind in ("cut", "truncate"):
+            return await _disconnect(self._connection, abruptly=self._fault.kind == "cut")
+        return await self._send({"type": "http.response.body", "body": self._event(), "more_body": False})
+
+    def _event(self) -> bytes:
+        if self._fault.kind == "garbage":
+            return b"data: {not what you asked for\n\n"
+        return b"data: " + _error(self._fault, self._path) + b"\n\n"
+
+
+def _error(fault: Fault, path: str) -> bytes:
+    """The fault in the words of the dialect that was spoken."""
+    status = fault.status or STATUSES[fault.kind]
+    return json.dumps(dialect_of(path).error(Refusal(status, fault.code, fault.message))).encode()
+
+
 async def _reply(fault: Fault, path: str, send: Send) -> None:
-    """Answer as the fault says, in the words of the dialect that was spoken."""
+    """Answer as the fault says."""
     if fault.kind == "garbage":
         status, body, content_type = fault.status or 200, b"<html>not what you asked for", b"text/html"
     else:
         status, content_type = fault.status or STATUSES[fault.kind], b"application/json"
-        body = json.dumps(dialect_of(path).error(Refusal(status, fault.code, fault.message))).encode()
+        body = _error(fault, path)
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     if fault.retry_after is not None:
         headers.append((b"retry-after", fault.retry_after.encode()))

@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from local.provider import api, control
+from local.provider import api, chat, control
 from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.batches import Pace
 from local.provider.dialects import PREFIX, dialect_of
@@ -56,6 +56,7 @@ def application(world: World) -> ASGIApp:
     app.include_router(control.router)
     for prefix in ("/v1", "/openai/v1", "/openai"):
         app.include_router(api.router, prefix="/accounts/{account}" + prefix)
+        app.include_router(chat.router, prefix="/accounts/{account}" + prefix)
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> JSONResponse:

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from local.provider.accounts import DEFAULT_ACCOUNTS, Account
+from local.provider.accounts import AT_ONCE, DEFAULT_ACCOUNTS, Account, Latency
 from local.provider.batches import Batches, Pace
 from local.provider.faults import Faults
 from local.provider.files import Files
@@ -20,6 +20,7 @@ class World:
         self.files = Files(spool)
         self.batches = Batches(self.files, pace)
         self.faults = Faults()
+        self._latencies: dict[str, Latency] = {}
         self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
 
@@ -49,6 +50,13 @@ class World:
         else:
             self.batches.stalls[account] = state
 
+    def latency(self, account: str) -> Latency:
+        return self._latencies.get(account, AT_ONCE)
+
+    def slow(self, account: str, latency: Latency) -> None:
+        """From now on, the account's completions take this long."""
+        self._latencies[account] = latency
+
     def reset(self) -> None:
         """As new: the default accounts, nothing stored, no trouble, an empty log."""
         self.accounts = {account.name: account for account in DEFAULT_ACCOUNTS}
@@ -56,5 +64,6 @@ class World:
         self.batches.pace = self._pace
         self.files.clear()
         self.faults.clear()
+        self._latencies.clear()
         with self._lock:
             self._log.clear()

@@ -101,7 +101,7 @@ def _translated(call: Call) -> Iterator[None]:
         yield
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise ProviderRefused(call.scrub(f"no connection to {call.host}: {type(error).__name__}")) from error
-    except aiohttp.InvalidURL as error:
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise ProviderRefused(f"not a URL that can be called: check api_base ({call.host})", lasting=True) from error
     except ValueError as error:
         # What aiohttp raises for a header's value with a line break: its text may quote the key.

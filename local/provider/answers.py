@@ -1,0 +1,165 @@
+"""OpenAI's objects of a completion: whole, and as the chunks of a stream."""
+
+import base64
+import secrets
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from local.provider.asks import ChatAsk, EmbeddingAsk, TextAsk
+from local.provider.talk import Said, chat_said, count, numbers, prompt_tokens, text_said
+
+LOGPROB = -0.1
+DIMENSIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One call's answer: what every object and chunk of it repeats, the prompt's size, and each choice."""
+
+    model: str
+    prompt: int
+    choices: Sequence[Said]
+    mark: str = field(default_factory=lambda: secrets.token_hex(12))
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def usage(self) -> dict[str, Any]:
+        told = sum(len(said.tokens) for said in self.choices)
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": told,
+            "total_tokens": self.prompt + told,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        }
+
+    def object(self, prefix: str, kind: str, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "id": f"{prefix}-{self.mark}",
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+            "system_fingerprint": "fp_simulated",
+        }
+
+
+def chat_answer(ask: ChatAsk) -> Answer:
+    return Answer(ask.model, prompt_tokens(ask.messages), [chat_said(ask)] * (ask.n or 1))
+
+
+def text_answer(ask: TextAsk) -> Answer:
+    prompts = [ask.prompt] if isinstance(ask.prompt, str) else ask.prompt
+    said = [text_said(ask, prompt) for prompt in prompts for _ in range(ask.n or 1)]
+    return Answer(ask.model, sum(map(count, prompts)), said)
+
+
+def chat_object(ask: ChatAsk, answer: Answer) -> dict[str, Any]:
+    choices = [
+        {
+            "index": index,
+            "message": _message(said, answer.mark),
+            "logprobs": _logprobs(ask, said.tokens),
+            "finish_reason": said.finish,
+        }
+        for index, said in enumerate(answer.choices)
+    ]
+    return answer.object("chatcmpl", "chat.completion", choices) | {"usage": answer.usage()}
+
+
+def chat_chunks(ask: ChatAsk, answer: Answer) -> Iterator[dict[str, Any]]:
+    """The first chunk of a choice tells the role, the last one how it ended, those between a token each."""
+
+    def chunk(choices: Sequence[dict[str, Any]], usage: dict[str, Any] | None = None) -> dict[str, Any]:
+        made = answer.object("chatcmpl", "chat.completion.chunk", choices)
+        return made | {"usage": usage} if _tells_usage(ask) else made
+
+    for index, said in enumerate(answer.choices):
+        yield chunk([_delta(index, {"role": "assistant", **_opening(said, answer.mark)})])
+        for token in said.tokens:
+            yield chunk([_delta(index, _piece(said, token), logprobs=_logprobs(ask, [token]))])
+        yield chunk([_delta(index, {}, finish=said.finish)])
+    if _tells_usage(ask):
+        yield chunk([], answer.usage())
+
+
+def text_object(answer: Answer) -> dict[str, Any]:
+    choices = [
+        {"index": index, "text": said.text, "logprobs": None, "finish_reason": said.finish}
+        for index, said in enumerate(answer.choices)
+    ]
+    return answer.object("cmpl", "text_completion", choices) | {"usage": answer.usage()}
+
+
+def text_chunks(ask: TextAsk, answer: Answer) -> Iterator[dict[str, Any]]:
+    for index, said in enumerate(answer.choices):
+        for token in said.tokens:
+            choice = {"index": index, "text": token, "logprobs": None, "finish_reason": None}
+            yield answer.object("cmpl", "text_completion", [choice])
+        yield answer.object(
+            "cmpl", "text_completion", [{"index": index, "text": "", "logprobs": None, "finish_reason": said.finish}]
+        )
+    if _tells_usage(ask):
+        yield answer.object("cmpl", "text_completion", []) | {"usage": answer.usage()}
+
+
+def embedding_object(ask: EmbeddingAsk) -> dict[str, Any]:
+    inputs = ask.input if isinstance(ask.input, list) else [ask.input]
+    texts = [" ".join(map(str, inputs))] if inputs and isinstance(inputs[0], int) else [str(each) for each in inputs]
+    data = [
+        {"object": "embedding", "index": index, "embedding": _vector(ask, text)} for index, text in enumerate(texts)
+    ]
+    tokens = sum(map(count, texts))
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": ask.model, "usage": usage}
+
+
+def _vector(ask: EmbeddingAsk, text: str) -> list[float] | str:
+    values = numbers(text, ask.dimensions or DIMENSIONS)
+    if ask.encoding_format == "base64":
+        return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+    return values
+
+
+def _message(said: Said, mark: str) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None, "annotations": []}
+    if said.tool is None:
+        return message
+    call = {"id": f"call_{mark}", "type": "function", "function": {"name": said.tool, "arguments": said.text}}
+    return message | {"content": None, "tool_calls": [call]}
+
+
+def _opening(said: Said, mark: str) -> dict[str, Any]:
+    if said.tool is None:
+        return {"content": "", "refusal": None}
+    call = {"index": 0, "id": f"call_{mark}", "type": "function", "function": {"name": said.tool, "arguments": ""}}
+    return {"content": None, "tool_calls": [call]}
+
+
+def _piece(said: Said, token: str) -> dict[str, Any]:
+    if said.tool is None:
+        return {"content": token}
+    return {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
+
+
+def _delta(
+    index: int, delta: dict[str, Any], finish: str | None = None, logprobs: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+
+
+def _logprobs(ask: ChatAsk, tokens: Sequence[str]) -> dict[str, Any] | None:
+    if not ask.logprobs:
+        return None
+    told = [_logprob(token) | {"top_logprobs": [_logprob(token)] * min(ask.top_logprobs or 0, 1)} for token in tokens]
+    return {"content": told, "refusal": None}
+
+
+def _logprob(token: str) -> dict[str, Any]:
+    return {"token": token, "logprob": LOGPROB, "bytes": list(token.encode())}
+
+
+def _tells_usage(ask: ChatAsk | TextAsk) -> bool:
+    return ask.stream_options is not None and ask.stream_options.include_usage

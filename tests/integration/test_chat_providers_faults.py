@@ -1,0 +1,212 @@
+"""Every trouble of a completion, over HTTP: what becomes of it, and what the caller is told."""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local.provider import Fault, Simulator
+from manifold.errors import CallFailed, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.providers import Endpoint
+from manifold.providers.chat import Ask, ChatProvider
+from manifold.providers.registry import chat_provider_for, close_providers
+from tests.support.provider import endpoint
+
+pytest_plugins = ("tests.support.provider_fixtures",)
+
+Spoken = tuple[ChatProvider, Endpoint]
+LEAKY = (
+    "Deployment {model} of resource {host} rejected key {key} of org-Abc123def: see https://{host}/openai?key={key}"
+    " (request req_0123456789abcdef)"
+)
+
+
+@pytest.fixture(autouse=True)
+async def closing() -> AsyncIterator[None]:
+    yield
+    await close_providers()
+
+
+@pytest.fixture(params=["openai", "azure"])
+def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
+    account = {"openai": "openai", "azure": "azure-general"}[request.param]
+    return chat_provider_for(request.param), endpoint(simulated_provider, account)
+
+
+def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> Ask:
+    return Ask("/chat/completions", {"messages": [{"role": "user", "content": said}], **more}, timeout)
+
+
+def fault(kind: str, **how: Any) -> Fault:
+    return Fault.model_validate({"kind": kind, "route": "chat.create", **how})
+
+
+async def complete(spoken: Spoken, ask: Ask | None = None) -> ProviderError:
+    provider, at = spoken
+    with pytest.raises(ProviderError) as caught:
+        await provider.complete(at, ask or chat())
+    return caught.value
+
+
+async def broken(spoken: Spoken, ask: Ask | None = None) -> tuple[int, ProviderError]:
+    """How many chunks came before the stream's error, and the error."""
+    provider, at = spoken
+    came: list[dict[str, Any]] = []
+
+    async def read() -> None:
+        async with contextlib.aclosing(provider.stream(at, ask or chat("one two three four"))) as stream:
+            async for chunk in stream:
+                came.append(chunk)
+
+    with pytest.raises(ProviderError) as caught:
+        await read()
+    return len(came), caught.value
+
+
+def shape(told: CallFailed) -> tuple[int, str, str | None]:
+    return told.status, told.type, told.code
+
+
+async def test_a_prompt_that_is_too_long(spoken: Spoken) -> None:
+    told = (await complete(spoken, chat("word " * 9_000))).answer()
+    assert shape(told) == (400, "invalid_request_error", "context_length_exceeded")
+    assert told.param == "messages"
+    assert "maximum context length is 8192 tokens" in told.message
+
+
+async def test_content_that_azure_filters(simulated_provider: Simulator) -> None:
+    spoken = chat_provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    told = (await complete(spoken, chat("filter-this prompt"))).answer()
+    assert shape(told) == (400, "invalid_request_error", "content_filter")
+
+
+async def test_our_own_key_is_not_the_callers_fault(spoken: Spoken) -> None:
+    provider, at = spoken
+    error = await complete((provider, replace(at, api_key="wrong-secret-key")))
+    assert isinstance(error, ProviderRefused)
+    assert (error.status, error.lasting) == (401, True)
+    assert shape(error.answer()) == (502, "server_error", "provider_account")
+
+
+async def test_a_deployment_that_is_not_there_is_not_the_callers_fault(spoken: Spoken) -> None:
+    provider, at = spoken
+    error = await complete((provider, replace(at, model="gone")))
+    assert error.status == 404
+    assert shape(error.answer()) == (502, "server_error", "provider_account")
+
+
+async def test_too_many_calls_say_when_to_come_again(spoken: Spoken, simulated_provider: Simulator) -> None:
+    simulated_provider.fail(fault("rate_limit", retry_after="7"))
+    error = await complete(spoken)
+    assert isinstance(error, ProviderRefused)
+    assert not error.lasting
+    assert shape(error.answer()) == (429, "rate_limit_error", "rate_limit_exceeded")
+    assert error.retry_after == error.answer().retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"kind": "error"}, (502, "server_error", "provider_error")),
+        ({"kind": "error", "status": 503}, (503, "server_error", "provider_overloaded")),
+        ({"kind": "error", "status": 504}, (504, "server_error", "provider_timeout")),
+        ({"kind": "cut"}, (502, "server_error", "provider_error")),
+        ({"kind": "cut", "when": "after"}, (502, "server_error", "provider_error")),
+        ({"kind": "truncate"}, (502, "server_error", "provider_error")),
+        ({"kind": "garbage"}, (502, "server_error", "provider_error")),
+        ({"kind": "delay", "seconds": 5}, (504, "server_error", "provider_timeout")),
+    ],
+)
+async def test_what_nobody_knows_the_end_of(
+    spoken: Spoken, simulated_provider: Simulator, how: dict[str, Any], told: tuple[int, str, str]
+) -> None:
+    simulated_provider.fail(fault(**how))
+    error = await complete(spoken, chat(timeout=0.5))
+    assert isinstance(error, ProviderUnclear)
+    assert shape(error.answer()) == told
+
+
+async def test_a_connection_that_never_opened(spoken: Spoken) -> None:
+    provider, at = spoken
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        base = f"http://127.0.0.1:{unheard.getsockname()[1]}"
+        error = await complete((provider, replace(at, base_url=base)))
+    assert isinstance(error, ProviderRefused)
+    assert not error.lasting
+    assert shape(error.answer()) == (502, "server_error", "provider_error")
+
+
+@pytest.mark.parametrize("base", ["ftp://example.com", "http://", "no address"])
+async def test_an_address_that_cannot_be_called(spoken: Spoken, base: str) -> None:
+    provider, at = spoken
+    error = await complete((provider, replace(at, base_url=base)))
+    assert isinstance(error, ProviderRefused)
+    assert error.lasting
+
+
+async def test_a_key_with_a_line_break_is_not_told(spoken: Spoken) -> None:
+    provider, at = spoken
+    error = await complete((provider, replace(at, api_key="very-secret\n")))
+    assert isinstance(error, ProviderRefused)
+    assert error.lasting
+    assert "very-secret" not in error.message
+
+
+@pytest.mark.parametrize("kind", ["refuse", "rate_limit", "error"])
+async def test_a_stream_that_is_refused_does_not_begin(
+    spoken: Spoken, simulated_provider: Simulator, kind: str
+) -> None:
+    simulated_provider.fail(fault(kind, retry_after="3"))
+    came, error = await broken(spoken)
+    assert came == 0
+    assert error.retry_after == 3
+
+
+@pytest.mark.parametrize("kind", ["cut", "truncate", "garbage"])
+async def test_a_stream_that_breaks_off(spoken: Spoken, simulated_provider: Simulator, kind: str) -> None:
+    simulated_provider.fail(fault(kind, when="within"))
+    came, error = await broken(spoken)
+    assert came == 2
+    assert isinstance(error, ProviderUnclear)
+
+
+async def test_a_stream_that_does_not_end_in_time(spoken: Spoken, simulated_provider: Simulator) -> None:
+    simulated_provider.fail(fault("delay", when="within", seconds=5))
+    came, error = await broken(spoken, chat("one two three four", timeout=0.5))
+    assert came == 2
+    assert shape(error.answer()) == (504, "server_error", "provider_timeout")
+
+
+async def test_an_error_within_a_stream(spoken: Spoken, simulated_provider: Simulator) -> None:
+    simulated_provider.fail(fault("error", when="within", code="server_error"))
+    came, error = await broken(spoken)
+    assert came == 2
+    assert isinstance(error, ProviderUnclear)
+    assert "told to do this" in error.message
+    assert shape(error.answer()) == (502, "server_error", "provider_error")
+
+
+async def test_content_that_is_filtered_within_a_stream(spoken: Spoken, simulated_provider: Simulator) -> None:
+    simulated_provider.fail(fault("refuse", when="within", code="content_filter"))
+    _, error = await broken(spoken)
+    assert shape(error.answer()) == (400, "invalid_request_error", "content_filter")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_nobody_is_told_where_a_call_went(
+    spoken: Spoken, simulated_provider: Simulator, status: int, streamed: bool
+) -> None:
+    at, host = spoken[1], "127.0.0.1"
+    words = LEAKY.format(model=at.model, host=host, key=at.api_key)
+    simulated_provider.fail(fault("refuse", status=status, message=words))
+    error = (await broken(spoken))[1] if streamed else await complete(spoken)
+
+    assert at.api_key not in error.message
+    told = str(error.answer().body())
+    for secret in (at.api_key, at.model, host, "org-Abc123def", "req_0123456789abcdef", "https://"):
+        assert secret not in told
