@@ -14,7 +14,7 @@ import psutil
 
 from local.errors import with_log
 
-_GRACE = 3.0  # seconds from SIGTERM to SIGKILL
+_GRACE = 1.5  # seconds from SIGTERM to SIGKILL
 _PAUSE = 0.05  # seconds between two looks
 
 
