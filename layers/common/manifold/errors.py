@@ -168,6 +168,8 @@ CALLERS_STATUSES = frozenset({400, 413, 415, 422})
 ACCOUNT_STATUSES = frozenset({401, 402, 403, 404})
 ACCOUNT_CODES = frozenset({"invalid_api_key", "insufficient_quota", "billing_hard_limit_reached", "model_not_found"})
 """Our key, our bill or our deployment's name at the provider: nothing that a caller could put right."""
+GENERIC_CODES = frozenset({"invalid_request_error", "BadRequestError", "INVALID_ARGUMENT", "ValidationException"})
+"""What says no more than the status does."""
 TIMEOUT = "timeout"
 """The `code` of a `ProviderUnclear` whose answer did not come in time."""
 
@@ -180,7 +182,7 @@ def _callers_fault(error: ProviderError) -> CallFailed | None:
         status=error.status,
         type="invalid_request_error",
         param=error.param,
-        code=error.code,
+        code=None if error.code in GENERIC_CODES else error.code,
     )
 
 

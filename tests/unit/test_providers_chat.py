@@ -1,0 +1,147 @@
+"""Where a completion's call goes, what its failures mean, and what of them a caller is told."""
+
+import subprocess
+import sys
+from typing import Any
+
+import orjson
+import pytest
+
+from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.providers import Endpoint
+from manifold.providers.addresses import azure_call, openai_call
+from manifold.providers.call import Call
+from manifold.providers.failures import failure, failure_within
+
+CALL = Call(
+    "https://west.example.com/v1/chat/completions",
+    {"Authorization": "Bearer sk-very-secret-key", "x": "1"},
+    {},
+    5.0,
+    "o1",
+)
+
+
+def failed(status: int, body: object) -> ProviderError:
+    return failure(status, {}, orjson.dumps(body), CALL)
+
+
+def test_addresses() -> None:
+    at = Endpoint(model="a b", base_url="https://r.example.com/v1/", api_key="key", organization="org-1")
+    call = openai_call(at, "chat", "completions")
+    assert call.address == "https://r.example.com/v1/chat/completions"
+    assert call.headers == {"Authorization": "Bearer key", "OpenAI-Organization": "org-1"}
+
+    dated = Endpoint(model="m", base_url="https://r.example.com/openai", api_key="key", api_version="2024-10-21")
+    call = azure_call(dated, "deployments", "a b", "chat", "completions")
+    assert call.address == ("https://r.example.com/openai/deployments/a%20b/chat/completions?api-version=2024-10-21")
+
+
+def test_an_address_keeps_the_query_of_its_base() -> None:
+    assert Call("https://h/x?a=1", {}, {"b": "2 3"}, 5.0).address == "https://h/x?a=1&b=2+3"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"error": {"message": "m", "type": "invalid_request_error", "param": "n", "code": "bad"}}, "bad", "n"),
+        ({"error": {"message": "m", "type": "invalid_request_error", "code": None}}, "invalid_request_error", None),
+        ({"error": {"message": "m", "code": "400", "param": ["n"]}}, "", None),
+        ({"error": {"message": "m", "code": 400, "status": "INVALID_ARGUMENT"}}, "INVALID_ARGUMENT", None),
+        ({"type": "error", "error": {"type": "invalid_request_error", "message": "m"}}, "invalid_request_error", None),
+        (
+            {"object": "error", "message": "m", "type": "BadRequestError", "param": None, "code": 400},
+            "BadRequestError",
+            None,
+        ),
+        ({"message": "m"}, None, None),
+        ({"error": "m"}, "", None),
+    ],
+)
+def test_each_providers_error_is_read(body: dict[str, Any], code: str | None, param: str | None) -> None:
+    error = failed(400, body)
+    assert (error.message, error.told, error.code, error.param) == ("HTTP 400: m", "m", code, param)
+    assert error.answer().code == ("bad" if code == "bad" else None), "a caller has the type for the rest"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+        "Input is too long for requested model.",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "The input token count (2000000) exceeds the maximum number of tokens allowed (1048576).",
+        "too many tokens: total number of tokens in the prompt exceeds the limit",
+    ],
+)
+def test_a_prompt_that_is_too_long_has_one_code(words: str) -> None:
+    answer = failed(400, {"message": words}).answer()
+    assert (answer.status, answer.code) == (400, "context_length_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"message": "m", "type": "overloaded_error"}, 529),
+        ({"message": "m", "type": "rate_limit_error"}, 429),
+        ({"message": "m", "code": "content_filter", "status": 400}, 400),
+        ({"message": "m", "code": 502}, 502),
+        ({"message": "m", "type": "server_error"}, 500),
+        ({"message": "m", "code": "9"}, 500),
+    ],
+)
+def test_an_error_within_a_stream_has_a_status(error: dict[str, Any], status: int) -> None:
+    assert failure_within({"error": error}, CALL).status == status
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": null}', b'{"error": {}}', b"\xff"])
+def test_an_error_without_words_is_told_in_ours(body: bytes) -> None:
+    answer = failure(400, {}, body, CALL).answer()
+    assert (answer.status, answer.message, answer.code) == (400, "The provider takes the request for invalid.", None)
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
+def test_our_bill_is_no_wait(code: str) -> None:
+    answer = failed(429, {"error": {"message": "m", "code": code}}).answer()
+    assert (answer.status, answer.code) == (502, "provider_account")
+
+
+def test_what_a_caller_is_told_is_scrubbed() -> None:
+    words = "o1 at https://west.example.com/x?key=1 (west.example.com), sk-very-secret-key, req_1234567890; not o1-mini"
+    error = failed(400, {"error": {"message": words}})
+    assert error.told == "*** at *** (***), ***, ***; not o1-mini"
+    assert "sk-very-secret-key" not in error.message
+
+
+def test_a_refusal_and_an_unclear_end_tell_a_caller_the_same() -> None:
+    for error in (ProviderRefused("secret"), ProviderUnclear("secret")):
+        assert error.answer().body() == {
+            "error": {
+                "message": "The provider gave no answer.",
+                "type": "server_error",
+                "param": None,
+                "code": "provider_error",
+            }
+        }
+
+
+@pytest.mark.parametrize(
+    ("function", "loaded", "spared"),
+    [
+        ("chat_provider_for", "aiohttp", "httpx"),
+        ("provider_for", "httpx", "aiohttp"),
+    ],
+)
+def test_a_function_loads_the_client_that_it_uses_alone(function: str, loaded: str, spared: str) -> None:
+    program = (
+        f"import sys; from manifold.providers.registry import {function}; {function}('azure')\n"
+        f"print({loaded!r} in sys.modules, {spared!r} in sys.modules)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert ran.stdout.split() == ["True", "False"]
