@@ -107,6 +107,14 @@ def test_a_bad_first_line_is_found_too(bad: bytes, code: str, param: str | None)
     assert [(error.line, error.code, error.param) for error in report.errors] == [(2, code, param)]
 
 
+def test_a_model_that_is_only_nested_is_none() -> None:
+    usual = [request(name, body={"messages": [], "model": "gpt"}) for name in "abc"]
+    report = check(jsonl(*usual, request("d", body={"messages": [], "a": {"model": "gpt"}})))
+    assert [(error.line, error.code, error.param) for error in report.errors] == [
+        (4, "missing_required_parameter", "body.model")
+    ]
+
+
 def test_messages_say_what_to_do() -> None:
     report = check(jsonl(request("a"), request("a", method="PUT"), request("b", body=body(model="x" * 100)), 5))
     assert [error.message for error in report.errors] == [

@@ -39,6 +39,7 @@ def assert_rewritten(data: bytes, expected: bytes, size: int = 1 << 20) -> Repor
 
 
 USUAL = '{"custom_id": "%s", "method": "POST", "url": "/v1/chat/completions", "body": {"model": @, "messages": []}}'
+LAST = '{"method": "POST", "url": "/v1", "body": {"messages": [], "model": @}, "custom_id": "%s"}'
 COMMON = '"method": "POST", "url": "/v1/chat/completions", "body": {"model": @'
 HEAD = '{"custom_id": "x", ' + COMMON
 ODD = {
@@ -54,13 +55,19 @@ ODD = {
     "key in a text": HEAD + r', "a": "say \"model\": \"gpt\"", "b\"model": "gpt", "c\\": "model"}}',
     "key as a value": HEAD + ', "role": "model", "model ": 1, "Model": 2, "xmodel": 3}}',
     "model twice": HEAD + ', "messages": [], "model": @}}',
+    "model a hundred thousand times": HEAD + ', "model": @' * 100_000 + "}}",
     "model twice, first no text": '{"custom_id":"x","method":"POST","url":"/v1","body":{"model":@NUMBER,"model":@}}',
     "body twice": HEAD + '}, "body": {"a": 1, "model" :@}}',
     "body twice, first no object": '{"body": 7, ' + HEAD[1:] + "}}",
     "key escaped": r'{"custom_id":"x","method":"POST","url":"/v1","body":{"mod\u0065l":@}}',
     "key escaped after": HEAD + r', "\u006dodel": @}}',
     "body escaped after": HEAD + r'}, "bo\u0064y": {"model": @}}',
-    "all escaped": r'{"url":"/","method":"POST","custom_id":"x","\u0062\u006F\u0064y":{"\u006D\u006f\u0064\u0065\u006c":@}}',
+    "all escaped": r'{"custom_id":"x","method":"POST","url":"/","b\u006Fdy":{"\u006D\u006fd\u0065\u006c":@}}',
+    "last, nested before": '{"custom_id":"x",' + LAST[1:].replace("[]", '[{"model": "gpt"}]') % "x",
+    "last, twice": '{"custom_id":"x",' + LAST[1:].replace("[]", '[], "model":@') % "x",
+    "last, escaped after": LAST.replace("@", r'@, "m\u006fdel": @') % "x",
+    "last, body twice": LAST.replace("}", '}, "body": {"model": @}', 1) % "x",
+    "last, in a text": LAST.replace("[]", json.dumps('"model": "gpt"')) % "x",
     "secret-like names": HEAD + ', "": {"model": "m"}}}',
     "floats": HEAD + ', "a": [1.10, 1E5, -0.0, 12345678901234567890123, 1e-7], "b": "\\u00e9é\\/"}}',
     "megabytes of text": '{"custom_id":"x","method":"POST","url":"/v1","body":{"a":"'
@@ -80,9 +87,10 @@ def fill(template: str, model: str) -> bytes:
 
 
 @pytest.mark.parametrize("template", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("others", [USUAL, LAST], ids=["usual", "model last"])
 @pytest.mark.parametrize("place", ["alone", "first", "between", "last"])
-def test_an_odd_line_comes_out_right(template: str, place: str) -> None:
-    usual = [USUAL % number for number in range(3)]
+def test_an_odd_line_comes_out_right(template: str, others: str, place: str) -> None:
+    usual = [others % number for number in range(3)]
     at = {"alone": [], "first": usual, "between": usual[:2], "last": []}[place]
     before = {"alone": [], "first": [], "between": usual[2:], "last": usual}[place]
     every = [*before, template, *at]
@@ -94,6 +102,8 @@ def test_what_the_lines_have_in_common_is_reported() -> None:
     data = "\n".join(USUAL % number for number in range(5)).replace("@", '"gpt"').encode()
     assert check(data).common == COMMON.replace("@", '"gpt"')
     assert check(data + b"\n" + fill(ODD["compact"], '"gpt"')).common is None
+    assert check(fill(LAST, '"gpt"')).common == '"model": "gpt"'
+    assert check(fill(ODD["body first"], '"gpt"')).common is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50, 1 << 20])
@@ -187,7 +197,7 @@ def templates(draw: st.DrawFn) -> str:
     return writer.write(tuple(draw(st.permutations(members))))
 
 
-usual = st.uuids().map(lambda unique: USUAL % unique)
+usual = st.builds(str.__mod__, st.sampled_from([USUAL, USUAL, LAST]), st.uuids())
 
 
 @settings(max_examples=300, deadline=None)

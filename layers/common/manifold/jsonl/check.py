@@ -58,7 +58,7 @@ class Check:
             model=self._model,
             urls=self._urls.uses(),
             index=tuple(self._lines.bom_bytes + start for start in self._position.index),
-            common=common.text.decode() if common else None,
+            common=common.model.decode() if common else None,
             models=self._models,
             kept_bytes=self._bytes - self._lines.bom_bytes - self._model_bytes,
             errors=self._errors.first(),

@@ -33,6 +33,8 @@ class Rewrite:
             raise ValueError("a line is too long: only a file that passed its check can be rewritten")
         if self._common:
             return line.replace(self._common, self._renamed, 1)
-        for start, end in reversed(spans(line)):
-            line = line[:start] + self._token + line[end:]
-        return line
+        pieces, kept = [], 0
+        for start, end in spans(line):
+            pieces += [line[kept:start], self._token]
+            kept = end
+        return b"".join([*pieces, line[kept:]])
