@@ -60,7 +60,11 @@ def _build(built: Path, log: Path) -> None:
 
 def _sam(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    own = {"SAM_CLI_TELEMETRY": "0", "__SAM_CLI_APP_DIR": str(TOOLS / "sam" / "state")}
+    own = {
+        "SAM_CLI_TELEMETRY": "0",
+        "SAM_CLI_POLL_DELAY": "0.2",  # seconds; AWS itself is asked every 5
+        "__SAM_CLI_APP_DIR": str(TOOLS / "sam" / "state"),
+    }
     installing = {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_", "SSL_"))}
     with log.open("ab") as output, tempfile.TemporaryDirectory(dir=HOME, prefix="sam-") as scratch:
         done = subprocess.run(
