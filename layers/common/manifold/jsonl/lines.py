@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from io import BytesIO
 
-MAX_LINE_BYTES = 8 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
 """The longest line that is read, its line end included.
 
-Room for images of 6 MB in base64, or a context of a million tokens. While it is parsed, a line of text takes at most
-7 times its length (the line thrice, and `str` at 4 bytes a character); some 30 times, if it is all empty objects.
+Room for images of 3 MB in base64, or a context of a million tokens. While it is parsed, a line of text takes 7 to 12
+times its length, so up to 48 MB; one of nothing but tiny objects, the worst that JSON can do, takes 70 times (measured).
 """
 
 TOO_LONG = b"\0too long"
