@@ -110,6 +110,7 @@ class FaultyASGI:
         fault = self._faults.take(account, route)
         entry = {
             "at": time.time(),
+            "client": scope["client"],
             "method": scope["method"],
             "path": scope["path"],
             "account": account,

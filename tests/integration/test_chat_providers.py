@@ -196,9 +196,12 @@ async def test_a_stream_left_early_closes_its_connection(simulated_provider: Sim
 
 async def test_an_answer_read_to_its_end_keeps_its_connection(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    await chunks(provider, at, chat())
-    await provider.complete(at, chat())
-    assert await disconnected(simulated_provider) == [False, False]
+    for _ in range(5):
+        await chunks(provider, at, chat())
+        await provider.complete(at, chat())
+
+    assert await disconnected(simulated_provider) == [False] * 10
+    assert len({entry["client"] for entry in simulated_provider.log(route="chat.create")}) == 1
 
 
 async def test_a_hundred_calls_at_once(simulated_provider: Simulator) -> None:

@@ -3,12 +3,13 @@
 https://platform.openai.com/docs/api-reference/chat/streaming
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.addresses import azure_call, is_dated, openai_call
 from manifold.providers.call import Call
@@ -18,6 +19,7 @@ from manifold.providers.failures import failure_within, read_object
 from manifold.providers.sse import Event
 
 DONE = b"[DONE]"
+DRAIN_SECONDS = 0.1
 
 
 class OpenAICompletions:
@@ -35,6 +37,7 @@ class OpenAICompletions:
         async with contextlib.aclosing(self._client.events(call, body)) as events:
             async for event in events:
                 if event.data == DONE:
+                    await _drain(events)
                     return
                 yield _chunk(event, call)
         raise ProviderUnclear("the stream broke off before its end")
@@ -53,6 +56,14 @@ class AzureCompletions(OpenAICompletions):
 
 def _parts(ask: Ask) -> tuple[str, ...]:
     return tuple(ask.route.strip("/").split("/"))
+
+
+async def _drain(events: AsyncGenerator[Event, None]) -> None:
+    """Read the answer's last bytes, so that its connection can be used again; without them it closes."""
+    with contextlib.suppress(ProviderError, TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            async for _ in events:
+                pass
 
 
 def _chunk(event: Event, call: Call) -> dict[str, Any]:
