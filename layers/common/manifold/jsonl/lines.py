@@ -7,7 +7,7 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 """The longest line that is read, its line end included.
 
 Room for images of 3 MB in base64, or a context of a million tokens. While it is parsed, a line of text takes 7 to 12
-times its length, so up to 48 MB; one of nothing but tiny objects, the worst that JSON can do, takes 70 times (measured).
+times its length, so up to 48 MB; one of nothing but tiny objects, the worst that JSON can do, takes 70 times.
 """
 
 TOO_LONG = b"\0too long"
