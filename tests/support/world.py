@@ -28,7 +28,7 @@ from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.gateway import Gateway
 from manifold.providers import Endpoint, Provider
-from manifold.providers.registry import provider_for
+from manifold.providers.registry import chat_provider_for, provider_for
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch as BatchObject
 from manifold.schemas import File
@@ -104,7 +104,7 @@ class MortalDeployments(Deployments):
     """Deployments of which each call is a step."""
 
     def __init__(self, gateway: Gateway, steps: Steps) -> None:
-        super().__init__(gateway.config, gateway.secrets, provider_for)
+        super().__init__(gateway.config, gateway.secrets, provider_for, chat_provider_for)
         self._steps = steps
 
     async def call(self, deployment: Deployment, request: Callable[[Provider, Endpoint], Awaitable[Answer]]) -> Answer:

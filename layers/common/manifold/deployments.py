@@ -1,27 +1,40 @@
 """Deployments as something to call: the provider behind each, its address and its key looked up at the call."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from manifold.config import Config, Deployment
 from manifold.errors import ConfigError, ProviderRefused
 from manifold.providers import Endpoint, Provider
+from manifold.providers.chat import Ask, ChatProvider, Route
 from manifold.secrets import Secrets
 
 Answer = TypeVar("Answer")
 ProviderFor = Callable[[str], Provider]
+ChatProviderFor = Callable[[str], ChatProvider]
 
 _TIMEOUT = 20.0
 """Seconds for a call that moves no file, where the deployment sets no `timeout`: three fit into the control worker."""
+
+_SERVING: Mapping[Route, frozenset[str | None]] = {
+    "/chat/completions": frozenset({None, "chat"}),
+    "/completions": frozenset({None, "chat", "completion"}),
+    "/embeddings": frozenset({None, "embedding"}),
+}
+"""The `mode`s, in LiteLLM's words, of the deployments that answer on each route; one without a mode answers on all."""
 
 
 class Deployments:
     """The deployments of `config.yaml`, by id and by group."""
 
-    def __init__(self, config: Config, secrets: Secrets, provider_for: ProviderFor) -> None:
+    def __init__(
+        self, config: Config, secrets: Secrets, provider_for: ProviderFor, chat_provider_for: ChatProviderFor
+    ) -> None:
         self._config = config
         self._secrets = secrets
         self._provider_for = provider_for
+        self._chat_provider_for = chat_provider_for
 
     def get(self, deployment_id: str) -> Deployment | None:
         """`None` for one that `config.yaml` no longer has."""
@@ -40,15 +53,50 @@ class Deployments:
             if deployment.mode == "batch"
         ]
 
+    def serving(self, group: str, route: Route) -> list[Deployment]:
+        """The deployments of this model group that answer on this route."""
+        modes = _SERVING[route]
+        return [one for one in self._config.groups.get(group, ()) if one.mode in modes]
+
     async def call(self, deployment: Deployment, request: Callable[[Provider, Endpoint], Awaitable[Answer]]) -> Answer:
         """What `request` answers. A 401 is tried once more with the secret as it is now: the key may have rotated."""
         provider = self._provider_for(deployment.provider)
+        return await self._with_key(deployment, lambda endpoint: request(provider, endpoint))
+
+    async def complete(self, deployment: Deployment, ask: Ask) -> dict[str, Any]:
+        """OpenAI's answer object, with the provider's own `model`. A 401 is tried once more, as in `call`."""
+        provider = self._chat_provider_for(deployment.provider)
+        return await self._with_key(deployment, lambda endpoint: provider.complete(endpoint, ask))
+
+    async def stream(self, deployment: Deployment, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
+        """OpenAI's chunks, with the provider's own `model`. A 401 is tried once more, as in `call`."""
+        provider = self._chat_provider_for(deployment.provider)
+        begun = False
         try:
-            return await request(provider, self._endpoint(deployment))
+            async with contextlib.aclosing(provider.stream(self._endpoint(deployment), ask)) as chunks:
+                async for chunk in chunks:
+                    begun = True
+                    yield chunk
+            return
         except ProviderRefused as error:
-            if error.status != 401 or not self._secrets.refresh():
+            if begun:
                 raise
-        return await request(provider, self._endpoint(deployment))
+            self._renew_key(error)
+        async with contextlib.aclosing(provider.stream(self._endpoint(deployment), ask)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _with_key(self, deployment: Deployment, request: Callable[[Endpoint], Awaitable[Answer]]) -> Answer:
+        try:
+            return await request(self._endpoint(deployment))
+        except ProviderRefused as error:
+            self._renew_key(error)
+        return await request(self._endpoint(deployment))
+
+    def _renew_key(self, error: ProviderRefused) -> None:
+        """Have the secret fetched again after a 401; any other error, and one that this cannot mend, is raised."""
+        if error.status != 401 or not self._secrets.refresh():
+            raise error
 
     def _endpoint(self, deployment: Deployment) -> Endpoint:
         try:

@@ -76,9 +76,9 @@ class Gateway:
     @cached_property
     def deployments(self) -> "Deployments":
         from manifold.deployments import Deployments
-        from manifold.providers.registry import provider_for
+        from manifold.providers.registry import chat_provider_for, provider_for
 
-        return Deployments(self.config, self.secrets, provider_for)
+        return Deployments(self.config, self.secrets, provider_for, chat_provider_for)
 
     @property
     def master_key(self) -> str:

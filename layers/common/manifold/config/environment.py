@@ -43,6 +43,11 @@ class Environment:
         return self._required("MANIFOLD_TRANSFERS_QUEUE_URL")
 
     @property
+    def completions_timeout(self) -> float:
+        """Seconds after which API Gateway stops waiting for a completion."""
+        return float(self._required("MANIFOLD_COMPLETIONS_TIMEOUT"))
+
+    @property
     def config_path(self) -> Path:
         """`MANIFOLD_CONFIG`, relative to the function's code; `config.yaml` by default."""
         code = self.values.get("LAMBDA_TASK_ROOT")

@@ -1,0 +1,1 @@
+"""Code for those who call the gateway. Nothing of it is deployed."""

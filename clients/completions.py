@@ -1,0 +1,59 @@
+"""LiteLLM's three batch completion functions, over OpenAI's SDK, against this gateway. Copy this file, or import it.
+
+    from clients.completions import batch_completion, batch_completion_models, batch_completion_models_all_responses
+
+`MANIFOLD_BASE_URL` and `MANIFOLD_API_KEY` say where the gateway is, and with which key. Each function makes one HTTP
+request; further arguments (`temperature`, `max_tokens`, `tools`, …) go into its body, and so do `timeout`, in seconds,
+and `max_workers`, the number of calls at once, which the gateway reads.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from openai import OpenAI, OpenAIError
+from openai.types.chat import ChatCompletion
+
+Messages = Sequence[dict[str, Any]]
+
+
+class CompletionError(OpenAIError):
+    """What stands in the place of one answer that failed. What fails as a whole is the SDK's own `APIStatusError`."""
+
+    def __init__(self, message: str, type: str, param: str | None, code: str | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.type = type
+        self.param = param
+        self.code = code
+
+
+def batch_completion(
+    model: str, messages: Sequence[Messages], max_workers: int = 100, timeout: float | None = None, **kwargs: Any
+) -> list[ChatCompletion | CompletionError]:
+    """Many prompts to one model: the answers in the prompts' order."""
+    return _several(kwargs | {"model": model, "messages": messages, "max_workers": max_workers, "timeout": timeout})
+
+
+def batch_completion_models(*, models: Sequence[str], messages: Messages, **kwargs: Any) -> ChatCompletion:
+    """One prompt to many models: the first success; the others are cancelled. Raises if none of them answers."""
+    answer = _post(kwargs | {"model": models, "messages": messages, "fastest_response": True})
+    return ChatCompletion.model_validate(answer)
+
+
+def batch_completion_models_all_responses(
+    *, models: Sequence[str], messages: Messages, **kwargs: Any
+) -> list[ChatCompletion | CompletionError]:
+    """One prompt to many models: the answers in the models' order."""
+    return _several(kwargs | {"model": models, "messages": messages})
+
+
+def _several(body: dict[str, Any]) -> list[ChatCompletion | CompletionError]:
+    return [
+        CompletionError(**one["error"]) if "error" in one else ChatCompletion.model_validate(one) for one in _post(body)
+    ]
+
+
+def _post(body: dict[str, Any]) -> Any:
+    with OpenAI(base_url=os.environ["MANIFOLD_BASE_URL"], api_key=os.environ["MANIFOLD_API_KEY"]) as client:
+        return client.post("/chat/completions", body=body, cast_to=object)

@@ -1,0 +1,1 @@
+"""`/chat/completions`, `/embeddings` and `/completions`: one call, or many at once."""

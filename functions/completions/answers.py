@@ -1,0 +1,91 @@
+"""What leaves: OpenAI's objects and error values as JSON, the headers that tell how they were come by, and no more of
+them than Lambda carries."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import orjson
+
+from completions.router import Answer
+from manifold.errors import CallFailed, InvalidRequest, ManifoldError
+
+Body = TypeVar("Body")
+Completion = Answer[dict[str, Any]]
+Outcome = Completion | ManifoldError
+"""What stands in one place of the answer."""
+
+MAX_BYTES = 6_291_556 - 64 * 1024
+"""Of a body within Lambda's response, whose limit was measured; the rest is for headers and what is around them."""
+ERROR_BYTES = 512
+"""What is kept free for an error value in each place."""
+
+
+def carried(content: bytes) -> int:
+    """The bytes that a text takes within Lambda's response, which is JSON: these characters are escaped there."""
+    return len(content) + content.count(b'"') + content.count(b"\\") + content.count(b"\n")
+
+
+def too_large() -> InvalidRequest:
+    """What stands in the place of an answer that Lambda would not carry."""
+    message = "The answer is larger than the gateway can return (6 MB). Ask for less in one request."
+    return InvalidRequest(message, code="response_too_large")
+
+
+def single(answer: Completion) -> bytes:
+    """The one answer; `InvalidRequest` if it is too large."""
+    content = orjson.dumps(answer.body)
+    if carried(content) > MAX_BYTES:
+        raise too_large()
+    return content
+
+
+def several(rows: Sequence[Sequence[Outcome]], *, nested: bool) -> bytes:
+    """An array of the answers in their order; with `nested`, an array of one array for each row."""
+    elements = _elements([outcome for row in rows for outcome in row])
+    if not nested:
+        return _array(list(elements))
+    return _array([_array([next(elements) for _ in row]) for row in rows])
+
+
+def _array(elements: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(elements) + b"]"
+
+
+def _elements(outcomes: Sequence[Outcome]) -> Iterator[bytes]:
+    """Each outcome as JSON. One that no longer fits becomes an error value, for which room was kept."""
+    room = MAX_BYTES - ERROR_BYTES * len(outcomes)
+    for outcome in outcomes:
+        content = orjson.dumps(outcome.body() if isinstance(outcome, ManifoldError) else outcome.body)
+        size = carried(content) - ERROR_BYTES
+        if size > room:
+            content = orjson.dumps(too_large().body())
+        else:
+            room -= max(size, 0)
+        yield content
+
+
+def headers(answer: Answer[Body]) -> dict[str, str]:
+    """How one answer was come by: which deployment gave it, at which attempt, and in how many milliseconds."""
+    return {
+        "x-manifold-deployment": quote(answer.deployment.id),  # an id may hold any character, a header may not
+        "x-manifold-attempts": str(answer.attempts),
+        "x-manifold-latency-ms": f"{answer.seconds * 1000:.1f}",
+    }
+
+
+def headers_of_several(rows: Sequence[Sequence[Outcome]]) -> dict[str, str]:
+    """How many there are, how many of them are errors, and how long the slowest took."""
+    outcomes = [outcome for row in rows for outcome in row]
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    return {
+        "x-manifold-answers": str(len(answers)),
+        "x-manifold-errors": str(len(outcomes) - len(answers)),
+        "x-manifold-latency-ms": f"{max((answer.seconds for answer in answers), default=0.0) * 1000:.1f}",
+    }
+
+
+def headers_of_failure(error: CallFailed) -> Mapping[str, str]:
+    """The SDK would make every call again, all of which were retried here."""
+    wait = {} if error.retry_after is None else {"retry-after": f"{max(1.0, error.retry_after):.0f}"}
+    return {"x-should-retry": "false", **wait}

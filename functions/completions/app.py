@@ -1,0 +1,95 @@
+"""`/chat/completions`, `/embeddings`, `/completions`: https://platform.openai.com/docs/api-reference/chat"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from completions import answers, plan, streams, wanted
+from completions.deadline import Deadline
+from completions.exchange import Exchange
+from completions.ledger import Ledger, OpenLedger
+from completions.room import Room
+from completions.router import Router
+from manifold import observe, web
+from manifold.errors import CallFailed, PayloadTooLarge
+from manifold.gateway import Gateway
+from manifold.providers.chat import Route
+
+MAX_BYTES = 6 * 1024 * 1024
+"""Of a request's body: more than Lambda takes."""
+
+routes = APIRouter()
+
+
+@routes.post("/chat/completions")
+async def create_chat_completion(request: Request) -> Response:
+    return await _answer(request, "/chat/completions")
+
+
+@routes.post("/completions")
+async def create_completion(request: Request) -> Response:
+    return await _answer(request, "/completions")
+
+
+@routes.post("/embeddings")
+async def create_embedding(request: Request) -> Response:
+    return await _answer(request, "/embeddings")
+
+
+async def _answer(request: Request, route: Route) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    ledger: Ledger = request.app.state.ledger
+    deadline = Deadline.of(request.scope.get("aws.event"), gateway.environment.completions_timeout)
+    caller = await web.caller(request)
+    asked = wanted.read(await _content(request), route)
+    rows = plan.rows(asked, caller, gateway.deployments)
+    async with AsyncExitStack() as end:
+        report = await end.enter_async_context(ledger.admitted(caller, [call.group for row in rows for call in row]))
+        router = Router(
+            gateway.deployments, request.app.state.room, deadline.within(asked.timeout), report, retries=asked.retries
+        )
+        if asked.stream:
+            stream = await streams.begin(router, rows[0], report)
+            return StreamingResponse(
+                _until(end.pop_all(), stream.events()), 200, stream.headers, media_type="text/event-stream"
+            )
+        content, headers = await Exchange(router, asked, rows).answer()
+    return Response(content, 200, headers, "application/json")
+
+
+async def _until(end: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """The events, and then what was to happen at the request's end."""
+    async with end, aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def _content(request: Request) -> bytes:
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > MAX_BYTES:
+            raise PayloadTooLarge("The request is larger than the gateway takes (6 MB). Send less in one request.")
+    return bytes(content)
+
+
+async def _failed(_: Request, error: CallFailed) -> Response:
+    """A provider's failure is no fault of ours, however high its status."""
+    return JSONResponse(error.body(), error.status, answers.headers_of_failure(error))
+
+
+def create(gateway: Gateway, ledger: Ledger | None = None) -> FastAPI:
+    """The app on a gateway's parts."""
+    app = web.application("Manifold completions", gateway.authenticate, observe.fault)
+    app.state.gateway = gateway
+    app.state.ledger = ledger or OpenLedger()
+    app.state.room = Room()
+    app.exception_handler(CallFailed)(_failed)
+    app.include_router(routes)
+    return app
+
+
+app = create(Gateway())
+handler = observe.observed(web.handler(app))

@@ -1,0 +1,94 @@
+"""Answers as server-sent events: https://platform.openai.com/docs/api-reference/chat/streaming"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+import orjson
+
+from completions import answers, usage
+from completions.fanout import first_of
+from completions.ledger import Attempt, Report
+from completions.plan import Call
+from completions.router import Answer, Begun, Router
+from manifold import observe
+from manifold.errors import ManifoldError, ProviderError
+
+DONE = b"data: [DONE]\n\n"
+
+
+async def begin(router: Router, calls: Sequence[Call], report: Report) -> "Stream":
+    """The stream of the only call, or of the one whose first token comes first; the others are closed."""
+    if len(calls) == 1:
+        begun = await router.begin(calls[0])
+    else:
+        begun = await first_of([(call.group, router.begin(call)) for call in calls], _close)
+    return Stream(begun, calls[0], router, report)
+
+
+async def _close(answer: Answer[Begun]) -> None:
+    await answer.body.rest.aclose()
+
+
+class Stream:
+    """One stream on its way out. Its end is reported when it is read to its end, breaks off or is closed."""
+
+    def __init__(self, begun: Answer[Begun], call: Call, router: Router, report: Report) -> None:
+        self._begun = begun
+        self._call = call
+        self._router = router
+        self._report = report
+        self._usage: dict[str, Any] | None = None
+        self._error: ProviderError | None = None
+        self._started_at = asyncio.get_running_loop().time() - begun.seconds
+        self.headers = answers.headers(begun)
+
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """Each chunk as an event, then `[DONE]`; or, where it breaks off, the error as an event, and nothing more."""
+        room = answers.MAX_BYTES - answers.ERROR_BYTES
+        try:
+            async with contextlib.aclosing(self._begun.body.rest):
+                async for chunk in self._chunks():
+                    event = _event(chunk)
+                    room -= answers.carried(event)
+                    if room < 0:
+                        raise answers.too_large()
+                    yield event
+        except ManifoldError as error:
+            yield _event(error.body())
+        else:
+            yield DONE
+        finally:
+            self._reported()
+
+    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
+        """The chunks that the client is to see, with the group's name as `model`."""
+        wanted = usage.wanted(self._call.body)
+        async for chunk in self._all():
+            self._usage = chunk.get("usage") or self._usage
+            if wanted or not usage.is_only_usage(chunk):
+                if not wanted and chunk.get("usage", ...) is None:
+                    del chunk["usage"]  # it is there because the gateway asked
+                chunk["model"] = self._begun.deployment.group
+                yield chunk
+
+    async def _all(self) -> AsyncIterator[dict[str, Any]]:
+        for chunk in self._begun.body.head:
+            yield chunk
+        try:
+            while (following := await self._router.next(self._begun.body.rest)) is not None:
+                yield following
+        except ProviderError as error:
+            self._error = error
+            deployment_id = self._begun.deployment.id
+            observe.warning("stream_broke", deployment_id=deployment_id, status=error.status, text=error.message)
+            raise self._router.failure(error) from error
+
+    def _reported(self) -> None:
+        seconds = asyncio.get_running_loop().time() - self._started_at
+        self._report(Attempt(self._begun.deployment, self._call.route, seconds, self._usage, self._error))
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(body) + b"\n\n"

@@ -1,0 +1,30 @@
+"""The usage of a stream: had from every provider that would tell it, shown to those who asked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from manifold.config import Deployment
+
+TELLING = frozenset({"anthropic", "azure", "bedrock", "cohere", "gemini", "openai", "vertex_ai"})
+"""Providers that are known to take `stream_options.include_usage`; another server might refuse it."""
+
+Chunk = dict[str, Any]
+
+
+def wanted(body: Mapping[str, Any]) -> bool:
+    """Whether the client asked for the chunk that tells the usage."""
+    options = body.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def metered(body: Mapping[str, Any], deployment: Deployment) -> Mapping[str, Any]:
+    """The body that has the deployment tell the usage, too, if it can."""
+    options = body.get("stream_options") or {}
+    if deployment.provider not in TELLING or wanted(body) or not isinstance(options, dict):
+        return body
+    return {**body, "stream_options": {**options, "include_usage": True}}
+
+
+def is_only_usage(chunk: Chunk) -> bool:
+    """Whether a chunk is the one that clients get for `stream_options.include_usage` alone."""
+    return not chunk.get("choices") and chunk.get("usage") is not None
