@@ -1,0 +1,136 @@
+"""OpenAI's chat request in Anthropic's words."""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+from manifold.providers.anthropic.thinking import take_thinking
+from manifold.providers.asked import Params, merged, present
+from manifold.providers.chat import Ask
+from manifold.providers.conversation import (
+    AssistantTurn,
+    Part,
+    Picture,
+    ResultTurn,
+    SystemTurn,
+    Turn,
+    UserTurn,
+    system_texts,
+    turns,
+    wrong,
+)
+from manifold.providers.tools import Function, Tools, take_tools
+
+IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
+
+
+def request_of(model: str, ask: Ask) -> dict[str, Any]:
+    """The body of `POST /v1/messages`. What `system` and `developer` say moves to the front, wherever it was."""
+    conversation, params = turns(ask.body.get("messages")), Params(ask)
+    thinking, max_tokens = take_thinking(params, model)
+    ours = {
+        "model": model,
+        "messages": _messages(conversation),
+        "max_tokens": max_tokens,
+        **present(
+            system=[_block(text) for text in system_texts(conversation) if text.text] or None,
+            temperature=params.number("temperature", 0, 1),
+            top_p=params.take("top_p"),
+            stop_sequences=params.stop(),
+            service_tier=_service_tier(params),
+            metadata=_metadata(params),
+        ),
+        **thinking,
+    }
+    ours = merged(ours, _output_format(params))
+    return merged(ours | _tools(take_tools(params), params), params.rest())
+
+
+def _messages(conversation: Iterable[Turn]) -> list[dict[str, Any]]:
+    """One message for each run of turns of the same side: the results of parallel calls belong together."""
+    said = (turn for turn in conversation if not isinstance(turn, SystemTurn))
+    return [
+        {"role": role, "content": [block for turn in run for block in _blocks(turn)]}
+        for role, run in groupby(said, _role)
+    ]
+
+
+def _role(turn: Turn) -> str:
+    return "assistant" if isinstance(turn, AssistantTurn) else "user"
+
+
+def _blocks(turn: Turn) -> list[dict[str, Any]]:
+    match turn:
+        case UserTurn():
+            return [_block(part) for part in turn.parts]
+        case AssistantTurn():
+            # An empty text block is refused, and OpenAI's clients send one along with tool calls.
+            said = [_block(part) for part in turn.parts if part.text]
+            calls = [
+                {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in turn.calls
+            ]
+            return [*map(dict, turn.thinking), *said, *calls]
+        case ResultTurn():
+            content = [_block(part) for part in turn.parts]
+            return [{"type": "tool_result", "tool_use_id": turn.call_id, "content": content}]
+    return []
+
+
+def _block(part: Part) -> dict[str, Any]:
+    if isinstance(part, Picture):
+        return {"type": "image", "source": _source(part), **part.extra}
+    return {"type": "text", "text": part.text, **part.extra}
+
+
+def _source(picture: Picture) -> dict[str, Any]:
+    if picture.data is None:
+        return {"type": "url", "url": picture.url}
+    if picture.media_type not in IMAGE_TYPES:
+        raise wrong(f"{picture.path}.url", f"must be one of {', '.join(sorted(IMAGE_TYPES))}")
+    return {"type": "base64", "media_type": picture.media_type, "data": picture.data}
+
+
+def _tools(tools: Tools, params: Params) -> dict[str, Any]:
+    parallel = params.take("parallel_tool_calls")
+    if not tools:
+        return {}
+    choice: dict[str, Any] = {"type": "tool", "name": tools.only} if tools.only else {"type": CHOICES[tools.mode]}
+    if parallel is False and tools.mode != "none":
+        choice["disable_parallel_tool_use"] = True
+    return {"tools": [*map(_tool, tools.functions), *tools.natives], "tool_choice": choice}
+
+
+def _tool(function: Function) -> dict[str, Any]:
+    return {
+        "name": function.name,
+        **present(description=function.description, strict=function.strict or None),
+        "input_schema": {"type": "object", **function.parameters},
+        **function.extra,
+    }
+
+
+def _output_format(params: Params) -> dict[str, Any]:
+    wanted = params.take("response_format")
+    if wanted is None:
+        return {}
+    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
+        params.refuse("response_format", "it takes json_schema alone")
+        return {}
+    return {"output_config": {"format": {"type": "json_schema", "schema": schema["schema"]}}}
+
+
+def _metadata(params: Params) -> dict[str, Any] | None:
+    user = params.take_first("safety_identifier", "user")
+    return None if user is None else {"user_id": user}
+
+
+def _service_tier(params: Params) -> str | None:
+    """OpenAI's `default` is Anthropic's `standard_only`; both know `auto`, which is the default."""
+    tier = params.take("service_tier")
+    if tier in ("default", "standard_only"):
+        return "standard_only"
+    if tier is not None:
+        params.refuse("service_tier", "it takes auto and default")
+    return None

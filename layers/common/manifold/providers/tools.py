@@ -1,0 +1,110 @@
+"""OpenAI's `tools` and `tool_choice`, read for adapters that must put them into other words.
+
+https://platform.openai.com/docs/guides/function-calling
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from manifold.providers.asked import Params
+from manifold.providers.conversation import wrong
+
+Mode = Literal["auto", "none", "required"]
+NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    name: str
+    description: str | None
+    parameters: Mapping[str, Any]
+    strict: bool
+    path: str
+    """Where the request has it: `tools[0]`."""
+    extra: Mapping[str, Any]
+    """What the tool has beyond OpenAI's members: the provider's own, such as `cache_control`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    functions: tuple[Function, ...]
+    natives: tuple[Mapping[str, Any], ...]
+    """The provider's own tools, as they came."""
+    mode: Mode
+    only: str | None = None
+    """The one function that must be called."""
+
+    def __bool__(self) -> bool:
+        return bool(self.functions or self.natives)
+
+    def narrowed(self) -> "Tools":
+        """The same for a provider that cannot name a function to call: it gets no other one."""
+        functions = tuple(function for function in self.functions if self.only in (None, function.name))
+        return replace(self, functions=functions, only=None)
+
+
+def take_tools(params: Params) -> Tools:
+    """The tools and which of them may or must be called. `InvalidRequest` names what is not of OpenAI's shape."""
+    tools, choice = params.take("tools") or [], params.take("tool_choice")
+    if not isinstance(tools, list):
+        raise wrong("tools", "must be a list")
+    read = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
+    functions = tuple(tool for tool in read if isinstance(tool, Function))
+    return _chosen(Tools(functions, tuple(tool for tool in read if not isinstance(tool, Function)), "auto"), choice)
+
+
+def refuse_extras(tools: Tools, params: Params, known: frozenset[str] = frozenset()) -> None:
+    """Refuse what functions have of another provider's own."""
+    for function in tools.functions:
+        for name in function.extra.keys() - known:
+            params.refuse(f"{function.path}.{name}", "it is another provider's own")
+
+
+def _tool(tool: object, path: str) -> Function | Mapping[str, Any]:
+    if not isinstance(tool, dict):
+        raise wrong(path, "must be an object")
+    if tool.get("type") == "custom" and "custom" in tool:
+        raise wrong(f"{path}.type", "cannot be 'custom' for this model")
+    if tool.get("type") != "function":
+        return tool
+    function = tool.get("function")
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise wrong(f"{path}.function", "must be an object with a name")
+    return Function(
+        name=function["name"],
+        description=function.get("description"),
+        parameters=function.get("parameters") or NO_PARAMETERS,
+        strict=bool(function.get("strict")),
+        path=path,
+        extra={name: value for name, value in tool.items() if name not in ("type", "function")},
+    )
+
+
+def _chosen(tools: Tools, choice: object) -> Tools:
+    if choice is None:
+        return tools
+    if choice in ("none", "required"):
+        return replace(tools, mode="none" if choice == "none" else "required")
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        return replace(tools, mode="required", only=_name(choice, "tool_choice"))
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        return _allowed(tools, choice.get("allowed_tools"))
+    raise wrong("tool_choice", "must be none, auto, required, or name functions")
+
+
+def _allowed(tools: Tools, allowed: object) -> Tools:
+    """Only these functions, which comes to the same as giving no others."""
+    listed: Sequence[object] = (allowed.get("tools") or []) if isinstance(allowed, dict) else []
+    names = {_name(tool, "tool_choice.allowed_tools.tools") for tool in listed}
+    required = isinstance(allowed, dict) and allowed.get("mode") == "required"
+    functions = tuple(function for function in tools.functions if function.name in names)
+    return replace(tools, functions=functions, mode="required" if required else "auto")
+
+
+def _name(choice: object, path: str) -> str:
+    function = choice.get("function") if isinstance(choice, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
+        raise wrong(path, "must name a function")
+    return name

@@ -1,0 +1,137 @@
+"""Completions of providers whose API is not OpenAI's: the one place where their dialects meet HTTP."""
+
+import contextlib
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
+from manifold.providers import Endpoint
+from manifold.providers.answers import Chunks
+from manifold.providers.asked import wants_usage
+from manifold.providers.call import Call
+from manifold.providers.chat import Ask
+from manifold.providers.client import Client
+from manifold.providers.failures import failure_within, read_object
+from manifold.providers.sse import Event
+
+
+class Meaning(NamedTuple):
+    """A refusal whose status says something else than the same status of OpenAI's does."""
+
+    status: int
+    words: re.Pattern[str]
+    code: str
+    """In OpenAI's vocabulary."""
+    means: int
+    """The status that OpenAI would have given it."""
+
+
+class Reader(Protocol):
+    """Turns one stream's events into chunks."""
+
+    ended: bool
+    """Whether the provider said that the answer is whole."""
+
+    def read(self, name: str, event: Mapping[str, Any]) -> list[dict[str, Any]]: ...
+
+    def close(self) -> list[dict[str, Any]]:
+        """The chunks that the stream's end brings, for a provider that says its end by ending."""
+        ...
+
+
+class Dialect(Protocol):
+    """What one provider says differently. Nothing here is sent: each method turns values into values."""
+
+    meanings: Sequence[Meaning]
+
+    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call: ...
+
+    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
+        """The provider's body. `InvalidRequest` names what cannot be said in it."""
+        ...
+
+    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        """OpenAI's chat completion. `ProviderUnclear` for an answer that is none."""
+        ...
+
+    def reader(self, chunks: Chunks) -> Reader: ...
+
+    def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]: ...
+
+
+class Translated:
+    """A `ChatProvider` of one dialect."""
+
+    def __init__(self, client: Client, dialect: Dialect) -> None:
+        self._client = client
+        self._dialect = dialect
+
+    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
+        body = self._body(at, ask, stream=False)
+        with self._meant():
+            answer = await self._client.post(self._dialect.call(at, ask, stream=False), body)
+        with _readable():
+            return self._dialect.answer(answer, at.model, int(time.time()))
+
+    async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
+        body = self._body(at, ask, stream=True)
+        call = self._dialect.call(at, ask, stream=True)
+        reader = self._dialect.reader(Chunks(at.model, int(time.time()), wants_usage(ask)))
+        with self._meant():
+            events = self._dialect.events(self._client, call, body)
+            async with contextlib.aclosing(events), contextlib.aclosing(_chunks(events, reader, call)) as read:
+                async for chunk in read:
+                    yield chunk
+
+    def _body(self, at: Endpoint, ask: Ask, *, stream: bool) -> dict[str, Any]:
+        if ask.route != "/chat/completions":
+            raise InvalidRequest("This model answers /chat/completions alone.", param="model")
+        return self._dialect.request(at.model, ask, stream=stream)
+
+    @contextlib.contextmanager
+    def _meant(self) -> Iterator[None]:
+        """Give a refusal the status and the code that OpenAI would have given it."""
+        try:
+            yield
+        except ProviderRefused as refusal:
+            for meaning in self._dialect.meanings:
+                if refusal.status == meaning.status and meaning.words.search(refusal.message):
+                    refusal.code, refusal.status = meaning.code, meaning.means
+                    break
+            raise
+
+
+async def _chunks(events: AsyncIterator[Event], reader: Reader, call: Call) -> AsyncGenerator[dict[str, Any], None]:
+    async for event in events:
+        body = _object(event, call)
+        with _readable():
+            read = reader.read(event.name, body)
+        for chunk in read:
+            yield chunk
+        if reader.ended:
+            return
+    for chunk in reader.close():
+        yield chunk
+    if not reader.ended:
+        raise ProviderUnclear("the stream broke off before its end")
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """What a provider sends in another shape than it documents is no answer."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ProviderUnclear(f"an answer of an unknown shape: {type(error).__name__}") from error
+
+
+def _object(event: Event, call: Call) -> dict[str, Any]:
+    """The event's object, unless it is the error that ends a stream that began well."""
+    body = read_object(event.data)
+    if body is None:
+        raise ProviderUnclear("an event that is no JSON object")
+    if isinstance(body.get("error"), dict):
+        raise failure_within(body, call)
+    return body
