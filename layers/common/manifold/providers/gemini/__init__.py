@@ -1,0 +1,46 @@
+"""Google's Gemini API, version v1beta.
+
+https://ai.google.dev/api/generate-content
+"""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from manifold.providers import Endpoint
+from manifold.providers.answers import Chunks
+from manifold.providers.call import Call
+from manifold.providers.chat import Ask
+from manifold.providers.client import Client
+from manifold.providers.gemini.answer import answer_of
+from manifold.providers.gemini.request import request_of
+from manifold.providers.gemini.stream import CandidatesReader
+from manifold.providers.sse import Event
+from manifold.providers.translated import Meaning
+
+
+class Gemini:
+    """A `Dialect`. The base URL is `https://generativelanguage.googleapis.com`, with or without `/v1beta`."""
+
+    meanings = (
+        Meaning(400, re.compile(r"API key (?:not valid|expired|not found)", re.IGNORECASE), "invalid_api_key", 401),
+    )
+
+    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
+        root = at.base_url.rstrip("/").removesuffix("/v1beta")
+        method = "streamGenerateContent" if stream else "generateContent"
+        url = f"{root}/v1beta/models/{quote(at.model.removeprefix('models/'), safe='')}:{method}"
+        return Call(url, {"x-goog-api-key": at.api_key}, {"alt": "sse"} if stream else {}, ask.timeout, at.model)
+
+    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
+        return request_of(model, ask)
+
+    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        return answer_of(answer, model, created)
+
+    def reader(self, chunks: Chunks) -> CandidatesReader:
+        return CandidatesReader(chunks)
+
+    def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+        return client.events(call, body)

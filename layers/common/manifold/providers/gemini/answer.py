@@ -1,0 +1,107 @@
+"""Gemini's candidates as OpenAI's chat completion."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manifold.errors import ProviderUnclear
+from manifold.providers.answers import FinishReason, Said, choice, completion, made_id, tool_call, usage
+
+BLOCKED = frozenset(
+    {
+        "SAFETY", "RECITATION", "LANGUAGE", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER", "MODEL_ARMOR",
+    }
+)  # fmt: skip
+"""Why Gemini withholds an answer, or its rest."""
+FAILED = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"})
+"""What it calls an answer that came to nothing."""
+
+
+def answer_of(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+    """A prompt that was blocked is answered with the refusal alone."""
+    candidates = answer.get("candidates") or []
+    choices = [_choice(candidate, index) for index, candidate in enumerate(candidates)]
+    if not choices:
+        choices = [choice(Said(refusal=refusal(answer)), "content_filter")]
+    return completion(
+        str(answer.get("responseId") or made_id("chatcmpl-")),
+        str(answer.get("modelVersion") or model),
+        created,
+        choices,
+        usage_of(answer.get("usageMetadata")),
+    )
+
+
+def refusal(answer: Mapping[str, Any]) -> str:
+    """Why there is no candidate. `ProviderUnclear` if the answer does not say."""
+    feedback = answer.get("promptFeedback") or {}
+    reason = feedback.get("blockReason")
+    if reason is None:
+        raise ProviderUnclear("an answer without candidates")
+    return str(feedback.get("blockReasonMessage") or f"The prompt was blocked: {reason}.")
+
+
+def finish_reason(reason: object, *, called: bool) -> FinishReason:
+    """Gemini says STOP of a turn that calls functions, too. `ProviderUnclear` for one that failed."""
+    if reason in FAILED:
+        raise ProviderUnclear(f"the model's answer failed: {reason}")
+    if reason in BLOCKED:
+        return "content_filter"
+    if reason == "MAX_TOKENS":
+        return "length"
+    return "tool_calls" if called else "stop"
+
+
+def usage_of(counts: object) -> dict[str, Any] | None:
+    """Gemini counts its thoughts apart from the candidates, and tools' results apart from the prompt."""
+    if not isinstance(counts, dict):
+        return None
+    thoughts = counts.get("thoughtsTokenCount")
+    return usage(
+        (counts.get("promptTokenCount") or 0) + (counts.get("toolUsePromptTokenCount") or 0),
+        (counts.get("candidatesTokenCount") or 0) + (thoughts or 0),
+        cached=counts.get("cachedContentTokenCount") or 0,
+        reasoning=thoughts,
+    )
+
+
+def parts_of(candidate: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    content = candidate.get("content") or {}
+    return content.get("parts") or []
+
+
+def call_of(part: Mapping[str, Any]) -> dict[str, Any]:
+    """The tool call of a `functionCall` part; older models give it no id."""
+    call, signature = part["functionCall"], part.get("thoughtSignature")
+    extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
+    return tool_call(str(call.get("id") or made_id("call_")), call["name"], call.get("args"), **extra)
+
+
+def logprobs_of(candidate: Mapping[str, Any]) -> dict[str, Any] | None:
+    result = candidate.get("logprobsResult")
+    if not isinstance(result, dict):
+        return None
+    chosen, tops = result.get("chosenCandidates") or [], result.get("topCandidates") or []
+    content = [
+        _token(token) | {"top_logprobs": [_token(other) for other in (top.get("candidates") or [])]}
+        for token, top in zip(chosen, [*tops, *({} for _ in chosen)], strict=False)
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _choice(candidate: Mapping[str, Any], index: int) -> dict[str, Any]:
+    said = Said()
+    for part in parts_of(candidate):
+        if "functionCall" in part:
+            said.calls.append(call_of(part))
+        elif part.get("thought"):
+            said.reasoning += part.get("text") or ""
+        elif "text" in part:
+            said.add(part["text"])
+    reason = finish_reason(candidate.get("finishReason"), called=bool(said.calls))
+    return choice(said, reason, index=candidate.get("index", index), logprobs=logprobs_of(candidate))
+
+
+def _token(token: Mapping[str, Any]) -> dict[str, Any]:
+    text = token.get("token") or ""
+    return {"token": text, "logprob": token.get("logProbability", 0.0), "bytes": list(text.encode())}

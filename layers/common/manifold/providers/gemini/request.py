@@ -1,0 +1,165 @@
+"""OpenAI's chat request in Gemini's words."""
+
+import mimetypes
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from manifold.providers.asked import Params, merged, present
+from manifold.providers.chat import Ask
+from manifold.providers.conversation import (
+    AssistantTurn,
+    Part,
+    Picture,
+    ResultTurn,
+    SystemTurn,
+    Turn,
+    UserTurn,
+    named_calls,
+    plain_text,
+    system_texts,
+    turns,
+    wrong,
+)
+from manifold.providers.gemini.thinking import take_thinking
+from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
+
+Object = dict[str, Any]
+
+FOREIGN_SIGNATURE = "skip_thought_signature_validator"
+"""What Google documents for calls that Gemini did not make: https://ai.google.dev/gemini-api/docs/thought-signatures"""
+MODES: Mapping[str, str] = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+
+
+def request_of(model: str, ask: Ask) -> Object:
+    """The body of `:generateContent`. What `system` and `developer` say moves to the front, wherever it was."""
+    conversation, params = turns(ask.body.get("messages")), Params(ask)
+    system = system_texts(conversation)
+    params.refuse_extras([part for turn in conversation for part in turn.parts])
+    ours: Object = {
+        "contents": _contents(conversation),
+        "generationConfig": _config(params, model),
+        **_tools(take_tools(params), params),
+    }
+    if system:
+        ours["systemInstruction"] = {"parts": [{"text": text.text} for text in system]}
+    return merged(ours, params.rest())
+
+
+def _config(params: Params, model: str) -> Object:
+    logprobs, top = params.take("logprobs"), params.take("top_logprobs")
+    return present(
+        temperature=params.take("temperature"),
+        topP=params.take("top_p"),
+        topK=params.take("top_k"),
+        maxOutputTokens=params.take_first("max_completion_tokens", "max_tokens"),
+        stopSequences=params.stop(),
+        candidateCount=params.take("n"),
+        seed=params.take("seed"),
+        presencePenalty=params.take("presence_penalty"),
+        frequencyPenalty=params.take("frequency_penalty"),
+        responseLogprobs=logprobs,
+        logprobs=top if logprobs else None,
+        thinkingConfig=take_thinking(params, model),
+        **_response_format(params),
+    )
+
+
+def _response_format(params: Params) -> Object:
+    wanted = params.take("response_format")
+    if wanted is None:
+        return {}
+    if wanted == {"type": "json_object"}:
+        return {"responseMimeType": "application/json"}
+    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
+        params.refuse("response_format", "it takes text, json_object and json_schema")
+        return {}
+    return {"responseMimeType": "application/json", "responseJsonSchema": schema["schema"]}
+
+
+def _contents(conversation: Sequence[Turn]) -> list[Object]:
+    """One content for each run of turns of the same side: the results of parallel calls belong together."""
+    names = named_calls(conversation)
+    said = (turn for turn in conversation if not isinstance(turn, SystemTurn))
+    return [
+        {"role": role, "parts": [part for turn in run for part in _parts(turn, names)]}
+        for role, run in groupby(said, lambda turn: "model" if isinstance(turn, AssistantTurn) else "user")
+    ]
+
+
+def _parts(turn: Turn, names: Mapping[str, str]) -> list[Object]:
+    match turn:
+        case UserTurn():
+            return [_part(part) for part in turn.parts]
+        case AssistantTurn():
+            return [*({"text": part.text} for part in turn.parts if part.text), *_calls(turn)]
+        case ResultTurn():
+            return [_result(turn, names)]
+    return []
+
+
+def _part(part: Part) -> Object:
+    if not isinstance(part, Picture):
+        return {"text": part.text}
+    if part.data is not None:
+        return {"inlineData": {"mimeType": part.media_type, "data": part.data}}
+    media_type, _ = mimetypes.guess_type(part.url.partition("?")[0])
+    return {"fileData": present(mimeType=media_type, fileUri=part.url)}
+
+
+def _calls(turn: AssistantTurn) -> Iterable[Object]:
+    """Gemini 3 refuses a turn whose first call has no signature; it signs no other of the same turn."""
+    for number, call in enumerate(turn.calls):
+        google = call.extra.get("extra_content", {}).get("google", {})
+        signature = google.get("thought_signature") or (None if number else FOREIGN_SIGNATURE)
+        function = {"id": call.id, "name": call.name, "args": call.arguments}
+        yield {"functionCall": function, **present(thoughtSignature=signature)}
+
+
+def _result(turn: ResultTurn, names: Mapping[str, str]) -> Object:
+    name = names.get(turn.call_id)
+    if name is None:
+        raise wrong(f"{turn.path}.tool_call_id", "must name a tool call of an earlier message")
+    for part in turn.parts:
+        if isinstance(part, Picture):
+            raise wrong(part.path, "cannot be an image in a tool's result for this model")
+    return {"functionResponse": {"id": turn.call_id, "name": name, "response": _response(plain_text(turn.parts))}}
+
+
+def _response(text: str) -> Object:
+    """Gemini takes an object; a text that is none becomes the `output` of one."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = None
+    return value if isinstance(value, dict) else {"output": text}
+
+
+def _tools(tools: Tools, params: Params) -> Object:
+    if not tools:
+        return {}
+    refuse_extras(tools, params)
+    declared = [{"functionDeclarations": [_declaration(function) for function in tools.functions]}]
+    config: Object = {"mode": _mode(tools)}
+    if tools.only is not None:
+        config["allowedFunctionNames"] = [tools.only]
+    given = [*(declared if tools.functions else []), *tools.natives]
+    return {"tools": given, "toolConfig": {"functionCallingConfig": config}} if tools.functions else {"tools": given}
+
+
+def _mode(tools: Tools) -> str:
+    """`strict` is Gemini's VALIDATED: free to answer in words, bound to the schema in a call, as ANY is anyhow."""
+    if tools.mode == "auto" and any(function.strict for function in tools.functions):
+        return "VALIDATED"
+    return MODES[tools.mode]
+
+
+def _declaration(function: Function) -> Object:
+    return {
+        "name": function.name,
+        **present(description=function.description),
+        "parametersJsonSchema": function.parameters,
+    }
