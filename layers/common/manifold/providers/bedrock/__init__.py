@@ -1,0 +1,63 @@
+"""Amazon Bedrock's Converse API, for every model that it serves.
+
+The key is a Bedrock API key, sent as a bearer token; requests are not signed, so an IAM role does not do.
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+"""
+
+import contextlib
+import re
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from manifold.errors import ProviderUnclear
+from manifold.providers import Endpoint
+from manifold.providers.answers import Chunks
+from manifold.providers.bedrock.answer import answer_of
+from manifold.providers.bedrock.frames import CONTENT_TYPE, FrameReader
+from manifold.providers.bedrock.request import request_of
+from manifold.providers.bedrock.stream import ConverseReader
+from manifold.providers.call import Call
+from manifold.providers.chat import Ask
+from manifold.providers.client import Client
+from manifold.providers.sse import Event
+from manifold.providers.translated import Meaning
+
+
+class Bedrock:
+    """A `Dialect`. The base URL is `https://bedrock-runtime.{region}.amazonaws.com`."""
+
+    meanings = (
+        Meaning(400, re.compile(r"model identifier|on-demand throughput", re.IGNORECASE), "model_not_found", 404),
+    )
+
+    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
+        model = _model(at.model)
+        action = "converse-stream" if stream else "converse"
+        url = f"{at.base_url.rstrip('/')}/model/{quote(model, safe='')}/{action}"
+        return Call(url, {"Authorization": f"Bearer {at.api_key}"}, {}, ask.timeout, model)
+
+    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
+        return request_of(_model(model), ask)
+
+    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        return answer_of(answer, _model(model), created)
+
+    def reader(self, chunks: Chunks) -> ConverseReader:
+        return ConverseReader(chunks)
+
+    async def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+        frames = FrameReader()
+        async with contextlib.aclosing(client.chunks(call, body, CONTENT_TYPE)) as chunks:
+            async for chunk in chunks:
+                try:
+                    events = frames.feed(chunk)
+                except ValueError as error:
+                    raise ProviderUnclear(f"a stream that cannot be read: {error}") from error
+                for event in events:
+                    yield event
+
+
+def _model(model: str) -> str:
+    """The model's id or ARN: `config.yaml` may say `bedrock/converse/…`, as LiteLLM's does."""
+    return model.removeprefix("converse/")

@@ -1,0 +1,186 @@
+"""OpenAI's chat request in Converse's words."""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from manifold.providers.anthropic.thinking import take_thinking
+from manifold.providers.asked import Params, merged, present
+from manifold.providers.chat import Ask
+from manifold.providers.conversation import (
+    AssistantTurn,
+    Part,
+    Picture,
+    ResultTurn,
+    SystemTurn,
+    Text,
+    Turn,
+    UserTurn,
+    system_texts,
+    turns,
+    wrong,
+)
+from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
+
+Object = dict[str, Any]
+
+CONVERSE = frozenset(
+    {
+        "additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig", "inferenceConfig",
+        "outputConfig", "performanceConfig", "promptVariables", "requestMetadata", "serviceTier", "system",
+        "toolConfig",
+    }
+)  # fmt: skip
+"""The request's own members; what else is no parameter of OpenAI's is one of the model's."""
+IMAGE_FORMATS: Mapping[str, str] = {
+    "image/png": "png",
+    "image/jpeg": "jpeg",
+    "image/jpg": "jpeg",
+    "image/gif": "gif",
+    "image/webp": "webp",
+}
+CACHE_POINT = {"cachePoint": {"type": "default"}}
+MARKS = frozenset({"cache_control"})
+"""Anthropic's mark of how far to cache the prompt: what it stands on, a `CACHE_POINT` follows."""
+EFFORTS = ("low", "medium", "high")
+
+
+def request_of(model: str, ask: Ask) -> Object:
+    """The body of `POST /model/{id}/converse`. What `system` and `developer` say moves to the front."""
+    conversation, params = turns(ask.body.get("messages")), Params(ask)
+    params.refuse_extras([part for turn in conversation for part in turn.parts], MARKS)
+    reasoning, max_tokens = _reasoning(params, model)
+    ours: Object = {
+        "messages": _messages(conversation),
+        "inferenceConfig": present(
+            maxTokens=max_tokens,
+            temperature=params.number("temperature", 0, 1),
+            topP=params.take("top_p"),
+            stopSequences=params.stop(),
+        ),
+        **_system(system_texts(conversation)),
+        **_tools(take_tools(params), conversation, params),
+        **_output_format(params),
+        **present(requestMetadata=params.take("metadata"), serviceTier=_service_tier(params)),
+    }
+    rest = params.rest()
+    theirs = {name: value for name, value in rest.items() if name in CONVERSE}
+    models_own = reasoning | {name: value for name, value in rest.items() if name not in CONVERSE}
+    if models_own:
+        ours["additionalModelRequestFields"] = models_own
+    return merged(ours, theirs)
+
+
+def _reasoning(params: Params, model: str) -> tuple[Object, int | None]:
+    """The model's own fields for `reasoning_effort`, and its limit of tokens."""
+    if "anthropic." in model and "reasoning_effort" in params:
+        return take_thinking(params, model)
+    limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
+    if effort is None:
+        return {}, limit
+    if "openai." in model and effort in EFFORTS:
+        return {"reasoning_effort": effort}, limit
+    params.refuse("reasoning_effort", "on Bedrock, Claude takes one, and OpenAI's models take low, medium and high")
+    return {}, limit
+
+
+def _system(texts: Iterable[Text]) -> Object:
+    blocks = [block for text in texts if text.text for block in _blocks_of(text)]
+    return {"system": blocks} if blocks else {}
+
+
+def _messages(conversation: Iterable[Turn]) -> list[Object]:
+    """One message for each run of turns of the same side: the results of parallel calls belong together."""
+    said = (turn for turn in conversation if not isinstance(turn, SystemTurn))
+    return [
+        {"role": role, "content": [block for turn in run for block in _blocks(turn)]}
+        for role, run in groupby(said, lambda turn: "assistant" if isinstance(turn, AssistantTurn) else "user")
+    ]
+
+
+def _blocks(turn: Turn) -> list[Object]:
+    match turn:
+        case UserTurn():
+            return [block for part in turn.parts for block in _blocks_of(part)]
+        case AssistantTurn():
+            said = [block for part in turn.parts if part.text for block in _blocks_of(part)]
+            calls = [
+                {"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}} for call in turn.calls
+            ]
+            return [*map(_thought, turn.thinking), *said, *calls]
+        case ResultTurn():
+            content = [_block(part) for part in turn.parts]
+            return [{"toolResult": {"toolUseId": turn.call_id, "content": content}}]
+    return []
+
+
+def _blocks_of(part: Part) -> list[Object]:
+    return [_block(part), *([CACHE_POINT] if MARKS & part.extra.keys() else [])]
+
+
+def _block(part: Part) -> Object:
+    return {"image": _image(part)} if isinstance(part, Picture) else {"text": part.text}
+
+
+def _image(picture: Picture) -> Object:
+    if picture.data is None:
+        raise wrong(f"{picture.path}.url", "must be a data URL: Bedrock fetches no addresses")
+    known = IMAGE_FORMATS.get(picture.media_type or "")
+    if known is None:
+        raise wrong(f"{picture.path}.url", f"must be one of {', '.join(IMAGE_FORMATS)}")
+    return {"format": known, "source": {"bytes": picture.data}}
+
+
+def _thought(block: Mapping[str, Any]) -> Object:
+    """A block of `thinking_blocks`, as our own answers have it."""
+    if block.get("type") == "redacted_thinking":
+        return {"reasoningContent": {"redactedContent": block.get("data")}}
+    text = present(text=block.get("thinking"), signature=block.get("signature"))
+    return {"reasoningContent": {"reasoningText": text}}
+
+
+def _tools(tools: Tools, conversation: Iterable[Turn], params: Params) -> Object:
+    if params.take("parallel_tool_calls") is False:
+        params.refuse("parallel_tool_calls", "Bedrock has no such switch")
+    if tools.mode == "none":
+        if any(isinstance(turn, AssistantTurn) and turn.calls for turn in conversation):
+            params.refuse("tool_choice", "Bedrock takes no 'none' in a conversation that has called tools")
+        else:
+            return {}
+    if not tools:
+        return {}
+    refuse_extras(tools, params, MARKS)
+    given = [entry for function in tools.functions for entry in _tool(function)]
+    config: Object = {"tools": [*given, *tools.natives]}
+    if tools.only is not None:
+        config["toolChoice"] = {"tool": {"name": tools.only}}
+    elif tools.mode == "required":
+        config["toolChoice"] = {"any": {}}
+    return {"toolConfig": config}
+
+
+def _tool(function: Function) -> list[Object]:
+    schema = {"json": {"type": "object", **function.parameters}}
+    named = {"name": function.name, "inputSchema": schema}
+    spec = named | present(description=function.description or None, strict=function.strict or None)
+    return [{"toolSpec": spec}, *([CACHE_POINT] if MARKS & function.extra.keys() else [])]
+
+
+def _output_format(params: Params) -> Object:
+    wanted = params.take("response_format")
+    if wanted is None:
+        return {}
+    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
+        params.refuse("response_format", "it takes json_schema alone")
+        return {}
+    text = orjson.dumps(schema["schema"]).decode()
+    structure = {"schema": text} | present(name=schema.get("name"), description=schema.get("description"))
+    return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": structure}}}}
+
+
+def _service_tier(params: Params) -> Object | None:
+    tier = params.take("service_tier")
+    return None if tier is None else {"type": tier}

@@ -1,0 +1,82 @@
+"""ConverseStream's events as OpenAI's chunks.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from manifold.providers.answers import Chunks, made_id
+from manifold.providers.bedrock.answer import finish_reason, redacted_block, thinking_block, usage_of
+
+Chunk = dict[str, Any]
+
+
+class ConverseReader:
+    """Reads one message; the metadata after its stop is the end."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        chunks.id = made_id("chatcmpl-")
+        self._chunks = chunks
+        self._calls: dict[int, int] = {}
+        """The number of each tool call, by the index of its block."""
+        self._unsaid: set[int] = set()
+        """The indices of the calls that have no arguments yet."""
+        self._thought = ""
+        self._signature = ""
+        self.ended = False
+
+    def read(self, name: str, event: Mapping[str, Any]) -> list[Chunk]:
+        match name:
+            case "messageStart":
+                return [self._chunks.start()]
+            case "contentBlockStart":
+                return self._block(event["contentBlockIndex"], event["start"])
+            case "contentBlockDelta":
+                return self._delta(event["contentBlockIndex"], event["delta"])
+            case "contentBlockStop":
+                return self._stop(event["contentBlockIndex"])
+            case "messageStop":
+                return [self._chunks.finish(finish_reason(event.get("stopReason")))]
+            case "metadata":
+                self.ended = True
+                return self._chunks.end(usage_of(event.get("usage")))
+        return []
+
+    def close(self) -> list[Chunk]:
+        return []
+
+    def _block(self, index: int, start: Mapping[str, Any]) -> list[Chunk]:
+        use = start.get("toolUse")
+        if use is None:
+            return []
+        self._unsaid.add(index)
+        number = self._calls.setdefault(index, len(self._calls))
+        return [self._chunks.call(number, use["toolUseId"], use["name"])]
+
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> list[Chunk]:
+        if delta.get("text"):
+            return [self._chunks.delta(content=delta["text"])]
+        if "toolUse" in delta and delta["toolUse"]["input"]:
+            self._unsaid.discard(index)
+            return [self._chunks.arguments(self._calls[index], delta["toolUse"]["input"])]
+        if "reasoningContent" in delta:
+            return self._think(delta["reasoningContent"])
+        return []
+
+    def _think(self, thought: Mapping[str, Any]) -> list[Chunk]:
+        if "redactedContent" in thought:
+            return [self._chunks.delta(thinking_blocks=[redacted_block(thought["redactedContent"])])]
+        self._signature += thought.get("signature") or ""
+        text = thought.get("text") or ""
+        self._thought += text
+        return [self._chunks.delta(reasoning_content=text)] if text else []
+
+    def _stop(self, index: int) -> list[Chunk]:
+        """A thought is of use only whole, for its signature; a call has an object, if an empty one."""
+        if index in self._unsaid:
+            self._unsaid.discard(index)
+            return [self._chunks.arguments(self._calls[index], "{}")]
+        text, signature = self._thought, self._signature
+        self._thought = self._signature = ""
+        return [self._chunks.delta(thinking_blocks=[thinking_block(text, signature)])] if signature else []
