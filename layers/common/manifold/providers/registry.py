@@ -4,7 +4,9 @@ What an adapter needs is imported with it: a function that moves files never loa
 the other way round (each costs about a tenth of a second of a cold start).
 """
 
+from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from manifold.providers import Provider
@@ -13,6 +15,15 @@ from manifold.providers.chat import ChatProvider
 if TYPE_CHECKING:
     from manifold.providers.client import Client
     from manifold.providers.http import Http
+
+DIALECTS: Mapping[str, tuple[str, str]] = {
+    "anthropic": ("anthropic", "Anthropic"),
+    "bedrock": ("bedrock", "Bedrock"),
+    "cohere": ("cohere", "Cohere"),
+    "cohere_chat": ("cohere", "Cohere"),
+    "gemini": ("gemini", "Gemini"),
+}
+"""The prefixes whose completions are translated: the package of each, and the class in it."""
 
 
 @cache
@@ -31,7 +42,12 @@ def provider_for(name: str) -> Provider:
 
 @cache
 def chat_provider_for(name: str) -> ChatProvider:
-    """The adapter of `azure`, `openai`, or any other prefix, whose base is taken to speak as OpenAI's does."""
+    """The adapter of `azure`, `openai`, one of `DIALECTS`, or any other, whose base is taken to speak as OpenAI's."""
+    if name in DIALECTS:
+        from manifold.providers.translated import Translated
+
+        module, dialect = DIALECTS[name]
+        return Translated(_client(), getattr(import_module(f"manifold.providers.{module}"), dialect)())
     from manifold.providers.completions import AzureCompletions, OpenAICompletions
 
     return AzureCompletions(_client()) if name == "azure" else OpenAICompletions(_client())

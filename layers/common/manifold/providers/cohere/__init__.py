@@ -1,0 +1,42 @@
+"""Cohere's chat, version 2.
+
+https://docs.cohere.com/reference/chat
+"""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from manifold.providers import Endpoint
+from manifold.providers.answers import Chunks
+from manifold.providers.call import Call
+from manifold.providers.chat import Ask
+from manifold.providers.client import Client
+from manifold.providers.cohere.answer import answer_of
+from manifold.providers.cohere.request import request_of
+from manifold.providers.cohere.stream import ChatReader
+from manifold.providers.sse import Event
+from manifold.providers.translated import Meaning
+
+
+class Cohere:
+    """A `Dialect`. The base URL is `https://api.cohere.com`, with or without `/v2`."""
+
+    # 498: "blocked input or output" (https://docs.cohere.com/reference/errors).
+    meanings = (Meaning(498, re.compile(""), "content_filter", 400),)
+
+    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
+        root = at.base_url.rstrip("/").removesuffix("/chat").removesuffix("/v2")
+        return Call(f"{root}/v2/chat", {"Authorization": f"Bearer {at.api_key}"}, {}, ask.timeout, at.model)
+
+    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
+        return request_of(model, ask) | {"stream": stream}
+
+    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        return answer_of(answer, model, created)
+
+    def reader(self, chunks: Chunks) -> ChatReader:
+        return ChatReader(chunks)
+
+    def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+        return client.events(call, body)

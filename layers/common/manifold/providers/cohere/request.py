@@ -1,0 +1,143 @@
+"""OpenAI's chat request in Cohere's words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from manifold.providers.asked import BUDGETS, Params, merged, present
+from manifold.providers.chat import Ask
+from manifold.providers.conversation import (
+    AssistantTurn,
+    Part,
+    Picture,
+    ResultTurn,
+    SystemTurn,
+    Turn,
+    UserTurn,
+    plain_text,
+    turns,
+    wrong,
+)
+from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
+
+Object = dict[str, Any]
+
+P_BOUNDS = (0.01, 0.99)
+
+
+def request_of(model: str, ask: Ask) -> Object:
+    """The body of `POST /v2/chat`, which is close to OpenAI's: system messages stay where they are."""
+    conversation, params = turns(ask.body.get("messages")), Params(ask)
+    params.refuse_extras([part for turn in conversation for part in turn.parts])
+    ours: Object = {
+        "model": model,
+        "messages": [_message(turn) for turn in conversation],
+        **present(
+            max_tokens=params.take_first("max_completion_tokens", "max_tokens"),
+            temperature=params.take("temperature"),
+            p=_top_p(params),
+            k=params.take("top_k"),
+            stop_sequences=params.stop(),
+            seed=params.take("seed"),
+            frequency_penalty=params.number("frequency_penalty", 0, 1),
+            presence_penalty=params.number("presence_penalty", 0, 1),
+            logprobs=params.take("logprobs"),
+            thinking=_thinking(params),
+            response_format=_response_format(params),
+        ),
+        **_tools(take_tools(params), params),
+    }
+    return merged(ours, params.rest())
+
+
+def _top_p(params: Params) -> Any:
+    """Cohere's bounds leave out both ends of OpenAI's; the nearest value means the same."""
+    value = params.take("top_p")
+    low, high = P_BOUNDS
+    return min(max(value, low), high) if isinstance(value, int | float) else value
+
+
+def _thinking(params: Params) -> Object | None:
+    effort = params.take("reasoning_effort")
+    if effort is None:
+        return None
+    if effort == "none":
+        return {"type": "disabled"}
+    if effort not in BUDGETS:
+        params.refuse("reasoning_effort", f"it takes none, {', '.join(BUDGETS)}")
+        return None
+    return {"type": "enabled", "token_budget": BUDGETS[effort]}
+
+
+def _response_format(params: Params) -> Object | None:
+    wanted = params.take("response_format")
+    if wanted is None:
+        return None
+    if wanted == {"type": "json_object"}:
+        return {"type": "json_object"}
+    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
+        params.refuse("response_format", "it takes text, json_object and json_schema")
+        return None
+    return {"type": "json_object", "json_schema": schema["schema"]}
+
+
+def _message(turn: Turn) -> Object:
+    match turn:
+        case SystemTurn():
+            return {"role": "system", "content": plain_text(turn.parts)}
+        case UserTurn():
+            return {"role": "user", "content": [_part(part) for part in turn.parts]}
+        case AssistantTurn():
+            return _assistant(turn)
+        case ResultTurn():
+            return _result(turn)
+
+
+def _part(part: Part) -> Object:
+    if isinstance(part, Picture):
+        return {"type": "image_url", "image_url": {"url": part.url}}
+    return {"type": "text", "text": part.text}
+
+
+def _assistant(turn: AssistantTurn) -> Object:
+    """What it thought before its calls is Cohere's `tool_plan`."""
+    said = plain_text(turn.parts)
+    if not turn.calls:
+        return {"role": "assistant", "content": said}
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
+        }
+        for call in turn.calls
+    ]
+    return {"role": "assistant", "tool_calls": calls, **present(tool_plan=turn.reasoning, content=said or None)}
+
+
+def _result(turn: ResultTurn) -> Object:
+    for part in turn.parts:
+        if isinstance(part, Picture):
+            raise wrong(part.path, "cannot be an image in a tool's result for this model")
+    return {"role": "tool", "tool_call_id": turn.call_id, "content": plain_text(turn.parts)}
+
+
+def _tools(tools: Tools, params: Params) -> Object:
+    """Cohere cannot name the function to call; it gets that one alone, and must call it."""
+    if not tools:
+        return {}
+    refuse_extras(tools, params)
+    tools = tools.narrowed()
+    choices: Mapping[str, str] = {"none": "NONE", "required": "REQUIRED"}
+    strict = any(function.strict for function in tools.functions)
+    return {
+        "tools": [*map(_tool, tools.functions), *tools.natives],
+        **present(tool_choice=choices.get(tools.mode), strict_tools=strict or None),
+    }
+
+
+def _tool(function: Function) -> Object:
+    described = present(description=function.description)
+    return {"type": "function", "function": {"name": function.name, **described, "parameters": function.parameters}}
