@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-DialectName = Literal["openai", "azure"]
+DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemini"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,4 +37,8 @@ DEFAULT_ACCOUNTS = (
     Account("azure-general", "azure", "simulated-key-general", frozenset({"gpt-4o-mini-general-deployment"})),
     Account("azure-special", "azure", "simulated-key-special", frozenset({"gpt-4o-mini-special-deployment"})),
     Account("openai", "openai", "sk-simulated-key-openai", frozenset({"gpt-4.1-mini", "text-embedding-3-small"})),
+    Account("anthropic", "anthropic", "sk-ant-simulated-key", frozenset({"claude-haiku-4-5", "claude-opus-4-6"})),
+    Account("bedrock", "bedrock", "bedrock-api-key-simulated", frozenset({"eu.anthropic.claude-haiku-4-5-v1:0"})),
+    Account("cohere", "cohere", "simulated-key-cohere", frozenset({"command-a-03-2025"})),
+    Account("gemini", "gemini", "simulated-key-gemini", frozenset({"gemini-2.5-flash", "gemini-3-pro"})),
 )

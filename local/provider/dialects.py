@@ -7,6 +7,13 @@ from typing import Any, Protocol
 
 from local.provider.batches import Batch
 from local.provider.files import File
+from local.provider.native.wordings import (
+    AnthropicWording,
+    BedrockWording,
+    CohereWording,
+    GeminiWording,
+    server_sent,
+)
 from local.provider.refusal import Refusal
 
 STAMPED = (
@@ -21,9 +28,17 @@ STAMPED = (
 DAY = 86_400
 
 
-class Dialect(Protocol):
+class Wording(Protocol):
+    """How a provider words what it refuses."""
+
     def error(self, refusal: Refusal) -> dict[str, Any]: ...
 
+    def event(self, refusal: Refusal) -> bytes:
+        """The same within a stream."""
+        ...
+
+
+class Dialect(Wording, Protocol):
     def file(self, file: File, now: float) -> dict[str, Any]: ...
 
     def batch(self, batch: Batch, done: int, empty_file: str) -> dict[str, Any]:
@@ -39,6 +54,9 @@ class OpenAIDialect:
     def error(self, refusal: Refusal) -> dict[str, Any]:
         kind = "invalid_request_error" if refusal.status < 500 and refusal.status != 429 else "server_error"
         return {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}}
+
+    def event(self, refusal: Refusal) -> bytes:
+        return server_sent(self.error(refusal))
 
     def file(self, file: File, now: float) -> dict[str, Any]:
         return {
@@ -116,18 +134,33 @@ class DatedAzureDialect(AzureDialect):
         return {"value": page.pop("data"), **page}
 
 
-PREFIX = re.compile(r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1)(?=/)")
+PREFIX = re.compile(
+    r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1|/anthropic|/bedrock|/cohere|/gemini)(?=/)"
+)
 DIALECTS: Mapping[str, Dialect] = {
     "/v1": OpenAIDialect(),
     "/openai/v1": AzureDialect(),
     "/openai": DatedAzureDialect(),
 }
 
+NATIVE: Mapping[str, Wording] = {
+    "/anthropic": AnthropicWording(),
+    "/bedrock": BedrockWording(),
+    "/cohere": CohereWording(),
+    "/gemini": GeminiWording(),
+}
+
+
+def wording_of(path: str) -> Wording:
+    """The words that a URL's path is to be refused in; OpenAI's, where it is of no dialect."""
+    match = PREFIX.match(path)
+    return NATIVE.get(match["form"] if match else "") or dialect_of(path)
+
 
 def dialect_of(path: str) -> Dialect:
-    """The dialect that a URL's path is of; OpenAI's, where it is of none."""
+    """Which of those with files and batches a URL's path is of; OpenAI's, where it is of none."""
     match = PREFIX.match(path)
-    return DIALECTS[match["form"]] if match else DIALECTS["/v1"]
+    return DIALECTS.get(match["form"] if match else "") or DIALECTS["/v1"]
 
 
 def _seconds(moment: float | None) -> int | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.provider.attendance import attended
-from local.provider.dialects import PREFIX, dialect_of
+from local.provider.dialects import PREFIX, wording_of
 from local.provider.refusal import Refusal
 
 Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "truncate"]
@@ -29,6 +29,10 @@ ROUTES = {
     ("POST", r"(/deployments/[^/]+)?/chat/completions"): "chat.create",
     ("POST", r"(/deployments/[^/]+)?/completions"): "completions.create",
     ("POST", r"(/deployments/[^/]+)?/embeddings"): "embeddings.create",
+    ("POST", r"/v1/messages"): "chat.create",
+    ("POST", r"/v2/chat"): "chat.create",
+    ("POST", r"/v1beta/models/[^/]+:(generateContent|streamGenerateContent)"): "chat.create",
+    ("POST", r"/model/[^/]+/converse(-stream)?"): "chat.create",
 }
 STATUSES = {"refuse": 400, "rate_limit": 429, "error": 500}
 
@@ -203,13 +207,11 @@ class Within:
     def _event(self) -> bytes:
         if self._fault.kind == "garbage":
             return b"data: {not what you asked for\n\n"
-        return b"data: " + _error(self._fault, self._path) + b"\n\n"
+        return wording_of(self._path).event(_refusal(self._fault))
 
 
-def _error(fault: Fault, path: str) -> bytes:
-    """The fault in the words of the dialect that was spoken."""
-    status = fault.status or STATUSES[fault.kind]
-    return json.dumps(dialect_of(path).error(Refusal(status, fault.code, fault.message))).encode()
+def _refusal(fault: Fault) -> Refusal:
+    return Refusal(fault.status or STATUSES[fault.kind], fault.code, fault.message)
 
 
 async def _reply(fault: Fault, path: str, send: Send) -> None:
@@ -218,7 +220,7 @@ async def _reply(fault: Fault, path: str, send: Send) -> None:
         status, body, content_type = fault.status or 200, b"<html>not what you asked for", b"text/html"
     else:
         status, content_type = fault.status or STATUSES[fault.kind], b"application/json"
-        body = _error(fault, path)
+        body = json.dumps(wording_of(path).error(_refusal(fault))).encode()
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     if fault.retry_after is not None:
         headers.append((b"retry-after", fault.retry_after.encode()))

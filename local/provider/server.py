@@ -20,8 +20,9 @@ from starlette.types import ASGIApp
 from local.provider import api, chat, control
 from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.batches import Pace
-from local.provider.dialects import PREFIX, dialect_of
+from local.provider.dialects import PREFIX, wording_of
 from local.provider.faults import Fault, FaultyASGI
+from local.provider.native import anthropic, bedrock, cohere, gemini
 from local.provider.refusal import Refusal
 from local.provider.world import World
 
@@ -57,16 +58,18 @@ def application(world: World) -> ASGIApp:
     for prefix in ("/v1", "/openai/v1", "/openai"):
         app.include_router(api.router, prefix="/accounts/{account}" + prefix)
         app.include_router(chat.router, prefix="/accounts/{account}" + prefix)
+    for native in (anthropic, bedrock, cohere, gemini):
+        app.include_router(native.router, prefix="/accounts/{account}/" + native.__name__.rpartition(".")[2])
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
-        return JSONResponse(dialect_of(request.url.path).error(refusal), refusal.status)
+        return JSONResponse(wording_of(request.url.path).error(refusal), refusal.status)
 
     @app.exception_handler(RequestValidationError)
     async def reject(request: Request, error: RequestValidationError) -> JSONResponse:
         if PREFIX.match(request.url.path) is None:
             return JSONResponse({"detail": str(error.errors())}, 422)
-        return JSONResponse(dialect_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
+        return JSONResponse(wording_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
 
     return FaultyASGI(app, world.faults, world.note)
 
@@ -100,16 +103,20 @@ def run(host: str, port: int, pace: Pace) -> None:
 def defaults(port: int, host: str = "127.0.0.1") -> dict[str, str]:
     """The environment that the shipped `config.yaml` takes its deployments' addresses and keys from."""
     root = f"http://{host}:{port}"
-    names = (("AZURE", ""), ("AZURE", "_2"), ("OPENAI_PROVIDER", ""))
+    names = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
     environment = {}
-    for (provider, suffix), account in zip(names, DEFAULT_ACCOUNTS, strict=True):
+    for account in DEFAULT_ACCOUNTS:
+        if account.name not in names:
+            continue
+        provider, suffix = names[account.name]
         environment[f"{provider}_API_BASE{suffix}"] = _base(root, account.name, account.dialect)
         environment[f"{provider}_API_KEY{suffix}"] = account.key
     return environment
 
 
 def _base(root: str, account: str, dialect: str) -> str:
-    return f"{root}/accounts/{account}" + ("/v1" if dialect == "openai" else "")
+    forms = {"azure": "", "openai": "/v1"}
+    return f"{root}/accounts/{account}" + forms.get(dialect, f"/{dialect}")
 
 
 def _config(world: World) -> uvicorn.Config:

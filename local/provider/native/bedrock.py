@@ -1,0 +1,151 @@
+"""Amazon Bedrock's Converse API, as strict as botocore's own description of it.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel, Shape
+from botocore.validate import ParamValidator
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from local.provider.native.heard import CONTEXT_TOKENS, Caller, Heard, bearer, caller, mark, paced
+from local.provider.native.wordings import frame
+from local.provider.refusal import Refusal
+from local.provider.talk import Said, count
+
+STOPS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "guardrail_intervened",
+}
+UNAUTHORISED = Refusal(403, None, "Authentication failed: Please make sure your API Key is valid.")
+NO_MODEL = Refusal(400, None, "The provided model identifier is invalid.")
+NO_TOOLS = "The toolConfig field must be defined when using toolUse and toolResult content blocks."
+
+router = APIRouter()
+
+
+@router.post("/model/{model}/converse")
+async def converse(request: Request, account: str, model: str) -> Response:
+    who = await caller(request, account, "bedrock", bearer(request), UNAUTHORISED)
+    heard = _heard(who, model)
+    said = heard.said()
+    message = {"role": "assistant", "content": [_block(said)] if said.text else []}
+    return JSONResponse({"output": {"message": message}, "stopReason": STOPS[said.finish], **_measured(heard, said)})
+
+
+@router.post("/model/{model}/converse-stream")
+async def converse_stream(request: Request, account: str, model: str) -> Response:
+    who = await caller(request, account, "bedrock", bearer(request), UNAUTHORISED)
+    heard = _heard(who, model)
+    return paced(who, _events(heard, heard.said()), "application/vnd.amazon.eventstream")
+
+
+def _heard(who: Caller, model: str) -> Heard:
+    who.check_model(model, NO_MODEL)
+    body = who.body
+    report = ParamValidator().validate({"modelId": model, **body}, _shape())
+    if report.has_errors():
+        raise Refusal(400, None, report.generate_report())
+    _check(body)
+    inference, config = body.get("inferenceConfig", {}), body.get("toolConfig", {})
+    specs = [tool["toolSpec"] for tool in config.get("tools", ()) if "toolSpec" in tool]
+    choice, messages = config.get("toolChoice", {"auto": {}}), body["messages"]
+    heard = Heard(
+        texts=[*(_words([block]) for block in body.get("system", ())), *(_words(one["content"]) for one in messages)],
+        tools={spec["name"]: spec["inputSchema"]["json"] for spec in specs},
+        must_call="auto" not in choice,
+        may_call="toolResult" not in messages[-1]["content"][-1],
+        only=choice.get("tool", {}).get("name"),
+        schema=_schema(body),
+        stops=inference.get("stopSequences", ()),
+        limit=inference.get("maxTokens"),
+    )
+    if heard.prompt > CONTEXT_TOKENS:
+        raise Refusal(400, None, "Input is too long for requested model.")
+    return heard
+
+
+@cache
+def _shape() -> Shape:
+    described = Loader().load_service_model("bedrock-runtime", "service-2")
+    return ServiceModel(described).shape_for("ConverseRequest")
+
+
+def _check(body: Mapping[str, Any]) -> None:
+    """What the description does not say."""
+    messages = body.get("messages") or []
+    inference = body.get("inferenceConfig", {})
+    if any(not 0 <= inference.get(name, 0) <= 1 for name in ("temperature", "topP")):
+        raise Refusal(400, None, "The value at inferenceConfig must be between 0 and 1.")
+    if not messages or messages[0]["role"] != "user":
+        raise Refusal(400, None, "A conversation must start with a user message.")
+    if any(one["role"] == other["role"] for one, other in pairwise(messages)):
+        raise Refusal(400, None, "A conversation must alternate between user and assistant roles.")
+    blocks = [block for message in messages for block in message["content"]]
+    if any("toolUse" in block or "toolResult" in block for block in blocks) and "toolConfig" not in body:
+        raise Refusal(400, None, NO_TOOLS)
+    for index, message in enumerate(messages[:-1]):
+        _check_results(index, message["content"], messages[index + 1]["content"])
+
+
+def _check_results(index: int, content: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> None:
+    calls = {block["toolUse"]["toolUseId"] for block in content if "toolUse" in block}
+    missing = calls - {block["toolResult"]["toolUseId"] for block in after if "toolResult" in block}
+    if missing:
+        words = f"Expected toolResult blocks at messages.{index + 1}.content for the following Ids"
+        raise Refusal(400, None, f"{words}: {', '.join(missing)}")
+
+
+def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    form = body.get("outputConfig", {}).get("textFormat")
+    schema: Mapping[str, Any] | None = json.loads(form["structure"]["jsonSchema"]["schema"]) if form else None
+    return schema
+
+
+def _words(blocks: Sequence[Mapping[str, Any]]) -> str:
+    """The text; anything else by its kind: `[image]`."""
+    return " ".join(_word(block) for block in blocks)
+
+
+def _word(block: Mapping[str, Any]) -> str:
+    if "toolResult" in block:
+        return _words(block["toolResult"]["content"])
+    return str(block["text"]) if "text" in block else f"[{next(iter(block))}]"
+
+
+def _block(said: Said) -> dict[str, Any]:
+    if said.tool is None:
+        return {"text": said.text}
+    return {"toolUse": {"toolUseId": f"tooluse_{mark()}", "name": said.tool, "input": json.loads(said.text)}}
+
+
+def _measured(heard: Heard, said: Said) -> dict[str, Any]:
+    told = count(said.text)
+    usage = {"inputTokens": heard.prompt, "outputTokens": told, "totalTokens": heard.prompt + told}
+    return {"usage": usage, "metrics": {"latencyMs": 1}}
+
+
+def _events(heard: Heard, said: Said) -> Iterator[bytes]:
+    def event(name: str, **data: Any) -> bytes:
+        # Bedrock pads its events, so that their lengths tell nothing.
+        return frame({":message-type": "event", ":event-type": name}, data | {"p": "abc"})
+
+    yield event("messageStart", role="assistant")
+    if said.tool is not None:
+        use = {"toolUseId": f"tooluse_{mark()}", "name": said.tool}
+        yield event("contentBlockStart", contentBlockIndex=0, start={"toolUse": use})
+    for token in said.tokens:
+        delta: dict[str, Any] = {"text": token} if said.tool is None else {"toolUse": {"input": token}}
+        yield event("contentBlockDelta", contentBlockIndex=0, delta=delta)
+    yield event("contentBlockStop", contentBlockIndex=0)
+    yield event("messageStop", stopReason=STOPS[said.finish])
+    yield event("metadata", **_measured(heard, said))

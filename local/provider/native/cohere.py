@@ -1,0 +1,206 @@
+"""Cohere's chat, version 2: https://docs.cohere.com/reference/chat"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+from starlette.responses import JSONResponse, Response
+
+from local.provider.native.heard import CONTEXT_TOKENS, Heard, Strict, bearer, caller, mark, paced, read
+from local.provider.native.wordings import server_sent
+from local.provider.refusal import Refusal
+from local.provider.talk import FILTER_MARK, Said, count
+
+FINISHES = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL"}
+UNAUTHORISED = Refusal(401, None, "invalid api token")
+PLAN = "I will call the tool."
+
+
+class ImageUrl(Strict):
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class Part(Strict):
+    type: Literal["text", "image_url", "thinking"]
+    text: str | None = None
+    thinking: str | None = None
+    image_url: ImageUrl | None = None
+
+
+class Called(Strict):
+    name: str
+    arguments: str
+
+
+class ToolCall(Strict):
+    id: str
+    type: Literal["function"]
+    function: Called
+
+
+class System(Strict):
+    role: Literal["system"]
+    content: str | list[Part]
+
+
+class User(Strict):
+    role: Literal["user"]
+    content: str | Annotated[list[Part], Field(min_length=1)]
+
+
+class Assistant(Strict):
+    role: Literal["assistant"]
+    content: str | list[Part] | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_plan: str | None = None
+
+
+class ToolResult(Strict):
+    role: Literal["tool"]
+    content: str | list[Part]
+    tool_call_id: str
+
+
+Message = Annotated[System | User | Assistant | ToolResult, Field(discriminator="role")]
+
+
+class Function(Strict):
+    name: str
+    parameters: dict[str, Any]
+    description: str | None = None
+
+
+class Tool(Strict):
+    type: Literal["function"]
+    function: Function
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object"]
+    json_schema: dict[str, Any] | None = None
+
+
+class Thinking(Strict):
+    type: Literal["enabled", "disabled"]
+    token_budget: Annotated[int, Field(ge=1)] | None = None
+
+
+class Ask(Strict):
+    model: str
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: bool
+    tools: Annotated[list[Tool], Field(min_length=1)] | None = None
+    strict_tools: bool | None = None
+    tool_choice: Literal["REQUIRED", "NONE"] | None = None
+    documents: list[Any] | None = None
+    citation_options: dict[str, Any] | None = None
+    response_format: ResponseFormat = ResponseFormat(type="text")
+    safety_mode: Literal["CONTEXTUAL", "STRICT", "OFF"] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop_sequences: Annotated[tuple[str, ...], Field(max_length=5)] = ()
+    temperature: Annotated[float, Field(ge=0)] | None = None
+    seed: int | None = None
+    frequency_penalty: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=0, le=1)] | None = None
+    k: Annotated[int, Field(ge=0, le=500)] | None = None
+    p: Annotated[float, Field(ge=0.01, le=0.99)] | None = None
+    logprobs: bool = False
+    thinking: Thinking | None = None
+    priority: int | None = None
+
+
+router = APIRouter()
+
+
+@router.post("/v2/chat")
+async def chat(request: Request, account: str) -> Response:
+    who = await caller(request, account, "cohere", bearer(request), UNAUTHORISED)
+    ask = read(Ask, who.body, "invalid request: parameter '{path}': {problem}")
+    who.check_model(ask.model, Refusal(404, None, f"model '{ask.model}' not found"))
+    _check(ask)
+    heard = _heard(ask)
+    if heard.prompt > CONTEXT_TOKENS:
+        words = f"too many tokens: total number of tokens in the prompt cannot exceed {CONTEXT_TOKENS}"
+        raise Refusal(400, None, f"{words} - received {heard.prompt}.")
+    if FILTER_MARK in heard.asked:
+        raise Refusal(498, None, "blocked input: please update the prompt and try again.")
+    said = heard.said()
+    return paced(who, _events(said, heard.prompt)) if ask.stream else JSONResponse(_answer(ask, said, heard.prompt))
+
+
+def _check(ask: Ask) -> None:
+    if ask.tool_choice is not None and ask.tools is None:
+        raise Refusal(400, None, "invalid request: tool_choice is only allowed together with tools")
+    called: set[str] = set()
+    for message in ask.messages:
+        if isinstance(message, Assistant):
+            called |= {call.id for call in message.tool_calls}
+        elif isinstance(message, ToolResult) and message.tool_call_id not in called:
+            raise Refusal(400, None, "invalid request: tool_call_id of a tool message must be of a preceding tool call")
+
+
+def _heard(ask: Ask) -> Heard:
+    schema = ask.response_format.json_schema
+    if schema is None and ask.response_format.type == "json_object":
+        schema = {"type": "object", "properties": {"echo": {"type": "string"}}}
+    return Heard(
+        texts=[_words(message.content) for message in ask.messages],
+        tools={tool.function.name: tool.function.parameters for tool in ask.tools or []},
+        must_call=ask.tool_choice == "REQUIRED",
+        may_call=ask.tool_choice != "NONE" and ask.messages[-1].role != "tool",
+        schema=schema,
+        stops=ask.stop_sequences,
+        limit=ask.max_tokens,
+    )
+
+
+def _words(content: str | Sequence[Part] | None) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    return " ".join(part.text if part.text is not None else f"[{part.type}]" for part in content)
+
+
+def _usage(said: Said, prompt: int) -> dict[str, Any]:
+    counts = {"input_tokens": float(prompt), "output_tokens": float(count(said.text))}
+    return {"billed_units": counts, "tokens": counts, "cached_tokens": 0}
+
+
+def _call(said: Said, arguments: str) -> dict[str, Any]:
+    return {"id": f"{said.tool}_{mark()}", "type": "function", "function": {"name": said.tool, "arguments": arguments}}
+
+
+def _answer(ask: Ask, said: Said, prompt: int) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": [{"type": "text", "text": said.text}]}
+    if said.tool is not None:
+        message = {"role": "assistant", "tool_plan": PLAN, "tool_calls": [_call(said, said.text)]}
+    logprobs = [{"text": token, "token_ids": [1], "logprobs": [-0.1]} for token in said.tokens]
+    return {
+        "id": mark(),
+        "message": message,
+        "finish_reason": FINISHES[said.finish],
+        "usage": _usage(said, prompt),
+        **({"logprobs": logprobs} if ask.logprobs else {}),
+    }
+
+
+def _events(said: Said, prompt: int) -> Iterator[bytes]:
+    def event(name: str, message: dict[str, Any] | None = None, **data: Any) -> bytes:
+        delta = {} if message is None else {"delta": {"message": message}}
+        return server_sent({"type": name, **data, **delta}, name)
+
+    yield event("message-start", {"role": "assistant"}, id=mark())
+    if said.tool is None:
+        yield event("content-start", {"content": {"type": "text", "text": ""}}, index=0)
+        for token in said.tokens:
+            yield event("content-delta", {"content": {"text": token}}, index=0)
+        yield event("content-end", index=0)
+    else:
+        yield event("tool-plan-delta", {"tool_plan": PLAN})
+        yield event("tool-call-start", {"tool_calls": _call(said, "")}, index=0)
+        for token in said.tokens:
+            yield event("tool-call-delta", {"tool_calls": {"function": {"arguments": token}}}, index=0)
+        yield event("tool-call-end", index=0)
+    yield event("message-end", delta={"finish_reason": FINISHES[said.finish], "usage": _usage(said, prompt)})
+    yield b"data: [DONE]\n\n"
