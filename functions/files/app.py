@@ -1,23 +1,27 @@
-"""`/files`: https://platform.openai.com/docs/api-reference/files"""
+"""`/files` and `/uploads`: https://platform.openai.com/docs/api-reference/files, …/uploads"""
 
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
 
 from files import fields
+from files.closing import Closing, Wanted
 from files.content import Content
 from files.creation import Creation, Draft
 from files.library import Library
+from files.presign import CONTENT, presigned
 from files.removal import Removal
+from files.uploads import Announcement, Uploads, require_pending
 from manifold import idempotency, observe, web
-from manifold.errors import InvalidRequest, PayloadTooLarge
+from manifold.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from manifold.gateway import Gateway
-from manifold.schemas import FilePurpose
+from manifold.schemas import FileAnnounced, FileComplete, FilePurpose, UploadComplete, UploadCreate
+from manifold.store.uploads import UploadRow
 
 MAX_BYTES = 4 * 1024 * 1024
-"""Of a file within one request: Lambda takes 6 MB, in which a file is base64 and has its form around it."""
+"""Of a file or a part within one request: Lambda takes 6 MB, in which it is base64 and has its form around it."""
 
 routes = APIRouter()
 
@@ -30,8 +34,45 @@ async def _gateway(request: Request) -> Gateway:
 Parts = Annotated[Gateway, Depends(_gateway)]
 
 
+def _uploads(gateway: Parts, caller: web.Authenticated) -> Uploads:
+    return Uploads(gateway.store, gateway.storage, gateway.queue, gateway.deployments, caller)
+
+
+UseUploads = Annotated[Uploads, Depends(_uploads)]
+
+
+def _library(gateway: Parts, caller: web.Authenticated) -> Library:
+    return Library(gateway.store, gateway.deployments, caller)
+
+
+UseLibrary = Annotated[Library, Depends(_library)]
+
+
+def _closing(gateway: Parts, caller: web.Authenticated) -> Closing:
+    return Closing(gateway.store, gateway.storage, gateway.queue, gateway.deployments, caller)
+
+
+UseClosing = Annotated[Closing, Depends(_closing)]
+
+
+async def _upload(upload_id: str, uploads: UseUploads) -> UploadRow:
+    return await uploads.get(upload_id)
+
+
+Known = Annotated[UploadRow, Depends(_upload)]
+"""An upload of the caller's: that there is one is said before its request's body is looked at."""
+
+
+async def _upload_of_file(file_id: str, uploads: UseUploads) -> UploadRow:
+    return await uploads.of_file(file_id)
+
+
+KnownOfFile = Annotated[UploadRow, Depends(_upload_of_file)]
+
+
 @routes.post("/files")
 async def create_file(request: Request, gateway: Parts, caller: web.Authenticated) -> Response:
+    await _require_whole(request)
     async with request.form() as form:
         draft = await _draft(request, form)
     attempt = idempotency.attempt(caller, "POST /files", draft.identity(), request.headers)
@@ -42,21 +83,19 @@ async def create_file(request: Request, gateway: Parts, caller: web.Authenticate
 @routes.get("/files")
 async def list_files(
     request: Request,
-    gateway: Parts,
-    caller: web.Authenticated,
+    library: UseLibrary,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     purpose: FilePurpose | None = None,
 ) -> Response:
     names = web.group_names(request.query_params)
-    library = Library(gateway.store, gateway.deployments, caller)
     return web.json(await library.page(limit=limit, order=order, after=after, purpose=purpose, names=names))
 
 
 @routes.get("/files/{file_id}")
-async def retrieve_file(file_id: str, gateway: Parts, caller: web.Authenticated) -> Response:
-    return web.json(await Library(gateway.store, gateway.deployments, caller).retrieve(file_id))
+async def retrieve_file(file_id: str, library: UseLibrary) -> Response:
+    return web.json(await library.retrieve(file_id))
 
 
 @routes.delete("/files/{file_id}")
@@ -69,6 +108,73 @@ async def file_content(file_id: str, gateway: Parts, caller: web.Authenticated) 
     link = await Content(gateway.store, gateway.storage, caller).link(file_id)
     hint = "The content is at this answer's Location, for five minutes. Follow it: curl -L.\n"
     return PlainTextResponse(hint, 302, {"location": link, "cache-control": "no-store"})
+
+
+@routes.head("/files/{file_id}/content")
+async def file_content_head(file_id: str, gateway: Parts, caller: web.Authenticated) -> Response:
+    """A link of its own: S3 takes a presigned one with the method alone that it was signed for."""
+    link = await Content(gateway.store, gateway.storage, caller).link(file_id, "head_object")
+    return Response(status_code=302, headers={"location": link, "cache-control": "no-store"})
+
+
+@routes.post("/files/presign")
+async def presign_file(
+    body: FileAnnounced, request: Request, gateway: Parts, caller: web.Authenticated, uploads: UseUploads
+) -> Response:
+    announced = Announcement.of(body, _names(body, request))
+    attempt = idempotency.attempt(caller, "POST /files/presign", announced.identity(), request.headers)
+    return web.json(presigned(await uploads.create(announced, attempt), gateway.storage))
+
+
+@routes.post("/files/{file_id}/complete")
+async def complete_file(
+    row: KnownOfFile, closing: UseClosing, library: UseLibrary, body: FileComplete | None = None
+) -> Response:
+    closed = await closing.complete(row, Wanted([CONTENT], body.md5 if body else None, presigned=True))
+    if closed.status == "pending":
+        raise Unavailable("The file is not ready yet. Complete it again shortly.")
+    return web.json(await library.retrieve(closed.file_id))
+
+
+@routes.post("/uploads")
+async def create_upload(
+    body: UploadCreate, request: Request, caller: web.Authenticated, uploads: UseUploads, library: UseLibrary
+) -> Response:
+    announced = Announcement.of(body, _names(body, request))
+    attempt = idempotency.attempt(caller, "POST /uploads", announced.identity(), request.headers)
+    return web.json(await library.upload(await uploads.create(announced, attempt)))
+
+
+@routes.get("/uploads/{upload_id}")
+async def retrieve_upload(row: Known, library: UseLibrary) -> Response:
+    return web.json(await library.upload(row))
+
+
+@routes.post("/uploads/{upload_id}/parts")
+async def add_upload_part(row: Known, request: Request, uploads: UseUploads) -> Response:
+    require_pending(row)
+    await _require_whole(request)
+    async with request.form() as form:
+        content = await _part(form).read()
+    return web.json(await uploads.add_part(row, content))
+
+
+@routes.post("/uploads/{upload_id}/complete")
+async def complete_upload(body: UploadComplete, row: Known, closing: UseClosing, library: UseLibrary) -> Response:
+    return web.json(await library.upload(await closing.complete(row, Wanted(body.part_ids, body.md5))))
+
+
+@routes.post("/uploads/{upload_id}/cancel")
+async def cancel_upload(row: Known, uploads: UseUploads, library: UseLibrary) -> Response:
+    return web.json(await library.upload(await uploads.cancel(row)))
+
+
+def _names(body: FileAnnounced, request: Request) -> list[str]:
+    """`target_model_names` of the body, else of the query, else of the headers."""
+    written = body.target_model_names or []
+    listed = [written] if isinstance(written, str) else written
+    in_body = ImmutableMultiDict([("target_model_names", name) for name in listed])
+    return web.group_names(in_body) or web.group_names(request.query_params) or web.group_names(request.headers)
 
 
 async def _draft(request: Request, form: FormData) -> Draft:
@@ -86,18 +192,44 @@ async def _draft(request: Request, form: FormData) -> Draft:
     )
 
 
+async def _require_whole(request: Request) -> None:
+    """A form that is cut off is refused: Starlette would drop the file in it, as if none had been sent."""
+    is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
+    if is_form and not (await request.body()).rstrip(b"\r\n").endswith(b"--"):
+        raise InvalidRequest("The body breaks off in the middle. Send it again.", code="incomplete_body")
+
+
 def _file(form: FormData) -> UploadFile:
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        message = "Missing required parameter: 'file'. Send it as a file of a multipart form."
-        raise InvalidRequest(message, param="file", code="missing_required_parameter")
-    if (file.size or 0) > MAX_BYTES:
+    file = _sent(form, "file")
+    if not file.size:
+        raise InvalidRequest("The file is empty. Send one with content.", param="file", code="empty_file")
+    if file.size > MAX_BYTES:
         raise PayloadTooLarge(
             f"The file has {file.size} bytes, and POST /files takes {MAX_BYTES} (4 MiB). Upload it in parts: "
             "client.uploads.upload_file_chunked(file=…, mime_type='application/jsonl', purpose='batch', "
-            "part_size=4*1024*1024).",
+            "part_size=4*1024*1024). Or, without an SDK: POST /files/presign (filename, purpose, bytes), PUT the file "
+            "to the 'url' in the answer, then POST /files/{id}/complete.",
             param="file",
         )
+    return file
+
+
+def _part(form: FormData) -> UploadFile:
+    part = _sent(form, "data")
+    if (part.size or 0) > MAX_BYTES:
+        raise PayloadTooLarge(
+            f"The part has {part.size} bytes, and a part may have {MAX_BYTES} (4 MiB). Send smaller ones: "
+            "client.uploads.upload_file_chunked(…, part_size=4*1024*1024).",
+            param="data",
+        )
+    return part
+
+
+def _sent(form: FormData, name: str) -> UploadFile:
+    file = form.get(name)
+    if not isinstance(file, UploadFile):
+        message = f"Missing required parameter: '{name}'. Send it as a file of a multipart form."
+        raise InvalidRequest(message, param=name, code="missing_required_parameter")
     return file
 
 

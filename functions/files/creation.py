@@ -4,13 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from files import lines
+from files import inputs, lines
 from files.targets import Targets
 from files.view import file_object
 from manifold import ids
 from manifold.access import Caller
 from manifold.deployments import Deployments
-from manifold.errors import InvalidRequest, Unavailable
+from manifold.errors import Unavailable
 from manifold.idempotency import Create
 from manifold.jsonl import Report
 from manifold.queue import Message, Queue
@@ -63,19 +63,17 @@ class Creation:
         await self._storage.put(storage_key(file.id), draft.content)
         async with self._store.transaction() as tables:
             row = await self._earlier(tables, attempt) or await self._register(tables, file, attempt)
-            wanted = await self._ensure_inputs(tables, row, report)
-            inputs = await tables.inputs.of_file(row.id)
+            wanted = await inputs.ensure(tables, row, self._deployments)
+            made = await tables.inputs.of_file(row.id)
         await self._queue.announce(Message("input", input_id) for input_id in wanted)
-        return file_object(row, inputs, self._deployments)
+        return file_object(row, made, self._deployments)
 
     def _checked(self, draft: Draft) -> tuple[list[str], Report | None]:
         """The groups that may run it and, for a batch's input, what its lines are like."""
         targets = Targets(self._deployments, self._caller)
+        groups = targets.allowed(draft.names, draft.purpose)
         if draft.purpose != "batch":
-            if draft.names:
-                message = "Only a file with the purpose 'batch' has target_model_names. Leave them out."
-                raise InvalidRequest(message, param="target_model_names", code="invalid_purpose")
-            return [], None
+            return groups, None
         return targets.settled(draft.names, lines.checked(draft.content))
 
     async def _earlier(self, tables: Tables, attempt: Create) -> FileRow | None:
@@ -89,9 +87,3 @@ class Creation:
             raise Unavailable("Storing the file took too long. Try again.")
         await tables.idempotency.remember(attempt, file.id)
         return row
-
-    async def _ensure_inputs(self, tables: Tables, row: FileRow, report: Report | None) -> list[str]:
-        """Lines with errors go nowhere: a batch of them fails before any deployment is asked."""
-        if report is None or report.error_count:
-            return []
-        return await tables.inputs.ensure(row.id, [one.id for one in self._deployments.of(row.groups)])

@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from files.view import file_object
+from files.view import file_object, upload_object
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
-from manifold.schemas import File, FilePurpose, Page
+from manifold.schemas import File, FilePurpose, Page, Upload
 from manifold.store import Store, Tables
 from manifold.store.inputs import InputRow
 from manifold.store.rows import Cursor
+from manifold.store.uploads import UploadRow
 
 MAX_PAGE_BYTES = 5_000_000
 """Lambda answers with 6 MB at most: a page that would be longer is cut, and says that there is more."""
@@ -25,12 +26,14 @@ class Library:
 
     async def retrieve(self, file_id: str) -> File:
         """A file, and how its inputs stand."""
-        async with self._store.session() as tables:
-            row = await tables.files.get(file_id, self._caller)
-            inputs = await tables.inputs.of_file(file_id) if row else []
-        if row is None:
+        file = await self._find(file_id)
+        if file is None:
             raise no_file(file_id)
-        return file_object(row, inputs, self._deployments)
+        return file
+
+    async def upload(self, row: UploadRow) -> Upload:
+        """An upload, with the file that it has become; without it, if that was deleted since."""
+        return upload_object(row, await self._find(row.file_id))
 
     async def page(
         self,
@@ -54,6 +57,12 @@ class Library:
             by_file[one.file_id].append(one)
         files = [file_object(row, by_file[row.id], self._deployments) for row in rows]
         return Page[File].of(files, min(limit, _fitting(files)))
+
+    async def _find(self, file_id: str) -> File | None:
+        async with self._store.session() as tables:
+            row = await tables.files.get(file_id, self._caller)
+            inputs = await tables.inputs.of_file(file_id) if row else []
+        return file_object(row, inputs, self._deployments) if row else None
 
     async def _cursor(self, tables: Tables, after: str | None) -> Cursor | None:
         if after is None:

@@ -7,6 +7,7 @@ from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest
 from manifold.jsonl import Report
+from manifold.schemas import FilePurpose
 
 PARAM = "target_model_names"
 
@@ -15,6 +16,13 @@ class Targets:
     def __init__(self, deployments: Deployments, caller: Caller) -> None:
         self._deployments = deployments
         self._caller = caller
+
+    def allowed(self, names: Sequence[str], purpose: FilePurpose) -> list[str]:
+        """The groups behind the names that come with a file of this purpose; only a batch's input has any."""
+        if names and purpose != "batch":
+            message = "Only a file with the purpose 'batch' has target_model_names. Leave them out."
+            raise InvalidRequest(message, param=PARAM, code="invalid_purpose")
+        return self.named(names)
 
     def named(self, names: Sequence[str]) -> list[str]:
         """The groups behind these names, which the caller may use and which run batches; each once."""

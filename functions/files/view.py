@@ -1,12 +1,13 @@
-"""A file's row as OpenAI's File object, with our field of how its inputs stand."""
+"""Rows as OpenAI's objects: a file, with our field of how its inputs stand; an upload."""
 
 from collections.abc import Sequence
 from typing import cast
 
 from manifold.deployments import Deployments
-from manifold.schemas import File, FilePurpose, InputState
+from manifold.schemas import File, FilePurpose, InputState, Upload
 from manifold.store.files import FileRow
 from manifold.store.inputs import InputRow
+from manifold.store.uploads import UploadRow
 
 
 def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deployments) -> File:
@@ -22,6 +23,20 @@ def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deploymen
         status_details=row.status_details,
         target_model_names=row.groups or None,
         inputs=[_input_state(one, deployments) for one in inputs] if row.purpose == "batch" else None,
+    )
+
+
+def upload_object(row: UploadRow, file: File | None) -> Upload:
+    """Every member of OpenAI's object. `file` is what a completed upload became."""
+    return Upload(
+        id=row.id,
+        bytes=row.bytes,
+        created_at=int(row.created_at.timestamp()),
+        expires_at=int(row.expires_at.timestamp()),
+        filename=row.filename,
+        purpose=cast(FilePurpose, row.purpose),
+        status=row.status,
+        file=file,
     )
 
 

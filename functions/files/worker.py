@@ -1,8 +1,9 @@
-"""SQS transfer messages: each moves the bytes of one input, one job's results or one deleted file. At most 900 s."""
+"""SQS transfer messages: the bytes of an input, a job's results, a deleted file or an upload. Each 900 s at most."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 
+from files.joining import Joining
 from files.removal import Purge
 from files.replication import Replication
 from files.results import Results
@@ -21,6 +22,7 @@ def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
         "input": Replication(store, storage, queue, deployments).run,
         "job": Results(store, storage, queue, deployments).run,
         "file": Purge(store, storage, deployments).run,
+        "upload": Joining(store, storage).run,
     }
 
 

@@ -151,7 +151,7 @@ async def test_a_group_that_the_key_may_not_use_is_refused(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no json\n", chat_line("gpt-batch", "a") * 2, chat_line("a", "1") + chat_line("b", "2"), b"\xff\xfe"],
+    [b"\r\n", b"no json\n", chat_line("gpt-batch", "a") * 2, chat_line("a", "1") + chat_line("b", "2"), b"\xff\xfe"],
 )
 async def test_a_file_with_bad_lines_is_kept_and_goes_nowhere(desk: Desk, content: bytes) -> None:
     file = await desk.upload(content)
@@ -262,6 +262,12 @@ async def test_a_file_that_is_too_large_for_one_request_is_told_the_way(desk: De
     assert error(answer) == (413, "file", "payload_too_large")
     assert "upload_file_chunked" in answer.text
     assert "part_size=4*1024*1024" in answer.text
+    assert "POST /files/presign" in answer.text
+    await assert_nothing_kept(desk)
+
+
+async def test_an_empty_file_is_refused(desk: Desk) -> None:
+    assert error(await desk.post(b"")) == (400, "file", "empty_file")
     await assert_nothing_kept(desk)
 
 

@@ -36,9 +36,9 @@ class Aws:
             "MANIFOLD_TRANSFERS_QUEUE_URL": self.transfers_queue_url,
         }
 
-    def keys(self) -> list[str]:
-        """The objects in the bucket."""
-        return [item["Key"] for item in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", ())]
+    def keys(self, prefix: str = "") -> list[str]:
+        """The objects in the bucket, or those whose keys begin so."""
+        return [item["Key"] for item in self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())]
 
     def read(self, key: str) -> bytes:
         return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()

@@ -10,6 +10,7 @@ import httpx
 import psycopg
 
 from files import app as files_app
+from files.joining import Joining
 from files.removal import Purge
 from files.replication import Replication
 from files.results import Results
@@ -94,6 +95,8 @@ class Desk:
                 await Results(store, storage, queue, deployments).run(message.id)
             case "file":
                 await Purge(store, storage, deployments).run(message.id)
+            case "upload":
+                await Joining(store, storage).run(message.id)
             case "batch":
                 raise AssertionError("no transfer")
 
@@ -127,6 +130,11 @@ class Desk:
                     "%(seconds)s", str(float(seconds))
                 )
             )
+        self.sql(
+            f"""UPDATE uploads SET due_at = due_at - make_interval(secs => {float(seconds)}),
+                    leased_until = leased_until - make_interval(secs => {float(seconds)}),
+                    expires_at = expires_at - make_interval(secs => {float(seconds)})"""
+        )
         self.sql(f"UPDATE files SET deleted_at = deleted_at - make_interval(secs => {float(seconds)})")
 
     def batch(self, batch_id: str, file_id: str, status: str = "validating") -> None:

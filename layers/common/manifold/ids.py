@@ -4,7 +4,7 @@ import secrets
 import string
 from typing import Literal
 
-Kind = Literal["file", "batch", "upload", "input", "job", "key", "user", "team", "request"]
+Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user", "team", "request"]
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24  # 142 bits: no two ids meet, and none can be guessed
@@ -12,6 +12,7 @@ _PREFIX: dict[Kind, str] = {
     "file": "file-",
     "batch": "batch_",
     "upload": "upload_",
+    "part": "part_",
     "input": "input_",
     "job": "job_",
     "key": "key_",

@@ -1,7 +1,7 @@
 """SQS only wakes workers: a message carries one id, may arrive twice, late or never.
 
 Control messages name a batch to look at (short work); transfer messages name an input to prepare, a job whose results
-are to be stored, or a file to purge (work that moves bytes).
+are to be stored, a file to purge, or an upload to join or clear (work that moves bytes).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["batch", "input", "job", "file"]
+Kind = Literal["batch", "input", "job", "file", "upload"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
 

@@ -1,4 +1,4 @@
-"""OpenAI's objects, as they cross the wire: https://platform.openai.com/docs/api-reference (files, batches).
+"""OpenAI's objects, as they cross the wire: https://platform.openai.com/docs/api-reference (files, uploads, batches).
 
 Every member that OpenAI's SDK types declare is there, null where OpenAI says null, so that strict clients parse them.
 """
@@ -87,6 +87,77 @@ class FileDeleted(BaseModel):
     id: str
     object: Literal["file"] = "file"
     deleted: Literal[True] = True
+
+
+UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
+
+
+class FileAnnounced(BaseModel):
+    """The body of `POST /files/presign`: a file whose bytes are to come. `target_model_names` is ours, as there."""
+
+    model_config = ConfigDict(extra="forbid")
+    filename: str
+    purpose: str
+    bytes: int = Field(ge=1)
+    expires_after: ExpiresAfter | None = None
+    target_model_names: str | list[str] | None = None
+
+
+class UploadCreate(FileAnnounced):
+    """The body of `POST /uploads`. `mime_type` is required, as at OpenAI, and tells us nothing."""
+
+    mime_type: str
+
+
+class UploadPart(HasId):
+    """https://platform.openai.com/docs/api-reference/uploads/part-object"""
+
+    object: Literal["upload.part"] = "upload.part"
+    created_at: int
+    upload_id: str
+
+
+Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$")]
+
+
+class FileComplete(BaseModel):
+    """The body of `POST /files/{file_id}/complete`, which may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+    md5: Md5 | None = None
+
+
+class UploadComplete(FileComplete):
+    """The body of `POST /uploads/{upload_id}/complete`: the parts in the order of their bytes."""
+
+    part_ids: list[str] = Field(min_length=1)
+
+
+class Upload(HasId):
+    """https://platform.openai.com/docs/api-reference/uploads/object"""
+
+    object: Literal["upload"] = "upload"
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: FilePurpose
+    status: UploadStatus
+    file: File | None = None
+
+
+class PresignedFile(HasId):
+    """Where the bytes of an announced file are to be put, until `expires_at`. Ours: OpenAI has no such thing."""
+
+    object: Literal["file.presigned"] = "file.presigned"
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: FilePurpose
+    method: Literal["PUT"] = "PUT"
+    url: str
+    headers: Mapping[str, str]
 
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]

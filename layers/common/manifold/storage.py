@@ -1,11 +1,14 @@
 """S3, the bytes: whole objects, streams in and out in constant memory, and presigned links.
 
-boto3 blocks, so each call runs in a thread; a stream holds one part of 8 MiB at a time.
+boto3 blocks, so each call runs in a thread. A stream that is written holds one part of 8 MiB that fills, and three on
+their way; one that is gathered from pieces holds these three at a time.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import quote
 
 import boto3
@@ -16,13 +19,30 @@ from manifold.errors import Unavailable
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
-    from types_boto3_s3.type_defs import CompletedPartTypeDef
+    from types_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
 
 _PART = 8 * 1024 * 1024  # S3 takes parts of 5 MiB and more
 _READ = 1024 * 1024
+_AT_ONCE = 3  # parts on their way in either direction: latency, not bandwidth, is what a single one waits for
+_MANY = 1000  # objects that S3 lists and deletes with one call
 _LINK_SECONDS = 300
 
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`bytes` of an object, from `start` on."""
+
+    key: str
+    start: int
+    bytes: int
+
+    @classmethod
+    def of(cls, key: str, size: int, most: int) -> "Iterator[Piece]":
+        """The whole object of this size, in pieces of at most `most` bytes."""
+        for start in range(0, size, most):
+            yield cls(key, start, min(most, size - start))
 
 
 class Storage:
@@ -50,8 +70,7 @@ class Storage:
                 written += len(chunk)
                 while len(buffer) >= _PART:
                     upload = upload or await _Multipart.start(self._client, self._bucket, key)
-                    await upload.add(bytes(buffer[:_PART]))
-                    del buffer[:_PART]
+                    await upload.add(_taken(buffer, _PART))
             if upload is None:
                 await self.put(key, bytes(buffer))
             else:
@@ -72,14 +91,65 @@ class Storage:
         finally:
             body.close()
 
+    async def gather(self, pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
+        """The bytes of these pieces, one piece after another; the next ones are fetched meanwhile."""
+        coming: deque[asyncio.Task[bytes]] = deque()
+        try:
+            for piece in pieces:
+                coming.append(asyncio.create_task(self._fetch(piece)))
+                if len(coming) == _AT_ONCE:
+                    yield await coming.popleft()
+            while coming:
+                yield await coming.popleft()
+        finally:
+            await asyncio.gather(*coming, return_exceptions=True)
+
+    async def size(self, key: str) -> int | None:
+        """The bytes that an object has; `None` if there is none."""
+
+        def ask() -> int | None:
+            try:
+                return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+            except ClientError as error:
+                if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                    return None
+                raise
+
+        return await _call(ask)
+
     async def delete(self, key: str) -> None:
         """Delete an object; one that is gone already is no error."""
         await _call(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
-    def link(self, key: str, *, filename: str, content_type: str) -> str:
-        """A presigned link to an object that downloads under this name."""
+    async def clear(self, prefix: str) -> None:
+        """Delete every object whose key begins so; if there is none, that is no error."""
+
+        def delete() -> bool:
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=_MANY)
+            found: list[ObjectIdentifierTypeDef] = [{"Key": item["Key"]} for item in page.get("Contents", ())]
+            if found:
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found, "Quiet": True})
+                if answer.get("Errors"):
+                    raise Unavailable("The file storage did not delete what it was to delete. Try again shortly.")
+            return page["IsTruncated"]
+
+        while await _call(delete):
+            pass
+
+    def upload_link(self, key: str, *, size: int, seconds: int) -> str:
+        """A presigned link that takes one PUT of exactly `size` bytes at a time, for so many seconds."""
         return self._client.generate_presigned_url(
-            "get_object",
+            "put_object",
+            Params={"Bucket": self._bucket, "Key": key, "ContentLength": size},
+            ExpiresIn=seconds,
+        )
+
+    def link(
+        self, key: str, *, filename: str, content_type: str, method: Literal["get_object", "head_object"] = "get_object"
+    ) -> str:
+        """A presigned link to an object that downloads under this name, for a GET or for a HEAD."""
+        return self._client.generate_presigned_url(
+            method,
             Params={
                 "Bucket": self._bucket,
                 "Key": key,
@@ -89,16 +159,26 @@ class Storage:
             ExpiresIn=_LINK_SECONDS,
         )
 
+    async def _fetch(self, piece: Piece) -> bytes:
+        wanted = f"bytes={piece.start}-{piece.start + piece.bytes - 1}"
+
+        def fetch() -> bytes:
+            return self._client.get_object(Bucket=self._bucket, Key=piece.key, Range=wanted)["Body"].read()
+
+        return await _call(fetch)
+
 
 class _Multipart:
-    """One multipart upload: S3 shows the object only when it is finished."""
+    """One multipart upload: S3 shows the object only when it is finished. Some parts are on their way at once."""
 
     def __init__(self, client: "S3Client", bucket: str, key: str, upload_id: str) -> None:
         self._client = client
         self._bucket = bucket
         self._key = key
         self._upload_id = upload_id
-        self._parts: list[CompletedPartTypeDef] = []
+        self._parts = 0
+        self._sent: list[CompletedPartTypeDef] = []
+        self._on_their_way: deque[asyncio.Task[CompletedPartTypeDef]] = deque()
 
     @classmethod
     async def start(cls, client: "S3Client", bucket: str, key: str) -> "_Multipart":
@@ -106,27 +186,45 @@ class _Multipart:
         return cls(client, bucket, key, answer["UploadId"])
 
     async def add(self, body: bytes) -> None:
-        number = len(self._parts) + 1
+        """Send the next part; returns when there is room for another one."""
+        self._parts += 1
+        self._on_their_way.append(asyncio.create_task(self._send(self._parts, body)))
+        if len(self._on_their_way) == _AT_ONCE:
+            self._sent.append(await self._on_their_way.popleft())
+
+    async def finish(self, last: bytes) -> None:
+        if last:
+            await self.add(last)
+        while self._on_their_way:
+            self._sent.append(await self._on_their_way.popleft())
+        await _call(
+            lambda: self._client.complete_multipart_upload(
+                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload={"Parts": self._sent}
+            )
+        )
+
+    async def abort(self) -> None:
+        """Drop it. A part that came after the abort would stay, so those on their way are waited for."""
+        await asyncio.gather(*self._on_their_way, return_exceptions=True)
+        await _call(
+            lambda: self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
+        )
+
+    async def _send(self, number: int, body: bytes) -> "CompletedPartTypeDef":
         answer = await _call(
             lambda: self._client.upload_part(
                 Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, PartNumber=number, Body=body
             )
         )
-        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        return {"PartNumber": number, "ETag": answer["ETag"]}
 
-    async def finish(self, last: bytes) -> None:
-        if last:
-            await self.add(last)
-        await _call(
-            lambda: self._client.complete_multipart_upload(
-                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
-            )
-        )
 
-    async def abort(self) -> None:
-        await _call(
-            lambda: self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
-        )
+def _taken(buffer: bytearray, count: int) -> bytes:
+    """The first bytes of a buffer, which loses them."""
+    with memoryview(buffer) as view:
+        taken = bytes(view[:count])
+    del buffer[:count]
+    return taken
 
 
 async def _call(request: Callable[[], Answer]) -> Answer:

@@ -11,6 +11,7 @@ from manifold.store.inputs import Inputs
 from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.teams import Teams
+from manifold.store.uploads import Uploads
 from manifold.store.usage import Usages
 from manifold.store.users import Users
 
@@ -24,6 +25,7 @@ class Tables:
         self.users = Users(connection)
         self.teams = Teams(connection)
         self.files = Files(connection)
+        self.uploads = Uploads(connection)
         self.inputs = Inputs(connection)
         self.batches = Batches(connection)
         self.jobs = Jobs(connection)

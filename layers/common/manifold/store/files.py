@@ -15,7 +15,8 @@ _BRIEF: LiteralString = """id, purpose, filename, bytes, status, status_details,
 _COLUMNS: LiteralString = _BRIEF + ", report"
 _LISTED: LiteralString = _BRIEF + ", NULL::jsonb AS report"
 
-_RESERVED_SECONDS = 3600
+RESERVED_SECONDS = 3600
+"""How long the bytes of a create may take to come within one request: many times what they need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +68,28 @@ class Files:
         """Add a file that belongs to `caller`."""
         return await self._insert(file, caller, None)
 
-    async def reserve(self, file: NewFile, caller: Caller) -> None:
+    async def reserve(self, file: NewFile, caller: Caller, seconds: int = RESERVED_SECONDS) -> None:
         """Write a file ahead of its bytes: nobody sees it until it is registered.
 
-        It is born as one that is deleted an hour from now, so that the bytes of a create that never came to its end are
-        purged like any other's.
+        It is born as one that is deleted after so many seconds, so that the bytes of a create that never came to its
+        end are purged like any other's.
         """
-        await self._insert(file, caller, _RESERVED_SECONDS)
+        await self._insert(file, caller, seconds)
 
-    async def register(self, file_id: str) -> FileRow | None:
-        """Show a reserved file, whose bytes are there now; `None` if its hour is over."""
+    async def register(
+        self, file_id: str, *, groups: list[str] | None = None, report: dict[str, Any] | None = None
+    ) -> FileRow | None:
+        """Show a reserved file, whose bytes are there now; `None` if its time is over.
+
+        It counts as created now. `groups` and `report` are those found since it was reserved.
+        """
         query: LiteralString = f"""
-            UPDATE files SET deleted_at = NULL WHERE id = %(id)s AND deleted_at > now() RETURNING {_COLUMNS}"""
-        return await fetch_one(self._connection, FileRow, query, {"id": file_id})
+            UPDATE files SET deleted_at = NULL, status = 'processed', created_at = now(),
+                expires_at = now() + (expires_at - created_at), groups = COALESCE(%(groups)s, groups),
+                report = COALESCE(%(report)s, report)
+            WHERE id = %(id)s AND deleted_at > now() RETURNING {_COLUMNS}"""
+        parameters = {"id": file_id, "groups": groups, "report": None if report is None else Jsonb(report)}
+        return await fetch_one(self._connection, FileRow, query, parameters)
 
     async def get(self, file_id: str, caller: Caller, *, keep: bool = False) -> FileRow | None:
         """A file that the caller may see and that is neither deleted nor expired.

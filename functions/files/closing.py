@@ -1,0 +1,191 @@
+"""The end of an upload: its parts become a file, once, however often and however many at once ask for it.
+
+Who asks holds the upload's lease: joins the parts (or leaves large files to the worker), then shows the file, with its
+inputs, in the transaction that completes the upload. Whatever an earlier attempt got done is not done again.
+"""
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from files import inputs
+from files.assembly import Assembly
+from files.presign import CONTENT
+from files.targets import Targets
+from files.uploads import closed
+from manifold.access import Caller
+from manifold.deployments import Deployments
+from manifold.errors import InvalidRequest, Unavailable
+from manifold.jsonl import Report
+from manifold.queue import Message, Queue
+from manifold.storage import Storage
+from manifold.store import Store
+from manifold.store.files import storage_key
+from manifold.store.uploads import UploadRow
+
+INLINE_BYTES = 256 * 1024 * 1024
+"""Of the largest file that is joined within its request: docs/decisions/0008-inline-complete.md."""
+LEASE_SECONDS = 30
+"""Longer than a request may take (29 s), so that a lease outlives whoever took it."""
+PATIENCE_SECONDS = 20.0
+"""How long a request waits for another one, or for the worker, to be done with the same upload."""
+_LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client says the file is made of."""
+
+    part_ids: Sequence[str]
+    """In the order of their bytes."""
+    md5: str | None
+    presigned: bool = False
+    """Whether it is the one part of a presigned file, which has no row."""
+
+    def is_joined(self, row: UploadRow) -> bool:
+        """Whether the upload's bytes are joined already, and of these parts."""
+        return row.md5 is not None and row.part_ids == list(self.part_ids)
+
+
+class Closing:
+    def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments, caller: Caller) -> None:
+        self._store = store
+        self._storage = storage
+        self._queue = queue
+        self._deployments = deployments
+        self._caller = caller
+        self._assembly = Assembly(store, storage)
+
+    async def complete(self, row: UploadRow, wanted: Wanted) -> UploadRow:
+        """Make the file. The upload is `completed` then, or still `pending`, if a worker needs more time for it.
+
+        To be called again for a `pending` one. Raises `InvalidRequest` if the parts are not those of the file that was
+        announced; they stay, so that the upload may be completed with others.
+        """
+        if row.status == "pending":
+            await self._check(row, wanted)
+            await self._hand_over(row, wanted)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while row.status == "pending":
+            done = await self._attempt(row, wanted)
+            if not done and time.monotonic() > deadline:
+                return _still_pending(row)
+            if not done:
+                await asyncio.sleep(_LOOK_SECONDS)
+            row = await self._reload(row)
+        _check_end(row, wanted)
+        return row
+
+    async def _check(self, row: UploadRow, wanted: Wanted) -> None:
+        """What can be told of the parts without reading them."""
+        if wanted.presigned:
+            await self._check_content(row)
+        else:
+            await self._check_parts(row, wanted.part_ids)
+
+    async def _check_content(self, row: UploadRow) -> None:
+        size = await self._storage.size(row.part_key(CONTENT))
+        if size is None:
+            message = "The file's bytes are not there yet. PUT them to the link first."
+            raise InvalidRequest(message, param="file_id", code="content_missing")
+        _check_sum(row, size, "file_id")
+
+    async def _check_parts(self, row: UploadRow, part_ids: Sequence[str]) -> None:
+        twice = [part_id for part_id, count in Counter(part_ids).items() if count > 1]
+        if twice:
+            message = f"'part_ids' has {twice[0]} more than once. Name each part once."
+            raise InvalidRequest(message, param="part_ids", code="duplicate_part")
+        async with self._store.session() as tables:
+            parts = await tables.uploads.parts(row.id, part_ids)
+        for part_id in part_ids:
+            if part_id not in parts:
+                message = f"The upload has no part {part_id[:50]!r}. Name the parts that it was given."
+                raise InvalidRequest(message, param="part_ids", code="part_not_found")
+        _check_sum(row, sum(part.bytes for part in parts.values()), "part_ids")
+
+    async def _hand_over(self, row: UploadRow, wanted: Wanted) -> None:
+        """Have a worker join what would take too long here."""
+        if row.bytes <= INLINE_BYTES or wanted.is_joined(row):
+            return
+        async with self._store.session() as tables:
+            held = await tables.uploads.claim(row.id, wanted.part_ids, secrets.token_hex(8), LEASE_SECONDS)
+            if held is not None:  # else the worker has it already
+                await tables.uploads.release(held, due_in=0)
+        await self._queue.announce([Message("upload", row.id)])
+
+    async def _attempt(self, row: UploadRow, wanted: Wanted) -> bool:
+        """Take the upload as far as it goes; false if somebody else is at it."""
+        if row.bytes > INLINE_BYTES and not wanted.is_joined(row):
+            return False
+        async with self._store.session() as tables:
+            held = await tables.uploads.claim(row.id, wanted.part_ids, secrets.token_hex(8), LEASE_SECONDS)
+        if held is None:
+            return False
+        try:
+            await self._finish(held if wanted.is_joined(held) else await self._assembly.join(held), wanted)
+        except Exception:
+            async with self._store.session() as tables:
+                await tables.uploads.release(held)
+            raise
+        return True
+
+    async def _finish(self, row: UploadRow, wanted: Wanted) -> None:
+        """Show the file, complete the upload and have the inputs prepared, all at once."""
+        if wanted.md5 and wanted.md5.lower() != row.md5:
+            await self._drop(row)
+            raise _wrong_md5(row)
+        groups, report = self._settled(row)
+        async with self._store.transaction() as tables:
+            file = await tables.files.register(row.file_id, groups=groups, report=report.to_json() if report else None)
+            if file is None or not await tables.uploads.complete(row):
+                raise Unavailable("The upload ended meanwhile. Try again to learn how.")
+            wanted_inputs = await inputs.ensure(tables, file, self._deployments)
+        await self._queue.announce(Message("input", input_id) for input_id in wanted_inputs)
+        await self._queue.announce([Message("upload", row.id)])
+
+    async def _drop(self, row: UploadRow) -> None:
+        """Forget what was joined, first in the row: a row never says of bytes that are gone that they are there."""
+        async with self._store.session() as tables:
+            await tables.uploads.forget(row)
+        await self._storage.delete(storage_key(row.file_id))
+
+    def _settled(self, row: UploadRow) -> tuple[list[str], Report | None]:
+        if row.report is None:
+            return [], None
+        return Targets(self._deployments, self._caller).settled(row.names, Report.from_json(row.report))
+
+    async def _reload(self, row: UploadRow) -> UploadRow:
+        async with self._store.session() as tables:
+            found = await tables.uploads.load(row.id)
+        assert found is not None  # noqa: S101 (an upload's row is never deleted)
+        return found
+
+
+def _check_sum(row: UploadRow, sent: int, param: str) -> None:
+    if sent != row.bytes:
+        message = (
+            f"The upload was announced with {row.bytes} bytes, but these are {sent}. Send exactly those announced."
+        )
+        raise InvalidRequest(message, param=param, code="bytes_mismatch")
+
+
+def _check_end(row: UploadRow, wanted: Wanted) -> None:
+    """A repeated complete gets the first one's answer; one that means another file does not."""
+    if row.status != "completed" or row.part_ids != list(wanted.part_ids):
+        raise closed(row)
+    if wanted.md5 and wanted.md5.lower() != row.md5:
+        raise _wrong_md5(row)
+
+
+def _still_pending(row: UploadRow) -> UploadRow:
+    if row.bytes <= INLINE_BYTES:
+        raise Unavailable("Another request is completing this upload. Try again shortly.")
+    return row
+
+
+def _wrong_md5(row: UploadRow) -> InvalidRequest:
+    message = f"The file's md5 is {row.md5}, which is not the one that was sent. Check the parts and their order."
+    return InvalidRequest(message, param="md5", code="md5_mismatch")

@@ -1,0 +1,28 @@
+-- Files that come in parts, or straight into the bucket. An upload is a reserved file, and what is still to happen to it.
+
+CREATE TABLE uploads (
+    id            text PRIMARY KEY,
+    file_id       text        NOT NULL UNIQUE REFERENCES files (id),  -- reserved with the upload, shown at its completion
+    names         text[]      NOT NULL DEFAULT '{}',   -- target_model_names, as the client wrote them
+    status        text        NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'completed', 'cancelled', 'expired')),
+    part_ids      text[],                              -- those that a complete asked for, in order
+    md5           text,                                -- of the bytes joined from them; null until they are
+    report        jsonb,                               -- manifold.jsonl.Report of a purpose=batch file's bytes
+    due_at        timestamptz,                         -- when a worker is to look at it; null when there is nothing to do
+    lease         text,
+    leased_until  timestamptz,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL
+);
+
+CREATE INDEX uploads_pending ON uploads (expires_at) WHERE status = 'pending';
+CREATE INDEX uploads_due ON uploads (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE upload_parts (
+    id          text PRIMARY KEY,
+    upload_id   text        NOT NULL REFERENCES uploads (id),
+    bytes       bigint      NOT NULL CHECK (bytes > 0),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE INDEX upload_parts_upload ON upload_parts (upload_id);
