@@ -16,7 +16,7 @@ def test_apps_and_template_have_the_same_routes(template: Template) -> None:
 
 
 def test_methods_are_written_out(template: Template) -> None:
-    assert {method for (method, _), _ in template.routes()} <= {"GET", "POST", "DELETE"}
+    assert {method for (method, _), _ in template.routes()} <= {"GET", "HEAD", "POST", "DELETE"}
 
 
 def test_the_stage_is_the_version_and_the_only_one(template: Template) -> None:

@@ -47,6 +47,14 @@ EVERY_KEY = {
     ("GET", "/files/{file_id}"),
     ("DELETE", "/files/{file_id}"),
     ("GET", "/files/{file_id}/content"),
+    ("HEAD", "/files/{file_id}/content"),
+    ("POST", "/files/presign"),
+    ("POST", "/files/{file_id}/complete"),
+    ("POST", "/uploads"),
+    ("GET", "/uploads/{upload_id}"),
+    ("POST", "/uploads/{upload_id}/parts"),
+    ("POST", "/uploads/{upload_id}/complete"),
+    ("POST", "/uploads/{upload_id}/cancel"),
     ("POST", "/batches"),
     ("GET", "/batches"),
     ("GET", "/batches/{batch_id}"),
@@ -191,7 +199,8 @@ async def test_who_is_let_in(gateway: Gateway, app: str, method: str, path: str)
 
 @each_holder
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "", 200), ("GET", "/content", 302), ("DELETE", "", 200)]
+    ("method", "path", "status"),
+    [("GET", "", 200), ("GET", "/content", 302), ("HEAD", "/content", 302), ("DELETE", "", 200)],
 )
 async def test_whose_files_a_key_reaches(
     gateway: Gateway, files: httpx.AsyncClient, holder: Holder, method: str, path: str, status: int

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from manifold.gateway import Gateway
 from tests.support import apps, gateways
 
-ROUTES = apps.every_route()
+ROUTES = [route for route in apps.every_route() if route[1] != "HEAD"]  # whose answers have no body
 CLOSED = [route for route in ROUTES if route[1:] not in apps.PUBLIC]
 NOWHERE = "postgresql://ann:hush@127.0.0.1:1/manifold"
 

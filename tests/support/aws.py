@@ -43,6 +43,10 @@ class Aws:
     def read(self, key: str) -> bytes:
         return self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
 
+    def write(self, key: str, content: bytes) -> None:
+        """Put an object where a presigned link would."""
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+
     def open_uploads(self) -> int:
         """Multipart uploads that were neither completed nor aborted."""
         return len(self.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()))

@@ -22,6 +22,8 @@ _PLACEHOLDERS = {
     "file_id": "file-YourFile",
     "batch_id": "batch_YourBatch",
     "input_id": "input_YourInput",
+    "upload_id": "upload_YourUpload",
+    "part_id": "part_YourPart",
     "job_id": "job_YourJob",
     "response_url": "https://cloudformation-custom-resource-response-useast1.s3.amazonaws.com/YourAnswer",
 }
@@ -30,6 +32,7 @@ _WORK: dict[Kind, tuple[str, str]] = {
     "input": ("FilesWorker", "transfers.input"),
     "job": ("FilesWorker", "transfers.job"),
     "file": ("FilesWorker", "transfers.file"),
+    "upload": ("FilesWorker", "transfers.upload"),
 }
 """The worker of each kind of message, and its event."""
 

@@ -4,6 +4,7 @@ Each story is told on a `Site` that was prepared, with the key that this returne
 so they may be told at once.
 """
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -74,6 +75,37 @@ def _deleted(site: Site, key: str, file_id: str) -> None:
     assert storage_key(file_id) not in stored
 
 
+def a_file_in_parts(site: Site, key: str) -> None:
+    upload_id = site.call("FilesApi", "uploads.create", key=key)["id"]
+    part_id = site.call("FilesApi", "uploads.parts", upload_id=upload_id, key=key)["id"]
+    done = site.call("FilesApi", "uploads.complete", upload_id=upload_id, part_id=part_id, key=key)
+    assert (done["status"], done["file"]["target_model_names"]) == ("completed", ["gpt-4o-batch"])
+    site.deliver()
+    assert site.aws.keys(f"uploads/{upload_id}") == []
+    assert site.call("FilesApi", "uploads.retrieve", upload_id=upload_id, key=key)["status"] == "completed"
+    other = site.call("FilesApi", "uploads.create", key=key)["id"]
+    assert site.call("FilesApi", "uploads.cancel", upload_id=other, key=key)["status"] == "cancelled"
+
+
+def a_file_by_a_presigned_link(site: Site, key: str) -> None:
+    link = site.call("FilesApi", "files.presign", key=key)
+    content = _uploaded_lines()
+    assert (link["method"], link["bytes"]) == ("PUT", len(content))
+    stored = urlsplit(link["url"]).path
+    site.aws.write(stored[stored.index("uploads/") :], content)
+    file = site.call("FilesApi", "files.complete", file_id=link["id"], key=key)
+    assert (file["id"], file["status"]) == (link["id"], "processed")
+    answer = site.ask("FilesApi", "files.content.head", file_id=file["id"], key=key)
+    assert answer["statusCode"] == 302
+    assert urlsplit(answer["headers"]["location"]).path.endswith(f"/{storage_key(file['id'])}")
+
+
+def _uploaded_lines() -> bytes:
+    """The file in the body of `uploads.parts`."""
+    body = base64.b64decode(load("uploads.parts")["body"])
+    return body.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]
+
+
 def health(site: Site, key: str) -> None:
     assert site.call("AdminApi", "health.liveliness") == "I'm alive!"
     assert site.call("AdminApi", "health.readiness") == {"status": "healthy", "db": "connected"}
@@ -129,6 +161,8 @@ STORIES: dict[str, Callable[[Site, str], None]] = {
     story.__name__: story
     for story in (
         a_batch_from_upload_to_deletion,
+        a_file_in_parts,
+        a_file_by_a_presigned_link,
         health,
         models,
         a_key_that_is_shown_and_changed,
