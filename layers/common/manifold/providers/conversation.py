@@ -133,6 +133,8 @@ def _assistant(message: Mapping[str, Any], path: str) -> AssistantTurn:
     content, calls = message.get("content"), message.get("tool_calls") or []
     if content is None and not calls:
         content = message.get("refusal")
+        if content is None:
+            raise wrong(f"{path}.content", "must be there where there are no tool_calls")
     if not isinstance(calls, list):
         raise wrong(f"{path}.tool_calls", "must be a list")
     reasoning, thinking = message.get("reasoning_content"), message.get("thinking_blocks") or []

@@ -44,7 +44,8 @@ class Reader(Protocol):
 class Dialect(Protocol):
     """What one provider says differently. Nothing here is sent: each method turns values into values."""
 
-    meanings: Sequence[Meaning]
+    @property
+    def meanings(self) -> Sequence[Meaning]: ...
 
     def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call: ...
 
@@ -92,15 +93,19 @@ class Translated:
 
     @contextlib.contextmanager
     def _meant(self) -> Iterator[None]:
-        """Give a refusal the status and the code that OpenAI would have given it."""
         try:
             yield
         except ProviderRefused as refusal:
-            for meaning in self._dialect.meanings:
-                if refusal.status == meaning.status and meaning.words.search(refusal.message):
-                    refusal.code, refusal.status = meaning.code, meaning.means
-                    break
-            raise
+            raise meant(refusal, self._dialect.meanings) from refusal.__cause__
+
+
+def meant(refusal: ProviderRefused, meanings: Sequence[Meaning]) -> ProviderRefused:
+    """The refusal, with the status and the code that OpenAI would have given it."""
+    for meaning in meanings:
+        if refusal.status == meaning.status and meaning.words.search(refusal.message):
+            refusal.code, refusal.status = meaning.code, meaning.means
+            break
+    return refusal
 
 
 async def _chunks(events: AsyncIterator[Event], reader: Reader, call: Call) -> AsyncGenerator[dict[str, Any], None]:

@@ -20,7 +20,7 @@ def take_thinking(params: Params, model: str) -> tuple[dict[str, Any], int]:
     """The request's fields for `reasoning_effort`, and the `max_tokens` that goes with them."""
     limit = params.take_first("max_completion_tokens", "max_tokens")
     effort = params.take("reasoning_effort")
-    most = limit or DEFAULT_MAX_TOKENS
+    most = DEFAULT_MAX_TOKENS if limit is None else limit
     if effort is None:
         return {}, most
     if effort == "none":
