@@ -28,6 +28,7 @@ NEEDS = {
     "batches.app": (*WEB, "orjson", "boto3"),
     "batches.worker": (*EVERY, "orjson", "boto3"),
     "batches.poller": (*EVERY, "orjson", "boto3"),
+    "completions.app": (*WEB, "orjson"),
     "files.app": (*WEB, "orjson", "boto3"),
     "files.worker": (*EVERY, "orjson", "boto3"),
 }

@@ -34,7 +34,19 @@ def test_every_function_has_a_timeout_of_its_own(written: dict[str, Any], templa
     assert "Timeout" not in written["Globals"]["Function"]
     answering = {function for _, function in template.routes()}
     for name, function in template.functions().items():
-        assert 0 < function["Timeout"] <= (GATEWAY_SECONDS if name in answering else LAMBDA_SECONDS)
+        timeout = _default_of(function["Timeout"], written)
+        assert 0 < timeout <= (GATEWAY_SECONDS if name in answering else LAMBDA_SECONDS)
+
+
+def test_completions_and_api_gateway_have_one_timeout(written: dict[str, Any], template: Template) -> None:
+    (api,) = template.properties("AWS::ApiGateway::RestApi").values()
+    function = template.functions()["CompletionsApi"]
+    assert function["Timeout"] == {"Ref": "CompletionsTimeout"}
+    assert function["Environment"]["Variables"]["MANIFOLD_COMPLETIONS_TIMEOUT"] == {"Ref": "CompletionsTimeout"}
+    for (method, path), behind in template.routes():
+        if behind == "CompletionsApi":
+            integration = api["Body"]["paths"][path][method.lower()]["x-amazon-apigateway-integration"]
+            assert integration["timeoutInMillis"] == {"Fn::Sub": "${CompletionsTimeout}000"}
 
 
 def test_every_function_has_memory_and_the_layer(template: Template) -> None:
@@ -68,7 +80,7 @@ def test_no_role_has_a_wildcard(template: Template) -> None:
 
 
 def test_api_functions_that_store_nothing_reach_no_bucket(template: Template) -> None:
-    for function in ("BatchesApi", "AdminApi", "Migrations", "BatchesWorker"):
+    for function in ("BatchesApi", "CompletionsApi", "AdminApi", "Migrations", "BatchesWorker"):
         actions = [action for policy in template.role(function)["Policies"] for action in _actions(policy)]
         assert not [action for action in actions if action.startswith("s3:")]
 
@@ -79,7 +91,9 @@ def test_resource_policies_keep_within_their_20_kilobytes(template: Template) ->
     assert all(invoked.count(function) <= POLICY_STATEMENTS for function in template.functions())
 
 
-@pytest.mark.parametrize("function", ["FilesApi", "FilesWorker", "BatchesApi", "BatchesWorker", "BatchesPoller"])
+@pytest.mark.parametrize(
+    "function", ["FilesApi", "FilesWorker", "BatchesApi", "BatchesWorker", "BatchesPoller", "CompletionsApi"]
+)
 def test_code_never_meets_an_older_schema(function: str, template: Template) -> None:
     assert template.resources[function]["DependsOn"] == "MigrationsRun"
     assert template.resources["MigrationsRun"]["Properties"]["Layer"]["Ref"].startswith("CommonLayer")
@@ -87,6 +101,11 @@ def test_code_never_meets_an_older_schema(function: str, template: Template) -> 
 
 def _actions(policy: dict[str, Any]) -> list[str]:
     return [action for statement in policy["PolicyDocument"]["Statement"] for action in _list(statement["Action"])]
+
+
+def _default_of(value: Any, written: dict[str, Any]) -> Any:
+    """A value, or what it is by default where it is a parameter."""
+    return written["Parameters"][value["Ref"]]["Default"] if isinstance(value, dict) else value
 
 
 def _list(value: Any) -> list[Any]:

@@ -57,7 +57,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
 
 
 def test_there_are_routes_to_test() -> None:
-    assert {"admin", "batches", "files"} <= {app for app, _, _ in ROUTES}
+    assert {"admin", "batches", "completions", "files"} <= {app for app, _, _ in ROUTES}
     assert {route[1:] for route in ROUTES} >= apps.PUBLIC
 
 

@@ -15,7 +15,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from local.places import DEFAULT_CONFIG, ROOT
 from local.provider import Simulator, defaults
-from manifold import gateway, invocation
+from manifold import gateway, invocation, web
 from manifold.config import Environment
 from manifold.gateway import Gateway
 from manifold.providers.registry import close_providers
@@ -95,9 +95,12 @@ def site(database_server: str, provider_server: Simulator) -> Iterator[Site]:
         emulated = end.enter_context(aws.emulated())
         values = {"DATABASE_URL": database_url, "MANIFOLD_MASTER_KEY": MASTER_KEY, **defaults(port)}
         secret = boto3.client("secretsmanager").create_secret(Name="manifold", SecretString=json.dumps(values))
-        _configure(
-            end, emulated.environment | {"MANIFOLD_SECRET_ARN": secret["ARN"], "MANIFOLD_CONFIG": str(DEFAULT_CONFIG)}
-        )
+        own = {
+            "MANIFOLD_SECRET_ARN": secret["ARN"],
+            "MANIFOLD_CONFIG": str(DEFAULT_CONFIG),
+            "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
+        }
+        _configure(end, emulated.environment | own)
         yield Site(Functions(end).invoke, emulated, database_url, MASTER_KEY)
 
 
@@ -112,3 +115,4 @@ def _configure(end: ExitStack, variables: dict[str, str]) -> None:
     patch = end.enter_context(pytest.MonkeyPatch.context())
     patch.setattr(gateway, "Gateway", Configured)
     end.callback(lambda: invocation.run(close_providers()))
+    end.callback(lambda: web._runner.run(close_providers()))  # the apps' loop, to which their connections belong

@@ -46,6 +46,8 @@ def load(name: str, **own: str) -> Any:
     event = json.loads(_filled((EVENTS / f"{name}.json").read_text(), own))
     if event.get("isBase64Encoded"):
         event["body"] = base64.b64encode(_filled(base64.b64decode(event["body"]).decode(), own).encode()).decode()
+    if "requestContext" in event:  # what came long ago is not worked on any more
+        event["requestContext"]["requestTimeEpoch"] = int(time.time() * 1000)
     return event
 
 

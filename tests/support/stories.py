@@ -120,6 +120,16 @@ def models(site: Site, key: str) -> None:
     assert (group["model_group"], group["mode"]) == ("gpt-4o-batch", "batch")
 
 
+def completions(site: Site, key: str) -> None:
+    chat = site.call("CompletionsApi", "chat.completions.create", key=site.master_key)
+    assert (chat["object"], chat["model"]) == ("chat.completion", "gpt-4.1-mini")
+    text = site.call("CompletionsApi", "completions.create", key=site.master_key)
+    assert (text["object"], text["model"]) == ("text_completion", "gpt-4.1-mini")
+    vectors = site.call("CompletionsApi", "embeddings.create", key=site.master_key)
+    assert (len(vectors["data"]), vectors["model"]) == (1, "text-embedding-3-small")
+    assert site.ask("CompletionsApi", "chat.completions.create", key=key)["statusCode"] == 403
+
+
 def a_key_that_is_shown_and_changed(site: Site, key: str) -> None:
     changed = site.call("AdminApi", "key.update", key=key)
     (listed,) = site.call("AdminApi", "key.list")["keys"]
@@ -165,6 +175,7 @@ STORIES: dict[str, Callable[[Site, str], None]] = {
         a_file_by_a_presigned_link,
         health,
         models,
+        completions,
         a_key_that_is_shown_and_changed,
         a_key_that_is_blocked_replaced_and_deleted,
         owners,

@@ -155,17 +155,21 @@ def test_a_number_is_that_of_the_code(row: list[str]) -> None:
     assert getattr(import_module(module), name) == float(row[1])
 
 
+LIMITS = ("Timeout", "MemorySize")
+
+
 class Template(yaml.SafeLoader):
-    """YAML in which CloudFormation's own tags mean nothing."""
+    """YAML in which CloudFormation's own tags mean nothing but the name that they refer to."""
 
 
-Template.add_multi_constructor("!", lambda loader, suffix, node: None)
+Template.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
 
 
 def test_timeouts_and_memory_are_those_of_the_template() -> None:
     template: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Template)
+    defaults = {name: one.get("Default") for name, one in template["Parameters"].items()}
     functions = {
-        name: [str(one["Properties"]["Timeout"]), str(one["Properties"]["MemorySize"])]
+        name: [str(defaults.get(one["Properties"][setting], one["Properties"][setting])) for setting in LIMITS]
         for name, one in template["Resources"].items()
         if one["Type"] == "AWS::Serverless::Function"
     }

@@ -87,7 +87,7 @@ def test_every_setting_arrives(load: Load) -> None:
 def test_the_shipped_file_is_the_walkthroughs() -> None:
     shipped = config.load(SHIPPED)
     assert shipped.warnings == ()
-    assert list(shipped.groups) == ["gpt-4o-batch", "gpt-4.1-mini-batch"]
+    assert list(shipped.groups) == ["gpt-4o-batch", "gpt-4.1-mini-batch", "gpt-4.1-mini", "text-embedding-3-small"]
     assert [one.model for one in shipped.groups["gpt-4o-batch"]] == [
         "gpt-4o-mini-general-deployment",
         "gpt-4o-mini-special-deployment",

@@ -16,6 +16,7 @@ COMPLETE = {
     "MANIFOLD_BUCKET": "manifold-files",
     "MANIFOLD_CONTROL_QUEUE_URL": "https://sqs/control",
     "MANIFOLD_TRANSFERS_QUEUE_URL": "https://sqs/transfers",
+    "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
     "LAMBDA_TASK_ROOT": "/var/task",
 }
 
@@ -26,10 +27,14 @@ def test_each_variable_has_its_property() -> None:
     assert environment.bucket == "manifold-files"
     assert environment.control_queue_url == "https://sqs/control"
     assert environment.transfers_queue_url == "https://sqs/transfers"
+    assert environment.completions_timeout == 29.0
     assert environment.config_path == Path("/var/task/config.yaml")
 
 
-@pytest.mark.parametrize("name", ["MANIFOLD_BUCKET", "MANIFOLD_CONTROL_QUEUE_URL", "MANIFOLD_TRANSFERS_QUEUE_URL"])
+@pytest.mark.parametrize(
+    "name",
+    ["MANIFOLD_BUCKET", "MANIFOLD_COMPLETIONS_TIMEOUT", "MANIFOLD_CONTROL_QUEUE_URL", "MANIFOLD_TRANSFERS_QUEUE_URL"],
+)
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_variable_is_named_at_use(name: str, value: str | None) -> None:
     environment = Environment({} if value is None else {name: value})

@@ -31,9 +31,9 @@ class Client:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
-        """Close the pooled connections. The next call opens new ones."""
-        session, self._session = self._session, None
-        if session is not None and self._loop is asyncio.get_running_loop():
+        """Close the pooled connections, if they are of the running loop. The next call opens new ones."""
+        if self._session is not None and self._loop is asyncio.get_running_loop():
+            session, self._session = self._session, None
             await session.close()
 
     async def post(self, call: Call, body: Mapping[str, Any] | bytes) -> dict[str, Any]:

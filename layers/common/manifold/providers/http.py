@@ -33,9 +33,9 @@ class Http:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def close(self) -> None:
-        """Close the pooled connections. The next call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
+        """Close the pooled connections, if they are of the running loop. The next call opens new ones."""
+        if self._client is not None and self._loop is asyncio.get_running_loop():
+            client, self._client = self._client, None
             await client.aclose()
 
     async def call(self, method: str, call: Call, json: Mapping[str, Any] | None = None) -> dict[str, Any]:
