@@ -46,6 +46,13 @@ def test_a_frame_with_a_changed_byte(place: int) -> None:
         read([changed])
 
 
+def test_what_came_before_a_broken_frame_counts() -> None:
+    events = FrameReader().feed(START + b"data: {not what you asked for")
+    assert next(events) == EVENTS[0]
+    with pytest.raises(ValueError, match="checksum"):
+        next(events)
+
+
 @pytest.mark.parametrize(
     ("kind", "status"),
     [("throttlingException", 429), ("validationException", 400), ("somethingNewException", 500)],

@@ -51,11 +51,10 @@ class Bedrock:
         async with contextlib.aclosing(client.chunks(call, body, CONTENT_TYPE)) as chunks:
             async for chunk in chunks:
                 try:
-                    events = frames.feed(chunk)
+                    for event in frames.feed(chunk):
+                        yield event
                 except ValueError as error:
                     raise ProviderUnclear(f"a stream that cannot be read: {error}") from error
-                for event in events:
-                    yield event
 
 
 def _model(model: str) -> str:

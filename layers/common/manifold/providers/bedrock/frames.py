@@ -38,12 +38,9 @@ class FrameReader:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The events that end within `chunk`. `ValueError` if a checksum is wrong."""
+    def feed(self, chunk: bytes) -> Iterator[Event]:
+        """The events that end within `chunk`. `ValueError`, after those before it, for a frame of a wrong checksum."""
         self._rest += chunk
-        return list(self._take())
-
-    def _take(self) -> Iterator[Event]:
         while len(self._rest) >= PRELUDE.size + CHECKSUM.size:
             size, headers_size = PRELUDE.unpack_from(self._rest)
             _check(self._rest, PRELUDE.size)
