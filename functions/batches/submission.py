@@ -14,7 +14,7 @@ from batches.validation import entry, input_errors
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.observe import Metric
 from manifold.providers import Job
 from manifold.queue import Message, Queue
@@ -129,6 +129,8 @@ class Submission:
         cool = error.retry_after or min(MAX_COOL, COOL * 2**outlet.refusals)
         async with self._store.session() as tables:
             await tables.jobs.refused(job, error.public, lasting=error.lasting, cool_seconds=cool)
+            if isinstance(error, InputLost):  # the next look asks for another
+                await tables.inputs.discard(job.input_id)
         return 0
 
     async def _wait(self, batch: BatchRow, candidates: Sequence[Outlet]) -> float | None:

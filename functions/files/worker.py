@@ -1,9 +1,11 @@
-"""SQS transfer messages: the bytes of an input, a job's results, a deleted file or an upload. Each 900 s at most."""
+"""SQS transfer messages: the bytes of an input, a job's results, a deleted file, an upload, or a
+deployment's orphans. Each 900 s at most."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 
 from files.joining import Joining
+from files.orphans import Orphans
 from files.removal import Purge
 from files.replication import Replication
 from files.results import Results
@@ -22,6 +24,7 @@ def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
         "input": Replication(store, storage, queue, deployments).run,
         "job": Results(store, storage, queue, deployments).run,
         "file": Purge(store, storage, deployments).run,
+        "deployment": Orphans(store, deployments).run,
         "upload": Joining(store, storage).run,
     }
 

@@ -22,6 +22,7 @@ from local.provider.world import World
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 FIRST_EXPIRING_VERSION = "2025-03-01"
 EXPIRY_BOUNDS = {"openai": (3_600, 2_592_000), "azure": (1_209_600, 2_592_000)}
+MAX_FILES = 10_000
 MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 
 
@@ -95,6 +96,18 @@ async def create_file(request: Request, who: Called) -> dict[str, Any]:
         file_id=file.id, file_name=name, bytes=file.bytes, sha256=file.sha256, lines=file.lines, models=file.models
     )
     return who.dialect.file(file, time.time())
+
+
+@router.get("/files")
+def list_files(
+    who: Called, purpose: str | None = None, after: str | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    if who.version is not None and (purpose, after, limit) != (None, None, None):
+        raise Refusal(400, "BadRequest", "Azure's dated versions list all files, and take no parameter.")
+    if limit is not None and not 1 <= limit <= MAX_FILES:
+        raise Refusal(400, "invalid_value", f"Invalid value: limit must be within 1 and {MAX_FILES}.", "limit")
+    files, more = who.world.files.page(who.account.name, purpose, after, limit or MAX_FILES)
+    return who.dialect.files([who.dialect.file(file, time.time()) for file in files], more)
 
 
 @router.get("/files/{file_id}")

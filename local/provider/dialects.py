@@ -47,6 +47,8 @@ class Dialect(Wording, Protocol):
 
     def page(self, batches: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]: ...
 
+    def files(self, files: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]: ...
+
 
 class OpenAIDialect:
     """https://platform.openai.com/docs/api-reference/batch/object"""
@@ -96,6 +98,9 @@ class OpenAIDialect:
         first, last = (batches[0]["id"], batches[-1]["id"]) if batches else (None, None)
         return {"object": "list", "data": batches, "first_id": first, "last_id": last, "has_more": more}
 
+    def files(self, files: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
+        return self.page(files, more)
+
 
 class AzureDialect(OpenAIDialect):
     """Azure's v1 form: OpenAI's, but for the errors and the files that take a while."""
@@ -132,6 +137,9 @@ class DatedAzureDialect(AzureDialect):
     def page(self, batches: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
         page = super().page(batches, more)
         return {"value": page.pop("data"), **page}
+
+    def files(self, files: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]:
+        return {"object": "list", "data": files}
 
 
 PREFIX = re.compile(

@@ -19,6 +19,7 @@ from local.provider.refusal import Refusal
 Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "truncate"]
 ROUTES = {
     ("POST", r"/files"): "files.create",
+    ("GET", r"/files"): "files.list",
     ("GET", r"/files/[^/]+"): "files.retrieve",
     ("GET", r"/files/[^/]+/content"): "files.content",
     ("DELETE", r"/files/[^/]+"): "files.delete",
@@ -52,6 +53,8 @@ class Fault(BaseModel):
     times: int | None = 1
     when: Literal["before", "after", "within"] = "before"
     chunks: int = 2
+    received: int | None = None
+    """With `cut`: the bytes of the request's body after which it strikes, and the rest is never read."""
     status: int | None = None
     """Of the kinds `refuse` (400), `rate_limit` (429) and `error` (500)."""
     retry_after: str | None = None
@@ -138,6 +141,8 @@ class FaultyASGI:
             return await self._truncated(scope, receive, send)
         if fault.kind == "delay":
             return await self._delayed(fault, scope, receive, _noting(send, entry))
+        if fault.received is not None:
+            await _receive(receive, fault.received)
         if fault.when == "after":
             await self._app(scope, receive, _noting(_swallow, entry))
         if fault.kind == "cut":
@@ -226,6 +231,15 @@ async def _reply(fault: Fault, path: str, send: Send) -> None:
         headers.append((b"retry-after", fault.retry_after.encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _receive(receive: Receive, count: int) -> None:
+    """Read so many bytes of the request's body, or all of it."""
+    while count > 0:
+        message = await receive()
+        count -= len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
 
 
 async def _disconnect(send: Send, *, abruptly: bool) -> None:

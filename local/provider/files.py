@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -89,6 +89,22 @@ class Files:
         if file is None or file.account != account:
             raise not_found("File", file_id)
         return file
+
+    def page(
+        self, account: str, purpose: str | None = None, after: str | None = None, limit: int = 10_000
+    ) -> tuple[list[File], bool]:
+        """The account's files after that one, newest first, and whether there are more."""
+        files = [file for file in reversed(self._files.values()) if file.account == account]
+        if after is not None:
+            files = files[files.index(self.get(account, after)) + 1 :]
+        files = [file for file in files if purpose in (None, file.purpose)]
+        return files[:limit], len(files) > limit
+
+    def age(self, seconds: float) -> None:
+        """Have all files come this much earlier."""
+        self._files = {
+            file_id: replace(file, created_at=file.created_at - seconds) for file_id, file in self._files.items()
+        }
 
     def remove(self, account: str, file_id: str) -> None:
         del self._files[self.get(account, file_id).id]

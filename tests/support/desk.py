@@ -11,6 +11,7 @@ import psycopg
 
 from files import app as files_app
 from files.joining import Joining
+from files.orphans import Orphans
 from files.removal import Purge
 from files.replication import Replication
 from files.results import Results
@@ -95,6 +96,8 @@ class Desk:
                 await Results(store, storage, queue, deployments).run(message.id)
             case "file":
                 await Purge(store, storage, deployments).run(message.id)
+            case "deployment":
+                await Orphans(store, deployments).run(message.id)
             case "upload":
                 await Joining(store, storage).run(message.id)
             case "batch":

@@ -19,6 +19,7 @@ SECONDS = 120
 _PLACEHOLDERS = {
     "key": "sk-your-virtual-key",
     "master_key": "sk-your-master-key",
+    "deployment_id": "dep_YourDeployment",
     "file_id": "file-YourFile",
     "batch_id": "batch_YourBatch",
     "input_id": "input_YourInput",
@@ -32,6 +33,7 @@ _WORK: dict[Kind, tuple[str, str]] = {
     "input": ("FilesWorker", "transfers.input"),
     "job": ("FilesWorker", "transfers.job"),
     "file": ("FilesWorker", "transfers.file"),
+    "deployment": ("FilesWorker", "transfers.deployment"),
     "upload": ("FilesWorker", "transfers.upload"),
 }
 """The worker of each kind of message, and its event."""

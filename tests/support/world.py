@@ -19,6 +19,8 @@ from batches import app as batches_app
 from batches.engine import Engine
 from batches.sweep import Sweep
 from files import app as files_app
+from files.joining import Joining
+from files.orphans import Orphans
 from files.removal import Purge
 from files.replication import Replication
 from files.results import Results
@@ -49,6 +51,8 @@ class Steps:
     """Counts the steps that workers take towards the outside, and kills at the one that a test names."""
 
     kill_at: int | None = None
+    piece: int | None = None
+    """Bytes after each of which reading the storage is a step."""
     taken: list[str] = field(default_factory=list)
 
     def pass_by(self, name: str) -> None:
@@ -113,11 +117,19 @@ class MortalDeployments(Deployments):
 
 
 class MortalStorage(Storage):
-    """Storage of which each write and delete is a step."""
+    """Storage of which each write and delete is a step, and each piece of `steps.piece` bytes that is read, if set."""
 
     def __init__(self, bucket: str, steps: Steps) -> None:
         super().__init__(bucket)
         self._steps = steps
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        async for chunk in super().read(key):
+            size = self._steps.piece or len(chunk)
+            for start in range(0, len(chunk), size):
+                yield chunk[start : start + size]
+                if self._steps.piece:
+                    self._steps.pass_by("read")
 
     async def put(self, key: str, body: bytes) -> None:
         work = super().put
@@ -126,6 +138,10 @@ class MortalStorage(Storage):
     async def delete(self, key: str) -> None:
         work = super().delete
         await self._steps.around("delete", lambda: work(key))
+
+    async def clear(self, prefix: str) -> None:
+        work = super().clear
+        await self._steps.around("clear", lambda: work(prefix))
 
 
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -194,6 +210,11 @@ class World:
     async def cancel(self, batch_id: str) -> BatchObject:
         return BatchObject.model_validate(await self.call("POST", f"/batches/{batch_id}/cancel"))
 
+    async def ask_files(self, method: str, path: str, **more: Any) -> Any:
+        """A request to `/files` or `/uploads`; an answer that is no success fails the test."""
+        async with gateways.client(files_app.create(self.gateway)) as client:
+            return _body(await client.request(method, path, **more))
+
     async def call(self, method: str, path: str, **more: Any) -> Any:
         """A request to `/batches`; an answer that is no success fails the test."""
         async with gateways.client(batches_app.create(self.gateway)) as client:
@@ -214,6 +235,10 @@ class World:
                 await Results(*parts).run(message.id)
             case "file":
                 await Purge(gateway.store, gateway.storage, gateway.deployments).run(message.id)
+            case "deployment":
+                await Orphans(gateway.store, gateway.deployments).run(message.id)
+            case "upload":
+                await Joining(gateway.store, gateway.storage).run(message.id)
 
     async def deliver_all(self) -> None:
         """Work off what is in the mailbox, and what comes in meanwhile, in an order that nobody chose."""
@@ -266,6 +291,10 @@ class World:
         """Every batch that any account ever took."""
         batches = self.provider.world.batches
         return [batch for account in ACCOUNTS for batch in batches.page(account, None, 1000)[0]]
+
+    def stored(self) -> list[str]:
+        """The keys of all that is in the bucket."""
+        return self._aws.keys()
 
     def content(self, file_id: str) -> bytes:
         return self._aws.read(f"files/{file_id}")

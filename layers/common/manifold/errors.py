@@ -11,6 +11,7 @@
     └── CallFailed               a completion that its provider did not give: the status is that of the cause
     ProviderError                what a provider call ended with; never shown to a client as it is
     ├── ProviderRefused          the provider said no: nothing happened there
+    │   └── InputLost            it no longer has the input that the job names
     └── ProviderUnclear          it may or may not have happened
     ConfigError                  config.yaml or its environment is wrong
 
@@ -157,6 +158,10 @@ class ProviderRefused(ProviderError):
     ) -> None:
         super().__init__(message, status=status, retry_after=retry_after, code=code, param=param, told=told)
         self.lasting = lasting
+
+
+class InputLost(ProviderRefused):
+    """The provider no longer has the input that a job names, by its own word: it is to be prepared again."""
 
 
 class ProviderUnclear(ProviderError):

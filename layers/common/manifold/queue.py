@@ -1,7 +1,8 @@
 """SQS only wakes workers: a message carries one id, may arrive twice, late or never.
 
 Control messages name a batch to look at (short work); transfer messages name an input to prepare, a job whose results
-are to be stored, a file to purge, or an upload to join or clear (work that moves bytes).
+are to be stored, a file to purge, an upload to join or clear, or a deployment whose files are to be compared with our
+inputs (work that moves bytes, or takes long).
 """
 
 import asyncio
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["batch", "input", "job", "file", "upload"]
+Kind = Literal["batch", "input", "job", "file", "upload", "deployment"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
 

@@ -1,7 +1,7 @@
 """The one Protocol that every provider of batches fits, and the values that cross it.
 
 A provider's methods are plain calls with no state of ours: they return values, raise `ProviderRefused` or
-`ProviderUnclear` (see `manifold.errors`), and write no row. The same seven fit
+`ProviderUnclear` (see `manifold.errors`), and write no row. The same eight fit
 
 - providers with files (OpenAI, Azure OpenAI, Groq, …): `prepare` uploads, `submit` names the file;
 - providers without (Anthropic): `prepare` returns no ref, `submit` sends the lines within the create;
@@ -52,6 +52,17 @@ class Prepared:
     """The provider's own name of the input; opaque; `None` where the lines travel with the job."""
     expires_at: int | None = None
     """When the provider drops it (Unix seconds), if it said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An input as the provider lists it."""
+
+    ref: str
+    name: str
+    """The `Input.name` that it was prepared under."""
+    created_at: int | None
+    """When the provider got it (Unix seconds), if it said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +133,10 @@ class Provider(Protocol):
 
     def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
         """The bytes behind a `JobStatus.output_ref` or `error_ref`, as OpenAI's output lines."""
+        ...
+
+    def inputs(self, at: Endpoint) -> AsyncIterator[Listed]:
+        """All inputs that the provider holds for this account, other programs' too; none where it holds no inputs."""
         ...
 
     async def discard(self, at: Endpoint, ref: str) -> None:

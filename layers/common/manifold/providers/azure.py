@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.errors import ProviderError, ProviderRefused
+from manifold.errors import InputLost, ProviderError, ProviderRefused
 from manifold.providers import Endpoint, Input, Job, Prepared
 from manifold.providers.addresses import azure_call, is_dated
 from manifold.providers.call import Call
@@ -32,6 +32,8 @@ class AzureOpenAI(OpenAI):
     async def submit(self, at: Endpoint, job: Job) -> str:
         try:
             return await super().submit(at, job)
+        except InputLost:
+            raise
         except ProviderRefused as refusal:
             if refusal.lasting and await self._is_unfinished(at, str(job.input_ref)):
                 raise ProviderRefused(refusal.message, status=refusal.status) from refusal
@@ -42,6 +44,10 @@ class AzureOpenAI(OpenAI):
 
     def _expiry_fields(self) -> dict[str, str]:
         return {"expires_after.anchor": "created_at", "expires_after.seconds": str(INPUT_SECONDS)}
+
+    def _input_filter(self, at: Endpoint) -> dict[str, str]:
+        """The dated versions list all files at once."""
+        return {} if is_dated(at) else super()._input_filter(at)
 
     def _endpoint(self, endpoint: str) -> str:
         """Azure reads from each line which API it calls; a create names chat completions for responses too."""

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Prepared
+from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared
 from manifold.providers.addresses import openai_call
 from manifold.providers.call import Call
 from manifold.providers.http import Http
@@ -22,12 +22,14 @@ OUTPUT_SECONDS = 14 * 86_400
 """How long a provider keeps a result, should nobody discard it. 14 days is the least that Azure takes."""
 CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
-PAGE = 100
+PAGE, FILES_PAGE = 100, 1000
 MAX_POLL_PAGES = 10
 FEW = 4
 """Up to so many jobs are asked for one by one; more, by listing."""
 CONCURRENT = 8
 GONE = 404
+# What a create may answer when the file that it names is gone.
+NO_SUCH_INPUT = frozenset({400, 404})
 
 # What a provider may answer to the cancel of a job that has ended.
 CANNOT_CANCEL = frozenset({400, 404, 409, 422})
@@ -55,12 +57,16 @@ class OpenAI:
         }
         if self._expires(at):
             body["output_expires_after"] = {"anchor": "created_at", "seconds": OUTPUT_SECONDS}
-        batch = await self._http.call("POST", self._call(at, "batches"), body)
-        return _id(batch)
+        try:
+            return _id(await self._http.call("POST", self._call(at, "batches"), body))
+        except ProviderRefused as refusal:
+            if refusal.status in NO_SUCH_INPUT and await self._is_lost(at, str(job.input_ref)):
+                raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
+            raise
 
     async def find(self, at: Endpoint, job: Job) -> str | None:
         since = job.created_at - CLOCK_MARGIN
-        async for page in self._pages(at):
+        async for page in self._pages(at, "batches", limit=str(PAGE)):
             for batch in page:
                 if _is_of(batch, job, since):
                     return _id(batch)
@@ -92,6 +98,11 @@ class OpenAI:
     def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
         return self._http.download(self._call(at, "files", ref, "content"))
 
+    async def inputs(self, at: Endpoint) -> AsyncIterator[Listed]:
+        async for page in self._pages(at, "files", **self._input_filter(at)):
+            for file in page:
+                yield Listed(_id(file), str(file.get("filename")), unix_time(file.get("created_at")))
+
     async def discard(self, at: Endpoint, ref: str) -> None:
         try:
             await self._http.call("DELETE", self._call(at, "files", ref))
@@ -107,6 +118,9 @@ class OpenAI:
     def _expiry_fields(self) -> dict[str, str]:
         return {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(INPUT_SECONDS)}
 
+    def _input_filter(self, at: Endpoint) -> dict[str, str]:
+        return {"purpose": "batch", "limit": str(FILES_PAGE)}
+
     def _endpoint(self, endpoint: str) -> str:
         return endpoint
 
@@ -118,22 +132,23 @@ class OpenAI:
     def _prepared(self, file: Mapping[str, Any]) -> Prepared:
         return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
 
-    async def _pages(self, at: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-        """The provider's listing of batches, a page at a time, each with one batch at least."""
+    async def _pages(self, at: Endpoint, what: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """The provider's listing of files or batches, a page at a time, each with one entry at least."""
         cursor: dict[str, str] = {}
         while True:
-            answer = await self._http.call("GET", self._call(at, "batches", limit=str(PAGE), **cursor))
+            answer = await self._http.call("GET", self._call(at, what, **params, **cursor))
             page = listed(answer)
             if page:
                 yield page
-            if not page or not answer.get("has_more"):
+            last = str(answer.get("last_id") or (_id(page[-1]) if page else ""))
+            if not page or not answer.get("has_more") or cursor.get("after") == last:
                 return
-            cursor = {"after": str(answer.get("last_id") or _id(page[-1]))}
+            cursor = {"after": last}
 
     async def _poll_listed(self, at: Endpoint, refs: Sequence[str], known: dict[str, JobStatus]) -> None:
         """Add to `known` the jobs that the newest pages show."""
         wanted, pages = set(refs), 0
-        async for page in self._pages(at):
+        async for page in self._pages(at, "batches", limit=str(PAGE)):
             known |= {ref: status for ref, status in map(_read, page) if status and ref in wanted}
             pages += 1
             if len(known) == len(wanted) or pages == MAX_POLL_PAGES:
@@ -163,6 +178,14 @@ class OpenAI:
             # A wrong address answers 404 for each job, too: only one that lists batches can have lost this one.
             await self._http.call("GET", self._call(at, "batches", limit="1"))
             return LOST
+
+    async def _is_lost(self, at: Endpoint, ref: str) -> bool:
+        """Whether the provider no longer has this input; not knowing counts as no."""
+        try:
+            await self._http.call("GET", self._call(at, "files", ref))
+        except ProviderError as error:
+            return isinstance(error, ProviderRefused) and _is_gone(error)
+        return False
 
     async def _is_ending(self, at: Endpoint, ref: str) -> bool:
         status = await self._retrieve(at, ref)

@@ -20,6 +20,8 @@ InputStates = Literal["pending", "ready", "failed", "discarded"]
 _COLUMNS: LiteralString = (
     "id, file_id, deployment_id, state, provider_ref, error, attempts, lease, expires_at, created_at"
 )
+_SETTLED: LiteralString = "doubtful_at <= now() - interval '1 hour'"
+"""Longer than any attempt (900 s), so that what it left is at the provider by then."""
 _FRESH: LiteralString = "(expires_at IS NULL OR expires_at > now() + interval '1 day')"
 
 
@@ -82,10 +84,14 @@ class Inputs:
         return [input_id for (input_id,) in await rows.fetchall()]
 
     async def claim(self, input_id: str, lease: str, seconds: int) -> InputRow | None:
-        """Take a due input for this long, or `None`: not pending, to be left alone yet, or another worker has it."""
+        """Take a due input for this long, or `None`: not pending, to be left alone yet, or another worker has it.
+
+        From its second attempt on it is in doubt: nobody knows what the ones before left at the provider.
+        """
         query: LiteralString = f"""
             UPDATE inputs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
-                attempts = attempts + 1, updated_at = now()
+                attempts = attempts + 1, updated_at = now(),
+                doubtful_at = CASE WHEN attempts > 0 THEN now() ELSE doubtful_at END
             WHERE id = %(id)s AND state = 'pending' AND due_at <= now()
                 AND (leased_until IS NULL OR leased_until <= now())
             RETURNING {_COLUMNS}"""
@@ -113,7 +119,7 @@ class Inputs:
         """pending → failed, with its cause."""
         return await self._changed(
             """UPDATE inputs SET state = 'failed', error = %s, due_at = NULL, lease = NULL, leased_until = NULL,
-                   updated_at = now()
+                   updated_at = now(), doubtful_at = now()
                WHERE id = %s AND state = 'pending' AND lease = %s""",
             (error, row.id, row.lease),
         )
@@ -121,7 +127,8 @@ class Inputs:
     async def discard(self, input_id: str) -> bool:
         """Any → discarded: the provider's copy is gone."""
         return await self._changed(
-            """UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now()
+            """UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now(),
+                   doubtful_at = CASE WHEN provider_ref IS NULL AND attempts > 0 THEN now() ELSE doubtful_at END
                WHERE id = %s AND state <> 'discarded'""",
             (input_id,),
         )
@@ -135,6 +142,45 @@ class Inputs:
             (limit,),
         )
         return [input_id for (input_id,) in await rows.fetchall()]
+
+    # What no row names: the copies that a worker left behind which died, or whose answer was lost.
+
+    async def doubtful(self) -> list[str]:
+        """The deployments that may hold such copies, none of which can be on its way any more."""
+        rows = await self._connection.execute(f"SELECT DISTINCT deployment_id FROM inputs WHERE {_SETTLED}")
+        return [deployment_id for (deployment_id,) in await rows.fetchall()]
+
+    async def claim_doubts(self, deployment_id: str) -> datetime | None:
+        """Take these doubts for an hour, after which they come up again; `None` if there are none."""
+        rows = await self._connection.execute(
+            f"""UPDATE inputs SET doubtful_at = now() WHERE deployment_id = %s AND {_SETTLED} RETURNING doubtful_at""",
+            (deployment_id,),
+        )
+        taken = await rows.fetchone()
+        return taken[0] if taken else None
+
+    async def settle_doubts(self, deployment_id: str, since: datetime) -> None:
+        """End the doubts that were taken then; later ones stay."""
+        await self._connection.execute(
+            "UPDATE inputs SET doubtful_at = NULL WHERE deployment_id = %s AND doubtful_at = %s",
+            (deployment_id, since),
+        )
+
+    async def orphans(self, copies: Sequence[tuple[str, str]]) -> list[str]:
+        """Which of these copies, each an input's id and a ref, are of our inputs but needed by none.
+
+        An input that a worker holds may be about to name the copy. A discarded one needs its copy while a job runs it.
+        """
+        rows = await self._connection.execute(
+            """SELECT copy.ref FROM unnest(%s::text[], %s::text[]) AS copy (input_id, ref)
+               JOIN inputs i ON i.id = copy.input_id
+               WHERE (i.leased_until IS NULL OR i.leased_until <= now())
+                   AND NOT (i.provider_ref IS NOT DISTINCT FROM copy.ref AND (i.state = 'ready' OR EXISTS (
+                       SELECT 1 FROM jobs j JOIN batches b ON b.id = j.batch_id
+                       WHERE j.input_id = i.id AND b.due_at IS NOT NULL)))""",
+            ([input_id for input_id, _ in copies], [ref for _, ref in copies]),
+        )
+        return [ref for (ref,) in await rows.fetchall()]
 
     async def _changed(self, query: LiteralString, parameters: Sequence[object]) -> bool:
         return (await self._connection.execute(query, parameters)).rowcount == 1

@@ -1,0 +1,5 @@
+-- Copies of an input that no row names: left at the provider by a worker that died, or by an upload whose answer was lost.
+
+ALTER TABLE inputs ADD COLUMN doubtful_at timestamptz;  -- since when such a copy may be there; null when there is none
+
+CREATE INDEX inputs_doubtful ON inputs (deployment_id, doubtful_at) WHERE doubtful_at IS NOT NULL;
