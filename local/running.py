@@ -48,10 +48,13 @@ def generate_key(base_url: str, master_key: str, models: Iterable[str]) -> str:
     return key
 
 
-def warm(base_url: str, key: str) -> None:
-    """Have the functions that clients wait for import what they need; workers do at their first message."""
+def warm(base_url: str, key: str, aws: Emulator, workers: Iterable[str]) -> None:
+    """Have the functions that a first batch needs import what they need, all at once."""
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda path: _call("GET", base_url + path, key), ("/files", "/batches")))
+        answered = pool.map(lambda path: _call("GET", base_url + path, key), ("/files", "/batches"))
+        worked = pool.map(lambda worker: aws.invoke(worker, {"Records": []}), workers)
+        list(answered)
+        list(worked)
 
 
 def _call(method: str, url: str, key: str, body: object = None) -> httpx.Response:

@@ -205,7 +205,7 @@ def _open(plan: _Plan, parts: _Parts, outputs: dict[str, str]) -> Running:
     master_key = plan.secret[master.name] if isinstance(master, SecretName) else master.text
     with ThreadPoolExecutor() as pool:
         api_key = pool.submit(generate_key, base_url, master_key, plan.config.groups)
-        pool.submit(warm, base_url, master_key).result()
+        warm(base_url, master_key, parts.aws, (outputs["FilesWorkerName"], outputs["BatchesWorkerName"]))
     return Running(
         base_url=base_url,
         api_key=api_key.result(),

@@ -29,7 +29,7 @@ def test_failures_are_told_by_message_and_concurrency_is_bounded(mappings: list[
     for mapping in mappings:
         assert mapping["BatchSize"] == 1
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-        assert mapping["ScalingConfig"]["MaximumConcurrency"] >= 2
+        assert mapping["ScalingConfig"]["MaximumConcurrency"] == {"Fn::If": ["IsAws", 10, 2]}
 
 
 def test_a_message_that_fails_five_times_is_kept_and_alarmed_of(
