@@ -114,6 +114,29 @@ def test_a_known_provider_needs_neither_address_nor_key(load: Load) -> None:
     assert deployment.api_key == SecretName("GROQ_API_KEY")
 
 
+def test_bedrock_is_where_its_region_is(load: Load) -> None:
+    loaded = load(one("bedrock/converse/amazon.nova-pro-v1:0", "aws_region_name: eu-central-1", "{}"))
+    [deployment] = loaded.deployments
+    assert deployment.model == "converse/amazon.nova-pro-v1:0"
+    assert deployment.api_base == PlainText("https://bedrock-runtime.eu-central-1.amazonaws.com")
+    assert deployment.api_key == SecretName("AWS_BEARER_TOKEN_BEDROCK")
+    assert loaded.warnings == ()
+
+
+def test_bedrock_without_a_region_has_no_address(load: Load) -> None:
+    loaded = load(one("bedrock/amazon.nova-pro-v1:0", info="{}"))
+    assert loaded.deployments[0].api_base is None
+    assert "api_base is missing" in loaded.warnings[0]
+
+
+def test_two_regions_are_two_deployments(load: Load) -> None:
+    ids = {
+        load(one("bedrock/nova", f"aws_region_name: {region}", "{}")).deployments[0].id
+        for region in ("eu-west-1", "us-1")
+    }
+    assert len(ids) == 2
+
+
 def test_the_master_key_has_a_default_name(load: Load) -> None:
     assert load(one()).master_key == SecretName("MANIFOLD_MASTER_KEY")
 

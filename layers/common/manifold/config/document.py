@@ -29,6 +29,7 @@ def _prefixed(model: str) -> str:
 
 
 Word = Annotated[str, StringConstraints(min_length=1), AfterValidator(_written_out)]
+Region = Annotated[Word, StringConstraints(pattern=r"^[a-z0-9-]+$")]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Rate = Annotated[int, Field(strict=True, gt=0)]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -47,6 +48,7 @@ class LitellmParams(Written):
     api_key: WrittenSetting | None = None
     api_version: WrittenSetting | None = None
     organization: WrittenSetting | None = None
+    aws_region_name: Region | None = None
     weight: Weight | None = None
     order: Count | None = None
     rpm: Rate | None = None

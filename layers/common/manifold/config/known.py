@@ -4,9 +4,13 @@ Addresses as their own documentation gives them. A prefix that is not here is an
 """
 
 BASE_URLS = {
+    "anthropic": "https://api.anthropic.com",
     "cerebras": "https://api.cerebras.ai/v1",
+    "cohere": "https://api.cohere.com",
+    "cohere_chat": "https://api.cohere.com",
     "deepinfra": "https://api.deepinfra.com/v1/openai",
     "deepseek": "https://api.deepseek.com",
+    "gemini": "https://generativelanguage.googleapis.com",
     "groq": "https://api.groq.com/openai/v1",
     "mistral": "https://api.mistral.ai/v1",
     "nebius": "https://api.tokenfactory.nebius.com/v1",
@@ -17,8 +21,13 @@ BASE_URLS = {
     "xai": "https://api.x.ai/v1",
 }
 
+BEDROCK = "bedrock"
+BEDROCK_URL = "https://bedrock-runtime.{region}.amazonaws.com"
+
 KEY_NAMES = {provider: f"{provider.upper()}_API_KEY" for provider in ("azure", *BASE_URLS)} | {
-    "together_ai": "TOGETHERAI_API_KEY"
+    BEDROCK: "AWS_BEARER_TOKEN_BEDROCK",
+    "cohere_chat": "COHERE_API_KEY",
+    "together_ai": "TOGETHERAI_API_KEY",
 }
 """The variable that LiteLLM reads where `api_key` is left out."""
 
@@ -27,5 +36,7 @@ WITHOUT_FILES = frozenset(
 )
 """Servers that have neither `/files` nor `/batches`."""
 
-OTHER_BATCH_APIS = frozenset({"anthropic", "bedrock", "cohere", "gemini", "mistral", "together_ai", "vertex_ai", "xai"})
+OTHER_BATCH_APIS = frozenset(
+    {"anthropic", BEDROCK, "cohere", "cohere_chat", "gemini", "mistral", "together_ai", "vertex_ai", "xai"}
+)
 """Providers whose batch API is not OpenAI's."""

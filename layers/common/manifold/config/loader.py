@@ -34,7 +34,7 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         group=written.model_name,
         provider=provider,
         model=model,
-        api_base=params.api_base or _known_base(provider),
+        api_base=params.api_base or _known_base(provider, params.aws_region_name),
         api_key=params.api_key or _known_key(provider),
         api_version=params.api_version,
         organization=params.organization,
@@ -54,12 +54,15 @@ def _deployment(written: document.Model, path: str) -> Deployment:
 def _id(written: document.Model) -> str:
     """Stable while group, provider model and base URL are written as they are, whatever else changes."""
     params = written.litellm_params
-    base = params.api_base.written if params.api_base else ""
+    base = params.api_base.written if params.api_base else params.aws_region_name or ""
     identity = json.dumps([written.model_name, params.model, base])
     return "dep_" + hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _known_base(provider: str) -> Setting | None:
+def _known_base(provider: str, region: str | None) -> Setting | None:
+    """Bedrock is somewhere else in each region."""
+    if provider == known.BEDROCK and region:
+        return PlainText(known.BEDROCK_URL.format(region=region))
     base = known.BASE_URLS.get(provider)
     return PlainText(base) if base else None
 
