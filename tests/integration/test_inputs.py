@@ -1,0 +1,170 @@
+"""The life of a file's copies at the providers: those that come late, expire, get lost, or are no longer needed."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.provider import Fault, Simulator
+from local.provider.files import File
+from manifold.providers.registry import close_providers
+from manifold.queue import Message
+from tests.support.aws import Aws
+from tests.support.provider import chat_lines
+from tests.support.world import ACCOUNTS, AT_ONCE, World
+
+pytest_plugins = ("tests.support.world_fixtures",)
+
+ONE, TWO = "gpt-4.1-mini-batch", "gpt-4o-batch"  # groups with so many deployments
+MODEL_LIST = """
+model_list:
+  - model_name: gpt-4.1-mini-batch
+    litellm_params:
+      model: openai/gpt-4.1-mini
+      api_base: os.environ/OPENAI_PROVIDER_API_BASE
+      api_key: os.environ/OPENAI_PROVIDER_API_KEY
+    model_info: {mode: batch, id: first}
+"""
+LATE = """
+  - model_name: gpt-4.1-mini-batch
+    litellm_params:
+      model: azure/gpt-4o-mini-general-deployment
+      api_base: os.environ/AZURE_API_BASE
+      api_key: os.environ/AZURE_API_KEY
+    model_info: {mode: batch, id: late}
+"""
+SETTINGS = """
+general_settings:
+  master_key: os.environ/MANIFOLD_MASTER_KEY
+"""
+
+
+def copies(world: World) -> list[File]:
+    """The inputs at all providers."""
+    files = world.provider.world.files
+    return [file for account in ACCOUNTS for file in files.page(account, "batch")[0]]
+
+
+def uploads(world: World) -> list[str]:
+    """The accounts that were sent a file, one by one."""
+    return [entry["account"] for entry in world.provider.log(route="files.create")]
+
+
+async def brought(world: World, group: str, **fields: Any) -> str:
+    """A file that all its deployments have."""
+    file = await world.upload(chat_lines(group, 2), **fields)
+    await world.deliver_all()
+    return file.id
+
+
+async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
+    database_url: str, simulated_provider: Simulator, bucket: Aws, tmp_path: Path
+) -> None:
+    simulated_provider.world.batches.pace = AT_ONCE
+    config = tmp_path / "config.yaml"
+    config.write_text(MODEL_LIST + SETTINGS)
+    world = World(database_url, simulated_provider, bucket, config=str(config))
+    file_id = await brought(world, ONE)
+    config.write_text(MODEL_LIST + LATE + SETTINGS)
+    await world.restart()
+    world.provider.fail(Fault(kind="rate_limit", account="openai", route="batches.create", times=None))
+    assert uploads(world) == ["openai"]
+
+    batch = await world.run_until_ended((await world.create(file_id)).id)
+
+    assert batch.status == "completed"
+    assert uploads(world) == ["openai", "azure-general"]
+    assert [job.account.name for job in world.jobs_at_providers()] == ["azure-general"]
+    await world.close()
+    await close_providers()
+
+
+async def test_a_copy_that_is_about_to_expire_is_made_again(world: World) -> None:
+    file_id = await brought(world, ONE)
+    world.rows("UPDATE inputs SET expires_at = now() + interval '23 hours' RETURNING id")
+
+    batch = await world.run_until_ended((await world.create(file_id)).id)
+
+    assert batch.status == "completed"
+    assert uploads(world) == ["openai"] * 2
+    [job] = world.jobs_at_providers()
+    assert job.file.id == copies(world)[0].id
+
+
+@pytest.mark.parametrize("group", [ONE, TWO])
+async def test_a_copy_that_the_provider_lost_is_made_again(world: World, group: str) -> None:
+    file_id = await brought(world, group)
+    for copy in copies(world):
+        world.provider.world.files.remove(copy.account, copy.id)
+
+    batch = await world.run_until_ended((await world.create(file_id)).id)
+
+    assert batch.status == "completed"
+    assert len(world.jobs_at_providers()) == 1
+    assert world.rows("SELECT DISTINCT state FROM inputs ORDER BY 1") == [{"state": "discarded"}, {"state": "ready"}]
+
+
+async def test_a_provider_that_loses_every_copy_is_given_up(world: World) -> None:
+    file_id = await brought(world, ONE)
+    batch_id = (await world.create(file_id)).id
+    for _ in range(60):
+        for copy in copies(world):
+            world.provider.world.files.remove(copy.account, copy.id)
+        await world.deliver_all()
+        world.age(60)
+        await world.run_schedule()
+
+    assert (await world.retrieve(batch_id)).status == "failed"
+    assert len(uploads(world)) <= 6
+
+
+async def test_a_slow_deployment_holds_up_no_other(world: World) -> None:
+    world.provider.fail(Fault(kind="delay", account="azure-general", route="files.create", seconds=3))
+    await world.upload(chat_lines(TWO, 2))
+    transfers = [asyncio.create_task(world.deliver(message)) for message in world.mailbox.messages]
+
+    done, waiting = await asyncio.wait(transfers, return_when=asyncio.FIRST_COMPLETED)
+
+    assert (len(done), len(waiting)) == (1, 1)
+    assert [copy.account for copy in copies(world)] == ["azure-special"]
+    assert world.rows("SELECT state FROM inputs ORDER BY state") == [{"state": "pending"}, {"state": "ready"}]
+    await asyncio.gather(*waiting)
+    assert world.rows("SELECT DISTINCT state FROM inputs") == [{"state": "ready"}]
+
+
+async def test_the_copies_of_an_expired_file_are_deleted_by_the_schedule(world: World) -> None:
+    expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    await brought(world, TWO, **expiry)
+    assert len(copies(world)) == 2
+    world.age(3500)
+    await world.run_schedule()
+    await world.deliver_all()
+    assert len(copies(world)) == 2
+
+    world.age(101)
+    await world.run_schedule()
+    await world.deliver_all()
+
+    assert copies(world) == []
+    assert world.stored() == []
+    assert world.rows("SELECT DISTINCT state FROM inputs") == [{"state": "discarded"}]
+
+
+async def test_the_copies_of_an_expired_file_stay_while_an_open_batch_needs_them(world: World) -> None:
+    expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
+    file_id = await brought(world, ONE, **expiry)
+    world.provider.world.stall("openai", "in_progress")
+    batch_id = (await world.create(file_id)).id
+    await world.deliver_all()
+    world.age(3601)
+    await world.run_schedule()
+    await world.deliver_all()
+    assert len(copies(world)) == 1
+
+    world.provider.world.stall("openai", None)
+    await world.run_until_ended(batch_id)
+    await world.run_schedule()
+    await world.deliver(Message("file", file_id))
+
+    assert copies(world) == []
