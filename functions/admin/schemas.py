@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from admin.durations import Duration, WrittenDuration
+from manifold.durations import Duration, WrittenDuration
 
 NOT_ACTED_ON = frozenset({
     "access_group_ids", "admins", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_routes",

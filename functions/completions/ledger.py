@@ -1,14 +1,21 @@
-"""Who may make how many calls, and what became of each: the seam to limits, spend and the state of routing."""
+"""Who may make how many calls, and what became of each: admitted before the first call, written down after the last.
+
+A caller without limits costs one statement a request, the one that writes the calls down. Limits cost one more.
+"""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from manifold import ids, limits, observe
 from manifold.access import Caller
 from manifold.config import Deployment
-from manifold.errors import InvalidRequest, ProviderError
+from manifold.errors import InvalidRequest, ManifoldError, ProviderError
+from manifold.prices import Prices, Tokens
 from manifold.providers.chat import Route
+from manifold.store import Store
+from manifold.store.calls import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +33,85 @@ class Attempt:
 Report = Callable[[Attempt], None]
 
 
-class Ledger(Protocol):
-    def admitted(self, caller: Caller, groups: Sequence[str]) -> AbstractAsyncContextManager[Report]:
-        """Admit one call to each of `groups` (a group as often as it is called) or raise, before any call is made.
+class Ledger:
+    """The books of a gateway. `patience` is how long, in seconds, a request may last at most."""
 
-        Every attempt is reported to what this yields. What is to be kept of them is kept when the context ends, which
-        is before the response has gone.
-        """
-        ...
-
-
-class OpenLedger:
-    """A `Ledger` that admits everybody and keeps nothing."""
+    def __init__(self, store: Store, prices: Prices, patience: float) -> None:
+        self._store = store
+        self._prices = prices
+        self._patience = patience
 
     @asynccontextmanager
     async def admitted(self, caller: Caller, groups: Sequence[str]) -> AsyncIterator[Report]:
-        yield _forget
+        """Admit one call to each of `groups` (a group as often as it is called), or raise before any call is made.
+
+        `TooManyRequests` or `BudgetExceeded` says which limit of key, user or team does not allow all of them. Every
+        attempt is reported to what this yields, and written down when the context ends, before the response has gone.
+        """
+        lease = ids.new("call")
+        await self._admit(caller, len(groups), lease)
+        self._prices.read()
+        attempts: list[Attempt] = []
+        try:
+            yield attempts.append
+        finally:
+            await self._record(caller, attempts, lease)
+
+    async def _admit(self, caller: Caller, calls: int, lease: str) -> None:
+        if not caller.limited:
+            return
+        async with self._store.session() as tables:
+            standings = await tables.meters.admit(caller.limited, calls, lease, self._patience)
+        refused = limits.refusal(caller.limited, standings, calls)
+        if refused is not None:
+            raise refused
+
+    async def _record(self, caller: Caller, attempts: Sequence[Attempt], lease: str) -> None:
+        if not attempts and not caller.limited:
+            return
+        calls = [self._call(attempt) for attempt in attempts]
+        try:
+            async with self._store.session() as tables:
+                await tables.calls.record(calls, caller, lease)
+        except ManifoldError as error:  # the answers are paid for, and the client gets them
+            observe.fault(error, calls=str(len(calls)))
+
+    def _call(self, attempt: Attempt) -> Call:
+        tokens = used(attempt.usage or {})
+        return Call(
+            id=ids.new("call"),
+            model_group=attempt.deployment.group,
+            deployment_id=attempt.deployment.id,
+            route=attempt.route,
+            status=_status(attempt),
+            error=attempt.error.code if attempt.error else None,
+            input_tokens=tokens.input,
+            cached_tokens=tokens.cached,
+            output_tokens=tokens.output,
+            reasoning_tokens=_count(_part(attempt.usage or {}, "completion_tokens_details"), "reasoning_tokens"),
+            cost=self._prices.of(attempt.deployment, tokens) if attempt.usage else None,
+            seconds=attempt.seconds,
+        )
 
 
-def _forget(attempt: Attempt) -> None:
-    pass
+def used(usage: Mapping[str, Any]) -> Tokens:
+    """The tokens of OpenAI's usage object, as far as it can be read."""
+    cached = _count(_part(usage, "prompt_tokens_details"), "cached_tokens")
+    return Tokens(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), cached)
+
+
+def _status(attempt: Attempt) -> int:
+    error = attempt.error
+    if isinstance(error, InvalidRequest):
+        return error.status
+    return 200 if error is None else error.status or 0
+
+
+def _part(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = of.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _count(of: Mapping[str, Any], name: str) -> int:
+    number = of.get(name)
+    return number if isinstance(number, int) and not isinstance(number, bool) else 0

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from manifold.errors import PermissionDenied
+from manifold.limits import Limited
 
 ALL_MODELS = frozenset({"all-proxy-models", "*"})
 """Names in a `models` list that stand for every model group, as LiteLLM spells them."""
@@ -24,6 +25,8 @@ class Caller:
     """One set of model groups for each of key, user and team that limits them; a group must be in all of them."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """The key's own names for model groups."""
+    limited: tuple[Limited, ...] = ()
+    """Those of key, user and team that have limits."""
 
     def group(self, model: str) -> str:
         """The model group that the caller means by `model`: one of its aliases, or the group's own name."""

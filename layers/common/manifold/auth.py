@@ -5,9 +5,11 @@ import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from manifold.access import Caller
 from manifold.errors import AuthenticationFailed, PermissionDenied
+from manifold.limits import limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,10 @@ class KeyGrant:
     blocked: bool
     team_blocked: bool
     expires_at: datetime | None
+    key_limits: dict[str, Any] | None = None
+    """Members of `Limits`, where the key has any; so for its user and its team."""
+    user_limits: dict[str, Any] | None = None
+    team_limits: dict[str, Any] | None = None
 
 
 FindKey = Callable[[str], Awaitable[KeyGrant | None]]
@@ -45,11 +51,16 @@ async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
         raise AuthenticationFailed("The API key has expired. Ask an admin for a new one.", code="expired_api_key")
     if grant.blocked or grant.team_blocked:
         raise PermissionDenied("The API key is blocked. Ask an admin to unblock it.", code="blocked_api_key")
-    limits = (grant.key_models, grant.user_models, grant.team_models)
+    lists = (grant.key_models, grant.user_models, grant.team_models)
     return Caller(
         key_id=grant.key_id,
         user_id=grant.user_id,
         team_id=grant.team_id,
-        allowed=tuple(frozenset(models) for models in limits if models),
+        allowed=tuple(frozenset(models) for models in lists if models),
         aliases=grant.aliases,
+        limited=(
+            *limited("key", grant.key_id, grant.key_limits),
+            *limited("user", grant.user_id, grant.user_limits),
+            *limited("team", grant.team_id, grant.team_limits),
+        ),
     )

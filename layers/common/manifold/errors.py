@@ -7,6 +7,8 @@
     ├── NotFound                 404
     ├── Conflict                 409, never retried by the SDK
     ├── PayloadTooLarge          413
+    ├── BudgetExceeded           400, as LiteLLM has it
+    ├── TooManyRequests          429, with Retry-After
     ├── Unavailable              503
     └── CallFailed               a completion that its provider did not give: the status is that of the cause
     ProviderError                what a provider call ended with; never shown to a client as it is
@@ -72,6 +74,26 @@ class PayloadTooLarge(ManifoldError):
     status = 413
     type = "invalid_request_error"
     default_code = "payload_too_large"
+
+
+class BudgetExceeded(ManifoldError):
+    status = 400
+    type = "budget_exceeded"
+    default_code = "budget_exceeded"
+
+
+class TooManyRequests(ManifoldError):
+    """A limit of the caller's own is in the way for `retry_after` seconds."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after: float = 1.0
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.retry_after = retry_after
 
 
 class Unavailable(ManifoldError):

@@ -28,6 +28,7 @@ from manifold.store import Store
 
 if TYPE_CHECKING:
     from manifold.deployments import Deployments
+    from manifold.prices import Prices
     from manifold.queue import Queue
     from manifold.storage import Storage
 
@@ -79,6 +80,12 @@ class Gateway:
         from manifold.providers.registry import chat_provider_for, provider_for
 
         return Deployments(self.config, self.secrets, provider_for, chat_provider_for)
+
+    @cached_property
+    def prices(self) -> "Prices":
+        from manifold.prices import Prices
+
+        return Prices()
 
     @property
     def master_key(self) -> str:

@@ -4,7 +4,7 @@ import secrets
 import string
 from typing import Literal
 
-Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user", "team", "request"]
+Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user", "team", "request", "call"]
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24  # 142 bits: no two ids meet, and none can be guessed
@@ -19,6 +19,7 @@ _PREFIX: dict[Kind, str] = {
     "user": "user_",
     "team": "team_",
     "request": "req_",
+    "call": "call_",
 }
 
 

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from manifold.store.batches import Batches
+from manifold.store.calls import Calls
 from manifold.store.connection import Connection, Database
 from manifold.store.files import Files
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import Inputs
 from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
+from manifold.store.meters import Meters
 from manifold.store.teams import Teams
 from manifold.store.uploads import Uploads
 from manifold.store.usage import Usages
@@ -30,6 +32,8 @@ class Tables:
         self.batches = Batches(connection)
         self.jobs = Jobs(connection)
         self.usage = Usages(connection)
+        self.meters = Meters(connection)
+        self.calls = Calls(connection)
         self.idempotency = Idempotency(connection)
 
 

@@ -9,13 +9,30 @@ from psycopg.types.json import Jsonb
 
 from manifold.auth import KeyGrant
 from manifold.errors import Conflict
+from manifold.limits import Limits
 from manifold.store.connection import Connection
-from manifold.store.limits import Limits
 from manifold.store.rows import Cursor, fetch_all, fetch_one, page_clause, page_parameters
 
 _COLUMNS: LiteralString = """id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
     expires_at, rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by,
     created_at, updated_at"""
+
+
+def _limits(of: LiteralString) -> LiteralString:
+    """The limits of one of the three as an object, and null where it has none, so that most requests carry none."""
+    return f"""CASE WHEN num_nonnulls({of}.rpm_limit, {of}.tpm_limit, {of}.max_parallel_requests, {of}.max_budget) > 0
+        THEN jsonb_build_object('rpm_limit', {of}.rpm_limit, 'tpm_limit', {of}.tpm_limit,
+            'max_parallel_requests', {of}.max_parallel_requests, 'max_budget', {of}.max_budget::text,
+            'budget_duration', {of}.budget_duration) END"""
+
+
+_GRANT: LiteralString = f"""
+    SELECT k.id AS key_id, k.user_id, k.team_id, k.models AS key_models, k.aliases, k.blocked, k.expires_at,
+        coalesce(u.models, '{{}}') AS user_models, coalesce(t.models, '{{}}') AS team_models,
+        coalesce(t.blocked, false) AS team_blocked,
+        {_limits("k")} AS key_limits, {_limits("u")} AS user_limits, {_limits("t")} AS team_limits
+    FROM api_keys k LEFT JOIN users u ON u.id = k.user_id LEFT JOIN teams t ON t.id = k.team_id
+    WHERE k.token_hash = %(token_hash)s AND k.deleted_at IS NULL"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +68,7 @@ class Keys:
 
     async def grant(self, token_hash: str) -> KeyGrant | None:
         """All that a request's authentication needs, by one query."""
-        query: LiteralString = """
-            SELECT k.id AS key_id, k.user_id, k.team_id, k.models AS key_models, k.aliases, k.blocked, k.expires_at,
-                coalesce(u.models, '{}') AS user_models, coalesce(t.models, '{}') AS team_models,
-                coalesce(t.blocked, false) AS team_blocked
-            FROM api_keys k LEFT JOIN users u ON u.id = k.user_id LEFT JOIN teams t ON t.id = k.team_id
-            WHERE k.token_hash = %(token_hash)s AND k.deleted_at IS NULL"""
-        return await fetch_one(self._connection, KeyGrant, query, {"token_hash": token_hash})
+        return await fetch_one(self._connection, KeyGrant, _GRANT, {"token_hash": token_hash})
 
     async def insert(self, key: Key) -> KeyRow:
         """Add a key; `Conflict` if its value or its alias is in use."""

@@ -8,8 +8,8 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from manifold.errors import Conflict
+from manifold.limits import Limits
 from manifold.store.connection import Connection
-from manifold.store.limits import Limits
 from manifold.store.rows import fetch_one
 
 _COLUMNS: LiteralString = """id, alias, email, models, metadata,

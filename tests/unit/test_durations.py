@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from admin import durations
+from manifold import durations
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""What the holder of a key may use at most, and what is said when it is too much: pure, without clock or I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from manifold import durations
+from manifold.errors import BudgetExceeded, ManifoldError, TooManyRequests
+
+PARALLEL_WAIT = 1.0
+"""Seconds after which another call may have ended."""
+_WORDS = {
+    "rpm_limit": "calls a minute",
+    "tpm_limit": "tokens a minute",
+    "max_parallel_requests": "calls at once",
+}
+
+Holder = Literal["key", "user", "team"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What may be used at most; `None` is no limit. Budgets are in US dollars, each `budget_duration` ("30d") anew."""
+
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    max_parallel_requests: int | None = None
+    max_budget: Decimal | None = None
+    budget_duration: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """A key, user or team that has a limit."""
+
+    holder: Holder
+    id: str
+    limits: Limits
+
+    @property
+    def subject(self) -> str:
+        """What its meter is found by."""
+        return f"{self.holder}:{self.id}"
+
+    @property
+    def period(self) -> float | None:
+        """Seconds after which its budget begins anew; `None`: never."""
+        duration = self.limits.budget_duration
+        return durations.parse(duration).total_seconds() if duration else None
+
+
+LimitName = Literal["max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How somebody limited stands when calls are asked for."""
+
+    subject: str
+    reached: Sequence[LimitName]
+    """The limits that are in the way of these calls."""
+    spent: Decimal
+    """US dollars since the budget's period began."""
+    minute_left: float
+    """Seconds to the next minute."""
+
+
+def limited(holder: Holder, holder_id: str | None, written: Mapping[str, Any] | None) -> list[Limited]:
+    """The holder with its limits as the store gives them, if it is there and has any."""
+    if holder_id is None or not written:
+        return []
+    budget = written.get("max_budget")
+    return [
+        Limited(holder, holder_id, Limits(**{**written, "max_budget": None if budget is None else Decimal(budget)}))
+    ]
+
+
+def refusal(limited: Sequence[Limited], standings: Sequence[Standing], calls: int) -> ManifoldError | None:
+    """Why so many calls are not admitted, or `None`: the first limit of the first holder that is in the way."""
+    reached = {standing.subject: standing for standing in standings if standing.reached}
+    for one in limited:
+        if one.subject in reached:
+            return _refusal(one, reached[one.subject], calls)
+    return None
+
+
+def _refusal(one: Limited, standing: Standing, calls: int) -> ManifoldError:
+    limit = standing.reached[0]
+    if limit == "max_budget":
+        return _over_budget(one, standing)
+    wait = PARALLEL_WAIT if limit == "max_parallel_requests" else standing.minute_left
+    asked = "" if calls == 1 else f" This request counts as {calls}."
+    most = f"{getattr(one.limits, limit)} {_WORDS[limit]} ({limit})"
+    message = f"The {one.holder} may use {most}.{asked} Try again later, or ask an admin for more."
+    return TooManyRequests(message, retry_after=wait)
+
+
+def _over_budget(one: Limited, standing: Standing) -> ManifoldError:
+    every = f" each {one.limits.budget_duration}" if one.limits.budget_duration else ""
+    return BudgetExceeded(
+        f"The budget of the {one.holder} is used up: ${standing.spent:.4f} of ${one.limits.max_budget}{every}. "
+        "Ask an admin for more."
+    )

@@ -1,0 +1,127 @@
+"""What was asked of deployments, by whom, and what it cost: one row for each call, written once it has ended."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, LiteralString
+
+from manifold.access import Caller
+from manifold.store.connection import Connection
+from manifold.store.meters import USED
+from manifold.store.rows import VISIBLE, Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that a deployment answered or refused."""
+
+    id: str
+    model_group: str
+    deployment_id: str
+    route: str
+    status: int
+    """200, or that of the provider's refusal; 0 where there was no answer."""
+    error: str | None = None
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    """Those of the input that the provider had in its cache."""
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    """Those of the output that were thought."""
+    cost: Decimal | None = None
+    """US dollars; `None` where no price is known."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRow(Call):
+    key_id: str | None
+    user_id: str | None
+    team_id: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFilter:
+    """Which calls a list shows; `None` is no condition."""
+
+    key_id: str | None = None
+    user_id: str | None = None
+    team_id: str | None = None
+    start: datetime | None = None
+    """The first moment."""
+    end: datetime | None = None
+    """The first moment that no longer counts."""
+
+
+_COLUMNS: LiteralString = """id, key_id, user_id, team_id, model_group, deployment_id, route, status, error,
+    input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, seconds, created_at"""
+_INSERT: LiteralString = """
+    INSERT INTO calls (key_id, user_id, team_id, id, model_group, deployment_id, route, status, error,
+        input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, seconds)
+    SELECT %(key_id)s, %(user_id)s, %(team_id)s, call.* FROM unnest(%(id)s::text[], %(model_group)s::text[],
+        %(deployment_id)s::text[], %(route)s::text[], %(status)s::integer[], %(error)s::text[],
+        %(input_tokens)s::bigint[], %(cached_tokens)s::bigint[], %(output_tokens)s::bigint[],
+        %(reasoning_tokens)s::bigint[], %(cost)s::numeric[], %(seconds)s::float8[]) AS call"""
+_METERED: LiteralString = f"WITH recorded AS ({_INSERT}), {USED}"
+
+
+class Calls:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def record(self, calls: Sequence[Call], caller: Caller, lease: str) -> None:
+        """Write the calls of one request, by one statement, which also meters a caller that has limits and ends the
+        lease of its admission."""
+        columns: dict[str, Any] = {field.name: [getattr(call, field.name) for call in calls] for field in fields(Call)}
+        if not caller.limited:
+            await self._connection.execute(_INSERT, columns | owner(caller))
+            return
+        used = {
+            "subjects": [one.subject for one in caller.limited],
+            "tokens": sum(call.input_tokens + call.output_tokens for call in calls),
+            "spent": sum((call.cost or Decimal(0) for call in calls), Decimal(0)),
+            "lease": lease,
+        }
+        await self._connection.execute(_METERED, columns | owner(caller) | used)
+
+    async def page(
+        self, caller: Caller, wanted: CallFilter, *, limit: int, after: Cursor | None = None
+    ) -> list[CallRow]:
+        """Those that the caller may see, the newest first; one row more than `limit`, if there is one."""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE {VISIBLE}" + _condition(wanted)
+        parameters = owner(caller) | _parameters(wanted) | page_parameters(after, limit)
+        return await fetch_all(self._connection, CallRow, query + page_clause(after, "desc"), parameters)
+
+    async def get(self, call_id: str, caller: Caller) -> CallRow | None:
+        """A call that the caller may see."""
+        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE id = %(id)s AND {VISIBLE}"
+        return await fetch_one(self._connection, CallRow, query, {"id": call_id} | owner(caller))
+
+    async def spend(self, key_id: str) -> Decimal:
+        """What a key has cost so far, batches included, as far as prices are known: US dollars."""
+        rows = await self._connection.execute(
+            """SELECT coalesce((SELECT sum(cost) FROM calls WHERE key_id = %(id)s), 0)
+                   + coalesce((SELECT sum(cost) FROM usage WHERE key_id = %(id)s), 0)""",
+            {"id": key_id},
+        )
+        row = await rows.fetchone()
+        return Decimal(row[0]) if row else Decimal(0)
+
+
+def _condition(wanted: CallFilter) -> LiteralString:
+    by_key: LiteralString = " AND key_id = %(by_key)s" if wanted.key_id else ""
+    by_user: LiteralString = " AND user_id = %(by_user)s" if wanted.user_id else ""
+    by_team: LiteralString = " AND team_id = %(by_team)s" if wanted.team_id else ""
+    since: LiteralString = " AND created_at >= %(start)s" if wanted.start else ""
+    until: LiteralString = " AND created_at < %(end)s" if wanted.end else ""
+    return by_key + by_user + by_team + since + until
+
+
+def _parameters(wanted: CallFilter) -> dict[str, Any]:
+    """Beside the caller's own `key_id`, `user_id` and `team_id`, which `VISIBLE` has."""
+    given = asdict(wanted)
+    return {"by_key": given["key_id"], "by_user": given["user_id"], "by_team": given["team_id"]} | {
+        name: given[name] for name in ("start", "end")
+    }

@@ -1,0 +1,91 @@
+"""How much of their limits keys, users and teams have used. Only those that have limits are metered.
+
+Calls under way are leases, which run out by themselves if the environment that took them dies.
+"""
+
+from collections.abc import Sequence
+from typing import LiteralString
+
+from manifold.limits import Limited, Standing
+from manifold.store.connection import Connection
+from manifold.store.rows import fetch_all
+
+_THIS_MINUTE: LiteralString = "date_trunc('minute', now())"
+
+# One statement, so that it is atomic: the rows are locked first, in one order, and read as they are then. All of them
+# change, or none.
+_ADMIT: LiteralString = f"""
+    WITH wanted AS (
+        SELECT * FROM unnest(%(subjects)s::text[], %(rpm)s::bigint[], %(tpm)s::bigint[], %(parallel)s::bigint[],
+            %(budgets)s::numeric[], %(periods)s::float8[])
+            AS wanted (subject, rpm_limit, tpm_limit, max_parallel_requests, max_budget, period)
+    ), held AS MATERIALIZED (
+        SELECT * FROM meters WHERE subject = ANY(%(subjects)s) ORDER BY subject FOR UPDATE
+    ), standing AS (
+        SELECT wanted.*, live.*,
+            CASE WHEN minute >= {_THIS_MINUTE} THEN requests ELSE 0 END AS requests,
+            CASE WHEN minute >= {_THIS_MINUTE} THEN tokens ELSE 0 END AS tokens,
+            CASE WHEN period_ends_at > now() THEN spent ELSE 0 END AS spent,
+            CASE WHEN period IS NULL THEN 'infinity' WHEN period_ends_at > now()
+                THEN least(period_ends_at, now() + make_interval(secs => period))
+                ELSE now() + make_interval(secs => period) END AS period_ends_at
+        FROM held JOIN wanted USING (subject) CROSS JOIN LATERAL (
+            SELECT coalesce(jsonb_object_agg(key, value), '{{}}') AS leases,
+                coalesce(sum((value ->> 0)::bigint), 0)::bigint AS under_way
+            FROM jsonb_each(leases) WHERE (value ->> 1)::float8 > extract(epoch FROM now())) live
+    ), judged AS (
+        SELECT *, array_remove(ARRAY[
+            CASE WHEN spent >= max_budget THEN 'max_budget' END,
+            CASE WHEN requests + %(calls)s > rpm_limit THEN 'rpm_limit' END,
+            CASE WHEN tokens >= tpm_limit THEN 'tpm_limit' END,
+            CASE WHEN under_way + %(calls)s > max_parallel_requests THEN 'max_parallel_requests' END], NULL) AS reached
+        FROM standing
+    ), admitted AS (
+        UPDATE meters SET minute = greatest(meters.minute, {_THIS_MINUTE}), requests = judged.requests + %(calls)s,
+            tokens = judged.tokens, spent = judged.spent, period_ends_at = judged.period_ends_at,
+            leases = CASE WHEN judged.max_parallel_requests IS NULL THEN judged.leases
+                ELSE judged.leases || jsonb_build_object(%(lease)s::text,
+                    jsonb_build_array(%(calls)s::bigint, extract(epoch FROM now()) + %(seconds)s)) END
+        FROM judged WHERE meters.subject = judged.subject
+            AND (SELECT count(*) = cardinality(%(subjects)s) AND bool_and(cardinality(reached) = 0) FROM judged)
+    )
+    SELECT subject, reached, spent,
+        extract(epoch FROM {_THIS_MINUTE} + interval '1 minute' - now())::float8 AS minute_left
+    FROM judged"""
+
+USED: LiteralString = f"""
+    held AS MATERIALIZED (SELECT subject FROM meters WHERE subject = ANY(%(subjects)s) ORDER BY subject FOR UPDATE)
+    UPDATE meters SET minute = greatest(minute, {_THIS_MINUTE}),
+        requests = CASE WHEN minute >= {_THIS_MINUTE} THEN requests ELSE 0 END,
+        tokens = CASE WHEN minute >= {_THIS_MINUTE} THEN tokens ELSE 0 END + %(tokens)s,
+        spent = spent + %(spent)s, leases = leases - %(lease)s::text
+    FROM held WHERE meters.subject = held.subject"""
+"""The last part of a statement after a WITH: what calls came to when they ended, and that they have."""
+
+
+class Meters:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def admit(self, limited: Sequence[Limited], calls: int, lease: str, seconds: float) -> list[Standing]:
+        """Count so many calls for each of these and hold the lease for so long: for all of them or, where a limit has
+        been reached, for none. How each stood before."""
+        parameters = {
+            "subjects": [one.subject for one in limited],
+            "rpm": [one.limits.rpm_limit for one in limited],
+            "tpm": [one.limits.tpm_limit for one in limited],
+            "parallel": [one.limits.max_parallel_requests for one in limited],
+            "budgets": [one.limits.max_budget for one in limited],
+            "periods": [one.period for one in limited],
+            "calls": calls,
+            "lease": lease,
+            "seconds": seconds,
+        }
+        found = await fetch_all(self._connection, Standing, _ADMIT, parameters)
+        if len(found) == len(limited):
+            return found
+        await self._connection.execute(
+            "INSERT INTO meters (subject) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            ([one.subject for one in limited],),
+        )
+        return await fetch_all(self._connection, Standing, _ADMIT, parameters)

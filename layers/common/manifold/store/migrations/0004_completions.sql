@@ -1,0 +1,54 @@
+-- What completions cost, how much of their limits the holders of keys have used, and how the deployments do.
+
+-- One call that a deployment answered or refused.
+CREATE TABLE calls (
+    id                text PRIMARY KEY,
+    key_id            text        REFERENCES api_keys (id),
+    user_id           text        REFERENCES users (id),
+    team_id           text        REFERENCES teams (id),
+    model_group       text        NOT NULL,
+    deployment_id     text        NOT NULL,
+    route             text        NOT NULL,
+    status            integer     NOT NULL,             -- 200, or that of the provider's refusal; 0 where there was no answer
+    error             text,                             -- the provider's word for why it failed, if it said one
+    input_tokens      bigint      NOT NULL,
+    cached_tokens     bigint      NOT NULL,
+    output_tokens     bigint      NOT NULL,
+    reasoning_tokens  bigint      NOT NULL,
+    cost              numeric,                          -- in US dollars; null where no price is known
+    seconds           float8      NOT NULL,
+    created_at        timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE INDEX calls_page ON calls (created_at, id);
+CREATE INDEX calls_key ON calls (key_id, created_at, id);
+CREATE INDEX calls_user ON calls (user_id, created_at, id);
+CREATE INDEX calls_team ON calls (team_id, created_at, id);
+
+-- Batches cost, too.
+ALTER TABLE usage ADD COLUMN cost numeric;
+CREATE INDEX usage_key ON usage (key_id);
+
+-- How much a key, a user or a team with limits has used of them. There is no row of one without.
+CREATE TABLE meters (
+    subject         text PRIMARY KEY,                   -- 'key:…', 'user:…' or 'team:…'
+    minute          timestamptz NOT NULL DEFAULT '-infinity',  -- the one that requests and tokens are of
+    requests        bigint      NOT NULL DEFAULT 0,
+    tokens          bigint      NOT NULL DEFAULT 0,
+    leases          jsonb       NOT NULL DEFAULT '{}',  -- calls under way: {lease: [calls, until when, in epoch seconds]}
+    spent           numeric     NOT NULL DEFAULT 0,     -- since the budget's period began
+    period_ends_at  timestamptz NOT NULL DEFAULT 'infinity'
+);
+
+-- How a deployment does, where a routing strategy or a failure has it watched.
+CREATE TABLE traffic (
+    deployment_id  text PRIMARY KEY,
+    minute         timestamptz NOT NULL DEFAULT '-infinity',  -- the one that requests, tokens and failures are of
+    requests       bigint      NOT NULL DEFAULT 0,
+    tokens         bigint      NOT NULL DEFAULT 0,
+    failures       bigint      NOT NULL DEFAULT 0,
+    cool_until     timestamptz,                         -- leave it alone until then
+    leases         jsonb       NOT NULL DEFAULT '{}',   -- as in meters
+    latency        float8,                              -- seconds for each token of an answer, recent ones counting most
+    measured_at    timestamptz
+);
