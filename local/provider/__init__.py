@@ -1,4 +1,4 @@
-"""A program that behaves as OpenAI and Azure OpenAI do towards who calls them, on one machine.
+"""A program that behaves as model providers do towards who calls them, on one machine.
 
     python -m local.provider --port 4010
 
@@ -7,6 +7,10 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/v1/files                          OpenAI
     {root}/accounts/{account}/openai/v1/files                   Azure OpenAI
     {root}/accounts/{account}/openai/files?api-version=…        Azure OpenAI, dated versions with all their oddities
+    {root}/accounts/{account}/anthropic/v1/messages             Anthropic, completions alone, as the rest
+    {root}/accounts/{account}/bedrock/model/{model}/converse    Amazon Bedrock
+    {root}/accounts/{account}/cohere/v2/chat                    Cohere
+    {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini
 
 A model echoes what it is asked, as fast as its account's `Latency` lets it; a batch moves by the clock, seen when it is
 asked for. `{root}/control/…` makes trouble and tells what was received (`local.provider.control`). It is strict where
