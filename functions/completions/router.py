@@ -10,7 +10,7 @@ from completions import usage
 from completions.deadline import Deadline, exceeded
 from completions.ledger import Attempt, Report
 from completions.plan import Call
-from completions.retries import RETRIES, Course, Failure
+from completions.retries import RETRIES, Course, Failure, hope
 from completions.room import Room
 from manifold import observe, routing
 from manifold.config import Deployment
@@ -138,9 +138,11 @@ class Router:
     def _last(self, failure: Failure, deployment: Deployment, attempts: int) -> ManifoldError:
         if isinstance(failure, InvalidRequest):
             return failure
-        observe.warning(
-            "call_failed", deployment_id=deployment.id, status=failure.status, text=failure.message, attempts=attempts
-        )
+        if hope(failure) != "nowhere":  # the caller's own fault is the caller's to mend
+            text = failure.message
+            observe.warning(
+                "call_failed", deployment_id=deployment.id, status=failure.status, text=text, attempts=attempts
+            )
         return self.failure(failure)
 
 

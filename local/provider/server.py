@@ -27,6 +27,8 @@ from local.provider.refusal import Refusal
 from local.provider.world import World
 
 START_SECONDS = 10.0
+VARIABLES = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
+"""What the shipped `config.yaml` writes before and after `_API_BASE` of an account; of others, it is their name."""
 
 
 class Simulator:
@@ -103,12 +105,9 @@ def run(host: str, port: int, pace: Pace) -> None:
 def defaults(port: int, host: str = "127.0.0.1") -> dict[str, str]:
     """The environment that the shipped `config.yaml` takes its deployments' addresses and keys from."""
     root = f"http://{host}:{port}"
-    names = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
     environment = {}
     for account in DEFAULT_ACCOUNTS:
-        if account.name not in names:
-            continue
-        provider, suffix = names[account.name]
+        provider, suffix = VARIABLES.get(account.name, (account.name.upper(), ""))
         environment[f"{provider}_API_BASE{suffix}"] = _base(root, account.name, account.dialect)
         environment[f"{provider}_API_KEY{suffix}"] = account.key
     return environment
