@@ -12,8 +12,8 @@ from manifold.store import Store
 from manifold.store.files import storage_key
 from manifold.store.uploads import UploadRow
 
-PIECE_BYTES = 4 * 1024 * 1024
-"""Of what is fetched at once; three pieces are on their way, so they are what takes most of the memory."""
+PIECE_BYTES = 2 * 1024 * 1024
+"""Of what is fetched at once. Larger pieces take more memory, smaller ones wait for S3 more often."""
 
 
 class Assembly:

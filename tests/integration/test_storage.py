@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from manifold.errors import Unavailable
-from manifold.storage import Storage
+from manifold.storage import Piece, Storage
 from tests.support.aws import BUCKET, Aws
 
 pytest_plugins = ("tests.support.aws_fixtures",)
@@ -124,7 +124,45 @@ def test_a_link_is_signed_as_every_region_takes_it_and_soon_over(storage: Storag
 async def test_a_bucket_that_does_not_answer_is_unavailable(aws: Aws) -> None:
     storage = Storage("no-such-bucket")
 
-    for work in (storage.put("a", b""), storage.write("a", chunks(bytes(9 * MIB))), storage.delete("a")):
+    for work in (
+        storage.put("a", b""), storage.write("a", chunks(bytes(9 * MIB))), storage.delete("a"), storage.clear("a"),
+    ):  # fmt: skip
         with pytest.raises(Unavailable) as error:
             await work
         assert "no-such-bucket" not in error.value.message
+
+
+async def test_pieces_are_gathered_in_their_order(storage: Storage) -> None:
+    await storage.put("a", b"0123456789")
+    await storage.put("b", b"abc")
+    pieces = [*Piece.of("a", 10, 4), *Piece.of("b", 3, 4), Piece("a", 2, 1)]
+
+    assert [chunk async for chunk in storage.gather(pieces)] == [b"0123", b"4567", b"89", b"abc", b"2"]
+
+
+async def test_gathering_what_is_not_there_is_an_error(storage: Storage) -> None:
+    await storage.put("a", b"0123456789")
+
+    with pytest.raises(Unavailable):
+        async for _ in storage.gather([Piece("a", 0, 4), *[Piece("none", 0, 4)] * 9]):
+            pass
+
+
+async def test_sizes(storage: Storage) -> None:
+    await storage.put("a", b"0123456789")
+
+    assert await storage.size("a") == 10
+    assert await storage.size("none") is None
+
+
+async def test_clearing_deletes_what_begins_so_and_nothing_else(
+    storage: Storage, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manifold.storage._MANY", 2)
+    for key in ("uploads/a/1", "uploads/a/2", "uploads/a/3", "uploads/ab/1", "files/a"):
+        await storage.put(key, b"content")
+
+    await storage.clear("uploads/a/")
+    await storage.clear("uploads/a/")
+
+    assert aws.keys() == ["files/a", "uploads/ab/1"]

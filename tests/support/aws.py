@@ -47,6 +47,11 @@ class Aws:
         """Put an object where a presigned link would."""
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)
 
+    def empty(self) -> None:
+        """Delete every object."""
+        for key in self.keys():
+            self.s3.delete_object(Bucket=BUCKET, Key=key)
+
     def open_uploads(self) -> int:
         """Multipart uploads that were neither completed nor aborted."""
         return len(self.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()))

@@ -179,9 +179,10 @@ class World:
         self.gateway = self._start()
 
     async def reset(self) -> None:
-        """As new: no row, no message, nothing at the providers."""
+        """As new: no row, no message, no object, nothing at the providers."""
         await self.gateway.store.close()
         postgres.empty(self._database_url)
+        self._aws.empty()
         self.provider.reset()
         self.provider.world.batches.pace = AT_ONCE
         self.mailbox.messages.clear()

@@ -1,7 +1,7 @@
 """S3, the bytes: whole objects, streams in and out in constant memory, and presigned links.
 
 boto3 blocks, so each call runs in a thread. A stream that is written holds one part of 8 MiB that fills, and three on
-their way; one that is gathered from pieces holds these three at a time.
+their way; one that is gathered holds four of its pieces.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PART = 8 * 1024 * 1024  # S3 takes parts of 5 MiB and more
 _READ = 1024 * 1024
-_AT_ONCE = 3  # parts on their way in either direction: latency, not bandwidth, is what a single one waits for
+_COMING, _GOING = 4, 3  # requests on their way at once: latency, not bandwidth, is what a single one waits for
 _MANY = 1000  # objects that S3 lists and deletes with one call
 _LINK_SECONDS = 300
 
@@ -97,7 +97,7 @@ class Storage:
         try:
             for piece in pieces:
                 coming.append(asyncio.create_task(self._fetch(piece)))
-                if len(coming) == _AT_ONCE:
+                if len(coming) == _COMING:
                     yield await coming.popleft()
             while coming:
                 yield await coming.popleft()
@@ -189,7 +189,7 @@ class _Multipart:
         """Send the next part; returns when there is room for another one."""
         self._parts += 1
         self._on_their_way.append(asyncio.create_task(self._send(self._parts, body)))
-        if len(self._on_their_way) == _AT_ONCE:
+        if len(self._on_their_way) == _GOING:
             self._sent.append(await self._on_their_way.popleft())
 
     async def finish(self, last: bytes) -> None:

@@ -1,0 +1,173 @@
+"""Files that come by a presigned PUT, and links to their content: by curl's means, without an SDK."""
+
+import asyncio
+import hashlib
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+import requests
+
+from files import closing
+from tests.integration.test_files import error
+from tests.support.desk import Desk
+from tests.support.gateways import MASTER_KEY
+from tests.support.provider import chat_lines
+from tests.support.uploading import MIB, taken
+
+pytest_plugins = ("tests.support.desk_fixtures",)
+
+LINES = chat_lines("gpt-batch", 3)
+
+
+async def presign(desk: Desk, key: str = MASTER_KEY, **fields: Any) -> httpx.Response:
+    body = {"filename": "in.jsonl", "purpose": "batch", "bytes": len(LINES)} | fields
+    async with desk.client(key) as client:
+        return await client.post("/files/presign", json={name: one for name, one in body.items() if one is not None})
+
+
+async def complete(desk: Desk, file_id: str, key: str = MASTER_KEY, **fields: Any) -> httpx.Response:
+    async with desk.client(key) as client:
+        return await client.post(f"/files/{file_id}/complete", json=fields or None)
+
+
+def put(url: str, content: bytes) -> None:
+    assert requests.put(url, data=content, timeout=10).status_code == 200
+
+
+async def test_a_file_comes_by_one_put(desk: Desk) -> None:
+    link = taken(await presign(desk))
+    put(link["url"], LINES)
+
+    file = taken(await complete(desk, link["id"]))
+
+    assert (file["id"], file["status"], file["bytes"], file["filename"]) == (
+        link["id"], "processed", len(LINES), "in.jsonl",
+    )  # fmt: skip
+    assert desk.aws.read(f"files/{file['id']}") == LINES
+    await desk.work_off()
+    assert {row.state for row in (await desk.inputs(file["id"])).values()} == {"ready"}
+    assert desk.aws.keys() == [f"files/{file['id']}"]
+    assert taken(await complete(desk, link["id"]))["id"] == file["id"]
+
+
+async def test_the_link_takes_what_was_announced_and_no_more(desk: Desk) -> None:
+    link = taken(await presign(desk, bytes=200 * MIB))
+
+    query = parse_qs(urlsplit(link["url"]).query)
+    assert query["X-Amz-SignedHeaders"] == ["content-length;host"]
+    assert query["X-Amz-Expires"] == ["3600"]
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert (link["method"], link["headers"]) == ("PUT", {"Content-Length": str(200 * MIB)})
+    assert link["expires_at"] == link["created_at"] + 3600
+
+
+async def test_what_is_put_later_changes_no_file(desk: Desk) -> None:
+    link = taken(await presign(desk))
+    put(link["url"], LINES)
+    file = taken(await complete(desk, link["id"]))
+
+    put(link["url"], LINES[::-1])
+
+    assert desk.aws.read(f"files/{file['id']}") == LINES
+    assert taken(await complete(desk, link["id"]))["id"] == file["id"]
+    assert desk.aws.read(f"files/{file['id']}") == LINES
+
+
+@pytest.mark.parametrize(
+    ("put_first", "md5", "param", "code"),
+    [(None, None, "file_id", "content_missing"), (LINES[1:], None, "file_id", "bytes_mismatch"),
+     (LINES, "0" * 32, "md5", "md5_mismatch")],
+)  # fmt: skip
+async def test_bytes_that_are_not_the_file(
+    desk: Desk, put_first: bytes | None, md5: str | None, param: str, code: str
+) -> None:
+    link = taken(await presign(desk))
+    if put_first is not None:
+        put(link["url"], put_first)
+
+    assert error(await complete(desk, link["id"], **({"md5": md5} if md5 else {}))) == (400, param, code)
+
+    assert desk.aws.keys("files/") == []
+    put(link["url"], LINES)
+    assert taken(await complete(desk, link["id"], md5=hashlib.md5(LINES).hexdigest()))["status"] == "processed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"bytes": None}, 400, "missing_required_parameter"),
+        ({"bytes": 200 * MIB + 1}, 413, "payload_too_large"),
+        ({"bytes": 512 * MIB + 1, "purpose": "user_data"}, 413, "payload_too_large"),
+        ({"filename": "../a"}, 400, "invalid_filename"),
+        ({"purpose": "batch_output"}, 400, "invalid_value"),
+        ({"target_model_names": "nobody"}, 400, "model_not_found"),
+    ],
+)
+async def test_a_file_that_cannot_be(desk: Desk, fields: dict[str, Any], status: int, code: str) -> None:
+    assert error(await presign(desk, **fields))[::2] == (status, code)
+    assert desk.sql("SELECT id FROM files") == []
+
+
+async def test_another_ones_file_is_not_there(desk: Desk) -> None:
+    link = taken(await presign(desk))
+    put(link["url"], LINES)
+    other = await desk.key("key_1")
+
+    for file_id in (link["id"], "file-none"):
+        assert error(await complete(desk, file_id, other)) == (404, "id", "file_not_found")
+
+
+async def test_a_link_is_over_after_an_hour(desk: Desk) -> None:
+    link = taken(await presign(desk))
+    put(link["url"], LINES)
+    desk.age(3601)
+
+    assert error(await complete(desk, link["id"]))[2] == "upload_expired"
+
+
+async def test_a_large_file_is_asked_for_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "INLINE_BYTES", 0)
+    monkeypatch.setattr(closing, "PATIENCE_SECONDS", 0.0)
+    link = taken(await presign(desk))
+    put(link["url"], LINES)
+
+    assert error(await complete(desk, link["id"])) == (503, None, "unavailable")
+    await desk.work_off()
+    assert taken(await complete(desk, link["id"]))["status"] == "processed"
+
+
+# -- content ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_part_of_the_content_is_had_by_its_range(desk: Desk) -> None:
+    file = await desk.upload(LINES)
+    async with desk.client() as client:
+        link = (await client.get(f"/files/{file.id}/content")).headers["location"]
+
+    answer = await asyncio.to_thread(requests.get, link, headers={"Range": "bytes=10-19"}, timeout=10)
+
+    assert (answer.status_code, answer.content) == (206, LINES[10:20])
+
+
+async def test_a_head_of_the_content_leads_to_one(desk: Desk) -> None:
+    file = await desk.upload(LINES, name="Büch er.jsonl")
+    async with desk.client() as client:
+        answer = await client.head(f"/files/{file.id}/content")
+
+    assert (answer.status_code, answer.content) == (302, b"")
+    found = await asyncio.to_thread(requests.head, answer.headers["location"], timeout=10, stream=True)
+    assert (found.status_code, found.headers["content-length"]) == (200, str(len(LINES)))
+    query = parse_qs(urlsplit(answer.headers["location"]).query)
+    assert "filename*=UTF-8''B%C3%BCch%20er.jsonl" in query["response-content-disposition"][0]
+
+
+async def test_without_following_there_is_a_hint(desk: Desk) -> None:
+    file = await desk.upload(LINES)
+    async with desk.client() as client:
+        answer = await client.get(f"/files/{file.id}/content")
+
+    assert answer.status_code == 302
+    assert "curl -L" in answer.text
+    assert answer.headers["cache-control"] == "no-store"

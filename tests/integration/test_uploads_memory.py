@@ -1,0 +1,60 @@
+"""Joining a large file takes no more memory than joining a smaller one, and no more than a stream should."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from files.app import create
+from local.places import ROOT
+from tests.support import gateways
+from tests.support.plain_s3 import PlainS3, serving
+from tests.support.provider import chat_line
+from tests.support.uploading import MIB, Uploader
+
+STREAM_BYTES = 80 * MIB
+"""Four pieces of 2 MiB that come, three parts of 8 MiB that go, one that fills, and what is copied on the way."""
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainS3]:
+    with serving() as server:
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+async def test_a_file_of_hundred_megabytes_is_joined_in_constant_memory(database_url: str, s3: PlainS3) -> None:
+    line = chat_line("gpt-batch", "request-0000", "x" * 4000)
+    small, large = (b"".join(line.replace(b"0000", b"%04d" % n) for n in range(count)) for count in (10, 26_000))
+    assert len(large) > 100 * MIB
+    gateway = gateways.gateway(database_url)
+    async with gateways.client(create(gateway)) as client:
+        uploads = [await Uploader(client).sent(content) for content in (small, large)]
+    await gateway.store.close()
+
+    before, after = await completed(database_url, uploads)
+
+    assert after - before < STREAM_BYTES
+    assert [len(content) for key, content in s3.objects.items() if "/files/" in key] == [len(small), len(large)]
+
+
+async def completed(database_url: str, uploads: list[tuple[str, list[str]]]) -> list[int]:
+    """The peak of the memory of a process that completes these, after each."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.closing_process", database_url, json.dumps(uploads),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return [int(line) for line in said.split()]

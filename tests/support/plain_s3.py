@@ -1,0 +1,92 @@
+"""As much of S3 as joining needs, over HTTP and with a latency to choose, so that a process of its own can be measured.
+
+It checks no signature, and keeps what it is given in the memory of the process that serves.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import md5
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import parse_qs, urlsplit
+
+
+class PlainS3(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, latency: float) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.latency = latency
+        self.objects: dict[str, bytes] = {}
+        """By bucket and key: `bucket/files/a`."""
+        self.uploads: dict[str, dict[int, bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def serving(latency: float = 0.0) -> Iterator[PlainS3]:
+    """A server, each of whose answers takes `latency` seconds to begin."""
+    with PlainS3(latency) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: PlainS3
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        key, query = self._target()
+        if "uploadId" in query:
+            self.server.uploads[query["uploadId"]][int(query["partNumber"])] = body
+        else:
+            self.server.objects[key] = body
+        self._answer(200, etag=md5(body, usedforsecurity=False).hexdigest())
+
+    def do_GET(self) -> None:
+        content = self.server.objects[self._target()[0]]
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range", ""))
+        if found:
+            self._answer(206, content[int(found[1]) : int(found[2]) + 1])
+        else:
+            self._answer(200, content)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        key, query = self._target()
+        if "uploadId" in query:
+            parts = self.server.uploads.pop(query["uploadId"])
+            self.server.objects[key] = b"".join(parts[number] for number in sorted(parts))
+            self._answer(200, b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
+        else:
+            self.server.uploads[key] = {}
+            found = f"<InitiateMultipartUploadResult><UploadId>{key}</UploadId></InitiateMultipartUploadResult>"
+            self._answer(200, found.encode())
+
+    def _target(self) -> tuple[str, dict[str, str]]:
+        url = urlsplit(self.path)
+        query = parse_qs(url.query, keep_blank_values=True)
+        return url.path[1:], {name: values[0] for name, values in query.items()}
+
+    def _answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        time.sleep(self.server.latency)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
