@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from completions import answers, plan, streams, wanted
 from completions.deadline import Deadline
 from completions.exchange import Exchange
-from completions.ledger import Ledger, OpenLedger
+from completions.ledger import Ledger
 from completions.room import Room
 from completions.router import Router
 from manifold import observe, web
@@ -40,7 +40,7 @@ async def create_embedding(request: Request) -> Response:
 
 async def _answer(request: Request, route: Route) -> Response:
     gateway: Gateway = request.app.state.gateway
-    ledger: Ledger = request.app.state.ledger
+    ledger = Ledger(gateway.store, gateway.prices, gateway.environment.completions_timeout)
     deadline = Deadline.of(request.scope.get("aws.event"), gateway.environment.completions_timeout)
     caller = await web.caller(request)
     asked = wanted.read(await _content(request), route)
@@ -80,11 +80,10 @@ async def _failed(_: Request, error: CallFailed) -> Response:
     return JSONResponse(error.body(), error.status, answers.headers_of_failure(error))
 
 
-def create(gateway: Gateway, ledger: Ledger | None = None) -> FastAPI:
+def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
     app = web.application("Manifold completions", gateway.authenticate, observe.fault)
     app.state.gateway = gateway
-    app.state.ledger = ledger or OpenLedger()
     app.state.room = Room()
     app.exception_handler(CallFailed)(_failed)
     app.include_router(routes)
