@@ -29,7 +29,7 @@ test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam
 test-sam: tools ## sam local: each function in a container
 	tests/sam/run
 
-bench: .venv/.installed ## time per request of each handler, and the import time of each function
+bench: tools $(TOOLS)/litellm/.installed ## the time of each handler and import, the speed of the line engine, a large file through a stack
 	$(RUN) -m bench
 
 check: tools ## format, lint, types, imports, template, links in the docs
@@ -45,8 +45,8 @@ format: .venv/.installed ## mend the format
 	.venv/bin/ruff check --fix .
 
 lock: $(UV) ## take the newest versions that requirements/*.in and layers/common/requirements.in allow
-	for name in requirements/uv requirements/sam requirements/ministack requirements/openai2 layers/common/requirements \
-			requirements/dev; do \
+	for name in requirements/uv requirements/sam requirements/ministack requirements/openai2 requirements/litellm \
+			layers/common/requirements requirements/dev; do \
 		$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 			--no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; \
 	done

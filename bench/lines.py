@@ -1,30 +1,33 @@
-"""The speed of the line engine, beside orjson on the same lines in the same run.
+"""The speed of the line engine, beside a plain read of the file, orjson and LiteLLM, on the same lines in the same run.
 
     python -m bench.lines [--megabytes N] [--rounds N]
 
-The lines are made in memory: chats of some 4 KB as programs write them, by `json.dumps`. Every measure runs once a
-round, timed by the processor, and what counts is the median; so a neighbour's load hits all alike. Two goals: the check
-at 0.8 times the speed of `orjson.loads` alone, the rewrite at twice that of `orjson.loads` and `dumps`.
+The lines are chats of some 4 KB as programs write them, by `json.dumps`. Every measure runs once a round, timed by the
+processor, and what counts is the median; so a neighbour's load hits all alike. Three goals: the check at 0.8 times the
+speed of `orjson.loads` alone, the rewrite at twice that of `orjson.loads` and `dumps`, and at six times LiteLLM's.
 """
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from random import Random
 from statistics import median
-from time import process_time
 
 import orjson
 
-from bench.measure import machine, table
+from bench.measure import Measure, machine, processor, table
+from bench.replication import replicated
+from bench.rival import litellm_rewrite
 from manifold.jsonl import Check, Report, Rewrite
 
 CHUNK_BYTES = 1024 * 1024
 MODEL = "gpt-4o-mini-batch-westeurope"
-
-Measure = Callable[[], object]
+RIVAL = "LiteLLM's rewrite"
 
 _PHRASES = (
     "The quarterly report shows that revenue grew by 12.5% year over year, driven mostly by the EMEA region. ",
@@ -63,15 +66,20 @@ def model_last(random: Random) -> dict[str, object]:
     return {"messages": _messages(random), "max_tokens": 512, "model": "gpt-4o-mini"}
 
 
-def measures(file: File) -> Mapping[str, Measure]:
+def measures(file: File, path: Path, end: ExitStack) -> Mapping[str, Measure]:
+    """What is compared; `path` is the file on the disk. LiteLLM is left out where it is not installed."""
     report = _check(file)
-    return {
-        "read lines": lambda: _all(BytesIO(file.data)),
-        "orjson.loads": lambda: _all(map(orjson.loads, file.lines)),
-        "orjson.loads + dumps": lambda: _all(map(orjson.dumps, map(orjson.loads, file.lines))),
-        "check": lambda: _check(file),
-        "rewrite": lambda: _rewrite(file, report),
+    each = {
+        "read the file": processor(lambda: _read(path)),
+        "read lines": processor(lambda: _all(BytesIO(file.data))),
+        "orjson.loads": processor(lambda: _all(map(orjson.loads, file.lines))),
+        "orjson.loads + dumps": processor(lambda: _all(map(orjson.dumps, map(orjson.loads, file.lines)))),
+        "check": processor(lambda: _check(file)),
+        "rewrite": processor(lambda: _rewrite(file, report)),
+        "replicate": end.enter_context(replicated(path, report, MODEL)),
     }
+    rival = end.enter_context(litellm_rewrite(path, MODEL))
+    return {**each, RIVAL: rival} if rival else each
 
 
 def times(each: Mapping[str, Measure], rounds: int) -> dict[str, float]:
@@ -79,20 +87,21 @@ def times(each: Mapping[str, Measure], rounds: int) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in each}
     for _ in range(rounds + 1):
         for name, measure in each.items():
-            began = process_time()
-            measure()
-            taken[name].append(process_time() - began)
+            taken[name].append(measure())
     return {name: median(seconds[1:]) for name, seconds in taken.items()}
 
 
 def report(file: File, rounds: int) -> str:
-    taken = times(measures(file), rounds)
-    loads, both = taken["orjson.loads"], taken["orjson.loads + dumps"]
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy, ExitStack() as end:
+        copy.write(file.data)
+        copy.flush()
+        taken = times(measures(file, Path(copy.name), end), rounds)
+    beside = [name for name in ("orjson.loads", "orjson.loads + dumps", RIVAL) if name in taken]
     rows = [
-        [name, f"{len(file.data) / seconds / 1e6:.0f}", f"{loads / seconds:.2f}", f"{both / seconds:.2f}"]
+        [name, f"{len(file.data) / seconds / 1e6:.0f}", *(f"{taken[other] / seconds:.2f}" for other in beside)]
         for name, seconds in taken.items()
     ]
-    return table(["", "MB/s", "to loads", "to loads + dumps"], rows)
+    return table(["", "MB/s", *(f"to {other}" for other in beside)], rows)
 
 
 def main() -> None:
@@ -128,6 +137,12 @@ def _text(random: Random, size: int) -> str:
     while len(text) < size:
         text += random.choice(_PHRASES)
     return text
+
+
+def _read(path: Path) -> None:
+    with path.open("rb") as file:
+        while file.read(CHUNK_BYTES):
+            pass
 
 
 def _all(values: Iterator[object]) -> None:

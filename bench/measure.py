@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
+
+Measure = Callable[[], float]
+"""Does something once, and returns the processor seconds that it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,17 @@ def seconds(work: Callable[[], object]) -> float:
     began = perf_counter()
     work()
     return perf_counter() - began
+
+
+def processor(work: Callable[[], object]) -> Measure:
+    """The measure of a call in this process."""
+
+    def once() -> float:
+        began = process_time()
+        work()
+        return process_time() - began
+
+    return once
 
 
 def p99(values: Sequence[float]) -> float:

@@ -66,7 +66,7 @@ class InstantStorage(Storage):
     async def read(self, key: str) -> AsyncIterator[bytes]:
         yield self._objects[key]
 
-    def link(self, key: str, *, filename: str, content_type: str) -> str:
+    def link(self, key: str, *, filename: str, content_type: str, method: str = "get_object") -> str:
         return f"https://bucket.example/{key}"
 
 
@@ -115,7 +115,7 @@ class Stage:
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Set everything up; take it down at the end."""
-    with postgres.server() as server, postgres.database(server) as url, _provider() as port:
+    with postgres.server() as server, postgres.database(server) as url, provider() as port:
         queue = InstantQueue()
         _compose(Environment({"DATABASE_URL": url, "MANIFOLD_MASTER_KEY": MASTER_KEY} | defaults(port)), queue)
         with psycopg.connect(url, autocommit=True) as connection:
@@ -127,7 +127,7 @@ def stage() -> Iterator[Stage]:
 
 
 @contextmanager
-def _provider() -> Iterator[int]:
+def provider() -> Iterator[int]:
     """The port of a simulated provider in a process of its own, so that it takes no turns of this interpreter."""
     port = free_port("127.0.0.1")
     with tempfile.TemporaryDirectory(prefix="manifold-bench-") as directory:

@@ -1,0 +1,44 @@
+"""The way of a file to one deployment, as `files.worker` takes it: read, rewritten, sent as a form over HTTP.
+
+The bucket is stood in for by the disk; the provider is the simulated one, in a process of its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.measure import Measure, processor
+from bench.stage import provider
+from files.lines import rewritten
+from local.provider.server import defaults
+from manifold.jsonl import Report
+from manifold.providers import Endpoint, Input
+from manifold.providers.http import Http
+from manifold.providers.openai import OpenAI
+
+CHUNK_BYTES = 1024 * 1024
+
+
+@contextmanager
+def replicated(path: Path, report: Report, model: str) -> Iterator[Measure]:
+    """The measure of one replication of the file, in this process's own processor time."""
+    with provider() as port, asyncio.Runner() as runner:
+        address = defaults(port)
+        base_url, key = address["OPENAI_PROVIDER_API_BASE"], address["OPENAI_PROVIDER_API_KEY"]
+        at = Endpoint(model=model, base_url=base_url, api_key=key)
+        http = Http()
+        adapter = OpenAI(http)
+        data = Input(
+            name="input_bench.jsonl",
+            bytes=report.rewritten_bytes(model),
+            lines=lambda: rewritten(_chunks(path), model, report.common),
+        )
+        yield processor(lambda: runner.run(adapter.prepare(at, data)))
+        runner.run(http.close())
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
