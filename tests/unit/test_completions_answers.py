@@ -1,0 +1,83 @@
+"""What leaves: JSON that Lambda carries, and headers."""
+
+import json
+
+import pytest
+
+from completions import answers
+from completions.router import Answer
+from manifold.errors import CallFailed, InvalidRequest
+from tests.support.deployments import deployment
+
+LAMBDA_BYTES = 6_291_556
+"""Measured: one byte more is a 502."""
+
+
+def answer(text: str, name: str = "one") -> answers.Completion:
+    return Answer({"choices": [{"message": {"content": text}}]}, deployment(name), attempts=2, seconds=0.0123)
+
+
+def response_bytes(content: bytes) -> int:
+    """As Lambda's runtime writes it: Mangum hands it the body as text, and it encodes that once more."""
+    return len(json.dumps({"statusCode": 200, "body": content.decode()}, ensure_ascii=False).encode())
+
+
+def test_a_single_answer() -> None:
+    assert json.loads(answers.single(answer("Hello"))) == {"choices": [{"message": {"content": "Hello"}}]}
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 6_300_000, '"' * 2_200_000, "\\" * 2_200_000, "\n" * 2_200_000, "ä" * 3_200_000]
+)
+def test_a_single_answer_that_lambda_would_not_carry(text: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        answers.single(answer(text))
+
+    assert refused.value.code == "response_too_large"
+
+
+@pytest.mark.parametrize("text", ["x" * 6_200_000, '"' * 1_500_000, "ä" * 3_100_000])
+def test_what_is_let_through_is_carried(text: str) -> None:
+    assert response_bytes(answers.single(answer(text))) < LAMBDA_BYTES
+
+
+def test_of_several_those_that_fit_are_kept() -> None:
+    large, small = answer("x" * 2_500_000), answer("small")
+
+    content = answers.several([[large, large, large, small]], nested=False)
+
+    kinds = ["error" if "error" in one else "answer" for one in json.loads(content)]
+    assert kinds == ["answer", "answer", "error", "answer"]
+    assert json.loads(content)[2]["error"]["code"] == "response_too_large"
+    assert response_bytes(content) < LAMBDA_BYTES
+
+
+def test_a_thousand_answers_never_come_to_more() -> None:
+    content = answers.several([[answer("x" * 10_000)] * 1000], nested=False)
+
+    assert len(json.loads(content)) == 1000
+    assert response_bytes(content) < LAMBDA_BYTES
+
+
+def test_rows_are_nested_where_both_prompts_and_models_are_several() -> None:
+    rows: list[list[answers.Outcome]] = [[answer("a"), CallFailed("down", status=502)], [answer("b"), answer("c")]]
+
+    flat, nested = (json.loads(answers.several(rows, nested=how)) for how in (False, True))
+
+    assert nested == [flat[:2], flat[2:]]
+    assert flat[1] == CallFailed("down", status=502).body()
+
+
+def test_headers_of_an_answer() -> None:
+    assert answers.headers(answer("x", "Köln/1")) == {
+        "x-manifold-deployment": "K%C3%B6ln/1",
+        "x-manifold-attempts": "2",
+        "x-manifold-latency-ms": "12.3",
+    }
+
+
+@pytest.mark.parametrize(("wait", "header"), [(None, None), (0.2, "1"), (30.0, "30")])
+def test_a_failure_says_that_it_was_retried(wait: float | None, header: str | None) -> None:
+    headers = answers.headers_of_failure(CallFailed("busy", status=429, retry_after=wait))
+
+    assert (headers["x-should-retry"], headers.get("retry-after")) == ("false", header)

@@ -1,0 +1,192 @@
+"""One call on deployments whose providers do what a test says: keys that rotate, reports, streams."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from completions.deadline import Deadline
+from completions.ledger import Attempt
+from completions.plan import Call
+from completions.room import Room
+from completions.router import Router
+from manifold.config import Config, Deployment, PlainText, SecretName
+from manifold.deployments import Deployments
+from manifold.errors import CallFailed, InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.providers import Endpoint
+from manifold.providers.chat import Ask
+from manifold.secrets import Secrets
+from tests.support.deployments import deployment
+
+Answering = Callable[[Endpoint, Ask], dict[str, Any]]
+CALL = Call("group", "/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})
+ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
+TOKEN = {"choices": [{"delta": {"content": "Hello"}}]}
+
+
+class Fake:
+    """A `ChatProvider` that answers by a function, in as many chunks as that returns."""
+
+    def __init__(self, answer: Answering) -> None:
+        self._answer = answer
+        self.asked: list[tuple[Endpoint, Ask]] = []
+        self.closed = 0
+
+    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
+        self.asked.append((at, ask))
+        return self._answer(at, ask)
+
+    async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
+        self.asked.append((at, ask))
+        try:
+            for chunk in self._answer(at, ask)["chunks"]:
+                yield chunk
+                await asyncio.sleep(0)
+        finally:
+            self.closed += 1
+
+
+class RotatedSecrets(Secrets):
+    """The key in it is another one after it was fetched again."""
+
+    def __init__(self) -> None:
+        super().__init__(None, {})
+        self._key = "old"
+
+    def get(self, name: str) -> str:
+        return self._key
+
+    def refresh(self) -> bool:
+        renewed, self._key = self._key == "old", "new"
+        return renewed
+
+
+def router(
+    fake: Fake, *names: str, reports: list[Attempt] | None = None, retries: int = 2, secrets: Secrets | None = None
+) -> Router:
+    group = tuple(deployment(name) for name in names or ("one",))
+    if secrets is not None:
+        group = tuple(_named_key(one) for one in group)
+    config = Config(Path("config.yaml"), group, PlainText("master"), ())
+    deployments = Deployments(config, secrets or Secrets(None, {}), _no_batches, lambda _: fake)
+    report = (reports if reports is not None else []).append
+    first: Callable[[Any], Deployment] = lambda candidates: candidates[0]  # noqa: E731
+    return Router(deployments, Room(), Deadline.of(None, 29), report, retries=retries, choose=first)
+
+
+def _named_key(one: Deployment) -> Deployment:
+    return replace(one, api_key=SecretName("KEY"))
+
+
+def _no_batches(name: str) -> Any:
+    raise AssertionError(name)
+
+
+def only_new_key(answer: Mapping[str, Any]) -> Answering:
+    def answering(at: Endpoint, _: Ask) -> dict[str, Any]:
+        if at.api_key != "new":
+            raise ProviderRefused("wrong key", status=401, lasting=True)
+        return dict(answer)
+
+    return answering
+
+
+async def test_the_answer_has_the_groups_name() -> None:
+    answer = await router(Fake(lambda at, ask: {"model": "gpt-4o-2024-08-06"})).complete(CALL)
+
+    assert answer.body == {"model": "group"}
+    assert (answer.deployment.id, answer.attempts) == ("one", 1)
+
+
+async def test_a_rotated_key_is_fetched_and_used_at_once() -> None:
+    fake = Fake(only_new_key({"model": "m"}))
+
+    answer = await router(fake, retries=0, secrets=RotatedSecrets()).complete(CALL)
+
+    assert answer.attempts == 1
+    assert [at.api_key for at, _ in fake.asked] == ["old", "new"]
+
+
+async def test_a_rotated_key_of_a_stream_too() -> None:
+    fake = Fake(only_new_key({"chunks": [ROLE, TOKEN]}))
+
+    begun = await router(fake, retries=0, secrets=RotatedSecrets()).begin(CALL)
+
+    assert list(begun.body.head) == [ROLE, TOKEN]
+    await begun.body.rest.aclose()
+
+
+async def test_every_attempt_is_reported() -> None:
+    down = ProviderUnclear("down", status=503)
+    answers: list[Any] = [down, {"usage": {"total_tokens": 3}}]
+    reports: list[Attempt] = []
+
+    await router(Fake(_in_turn(answers)), "one", "other", reports=reports).complete(CALL)
+
+    assert [(one.deployment.id, one.error, one.usage) for one in reports] == [
+        ("one", down, None),
+        ("other", None, {"total_tokens": 3}),
+    ]
+
+
+def _in_turn(answers: list[Any]) -> Answering:
+    def answering(at: Endpoint, ask: Ask) -> dict[str, Any]:
+        answer = answers.pop(0)
+        if isinstance(answer, ProviderError):
+            raise answer
+        return dict(answer)
+
+    return answering
+
+
+async def test_what_one_provider_cannot_do_another_may() -> None:
+    def picky(at: Endpoint, ask: Ask) -> dict[str, Any]:
+        raise InvalidRequest("'logprobs' cannot be translated.", param="logprobs")
+
+    fake = Fake(picky)
+    with pytest.raises(InvalidRequest, match="logprobs"):
+        await router(fake, "one", "other").complete(CALL)
+    assert len(fake.asked) == 2
+
+
+async def test_the_last_cause_is_told_without_its_words() -> None:
+    def refuse(at: Endpoint, ask: Ask) -> dict[str, Any]:
+        raise ProviderRefused("key sk-123 of https://host is wrong", status=401, lasting=True)
+
+    with pytest.raises(CallFailed) as failed:
+        await router(Fake(refuse)).complete(CALL)
+
+    assert (failed.value.status, failed.value.code) == (502, "provider_account")
+    assert "sk-123" not in failed.value.message
+
+
+async def test_a_stream_begins_with_its_first_token() -> None:
+    fake = Fake(lambda at, ask: {"chunks": [ROLE, TOKEN, TOKEN]})
+
+    begun = await router(fake).begin(CALL)
+
+    assert list(begun.body.head) == [ROLE, TOKEN]
+    assert fake.closed == 0
+    await begun.body.rest.aclose()
+    assert fake.closed == 1
+
+
+async def test_a_stream_asks_the_provider_for_usage() -> None:
+    fake = Fake(lambda at, ask: {"chunks": [TOKEN]})
+
+    begun = await router(fake).begin(CALL)
+
+    [(_, ask)] = fake.asked
+    assert ask.body["stream_options"] == {"include_usage": True}
+    assert "stream_options" not in CALL.body
+    await begun.body.rest.aclose()
+
+
+async def test_an_answer_without_a_token_is_one() -> None:
+    begun = await router(Fake(lambda at, ask: {"chunks": [ROLE]})).begin(CALL)
+
+    assert list(begun.body.head) == [ROLE]
+    assert await anext(begun.body.rest, None) is None
