@@ -56,11 +56,11 @@ class Service:
                 raise with_log(f"{self.name} did not answer at {url} within {seconds:.0f} s.", self.log)
             time.sleep(_PAUSE)
 
-    def stop(self) -> None:
-        """End it and its children. Nothing happens if it is gone, or was never started."""
+    def stop(self, grace: float = _GRACE) -> None:
+        """End it and its children, by force after `grace` seconds. Nothing happens if it is gone, or never was."""
         process = self._process()
         if process is not None:
-            _end([process, *process.children(recursive=True)])
+            _end([process, *process.children(recursive=True)], grace)
         if self._child is not None:
             self._child.wait()
         self._record.unlink(missing_ok=True)
@@ -91,13 +91,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _end(processes: Sequence[psutil.Process]) -> None:
+def _end(processes: Sequence[psutil.Process], grace: float) -> None:
     """Ask them to end, and after the grace make them."""
     for order in (signal.SIGTERM, signal.SIGKILL):
         for process in filter(_runs, processes):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(order)
-        deadline = time.monotonic() + _GRACE
+        deadline = time.monotonic() + grace
         while any(map(_runs, processes)):
             if time.monotonic() > deadline:
                 break

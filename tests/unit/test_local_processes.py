@@ -50,14 +50,11 @@ def test_its_children_end_with_it(service: Service, tmp_path: Path) -> None:
     assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
 
 
-def test_one_that_does_not_listen_is_made_to_end(
-    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("local.processes._GRACE", 0.2)
+def test_one_that_does_not_listen_is_made_to_end(service: Service) -> None:
     run(service, STUBBORN)
     while "deaf" not in service.log.read_text():
         pass
-    service.stop()
+    service.stop(grace=0.2)
     assert not service.is_running()
 
 
