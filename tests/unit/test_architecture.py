@@ -16,12 +16,13 @@ from manifold.store.batches import Batches
 from manifold.store.files import Files
 from manifold.store.inputs import Inputs
 from manifold.store.jobs import Jobs
+from manifold.store.uploads import Uploads
 
 ROOT = Path(__file__).parents[2]
 PAGE = re.sub(r"^```.*?^```", "", (ROOT / "docs" / "architecture.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 SQL = "\n".join(file.read_text() for file in sorted((ROOT / "layers").rglob("migrations/*.sql")))
-AGGREGATES = {"Files": Files, "Inputs": Inputs, "Batches": Batches, "Jobs": Jobs}
-STATED = ("inputs", "batches", "jobs")
+AGGREGATES = {"Files": Files, "Inputs": Inputs, "Batches": Batches, "Jobs": Jobs, "Uploads": Uploads}
+STATED = ("uploads", "inputs", "batches", "jobs")
 """The tables whose states change; a file's status is set once, and its deletion has columns of its own."""
 
 
@@ -125,7 +126,7 @@ def test_a_batch_ends_in_each_of_its_ends_and_no_other() -> None:
 
 
 def test_the_functions_that_are_named_exist() -> None:
-    named = re.findall(r"`(Files|Inputs|Batches|Jobs)\.(\w+)`", PAGE)
+    named = re.findall(r"`(Files|Uploads|Inputs|Batches|Jobs)\.(\w+)`", PAGE)
     assert [one for one in named if not hasattr(AGGREGATES[one[0]], one[1])] == []
 
 
