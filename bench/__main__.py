@@ -6,7 +6,7 @@ import sys
 
 from bench import ROOT
 
-BENCHES = ("handlers", "imports", "lines")
+BENCHES = ("handlers", "imports", "lines", "completions")
 
 
 def main() -> int:

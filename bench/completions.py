@@ -1,12 +1,13 @@
 """What a gateway adds to a completion, and how many it forwards: Manifold, the floor and LiteLLM's proxy in one run.
 
 All stand before the same local provider, which answers at once. Each server is one process on one processor; the load
-and the provider have the other. Manifold's figures have its key lookup and its usage record in them, in a real Postgres;
-LiteLLM runs without a database, and so does neither.
+and the provider have the other. Manifold's figures have its key lookup and its usage record in them, in a real
+Postgres; LiteLLM runs without a database, and so does neither.
 """
 
 import asyncio
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -92,7 +93,7 @@ def main() -> None:
 async def _measure(servers: Sequence[Server]) -> dict[tuple[str, str], Result]:
     """In rounds, so that a slow moment of the machine strikes all alike."""
     results: dict[tuple[str, str], Result] = {}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)) as session:
         for scenario in SCENARIOS:
             run = [server for server in servers if server.name in scenario.servers or server.name == "direct"]
             run = [server for server in run if server.name != "direct" or scenario.calls == 1]
@@ -169,7 +170,7 @@ def _servers() -> Iterator[list[Server]]:
         others = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(others)})  # what starts from here on inherits it
         servers = [Server("direct", provider, "bench")]
-        port = _start(stack, directory, "floor", _uvicorn("bench.forwarder:app"), {"PROVIDER_URL": provider}, "/health")
+        port = _start(stack, directory, "floor", _uvicorn("bench.forwarder:app"), {"PROVIDER_URL": provider})
         servers.append(Server("floor", f"http://127.0.0.1:{port}", "bench"))
         variables = {
             "DATABASE_URL": database,
@@ -221,7 +222,6 @@ def _start(
     name: str,
     arguments: Sequence[str],
     variables: Mapping[str, str],
-    path: str | None = None,
 ) -> int:
     """Start a server of ours on a free port, which is returned."""
     port = free_port("127.0.0.1")
@@ -229,16 +229,11 @@ def _start(
     environment = {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "PATH": os.environ["PATH"], **variables}
     service.start([sys.executable, *arguments, "--port", str(port)], environment, ROOT)
     stack.callback(service.stop)
-    if path is not None:
-        service.await_answer(f"http://127.0.0.1:{port}{path}", START_SECONDS)
-    else:
-        _await_port(port)
+    _await_port(port)
     return port
 
 
 def _await_port(port: int) -> None:
-    import socket
-
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with socket.socket() as probe:

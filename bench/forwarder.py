@@ -1,4 +1,4 @@
-"""The floor: the least that a gateway in Python does. FastAPI takes the body, aiohttp sends it on, the answer goes back.
+"""The floor: the least that a gateway in Python does. FastAPI takes the body, aiohttp forwards it, the answer returns.
 
 `PROVIDER_URL` says where to; the transport is the one that `manifold.providers.client` uses.
 """
@@ -27,8 +27,3 @@ async def forward(request: Request) -> Response:
     async with _session().post(url, data=orjson.dumps(body), headers=headers) as answer:
         content = orjson.loads(await answer.read())
     return Response(orjson.dumps(content), media_type="application/json")
-
-
-@app.get("/health")
-async def health() -> Response:
-    return Response(status_code=200)
