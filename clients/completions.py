@@ -2,9 +2,9 @@
 
     from clients.completions import batch_completion, batch_completion_models, batch_completion_models_all_responses
 
-`MANIFOLD_BASE_URL` and `MANIFOLD_API_KEY` say where the gateway is, and with which key. Each function makes one HTTP
-request; further arguments (`temperature`, `max_tokens`, `tools`, …) go into its body, and so do `timeout`, in seconds,
-and `max_workers`, the number of calls at once, which the gateway reads.
+`MANIFOLD_BASE_URL` and `MANIFOLD_API_KEY` say where the gateway is and with which key, else `OPENAI_BASE_URL` and
+`OPENAI_API_KEY` do. Each function makes one HTTP request. Further arguments (`temperature`, `max_tokens`, …) go into
+its body, and so do `timeout`, in seconds, and `max_workers`, the number of calls at once, which the gateway reads.
 """
 
 import os
@@ -55,5 +55,6 @@ def _several(body: dict[str, Any]) -> list[ChatCompletion | CompletionError]:
 
 
 def _post(body: dict[str, Any]) -> Any:
-    with OpenAI(base_url=os.environ["MANIFOLD_BASE_URL"], api_key=os.environ["MANIFOLD_API_KEY"]) as client:
+    address, key = os.environ.get("MANIFOLD_BASE_URL"), os.environ.get("MANIFOLD_API_KEY")
+    with OpenAI(base_url=address, api_key=key) as client:
         return client.post("/chat/completions", body=body, cast_to=object)

@@ -22,7 +22,7 @@ from clients.completions import (
     batch_completion_models_all_responses,
 )
 from completions import app as completions_app
-from local.places import ROOT
+from local.places import DEFAULT_CONFIG, ROOT
 from local.provider import Fault, Latency, Simulator, defaults
 from local.provider.server import _free_socket
 from manifold.gateway import Gateway
@@ -43,7 +43,7 @@ PYTHONS = [Path(sys.executable), *([OLDER] if OLDER.exists() else [])]
 def base_url(database_url: str, simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of the app, which is also in the environment."""
     port = int(simulated_provider.url.rpartition(":")[2])
-    variables = {"MANIFOLD_CONFIG": str(ROOT / "examples" / "completions.yaml"), **defaults(port)}
+    variables = {"MANIFOLD_CONFIG": str(DEFAULT_CONFIG), **defaults(port)}
     with _served(gateways.gateway(database_url, variables)) as url:
         monkeypatch.setenv("MANIFOLD_BASE_URL", url)
         monkeypatch.setenv("MANIFOLD_API_KEY", MASTER_KEY)

@@ -122,9 +122,9 @@ def models(site: Site, key: str) -> None:
 
 def completions(site: Site, key: str) -> None:
     chat = site.call("CompletionsApi", "chat.completions.create", key=site.master_key)
-    assert (chat["object"], chat["model"]) == ("chat.completion", "gpt-4.1-mini")
+    assert (chat["object"], chat["model"]) == ("chat.completion", "gpt-3.5-turbo")
     text = site.call("CompletionsApi", "completions.create", key=site.master_key)
-    assert (text["object"], text["model"]) == ("text_completion", "gpt-4.1-mini")
+    assert (text["object"], text["model"]) == ("text_completion", "gpt-3.5-turbo")
     vectors = site.call("CompletionsApi", "embeddings.create", key=site.master_key)
     assert (len(vectors["data"]), vectors["model"]) == (1, "text-embedding-3-small")
     assert site.ask("CompletionsApi", "chat.completions.create", key=key)["statusCode"] == 403

@@ -87,7 +87,8 @@ def test_every_setting_arrives(load: Load) -> None:
 def test_the_shipped_file_is_the_walkthroughs() -> None:
     shipped = config.load(SHIPPED)
     assert shipped.warnings == ()
-    assert list(shipped.groups) == ["gpt-4o-batch", "gpt-4.1-mini-batch", "gpt-4.1-mini", "text-embedding-3-small"]
+    chat = ["gpt-3.5-turbo", "claude-2", "claude-instant-1.2", "command-nightly"]
+    assert list(shipped.groups) == ["gpt-4o-batch", "gpt-4.1-mini-batch", *chat, "text-embedding-3-small"]
     assert [one.model for one in shipped.groups["gpt-4o-batch"]] == [
         "gpt-4o-mini-general-deployment",
         "gpt-4o-mini-special-deployment",
@@ -205,17 +206,16 @@ general_settings: {database_url: os.environ/NOT_ASKED_FOR}
 """
     )
     assert {warning.split(": ", 1)[1].removesuffix(" is not acted on") for warning in loaded.warnings} == {
-        "litellm_settings",
+        "litellm_settings.api_key",
         "general_settings.database_url",
         "model_list[0].extra",
         "model_list[0].litellm_params.tags",
         "model_list[0].litellm_params.max_retries",
         "model_list[0].litellm_params.drop_params",
         "model_list[0].litellm_params.cache",
-        "model_list[0].model_info.base_model",
         "model_list[0].model_info.supports_vision",
     }
-    assert len(loaded.warnings) == 9
+    assert len(loaded.warnings) == 8
     assert "NOT_ASKED_FOR" not in loaded.secret_names()
 
 
@@ -257,3 +257,53 @@ def test_check_names_every_missing_variable_at_once(load: Load) -> None:
     assert "AZURE_API_KEY (model_list[0].litellm_params.api_key)" in message
     assert "MY_MASTER_KEY (general_settings.master_key)" in message
     assert "AZURE_API_BASE" not in message
+
+
+ROUTED = """
+router_settings:
+  routing_strategy: usage-based-routing-v2
+  num_retries: 1
+  timeout: 20
+  retry_after: 0.5
+  allowed_fails: 0
+  cooldown_time: 60
+  fallbacks: [{group: [other]}, {other: [group]}]
+litellm_settings:
+  drop_params: true
+  num_retries: 7
+  request_timeout: 7
+  context_window_fallbacks: [{"*": [other]}]
+"""
+
+
+def test_how_completions_are_routed(load: Load) -> None:
+    other = "  - {model_name: other, litellm_params: {model: openai/y}}\n"
+
+    loaded = load(one() + other + ROUTED)
+
+    assert loaded.router == config.RouterSettings(
+        routing_strategy="usage-based-routing-v2",
+        num_retries=1,
+        timeout=20.0,
+        retry_after=0.5,
+        allowed_fails=0,
+        cooldown_time=60.0,
+        fallbacks={"group": ("other",), "other": ("group",)},
+        context_window_fallbacks={"*": ("other",)},
+        drop_params=True,
+    )
+    assert loaded.warnings == ()
+
+
+def test_without_a_word_completions_are_routed_as_litellm_does(load: Load) -> None:
+    assert load(one()).router == config.RouterSettings()
+
+
+def test_a_fallback_must_be_a_group(load: Load) -> None:
+    with pytest.raises(ConfigError, match="fallbacks: there is no model group 'nowhere' in model_list"):
+        load(one() + "router_settings: {fallbacks: [{group: [nowhere]}]}")
+
+
+def test_a_strategy_must_be_one(load: Load) -> None:
+    with pytest.raises(ConfigError, match=r"router_settings\.routing_strategy: must be 'simple-shuffle'"):
+        load(one() + "router_settings: {routing_strategy: by-feeling}")
