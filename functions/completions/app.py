@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from functools import cache
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -9,9 +10,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from completions import answers, plan, streams, wanted
 from completions.deadline import Deadline
 from completions.exchange import Exchange
-from completions.ledger import Ledger
+from completions.ledger import Ledger, both
 from completions.room import Room
 from completions.router import Router
+from completions.selection import Selector
 from manifold import observe, web
 from manifold.errors import CallFailed, PayloadTooLarge
 from manifold.gateway import Gateway
@@ -47,8 +49,18 @@ async def _answer(request: Request, route: Route) -> Response:
     rows = plan.rows(asked, caller, gateway.deployments)
     async with AsyncExitStack() as end:
         report = await end.enter_async_context(ledger.admitted(caller, [call.group for row in rows for call in row]))
+        selector: Selector = request.app.state.selector()
+        selection = await end.enter_async_context(selector.selection())
+        report = both(report, selection.note)
+        within = deadline.within(asked.timeout)
         router = Router(
-            gateway.deployments, request.app.state.room, deadline.within(asked.timeout), report, retries=asked.retries
+            gateway.deployments,
+            request.app.state.room,
+            within,
+            report,
+            selection,
+            selector.settings,
+            retries=asked.retries,
         )
         if asked.stream:
             stream = await streams.begin(router, rows[0], report)
@@ -80,11 +92,16 @@ async def _failed(_: Request, error: CallFailed) -> Response:
     return JSONResponse(error.body(), error.status, answers.headers_of_failure(error))
 
 
+def _selector(gateway: Gateway) -> Selector:
+    return Selector(gateway.config.router, gateway.store, gateway.prices, gateway.environment.completions_timeout)
+
+
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
     app = web.application("Manifold completions", gateway.authenticate, observe.fault)
     app.state.gateway = gateway
     app.state.room = Room()
+    app.state.selector = cache(lambda: _selector(gateway))  # config.yaml is not read when the module is imported
     app.exception_handler(CallFailed)(_failed)
     app.include_router(routes)
     return app

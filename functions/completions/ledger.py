@@ -33,6 +33,16 @@ class Attempt:
 Report = Callable[[Attempt], None]
 
 
+def both(one: Report, other: Report) -> Report:
+    """Reports to the one and to the other."""
+
+    def report(attempt: Attempt) -> None:
+        one(attempt)
+        other(attempt)
+
+    return report
+
+
 class Ledger:
     """The books of a gateway. `patience` is how long, in seconds, a request may last at most."""
 

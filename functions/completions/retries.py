@@ -4,14 +4,25 @@ from collections.abc import Sequence
 from random import Random
 from typing import Literal
 
-from manifold.config import Deployment
-from manifold.errors import ACCOUNT_CODES, CALLERS_STATUSES, InvalidRequest, ProviderError, ProviderRefused
+from manifold.config import Deployment, RouterSettings
+from manifold.errors import (
+    ACCOUNT_CODES,
+    CALLERS_STATUSES,
+    CallFailed,
+    InvalidRequest,
+    ManifoldError,
+    ProviderError,
+    ProviderRefused,
+)
 
-RETRIES = 2
-"""Further attempts after the first one, as in LiteLLM's router."""
 FIRST_PAUSE = 0.25
 MAX_PAUSE = 4.0
 """Seconds before a deployment that has just failed is asked again, where it does not say how many."""
+
+NO_ROOM_WAIT = 30.0
+"""Seconds: half of the minute that limits are of."""
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+"""OpenAI's word for a prompt that is too long, which the adapters give to every provider's."""
 
 Failure = ProviderError | InvalidRequest
 Hope = Literal["anywhere", "elsewhere", "nowhere"]
@@ -29,11 +40,14 @@ def hope(error: Failure) -> Hope:
 class Course:
     """The attempts of one call. Each deployment is asked once before any is asked a second time."""
 
-    def __init__(self, deployments: Sequence[Deployment], retries: int, random: Random) -> None:
+    def __init__(
+        self, deployments: Sequence[Deployment], retries: int, random: Random, least_pause: float = 0.0
+    ) -> None:
         self._usable = list(deployments)
         self._fresh = list(deployments)
         self._left = retries
         self._random = random
+        self._least_pause = least_pause
         self.attempts = 0
 
     @property
@@ -57,6 +71,28 @@ class Course:
     def _pause(self, error: Failure) -> float:
         """What the provider asked for, else twice as long with each attempt and never the same for two callers."""
         if isinstance(error, ProviderError) and error.retry_after is not None:
-            return error.retry_after
+            return max(self._least_pause, error.retry_after)
         longest: float = min(MAX_PAUSE, FIRST_PAUSE * 2**self.attempts)
-        return longest * self._random.uniform(0.5, 1.0)
+        return max(self._least_pause, longest * self._random.uniform(0.5, 1.0))
+
+
+def stand_ins(settings: RouterSettings, group: str, error: ManifoldError) -> Sequence[str]:
+    """The groups to ask in place of one that failed with this; those of `*` are for every group without its own."""
+    if error.code == CONTEXT_LENGTH_EXCEEDED:
+        configured = settings.context_window_fallbacks
+    elif error.status in CALLERS_STATUSES:
+        return ()
+    else:
+        configured = settings.fallbacks
+    return [name for name in configured.get(group) or configured.get("*", ()) if name != group]
+
+
+def no_room(group: str) -> CallFailed:
+    """What is answered where each deployment has reached the `rpm` or `tpm` of its own."""
+    return CallFailed(
+        f"No deployment of '{group}' has room in this minute: try again later.",
+        status=429,
+        type="rate_limit_error",
+        code="rate_limit_exceeded",
+        retry_after=NO_ROOM_WAIT,
+    )

@@ -1,25 +1,25 @@
 """One call to a model group: a deployment is chosen, and after a failure another one, until there is an answer."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from completions import usage
 from completions.deadline import Deadline, exceeded
 from completions.ledger import Attempt, Report
 from completions.plan import Call
-from completions.retries import RETRIES, Course, Failure, hope
+from completions.retries import Course, Failure, hope, no_room, stand_ins
 from completions.room import Room
-from manifold import observe, routing
-from manifold.config import Deployment
+from manifold import observe
+from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
 from manifold.errors import CallFailed, InvalidRequest, ManifoldError, ProviderError
 from manifold.providers.chat import Ask
 
 Body = TypeVar("Body")
-Choose = Callable[[Sequence[Deployment]], Deployment]
 Chunks = AsyncGenerator[dict[str, Any], None]
 random = Random()
 
@@ -44,8 +44,16 @@ class Begun:
     rest: Chunks
 
 
-def simple_shuffle(candidates: Sequence[Deployment]) -> Deployment:
-    return routing.simple_shuffle(candidates, random)
+class Choices(Protocol):
+    """`completions.selection.Selection`, as far as the router needs it."""
+
+    async def choose(self, candidates: Sequence[Deployment]) -> Deployment | None:
+        """The deployment to ask, or `None` if none has room."""
+        ...
+
+    async def failed(self, deployment: Deployment, error: Failure) -> None:
+        """Count a failure of a deployment that another could stand in for."""
+        ...
 
 
 class Router:
@@ -57,22 +65,27 @@ class Router:
         room: Room,
         deadline: Deadline,
         report: Report,
+        choices: Choices,
+        settings: RouterSettings,
         *,
         retries: int | None = None,
-        choose: Choose = simple_shuffle,
     ) -> None:
         self._deployments = deployments
         self._room = room
         self._deadline = deadline
         self._report = report
-        self._retries = RETRIES if retries is None else retries
-        self._choose = choose
+        self._choices = choices
+        self._settings = settings
+        self._retries = settings.num_retries if retries is None else retries
 
     async def complete(self, call: Call) -> Answer[dict[str, Any]]:
-        """OpenAI's answer object with the group's name as `model`; raises `CallFailed` or `InvalidRequest`."""
+        """OpenAI's answer object with the name of the group that gave it as `model`.
+
+        Raises `CallFailed` or `InvalidRequest`.
+        """
         answer = await self._in_time(call, self._deployments.complete)
         self._report(Attempt(answer.deployment, call.route, answer.seconds, answer.body.get("usage")))
-        answer.body["model"] = call.group
+        answer.body["model"] = answer.deployment.group
         return answer
 
     async def begin(self, call: Call) -> Answer[Begun]:
@@ -108,14 +121,31 @@ class Router:
             raise exceeded()
         try:
             async with asyncio.timeout_at(self._deadline.at):
-                return await self._attempts(call, attempt)
+                return await self._anywhere(call, attempt)
         except TimeoutError:
             raise exceeded() from None
 
+    async def _anywhere(self, call: Call, attempt: Callable[[Deployment, Ask], Awaitable[Body]]) -> Answer[Body]:
+        """The group's answer or, where it fails, that of the first group that can stand in for it."""
+        try:
+            return await self._attempts(call, attempt)
+        except ManifoldError as error:
+            failure = error
+        for group in stand_ins(self._settings, call.group, failure):
+            if not self._deployments.serving(group, call.route):
+                continue
+            with contextlib.suppress(ManifoldError):  # the group that was asked for says why
+                return await self._attempts(replace(call, group=group), attempt)
+        raise failure
+
     async def _attempts(self, call: Call, attempt: Callable[[Deployment, Ask], Awaitable[Body]]) -> Answer[Body]:
-        course = Course(self._deployments.serving(call.group, call.route), self._retries, random)
+        deployments = self._deployments.serving(call.group, call.route)
+        replaceable = len(deployments) > 1 or bool(self._settings.fallbacks)
+        course = Course(deployments, self._retries, random, self._settings.retry_after)
         while True:
-            deployment = self._choose(course.candidates)
+            deployment = await self._choices.choose(course.candidates)
+            if deployment is None:
+                raise no_room(call.group)
             course.attempts += 1
             async with self._room.at(deployment):
                 began = _now()
@@ -126,14 +156,17 @@ class Router:
                 else:
                     return Answer(body, deployment, course.attempts, _now() - began)
             self._report(Attempt(deployment, call.route, _now() - began, error=failure))
+            if replaceable:
+                await self._choices.failed(deployment, failure)
             pause = course.failed(deployment, failure)
             if pause is None or pause >= self._deadline.left:
                 raise self._last(failure, deployment, course.attempts)
             await asyncio.sleep(pause)
 
     def _ask(self, call: Call, deployment: Deployment) -> Ask:
-        timeout = min(deployment.timeout or self._deadline.left, self._deadline.left)
-        return Ask(call.route, call.body, timeout)
+        left = self._deadline.left
+        timeout = min(deployment.timeout or self._settings.timeout or left, left)
+        return Ask(call.route, call.body, timeout, self._settings.drop_params)
 
     def _last(self, failure: Failure, deployment: Deployment, attempts: int) -> ManifoldError:
         if isinstance(failure, InvalidRequest):

@@ -18,7 +18,7 @@ from manifold.store.teams import Team
 from manifold.store.users import User
 from tests.support.completing import HELLO, Desk
 
-pytest_plugins = ("tests.support.completing",)
+pytest_plugins = ("tests.support.completing", "tests.support.statements")
 
 KEY = "sk-the-key-that-is-limited"
 
@@ -276,17 +276,3 @@ class TestStatements:
         await ask(desk)
 
         assert [query.split()[0] for query in queries] == ["SELECT", "WITH", "WITH"]
-
-
-@pytest.fixture
-def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements that are sent to the database."""
-    sent: list[str] = []
-    execute = psycopg.AsyncCursor.execute
-
-    async def noted(cursor: Any, query: Any, *more: Any, **named: Any) -> Any:
-        sent.append(str(query))
-        return await execute(cursor, query, *more, **named)
-
-    monkeypatch.setattr(psycopg.AsyncCursor, "execute", noted)
-    return sent

@@ -1,7 +1,7 @@
 """One call on deployments whose providers do what a test says: keys that rotate, reports, streams."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from completions.ledger import Attempt
 from completions.plan import Call
 from completions.room import Room
 from completions.router import Router
-from manifold.config import Config, Deployment, PlainText, SecretName
+from manifold.config import Config, Deployment, PlainText, RouterSettings, SecretName
 from manifold.deployments import Deployments
 from manifold.errors import CallFailed, InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
@@ -64,6 +64,16 @@ class RotatedSecrets(Secrets):
         return renewed
 
 
+class First:
+    """Chooses the first, whatever became of it before."""
+
+    async def choose(self, candidates: Sequence[Deployment]) -> Deployment:
+        return candidates[0]
+
+    async def failed(self, deployment: Deployment, error: Exception) -> None:
+        pass
+
+
 def router(
     fake: Fake, *names: str, reports: list[Attempt] | None = None, retries: int = 2, secrets: Secrets | None = None
 ) -> Router:
@@ -73,8 +83,7 @@ def router(
     config = Config(Path("config.yaml"), group, PlainText("master"), ())
     deployments = Deployments(config, secrets or Secrets(None, {}), _no_batches, lambda _: fake)
     report = (reports if reports is not None else []).append
-    first: Callable[[Any], Deployment] = lambda candidates: candidates[0]  # noqa: E731
-    return Router(deployments, Room(), Deadline.of(None, 29), report, retries=retries, choose=first)
+    return Router(deployments, Room(), Deadline.of(None, 29), report, First(), RouterSettings(), retries=retries)
 
 
 def _named_key(one: Deployment) -> Deployment:

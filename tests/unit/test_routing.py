@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from manifold.routing import first_in_order, simple_shuffle
+from manifold.routing import Load, Strategy, choose, first_in_order, simple_shuffle
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,74 @@ def test_evenly_where_nothing_is_set() -> None:
 def test_nothing_to_choose_from_is_an_error() -> None:
     with pytest.raises(ValueError, match="no deployment"):
         simple_shuffle([], Random())
+
+
+@dataclass(frozen=True)
+class Known(Outlet):
+    @property
+    def id(self) -> str:
+        return self.name
+
+
+def chosen(strategy: Strategy, candidates: Sequence[Known], loads: dict[str, Load]) -> set[str | None]:
+    """Those that are chosen, sooner or later."""
+    found = [choose(strategy, candidates, loads, Random(seed)) for seed in range(50)]
+    return {None if one is None else one.name for one in found}
+
+
+A, B, C = Known("a"), Known("b"), Known("c")
+
+
+def test_least_busy_is_the_one_with_the_fewest_calls_under_way() -> None:
+    assert chosen("least-busy", [A, B, C], {"a": Load(busy=2), "b": Load(busy=1), "c": Load(busy=1)}) == {"b", "c"}
+
+
+def test_latency_is_measured_before_it_is_compared() -> None:
+    assert chosen("latency-based-routing", [A, B], {"a": Load(latency=0.1), "b": Load(latency=0.2)}) == {"a"}
+    assert chosen("latency-based-routing", [A, B], {"a": Load(latency=0.1)}) == {"b"}
+
+
+def test_the_cheapest_is_one_whose_price_is_known() -> None:
+    assert chosen("cost-based-routing", [A, B, C], {"a": Load(cost=3), "b": Load(cost=2)}) == {"b"}
+    assert chosen("cost-based-routing", [A, B], {}) == {"a", "b"}
+
+
+@pytest.mark.parametrize("strategy", ["usage-based-routing", "usage-based-routing-v2"])
+class TestUsage:
+    def test_the_fewest_tokens_count(self, strategy: Strategy) -> None:
+        assert chosen(strategy, [A, B], {"a": Load(tokens=9), "b": Load(tokens=8, requests=99)}) == {"b"}
+
+    def test_a_full_one_is_none(self, strategy: Strategy) -> None:
+        full, room = Known("a", rpm=2, tpm=50), Known("b", rpm=2, tpm=50)
+        loads = {"b": Load(requests=1, tokens=49)}
+        assert chosen(strategy, [full, room], loads | {"a": Load(requests=2)}) == {"b"}
+        assert chosen(strategy, [full, room], loads | {"a": Load(tokens=50)}) == {"b"}
+        assert chosen(strategy, [full], {"a": Load(requests=2)}) == {None}
+
+    def test_the_next_order_takes_what_the_first_has_no_room_for(self, strategy: Strategy) -> None:
+        first, second = Known("a", order=1, rpm=1), Known("b", order=2)
+        assert chosen(strategy, [first, second], {}) == {"a"}
+        assert chosen(strategy, [first, second], {"a": Load(requests=1)}) == {"b"}
+
+
+loads_of = st.builds(Load, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.none() | st.floats(0.1, 5))
+outlets_of = st.builds(
+    Known, st.sampled_from("abcdef"), st.none() | st.integers(0, 2), rpm=st.none() | st.integers(1, 5)
+)
+
+
+@given(
+    st.sampled_from(get_args(Strategy)),
+    st.lists(outlets_of, min_size=1, max_size=6, unique_by=lambda one: one.name),
+    st.dictionaries(st.sampled_from("abcdef"), loads_of),
+    st.integers(),
+)
+def test_who_is_chosen_comes_first_in_order_of_those_with_room(
+    strategy: Strategy, candidates: list[Known], loads: dict[str, Load], seed: int
+) -> None:
+    found = choose(strategy, candidates, loads, Random(seed))
+
+    if strategy.startswith("usage"):
+        candidates = [one for one in candidates if one.rpm is None or loads.get(one.id, Load()).requests < one.rpm]
+    assert (found is None) == (not candidates)
+    assert found is None or found in first_in_order(candidates)

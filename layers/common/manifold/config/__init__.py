@@ -7,6 +7,7 @@
 from manifold.config.deployments import Config, Deployment
 from manifold.config.environment import Environment
 from manifold.config.loader import load
+from manifold.config.router import RouterSettings
 from manifold.config.settings import PlainText, SecretName, Setting
 
-__all__ = ["Config", "Deployment", "Environment", "PlainText", "SecretName", "Setting", "load"]
+__all__ = ["Config", "Deployment", "Environment", "PlainText", "RouterSettings", "SecretName", "Setting", "load"]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from manifold.config import known
 from manifold.config.deployments import Deployment
+from manifold.config.router import RouterSettings
 from manifold.config.settings import PlainText, Setting
 
 
@@ -12,6 +13,15 @@ def problems(deployments: Iterable[Deployment]) -> list[str]:
     deployments = list(deployments)
     found = [problem for one in deployments for problem in (*_address(one), *_batches(one))]
     return [*found, *_equal_ids(deployments)]
+
+
+def unknown_groups(deployments: Iterable[Deployment], router: RouterSettings) -> Iterator[str]:
+    """Fallbacks of and to model groups that `model_list` does not have."""
+    known = {one.group for one in deployments} | {"*"}
+    for setting in ("fallbacks", "context_window_fallbacks"):
+        for group, others in getattr(router, setting).items():
+            for name in {group, *others} - known:
+                yield f"{setting}: there is no model group {name!r} in model_list"
 
 
 def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator[str]:

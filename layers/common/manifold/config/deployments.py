@@ -1,11 +1,12 @@
 """The deployments and their groups, as the rest of Manifold sees them: checked, frozen, without secrets."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
+from manifold.config.router import RouterSettings
 from manifold.config.settings import SecretName, Setting
 from manifold.errors import ConfigError
 
@@ -56,6 +57,7 @@ class Config:
     master_key: Setting
     warnings: tuple[str, ...]
     """What was accepted but should be known: for the composition root to log once."""
+    router: RouterSettings = field(default_factory=RouterSettings)
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[Deployment, ...]]:

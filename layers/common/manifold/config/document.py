@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from manifold.config import yaml_file
 from manifold.config.settings import REFERENCE, SecretName, WrittenSetting
 from manifold.errors import ConfigError
+from manifold.routing import Strategy
 
 
 def _written_out(text: str) -> str:
@@ -33,6 +34,7 @@ Region = Annotated[Word, StringConstraints(pattern=r"^[a-z0-9-]+$")]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Rate = Annotated[int, Field(strict=True, gt=0)]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
@@ -74,8 +76,33 @@ class GeneralSettings(Written):
     master_key: WrittenSetting = SecretName("MANIFOLD_MASTER_KEY")
 
 
+Fallbacks = list[dict[Word, list[Word]]]
+
+
+class RouterWritten(Written):
+    routing_strategy: Strategy | None = None
+    num_retries: Count | None = None
+    timeout: Seconds | None = None
+    retry_after: Pause | None = None
+    allowed_fails: Count | None = None
+    cooldown_time: Pause | None = None
+    fallbacks: Fallbacks | None = None
+    context_window_fallbacks: Fallbacks | None = None
+
+
+class LitellmSettings(Written):
+    drop_params: Annotated[bool, Field(strict=True)] | None = None
+    num_retries: Count | None = None
+    request_timeout: Seconds | None = None
+    allowed_fails: Count | None = None
+    fallbacks: Fallbacks | None = None
+    context_window_fallbacks: Fallbacks | None = None
+
+
 class Document(Written):
     model_list: Annotated[list[Model], Field(min_length=1)]
+    router_settings: RouterWritten = RouterWritten()
+    litellm_settings: LitellmSettings = LitellmSettings()
     general_settings: GeneralSettings = GeneralSettings()
 
 
@@ -92,7 +119,7 @@ def read(path: Path) -> Document:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from None
 
 
-NOT_ACTED_ON = frozenset({"max_retries", "tags", "base_model"})
+NOT_ACTED_ON = frozenset({"max_retries", "tags"})
 """Settings whose types are checked, but which change nothing yet."""
 
 
@@ -124,6 +151,8 @@ _PROBLEMS = {
     "model_attributes_type": "must be a mapping",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping",
 }
 
 

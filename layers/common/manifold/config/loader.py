@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from manifold.config import checks, document, known
 from manifold.config.deployments import Config, Deployment
+from manifold.config.router import RouterSettings
 from manifold.config.settings import PlainText, SecretName, Setting
 from manifold.errors import ConfigError
 
@@ -17,13 +20,14 @@ def load(path: Path) -> Config:
     """
     written = document.read(path)
     deployments = tuple(_deployment(model, f"model_list[{index}]") for index, model in enumerate(written.model_list))
-    problems = checks.problems(deployments)
+    router = _router(written)
+    problems = [*checks.problems(deployments), *checks.unknown_groups(deployments, router)]
     if problems:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     master_key = written.general_settings.master_key
     ignored = (f"{key} is not acted on" for key in document.without_effect(written))
     warnings = (*ignored, *checks.warnings(deployments, master_key))
-    return Config(path, deployments, master_key, tuple(f"{path}: {warning}" for warning in warnings))
+    return Config(path, deployments, master_key, tuple(f"{path}: {warning}" for warning in warnings), router)
 
 
 def _deployment(written: document.Model, path: str) -> Deployment:
@@ -49,6 +53,33 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         base_model=info.base_model,
         path=path,
     )
+
+
+def _router(written: document.Document) -> RouterSettings:
+    """Of what both sections may say, `router_settings` counts, as in LiteLLM."""
+    general, own = written.litellm_settings, written.router_settings
+    settings = {
+        "drop_params": general.drop_params,
+        "num_retries": general.num_retries,
+        "timeout": general.request_timeout,
+        "allowed_fails": general.allowed_fails,
+        "fallbacks": _groups(general.fallbacks),
+        "context_window_fallbacks": _groups(general.context_window_fallbacks),
+    }
+    settings |= _given({name: getattr(own, name) for name in document.RouterWritten.model_fields})
+    settings |= _given({name: _groups(getattr(own, name)) for name in ("fallbacks", "context_window_fallbacks")})
+    return RouterSettings(**_given(settings))
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _groups(written: Sequence[Mapping[str, Sequence[str]]] | None) -> Mapping[str, tuple[str, ...]] | None:
+    """One mapping of the list's many."""
+    if written is None:
+        return None
+    return {group: tuple(others) for entry in written for group, others in entry.items()}
 
 
 def _id(written: document.Model) -> str:

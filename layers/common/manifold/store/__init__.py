@@ -13,6 +13,7 @@ from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
 from manifold.store.teams import Teams
+from manifold.store.traffic import Traffic
 from manifold.store.uploads import Uploads
 from manifold.store.usage import Usages
 from manifold.store.users import Users
@@ -34,6 +35,7 @@ class Tables:
         self.usage = Usages(connection)
         self.meters = Meters(connection)
         self.calls = Calls(connection)
+        self.traffic = Traffic(connection)
         self.idempotency = Idempotency(connection)
 
 

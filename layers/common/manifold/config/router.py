@@ -1,0 +1,28 @@
+"""How completions are routed, as the rest of Manifold sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from manifold.routing import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """Names are those of `router_settings`; the values left out are LiteLLM's."""
+
+    routing_strategy: Strategy = "simple-shuffle"
+    num_retries: int = 2
+    timeout: float | None = None
+    """Seconds for one call to a provider."""
+    retry_after: float = 0.0
+    """Seconds to wait at least before a deployment is asked again."""
+    allowed_fails: int | None = None
+    """Failures within a minute after which a deployment is still asked; `None`: as LiteLLM does without it."""
+    cooldown_time: float = 5.0
+    """Seconds for which a deployment is left alone."""
+    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of each model group, those that are asked in its place when it fails."""
+    context_window_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those that are asked when the prompt is too long for it."""
+    drop_params: bool = False
+    """Leave out parameters that a provider cannot take, instead of refusing the request."""

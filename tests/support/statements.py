@@ -1,0 +1,20 @@
+"""What is sent to the database: `pytest_plugins = ("tests.support.statements",)`."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements, as they are sent."""
+    sent: list[str] = []
+    execute = psycopg.AsyncCursor.execute
+
+    async def noted(cursor: Any, query: Any, *more: Any, **named: Any) -> Any:
+        sent.append(str(query))
+        return await execute(cursor, query, *more, **named)
+
+    monkeypatch.setattr(psycopg.AsyncCursor, "execute", noted)
+    return sent
