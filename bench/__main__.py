@@ -6,7 +6,7 @@ import sys
 
 from bench import ROOT
 
-BENCHES = ("handlers", "imports", "lines", "completions")
+BENCHES = ("handlers", "imports", "lines", "large_file", "completions")
 
 
 def main() -> int:

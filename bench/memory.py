@@ -1,0 +1,80 @@
+"""The memory of a stack's functions while something happens: what each process had before, and the most that it had."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import psutil
+
+PAUSE_SECONDS = 0.02
+FUNCTION = re.compile(r"ministack-lambda-manifold-(\w+)-[0-9A-F]+-[^/]*/_worker\.py$")
+"""What MiniStack calls the program of one environment of a function."""
+
+
+@dataclass
+class Process:
+    """Resident bytes of one environment of a function."""
+
+    function: str
+    pid: int
+    before: int
+    peak: int
+
+    @property
+    def grown(self) -> int:
+        return self.peak - self.before
+
+
+class Memory:
+    """The environments of the functions of a stack, looked at fifty times a second."""
+
+    def __init__(self, aws_url: str) -> None:
+        self._emulator = _listener(urlsplit(aws_url).port)
+        self._found: dict[int, Process] = {}
+
+    @property
+    def processes(self) -> list[Process]:
+        return sorted(self._found.values(), key=lambda process: (process.function, process.pid))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look until the block ends."""
+        self._look()
+        over = threading.Event()
+        thread = threading.Thread(target=self._look_until, args=(over,))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _look_until(self, over: threading.Event) -> None:
+        while not over.wait(PAUSE_SECONDS):
+            self._look()
+
+    def _look(self) -> None:
+        for process in self._emulator.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                self._note(process)
+
+    def _note(self, process: psutil.Process) -> None:
+        size = process.memory_info().rss
+        if known := self._found.get(process.pid):
+            known.peak = max(known.peak, size)
+        elif named := FUNCTION.search(" ".join(process.cmdline())):
+            self._found[process.pid] = Process(named[1], process.pid, self._before(named[1], size), size)
+
+    def _before(self, function: str, size: int) -> int:
+        """An environment that starts only now is compared with what the function's others had."""
+        return min((other.before for other in self._found.values() if other.function == function), default=size)
+
+
+def _listener(port: int | None) -> psutil.Process:
+    """The process that listens on this port."""
+    listening = (one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN)
+    [pid] = {one.pid for one in listening if one.laddr and one.laddr.port == port}
+    return psutil.Process(pid)
