@@ -1,0 +1,122 @@
+"""Bringing a large file to a provider, and a large result back, takes no more memory than a stream should."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from files.app import create
+from local.places import ROOT
+from local.provider import Simulator
+from tests.support import gateways
+from tests.support.desk import SPECIAL
+from tests.support.plain_s3 import PlainS3, serving
+from tests.support.provider import chat_line
+from tests.support.uploading import MIB, Uploader, taken
+
+pytest_plugins = ("tests.support.provider_fixtures",)
+
+INPUT_BYTES = 32 * MIB
+"""A megabyte that comes, the same rewritten, and what HTTP copies of it."""
+RESULT_BYTES = 64 * MIB
+"""Three parts of 8 MiB that go, one that fills, and what is copied on the way."""
+ANSWER = {"status_code": 200, "body": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}, "text": "x" * 4000}}
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainS3]:
+    with serving() as server:
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture
+def provider(simulated_provider: Simulator) -> Simulator:
+    simulated_provider.world.accounts[SPECIAL.name] = SPECIAL
+    return simulated_provider
+
+
+async def test_a_file_of_hundred_megabytes_is_brought_in_constant_memory(
+    database_url: str, s3: PlainS3, provider: Simulator
+) -> None:
+    line = chat_line("mini-batch", "request-0000", "x" * 4000)
+    inputs = [await _input(database_url, line, count) for count in (10, 26_000)]
+
+    before, after = await _worked_off(database_url, provider, [("input", input_id) for input_id in inputs])
+
+    assert after - before < INPUT_BYTES
+    assert [entry["lines"] for entry in provider.log(SPECIAL.name, "files.create")] == [10, 26_000]
+
+
+async def test_results_of_hundred_megabytes_are_stored_in_constant_memory(
+    database_url: str, s3: PlainS3, provider: Simulator
+) -> None:
+    input_id = await _input(database_url, chat_line("mini-batch", "request-1"), 1)
+    jobs = [_job(database_url, provider, input_id, count) for count in (10, 26_000)]
+
+    before, after = await _worked_off(database_url, provider, [("job", job_id) for job_id in jobs])
+
+    assert after - before < RESULT_BYTES
+    stored = [content for key, content in s3.objects.items() if "file-out" in key]
+    assert [content.count(b"\n") for content in stored] == [10, 26_000]
+
+
+async def _input(database_url: str, line: bytes, count: int) -> str:
+    """A file of so many lines, and the input that is to be brought."""
+    content = b"".join(line.replace(b"0000", b"%04d" % number) for number in range(count))
+    gateway = gateways.gateway(database_url)
+    async with gateways.client(create(gateway)) as client:
+        uploader = Uploader(client)
+        file_id = taken(await uploader.complete(*await uploader.sent(content)))["file"]["id"]
+    async with gateway.store.session() as tables:
+        [row] = await tables.inputs.of_file(file_id)
+    await gateway.store.close()
+    return row.id
+
+
+def _job(database_url: str, provider: Simulator, input_id: str, count: int) -> str:
+    """A job that its provider has ended with an output of so many lines."""
+    with provider.world.files.result(SPECIAL.name, "output.jsonl") as output:
+        for number in range(count):
+            answer = {"custom_id": str(number), "response": ANSWER, "error": None}
+            output.write(json.dumps(answer).encode() + b"\n")
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, status, expires_at)
+               SELECT 'batch_' || %(count)s, file_id, '/v1/chat/completions', '24h', '{mini-batch}', 'finalizing',
+                   now() + interval '1 day' FROM inputs WHERE id = %(input)s""",
+            {"count": count, "input": input_id},
+        )
+        connection.execute(
+            """INSERT INTO jobs (id, batch_id, input_id, deployment_id, state, provider_ref, outcome, due_at,
+                   output_ref, output_file_id)
+               VALUES ('job_' || %(count)s, 'batch_' || %(count)s, %(input)s, 'mini', 'ended', 'ref-' || %(count)s,
+                   'completed', now(), %(ref)s, 'file-out-' || %(count)s)""",
+            {"count": count, "input": input_id, "ref": output.file_id},
+        )
+    return f"job_{count}"
+
+
+async def _worked_off(database_url: str, provider: Simulator, transfers: list[tuple[str, str]]) -> list[int]:
+    """The peak of the memory of a process that works these off, after each."""
+    account = {"OPENAI_PROVIDER_API_BASE": provider.base(SPECIAL.name), "OPENAI_PROVIDER_API_KEY": SPECIAL.key}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.transferring_process", database_url, json.dumps(account),
+        json.dumps(transfers),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return [int(line) for line in said.splitlines() if line.isdigit()]

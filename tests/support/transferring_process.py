@@ -1,0 +1,31 @@
+"""Works off transfers in a process of its own, and tells how much memory each one took: `DATABASE_URL VARIABLES JSON`.
+
+The variables are further ones of the gateway's, the JSON is a list of `[kind, id]`. Prints, for each, the peak of the
+resident memory so far, in bytes.
+"""
+
+import asyncio
+import json
+import sys
+
+from files.replication import Replication
+from files.results import Results
+from manifold.providers.registry import close_providers
+from tests.support import gateways
+from tests.support.closing_process import peak
+from tests.support.world import Mailbox, Steps
+
+
+async def main(database_url: str, variables: dict[str, str], transfers: list[tuple[str, str]]) -> None:
+    gateway = gateways.gateway(database_url, variables)
+    parts = (gateway.store, gateway.storage, Mailbox(Steps()), gateway.deployments)
+    work = {"input": Replication(*parts).run, "job": Results(*parts).run}
+    for kind, resource_id in transfers:
+        await work[kind](resource_id)
+        print(peak())
+    await gateway.store.close()
+    await close_providers()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])))
