@@ -77,7 +77,7 @@ class SamLocal:
             api.await_answer(f"http://{_HOST}:{port}/health/liveliness", _SECONDS)
             yield f"http://{_HOST}:{port}"
         finally:
-            api.stop()
+            api.stop(grace=_SECONDS)  # it removes its containers first
 
 
 def _sam(arguments: Sequence[str], environment: Mapping[str, str], log: Path, given: str = "") -> str:
