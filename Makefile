@@ -45,7 +45,7 @@ format: .venv/.installed ## mend the format
 	.venv/bin/ruff check --fix .
 
 lock: $(UV) ## take the newest versions that requirements/*.in and layers/common/requirements.in allow
-	for name in requirements/uv requirements/sam requirements/ministack requirements/openai2 requirements/litellm \
+	for name in requirements/uv requirements/sam requirements/ministack requirements/openai2 requirements/litellm requirements/lambda-image \
 			layers/common/requirements requirements/dev; do \
 		$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 			--no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; \
