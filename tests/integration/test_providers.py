@@ -12,8 +12,8 @@ import pytest
 
 from local.provider import Fault, Simulator
 from local.provider.batches import Pace
-from manifold.errors import ProviderRefused
-from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider
+from manifold.errors import InputLost, ProviderRefused
+from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider, openai
 from manifold.providers.registry import close_providers, provider_for
 from tests.support.provider import chat_line, chat_lines, endpoint, input_of
 
@@ -282,6 +282,50 @@ async def test_discard_deletes_and_may_come_again(spoken: Spoken) -> None:
 
     with pytest.raises(ProviderRefused):
         await provider.submit(at, Job("job_1", prepared.ref, CHAT, "24h", int(time.time())))
+
+
+async def test_inputs_lists_all_pages_by_name(
+    spoken: Spoken, simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, at = spoken
+    monkeypatch.setattr(openai, "FILES_PAGE", 2)
+    _, ref = await submitted(provider, at)
+    await ended(provider, at, ref)  # so that there are results, too
+    names = [f"input_{number}.jsonl" for number in range(5)]
+    refs = [(await provider.prepare(at, input_of(chat_lines(at.model, 1), name=name))).ref for name in names]
+
+    listed = [one async for one in provider.inputs(at)]
+
+    assert {(one.ref, one.name) for one in listed} >= set(zip(refs, names, strict=True))
+    assert all(one.created_at is not None and abs(one.created_at - time.time()) < 60 for one in listed)
+    assert len(simulated_provider.log(route="files.list")) == (1 if at.api_version else 3)
+
+
+async def test_inputs_lists_none_where_there_are_none(spoken: Spoken) -> None:
+    provider, at = spoken
+    assert [one async for one in provider.inputs(at)] == []
+
+
+async def test_a_job_of_a_lost_input_is_refused_as_such(spoken: Spoken) -> None:
+    provider, at = spoken
+    prepared = await provider.prepare(at, input_of(chat_lines(at.model, 3)))
+    assert prepared.ref is not None
+    await provider.discard(at, prepared.ref)
+
+    with pytest.raises(InputLost) as refusal:
+        await provider.submit(at, Job("job_1", prepared.ref, CHAT, "24h", int(time.time())))
+
+    assert refusal.value.lasting
+
+
+async def test_a_refusal_for_another_reason_is_not_taken_for_a_lost_input(spoken: Spoken) -> None:
+    provider, at = spoken
+    prepared = await provider.prepare(at, input_of(chat_lines(at.model, 3)))
+
+    with pytest.raises(ProviderRefused) as refusal:
+        await provider.submit(at, Job("job_1", prepared.ref, CHAT, "48h", int(time.time())))
+
+    assert not isinstance(refusal.value, InputLost)
 
 
 async def test_a_wrong_key_is_a_lasting_refusal_that_does_not_tell_it(spoken: Spoken) -> None:

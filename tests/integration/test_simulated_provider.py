@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
@@ -119,6 +120,34 @@ def test_an_upload_that_is_no_form_is_400(customer: Customer) -> None:
 )
 def test_a_bad_create_is_400(customer: Customer, wrong: dict[str, object]) -> None:
     assert customer.create(chat_lines(customer.model, 1), **wrong).status_code == 400
+
+
+def test_files_are_listed_newest_first(customer: Customer) -> None:
+    refs = [customer.upload(chat_lines(customer.model, 1)).json()["id"] for _ in range(3)]
+    listed = customer.call("GET", "/files").json()["data"]
+    assert [file["id"] for file in listed] == refs[::-1]
+    assert {file["filename"] for file in listed} == {"in.jsonl"}
+
+
+@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 10_001}, {"after": "file-none"}])
+def test_a_bad_listing_of_files_is_refused(customer: Customer, wrong: dict[str, Any]) -> None:
+    assert customer.call("GET", "/files", params=_query(customer) | wrong).status_code in (400, 404)
+
+
+def test_a_page_of_files_tells_of_the_next_one(customer: Customer) -> None:
+    refs = [customer.upload(chat_lines(customer.model, 1)).json()["id"] for _ in range(3)]
+    page = customer.call("GET", "/files", params=_query(customer) | {"purpose": "batch", "limit": 2})
+    if customer.query:
+        assert page.status_code == 400, "the dated versions know no pages"
+        return
+    assert ([file["id"] for file in page.json()["data"]], page.json()["has_more"]) == (refs[:0:-1], True)
+    rest = customer.call("GET", "/files", params={"purpose": "batch", "after": page.json()["last_id"]}).json()
+    assert ([file["id"] for file in rest["data"]], rest["has_more"]) == (refs[:1], False)
+
+
+def _query(customer: Customer) -> dict[str, Any]:
+    """What every URL of this form has: `params` would take its place."""
+    return dict(parse_qsl(customer.query.removeprefix("?")))
 
 
 def test_an_unknown_input_is_404(customer: Customer) -> None:
