@@ -1,4 +1,4 @@
-"""The admin API: keys, users and teams, models, health. Each route translates, and calls its use case."""
+"""The admin API: keys, users and teams, spend, models, health. Each route translates, and calls its use case."""
 
 from typing import Annotated
 
@@ -9,8 +9,10 @@ from admin.groups import Groups
 from admin.keys import VirtualKeys
 from admin.owners import Teams, Users
 from admin.schemas import KeyNamed, KeyNew, KeyRegenerate, KeysNamed, KeyUpdate, TeamNew, Text, UserNew
+from admin.spend import Spend, moment
 from manifold import observe, web
 from manifold.gateway import Gateway
+from manifold.store.calls import CallFilter
 from manifold.web import Admin, Authenticated
 
 routes = APIRouter()
@@ -36,6 +38,10 @@ async def _teams(gateway: GatewayOf) -> Teams:
     return Teams(gateway.store, gateway.config)
 
 
+async def _spend(gateway: GatewayOf, caller: Authenticated) -> Spend:
+    return Spend(gateway.store, caller)
+
+
 async def _groups(gateway: GatewayOf, caller: Authenticated) -> Groups:
     return Groups(gateway.config, caller)
 
@@ -43,6 +49,7 @@ async def _groups(gateway: GatewayOf, caller: Authenticated) -> Groups:
 KeysOf = Annotated[VirtualKeys, Depends(_keys)]
 UsersOf = Annotated[Users, Depends(_users)]
 TeamsOf = Annotated[Teams, Depends(_teams)]
+SpendOf = Annotated[Spend, Depends(_spend)]
 GroupsOf = Annotated[Groups, Depends(_groups)]
 
 
@@ -112,6 +119,22 @@ async def new_team(_: Admin, teams: TeamsOf, body: TeamNew) -> Response:
 @routes.get("/team/info")
 async def team_info(caller: Authenticated, teams: TeamsOf, team_id: Text | None = None) -> Response:
     return web.json(await teams.info(caller, team_id))
+
+
+@routes.get("/spend/logs")
+async def spend_logs(
+    spend: SpendOf,
+    size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Text | None = None,
+    api_key: Text | None = None,
+    user_id: Text | None = None,
+    team_id: Text | None = None,
+    start_date: Text | None = None,
+    end_date: Text | None = None,
+) -> Response:
+    start, end = moment(start_date, "start_date"), moment(end_date, "end_date", end=True)
+    wanted = CallFilter(user_id=user_id, team_id=team_id, start=start, end=end)
+    return web.json(await spend.page(wanted, key=api_key, size=size, after=after))
 
 
 @routes.get("/models")

@@ -17,6 +17,7 @@ from admin.schemas import (
     KeysDeleted,
     KeyShown,
     KeysNamed,
+    KeySpent,
     KeyUpdate,
 )
 from manifold import ids
@@ -50,10 +51,11 @@ class VirtualKeys:
         if named is None and caller.key_id is None:
             raise InvalidRequest("The master key is no virtual key: name one, as in ?key=sk-….", param="key")
         async with self._store.session() as tables:
-            row = await (tables.keys.find(*_reference(named)) if named else tables.keys.find("id", caller.key_id or ""))
-        if row is None or not (caller.admin or row.id == caller.key_id):
-            raise _not_found()
-        return KeyShown(key=row.token_hash, info=KeyInfo.model_validate(row))
+            row = await (tables.keys.find(*reference(named)) if named else tables.keys.find("id", caller.key_id or ""))
+            if row is None or not (caller.admin or row.id == caller.key_id):
+                raise _not_found()
+            spend = await tables.calls.spend(row.id)
+        return KeyShown(key=row.token_hash, info=KeySpent.model_validate(asdict(row) | {"spend": spend}))
 
     async def page(
         self, *, size: int, after: str | None, user_id: str | None, team_id: str | None, alias: str | None
@@ -84,7 +86,7 @@ class VirtualKeys:
         """Delete the keys that are named, all or, where one is not there, none."""
         if not body.keys and not body.key_aliases:
             raise InvalidRequest("Name the keys to delete in 'keys' or 'key_aliases'.", param="keys")
-        references = [_reference(named) for named in body.keys]
+        references = [reference(named) for named in body.keys]
         references += [("alias", alias) for alias in body.key_aliases]
         async with self._store.transaction() as tables:
             for by, value in references:
@@ -98,7 +100,7 @@ class VirtualKeys:
         self, named: str, changes: Mapping[str, Any], *, shown: str, ignored: Sequence[str] = ()
     ) -> KeyAnswer:
         async with self._store.transaction() as tables:
-            row = await tables.keys.find(*_reference(named), lock=True)
+            row = await tables.keys.find(*reference(named), lock=True)
             if row is None:
                 raise _not_found()
             changed = replace(row, **changes)
@@ -109,7 +111,7 @@ class VirtualKeys:
     def _check(self, fields: KeyFields, value: str | None = None) -> None:
         require_known(self._config, fields.models or [], param="models")
         require_known(self._config, (fields.aliases or {}).values(), param="aliases")
-        if fields.key_alias is not None and _reference(fields.key_alias)[0] != "alias":
+        if fields.key_alias is not None and reference(fields.key_alias)[0] != "alias":
             raise InvalidRequest("A key_alias must not look like a key, a hash or an id.", param="key_alias")
         if value == self._master_key:
             raise InvalidRequest("This is the master key. Choose another value.", param="key")
@@ -156,7 +158,7 @@ async def _cursor(tables: Tables, after: str | None) -> Cursor | None:
     return Cursor(row.created_at, row.id)
 
 
-def _reference(named: str) -> tuple[Literal["id", "token_hash", "alias"], str]:
+def reference(named: str) -> tuple[Literal["id", "token_hash", "alias"], str]:
     """How the text names a key: aliases that look like anything else are not given out."""
     if named.startswith("sk-"):
         return "token_hash", key_hash(named)

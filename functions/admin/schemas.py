@@ -60,7 +60,7 @@ class Body(BaseModel):
 
 
 class LimitFields(Body):
-    """Limits of a key, a user or a team: stored and shown; nothing enforces them yet."""
+    """Limits of a key, a user or a team, to which completions are held."""
 
     rpm_limit: Count | None = None
     tpm_limit: Count | None = None
@@ -163,9 +163,15 @@ class KeyAnswer(KeyInfo):
     ignored: list[str]
 
 
+class KeySpent(KeyInfo):
+    """A key, and what it has cost so far: US dollars, as far as prices are known."""
+
+    spend: float
+
+
 class KeyShown(BaseModel):
     key: str
-    info: KeyInfo
+    info: KeySpent
 
 
 class KeyPage(BaseModel):

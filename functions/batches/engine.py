@@ -13,6 +13,7 @@ from batches.submission import Submission
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
+from manifold.prices import Prices
 from manifold.queue import Message, Queue
 from manifold.store import Store
 from manifold.store.batches import BatchRow
@@ -33,7 +34,7 @@ class Engine:
         self._deployments = deployments
         self._submission = Submission(store, queue, deployments)
         self._polling = Polling(store, queue, deployments)
-        self._settlement = Settlement(store)
+        self._settlement = Settlement(store, Prices())
 
     async def look(self, batch_id: str) -> None:
         """Take the next step of this batch, if it is due and nobody else holds it."""
@@ -75,7 +76,7 @@ class Engine:
             await self._queue.announce([Message("job", job.id)])
             return STORE_PATIENCE
         try:
-            await self._settlement.settle(batch, job, deployment.group)
+            await self._settlement.settle(batch, job, deployment)
         except LeaseLost:
             observe.warning("lease_lost", batch_id=batch.id)
         return None

@@ -1,11 +1,14 @@
 """The end of a job: its files, its usage and the batch's last status are written in one transaction, once."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from batches.validation import entry
 from manifold import observe
+from manifold.config import Deployment
 from manifold.observe import Metric
+from manifold.prices import Prices, Tokens
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow
 from manifold.store.files import NewFile
@@ -26,10 +29,11 @@ class LeaseLost(Exception):
 
 
 class Settlement:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, prices: Prices) -> None:
         self._store = store
+        self._prices = prices
 
-    async def settle(self, batch: BatchRow, job: JobRow, model_group: str) -> None:
+    async def settle(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> None:
         """Register the stored results and end the batch as its job ended; raises `LeaseLost`."""
         outcome = job.outcome
         assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
@@ -37,10 +41,12 @@ class Settlement:
         usage = results.get("usage", NO_USAGE)
         if "lost" in results:
             outcome = "failed"
+        tokens = Tokens(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"])
+        cost = await asyncio.to_thread(self._prices.of, deployment, tokens, batch=True)
         async with self._store.transaction() as tables:
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
-            await tables.usage.record(batch, job, model_group, usage)
+            await tables.usage.record(batch, job, deployment.group, usage, cost)
             succeeded = usage["requests"] - usage["failed_requests"]
             await tables.batches.progress(batch.id, usage["requests"], succeeded, usage["failed_requests"])
             settled = await tables.jobs.settled(job)

@@ -17,6 +17,7 @@ from manifold.gateway import Gateway
 from manifold.queue import Message, Queue
 from manifold.store import Tables
 from manifold.store.batches import NewBatch
+from manifold.store.calls import Call
 from manifold.store.files import NewFile
 from manifold.store.keys import Key
 from manifold.store.teams import Team
@@ -38,6 +39,7 @@ EVERY_KEY = {
     ("GET", "/key/info"),
     ("GET", "/user/info"),
     ("GET", "/team/info"),
+    ("GET", "/spend/logs"),
     ("GET", "/models"),
     ("GET", "/models/{model}"),
     ("GET", "/model/info"),
@@ -180,6 +182,15 @@ async def batch_of(gateway: Gateway, owner: Holder) -> str:
         return (await tables.batches.insert(batch, owner.caller)).id
 
 
+async def call_of(gateway: Gateway, owner: Holder) -> str:
+    call = Call(
+        id=ids.new("call"), model_group="gpt", deployment_id="one", route="/embeddings", status=200, seconds=0.1
+    )
+    async with gateway.store.session() as tables:
+        await tables.calls.record([call], owner.caller, "")
+    return call.id
+
+
 def test_somebody_decided_about_every_route() -> None:
     assert {route[1:] for route in ROUTES} == ADMINS_ALONE | EVERY_KEY | apps.PUBLIC
 
@@ -249,6 +260,19 @@ async def test_whose_batches_a_key_lists(gateway: Gateway, batches: httpx.AsyncC
     listed = await ask(batches, holder, "GET", "/batches")
 
     assert _ids(listed) == visible(made.items(), holder)
+
+
+@each_holder
+async def test_whose_calls_a_key_lists(gateway: Gateway, holder: Holder) -> None:
+    made = {await call_of(gateway, owner): owner for owner in HOLDERS}
+
+    async with client(apps.create("admin", gateway), None) as api:
+        listed = await ask(api, holder, "GET", "/spend/logs")
+        cursors = {owner.name: await ask(api, holder, "GET", f"/spend/logs?after={one}") for one, owner in made.items()}
+
+    assert [log["request_id"] for log in listed.json()["data"]] == visible(made.items(), holder)
+    for owner in HOLDERS:
+        assert cursors[owner.name].status_code == (200 if holder.sees(owner) else 400), owner.name
 
 
 @each_holder

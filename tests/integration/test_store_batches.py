@@ -1,24 +1,27 @@
 """Leases, wakes and transitions of batches and jobs, each on its own."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from psycopg.errors import UniqueViolation
 
 from manifold import ids
 from manifold.access import Caller
+from manifold.limits import Limited, Limits
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch, Outcome
 from manifold.store.files import NewFile
 from manifold.store.jobs import Ending, JobRow
+from manifold.store.keys import Key
 
 ADMIN = Caller(admin=True)
 
 
-async def new_batch(tables: Tables) -> BatchRow:
+async def new_batch(tables: Tables, caller: Caller = ADMIN) -> BatchRow:
     file = await tables.files.insert(NewFile(ids.new("file"), "batch", "in.jsonl", 1, ["group"]), ADMIN)
     batch = NewBatch(ids.new("batch"), file.id, "/v1/chat/completions", "24h", ["group"], None, 1, None, 86_400)
-    return await tables.batches.insert(batch, ADMIN)
+    return await tables.batches.insert(batch, caller)
 
 
 async def claimed(tables: Tables, batch: BatchRow, lease: str = "mine") -> BatchRow:
@@ -145,6 +148,23 @@ async def test_usage_is_written_once_a_job(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
         job = await new_job(tables, batch)
-        await tables.usage.record(batch, job, "group", counts)
+        await tables.usage.record(batch, job, "group", counts, None)
         with pytest.raises(UniqueViolation):
-            await tables.usage.record(batch, job, "group", counts)
+            await tables.usage.record(batch, job, "group", counts, None)
+
+
+async def test_a_batch_counts_against_the_budget_of_its_key(store: Store) -> None:
+    counts = dict.fromkeys(
+        ("requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), 1
+    )
+    one = Limited("key", "key_of_batches", Limits(max_budget=Decimal(1)))
+    async with store.session() as tables:
+        await tables.keys.insert(Key(id=one.id, token_hash="hash", name="name", max_budget=Decimal(1)))
+        batch = await claimed(tables, await new_batch(tables, Caller(key_id=one.id)))
+        assert [standing.spent for standing in await tables.meters.admit([one], 1, "lease", 60)] == [0]
+
+        await tables.usage.record(batch, await new_job(tables, batch), "group", counts, Decimal("1.5"))
+
+        [standing] = await tables.meters.admit([one], 1, "lease", 60)
+        assert (standing.spent, standing.reached) == (Decimal("1.5"), ["max_budget"])
+        assert await tables.calls.spend(one.id) == Decimal("1.5")

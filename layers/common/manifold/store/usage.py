@@ -1,24 +1,34 @@
 """What jobs used: one row a job, written in the transaction that settles it."""
 
 from collections.abc import Mapping
+from decimal import Decimal
+from typing import LiteralString
 
 from manifold.store.batches import BatchRow
 from manifold.store.connection import Connection
 from manifold.store.jobs import JobRow
+from manifold.store.meters import USED
+
+_SPENT: LiteralString = f"WITH {USED}"
 
 
 class Usages:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def record(self, batch: BatchRow, job: JobRow, model_group: str, counts: Mapping[str, int]) -> None:
-        """Write what this job used, once: a second record of a job violates the primary key."""
+    async def record(
+        self, batch: BatchRow, job: JobRow, model_group: str, counts: Mapping[str, int], cost: Decimal | None
+    ) -> None:
+        """Write what this job used, once: a second record of a job violates the primary key.
+
+        What it cost (`None`: no price is known) counts against the budgets of its key, user and team.
+        """
         await self._connection.execute(
             """INSERT INTO usage (job_id, batch_id, deployment_id, model_group, user_id, team_id, key_id,
-                   requests, failed_requests, input_tokens, cached_tokens, output_tokens, reasoning_tokens)
+                   requests, failed_requests, input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost)
                VALUES (%(job)s, %(batch)s, %(deployment)s, %(group)s, %(user)s, %(team)s, %(key)s,
                    %(requests)s, %(failed_requests)s, %(input_tokens)s, %(cached_tokens)s, %(output_tokens)s,
-                   %(reasoning_tokens)s)""",
+                   %(reasoning_tokens)s, %(cost)s)""",
             {
                 "job": job.id,
                 "batch": batch.id,
@@ -27,6 +37,11 @@ class Usages:
                 "user": batch.user_id,
                 "team": batch.team_id,
                 "key": batch.key_id,
+                "cost": cost,
                 **counts,
             },
         )
+        holders = {"key": batch.key_id, "user": batch.user_id, "team": batch.team_id}
+        subjects = [f"{holder}:{holder_id}" for holder, holder_id in holders.items() if holder_id is not None]
+        if cost is not None and subjects:
+            await self._connection.execute(_SPENT, {"subjects": subjects, "spent": cost, "tokens": 0, "lease": ""})

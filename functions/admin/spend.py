@@ -1,0 +1,116 @@
+"""What completions cost, call by call: LiteLLM's `/spend/logs`, page by page."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel
+
+from admin.keys import reference
+from manifold.access import Caller
+from manifold.errors import InvalidRequest
+from manifold.store import Store, Tables
+from manifold.store.calls import CallFilter, CallRow
+from manifold.store.rows import Cursor
+
+
+class SpendLog(BaseModel):
+    """One call, in LiteLLM's words; `call_type` is the route, and `spend` is null where no price is known."""
+
+    request_id: str
+    call_type: str
+    api_key: str | None
+    """The key's `token_id`; null for the master key."""
+    user: str | None
+    team_id: str | None
+    model_group: str
+    model_id: str
+    status: str
+    """`success` or `failure`."""
+    status_code: int
+    error_code: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    total_tokens: int
+    spend: float | None
+    startTime: datetime  # noqa: N815 (LiteLLM's)
+    endTime: datetime  # noqa: N815
+
+    @classmethod
+    def of(cls, row: CallRow) -> "SpendLog":
+        return cls(
+            request_id=row.id,
+            call_type=row.route,
+            api_key=row.key_id,
+            user=row.user_id,
+            team_id=row.team_id,
+            model_group=row.model_group,
+            model_id=row.deployment_id,
+            status="success" if row.status == 200 else "failure",
+            status_code=row.status,
+            error_code=row.error,
+            prompt_tokens=row.input_tokens,
+            cached_tokens=row.cached_tokens,
+            completion_tokens=row.output_tokens,
+            reasoning_tokens=row.reasoning_tokens,
+            total_tokens=row.input_tokens + row.output_tokens,
+            spend=None if row.cost is None else float(row.cost),
+            startTime=row.created_at - timedelta(seconds=row.seconds),
+            endTime=row.created_at,
+        )
+
+
+class SpendPage(BaseModel):
+    """The newest calls first; `after=last_id` asks for the next page."""
+
+    data: Sequence[SpendLog]
+    last_id: str | None
+    has_more: bool
+
+
+class Spend:
+    """The calls that a caller may see: its own, its user's and its team's; an admin's are all."""
+
+    def __init__(self, store: Store, caller: Caller) -> None:
+        self._store = store
+        self._caller = caller
+
+    async def page(self, wanted: CallFilter, *, key: str | None, size: int, after: str | None) -> SpendPage:
+        """Those that are wanted, of the key that is named if one is; a key that is none has made no call."""
+        async with self._store.session() as tables:
+            if key is not None:
+                wanted = replace(wanted, key_id=await _key_id(tables, key))
+            rows = await tables.calls.page(self._caller, wanted, limit=size, after=await self._cursor(tables, after))
+        shown = [SpendLog.of(row) for row in rows[:size]]
+        return SpendPage(data=shown, last_id=shown[-1].request_id if shown else None, has_more=len(rows) > size)
+
+    async def _cursor(self, tables: Tables, after: str | None) -> Cursor | None:
+        if after is None:
+            return None
+        row = await tables.calls.get(after, self._caller)
+        if row is None:
+            message = "'after' names no call that this key may see. Send the last_id of the page before."
+            raise InvalidRequest(message, param="after", code="invalid_cursor")
+        return Cursor(row.created_at, row.id)
+
+
+async def _key_id(tables: Tables, named: str) -> str:
+    by, value = reference(named)
+    row = None if by == "id" else await tables.keys.find(by, value)
+    return named if row is None else row.id
+
+
+def moment(written: str | None, param: str, *, end: bool = False) -> datetime | None:
+    """A date or a time, UTC where it does not say; the `end` of a date is that of its day."""
+    if written is None:
+        return None
+    try:
+        found = datetime.fromisoformat(written)
+    except ValueError as error:
+        message = f"'{param}' must be a date, as in 2026-01-31, or a time, as in 2026-01-31T12:00:00Z."
+        raise InvalidRequest(message, param=param, code="invalid_value") from error
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    return found + timedelta(days=1) if end and len(written) == len("2026-01-31") else found

@@ -1,0 +1,140 @@
+"""What calls cost, as `/key/info` and `/spend/logs` tell it, and what batches cost."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from admin import app as admin_app
+from manifold import ids
+from manifold.access import Caller
+from manifold.auth import key_hash
+from manifold.gateway import Gateway
+from manifold.store.calls import Call
+from manifold.store.keys import Key
+from tests.support import gateways
+
+VALUE = "sk-the-key-that-spends"
+OWN = {"authorization": f"Bearer {VALUE}"}
+HOLDER = Caller(key_id="key_spender")
+
+
+@pytest.fixture
+async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    async with gateway.store.session() as tables:
+        await tables.keys.insert(Key(id="key_spender", token_hash=key_hash(VALUE), name="spender", alias="spender"))
+    async with gateways.client(admin_app.create(gateway)) as client:
+        yield client
+
+
+def a_call(**more: Any) -> Call:
+    facts: dict[str, Any] = {
+        "model_group": "gpt",
+        "deployment_id": "one",
+        "route": "/chat/completions",
+        "status": 200,
+        "seconds": 1.5,
+    }
+    return Call(**{"id": ids.new("call")} | facts | more)
+
+
+async def record(gateway: Gateway, *calls: Call, caller: Caller = HOLDER) -> None:
+    async with gateway.store.session() as tables:
+        await tables.calls.record(calls, caller, "")
+
+
+async def logs(api: httpx.AsyncClient, **query: Any) -> list[str]:
+    answer = await api.get("/spend/logs", params=query)
+    assert answer.status_code == 200, answer.text
+    return [log["request_id"] for log in answer.json()["data"]]
+
+
+async def test_a_call_in_litellms_words(gateway: Gateway, api: httpx.AsyncClient) -> None:
+    tokens: dict[str, Any] = {"input_tokens": 10, "cached_tokens": 4, "output_tokens": 5, "reasoning_tokens": 2}
+    call = a_call(cost=Decimal("0.00021"), **tokens)
+    await record(gateway, call)
+
+    [log] = (await api.get("/spend/logs", headers=OWN)).json()["data"]
+
+    took = datetime.fromisoformat(log.pop("endTime")) - datetime.fromisoformat(log.pop("startTime"))
+    assert took == timedelta(seconds=1.5)
+    assert log == {
+        "request_id": call.id,
+        "call_type": "/chat/completions",
+        "api_key": "key_spender",
+        "user": None,
+        "team_id": None,
+        "model_group": "gpt",
+        "model_id": "one",
+        "status": "success",
+        "status_code": 200,
+        "error_code": None,
+        "prompt_tokens": 10,
+        "cached_tokens": 4,
+        "completion_tokens": 5,
+        "reasoning_tokens": 2,
+        "total_tokens": 15,
+        "spend": 0.00021,
+    }
+
+
+async def test_a_failure_without_a_price(gateway: Gateway, api: httpx.AsyncClient) -> None:
+    await record(gateway, a_call(status=429, error="rate_limit_exceeded"))
+
+    [log] = (await api.get("/spend/logs")).json()["data"]
+
+    assert (log["status"], log["status_code"], log["error_code"]) == ("failure", 429, "rate_limit_exceeded")
+    assert log["spend"] is None
+
+
+async def test_pages(gateway: Gateway, api: httpx.AsyncClient) -> None:
+    calls = [a_call() for _ in range(5)]
+    for call in calls:
+        await record(gateway, call)
+
+    found: list[str] = []
+    query: dict[str, Any] = {"size": 2}
+    while True:
+        page = (await api.get("/spend/logs", params=query)).json()
+        found += [log["request_id"] for log in page["data"]]
+        if not page["has_more"]:
+            break
+        query["after"] = page["last_id"]
+
+    assert found == [call.id for call in reversed(calls)]
+
+
+@pytest.mark.parametrize("named", [VALUE, key_hash(VALUE), "key_spender", "spender"])
+async def test_the_calls_of_a_key_however_it_is_named(gateway: Gateway, api: httpx.AsyncClient, named: str) -> None:
+    mine = a_call()
+    await record(gateway, mine)
+    await record(gateway, a_call(), caller=Caller(admin=True))
+
+    assert await logs(api, api_key=named) == [mine.id]
+    assert await logs(api, api_key="sk-a-key-that-is-none-of-ours") == []
+
+
+async def test_the_calls_of_some_days(gateway: Gateway, api: httpx.AsyncClient, database_url: str) -> None:
+    call = a_call()
+    await record(gateway, call)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE calls SET created_at = %s", (datetime(2026, 1, 31, 12, tzinfo=UTC),))
+
+    assert await logs(api, start_date="2026-01-31", end_date="2026-01-31") == [call.id]
+    assert await logs(api, start_date="2026-01-31T12:00:00Z", end_date="2026-01-31T13:00:00+00:00") == [call.id]
+    assert await logs(api, start_date="2026-02-01") == await logs(api, end_date="2026-01-30") == []
+    wrong = await api.get("/spend/logs", params={"start_date": "yesterday"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "start_date")
+
+
+async def test_what_a_key_has_cost(gateway: Gateway, api: httpx.AsyncClient) -> None:
+    before = (await api.get("/key/info", headers=OWN)).json()["info"]["spend"]
+    await record(gateway, a_call(cost=Decimal("0.25")), a_call(cost=Decimal("0.5")), a_call(cost=None))
+
+    after = (await api.get("/key/info", params={"key": "spender"})).json()["info"]["spend"]
+
+    assert (before, after) == (0, 0.75)

@@ -1,0 +1,60 @@
+"""What answers cost, by the tables of genai-prices; the amounts are the providers' published prices."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from manifold.prices import Prices, Tokens
+from tests.support.deployments import deployment
+
+MILLION = Tokens(1_000_000, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "base_model", "price"),
+    [
+        ("openai", "gpt-4o-mini", None, "0.75"),
+        ("azure", "my-deployment", "azure/gpt-4o-mini", "0.75"),
+        ("azure", "my-deployment", "gpt-4o-mini", "0.75"),
+        ("azure", "my-deployment", None, None),
+        ("groq", "openai/gpt-oss-120b", None, "0.75"),
+        ("hosted_vllm", "meta-llama/Llama-3.3-70B-Instruct", None, None),
+        ("openai", "a-model-that-nobody-knows", None, None),
+    ],
+)
+def test_the_price_of_a_deployment(provider: str, model: str, base_model: str | None, price: str | None) -> None:
+    one = replace(deployment("one", provider=provider), model=model, base_model=base_model)
+    assert Prices().of(one, MILLION) == (None if price is None else Decimal(price))
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock", "cohere", "gemini", "mistral", "together_ai", "xai"])
+def test_the_providers_are_known_by_litellms_names(provider: str) -> None:
+    models = {
+        "anthropic": "claude-sonnet-4-5",
+        "bedrock": "anthropic.claude-3-haiku-20240307-v1:0",
+        "cohere": "command-r",
+        "gemini": "gemini-2.5-flash",
+        "mistral": "mistral-large-latest",
+        "together_ai": "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+        "xai": "grok-4",
+    }
+    one = replace(deployment("one", provider=provider), model=models[provider])
+    cost = Prices().of(one, MILLION)
+    assert cost is not None
+    assert cost > 0
+
+
+def test_a_batch_is_cheaper_where_the_provider_says_so() -> None:
+    one = replace(deployment("one"), model="gpt-4o-mini")
+    assert Prices().of(one, MILLION, batch=True) == Decimal("0.375")
+
+
+def test_cached_tokens_are_cheaper() -> None:
+    one = replace(deployment("one"), model="gpt-4o-mini")
+    assert Prices().of(one, Tokens(1_000_000, 0, cached=1_000_000)) == Decimal("0.075")
+
+
+def test_more_cached_tokens_than_there_are_have_no_price() -> None:
+    one = replace(deployment("one"), model="gpt-4o-mini")
+    assert Prices().of(one, Tokens(1, 0, cached=2)) is None
