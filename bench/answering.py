@@ -14,7 +14,7 @@ ANSWER = orjson.dumps(
         "id": "chatcmpl-bench",
         "object": "chat.completion",
         "created": 1_700_000_000,
-        "model": "bench-model",
+        "model": "gpt-4o-mini",
         "choices": [
             {
                 "index": 0,

@@ -248,8 +248,8 @@ def _uvicorn(app: str) -> tuple[str, ...]:
 
 
 def _config(provider: str) -> str:
-    """Read by both gateways: LiteLLM's keys."""
-    params = {"model": "openai/bench-model", "api_base": provider, "api_key": "bench"}
+    """Read by both gateways: LiteLLM's keys. The model is one whose price both know."""
+    params = {"model": "openai/gpt-4o-mini", "api_base": provider, "api_key": "bench"}
     models = [{"model_name": name, "litellm_params": params, "model_info": {"id": name}} for name in MODELS]
     return yaml.safe_dump({"model_list": models, "general_settings": {"master_key": MASTER_KEY}})
 

@@ -8,6 +8,7 @@ Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user",
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24  # 142 bits: no two ids meet, and none can be guessed
+_COUNT = len(_ALPHABET) ** _LENGTH
 _PREFIX: dict[Kind, str] = {
     "file": "file-",
     "batch": "batch_",
@@ -25,7 +26,12 @@ _PREFIX: dict[Kind, str] = {
 
 def new(kind: Kind) -> str:
     """A fresh id of this kind, such as `file-…` or `batch_…`."""
-    return _PREFIX[kind] + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    number = secrets.randbelow(_COUNT)  # one number, as asking for each character takes ten times as long
+    characters = []
+    for _ in range(_LENGTH):
+        number, digit = divmod(number, len(_ALPHABET))
+        characters.append(_ALPHABET[digit])
+    return _PREFIX[kind] + "".join(characters)
 
 
 def virtual_key() -> str:

@@ -1,7 +1,7 @@
 """What an answer costs, by the prices that genai-prices has: https://github.com/pydantic/genai-prices
 
 Reading its tables takes 0.3 seconds of computing, so they are read in a thread of their own when a function first calls
-a provider, which takes longer. A price then takes 0.08 ms.
+a provider, which takes longer. A price then takes 0.08 ms, and finding that there is none 0.3 ms, once a deployment.
 """
 
 import threading
@@ -28,6 +28,7 @@ class Prices:
 
     def __init__(self) -> None:
         self._reading: threading.Thread | None = None
+        self._without: set[tuple[str, bool]] = set()
 
     def read(self) -> None:
         """Have the tables read meanwhile, if that has not begun."""
@@ -39,6 +40,8 @@ class Prices:
         """What they cost there, with the provider's batch discount if it was a batch; `None` if no price is known."""
         from genai_prices import Usage, calc_price
 
+        if (deployment.id, batch) in self._without:
+            return None
         usage = Usage(input_tokens=tokens.input, output_tokens=tokens.output, cache_read_tokens=tokens.cached)
         try:
             found = calc_price(
@@ -47,7 +50,10 @@ class Prices:
                 provider_id=_IDS.get(deployment.provider, deployment.provider),
                 price_context={"processing": "batch"} if batch else None,
             )
-        except (LookupError, ValueError):  # an unknown model; more cached tokens than there are
+        except LookupError:  # an unknown model
+            self._without.add((deployment.id, batch))
+            return None
+        except ValueError:  # more cached tokens than there are
             return None
         return found.total_price
 
