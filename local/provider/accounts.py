@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemini"]
+DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemini", "xai"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +41,5 @@ DEFAULT_ACCOUNTS = (
     Account("bedrock", "bedrock", "bedrock-api-key-simulated", frozenset({"eu.anthropic.claude-haiku-4-5-v1:0"})),
     Account("cohere", "cohere", "simulated-key-cohere", frozenset({"command-a-03-2025"})),
     Account("gemini", "gemini", "simulated-key-gemini", frozenset({"gemini-2.5-flash", "gemini-3-pro"})),
+    Account("xai", "xai", "xai-simulated-key-0001", frozenset({"grok-4"})),
 )

@@ -12,6 +12,7 @@ from local.provider.native.wordings import (
     BedrockWording,
     CohereWording,
     GeminiWording,
+    XAIWording,
     server_sent,
 )
 from local.provider.refusal import Refusal
@@ -143,7 +144,7 @@ class DatedAzureDialect(AzureDialect):
 
 
 PREFIX = re.compile(
-    r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1|/anthropic|/bedrock|/cohere|/gemini)(?=/)"
+    r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1|/anthropic|/bedrock|/cohere|/gemini|/xai)(?=/)"
 )
 DIALECTS: Mapping[str, Dialect] = {
     "/v1": OpenAIDialect(),
@@ -156,6 +157,7 @@ NATIVE: Mapping[str, Wording] = {
     "/bedrock": BedrockWording(),
     "/cohere": CohereWording(),
     "/gemini": GeminiWording(),
+    "/xai": XAIWording(),
 }
 
 

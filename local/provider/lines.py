@@ -13,7 +13,10 @@ FAIL_MARK = b"fail-this-line"
 """A line that holds these words anywhere is answered with a 400, in the error file."""
 MAX_ERRORS = 100
 BOM = b"\xef\xbb\xbf"
-MAX_LINES = {"openai": 50_000, "azure": 100_000}
+MAX_LINES = {"openai": 50_000, "azure": 100_000, "xai": 1_000_000}
+ANY_ENDPOINT = ""
+"""The endpoint of a batch whose lines each name their own, as xAI has it."""
+XAI_URLS = frozenset({"/v1/chat/completions", "/v1/responses"})
 
 
 @dataclass
@@ -119,6 +122,8 @@ def _check_model(report: Report, number: int, model: object, account: Account) -
 
 def _is_of(url: object, endpoint: str) -> bool:
     """Azure names chat completions at the create of a batch of responses, too."""
+    if endpoint == ANY_ENDPOINT:
+        return url in XAI_URLS
     if endpoint.startswith("/v1"):
         return url == endpoint
     return normal_url(url) == endpoint or (endpoint == "/chat/completions" and normal_url(url) == "/responses")

@@ -22,7 +22,7 @@ from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.batches import Pace
 from local.provider.dialects import PREFIX, wording_of
 from local.provider.faults import Fault, FaultyASGI
-from local.provider.native import anthropic, bedrock, cohere, gemini
+from local.provider.native import anthropic, bedrock, cohere, gemini, xai
 from local.provider.refusal import Refusal
 from local.provider.world import World
 
@@ -60,7 +60,7 @@ def application(world: World) -> ASGIApp:
     for prefix in ("/v1", "/openai/v1", "/openai"):
         app.include_router(api.router, prefix="/accounts/{account}" + prefix)
         app.include_router(chat.router, prefix="/accounts/{account}" + prefix)
-    for native in (anthropic, bedrock, cohere, gemini):
+    for native in (anthropic, bedrock, cohere, gemini, xai):
         app.include_router(native.router, prefix="/accounts/{account}/" + native.__name__.rpartition(".")[2])
 
     @app.exception_handler(Refusal)

@@ -13,7 +13,7 @@ import pytest
 from local.provider import Fault, Simulator
 from local.provider.batches import Pace
 from manifold.errors import InputLost, ProviderRefused
-from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider, openai
+from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider, openai, xai
 from manifold.providers.registry import close_providers, provider_for
 from tests.support.provider import chat_line, chat_lines, endpoint, input_of
 
@@ -24,7 +24,9 @@ DIALECTS = (
     pytest.param(("openai", "openai", None), id="openai"),
     pytest.param(("azure", "azure-general", None), id="azure-v1"),
     pytest.param(("azure", "azure-general", "2024-10-21"), id="azure-dated"),
+    pytest.param(("xai", "xai", None), id="xai"),
 )
+OF_OPENAI, OF_XAI = DIALECTS[:-1], DIALECTS[-1:]
 CHAT = "/v1/chat/completions"
 
 
@@ -77,7 +79,7 @@ async def test_a_job_from_input_to_results(spoken: Spoken) -> None:
 
 async def test_a_job_passes_through_its_states(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    account = "openai" if at.api_key.startswith("sk-") else "azure-general"
+    account = _account(simulated_provider, at)
     seen = []
     simulated_provider.world.stall(account, "validating")
     _, ref = await submitted(provider, at)
@@ -86,7 +88,7 @@ async def test_a_job_passes_through_its_states(spoken: Spoken, simulated_provide
         await asyncio.sleep(0.25)
         seen.append((await provider.poll(at, [ref]))[ref].state)
 
-    assert seen == ["validating", "in_progress", "finalizing"]
+    assert seen == ["validating", "in_progress", "in_progress" if _is_xai(at) else "finalizing"]
 
 
 async def test_the_upload_is_exact_and_named_and_expires(spoken: Spoken, simulated_provider: Simulator) -> None:
@@ -146,7 +148,8 @@ async def test_find_pages_back_to_the_job_and_no_further(spoken: Spoken, simulat
     assert len(simulated_provider.log(route="batches.list")) == 2
     assert await provider.find(at, replace(job, id="job_absent")) is None
     assert await provider.find(at, replace(job, id="job_absent", created_at=job.created_at + 10_000)) is None
-    assert len(simulated_provider.log(route="batches.list")) == 5, "older than the job: one page tells"
+    pages = 2 if _is_xai(at) else 1
+    assert len(simulated_provider.log(route="batches.list")) == 4 + pages, "older than the job: one page tells"
 
 
 async def test_find_knows_a_job_by_its_input_where_the_metadata_was_dropped(
@@ -212,6 +215,32 @@ async def test_a_poll_keeps_what_it_learned(spoken: Spoken, simulated_provider: 
     assert len(await provider.poll(at, [first, second])) == 1
 
 
+@pytest.mark.parametrize("spoken", OF_XAI, indirect=True)
+async def test_a_failed_job_says_why_in_words_alone(spoken: Spoken) -> None:
+    provider, at = spoken
+
+    _, ref = await submitted(provider, at, chat_line(at.model, "same") * 2)
+    status = await ended(provider, at, ref)
+
+    assert status.state == "failed"
+    [error] = status.errors
+    assert error.message == "JSONL file validation failed: The custom_id 'same' is used more than once."
+
+
+@pytest.mark.parametrize("spoken", OF_XAI, indirect=True)
+async def test_results_of_many_pages_are_all_there(spoken: Spoken, simulated_provider: Simulator) -> None:
+    provider, at = spoken
+    lines = chat_lines(at.model, 220) + chat_line(at.model, "bad", "fail-this-line")
+
+    _, ref = await submitted(provider, at, lines)
+    status = await ended(provider, at, ref)
+
+    assert len(await results(provider, at, status.output_ref)) == status.completed == 220
+    assert list(await results(provider, at, status.error_ref)) == ["bad"]
+    assert len(simulated_provider.log(route="batches.results")) == 6, "three pages, read for each of the two"
+
+
+@pytest.mark.parametrize("spoken", OF_OPENAI, indirect=True)
 async def test_a_failed_job_says_why(spoken: Spoken) -> None:
     provider, at = spoken
     lines = chat_line(at.model, "same") + chat_line("another-model", "same")
@@ -256,6 +285,7 @@ async def test_a_cancel_that_was_refused_is_an_error(spoken: Spoken, simulated_p
         await provider.cancel(at, ref)
 
 
+@pytest.mark.parametrize("spoken", OF_OPENAI, indirect=True)
 async def test_an_expired_job_has_partial_results(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
     simulated_provider.world.batches.pace = Pace(0, 60, 0, 0, 0)
@@ -289,6 +319,7 @@ async def test_inputs_lists_all_pages_by_name(
 ) -> None:
     provider, at = spoken
     monkeypatch.setattr(openai, "FILES_PAGE", 2)
+    monkeypatch.setattr(xai, "PAGE", 2)
     _, ref = await submitted(provider, at)
     await ended(provider, at, ref)  # so that there are results, too
     names = [f"input_{number}.jsonl" for number in range(5)]
@@ -318,12 +349,15 @@ async def test_a_job_of_a_lost_input_is_refused_as_such(spoken: Spoken) -> None:
     assert refusal.value.lasting
 
 
-async def test_a_refusal_for_another_reason_is_not_taken_for_a_lost_input(spoken: Spoken) -> None:
+async def test_a_refusal_for_another_reason_is_not_taken_for_a_lost_input(
+    spoken: Spoken, simulated_provider: Simulator
+) -> None:
     provider, at = spoken
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 3)))
+    simulated_provider.fail(Fault(kind="refuse", route="batches.create"))
 
     with pytest.raises(ProviderRefused) as refusal:
-        await provider.submit(at, Job("job_1", prepared.ref, CHAT, "48h", int(time.time())))
+        await provider.submit(at, Job("job_1", prepared.ref, CHAT, "24h", int(time.time())))
 
     assert not isinstance(refusal.value, InputLost)
 
@@ -334,6 +368,10 @@ async def test_a_wrong_key_is_a_lasting_refusal_that_does_not_tell_it(spoken: Sp
         await provider.prepare(replace(at, api_key="wrong-secret"), input_of(chat_lines(at.model, 1)))
     assert (caught.value.status, caught.value.lasting) == (401, True)
     assert "wrong-secret" not in str(caught.value)
+
+
+def _is_xai(at: Endpoint) -> bool:
+    return at.model.startswith("grok")
 
 
 def _account(simulator: Simulator, at: Endpoint) -> str:

@@ -117,7 +117,7 @@ def test_the_metrics_are_those_of_the_code() -> None:
 def test_the_providers_are_those_of_the_code() -> None:
     addresses, batches = sections("###")["Providers"].strip().split("\n\n")
     _, may_leave_it_out = addresses.split("may leave it out:")
-    _, refused = batches.split("It is refused")
+    _, refused = batches.split("refused for")
     assert in_backticks(may_leave_it_out) == known.BASE_URLS.keys()
     assert in_backticks(refused) == known.WITHOUT_FILES | known.OTHER_BATCH_APIS
 

@@ -26,6 +26,12 @@ GEMINI_STATUSES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+XAI_CODES = {
+    400: "Client specified an invalid argument",
+    401: "Unauthenticated",
+    404: "Some requested entity was not found",
+    429: "Some resource has been exhausted",
+}
 BEDROCK_EXCEPTIONS = {
     400: "validationException",
     408: "modelTimeoutException",
@@ -52,6 +58,16 @@ class GeminiWording:
     def error(self, refusal: Refusal) -> dict[str, Any]:
         status = GEMINI_STATUSES.get(refusal.status, "INTERNAL")
         return {"error": {"code": refusal.status, "message": refusal.message, "status": status}}
+
+    def event(self, refusal: Refusal) -> bytes:
+        return server_sent(self.error(refusal))
+
+
+class XAIWording:
+    """https://docs.x.ai/docs/key-information/debugging"""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        return {"code": XAI_CODES.get(refusal.status, "Internal error"), "error": refusal.message}
 
     def event(self, refusal: Refusal) -> bytes:
         return server_sent(self.error(refusal))

@@ -37,6 +37,6 @@ WITHOUT_FILES = frozenset(
 """Servers that have neither `/files` nor `/batches`."""
 
 OTHER_BATCH_APIS = frozenset(
-    {"anthropic", BEDROCK, "cohere", "cohere_chat", "gemini", "mistral", "together_ai", "vertex_ai", "xai"}
+    {"anthropic", BEDROCK, "cohere", "cohere_chat", "gemini", "mistral", "together_ai", "vertex_ai"}
 )
 """Providers whose batch API is not OpenAI's."""

@@ -49,16 +49,9 @@ class OpenAI:
         return self._prepared(await self._http.upload(self._call(at, "files"), fields, data))
 
     async def submit(self, at: Endpoint, job: Job) -> str:
-        body: dict[str, Any] = {
-            "input_file_id": job.input_ref,
-            "endpoint": self._endpoint(job.endpoint),
-            "completion_window": job.completion_window,
-            "metadata": {JOB_ID_KEY: job.id},
-        }
-        if self._expires(at):
-            body["output_expires_after"] = {"anchor": "created_at", "seconds": OUTPUT_SECONDS}
         try:
-            return _id(await self._http.call("POST", self._call(at, "batches"), body))
+            answer = await self._http.call("POST", self._call(at, "batches"), self._create_body(at, job))
+            return _id(self._batch(answer))
         except ProviderRefused as refusal:
             if refusal.status in NO_SUCH_INPUT and await self._is_lost(at, str(job.input_ref)):
                 raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
@@ -67,10 +60,10 @@ class OpenAI:
     async def find(self, at: Endpoint, job: Job) -> str | None:
         since = job.created_at - CLOCK_MARGIN
         async for page in self._pages(at, "batches", limit=str(PAGE)):
-            for batch in page:
+            for batch in map(self._batch, page):
                 if _is_of(batch, job, since):
                     return _id(batch)
-            if _newest_first(page) and _created(page[-1]) < since:
+            if self._is_past(page, since):
                 return None
         return None
 
@@ -90,7 +83,7 @@ class OpenAI:
 
     async def cancel(self, at: Endpoint, ref: str) -> None:
         try:
-            await self._http.call("POST", self._call(at, "batches", ref, "cancel"))
+            await self._http.call("POST", self._cancel_call(at, ref))
         except ProviderRefused as refusal:
             if refusal.status not in CANNOT_CANCEL or not await self._is_ending(at, ref):
                 raise
@@ -127,6 +120,35 @@ class OpenAI:
     def _call(self, at: Endpoint, *path: str, **params: str) -> Call:
         return openai_call(at, *path, **params)
 
+    def _create_body(self, at: Endpoint, job: Job) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "input_file_id": job.input_ref,
+            "endpoint": self._endpoint(job.endpoint),
+            "completion_window": job.completion_window,
+            "metadata": {JOB_ID_KEY: job.id},
+        }
+        if self._expires(at):
+            body["output_expires_after"] = {"anchor": "created_at", "seconds": OUTPUT_SECONDS}
+        return body
+
+    def _cancel_call(self, at: Endpoint, ref: str) -> Call:
+        return self._call(at, "batches", ref, "cancel")
+
+    def _batch(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The provider's batch as OpenAI's object."""
+        return answer
+
+    def _page(self, answer: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], dict[str, str] | None]:
+        """The entries of one page of a listing, and the parameters that ask for the next."""
+        page = listed(answer)
+        if not page or not answer.get("has_more"):
+            return page, None
+        return page, {"after": str(answer.get("last_id") or _id(page[-1]))}
+
+    def _is_past(self, page: Sequence[Mapping[str, Any]], since: int) -> bool:
+        """Whether no page after this one can hold a batch of that time or later."""
+        return _newest_first(page) and _created(page[-1]) < since
+
     # How it is done.
 
     def _prepared(self, file: Mapping[str, Any]) -> Prepared:
@@ -136,20 +158,18 @@ class OpenAI:
         """The provider's listing of files or batches, a page at a time, each with one entry at least."""
         cursor: dict[str, str] = {}
         while True:
-            answer = await self._http.call("GET", self._call(at, what, **params, **cursor))
-            page = listed(answer)
+            page, following = self._page(await self._http.call("GET", self._call(at, what, **params, **cursor)))
             if page:
                 yield page
-            last = str(answer.get("last_id") or (_id(page[-1]) if page else ""))
-            if not page or not answer.get("has_more") or cursor.get("after") == last:
+            if following is None or following == cursor:
                 return
-            cursor = {"after": last}
+            cursor = following
 
     async def _poll_listed(self, at: Endpoint, refs: Sequence[str], known: dict[str, JobStatus]) -> None:
         """Add to `known` the jobs that the newest pages show."""
         wanted, pages = set(refs), 0
         async for page in self._pages(at, "batches", limit=str(PAGE)):
-            known |= {ref: status for ref, status in map(_read, page) if status and ref in wanted}
+            known |= {ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in wanted}
             pages += 1
             if len(known) == len(wanted) or pages == MAX_POLL_PAGES:
                 return
@@ -171,7 +191,7 @@ class OpenAI:
 
     async def _retrieve(self, at: Endpoint, ref: str) -> JobStatus | None:
         try:
-            return job_status(await self._http.call("GET", self._call(at, "batches", ref)))
+            return job_status(self._batch(await self._http.call("GET", self._call(at, "batches", ref))))
         except ProviderRefused as refusal:
             if refusal.status != GONE:
                 raise

@@ -28,7 +28,7 @@ DIALECTS: Mapping[str, tuple[str, str]] = {
 
 @cache
 def provider_for(name: str) -> Provider:
-    """The adapter of `azure`, `openai`, or any other prefix, whose base is taken to speak as OpenAI's does.
+    """The adapter of `azure`, `openai`, `xai`, or any other prefix, whose base is taken to speak as OpenAI's does.
 
     Which prefixes may run no batches is for the configuration to say.
     """
@@ -37,6 +37,10 @@ def provider_for(name: str) -> Provider:
 
     if name == "azure":
         return AzureOpenAI(_http(), expiring=True)
+    if name == "xai":
+        from manifold.providers.xai import XAI
+
+        return XAI(_http(), expiring=True)
     return OpenAI(_http(), expiring=name == "openai")
 
 

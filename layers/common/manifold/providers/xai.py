@@ -1,0 +1,137 @@
+"""xAI's batches: OpenAI's files, but counters for a status and pages for an output file.
+
+https://docs.x.ai/developers/rest-api-reference/inference/batches; `xai/api/v1/batch.proto`, as xai-sdk-python has it.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import orjson
+
+from manifold.errors import ProviderUnclear
+from manifold.providers import ENDED, Endpoint, Job, JobState
+from manifold.providers.call import Call
+from manifold.providers.openai import INPUT_SECONDS, JOB_ID_KEY, OpenAI
+
+RESULTS, ERRORS = "results", "errors"
+"""What stands before the batch's id in a ref of its successes and of its failures: xAI has one list of both."""
+PAGE = 100
+LAST_SECOND = 86_399
+CANNOT_ANSWER = "xAI gave no response to this request."
+
+
+class XAI(OpenAI):
+    """A `Provider` of xAI's dialect: its answers are read into OpenAI's words, then treated as those are."""
+
+    async def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        kind, _, batch_id = ref.partition(":")
+        async for page in self._result_pages(at, batch_id):
+            lines = [line for line in map(output_line, page) if (line["response"] is None) == (kind == ERRORS)]
+            if lines:
+                yield b"".join(orjson.dumps(line) + b"\n" for line in lines)
+
+    async def discard(self, at: Endpoint, ref: str) -> None:
+        """Delete an input. Results are the batch's own, and go with it."""
+        if not ref.startswith((f"{RESULTS}:", f"{ERRORS}:")):
+            await super().discard(at, ref)
+
+    def _expiry_fields(self) -> dict[str, str]:
+        return {"expires_after": str(INPUT_SECONDS)}
+
+    def _input_filter(self, at: Endpoint) -> dict[str, str]:
+        return {"limit": str(PAGE)}
+
+    def _create_body(self, at: Endpoint, job: Job) -> dict[str, Any]:
+        """There is no metadata: the name carries the job's id. Each line says which API it calls."""
+        return {"name": job.id, "input_file_id": job.input_ref}
+
+    def _cancel_call(self, at: Endpoint, ref: str) -> Call:
+        call = self._call(at, "batches", ref)
+        return replace(call, url=f"{call.url}:cancel")
+
+    def _batch(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        return as_openai(answer)
+
+    def _page(self, answer: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], dict[str, str] | None]:
+        entries = answer.get("batches", answer.get("data"))
+        token = answer.get("pagination_token")
+        cursor = {"pagination_token": str(token)} if token and entries else None
+        return [entry for entry in entries or () if isinstance(entry, dict)], cursor
+
+    def _is_past(self, page: Sequence[Mapping[str, Any]], since: int) -> bool:
+        """No order of a listing is documented, so all of it is looked at."""
+        return False
+
+    async def _result_pages(self, at: Endpoint, batch_id: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        cursor: dict[str, str] = {}
+        while True:
+            call = self._call(at, "batches", batch_id, "results", limit=str(PAGE), **cursor)
+            answer = await self._http.call("GET", call)
+            page = answer.get("results")
+            if not isinstance(page, list):
+                raise ProviderUnclear("a page of results without results")
+            yield [_mapping(result) for result in page]
+            token = answer.get("pagination_token")
+            if not token or not page:
+                return
+            cursor = {"pagination_token": str(token)}
+
+
+def as_openai(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    """xAI's batch as OpenAI's object, as far as anything here reads that."""
+    counts = {name: _count(batch, f"num_{name}") for name in ("requests", "pending", "success", "error", "cancelled")}
+    name, batch_id, reason = batch.get("name"), batch.get("batch_id"), batch.get("cancel_by_xai_message")
+    failed, state = counts["error"] + counts["cancelled"], _state(batch, counts)
+    ended = state in ENDED
+    return {
+        "id": batch_id,
+        "status": state,
+        "metadata": {JOB_ID_KEY: name} if name else None,
+        "input_file_id": batch.get("input_file_id"),
+        "created_at": _latest(batch.get("create_time")),
+        "request_counts": {"total": counts["requests"], "completed": counts["success"], "failed": failed},
+        "output_file_id": f"{RESULTS}:{batch_id}" if ended and counts["success"] else None,
+        "error_file_id": f"{ERRORS}:{batch_id}" if ended and failed else None,
+        "errors": {"data": [{"message": reason}]} if reason else None,
+    }
+
+
+def output_line(result: Mapping[str, Any]) -> dict[str, Any]:
+    """One of xAI's results as a line of OpenAI's output or error file. A response is named after the API called."""
+    custom_id, outcome = result.get("batch_request_id"), _mapping(result.get("batch_result"))
+    line = {"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": None, "error": None}
+    body = next(iter(_mapping(outcome.get("response")).values()), None)
+    if isinstance(body, dict):
+        return line | {"response": {"status_code": 200, "request_id": body.get("id"), "body": body}}
+    error = _mapping(outcome.get("error"))
+    code, message = error.get("code"), error.get("message") or result.get("error_message")
+    return line | {"error": {"code": str(code or "request_failed"), "message": message or CANNOT_ANSWER}}
+
+
+def _state(batch: Mapping[str, Any], counts: Mapping[str, int]) -> JobState:
+    """xAI itself cancels what it finds invalid, and says why. It counts no request before it has read the input."""
+    if batch.get("cancel_time"):
+        return "failed" if batch.get("cancel_by_xai_message") else "cancelled"
+    if not counts["requests"]:
+        return "validating"
+    return "in_progress" if counts["pending"] else "completed"
+
+
+def _count(batch: Mapping[str, Any], name: str) -> int:
+    value = _mapping(batch.get("state")).get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _latest(created: object) -> object:
+    """The last moment that this can mean: the REST API tells the day alone."""
+    try:
+        day = date.fromisoformat(str(created))
+    except ValueError:
+        return created
+    return (day.toordinal() - date(1970, 1, 1).toordinal()) * 86_400 + LAST_SECOND
