@@ -19,18 +19,18 @@ from typing import Any
 from bench import PATHS, ROOT
 from bench.measure import Comparison, machine, table
 
-EVERY = ("aws_lambda_powertools.metrics", "psycopg", "psycopg.types.json", "pydantic.types", "yaml")
+EVERY = ("aws_lambda_powertools.metrics", "psycopg", "psycopg.types.json", "pydantic.types", "yaml", "orjson")
 """Logs and metrics, the store, the configuration. `pydantic` alone would load nothing before its first model."""
 WEB = (*EVERY, "fastapi", "mangum")
 NEEDS = {
     "admin.app": WEB,
     "admin.migrations": (*EVERY, "boto3"),
-    "batches.app": (*WEB, "orjson", "boto3"),
-    "batches.worker": (*EVERY, "orjson", "boto3"),
-    "batches.poller": (*EVERY, "orjson", "boto3"),
-    "completions.app": (*WEB, "orjson"),
-    "files.app": (*WEB, "orjson", "boto3"),
-    "files.worker": (*EVERY, "orjson", "boto3"),
+    "batches.app": (*WEB, "boto3"),
+    "batches.worker": (*EVERY, "boto3"),
+    "batches.poller": (*EVERY, "boto3"),
+    "completions.app": WEB,
+    "files.app": (*WEB, "boto3"),
+    "files.worker": (*EVERY, "boto3"),
 }
 """Each function and what it cannot do without from its first line on. httpx comes with the first call of a provider."""
 GOAL = 1.25

@@ -1,10 +1,12 @@
 """What was asked of deployments, by whom, and what it cost: one row for each call, written once it has ended."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, LiteralString
+
+import orjson
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
@@ -60,10 +62,9 @@ _COLUMNS: LiteralString = """id, key_id, user_id, team_id, model_group, deployme
 _INSERT: LiteralString = """
     INSERT INTO calls (key_id, user_id, team_id, id, model_group, deployment_id, route, status, error,
         input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, seconds)
-    SELECT %(key_id)s, %(user_id)s, %(team_id)s, call.* FROM unnest(%(id)s::text[], %(model_group)s::text[],
-        %(deployment_id)s::text[], %(route)s::text[], %(status)s::integer[], %(error)s::text[],
-        %(input_tokens)s::bigint[], %(cached_tokens)s::bigint[], %(output_tokens)s::bigint[],
-        %(reasoning_tokens)s::bigint[], %(cost)s::numeric[], %(seconds)s::float8[]) AS call"""
+    SELECT %(key_id)s, %(user_id)s, %(team_id)s, call.* FROM json_to_recordset(%(calls)s::json) AS call (
+        id text, model_group text, deployment_id text, route text, status integer, error text, input_tokens bigint,
+        cached_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cost numeric, seconds float8)"""
 _METERED: LiteralString = f"WITH recorded AS ({_INSERT}), {USED}"
 
 
@@ -74,9 +75,10 @@ class Calls:
     async def record(self, calls: Sequence[Call], caller: Caller, lease: str) -> None:
         """Write the calls of one request, by one statement, which also meters a caller that has limits and ends the
         lease of its admission."""
-        columns: dict[str, Any] = {field.name: [getattr(call, field.name) for call in calls] for field in fields(Call)}
+        # As one text: psycopg takes twice as long over an array for each column.
+        written = {"calls": orjson.dumps(list(calls), default=str).decode()} | owner(caller)
         if not caller.limited:
-            await self._connection.execute(_INSERT, columns | owner(caller))
+            await self._connection.execute(_INSERT, written)
             return
         used = {
             "subjects": [one.subject for one in caller.limited],
@@ -84,7 +86,7 @@ class Calls:
             "spent": sum((call.cost or Decimal(0) for call in calls), Decimal(0)),
             "lease": lease,
         }
-        await self._connection.execute(_METERED, columns | owner(caller) | used)
+        await self._connection.execute(_METERED, written | used)
 
     async def page(
         self, caller: Caller, wanted: CallFilter, *, limit: int, after: Cursor | None = None
