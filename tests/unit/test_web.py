@@ -158,6 +158,8 @@ async def test_a_fault_after_the_answer_began_is_reported_and_cuts_it(
     ("body", "param", "code", "message"),
     [
         (b"{", None, "invalid_json", "not valid JSON"),
+        (b'{"count": "\xff"}', None, "invalid_json", "not valid JSON"),
+        (b"[" * 100_000, None, "invalid_json", "not valid JSON"),
         (b"", None, "missing_body", "no body"),
         (b"[]", None, "invalid_value", "Invalid request body"),
         (b"{}", "count", "missing_required_parameter", "'count'"),

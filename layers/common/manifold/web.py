@@ -167,7 +167,13 @@ async def _routing(request: Request, error: HTTPException) -> Response:
     if error.status_code == 405:
         wrong = InvalidRequest(f"Not allowed to {where}. Check the method.", code="method_not_allowed")
         return JSONResponse(wrong.body(), 405, error.headers)
+    if isinstance(error.__cause__, (ValueError, RecursionError)):  # not UTF-8, or nested too deep for FastAPI to parse
+        return _failure(_not_json())
     return JSONResponse(InvalidRequest(f"{error.detail}.").body(), error.status_code, error.headers)
+
+
+def _not_json() -> InvalidRequest:
+    return InvalidRequest("The request body is not valid JSON.", code="invalid_json")
 
 
 def _failure(error: ManifoldError) -> Response:
@@ -184,7 +190,7 @@ def _first_invalid(errors: Sequence[Any]) -> InvalidRequest:
     param = ".".join(str(part) for part in first["loc"][1:]) or None
     match first["type"]:
         case "json_invalid":
-            return InvalidRequest("The request body is not valid JSON.", code="invalid_json")
+            return _not_json()
         case "missing" if param is None:
             return InvalidRequest("The request has no body. Send a JSON object.", code="missing_body")
         case "missing":
