@@ -82,7 +82,10 @@ async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
 
 async def test_a_copy_that_is_about_to_expire_is_made_again(world: World) -> None:
     file_id = await brought(world, ONE)
-    world.rows("UPDATE inputs SET expires_at = now() + interval '23 hours' RETURNING id")
+    world.rows(
+        """UPDATE inputs SET updated_at = now() - interval '29 days', expires_at = now() + interval '23 hours'
+           RETURNING id"""
+    )
 
     batch = await world.run_until_ended((await world.create(file_id)).id)
 

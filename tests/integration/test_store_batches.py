@@ -1,5 +1,6 @@
 """Leases, wakes and transitions of batches and jobs, each on its own."""
 
+import time
 from dataclasses import replace
 from decimal import Decimal
 
@@ -168,3 +169,14 @@ async def test_a_batch_counts_against_the_budget_of_its_key(store: Store) -> Non
         [standing] = await tables.meters.admit([one], 1, "lease", 60)
         assert (standing.spent, standing.reached) == (Decimal("1.5"), ["max_budget"])
         assert await tables.calls.spend(one.id) == Decimal("1.5")
+
+
+async def test_a_copy_that_lives_for_an_hour_is_not_made_again_at_once(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await new_batch(tables)
+        [input_id] = await tables.inputs.ensure(batch.input_file_id, ["deployment"])
+        row = await tables.inputs.claim(input_id, "mine", 60)
+        assert row is not None
+        assert await tables.inputs.ready(row, "file-there", int(time.time()) + 3600)
+
+        assert await tables.inputs.ensure(batch.input_file_id, ["deployment"]) == []

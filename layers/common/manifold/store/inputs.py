@@ -22,7 +22,9 @@ _COLUMNS: LiteralString = (
 )
 _SETTLED: LiteralString = "doubtful_at <= now() - interval '1 hour'"
 """Longer than any attempt (900 s), so that what it left is at the provider by then."""
-_FRESH: LiteralString = "(expires_at IS NULL OR expires_at > now() + interval '1 day')"
+_FRESH: LiteralString = """(expires_at IS NULL
+    OR expires_at > now() + least(interval '1 day', (expires_at - updated_at) / 2))"""
+"""A day before its end a copy is made again; one that was never to live that long, in the middle of its life."""
 
 
 @dataclass(frozen=True, slots=True)
