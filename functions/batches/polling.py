@@ -50,7 +50,7 @@ class Polling:
         """
         cancelled = await self._cancel([run for run in runs if _is_to_cancel(run)])
         statuses = await self._statuses(runs)
-        return {run.batch.id: await self._write(run, statuses.get(run.job.id), run in cancelled) for run in runs}
+        return {run.batch.id: await self._written(run, statuses.get(run.job.id), run in cancelled) for run in runs}
 
     async def _cancel(self, runs: Sequence[Run]) -> list[Run]:
         """Send the cancels; returns the runs whose provider took it."""
@@ -90,6 +90,14 @@ class Polling:
             return {}
         return {refs[ref]: status for ref, status in answer.items() if ref in refs}
 
+    async def _written(self, run: Run, status: JobStatus | None, cancelled: bool) -> float:
+        """One batch that cannot be written must not hold up the others that were claimed with it."""
+        try:
+            return await self._write(run, status, cancelled)
+        except Exception as error:
+            observe.fault(error, batch_id=run.batch.id, job_id=run.job.id)
+            return DELAYS[-1]
+
     async def _write(self, run: Run, status: JobStatus | None, cancelled: bool) -> float:
         if status is not None and (outcome := _OUTCOMES.get(status.state)):
             return await self._ended(run, status, outcome)
@@ -128,7 +136,8 @@ def _is_to_cancel(run: Run) -> bool:
 def _shown(error: LineFailure, run: Run) -> dict[str, Any]:
     """An entry of the batch's `errors.data`, in the client's words instead of the provider's."""
     message = error.message.replace(run.deployment.model, run.deployment.group)
-    return asdict(error) | {"message": message.replace(_ref(run), run.batch.id)}
+    shown = asdict(error) | {"message": message.replace(_ref(run), run.batch.id)}
+    return {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in shown.items()}
 
 
 def _ref(run: Run) -> str:

@@ -3,7 +3,7 @@
 import secrets
 from typing import Any
 
-from files.patience import LEASE_SECONDS, UNCONFIGURED, Fault, lasting, pause, public, spent
+from files.patience import ATTEMPTS, LEASE_SECONDS, UNCONFIGURED, Fault, lasting, pause, public, spent
 from files.tally import Tally
 from manifold import observe
 from manifold.config import Deployment
@@ -33,6 +33,9 @@ class Results:
             job = await tables.jobs.claim_results(job_id, secrets.token_hex(8), LEASE_SECONDS)
         if job is None:
             return
+        if job.attempts > ATTEMPTS:  # not given up: the provider keeps results for weeks, but somebody must look
+            observe.warning("results_keep_failing", job_id=job.id, attempts=job.attempts, cause=job.error)
+            observe.count(observe.Metric.FAULTS)
         deployment = self._deployments.get(job.deployment_id)
         if deployment is None:
             observe.warning("deployment_unconfigured", job_id=job.id, deployment_id=job.deployment_id)

@@ -2,9 +2,11 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
+from batches.polling import Polling, Run
 from local.provider import Fault
 from tests.support.provider import chat_line, chat_lines
 from tests.support.world import World
@@ -199,3 +201,26 @@ async def test_a_list_is_filtered_by_model_group(world: World, key: str) -> None
     assert await listed(GROUP) == [mine.id]
     assert await listed(f"{GROUP},gpt-4.1-mini-batch") == await listed() == [other.id, mine.id]
     assert await listed("no-such-model") == []
+
+
+async def test_one_batch_that_cannot_be_written_does_not_hold_up_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for account in ("azure-general", "azure-special"):
+        world.provider.world.stall(account, "in_progress")
+    file = await world.upload(chat_lines(GROUP, 1))
+    broken, sound = [await world.create(file.id) for _ in range(2)]
+    await world.deliver_all()
+    for account in ("azure-general", "azure-special"):
+        world.provider.world.stall(account, None)
+    write = Polling._write
+
+    async def failing(self: Polling, run: Run, *more: Any) -> float:
+        if run.batch.id == broken.id:
+            raise RuntimeError("a row that Postgres does not take")
+        return await write(self, run, *more)
+
+    monkeypatch.setattr(Polling, "_write", failing)
+    assert (await world.run_until_ended(sound.id)).status == "completed"
+    monkeypatch.undo()
+    assert (await world.run_until_ended(broken.id)).status == "completed"
