@@ -19,7 +19,7 @@ from local.errors import with_log
 from local.places import ROOT, tool
 from local.processes import Service, free_port
 
-_SECONDS = 120.0
+_SECONDS = 240.0
 _PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 _HOST = "127.0.0.1"
 

@@ -4,18 +4,19 @@ import base64
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import psycopg
 
 from local.places import ROOT
-from manifold.queue import Kind, Message
+from manifold.queue import Kind
 from tests.support.aws import Aws
 
 EVENTS = ROOT / "events"
 ENDED = ("completed", "failed", "expired", "cancelled")
-SECONDS = 120
+SECONDS = 300
 _PLACEHOLDERS = {
     "key": "sk-your-virtual-key",
     "master_key": "sk-your-master-key",
@@ -68,6 +69,7 @@ class Site:
     aws: Aws
     database_url: str
     master_key: str
+    _delivery: Lock = field(default_factory=Lock)
 
     def ask(self, function: str, event: str, **own: str) -> dict[str, Any]:
         """What the function answers to an API call: `statusCode`, `headers`, `body`."""
@@ -80,15 +82,14 @@ class Site:
         assert answer["statusCode"] == 200, answer
         return json.loads(answer["body"])
 
-    def deliver(self) -> list[Message]:
-        """Give the workers all messages that have arrived, each once, and return these."""
-        waiting = [*self.aws.take(self.aws.transfers_queue_url), *self.aws.take(self.aws.control_queue_url)]
-        messages = list(dict.fromkeys(waiting))
-        for message in messages:
-            function, event = _WORK[message.kind]
-            answer = self.invoke(function, load(event, **{f"{message.kind}_id": message.id}))
-            assert answer == {"batchItemFailures": []}, message
-        return messages
+    def deliver(self) -> None:
+        """Give the workers all messages that have arrived, each once; when it returns, no such work is under way."""
+        with self._delivery:
+            waiting = [*self.aws.take(self.aws.transfers_queue_url), *self.aws.take(self.aws.control_queue_url)]
+            for message in dict.fromkeys(waiting):
+                function, event = _WORK[message.kind]
+                answer = self.invoke(function, load(event, **{f"{message.kind}_id": message.id}))
+                assert answer == {"batchItemFailures": []}, message
 
     def finish(self, batch_id: str, key: str) -> Any:
         """Run the schedule and the workers until the batch has ended, and return it."""
