@@ -8,7 +8,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from local.provider import Fault
-from tests.support.completing import AT_ONCE, HELLO, Desk, completion, said
+from tests.support.completing import AT_ONCE, HELLO, Till, completion, said
 
 pytest_plugins = ("tests.support.completing",)
 
@@ -16,8 +16,8 @@ PROMPT: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello t
 PROMPTS = [[{"role": "user", "content": f"number {number}"}] for number in range(4)]
 
 
-async def test_one_model_answers_as_openai_does(desk: Desk) -> None:
-    async with desk.sdk() as sdk:
+async def test_one_model_answers_as_openai_does(till: Till) -> None:
+    async with till.sdk() as sdk:
         raw = await sdk.chat.completions.with_raw_response.create(model="mini", messages=PROMPT)
 
     answer = raw.parse()
@@ -31,21 +31,21 @@ async def test_one_model_answers_as_openai_does(desk: Desk) -> None:
     assert raw.headers["x-request-id"]
 
 
-async def test_parameters_pass_and_the_gateways_own_do_not(desk: Desk) -> None:
-    await desk.chat("mini", temperature=0.5, seed=7, max_workers=5, timeout=10, fastest_response=False)
+async def test_parameters_pass_and_the_gateways_own_do_not(till: Till) -> None:
+    await till.chat("mini", temperature=0.5, seed=7, max_workers=5, timeout=10, fastest_response=False)
 
-    [call] = desk.calls("mini")
+    [call] = till.calls("mini")
     assert call["parameters"] == ["messages", "model", "seed", "temperature"]
 
 
-async def test_an_alias_of_the_key_is_a_group(desk: Desk) -> None:
-    key = await desk.give_key("sk-of-one-with-an-alias", ["mini"], {"fast": "mini"})
+async def test_an_alias_of_the_key_is_a_group(till: Till) -> None:
+    key = await till.give_key("sk-of-one-with-an-alias", ["mini"], {"fast": "mini"})
 
-    assert (await desk.chat("fast", key=key))["model"] == "mini"
+    assert (await till.chat("fast", key=key))["model"] == "mini"
 
 
-async def test_embeddings_and_text_completions(desk: Desk) -> None:
-    async with desk.sdk() as sdk:
+async def test_embeddings_and_text_completions(till: Till) -> None:
+    async with till.sdk() as sdk:
         vectors = await sdk.embeddings.create(model="vectors", input="Hello there")
         text = await sdk.completions.create(model="mini", prompt="Hello there")
 
@@ -54,205 +54,205 @@ async def test_embeddings_and_text_completions(desk: Desk) -> None:
 
 
 class TestFailure:
-    async def test_another_deployment_is_asked_at_once(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="error", account="azure-general"))
+    async def test_another_deployment_is_asked_at_once(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="error", account="azure-general"))
 
-        answer = await desk.post(model="pair", messages=HELLO)
+        answer = await till.post(model="pair", messages=HELLO)
 
         assert said(answer.json())
         assert answer.headers["x-manifold-deployment"] == "pair-special"
         assert answer.headers["x-manifold-attempts"] == "2"
 
     @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
-    async def test_what_passes_is_tried_again(self, desk: Desk, status: int) -> None:
-        desk.provider.fail(Fault(kind="error", account="openai", status=status, retry_after="0"))
+    async def test_what_passes_is_tried_again(self, till: Till, status: int) -> None:
+        till.provider.fail(Fault(kind="error", account="openai", status=status, retry_after="0"))
 
-        answer = await desk.post(model="mini", messages=HELLO)
+        answer = await till.post(model="mini", messages=HELLO)
 
         assert answer.status_code == 200
         assert answer.headers["x-manifold-attempts"] == "2"
 
     @pytest.mark.parametrize("kind", ["cut", "garbage"])
-    async def test_a_broken_answer_is_tried_again(self, desk: Desk, kind: str) -> None:
-        desk.provider.fail(Fault.model_validate({"kind": kind, "account": "openai"}))
+    async def test_a_broken_answer_is_tried_again(self, till: Till, kind: str) -> None:
+        till.provider.fail(Fault.model_validate({"kind": kind, "account": "openai"}))
 
-        assert said(await desk.chat("mini", num_retries=1))
+        assert said(await till.chat("mini", num_retries=1))
 
     @pytest.mark.parametrize("status", [400, 422])
-    async def test_the_callers_fault_is_not_tried_again(self, desk: Desk, status: int) -> None:
-        desk.provider.fail(Fault(kind="refuse", account="azure-general", status=status, times=None))
+    async def test_the_callers_fault_is_not_tried_again(self, till: Till, status: int) -> None:
+        till.provider.fail(Fault(kind="refuse", account="azure-general", status=status, times=None))
 
-        assert (await desk.error(model="pair", num_retries=5))[0] == status
-        assert len(desk.calls()) == 1
+        assert (await till.error(model="pair", num_retries=5))[0] == status
+        assert len(till.calls()) == 1
 
-    async def test_our_own_account_is_never_the_callers_fault(self, desk: Desk) -> None:
-        status, error = await desk.error(model="broken", num_retries=5)
+    async def test_our_own_account_is_never_the_callers_fault(self, till: Till) -> None:
+        status, error = await till.error(model="broken", num_retries=5)
 
         assert (status, error["code"]) == (502, "provider_account")
-        assert len(desk.calls("mini")) == 1
+        assert len(till.calls("mini")) == 1
 
-    async def test_retry_after_is_kept_to_and_told(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="1", times=1))
+    async def test_retry_after_is_kept_to_and_told(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="1", times=1))
         began = time.monotonic()
-        assert said(await desk.chat("mini", num_retries=1))
+        assert said(await till.chat("mini", num_retries=1))
         assert time.monotonic() - began >= 1
 
-        desk.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="90", times=None))
-        answer = await desk.post(model="mini", messages=HELLO)
+        till.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="90", times=None))
+        answer = await till.post(model="mini", messages=HELLO)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "90")
         assert answer.json()["error"]["type"] == "rate_limit_error"
 
-    async def test_the_sdk_does_not_pay_for_every_call_again(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="error", account="openai", retry_after="0", times=None))
+    async def test_the_sdk_does_not_pay_for_every_call_again(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="error", account="openai", retry_after="0", times=None))
 
-        async with desk.sdk(retries=2) as sdk:
+        async with till.sdk(retries=2) as sdk:
             with pytest.raises(openai.InternalServerError) as failed:
                 await sdk.chat.completions.create(model="mini", messages=PROMPT)
 
         assert failed.value.response.headers["x-should-retry"] == "false"
-        assert len(desk.calls("mini")) == 3, "the first call and the gateway's own two retries"
+        assert len(till.calls("mini")) == 3, "the first call and the gateway's own two retries"
 
 
 class TestAll:
     @pytest.mark.parametrize("models", [["mini", "general", "special"], "mini, general,special"])
-    async def test_the_answers_come_in_the_order_asked(self, desk: Desk, models: object) -> None:
-        desk.slow("mini", answer=0.1)
+    async def test_the_answers_come_in_the_order_asked(self, till: Till, models: object) -> None:
+        till.slow("mini", answer=0.1)
 
-        answers = await desk.chat(models)
+        answers = await till.chat(models)
 
         assert [completion(answer).model for answer in answers] == ["mini", "general", "special"]
 
-    async def test_a_failure_stands_in_its_place(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="rate_limit", account="azure-general"))
+    async def test_a_failure_stands_in_its_place(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="rate_limit", account="azure-general"))
 
-        first, failed, last = await desk.chat(["mini", "general", "special"])
+        first, failed, last = await till.chat(["mini", "general", "special"])
 
         assert (completion(first).model, completion(last).model) == ("mini", "special")
         assert failed.keys() == {"error"}
         assert failed["error"].keys() == {"message", "type", "param", "code"}
         assert failed["error"]["code"] == "rate_limit_exceeded"
 
-    async def test_the_same_model_twice_is_called_twice(self, desk: Desk) -> None:
-        answers = await desk.chat(["mini", "mini"])
+    async def test_the_same_model_twice_is_called_twice(self, till: Till) -> None:
+        answers = await till.chat(["mini", "mini"])
 
-        assert len(answers) == len(desk.calls("mini")) == 2
+        assert len(answers) == len(till.calls("mini")) == 2
 
-    async def test_a_list_is_answered_by_a_list(self, desk: Desk) -> None:
-        [answer] = await desk.chat(["mini"])
+    async def test_a_list_is_answered_by_a_list(self, till: Till) -> None:
+        [answer] = await till.chat(["mini"])
 
         assert said(answer)
 
-    async def test_headers_count_answers_and_errors(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_headers_count_answers_and_errors(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
-        answer = await desk.post(model=["mini", "general"], messages=HELLO, num_retries=0)
+        answer = await till.post(model=["mini", "general"], messages=HELLO, num_retries=0)
 
         assert (answer.headers["x-manifold-answers"], answer.headers["x-manifold-errors"]) == ("1", "1")
 
 
 class TestFastest:
-    async def test_the_first_answer_returns_and_the_others_are_cut_off(self, desk: Desk) -> None:
-        desk.slow("general", answer=5)
-        desk.slow("special", answer=5)
+    async def test_the_first_answer_returns_and_the_others_are_cut_off(self, till: Till) -> None:
+        till.slow("general", answer=5)
+        till.slow("special", answer=5)
         began = time.monotonic()
 
-        answer = await desk.post(model=["general", "special", "mini"], messages=HELLO, fastest_response=True)
+        answer = await till.post(model=["general", "special", "mini"], messages=HELLO, fastest_response=True)
 
         assert time.monotonic() - began < 2
         assert completion(answer.json()).model == "mini"
         assert answer.headers["x-manifold-deployment"] == "mini-alone"
         for loser in ("general", "special"):
-            assert await _disconnected(desk, loser)
+            assert await _disconnected(till, loser)
 
-    async def test_a_failure_is_no_answer(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="error", account="azure-general", times=None))
-        desk.slow("mini", answer=0.2)
+    async def test_a_failure_is_no_answer(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
+        till.slow("mini", answer=0.2)
 
-        assert completion(await desk.chat("general,mini", fastest_response=True)).model == "mini"
+        assert completion(await till.chat("general,mini", fastest_response=True)).model == "mini"
 
-    async def test_if_none_answers_each_cause_is_told(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="0"))
-        desk.provider.fail(Fault(kind="error", account="azure-special", status=503))
+    async def test_if_none_answers_each_cause_is_told(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="0"))
+        till.provider.fail(Fault(kind="error", account="azure-special", status=503))
 
-        status, error = await desk.error(model=["general", "special", "broken"], fastest_response=True)
+        status, error = await till.error(model=["general", "special", "broken"], fastest_response=True)
 
         assert (status, error["code"]) == (502, "no_model_answered")
         for cause in ("general: The provider takes no more", "special: The provider is overloaded", "broken: The gate"):
             assert cause in error["message"]
 
-    async def test_if_none_answers_for_one_reason_the_status_is_its_own(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="rate_limit", times=None))
+    async def test_if_none_answers_for_one_reason_the_status_is_its_own(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="rate_limit", times=None))
 
-        answer = await desk.post(model=["general", "mini"], messages=HELLO, fastest_response=True, num_retries=0)
+        answer = await till.post(model=["general", "mini"], messages=HELLO, fastest_response=True, num_retries=0)
 
         assert (answer.status_code, answer.headers["x-should-retry"]) == (429, "false")
         assert answer.json()["error"]["type"] == "rate_limit_error"
 
-    async def test_with_one_model_it_is_that_models_answer(self, desk: Desk) -> None:
-        assert said(await desk.chat(["mini"], fastest_response=True)) == said(await desk.chat("mini"))
+    async def test_with_one_model_it_is_that_models_answer(self, till: Till) -> None:
+        assert said(await till.chat(["mini"], fastest_response=True)) == said(await till.chat("mini"))
 
 
 class TestManyPrompts:
-    async def test_one_model_answers_each_in_order(self, desk: Desk) -> None:
-        answers = await desk.chat("mini", messages=PROMPTS)
+    async def test_one_model_answers_each_in_order(self, till: Till) -> None:
+        answers = await till.chat("mini", messages=PROMPTS)
 
         assert [said(one)[-8:] for one in answers] == ["number 0", "number 1", "number 2", "number 3"]
 
-    async def test_several_models_answer_each(self, desk: Desk) -> None:
-        rows = await desk.chat(["mini", "general"], messages=PROMPTS)
+    async def test_several_models_answer_each(self, till: Till) -> None:
+        rows = await till.chat(["mini", "general"], messages=PROMPTS)
 
         assert [[completion(one).model for one in row] for row in rows] == [["mini", "general"]] * 4
         assert {said(one)[-8:] for one in rows[2]} == {"number 2"}
 
-    async def test_the_fastest_model_answers_each(self, desk: Desk) -> None:
-        desk.slow("general", answer=5)
+    async def test_the_fastest_model_answers_each(self, till: Till) -> None:
+        till.slow("general", answer=5)
 
-        answers = await desk.chat("general,mini", messages=PROMPTS, fastest_response=True)
+        answers = await till.chat("general,mini", messages=PROMPTS, fastest_response=True)
 
         assert [completion(one).model for one in answers] == ["mini"] * 4
 
-    async def test_a_failure_stands_in_its_place(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="refuse", account="openai"))
+    async def test_a_failure_stands_in_its_place(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="refuse", account="openai"))
 
-        answers = await desk.chat("mini", messages=PROMPTS, max_workers=1)
+        answers = await till.chat("mini", messages=PROMPTS, max_workers=1)
 
         assert ["error" in one for one in answers] == [True, False, False, False]
 
     @pytest.mark.parametrize(("model", "options", "most"), [("mini", {"max_workers": 2}, 2), ("narrow", {}, 2)])
-    async def test_only_so_many_are_under_way(self, desk: Desk, model: str, options: dict[str, int], most: int) -> None:
-        desk.slow("mini", answer=0.05)
+    async def test_only_so_many_are_under_way(self, till: Till, model: str, options: dict[str, int], most: int) -> None:
+        till.slow("mini", answer=0.05)
 
-        await desk.chat(model, messages=PROMPTS, **options)
+        await till.chat(model, messages=PROMPTS, **options)
 
-        calls = desk.calls("mini")
+        calls = till.calls("mini")
         under_way = [sum(one["at"] < call["ended"] <= one["ended"] for one in calls) for call in calls]
         assert max(under_way) == most
 
 
 class TestDeadline:
-    async def test_what_has_not_answered_is_an_error_value(self, desk: Desk) -> None:
-        desk.slow("general", answer=5)
+    async def test_what_has_not_answered_is_an_error_value(self, till: Till) -> None:
+        till.slow("general", answer=5)
 
-        answered, late = await desk.chat(["mini", "general"], timeout=0.5)
+        answered, late = await till.chat(["mini", "general"], timeout=0.5)
 
         assert said(answered)
         assert late["error"]["code"] == "deadline_exceeded"
-        assert await _disconnected(desk, "general")
+        assert await _disconnected(till, "general")
 
-    async def test_a_single_answer_that_is_late(self, desk: Desk) -> None:
-        desk.slow("mini", answer=5)
+    async def test_a_single_answer_that_is_late(self, till: Till) -> None:
+        till.slow("mini", answer=5)
 
-        answer = await desk.post(model="mini", messages=HELLO, timeout=0.2)
+        answer = await till.post(model="mini", messages=HELLO, timeout=0.2)
 
         assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
         assert answer.json()["error"]["code"] == "deadline_exceeded"
 
-    async def test_what_never_began_is_one_too(self, desk: Desk) -> None:
-        desk.slow("mini", answer=5)
-        answers = await desk.chat("mini", messages=PROMPTS, max_workers=1, timeout=0.2)
+    async def test_what_never_began_is_one_too(self, till: Till) -> None:
+        till.slow("mini", answer=5)
+        answers = await till.chat("mini", messages=PROMPTS, max_workers=1, timeout=0.2)
 
         assert [one["error"]["code"] for one in answers] == ["deadline_exceeded"] * 4
-        assert len(desk.calls("mini")) == 1
+        assert len(till.calls("mini")) == 1
 
 
 class TestBadInput:
@@ -288,45 +288,45 @@ class TestBadInput:
         ids=lambda value: str(value)[:60],
     )
     async def test_no_call_is_made(
-        self, desk: Desk, body: dict[str, object], status: int, code: str, param: str
+        self, till: Till, body: dict[str, object], status: int, code: str, param: str
     ) -> None:
-        answer = await desk.post(**AT_ONCE | {"model": "mini"} | body)
+        answer = await till.post(**AT_ONCE | {"model": "mini"} | body)
 
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["param"]) == (status, code, param)
-        assert desk.calls() == []
+        assert till.calls() == []
 
-    async def test_a_model_that_the_key_lacks_among_several(self, desk: Desk) -> None:
-        key = await desk.give_key("sk-of-one-with-little", ["mini"])
+    async def test_a_model_that_the_key_lacks_among_several(self, till: Till) -> None:
+        key = await till.give_key("sk-of-one-with-little", ["mini"])
 
-        status, error = await desk.error(model=["mini", "general"], key=key)
+        status, error = await till.error(model=["mini", "general"], key=key)
 
         assert (status, error["code"], error["param"]) == (403, "model_access_denied", "model")
-        assert desk.calls() == []
+        assert till.calls() == []
 
-    async def test_a_body_that_is_too_large(self, desk: Desk) -> None:
-        answer = await desk.post(model="mini", messages=[{"role": "user", "content": "x" * 7_000_000}])
+    async def test_a_body_that_is_too_large(self, till: Till) -> None:
+        answer = await till.post(model="mini", messages=[{"role": "user", "content": "x" * 7_000_000}])
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
-        assert desk.calls() == []
+        assert till.calls() == []
 
     @pytest.mark.parametrize(("path", "model"), [("/embeddings", "mini"), ("/completions", "vectors")])
-    async def test_a_model_for_another_route(self, desk: Desk, path: str, model: str) -> None:
-        answer = await desk.post(path, model=model, input="Hello", prompt="Hello")
+    async def test_a_model_for_another_route(self, till: Till, path: str, model: str) -> None:
+        answer = await till.post(path, model=model, input="Hello", prompt="Hello")
 
         assert answer.status_code == 400
         assert path in answer.json()["error"]["message"]
 
-    async def test_embeddings_are_not_streamed(self, desk: Desk) -> None:
-        answer = await desk.post("/embeddings", model="vectors", input="Hello", stream=True)
+    async def test_embeddings_are_not_streamed(self, till: Till) -> None:
+        answer = await till.post("/embeddings", model="vectors", input="Hello", stream=True)
 
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stream")
 
 
-async def _disconnected(desk: Desk, group: str) -> bool:
+async def _disconnected(till: Till, group: str) -> bool:
     """Whether the group's provider saw its one caller leave; it notices a moment after."""
     for _ in range(50):
-        [call] = desk.calls(group)
+        [call] = till.calls(group)
         if call.get("disconnected"):
             return True
         await asyncio.sleep(0.02)

@@ -9,16 +9,16 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from local.provider import Fault
-from tests.support.completing import AT_ONCE, HELLO, Desk, said
+from tests.support.completing import AT_ONCE, HELLO, Till, said
 
 pytest_plugins = ("tests.support.completing",)
 
 PROMPT: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me of the sea and the sky"}]
 
 
-async def events(desk: Desk, **body: Any) -> list[Any]:
+async def events(till: Till, **body: Any) -> list[Any]:
     """The data of each event of a streamed answer: an object, or the text that ends it."""
-    answer = await desk.post(**AT_ONCE | body, stream=True)
+    answer = await till.post(**AT_ONCE | body, stream=True)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].partition(";")[0] == "text/event-stream"
     *parts, rest = answer.text.split("\n\n")
@@ -27,8 +27,8 @@ async def events(desk: Desk, **body: Any) -> list[Any]:
     return [one if one == "[DONE]" else json.loads(one) for one in data]
 
 
-async def test_the_sdk_reads_what_a_plain_answer_says(desk: Desk) -> None:
-    async with desk.sdk() as sdk:
+async def test_the_sdk_reads_what_a_plain_answer_says(till: Till) -> None:
+    async with till.sdk() as sdk:
         plain = await sdk.chat.completions.create(model="mini", messages=PROMPT)
         stream = await sdk.chat.completions.create(model="mini", messages=PROMPT, stream=True)
         chunks = [chunk async for chunk in stream]
@@ -39,90 +39,90 @@ async def test_the_sdk_reads_what_a_plain_answer_says(desk: Desk) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-async def test_the_sdks_stream_helper(desk: Desk) -> None:
-    async with desk.sdk() as sdk, sdk.chat.completions.stream(model="mini", messages=PROMPT) as stream:
+async def test_the_sdks_stream_helper(till: Till) -> None:
+    async with till.sdk() as sdk, sdk.chat.completions.stream(model="mini", messages=PROMPT) as stream:
         final = await stream.get_final_completion()
 
     assert final.choices[0].message.content
 
 
-async def test_usage_is_sent_to_those_who_ask(desk: Desk) -> None:
-    *_, usage, done = await events(desk, model="mini", stream_options={"include_usage": True})
+async def test_usage_is_sent_to_those_who_ask(till: Till) -> None:
+    *_, usage, done = await events(till, model="mini", stream_options={"include_usage": True})
     assert done == "[DONE]"
     assert (usage["choices"], usage["usage"]["total_tokens"] > 0) == ([], True)
 
-    *chunks, done = await events(desk, model="mini")
+    *chunks, done = await events(till, model="mini")
     assert done == "[DONE]"
     assert all(chunk["choices"] and "usage" not in chunk for chunk in chunks)
 
 
-async def test_headers_tell_how_it_was_come_by(desk: Desk) -> None:
-    desk.provider.fail(Fault(kind="error", account="azure-general"))
+async def test_headers_tell_how_it_was_come_by(till: Till) -> None:
+    till.provider.fail(Fault(kind="error", account="azure-general"))
 
-    answer = await desk.post(model="pair", messages=HELLO, stream=True)
+    answer = await till.post(model="pair", messages=HELLO, stream=True)
 
     assert answer.headers["x-manifold-deployment"] == "pair-special"
     assert answer.headers["x-manifold-attempts"] == "2"
 
 
-async def test_text_completions_stream_too(desk: Desk) -> None:
-    async with desk.sdk() as sdk:
+async def test_text_completions_stream_too(till: Till) -> None:
+    async with till.sdk() as sdk:
         stream = await sdk.completions.create(model="mini", prompt="Hello there", stream=True)
         texts = [chunk.choices[0].text async for chunk in stream]
 
     assert "".join(texts)
 
 
-async def test_a_failure_before_the_first_token_is_a_status(desk: Desk) -> None:
-    desk.provider.fail(Fault(kind="rate_limit", account="openai", times=None))
+async def test_a_failure_before_the_first_token_is_a_status(till: Till) -> None:
+    till.provider.fail(Fault(kind="rate_limit", account="openai", times=None))
 
-    status, error = await desk.error(model="mini", stream=True)
+    status, error = await till.error(model="mini", stream=True)
 
     assert (status, error["code"]) == (429, "rate_limit_exceeded")
 
 
-async def test_a_failure_in_the_middle_is_an_event_that_ends_it(desk: Desk) -> None:
-    desk.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
+async def test_a_failure_in_the_middle_is_an_event_that_ends_it(till: Till) -> None:
+    till.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
 
-    *chunks, last = await events(desk, model="mini", messages=PROMPT)
+    *chunks, last = await events(till, model="mini", messages=PROMPT)
 
     assert all("choices" in chunk for chunk in chunks)
     assert last["error"].keys() == {"message", "type", "param", "code"}
     assert last["error"]["code"] == "provider_error"
 
-    desk.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
-    async with desk.sdk() as sdk:
+    till.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
+    async with till.sdk() as sdk:
         stream = await sdk.chat.completions.create(model="mini", messages=PROMPT, stream=True)
         with pytest.raises(openai.APIError, match=last["error"]["message"]):
             [chunk async for chunk in stream]
 
 
-async def test_a_stream_ends_at_the_deadline(desk: Desk) -> None:
-    desk.slow("mini", between_tokens=0.1)
+async def test_a_stream_ends_at_the_deadline(till: Till) -> None:
+    till.slow("mini", between_tokens=0.1)
     began = time.monotonic()
 
-    *_, last = await events(desk, model="mini", messages=[{"role": "user", "content": "word " * 100}], timeout=0.5)
+    *_, last = await events(till, model="mini", messages=[{"role": "user", "content": "word " * 100}], timeout=0.5)
 
     assert time.monotonic() - began < 2
     assert last["error"]["code"] == "deadline_exceeded"
 
 
-async def test_the_first_real_token_wins(desk: Desk) -> None:
-    desk.slow("general", first_token=5)
-    desk.slow("mini", answer=0.3)
+async def test_the_first_real_token_wins(till: Till) -> None:
+    till.slow("general", first_token=5)
+    till.slow("mini", answer=0.3)
 
-    *chunks, done = await events(desk, model="general,mini", fastest_response=True)
+    *chunks, done = await events(till, model="general,mini", fastest_response=True)
 
     assert done == "[DONE]"
     assert {chunk["model"] for chunk in chunks} == {"mini"}
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == said(
-        await desk.chat("mini")
+        await till.chat("mini")
     )
 
 
-async def test_if_none_begins_each_cause_is_told(desk: Desk) -> None:
-    desk.provider.fail(Fault(kind="rate_limit", times=None))
+async def test_if_none_begins_each_cause_is_told(till: Till) -> None:
+    till.provider.fail(Fault(kind="rate_limit", times=None))
 
-    status, error = await desk.error(model="general,mini", fastest_response=True, stream=True)
+    status, error = await till.error(model="general,mini", fastest_response=True, stream=True)
 
     assert (status, error["code"]) == (429, "no_model_answered")

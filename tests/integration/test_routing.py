@@ -12,33 +12,33 @@ from manifold import ids
 from manifold.config import Deployment, RouterSettings
 from manifold.store import Store
 from manifold.store.traffic import Ended
-from tests.support.completing import HELLO, Desk
+from tests.support.completing import HELLO, Till
 
 pytest_plugins = ("tests.support.completing", "tests.support.statements")
 
 
-def route(desk: Desk, *, orders: bool = True, **settings: Any) -> None:
+def route(till: Till, *, orders: bool = True, **settings: Any) -> None:
     """Have completions routed so; without `orders`, the deployments of a group are alike."""
-    deployments = desk.gateway.config.deployments
+    deployments = till.gateway.config.deployments
     if not orders:
         deployments = tuple(replace(one, order=None) for one in deployments)
-    desk.gateway.config = replace(desk.gateway.config, deployments=deployments, router=RouterSettings(**settings))
+    till.gateway.config = replace(till.gateway.config, deployments=deployments, router=RouterSettings(**settings))
 
 
-def limit(desk: Desk, deployment_id: str, **limits: int) -> None:
+def limit(till: Till, deployment_id: str, **limits: int) -> None:
     """Give a deployment these `rpm` or `tpm`."""
 
     def changed() -> Iterator[Deployment]:
-        for one in desk.gateway.config.deployments:
+        for one in till.gateway.config.deployments:
             yield replace(one, **limits) if one.id == deployment_id else one  # type: ignore[arg-type]
 
-    desk.gateway.config = replace(desk.gateway.config, deployments=tuple(changed()))
+    till.gateway.config = replace(till.gateway.config, deployments=tuple(changed()))
 
 
-async def asked(desk: Desk, model: str = "pair", **body: Any) -> str:
+async def asked(till: Till, model: str = "pair", **body: Any) -> str:
     """The deployment that answered, or the error's status."""
     asking: dict[str, Any] = {"messages": HELLO, "num_retries": 1} | body
-    answer = await desk.post(model=model, **asking)
+    answer = await till.post(model=model, **asking)
     return answer.headers.get("x-manifold-deployment") or str(answer.status_code)
 
 
@@ -47,22 +47,22 @@ def verbs(queries: list[str], table: str) -> list[str]:
 
 
 class TestStatements:
-    async def test_simple_shuffle_without_a_failure_asks_for_nothing(self, desk: Desk, queries: list[str]) -> None:
-        await desk.post(model=["pair", "mini"], messages=HELLO)
+    async def test_simple_shuffle_without_a_failure_asks_for_nothing(self, till: Till, queries: list[str]) -> None:
+        await till.post(model=["pair", "mini"], messages=HELLO)
 
         assert [query.split()[:3] for query in queries] == [["INSERT", "INTO", "calls"]]
 
-    async def test_a_failure_that_has_no_alternative_costs_nothing(self, desk: Desk, queries: list[str]) -> None:
-        desk.provider.fail(Fault(kind="error", account="openai", times=None))
+    async def test_a_failure_that_has_no_alternative_costs_nothing(self, till: Till, queries: list[str]) -> None:
+        till.provider.fail(Fault(kind="error", account="openai", times=None))
 
-        await asked(desk, "mini")
+        await asked(till, "mini")
 
         assert verbs(queries, "traffic") == []
 
-    async def test_a_failure_costs_one(self, desk: Desk, queries: list[str]) -> None:
-        desk.provider.fail(Fault(kind="error", account="azure-general"))
+    async def test_a_failure_costs_one(self, till: Till, queries: list[str]) -> None:
+        till.provider.fail(Fault(kind="error", account="azure-general"))
 
-        assert await asked(desk) == "pair-special"
+        assert await asked(till) == "pair-special"
 
         assert verbs(queries, "traffic") == ["WITH"]
 
@@ -77,166 +77,166 @@ class TestStatements:
         ],
     )
     async def test_what_each_strategy_costs(
-        self, desk: Desk, queries: list[str], strategy: str, cost: list[str]
+        self, till: Till, queries: list[str], strategy: str, cost: list[str]
     ) -> None:
-        route(desk, routing_strategy=strategy)
+        route(till, routing_strategy=strategy)
 
-        assert await asked(desk) == "pair-general"
+        assert await asked(till) == "pair-general"
 
         assert verbs(queries, "traffic") == cost
 
 
 class TestCooldown:
-    async def test_after_too_many_failures_a_deployment_is_left_alone(self, desk: Desk) -> None:
-        route(desk, allowed_fails=1, cooldown_time=0.5)
-        desk.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_after_too_many_failures_a_deployment_is_left_alone(self, till: Till) -> None:
+        route(till, allowed_fails=1, cooldown_time=0.5)
+        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
         for _ in range(4):
-            assert await asked(desk) == "pair-special"
+            assert await asked(till) == "pair-special"
 
-        assert len(desk.calls("general")) == 2
+        assert len(till.calls("general")) == 2
         await asyncio.sleep(0.6)
-        await asked(desk)
-        assert len(desk.calls("general")) == 3
+        await asked(till)
+        assert len(till.calls("general")) == 3
 
-    async def test_too_many_requests_cool_at_once(self, desk: Desk) -> None:
-        desk.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="60"))
+    async def test_too_many_requests_cool_at_once(self, till: Till) -> None:
+        till.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="60"))
 
-        assert [await asked(desk) for _ in range(3)] == ["pair-special"] * 3
-        assert len(desk.calls("general")) == 1
+        assert [await asked(till) for _ in range(3)] == ["pair-special"] * 3
+        assert len(till.calls("general")) == 1
 
-    async def test_the_callers_own_fault_does_not(self, desk: Desk, queries: list[str]) -> None:
-        desk.provider.fail(Fault(kind="refuse", account="azure-general"))
+    async def test_the_callers_own_fault_does_not(self, till: Till, queries: list[str]) -> None:
+        till.provider.fail(Fault(kind="refuse", account="azure-general"))
 
-        assert await asked(desk) == "400"
+        assert await asked(till) == "400"
         assert verbs(queries, "traffic") == []
 
-    async def test_environments_tell_each_other(self, desk: Desk, store: Store) -> None:
-        route(desk, allowed_fails=2, cooldown_time=60)
+    async def test_environments_tell_each_other(self, till: Till, store: Store) -> None:
+        route(till, allowed_fails=2, cooldown_time=60)
         async with store.session() as tables:  # another one has seen it fail
             for _ in range(2):
                 assert await tables.traffic.failed("pair-general", 2, 60) == {}
-        desk.provider.fail(Fault(kind="error", account="azure-general", times=None))
+        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
         for _ in range(3):
-            assert await asked(desk) == "pair-special"
+            assert await asked(till) == "pair-special"
 
-        assert len(desk.calls("general")) == 1
+        assert len(till.calls("general")) == 1
 
-    async def test_where_all_have_failed_one_is_asked_nevertheless(self, desk: Desk) -> None:
-        route(desk, allowed_fails=0, cooldown_time=60)
+    async def test_where_all_have_failed_one_is_asked_nevertheless(self, till: Till) -> None:
+        route(till, allowed_fails=0, cooldown_time=60)
         for account in ("azure-general", "azure-special"):
-            desk.provider.fail(Fault(kind="error", account=account))
-        assert await asked(desk) == "502"
+            till.provider.fail(Fault(kind="error", account=account))
+        assert await asked(till) == "502"
 
-        assert await asked(desk) == "pair-general"
+        assert await asked(till) == "pair-general"
 
 
 class TestFallbacks:
-    async def test_another_group_stands_in(self, desk: Desk) -> None:
-        route(desk, fallbacks={"general": ("broken", "mini")})
-        desk.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_another_group_stands_in(self, till: Till) -> None:
+        route(till, fallbacks={"general": ("broken", "mini")})
+        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
-        answer = await desk.post(model="general", messages=HELLO, num_retries=0)
+        answer = await till.post(model="general", messages=HELLO, num_retries=0)
 
         assert answer.headers["x-manifold-deployment"] == "mini-alone"
         assert answer.json()["model"] == "mini"
 
-    async def test_if_that_fails_too_the_first_cause_is_told(self, desk: Desk) -> None:
-        route(desk, fallbacks={"*": ("broken",)})
-        desk.provider.fail(Fault(kind="error", account="azure-general", status=503, times=None))
+    async def test_if_that_fails_too_the_first_cause_is_told(self, till: Till) -> None:
+        route(till, fallbacks={"*": ("broken",)})
+        till.provider.fail(Fault(kind="error", account="azure-general", status=503, times=None))
 
-        status, error = await desk.error(model="general")
+        status, error = await till.error(model="general")
 
         assert (status, error["code"]) == (503, "provider_overloaded")
 
-    async def test_a_prompt_that_is_too_long_goes_where_there_is_room(self, desk: Desk) -> None:
-        route(desk, fallbacks={"general": ("special",)}, context_window_fallbacks={"general": ("mini",)})
+    async def test_a_prompt_that_is_too_long_goes_where_there_is_room(self, till: Till) -> None:
+        route(till, fallbacks={"general": ("special",)}, context_window_fallbacks={"general": ("mini",)})
         too_long = Fault(kind="refuse", account="azure-general", code="context_length_exceeded")
-        desk.provider.fail(too_long)
+        till.provider.fail(too_long)
 
-        assert await asked(desk, "general") == "mini-alone"
+        assert await asked(till, "general") == "mini-alone"
 
-    async def test_a_request_that_is_wrong_goes_nowhere(self, desk: Desk) -> None:
-        route(desk, fallbacks={"general": ("mini",)}, context_window_fallbacks={"general": ("mini",)})
-        desk.provider.fail(Fault(kind="refuse", account="azure-general"))
+    async def test_a_request_that_is_wrong_goes_nowhere(self, till: Till) -> None:
+        route(till, fallbacks={"general": ("mini",)}, context_window_fallbacks={"general": ("mini",)})
+        till.provider.fail(Fault(kind="refuse", account="azure-general"))
 
-        assert await asked(desk, "general") == "400"
+        assert await asked(till, "general") == "400"
 
-    async def test_of_a_stream_before_its_first_token(self, desk: Desk) -> None:
-        route(desk, fallbacks={"general": ("mini",)})
-        desk.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_of_a_stream_before_its_first_token(self, till: Till) -> None:
+        route(till, fallbacks={"general": ("mini",)})
+        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
-        assert await asked(desk, "general", stream=True, num_retries=0) == "mini-alone"
+        assert await asked(till, "general", stream=True, num_retries=0) == "mini-alone"
 
 
 class TestStrategies:
-    async def test_least_busy(self, desk: Desk) -> None:
-        route(desk, orders=False, routing_strategy="least-busy")
-        desk.slow("general", answer=0.5)
-        desk.slow("special", answer=0.5)
+    async def test_least_busy(self, till: Till) -> None:
+        route(till, orders=False, routing_strategy="least-busy")
+        till.slow("general", answer=0.5)
+        till.slow("special", answer=0.5)
 
         async def later(seconds: float) -> str:
             await asyncio.sleep(seconds)  # who reads at the same moment sees the same load
-            return await asked(desk)
+            return await asked(till)
 
         found = await asyncio.gather(*(later(number * 0.02) for number in range(6)))
 
         assert sorted(found) == ["pair-general"] * 3 + ["pair-special"] * 3
-        assert {await asked(desk) for _ in range(12)} == {"pair-general", "pair-special"}
+        assert {await asked(till) for _ in range(12)} == {"pair-general", "pair-special"}
 
-    async def test_least_busy_within_one_request(self, desk: Desk) -> None:
-        route(desk, orders=False, routing_strategy="least-busy")
-        desk.slow("general", answer=0.2)
-        desk.slow("special", answer=0.2)
+    async def test_least_busy_within_one_request(self, till: Till) -> None:
+        route(till, orders=False, routing_strategy="least-busy")
+        till.slow("general", answer=0.2)
+        till.slow("special", answer=0.2)
 
-        await desk.post(model="pair", messages=[HELLO] * 6)
+        await till.post(model="pair", messages=[HELLO] * 6)
 
-        assert (len(desk.calls("general")), len(desk.calls("special"))) == (3, 3)
+        assert (len(till.calls("general")), len(till.calls("special"))) == (3, 3)
 
-    async def test_the_call_of_an_environment_that_died_runs_out(self, desk: Desk, store: Store) -> None:
-        route(desk, orders=False, routing_strategy="least-busy")
+    async def test_the_call_of_an_environment_that_died_runs_out(self, till: Till, store: Store) -> None:
+        route(till, orders=False, routing_strategy="least-busy")
         async with store.session() as tables:
             await tables.traffic.began("pair-general", ids.new("call"), 5, 0.2)
-        assert {await asked(desk) for _ in range(5)} == {"pair-special"}
+        assert {await asked(till) for _ in range(5)} == {"pair-special"}
 
         await asyncio.sleep(0.3)
 
-        assert {await asked(desk) for _ in range(20)} == {"pair-general", "pair-special"}
+        assert {await asked(till) for _ in range(20)} == {"pair-general", "pair-special"}
 
-    async def test_latency(self, desk: Desk) -> None:
-        route(desk, orders=False, routing_strategy="latency-based-routing")
-        desk.slow("general", answer=0.2)
+    async def test_latency(self, till: Till) -> None:
+        route(till, orders=False, routing_strategy="latency-based-routing")
+        till.slow("general", answer=0.2)
 
-        first_two = {await asked(desk) for _ in range(2)}
+        first_two = {await asked(till) for _ in range(2)}
 
         assert first_two == {"pair-general", "pair-special"}
-        assert {await asked(desk) for _ in range(5)} == {"pair-special"}
+        assert {await asked(till) for _ in range(5)} == {"pair-special"}
 
-    async def test_usage_keeps_to_the_rpm(self, desk: Desk) -> None:
-        route(desk, routing_strategy="usage-based-routing-v2")
-        limit(desk, "pair-general", rpm=2)
-        limit(desk, "pair-special", rpm=1)
+    async def test_usage_keeps_to_the_rpm(self, till: Till) -> None:
+        route(till, routing_strategy="usage-based-routing-v2")
+        limit(till, "pair-general", rpm=2)
+        limit(till, "pair-special", rpm=1)
 
-        found = [await asked(desk) for _ in range(4)]
+        found = [await asked(till) for _ in range(4)]
 
         assert found == ["pair-general", "pair-general", "pair-special", "429"]
 
-    async def test_usage_has_a_full_group_stood_in_for(self, desk: Desk) -> None:
-        route(desk, routing_strategy="usage-based-routing", fallbacks={"general": ("mini",)})
-        limit(desk, "general-alone", tpm=1)
+    async def test_usage_has_a_full_group_stood_in_for(self, till: Till) -> None:
+        route(till, routing_strategy="usage-based-routing", fallbacks={"general": ("mini",)})
+        limit(till, "general-alone", tpm=1)
 
-        assert [await asked(desk, "general") for _ in range(2)] == ["general-alone", "mini-alone"]
+        assert [await asked(till, "general") for _ in range(2)] == ["general-alone", "mini-alone"]
 
-    async def test_cost(self, desk: Desk) -> None:
-        route(desk, orders=False, routing_strategy="cost-based-routing")
+    async def test_cost(self, till: Till) -> None:
+        route(till, orders=False, routing_strategy="cost-based-routing")
         priced = tuple(
             replace(one, base_model="azure/gpt-4o-mini" if one.id == "pair-special" else "azure/gpt-4o")
-            for one in desk.gateway.config.deployments
+            for one in till.gateway.config.deployments
         )
-        desk.gateway.config = replace(desk.gateway.config, deployments=priced)
+        till.gateway.config = replace(till.gateway.config, deployments=priced)
 
-        assert {await asked(desk) for _ in range(5)} == {"pair-special"}
+        assert {await asked(till) for _ in range(5)} == {"pair-special"}
 
 
 async def test_a_latency_follows_the_latest_answers(store: Store) -> None:

@@ -32,7 +32,7 @@ AT_ONCE: dict[str, Any] = {"messages": HELLO, "num_retries": 0}
 """A request's body without retries of ours, unless a test wants them."""
 
 
-class Desk:
+class Till:
     """The app, and the provider behind it."""
 
     def __init__(self, gateway: Gateway, provider: Simulator) -> None:
@@ -85,9 +85,9 @@ def said(answer: object) -> str:
 
 
 @pytest.fixture
-async def desk(database_url: str, simulated_provider: Simulator) -> AsyncIterator[Desk]:
+async def till(database_url: str, simulated_provider: Simulator) -> AsyncIterator[Till]:
     port = int(simulated_provider.url.rpartition(":")[2])
     gateway = gateways.gateway(database_url, {"MANIFOLD_CONFIG": str(CONFIG), **defaults(port)})
-    yield Desk(gateway, simulated_provider)
+    yield Till(gateway, simulated_provider)
     await gateway.store.close()
     await close_providers()
