@@ -18,6 +18,8 @@ from manifold.store.jobs import Ending, JobRow
 
 DELAYS = (5.0, 15.0, 45.0, 60.0, 60.0, 60.0, 120.0, 120.0, 300.0)
 """Seconds between polls: quick at first, for small batches, then every five minutes."""
+CANCEL_DELAY = 2.0
+"""Seconds to the look after a cancel: most providers stop at once."""
 _OUTCOMES: dict[JobState, Outcome] = {
     "completed": "completed",
     "failed": "failed",
@@ -106,7 +108,9 @@ class Polling:
             if status is not None:
                 await tables.batches.progress(run.batch.id, status.total, status.completed, status.failed)
         unsent = _is_to_cancel(run) and not cancelled
-        return DELAYS[0] if cancelled or unsent else DELAYS[min(run.job.polls + 1, len(DELAYS) - 1)]
+        if cancelled or unsent:
+            return CANCEL_DELAY
+        return DELAYS[min(run.job.polls + 1, len(DELAYS) - 1)]
 
     async def _ended(self, run: Run, status: JobStatus, outcome: Outcome) -> float:
         """Its results are to be stored, by the worker that moves bytes; with none, it can be settled at once."""
