@@ -59,12 +59,12 @@ async def brought(world: World, group: str, **fields: Any) -> str:
 
 
 async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
-    database_url: str, simulated_provider: Simulator, bucket: Aws, tmp_path: Path
+    database_url: str, simulated_provider: Simulator, aws: Aws, tmp_path: Path
 ) -> None:
     simulated_provider.world.batches.pace = AT_ONCE
     config = tmp_path / "config.yaml"
     config.write_text(MODEL_LIST + SETTINGS)
-    world = World(database_url, simulated_provider, bucket, config=str(config))
+    world = World(database_url, simulated_provider, aws, config=str(config))
     file_id = await brought(world, ONE)
     config.write_text(MODEL_LIST + LATE + SETTINGS)
     await world.restart()
