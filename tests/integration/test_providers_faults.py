@@ -44,7 +44,7 @@ async def closing() -> AsyncIterator[None]:
 
 @pytest.fixture(params=ACCOUNTS)
 async def scene(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Scene:
-    provider, at = provider_for(request.param), endpoint(simulated_provider, ACCOUNTS[request.param], timeout=0.5)
+    provider, at = provider_for(request.param), endpoint(simulated_provider, ACCOUNTS[request.param], timeout=1.0)
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
     job = Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time()))
     return Scene(provider, at, job, await provider.submit(at, job), simulated_provider)
