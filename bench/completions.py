@@ -1,8 +1,12 @@
-"""What a gateway adds to a completion, and how many it forwards: Manifold, the floor and LiteLLM's proxy in one run.
+"""What a gateway adds to a completion, and how many it forwards: Manifold, two floors and LiteLLM's proxy in one run.
 
-All stand before the same local provider, which answers at once. Each server is one process on one processor; the load
-and the provider have the other. Manifold's figures have its key lookup and its usage record in them, in a real
-Postgres; LiteLLM runs without a database, and so does neither.
+All stand before the same local provider, which answers at once. Each server is one process on one processor; the load,
+the provider and Postgres have the other. Manifold's figures have its key lookup and its usage record in them, in a real
+Postgres; LiteLLM runs without a database, and so does neither. The floors forward one call by FastAPI, one of them on
+aiohttp, which is Manifold's transport, and one on httpx.
+
+*CPU* is the processor time of the server's own process for each request at full load: a shared machine's clock tells of
+its neighbours, too.
 """
 
 import asyncio
@@ -19,6 +23,7 @@ from statistics import median
 from typing import Any
 
 import aiohttp
+import psutil
 import psycopg
 import yaml
 
@@ -36,10 +41,11 @@ MASTER_KEY = "sk-master-of-the-bench"
 CLIENT_KEY = "sk-client-of-the-bench"
 MODELS = ("m1", "m2", "m3", "m4")
 PROMPT = [{"role": "user", "content": "Say hello, please."}]
-ALONE = 300
+ROUNDS = 5
+ALONE = 500
 """Requests one after the other, for the latency."""
 PARALLEL = 32
-LOADED = 1500
+LOADED = 4000
 """Requests `PARALLEL` at a time, for the throughput."""
 START_SECONDS = 90.0
 
@@ -51,6 +57,12 @@ class Server:
     name: str
     url: str
     key: str
+    process: psutil.Process
+
+    def processor(self) -> float:
+        """Seconds of the processor that it has used so far."""
+        times = self.process.cpu_times()
+        return times.user + times.system
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +79,28 @@ class Scenario:
 class Result:
     seconds: list[float] = field(default_factory=list)
     per_second: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
 
 
-EVERYWHERE = frozenset({"floor", "manifold", "litellm"})
+FLOOR = "floor, aiohttp"
+FLOORS = (FLOOR, "floor, httpx")
+EVERYWHERE = frozenset({"direct", *FLOORS, "manifold", "litellm"})
+GATEWAYS = frozenset({"manifold", "litellm"})
 SCENARIOS = (
     Scenario("one model", 1, {"model": "m1", "messages": PROMPT}, EVERYWHERE),
-    Scenario("four models, all", 4, {"model": ",".join(MODELS), "messages": PROMPT}, EVERYWHERE - {"floor"}),
+    Scenario("four models, all", 4, {"model": ",".join(MODELS), "messages": PROMPT}, GATEWAYS),
     Scenario(
         "four models, fastest",
         4,
         {"model": ",".join(MODELS), "messages": PROMPT, "fastest_response": True},
-        EVERYWHERE - {"floor"},
+        GATEWAYS,
     ),
     Scenario("100 prompts to one", 100, {"model": "m1", "messages": [PROMPT] * 100}, frozenset({"manifold"})),
 )
 
 
 def main() -> None:
-    print(f"Completions, {machine()}. The floor forwards one call by FastAPI and aiohttp.", flush=True)
+    print(f"Completions, {machine()}.", flush=True)
     with ExitStack() as stack:
         servers = stack.enter_context(_servers())
         print(_report(asyncio.run(_measure(servers)), servers))
@@ -95,18 +111,20 @@ async def _measure(servers: Sequence[Server]) -> dict[tuple[str, str], Result]:
     results: dict[tuple[str, str], Result] = {}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)) as session:
         for scenario in SCENARIOS:
-            run = [server for server in servers if server.name in scenario.servers or server.name == "direct"]
-            run = [server for server in run if server.name != "direct" or scenario.calls == 1]
+            run = [server for server in servers if server.name in scenario.servers]
             for server in run:
                 await _load(session, server, scenario, 20, 4)
-            for _ in range(3):
+            for _ in range(ROUNDS):
                 for server in run:
                     result = results.setdefault((scenario.name, server.name), Result())
-                    result.seconds += await _load(session, server, scenario, ALONE // 3 // min(scenario.calls, 10), 1)
-                    began = time.perf_counter()
-                    count = LOADED // 3 // min(scenario.calls, 50)
+                    result.seconds += await _load(
+                        session, server, scenario, ALONE // ROUNDS // min(scenario.calls, 10), 1
+                    )
+                    began, used = time.perf_counter(), server.processor()
+                    count = LOADED // ROUNDS // min(scenario.calls, 50)
                     await _load(session, server, scenario, count, min(PARALLEL, count))
                     result.per_second.append(count / (time.perf_counter() - began))
+                    result.processor.append((server.processor() - used) / count)
     return results
 
 
@@ -132,31 +150,41 @@ async def _load(
 
 
 def _report(results: Mapping[tuple[str, str], Result], servers: Sequence[Server]) -> str:
-    direct = results["one model", "direct"]
-    floor = results["one model", "floor"]
-    added_floor = median(floor.seconds) - median(direct.seconds)
+    direct = median(results["one model", "direct"].seconds)
+    floor = results["one model", FLOOR]
     rows = []
     for (scenario, server), result in results.items():
-        added = median(result.seconds) - median(direct.seconds)
-        rate = median(result.per_second)
-        alone = scenario == "one model" and server not in ("direct", "floor")
+        taken, rate, used = median(result.seconds), median(result.per_second), median(result.processor)
+        compared = (
+            f"{taken / median(floor.seconds):.2f}",
+            f"{(taken - direct) / (median(floor.seconds) - direct):.2f}",
+            f"{rate / median(floor.per_second):.2f}",
+            f"{used / median(floor.processor):.2f}",
+        )
         rows.append(
             (
                 f"{scenario}: {server}",
-                milliseconds(median(result.seconds)),
-                milliseconds(added),
-                milliseconds(p99(result.seconds) - median(direct.seconds)),
+                *map(milliseconds, (taken, taken - direct, p99(result.seconds) - direct)),
                 f"{rate:.0f}",
-                f"{median(result.seconds) / median(floor.seconds):.2f}" if alone else "",
-                f"{added / added_floor:.2f}" if alone else "",
-                f"{rate / median(floor.per_second):.2f}" if alone else "",
+                milliseconds(used),
+                *(compared if scenario == "one model" and server != "direct" else [""] * len(compared)),
             )
         )
-    header = ("", "median ms", "added ms", "p99 added", "requests/s", "time ÷ floor", "added ÷ floor", "rate ÷ floor")
-    absent = (
-        "" if any(server.name == "litellm" for server in servers) else "\nLiteLLM is not installed: make bench does."
+    header = (
+        "",
+        "median ms",
+        "added ms",
+        "p99 added",
+        "requests/s",
+        "CPU ms",
+        "time ÷ floor",
+        "added ÷",
+        "rate ÷",
+        "CPU ÷",
     )
-    return table(header, rows) + absent
+    present = {server.name for server in servers}
+    absent = "" if "litellm" in present else "\nLiteLLM is not installed: make bench does."
+    return f"{table(header, rows)}\nThe floor of the last four columns is that on aiohttp.{absent}"
 
 
 @contextmanager
@@ -164,14 +192,16 @@ def _servers() -> Iterator[list[Server]]:
     """The provider and everything in front of it, each on its processor."""
     with tempfile.TemporaryDirectory(prefix="manifold-bench-") as home, ExitStack() as stack:
         directory = Path(home)
-        provider = f"http://127.0.0.1:{_start(stack, directory, 'provider', ('-m', 'bench.answering'), {})}"
+        provider, answering = _start(stack, directory, "provider", ("-m", "bench.answering"), {})
         (directory / "config.yaml").write_text(_config(provider))
         database = stack.enter_context(_database())
+        servers = [Server("direct", provider, "bench", answering)]
         others = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(others)})  # what starts from here on inherits it
-        servers = [Server("direct", provider, "bench")]
-        port = _start(stack, directory, "floor", _uvicorn("bench.forwarder:app"), {"PROVIDER_URL": provider})
-        servers.append(Server("floor", f"http://127.0.0.1:{port}", "bench"))
+        for name in FLOORS:
+            app = f"bench.forwarder:{name.rpartition(' ')[2]}"
+            url, process = _start(stack, directory, name, _uvicorn(app), {"PROVIDER_URL": provider})
+            servers.append(Server(name, url, "bench", process))
         variables = {
             "DATABASE_URL": database,
             "MANIFOLD_CONFIG": str(directory / "config.yaml"),
@@ -179,8 +209,8 @@ def _servers() -> Iterator[list[Server]]:
             "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
             "POWERTOOLS_LOG_LEVEL": "ERROR",
         }
-        port = _start(stack, directory, "manifold", _uvicorn("completions.app:app"), variables)
-        servers.append(Server("manifold", f"http://127.0.0.1:{port}", CLIENT_KEY))
+        url, process = _start(stack, directory, "manifold", _uvicorn("completions.app:app"), variables)
+        servers.append(Server("manifold", url, CLIENT_KEY, process))
         servers += _litellm(stack, directory)
         os.sched_setaffinity(0, others - {min(others)} or others)
         yield servers
@@ -200,20 +230,11 @@ def _litellm(stack: ExitStack, directory: Path) -> list[Server]:
         "HOME": str(directory),
         "PATH": "/usr/bin:/bin",
     }
-    config = (
-        "--config",
-        str(directory / "config.yaml"),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--telemetry",
-        "False",
-    )
-    service.start([command, *config], environment, ROOT)
+    config = ("--config", str(directory / "config.yaml"), "--host", "127.0.0.1", "--port", str(port))
+    process = service.start([command, *config, "--telemetry", "False"], environment, ROOT)
     stack.callback(service.stop)
     service.await_answer(f"http://127.0.0.1:{port}/health/liveliness", START_SECONDS)
-    return [Server("litellm", f"http://127.0.0.1:{port}", MASTER_KEY)]
+    return [Server("litellm", f"http://127.0.0.1:{port}", MASTER_KEY, process)]
 
 
 def _start(
@@ -222,15 +243,15 @@ def _start(
     name: str,
     arguments: Sequence[str],
     variables: Mapping[str, str],
-) -> int:
-    """Start a server of ours on a free port, which is returned."""
+) -> tuple[str, psutil.Process]:
+    """Start a server of ours on a free port: its URL, and its process."""
     port = free_port("127.0.0.1")
     service = Service(name, directory)
     environment = {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "PATH": os.environ["PATH"], **variables}
-    service.start([sys.executable, *arguments, "--port", str(port)], environment, ROOT)
+    process = service.start([sys.executable, *arguments, "--port", str(port)], environment, ROOT)
     stack.callback(service.stop)
     _await_port(port)
-    return port
+    return f"http://127.0.0.1:{port}", process
 
 
 def _await_port(port: int) -> None:

@@ -27,7 +27,7 @@ class Service:
         self._record = directory / f"{name}.pid"
         self._child: subprocess.Popen[bytes] | None = None  # if it was this command that started it
 
-    def start(self, command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path) -> None:
+    def start(self, command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path) -> psutil.Process:
         """Start it in a session of its own, which no Ctrl-C reaches."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -40,8 +40,9 @@ class Service:
                 stderr=log,
                 start_new_session=True,
             )
-        created = psutil.Process(self._child.pid).create_time()
-        self._record.write_text(json.dumps({"pid": self._child.pid, "created": created}))
+        process = psutil.Process(self._child.pid)
+        self._record.write_text(json.dumps({"pid": process.pid, "created": process.create_time()}))
+        return process
 
     def is_running(self) -> bool:
         return self._process() is not None
