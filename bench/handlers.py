@@ -1,6 +1,6 @@
 """What a request costs in each handler, against a bare FastAPI + Mangum route that is called in turn with it.
 
-    python -m bench.handlers [--requests N]
+    python -m bench.handlers [--requests N] [--prepared]
 
 The handlers are those of the template, called in this process with the events of `events/`, warm, on a real Postgres
 (embedded, or `DATABASE_URL`'s). `bench.stage` says what is real and what is stood in for.
@@ -162,12 +162,12 @@ def measure(case: Case, baseline: Callable[[], object], requests: int) -> Compar
     return Comparison(case.name, [one for _, one in took], [one for one, _ in took])
 
 
-def report(requests: int) -> str:
+def report(requests: int, *, prepared: bool) -> str:
     """Measure every case. What the functions log on the way is written, as in Lambda, and goes nowhere."""
     from bench.stage import stage
 
     print("starting Postgres and a simulated provider, making a key, a file and batches …", file=sys.stderr, flush=True)
-    with stage() as made:
+    with stage(prepared=prepared) as made:
         route = bare()
         request = made.event("batches.retrieve", batch_YourBatch=made.ended)
         found = []
@@ -192,15 +192,18 @@ def _table(found: Sequence[Comparison]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.handlers", description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=300)
-    requests = parser.parse_args().requests
-    print(f"Each handler {requests} times, warm, in turn with a bare FastAPI + Mangum route. Postgres is real; the")
+    parser.add_argument("--prepared", action="store_true", help="with the stack's PreparedStatements=true")
+    given = parser.parse_args()
+    print(
+        f"Each handler {given.requests} times, warm, in turn with a bare FastAPI + Mangum route. Postgres is real; the"
+    )
     print(
         f"provider is simulated, over HTTP; S3 and SQS are in memory. Goal: a retrieve within {GOAL:.0f} bare routes."
     )
-    print(f"{machine()}.\n", flush=True)
+    print(f"{machine()}, statements {'' if given.prepared else 'not '}prepared.\n", flush=True)
     os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "bench")  # metrics need one
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        measured = report(requests)
+        measured = report(given.requests, prepared=given.prepared)
     print(measured)
 
 

@@ -113,11 +113,16 @@ class Stage:
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
-    """Set everything up; take it down at the end."""
+def stage(*, prepared: bool = False) -> Iterator[Stage]:
+    """Set everything up, with prepared statements or without; take it down at the end."""
     with postgres.server() as server, postgres.database(server) as url, provider() as port:
         queue = InstantQueue()
-        _compose(Environment({"DATABASE_URL": url, "MANIFOLD_MASTER_KEY": MASTER_KEY} | defaults(port)), queue)
+        variables = {
+            "DATABASE_URL": url,
+            "MANIFOLD_MASTER_KEY": MASTER_KEY,
+            "MANIFOLD_PREPARED_STATEMENTS": str(prepared).lower(),
+        }
+        _compose(Environment(variables | defaults(port)), queue)
         with psycopg.connect(url, autocommit=True) as connection:
             try:
                 _stall(port)

@@ -82,6 +82,20 @@ async def test_a_rotated_address_is_asked_for_at_the_next_connect(database_url: 
     await store.close()
 
 
+@pytest.mark.parametrize(("prepared", "kept"), [(False, 0), (True, 1)])
+async def test_statements_are_prepared_where_that_is_asked_for(database_url: str, prepared: bool, kept: int) -> None:
+    store = Store(lambda: database_url, prepared=prepared)
+    for _ in range(connection_module.PREPARE_AFTER + 1):
+        await count_users(store)
+
+    async with store.session() as tables:
+        found = await tables.connection.execute(
+            "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%FROM users'", prepare=False
+        )
+        assert await found.fetchone() == (kept,)
+    await store.close()
+
+
 async def test_what_postgres_cannot_store_is_the_requests_fault(store: Store) -> None:
     with pytest.raises(InvalidRequest, match="NUL"):
         async with store.session() as tables:

@@ -7,21 +7,24 @@ from typing import Any
 import pytest
 
 from manifold.access import Caller
-from manifold.auth import KeyGrant, authenticate, key_hash
+from manifold.auth import Allowance, KeyGrant, authenticate, key_hash
 from manifold.errors import AuthenticationFailed, ManifoldError, PermissionDenied
+from manifold.limits import Limits
 
 MASTER = "sk-master"
+
+
+def allowance(*models: str, blocked: bool = False, **limits: Any) -> Allowance:
+    return {"models": list(models), "blocked": blocked, "limits": limits}
+
+
 GRANT = KeyGrant(
     key_id="key_1",
     user_id="ann",
     team_id=None,
-    key_models=[],
-    user_models=[],
-    team_models=[],
     aliases={"fast": "gpt-batch"},
-    blocked=False,
-    team_blocked=False,
     expires_at=None,
+    key=allowance(),
 )
 
 
@@ -58,9 +61,9 @@ async def test_a_caller_is_who_the_grant_says() -> None:
     ("changes", "error", "code"),
     [
         ({"expires_at": datetime.now(UTC)}, AuthenticationFailed, "expired_api_key"),
-        ({"blocked": True}, PermissionDenied, "blocked_api_key"),
-        ({"team_blocked": True}, PermissionDenied, "blocked_api_key"),
-        ({"blocked": True, "expires_at": datetime.now(UTC)}, AuthenticationFailed, "expired_api_key"),
+        ({"key": allowance(blocked=True)}, PermissionDenied, "blocked_api_key"),
+        ({"team_id": "t", "team": allowance(blocked=True)}, PermissionDenied, "blocked_api_key"),
+        ({"key": allowance(blocked=True), "expires_at": datetime.now(UTC)}, AuthenticationFailed, "expired_api_key"),
     ],
 )
 async def test_a_key_that_no_longer_works(changes: dict[str, Any], error: type[ManifoldError], code: str) -> None:
@@ -90,11 +93,22 @@ async def test_a_key_works_until_it_expires() -> None:
 async def test_a_model_must_be_open_to_key_user_and_team(
     key_models: list[str], user_models: list[str], team_models: list[str], usable: str
 ) -> None:
-    grant = replace(GRANT, key_models=key_models, user_models=user_models, team_models=team_models)
+    grant = replace(GRANT, key=allowance(*key_models), user=allowance(*user_models), team=allowance(*team_models))
 
     caller = await authenticated(grant)
 
     assert "".join(group for group in "abc" if caller.may_use(group)) == usable
+
+
+async def test_a_caller_has_the_limits_of_key_user_and_team() -> None:
+    grant = replace(GRANT, key=allowance(rpm_limit=1), user=allowance(rpm_limit=None), team=allowance(tpm_limit=3))
+
+    caller = await authenticated(replace(grant, team_id="team"))
+
+    assert [(one.subject, one.limits) for one in caller.limited] == [
+        ("key:key_1", Limits(rpm_limit=1)),
+        ("team:team", Limits(tpm_limit=3)),
+    ]
 
 
 def test_a_caller_without_access_is_told_of_which_model() -> None:

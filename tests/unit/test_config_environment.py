@@ -42,6 +42,12 @@ def test_a_missing_variable_is_named_at_use(name: str, value: str | None) -> Non
         getattr(environment, name.removeprefix("MANIFOLD_").lower())
 
 
+@pytest.mark.parametrize(("value", "prepared"), [(None, False), ("", False), ("false", False), ("true", True)])
+def test_statements_are_prepared_where_it_is_asked_for(value: str | None, prepared: bool) -> None:
+    environment = Environment({} if value is None else {"MANIFOLD_PREPARED_STATEMENTS": value})
+    assert environment.prepared_statements is prepared
+
+
 def test_no_secret_is_no_error() -> None:
     assert Environment({"MANIFOLD_SECRET_ARN": ""}).secret_arn is None
 

@@ -56,7 +56,7 @@ def test_the_first_holder_in_the_way_is_named() -> None:
     assert refused.message.startswith("The team may use 9 calls")
 
 
-@pytest.mark.parametrize("written", [None, {}])
+@pytest.mark.parametrize("written", [None, {}, {"rpm_limit": None, "budget_duration": "30d"}])
 def test_who_has_no_limits_is_not_limited(written: Mapping[str, Any] | None) -> None:
     assert limited("key", "k", written) == []
     assert limited("user", None, {"rpm_limit": 1}) == []

@@ -5,31 +5,34 @@ import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from manifold.access import Caller
 from manifold.errors import AuthenticationFailed, PermissionDenied
 from manifold.limits import limited
 
 
+class Allowance(TypedDict):
+    """What a key, a user or a team may use, as the store keeps it."""
+
+    models: list[str]
+    blocked: bool
+    limits: dict[str, Any]
+    """Members of `Limits`, the budget as text."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyGrant:
-    """What the store knows of a virtual key when a request arrives: one row, users' and teams' columns joined in."""
+    """What the store knows of a virtual key when a request arrives: one row, its user's and its team's in it."""
 
     key_id: str
     user_id: str | None
     team_id: str | None
-    key_models: list[str]
-    user_models: list[str]
-    team_models: list[str]
     aliases: dict[str, str]
-    blocked: bool
-    team_blocked: bool
     expires_at: datetime | None
-    key_limits: dict[str, Any] | None = None
-    """Members of `Limits`, where the key has any; so for its user and its team."""
-    user_limits: dict[str, Any] | None = None
-    team_limits: dict[str, Any] | None = None
+    key: Allowance
+    user: Allowance | None = None
+    team: Allowance | None = None
 
 
 FindKey = Callable[[str], Awaitable[KeyGrant | None]]
@@ -49,18 +52,18 @@ async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
         raise AuthenticationFailed("The API key is not known. Check it, or ask an admin for a new one.")
     if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
         raise AuthenticationFailed("The API key has expired. Ask an admin for a new one.", code="expired_api_key")
-    if grant.blocked or grant.team_blocked:
+    allowances = [one for one in (grant.key, grant.user, grant.team) if one is not None]
+    if any(one["blocked"] for one in allowances):
         raise PermissionDenied("The API key is blocked. Ask an admin to unblock it.", code="blocked_api_key")
-    lists = (grant.key_models, grant.user_models, grant.team_models)
     return Caller(
         key_id=grant.key_id,
         user_id=grant.user_id,
         team_id=grant.team_id,
-        allowed=tuple(frozenset(models) for models in lists if models),
+        allowed=tuple(frozenset(one["models"]) for one in allowances if one["models"]),
         aliases=grant.aliases,
         limited=(
-            *limited("key", grant.key_id, grant.key_limits),
-            *limited("user", grant.user_id, grant.user_limits),
-            *limited("team", grant.team_id, grant.team_limits),
+            *limited("key", grant.key_id, grant.key["limits"]),
+            *limited("user", grant.user_id, grant.user and grant.user["limits"]),
+            *limited("team", grant.team_id, grant.team and grant.team["limits"]),
         ),
     )

@@ -58,7 +58,7 @@ class Gateway:
 
     @cached_property
     def store(self) -> Store:
-        return Store(lambda: self.secrets.get("DATABASE_URL"))
+        return Store(lambda: self.secrets.get("DATABASE_URL"), prepared=self.environment.prepared_statements)
 
     # boto3 and httpx cost a function half a second when it starts, so only those that use them import them.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from manifold import durations
 from manifold.errors import BudgetExceeded, ManifoldError, TooManyRequests
@@ -51,6 +51,7 @@ class Limited:
 
 
 LimitName = Literal["max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests"]
+_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Standing:
 
 def limited(holder: Holder, holder_id: str | None, written: Mapping[str, Any] | None) -> list[Limited]:
     """The holder with its limits as the store gives them, if it is there and has any."""
-    if holder_id is None or not written:
+    if holder_id is None or written is None or all(written.get(name) is None for name in _NAMES):
         return []
     budget = written.get("max_budget")
     return [

@@ -48,6 +48,11 @@ class Environment:
         return float(self._required("MANIFOLD_COMPLETIONS_TIMEOUT"))
 
     @property
+    def prepared_statements(self) -> bool:
+        """Whether the database keeps prepared statements: not behind most poolers in transaction mode."""
+        return self.values.get("MANIFOLD_PREPARED_STATEMENTS") == "true"
+
+    @property
     def config_path(self) -> Path:
         """`MANIFOLD_CONFIG`, relative to the function's code; `config.yaml` by default."""
         code = self.values.get("LAMBDA_TASK_ROOT")

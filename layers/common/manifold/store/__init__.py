@@ -40,10 +40,10 @@ class Tables:
 
 
 class Store:
-    """Units of work on the database behind `url`."""
+    """Units of work on the database behind `url`, which is told to prepare statements where `prepared` says so."""
 
-    def __init__(self, url: Callable[[], str]) -> None:
-        self.database = Database(url)
+    def __init__(self, url: Callable[[], str], *, prepared: bool = False) -> None:
+        self.database = Database(url, prepared=prepared)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Tables]:

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from manifold.access import Caller
 from manifold.schemas import BatchStatus
 from manifold.store.connection import Connection
-from manifold.store.rows import VISIBLE, Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters
+from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
 
 Outcome = Literal["completed", "failed", "expired", "cancelled"]
 
@@ -119,7 +119,7 @@ class Batches:
 
     async def get(self, batch_id: str, caller: Caller) -> BatchRow | None:
         """A batch that the caller may see."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM batches WHERE id = %(id)s AND {VISIBLE}"
+        query: LiteralString = f"SELECT {_COLUMNS} FROM batches WHERE id = %(id)s AND {visible(caller)}"
         return await fetch_one(self._connection, BatchRow, query, {"id": batch_id} | owner(caller))
 
     async def page(
@@ -127,7 +127,9 @@ class Batches:
     ) -> list[BatchRow]:
         """Newest first; one row more than `limit`, if there is one."""
         by_group: LiteralString = " AND groups && %(groups)s" if groups else ""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM batches WHERE {VISIBLE}" + by_group + page_clause(after, "desc")
+        query: LiteralString = (
+            f"SELECT {_COLUMNS} FROM batches WHERE {visible(caller)}" + by_group + page_clause(after, "desc")
+        )
         parameters = owner(caller) | page_parameters(after, limit) | {"groups": list(groups or ())}
         return await fetch_all(self._connection, BatchRow, query, parameters)
 
@@ -137,7 +139,7 @@ class Batches:
         """validating | in_progress → cancelling; `None` if the batch is in another status or not the caller's."""
         query: LiteralString = f"""
             UPDATE batches SET status = 'cancelling', cancelling_at = now(), due_at = now(), woken_at = now()
-            WHERE id = %(id)s AND status IN ('validating', 'in_progress') AND {VISIBLE} RETURNING {_COLUMNS}"""
+            WHERE id = %(id)s AND status IN ('validating', 'in_progress') AND {visible(caller)} RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, BatchRow, query, {"id": batch_id} | owner(caller))
 
     async def wake(self, batch_id: str) -> bool:

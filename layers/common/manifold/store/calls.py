@@ -11,7 +11,7 @@ import orjson
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.meters import USED
-from manifold.store.rows import VISIBLE, Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters
+from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +92,13 @@ class Calls:
         self, caller: Caller, wanted: CallFilter, *, limit: int, after: Cursor | None = None
     ) -> list[CallRow]:
         """Those that the caller may see, the newest first; one row more than `limit`, if there is one."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE {VISIBLE}" + _condition(wanted)
+        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE {visible(caller)}" + _condition(wanted)
         parameters = owner(caller) | _parameters(wanted) | page_parameters(after, limit)
         return await fetch_all(self._connection, CallRow, query + page_clause(after, "desc"), parameters)
 
     async def get(self, call_id: str, caller: Caller) -> CallRow | None:
         """A call that the caller may see."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE id = %(id)s AND {VISIBLE}"
+        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE id = %(id)s AND {visible(caller)}"
         return await fetch_one(self._connection, CallRow, query, {"id": call_id} | owner(caller))
 
     async def spend(self, key_id: str) -> Decimal:
@@ -122,7 +122,7 @@ def _condition(wanted: CallFilter) -> LiteralString:
 
 
 def _parameters(wanted: CallFilter) -> dict[str, Any]:
-    """Beside the caller's own `key_id`, `user_id` and `team_id`, which `VISIBLE` has."""
+    """Beside the caller's own `key_id`, `user_id` and `team_id`, which `visible` has."""
     given = asdict(wanted)
     return {"by_key": given["key_id"], "by_user": given["user_id"], "by_team": given["team_id"]} | {
         name: given[name] for name in ("start", "end")

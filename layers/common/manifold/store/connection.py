@@ -18,14 +18,20 @@ from manifold.errors import InvalidRequest, Unavailable
 Connection = psycopg.AsyncConnection[TupleRow]
 Query = LiteralString
 
+PREPARE_AFTER = 5
+"""How often a statement has come when it is prepared."""
 _IDLE_SECONDS = 10.0  # a connection that rested longer (a frozen environment, a pooler) is asked before it is used
 
 
 class Database:
-    """A connection that opens when it is first needed. `url` is called for each connect, so a secret may rotate."""
+    """A connection that opens when it is first needed. `url` is called for each connect, so a secret may rotate.
 
-    def __init__(self, url: Callable[[], str]) -> None:
+    With `prepared`, statements that come often are prepared. Poolers in transaction mode mostly do not keep them.
+    """
+
+    def __init__(self, url: Callable[[], str], *, prepared: bool = False) -> None:
         self._url = url
+        self._prepare_threshold = PREPARE_AFTER if prepared else None
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
         self._used_at = 0.0
@@ -82,7 +88,7 @@ class Database:
             return await psycopg.AsyncConnection.connect(
                 self._url(),
                 autocommit=True,
-                prepare_threshold=None,  # transaction poolers (PgBouncer, RDS Proxy) do not keep prepared statements
+                prepare_threshold=self._prepare_threshold,
                 connect_timeout=5,
                 keepalives_idle=30,
                 application_name="manifold",

@@ -8,7 +8,7 @@ from psycopg.types.json import Jsonb
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.rows import VISIBLE, Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters
+from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
 
 _BRIEF: LiteralString = """id, purpose, filename, bytes, status, status_details, groups, user_id, team_id, key_id,
     created_at, expires_at, deleted_at"""
@@ -97,7 +97,9 @@ class Files:
         With `keep` nobody can delete it until the transaction ends: a batch is about to need it.
         """
         lock: LiteralString = " FOR SHARE" if keep else ""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND {_LIVE} AND {VISIBLE}" + lock
+        query: LiteralString = (
+            f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND {_LIVE} AND {visible(caller)}" + lock
+        )
         return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
 
     async def load(self, file_id: str) -> FileRow | None:
@@ -118,7 +120,7 @@ class Files:
         """Files without their reports; one row more than `limit`, if there is one: it tells of another page."""
         by_purpose: LiteralString = " AND purpose = %(purpose)s" if purpose else ""
         by_group: LiteralString = " AND groups && %(groups)s" if groups else ""
-        query: LiteralString = f"SELECT {_LISTED} FROM files WHERE {_LIVE} AND {VISIBLE}" + (
+        query: LiteralString = f"SELECT {_LISTED} FROM files WHERE {_LIVE} AND {visible(caller)}" + (
             by_purpose + by_group + page_clause(after, order)
         )
         parameters = owner(caller) | page_parameters(after, limit) | {"purpose": purpose, "groups": groups}
@@ -126,13 +128,14 @@ class Files:
 
     async def cursor(self, file_id: str, caller: Caller) -> Cursor | None:
         """Where the page after this file starts, also if it was deleted since; `None` if the caller never saw it."""
-        query: LiteralString = f"SELECT created_at, id FROM files WHERE id = %(id)s AND {VISIBLE}"
+        query: LiteralString = f"SELECT created_at, id FROM files WHERE id = %(id)s AND {visible(caller)}"
         return await fetch_one(self._connection, Cursor, query, {"id": file_id} | owner(caller))
 
     async def delete(self, file_id: str, caller: Caller) -> FileRow | None:
         """Mark a file as deleted by its owner; `None` if the caller has no such file."""
         query: LiteralString = f"""
-            UPDATE files SET deleted_at = now() WHERE id = %(id)s AND {_LIVE} AND {VISIBLE} RETURNING {_COLUMNS}"""
+            UPDATE files SET deleted_at = now() WHERE id = %(id)s AND {_LIVE} AND {visible(caller)}
+            RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
 
     async def expire(self, limit: int) -> list[str]:

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.rows import VISIBLE, fetch_all, fetch_one, owner
+from manifold.store.rows import fetch_all, fetch_one, owner, visible
 
 UploadStates = Literal["pending", "completed", "cancelled", "expired"]
 
@@ -81,11 +81,11 @@ class Uploads:
 
     async def get(self, upload_id: str, caller: Caller) -> UploadRow | None:
         """An upload that the caller may see."""
-        return await self._one(f"u.id = %(id)s AND {VISIBLE}", {"id": upload_id} | owner(caller))
+        return await self._one(f"u.id = %(id)s AND {visible(caller)}", {"id": upload_id} | owner(caller))
 
     async def of_file(self, file_id: str, caller: Caller) -> UploadRow | None:
         """The upload of a file that the caller may see, whether the file is whole already or not."""
-        return await self._one(f"u.file_id = %(id)s AND {VISIBLE}", {"id": file_id} | owner(caller))
+        return await self._one(f"u.file_id = %(id)s AND {visible(caller)}", {"id": file_id} | owner(caller))
 
     async def load(self, upload_id: str) -> UploadRow | None:
         """Any upload, for the worker."""
