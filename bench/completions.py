@@ -192,12 +192,14 @@ def _servers() -> Iterator[list[Server]]:
     """The provider and everything in front of it, each on its processor."""
     with tempfile.TemporaryDirectory(prefix="manifold-bench-") as home, ExitStack() as stack:
         directory = Path(home)
+        processors = os.sched_getaffinity(0)
+        own = {min(processors)}
+        os.sched_setaffinity(0, processors - own or processors)  # what starts from here on inherits it
         provider, answering = _start(stack, directory, "provider", ("-m", "bench.answering"), {})
         (directory / "config.yaml").write_text(_config(provider))
         database = stack.enter_context(_database())
         servers = [Server("direct", provider, "bench", answering)]
-        others = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(others)})  # what starts from here on inherits it
+        os.sched_setaffinity(0, own)
         for name in FLOORS:
             app = f"bench.forwarder:{name.rpartition(' ')[2]}"
             url, process = _start(stack, directory, name, _uvicorn(app), {"PROVIDER_URL": provider})
@@ -212,7 +214,7 @@ def _servers() -> Iterator[list[Server]]:
         url, process = _start(stack, directory, "manifold", _uvicorn("completions.app:app"), variables)
         servers.append(Server("manifold", url, CLIENT_KEY, process))
         servers += _litellm(stack, directory)
-        os.sched_setaffinity(0, others - {min(others)} or others)
+        os.sched_setaffinity(0, processors - own or processors)
         yield servers
 
 

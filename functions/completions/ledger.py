@@ -58,7 +58,7 @@ class Ledger:
         `TooManyRequests` or `BudgetExceeded` says which limit of key, user or team does not allow all of them. Every
         attempt is reported to what this yields, and written down when the context ends, before the response has gone.
         """
-        lease = ids.new("call")
+        lease = ids.new("call") if caller.limited else ""
         await self._admit(caller, len(groups), lease)
         self._prices.read()
         attempts: list[Attempt] = []

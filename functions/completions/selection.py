@@ -77,7 +77,7 @@ class Selection:
         self._strategy = selector.settings.routing_strategy
         self._loads: dict[str, Load] = {}
         self._reading = asyncio.Lock()
-        self._lease = ids.new("call")
+        self._lease = ids.new("call") if self._strategy in _COUNTS_CALLS else ""
         self._begun: Counter[str] = Counter()
         self._ended: dict[str, list[Attempt]] = defaultdict(list)
 

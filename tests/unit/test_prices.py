@@ -1,11 +1,14 @@
 """What answers cost, by the tables of genai-prices; the amounts are the providers' published prices."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
+from random import Random
 
 import pytest
+from genai_prices.data_snapshot import get_snapshot
 
-from manifold.prices import Prices, Tokens
+from manifold.prices import Prices, Tokens, rates_of, usage_of
 from tests.support.deployments import deployment
 
 MILLION = Tokens(1_000_000, 1_000_000)
@@ -53,6 +56,30 @@ def test_a_batch_is_cheaper_where_the_provider_says_so() -> None:
 def test_cached_tokens_are_cheaper() -> None:
     one = replace(deployment("one"), model="gpt-4o-mini")
     assert Prices().of(one, Tokens(1_000_000, 0, cached=1_000_000)) == Decimal("0.075")
+
+
+def test_rates_cost_what_the_tables_say() -> None:
+    random = Random(4)
+    with_rates = 0
+    for provider in get_snapshot().providers:
+        for model in provider.models:
+            tokens = Tokens(random.randrange(1_000_000), random.randrange(100_000))
+            tokens = replace(tokens, cached=random.randrange(tokens.input + 1))
+            price = model.get_prices(datetime.now(UTC))
+            rates = rates_of(price)
+            if rates is not None:
+                with_rates += 1
+                assert rates.cost(tokens) == price.calc_price(usage_of(tokens))["total_price"], model.id
+    assert with_rates > 1000
+
+
+def test_a_price_with_tiers_is_asked_for_each_time() -> None:
+    one = replace(deployment("one", provider="gemini"), model="gemini-2.5-pro")
+    prices = Prices()
+    small, large = prices.of(one, Tokens(100_000, 0)), prices.of(one, Tokens(300_000, 0))
+    assert small is not None
+    assert large is not None
+    assert large > 3 * small
 
 
 def test_more_cached_tokens_than_there_are_have_no_price() -> None:
