@@ -310,6 +310,17 @@ class TestBadInput:
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
         assert till.calls() == []
 
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_body_that_is_too_deep(self, till: Till, stream: bool) -> None:
+        schema: dict[str, object] = {}
+        for _ in range(300):
+            schema = {"items": schema}
+
+        status, error = await till.error(model="mini", stream=stream, tools=[schema])
+
+        assert (status, error["code"]) == (400, "invalid_value")
+        assert till.calls() == []
+
     @pytest.mark.parametrize(("path", "model"), [("/embeddings", "mini"), ("/completions", "vectors")])
     async def test_a_model_for_another_route(self, till: Till, path: str, model: str) -> None:
         answer = await till.post(path, model=model, input="Hello", prompt="Hello")

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from manifold.errors import TIMEOUT, ProviderRefused, ProviderUnclear
+from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers.call import Call
 from manifold.providers.failures import failure, failure_within, read_object
 from manifold.providers.sse import Event, Reader
@@ -68,7 +68,7 @@ class Client:
     @contextlib.asynccontextmanager
     async def _send(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The successful answer. Its connection goes back to the pool if it was read to the end, and else closes."""
-        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        content = body if isinstance(body, bytes) else _written(body)
         timeout = aiohttp.ClientTimeout(total=call.timeout, connect=call.connect_timeout)
         with _translated(call):
             async with self._open().post(
@@ -92,6 +92,13 @@ class Client:
             )
             self._loop = loop
         return self._session
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:  # orjson reads 1,024 levels, and writes 254
+        raise InvalidRequest("The request is nested too deep.", code="invalid_value") from error
 
 
 @contextlib.contextmanager
