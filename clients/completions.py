@@ -38,7 +38,7 @@ def batch_completion(
 def batch_completion_models(*, models: Sequence[str], messages: Messages, **kwargs: Any) -> ChatCompletion:
     """One prompt to many models: the first success; the others are cancelled. Raises if none of them answers."""
     answer = _post(kwargs | {"model": models, "messages": messages, "fastest_response": True})
-    return ChatCompletion.model_validate(answer)
+    return ChatCompletion.construct(**answer)
 
 
 def batch_completion_models_all_responses(
@@ -49,8 +49,9 @@ def batch_completion_models_all_responses(
 
 
 def _several(body: dict[str, Any]) -> list[ChatCompletion | CompletionError]:
+    # As the SDK makes its objects: a word that it does not know yet, such as another `service_tier`, is no error.
     return [
-        CompletionError(**one["error"]) if "error" in one else ChatCompletion.model_validate(one) for one in _post(body)
+        CompletionError(**one["error"]) if "error" in one else ChatCompletion.construct(**one) for one in _post(body)
     ]
 
 

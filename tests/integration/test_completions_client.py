@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from openai.types.chat import ChatCompletion
 
+from clients import completions as helper
 from clients.completions import (
     CompletionError,
     batch_completion,
@@ -125,3 +126,14 @@ def test_all_models_in_their_order(simulated_provider: Simulator) -> None:
     assert isinstance(last, ChatCompletion)
     assert [first.model, failed.code, last.model] == ["gpt-3.5-turbo", "provider_error", "command-nightly"]
     assert json.loads(first.model_dump_json())["object"] == "chat.completion"
+
+
+def test_a_word_that_the_sdk_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    post = helper._post
+    monkeypatch.setattr(helper, "_post", lambda body: [one | {"service_tier": "on_demand"} for one in post(body)])
+
+    [answer] = batch_completion_models_all_responses(models=["gpt-3.5-turbo"], messages=HEY)
+
+    assert isinstance(answer, ChatCompletion)
+    assert answer.choices[0].message.content
+    assert answer.to_dict()["service_tier"] == "on_demand"
