@@ -1,6 +1,7 @@
 """What leaves: OpenAI's objects and error values as JSON, the headers that tell how they were come by, and no more of
 them than Lambda carries."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -87,5 +88,5 @@ def headers_of_several(rows: Sequence[Sequence[Outcome]]) -> dict[str, str]:
 
 def headers_of_failure(error: CallFailed) -> Mapping[str, str]:
     """The SDK would make every call again, all of which were retried here."""
-    wait = {} if error.retry_after is None else {"retry-after": f"{max(1.0, error.retry_after):.0f}"}
+    wait = {} if error.retry_after is None else {"retry-after": str(math.ceil(max(1.0, error.retry_after)))}
     return {"x-should-retry": "false", **wait}

@@ -76,7 +76,7 @@ def test_headers_of_an_answer() -> None:
     }
 
 
-@pytest.mark.parametrize(("wait", "header"), [(None, None), (0.2, "1"), (30.0, "30")])
+@pytest.mark.parametrize(("wait", "header"), [(None, None), (0.2, "1"), (1.4, "2"), (30.0, "30")])
 def test_a_failure_says_that_it_was_retried(wait: float | None, header: str | None) -> None:
     headers = answers.headers_of_failure(CallFailed("busy", status=429, retry_after=wait))
 
