@@ -39,9 +39,16 @@ def test_what_waiting_helps(limit: LimitName, words: str, wait: float) -> None:
 
 
 def test_a_fan_out_is_told_how_much_it_counts() -> None:
-    refused = refusal([KEY], [standing(KEY, "rpm_limit")], 12)
+    refused = refusal([KEY], [standing(KEY, "rpm_limit")], 5)
     assert refused is not None
-    assert "counts as 12" in refused.message
+    assert "counts as 5. Try again later" in refused.message
+
+
+@pytest.mark.parametrize(("limit", "calls"), [("rpm_limit", 6), ("max_parallel_requests", 3)])
+def test_what_waiting_never_helps(limit: LimitName, calls: int) -> None:
+    refused = refusal([KEY], [standing(KEY, limit)], calls)
+    assert isinstance(refused, TooManyRequests)
+    assert f"counts as {calls}. Send fewer in one request" in refused.message
 
 
 def test_a_budget_comes_before_what_waiting_helps() -> None:

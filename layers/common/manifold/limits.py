@@ -15,6 +15,8 @@ _WORDS = {
     "tpm_limit": "tokens a minute",
     "max_parallel_requests": "calls at once",
 }
+_OF_CALLS = frozenset({"rpm_limit", "max_parallel_requests"})
+"""Those that one request can be too much for, however long it waits."""
 
 Holder = Literal["key", "user", "team"]
 
@@ -91,9 +93,10 @@ def _refusal(one: Limited, standing: Standing, calls: int) -> ManifoldError:
     if limit == "max_budget":
         return _over_budget(one, standing)
     wait = PARALLEL_WAIT if limit == "max_parallel_requests" else standing.minute_left
+    most: int = getattr(one.limits, limit)
     asked = "" if calls == 1 else f" This request counts as {calls}."
-    most = f"{getattr(one.limits, limit)} {_WORDS[limit]} ({limit})"
-    message = f"The {one.holder} may use {most}.{asked} Try again later, or ask an admin for more."
+    remedy = "Send fewer in one request" if limit in _OF_CALLS and calls > most else "Try again later"
+    message = f"The {one.holder} may use {most} {_WORDS[limit]} ({limit}).{asked} {remedy}, or ask an admin for more."
     return TooManyRequests(message, retry_after=wait)
 
 
