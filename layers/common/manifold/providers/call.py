@@ -12,6 +12,8 @@ SHORTEST_SECRET = 8
 ADDRESSES = re.compile(r"(?:https?://|arn:aws)[^\s'\"<>)]+", re.IGNORECASE)
 KEYS = re.compile(r"\b(?:sk|org|proj|req|key|gsk|xai)[-_][A-Za-z0-9_*-]{6,}")
 """What providers' own ids look like: of keys, organizations, projects and requests."""
+SNAPSHOT = r"(?:-20\d\d-?\d\d-?\d\d)?"
+"""The date that a provider may add to the model's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,5 +59,8 @@ class Call:
     def scrub_for_caller(self, text: str) -> str:
         """`text` without anything that tells where the call went: no address, no id of an account, no deployment."""
         text = KEYS.sub("***", ADDRESSES.sub("***", self.scrub(text)))
-        text = text.replace(self.host, "***")
-        return re.sub(rf"(?<![\w.-]){re.escape(self.model)}(?![\w-])", "***", text) if self.model else text
+        text = re.sub(re.escape(self.host), "***", text, flags=re.IGNORECASE)
+        if not self.model:
+            return text
+        named = rf"(?<![\w.-]){re.escape(self.model)}{SNAPSHOT}(?![\w-])"
+        return re.sub(named, "***", text, flags=re.IGNORECASE)
