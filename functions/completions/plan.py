@@ -10,6 +10,9 @@ from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
 from manifold.providers.chat import Route
 
+MAX_TOLD = 200
+"""Characters of a name that a message repeats: a request may hold more than an answer can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -38,6 +41,6 @@ def rows(wanted: Wanted, caller: Caller, deployments: Deployments) -> Sequence[S
 def _group(name: str, caller: Caller, deployments: Deployments) -> str:
     group = caller.group(name)
     if not deployments.has(group):
-        message = f"The model '{name}' does not exist. GET /models lists the models that this key may use."
+        message = f"The model '{name[:MAX_TOLD]}' does not exist. GET /models lists the models that this key may use."
         raise NotFound(message, param="model", code="model_not_found")
     return group

@@ -310,6 +310,11 @@ class TestBadInput:
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
         assert till.calls() == []
 
+    async def test_a_name_that_no_answer_could_hold(self, till: Till) -> None:
+        status, error = await till.error(model="x" * 5_000_000)
+
+        assert (status, error["code"], len(error["message"]) < 1000) == (404, "model_not_found", True)
+
     @pytest.mark.parametrize("stream", [False, True])
     async def test_a_body_that_is_too_deep(self, till: Till, stream: bool) -> None:
         schema: dict[str, object] = {}
