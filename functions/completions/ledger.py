@@ -27,7 +27,8 @@ class Attempt:
     seconds: float
     usage: Mapping[str, Any] | None = None
     """OpenAI's usage object; `None` where the call failed, or the provider did not say."""
-    error: ProviderError | InvalidRequest | None = None
+    error: ProviderError | ManifoldError | None = None
+    """Also the gateway's own, which cut a stream short."""
 
 
 Report = Callable[[Attempt], None]

@@ -13,7 +13,7 @@ from completions.ledger import Attempt, Report
 from completions.plan import Call
 from completions.router import Answer, Begun, Router
 from manifold import observe
-from manifold.errors import ManifoldError, ProviderError
+from manifold.errors import CallFailed, ManifoldError, ProviderError
 
 DONE = b"data: [DONE]\n\n"
 
@@ -40,7 +40,8 @@ class Stream:
         self._router = router
         self._report = report
         self._usage: dict[str, Any] | None = None
-        self._error: ProviderError | None = None
+        self._pieces = 0
+        self._error: ProviderError | ManifoldError | None = None
         self._started_at = asyncio.get_running_loop().time() - begun.seconds
         self.headers = answers.headers(begun)
 
@@ -56,6 +57,7 @@ class Stream:
                         raise answers.too_large()
                     yield event
         except ManifoldError as error:
+            self._error = self._error or error
             yield _event(error.body())
         else:
             yield DONE
@@ -67,6 +69,7 @@ class Stream:
         wanted = usage.wanted(self._call.body)
         async for chunk in self._all():
             self._usage = chunk.get("usage") or self._usage
+            self._pieces += usage.pieces(chunk)
             if wanted or not usage.is_only_usage(chunk):
                 if not wanted and chunk.get("usage", ...) is None:
                     del chunk["usage"]  # it is there because the gateway asked
@@ -83,11 +86,20 @@ class Stream:
             self._error = error
             deployment_id = self._begun.deployment.id
             observe.warning("stream_broke", deployment_id=deployment_id, status=error.status, text=error.message)
-            raise self._router.failure(error) from error
+            raise self._broken(error) from error
+
+    def _broken(self, error: ProviderError) -> CallFailed:
+        """What the client is told, which has a part of the answer."""
+        told = self._router.failure(error)
+        if error.status is not None or told.code != "provider_error":
+            return told
+        return CallFailed("The provider's answer broke off before its end.", status=told.status, code=told.code)
 
     def _reported(self) -> None:
+        """Where the provider did not tell the usage, it is as much as was seen."""
         seconds = asyncio.get_running_loop().time() - self._started_at
-        self._report(Attempt(self._begun.deployment, self._call.route, seconds, self._usage, self._error))
+        used = self._usage or ({"completion_tokens": self._pieces} if self._pieces else None)
+        self._report(Attempt(self._begun.deployment, self._call.route, seconds, used, self._error))
 
 
 def _event(body: dict[str, Any]) -> bytes:

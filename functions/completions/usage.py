@@ -28,3 +28,12 @@ def metered(body: Mapping[str, Any], deployment: Deployment) -> Mapping[str, Any
 def is_only_usage(chunk: Chunk) -> bool:
     """Whether a chunk is the one that clients get for `stream_options.include_usage` alone."""
     return not chunk.get("choices") and chunk.get("usage") is not None
+
+
+def pieces(chunk: Chunk) -> int:
+    """How many choices a chunk adds to: as many tokens came at least."""
+    return sum(1 for choice in chunk.get("choices") or () if choice.get("text") or _said(choice))
+
+
+def _said(choice: Chunk) -> bool:
+    return any(value for name, value in (choice.get("delta") or {}).items() if name != "role")

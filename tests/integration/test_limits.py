@@ -38,7 +38,8 @@ async def give(
 
 
 async def ask(till: Till, key: str = KEY, model: object = "mini", **body: Any) -> httpx.Response:
-    return await till.post(key=key, model=model, messages=HELLO, **{"num_retries": 0} | body)
+    defaults: dict[str, Any] = {"messages": HELLO, "num_retries": 0}
+    return await till.post(key=key, model=model, **defaults | body)
 
 
 def statuses(answers: Sequence[httpx.Response]) -> list[int]:
@@ -239,6 +240,22 @@ class TestCalls:
             assert answer.text.endswith("data: [DONE]\n\n")
 
         assert {row["output_tokens"] > 0 for row in rows(database_url, "SELECT output_tokens FROM calls")} == {True}
+
+    @pytest.mark.parametrize(("broken", "status"), [("deadline", 504), ("provider", 0)])
+    async def test_of_a_stream_that_was_cut_short(
+        self, till: Till, database_url: str, broken: str, status: int
+    ) -> None:
+        await give(till, tpm_limit=2)
+        if broken == "deadline":
+            till.slow("mini", between_tokens=0.1)
+        else:
+            till.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=4))
+
+        await ask(till, stream=True, messages=[{"role": "user", "content": "word " * 50}], timeout=0.8)
+
+        [call] = rows(database_url, "SELECT status, output_tokens, cost FROM calls")
+        assert (call["status"], call["output_tokens"] >= 2, call["cost"] > 0) == (status, True, True)
+        assert (await ask(till)).status_code == 429, "what came before is metered"
 
     async def test_of_a_fan_out_by_one_statement(self, till: Till, database_url: str, queries: list[str]) -> None:
         await till.post(model=["mini", "special"], messages=[HELLO, HELLO, HELLO])
