@@ -5,7 +5,21 @@ from typing import Any
 
 from manifold.config import Deployment
 
-TELLING = frozenset({"anthropic", "azure", "bedrock", "cohere", "gemini", "openai", "vertex_ai"})
+TELLING = frozenset(
+    {
+        "anthropic",
+        "azure",
+        "bedrock",
+        "cohere",
+        "deepseek",
+        "gemini",
+        "groq",
+        "hosted_vllm",
+        "openai",
+        "vertex_ai",
+        "vllm",
+    }
+)
 """Providers that are known to take `stream_options.include_usage`; another server might refuse it."""
 
 Chunk = dict[str, Any]
