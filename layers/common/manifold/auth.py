@@ -4,7 +4,6 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 from manifold.access import Caller
@@ -29,7 +28,7 @@ class KeyGrant:
     user_id: str | None
     team_id: str | None
     aliases: dict[str, str]
-    expires_at: datetime | None
+    expired: bool
     key: Allowance
     user: Allowance | None = None
     team: Allowance | None = None
@@ -50,7 +49,7 @@ async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
     grant = await find(key_hash(key))
     if grant is None:
         raise AuthenticationFailed("The API key is not known. Check it, or ask an admin for a new one.")
-    if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
+    if grant.expired:
         raise AuthenticationFailed("The API key has expired. Ask an admin for a new one.", code="expired_api_key")
     allowances = [one for one in (grant.key, grant.user, grant.team) if one is not None]
     if any(one["blocked"] for one in allowances):

@@ -8,6 +8,7 @@ line, and an invocation's event is never logged, whatever `POWERTOOLS_LOGGER_LOG
 Metrics are CloudWatch EMF lines in the namespace `Manifold`; `Metric` has all their names.
 """
 
+import gc
 import json
 import re
 from collections.abc import Callable
@@ -91,8 +92,10 @@ def count(metric: Metric, value: int = 1) -> None:
 def observed(handler: Handler) -> Handler:
     """A Lambda handler whose log lines carry the invocation's request id, and whose metrics are written at its end.
 
-    The context must be Lambda's.
+    The context must be Lambda's. To be called when the function's modules have been imported: they stay, and the
+    garbage collector is told to leave them alone, as a look at them all takes 20 ms of some request.
     """
+    gc.freeze()
 
     @wraps(handler)
     def observe(event: Any, context: Any) -> Any:

@@ -5,6 +5,7 @@ a provider, which takes longer. Finding a model takes them 0.2 ms, so that is do
 price takes them 0.15 ms, so the plain ones are worked out here.
 """
 
+import gc
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,3 +108,4 @@ def _read() -> None:
     from genai_prices import data_snapshot
 
     data_snapshot.get_snapshot()
+    gc.freeze()  # the tables stay, and are 20,000 objects for the collector to look at

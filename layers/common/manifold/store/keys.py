@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 
+import orjson
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
@@ -25,12 +26,14 @@ def _allowance(blocked: LiteralString) -> LiteralString:
         'max_budget', max_budget::text, 'budget_duration', budget_duration))"""
 
 
-# Every request plans it anew: with joins in place of the subqueries that takes twice as long.
+# Every request plans and reads it anew: joins in place of the subqueries take Postgres twice as long, and columns in
+# place of the one text take psycopg 40 µs more.
 _GRANT: LiteralString = f"""
-    SELECT id AS key_id, user_id, team_id, aliases, expires_at, {_allowance("blocked")} AS key,
-        (SELECT {_allowance("false")} FROM users WHERE id = api_keys.user_id) AS user,
-        (SELECT {_allowance("blocked")} FROM teams WHERE id = api_keys.team_id) AS team
-    FROM api_keys WHERE token_hash = %(token_hash)s AND deleted_at IS NULL"""
+    SELECT jsonb_build_object('key_id', id, 'user_id', user_id, 'team_id', team_id, 'aliases', aliases,
+        'expired', coalesce(expires_at <= now(), false), 'key', {_allowance("blocked")},
+        'user', (SELECT {_allowance("false")} FROM users WHERE id = api_keys.user_id),
+        'team', (SELECT {_allowance("blocked")} FROM teams WHERE id = api_keys.team_id))::text
+    FROM api_keys WHERE token_hash = %s AND deleted_at IS NULL"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,8 @@ class Keys:
 
     async def grant(self, token_hash: str) -> KeyGrant | None:
         """All that a request's authentication needs, by one query."""
-        return await fetch_one(self._connection, KeyGrant, _GRANT, {"token_hash": token_hash})
+        row = await (await self._connection.execute(_GRANT, (token_hash,))).fetchone()
+        return None if row is None else KeyGrant(**orjson.loads(row[0]))
 
     async def insert(self, key: Key) -> KeyRow:
         """Add a key; `Conflict` if its value or its alias is in use."""
