@@ -30,11 +30,12 @@ def write_env(file: Path, values: Mapping[str, str]) -> None:
 
 
 def named(config: Config, values: Mapping[str, str]) -> dict[str, str]:
-    """The value of each name in the configuration; a `StackError` names every one that is missing.
+    """The value of each name in the configuration; a `StackError` names every one that it mentions and that is missing.
 
     A master key that nobody gave is made up: here it opens nothing but this stack.
     """
-    found = {name: values[name] for name in config.secret_names() if values.get(name)}
+    names = (*config.secret_names(), *config.default_names())
+    found = {name: values[name] for name in names if values.get(name)}
     match config.master_key:
         case SecretName(name=name):
             found.setdefault(name, f"sk-{secrets.token_urlsafe(24)}")

@@ -126,6 +126,7 @@ def _model_info(deployment: Deployment, *, admin: bool) -> ModelInfo:
         "model": f"{deployment.provider}/{deployment.model}",
         "api_base": deployment.api_base and deployment.api_base.written,
         "api_version": deployment.api_version and deployment.api_version.written,
+        "aws_region_name": deployment.aws and deployment.aws.region_name.written,
         "weight": deployment.weight,
         "order": deployment.order,
         "rpm": deployment.rpm,

@@ -9,6 +9,16 @@ DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemi
 
 
 @dataclass(frozen=True, slots=True)
+class AccessKey:
+    """What requests to AWS are signed with."""
+
+    id: str
+    secret: str
+    token: str | None = None
+    """Of a temporary one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One customer: its files and batches are its own."""
 
@@ -17,6 +27,8 @@ class Account:
     key: str
     models: frozenset[str]
     """What `body.model` may say: model names at OpenAI, deployment names at Azure."""
+    access_keys: tuple[AccessKey, ...] = ()
+    """AWS's other keys, beside its API key."""
 
 
 class Latency(BaseModel):
@@ -33,12 +45,25 @@ class Latency(BaseModel):
 
 AT_ONCE = Latency()
 
+BEDROCK_REGION = "eu-central-1"
+BEDROCK_MODEL = "eu.anthropic.claude-haiku-4-5-v1:0"
+BEDROCK_PROFILE = f"arn:aws:bedrock:{BEDROCK_REGION}:123456789012:inference-profile/{BEDROCK_MODEL}"
+
 DEFAULT_ACCOUNTS = (
     Account("azure-general", "azure", "simulated-key-general", frozenset({"gpt-4o-mini-general-deployment"})),
     Account("azure-special", "azure", "simulated-key-special", frozenset({"gpt-4o-mini-special-deployment"})),
     Account("openai", "openai", "sk-simulated-key-openai", frozenset({"gpt-4.1-mini", "text-embedding-3-small"})),
     Account("anthropic", "anthropic", "sk-ant-simulated-key", frozenset({"claude-haiku-4-5", "claude-opus-4-6"})),
-    Account("bedrock", "bedrock", "bedrock-api-key-simulated", frozenset({"eu.anthropic.claude-haiku-4-5-v1:0"})),
+    Account(
+        "bedrock",
+        "bedrock",
+        "bedrock-api-key-simulated",
+        frozenset({BEDROCK_MODEL, BEDROCK_PROFILE}),
+        (
+            AccessKey("AKIASIMULATED", "simulated-secret-access-key"),
+            AccessKey("ASIASIMULATED", "simulated-temporary-secret", "simulated-session-token"),
+        ),
+    ),
     Account("cohere", "cohere", "simulated-key-cohere", frozenset({"command-a-03-2025"})),
     Account("gemini", "gemini", "simulated-key-gemini", frozenset({"gemini-2.5-flash", "gemini-3-pro"})),
     Account("xai", "xai", "xai-simulated-key-0001", frozenset({"grok-4"})),

@@ -34,7 +34,7 @@ ROUTES = {
     ("POST", r"/v1/messages"): "chat.create",
     ("POST", r"/v2/chat"): "chat.create",
     ("POST", r"/v1beta/models/[^/]+:(generateContent|streamGenerateContent)"): "chat.create",
-    ("POST", r"/model/[^/]+/converse(-stream)?"): "chat.create",
+    ("POST", r"/model/.+/converse(-stream)?"): "chat.create",
 }
 STATUSES = {"refuse": 400, "rate_limit": 429, "error": 500}
 

@@ -73,7 +73,7 @@ def test_every_function_has_a_role_of_its_own(template: Template) -> None:
 def test_no_role_has_a_wildcard(template: Template) -> None:
     for role in template.properties("AWS::IAM::Role").values():
         for policy in role.get("Policies", ()):
-            for statement in policy["PolicyDocument"]["Statement"]:
+            for statement in _statements(policy):
                 actions, resources = (_list(statement[member]) for member in ("Action", "Resource"))
                 assert not any("*" in action for action in actions)
                 assert "*" not in resources
@@ -83,6 +83,23 @@ def test_api_functions_that_store_nothing_reach_no_bucket(template: Template) ->
     for function in ("BatchesApi", "CompletionsApi", "AdminApi", "Migrations", "BatchesWorker"):
         actions = [action for policy in template.role(function)["Policies"] for action in _actions(policy)]
         assert not [action for action in actions if action.startswith("s3:")]
+
+
+def test_completions_alone_may_call_the_models_that_are_listed(written: dict[str, Any], template: Template) -> None:
+    assert written["Parameters"]["BedrockModels"]["Default"] == ""
+    may = {
+        function: {action for policy in template.role(function)["Policies"] for action in _actions(policy)}
+        for function in template.functions()
+    }
+    bedrock = {function for function, actions in may.items() if any(one.startswith("bedrock:") for one in actions)}
+    assert bedrock == {"CompletionsApi"}
+    (policy,) = template.role("CompletionsApi")["Policies"]
+    *_, conditional = policy["PolicyDocument"]["Statement"]
+    condition, statement, otherwise = conditional["Fn::If"]
+    assert condition == "BedrockIsCalled"
+    assert statement["Action"] == ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+    assert statement["Resource"] == {"Ref": "BedrockModels"}
+    assert otherwise == {"Ref": "AWS::NoValue"}
 
 
 def test_resource_policies_keep_within_their_20_kilobytes(template: Template) -> None:
@@ -99,8 +116,14 @@ def test_code_never_meets_an_older_schema(function: str, template: Template) -> 
     assert template.resources["MigrationsRun"]["Properties"]["Layer"]["Ref"].startswith("CommonLayer")
 
 
+def _statements(policy: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that a parameter adds, too."""
+    statements = policy["PolicyDocument"]["Statement"]
+    return [statement["Fn::If"][1] if "Fn::If" in statement else statement for statement in statements]
+
+
 def _actions(policy: dict[str, Any]) -> list[str]:
-    return [action for statement in policy["PolicyDocument"]["Statement"] for action in _list(statement["Action"])]
+    return [action for statement in _statements(policy) for action in _list(statement["Action"])]
 
 
 def _default_of(value: Any, written: dict[str, Any]) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifold import config
-from manifold.config import Config, PlainText, SecretName
+from manifold.config import Aws, Config, DefaultName, PlainText, SecretName
 from manifold.errors import ConfigError
 
 Load = Callable[[str], Config]
@@ -119,15 +119,35 @@ def test_bedrock_is_where_its_region_is(load: Load) -> None:
     loaded = load(one("bedrock/converse/amazon.nova-pro-v1:0", "aws_region_name: eu-central-1", "{}"))
     [deployment] = loaded.deployments
     assert deployment.model == "converse/amazon.nova-pro-v1:0"
-    assert deployment.api_base == PlainText("https://bedrock-runtime.eu-central-1.amazonaws.com")
-    assert deployment.api_key == SecretName("AWS_BEARER_TOKEN_BEDROCK")
+    assert deployment.api_base is None
+    assert deployment.aws == Aws(PlainText("eu-central-1"))
     assert loaded.warnings == ()
 
 
-def test_bedrock_without_a_region_has_no_address(load: Load) -> None:
+def test_without_a_word_bedrock_is_the_functions_own(load: Load) -> None:
     loaded = load(one("bedrock/amazon.nova-pro-v1:0", info="{}"))
-    assert loaded.deployments[0].api_base is None
-    assert "api_base is missing" in loaded.warnings[0]
+    [deployment] = loaded.deployments
+    assert deployment.api_key == DefaultName("AWS_BEARER_TOKEN_BEDROCK")
+    assert deployment.aws == Aws(DefaultName("AWS_REGION"))
+    assert loaded.warnings == ()
+    loaded.check({"MANIFOLD_MASTER_KEY": "sk-m"})
+    assert loaded.default_names().keys() == {"AWS_BEARER_TOKEN_BEDROCK", "AWS_REGION"}
+
+
+def test_bedrock_takes_litellms_keys_of_aws(load: Load) -> None:
+    names = {"region_name": "REGION", "access_key_id": "ID", "secret_access_key": "SECRET", "session_token": "TOKEN"}
+    params = ", ".join(f"aws_{setting}: os.environ/{name}" for setting, name in names.items())
+    loaded = load(one("bedrock/amazon.nova-pro-v1:0", params, "{}"))
+    [deployment] = loaded.deployments
+    assert deployment.aws == Aws(**{setting: SecretName(name) for setting, name in names.items()})
+    assert deployment.api_key is None
+    assert {"REGION", "ID", "SECRET", "TOKEN"} <= loaded.secret_names().keys()
+    assert loaded.warnings == ()
+
+
+def test_an_id_of_bedrock_stays_the_same_between_releases(load: Load) -> None:
+    loaded = load(one("bedrock/nova", "aws_region_name: eu-west-1", "{}"))
+    assert loaded.deployments[0].id == "dep_af10fb0ae6c24f61"
 
 
 def test_two_regions_are_two_deployments(load: Load) -> None:
@@ -220,7 +240,7 @@ general_settings: {database_url: os.environ/NOT_ASKED_FOR}
 
 
 def test_a_chat_deployment_of_an_unknown_provider_loads_with_a_warning(load: Load) -> None:
-    loaded = load(one("bedrock/anthropic.claude", info="{}"))
+    loaded = load(one("acme/claude", "api_key: os.environ/KEY", info="{}"))
     assert loaded.deployments[0].api_base is None
     [warning] = loaded.warnings
     assert "model_list[0].litellm_params.api_base is missing" in warning

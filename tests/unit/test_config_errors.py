@@ -40,6 +40,7 @@ def refusal(tmp_path: Path, text: str | bytes) -> list[str]:
         ("api_key: 1234", "model_list[0].litellm_params.api_key: must be text (numbers and yes/no in quotes)"),
         ("api_key: ''", "model_list[0].litellm_params.api_key: is empty"),
         ("api_key: os.environ/", "model_list[0].litellm_params.api_key: must name a variable after os.environ/"),
+        ("aws_region_name: Europe!", "model_list[0].litellm_params.aws_region_name: must be a region"),
         ("api_base: localhost", "model_list[0].litellm_params.api_base: must start with https:// or http://"),
     ],
 )
@@ -102,6 +103,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "absent.yaml"
     with pytest.raises(ConfigError, match=re.escape(f"{path}: cannot be read: No such file or directory")):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("params", "missing"),
+    [
+        ("aws_access_key_id: AKIA", "aws_secret_access_key"),
+        ("aws_secret_access_key: os.environ/SECRET", "aws_access_key_id"),
+        ("aws_access_key_id: AKIA, aws_session_token: os.environ/TOKEN", "aws_secret_access_key"),
+    ],
+)
+def test_keys_of_aws_belong_together(tmp_path: Path, params: str, missing: str) -> None:
+    text = f"model_list: [{{model_name: g, litellm_params: {{model: bedrock/nova, {params}}}}}]"
+    assert refusal(tmp_path, text) == [f"model_list[0].litellm_params.{missing}: is missing: it belongs to the others"]
 
 
 def batch(model: str, params: str = "") -> str:

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from manifold.config import PlainText, SecretName
+from manifold.config import DefaultName, PlainText, SecretName
 from manifold.errors import ConfigError
 from manifold.secrets import REFRESH_INTERVAL, Secrets
 
@@ -79,6 +79,12 @@ def test_settings_are_resolved(clock: Clock) -> None:
     assert found.resolve(PlainText("https://a")) == "https://a"
     none: str | None = found.resolve(None)
     assert none is None
+
+
+def test_a_name_that_nobody_wrote_may_have_no_value(clock: Clock) -> None:
+    found = secrets(Manager(A="secret", EMPTY=""), clock, {"B": "environment"})
+    resolved = [found.resolve(DefaultName(name)) for name in ("A", "B", "EMPTY", "MISSING")]
+    assert resolved == ["secret", "environment", None, None]
 
 
 def test_the_secret_is_fetched_when_first_asked_for_and_again_after_its_lifetime(clock: Clock) -> None:

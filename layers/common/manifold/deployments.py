@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from manifold.config import Config, Deployment
+from manifold.config import Aws, Config, Deployment
 from manifold.errors import ConfigError, ProviderRefused
-from manifold.providers import Endpoint, Provider
+from manifold.providers import Endpoint, Provider, Signature
 from manifold.providers.chat import Ask, ChatProvider, Route
 from manifold.secrets import Secrets
 
@@ -107,6 +107,17 @@ class Deployments:
                 api_version=self._secrets.resolve(deployment.api_version),
                 organization=self._secrets.resolve(deployment.organization),
                 timeout=min(deployment.timeout or _TIMEOUT, _TIMEOUT),
+                signature=self._signature(deployment.aws),
             )
         except ConfigError as error:
             raise ProviderRefused(f"{deployment.path}: {error}", lasting=True) from error
+
+    def _signature(self, aws: Aws | None) -> Signature | None:
+        if aws is None:
+            return None
+        return Signature(
+            region=self._secrets.resolve(aws.region_name),
+            access_key_id=self._secrets.resolve(aws.access_key_id),
+            secret_access_key=self._secrets.resolve(aws.secret_access_key) or "",
+            session_token=self._secrets.resolve(aws.session_token),
+        )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, overload
 
-from manifold.config import PlainText, SecretName, Setting
+from manifold.config import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class Secrets:
 
     def get(self, name: str) -> str:
         """The value of that name; an empty one counts as missing. `ConfigError` names what is missing, and where."""
-        value = self._secret().get(name) or self._fallback.get(name)
-        if not value:
+        value = self._find(name)
+        if value is None:
             secret = f"the secret {self._arn} or " if self._arn else ""
             raise ConfigError(f"{name} has no value in {secret}the environment")
         return value
@@ -76,14 +76,16 @@ class Secrets:
     @overload
     def resolve(self, setting: None) -> None: ...
     @overload
-    def resolve(self, setting: Setting | None) -> str | None: ...
-    def resolve(self, setting: Setting | None) -> str | None:
+    def resolve(self, setting: Setting | DefaultName | None) -> str | None: ...
+    def resolve(self, setting: Setting | DefaultName | None) -> str | None:
         """The value of a setting of `config.yaml`; `None` for one that is not set."""
         match setting:
             case PlainText(text=text):
                 return text
             case SecretName(name=name):
                 return self.get(name)
+            case DefaultName(name=name):
+                return self._find(name)
             case None:
                 return None
 
@@ -96,6 +98,9 @@ class Secrets:
             return False
         self._fetch_at = self._clock()
         return True
+
+    def _find(self, name: str) -> str | None:
+        return self._secret().get(name) or self._fallback.get(name) or None
 
     def _secret(self) -> Mapping[str, str]:
         if self._arn is None:

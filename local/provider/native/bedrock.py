@@ -15,7 +15,9 @@ from botocore.validate import ParamValidator
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from local.provider.accounts import BEDROCK_REGION
 from local.provider.native.heard import CONTEXT_TOKENS, Caller, Heard, bearer, caller, mark, paced
+from local.provider.native.signature import check, is_signed
 from local.provider.native.wordings import frame
 from local.provider.refusal import Refusal
 from local.provider.talk import Said, count
@@ -33,20 +35,29 @@ NO_TOOLS = "The toolConfig field must be defined when using toolUse and toolResu
 router = APIRouter()
 
 
-@router.post("/model/{model}/converse")
+@router.post("/model/{model:path}/converse")
 async def converse(request: Request, account: str, model: str) -> Response:
-    who = await caller(request, account, "bedrock", bearer(request), UNAUTHORISED)
+    who = await _caller(request, account)
     heard = _heard(who, model)
     said = heard.said()
     message = {"role": "assistant", "content": [_block(said)] if said.text else []}
     return JSONResponse({"output": {"message": message}, "stopReason": STOPS[said.finish], **_measured(heard, said)})
 
 
-@router.post("/model/{model}/converse-stream")
+@router.post("/model/{model:path}/converse-stream")
 async def converse_stream(request: Request, account: str, model: str) -> Response:
-    who = await caller(request, account, "bedrock", bearer(request), UNAUTHORISED)
+    who = await _caller(request, account)
     heard = _heard(who, model)
     return paced(who, _events(heard, heard.said()), "application/vnd.amazon.eventstream")
+
+
+async def _caller(request: Request, account: str) -> Caller:
+    """Whoever has the account's API key, or signs with one of its access keys."""
+    if not is_signed(request):
+        return await caller(request, account, "bedrock", bearer(request), UNAUTHORISED)
+    known = request.app.state.world.account(account, "bedrock")
+    await check(request, known.access_keys, BEDROCK_REGION, "bedrock")
+    return await caller(request, account, "bedrock", known.key, UNAUTHORISED)
 
 
 def _heard(who: Caller, model: str) -> Heard:

@@ -4,10 +4,21 @@
 `manifold.secrets` resolves it at use. `Environment` is the only reader of the process's environment.
 """
 
-from manifold.config.deployments import Config, Deployment
+from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.environment import Environment
 from manifold.config.loader import load
 from manifold.config.router import RouterSettings
-from manifold.config.settings import PlainText, SecretName, Setting
+from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 
-__all__ = ["Config", "Deployment", "Environment", "PlainText", "RouterSettings", "SecretName", "Setting", "load"]
+__all__ = [
+    "Aws",
+    "Config",
+    "DefaultName",
+    "Deployment",
+    "Environment",
+    "PlainText",
+    "RouterSettings",
+    "SecretName",
+    "Setting",
+    "load",
+]

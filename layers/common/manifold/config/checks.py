@@ -7,11 +7,13 @@ from manifold.config.deployments import Deployment
 from manifold.config.router import RouterSettings
 from manifold.config.settings import PlainText, Setting
 
+CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token"})
+
 
 def problems(deployments: Iterable[Deployment]) -> list[str]:
     """Each problem with its path in the file; empty if the deployments can be used."""
     deployments = list(deployments)
-    found = [problem for one in deployments for problem in (*_address(one), *_batches(one))]
+    found = [problem for one in deployments for problem in (*_address(one), *_signature(one), *_batches(one))]
     return [*found, *_equal_ids(deployments)]
 
 
@@ -27,9 +29,10 @@ def unknown_groups(deployments: Iterable[Deployment], router: RouterSettings) ->
 def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator[str]:
     """What loads, but should be known."""
     for one in deployments:
-        if isinstance(one.api_key, PlainText):
-            yield _written_out(f"{one.path}.litellm_params.api_key")
-        if one.api_base is None:
+        for path, setting in one.settings():
+            if isinstance(setting, PlainText) and path.rpartition(".")[2] in CREDENTIALS:
+                yield _written_out(path)
+        if one.api_base is None and one.aws is None:
             yield (
                 f"{one.path}.litellm_params.api_base is missing, and no address of {one.provider!r} is known: "
                 "nothing is sent to this deployment"
@@ -45,6 +48,16 @@ def _written_out(path: str) -> str:
 def _address(one: Deployment) -> Iterator[str]:
     if isinstance(one.api_base, PlainText) and not one.api_base.text.startswith(("http://", "https://")):
         yield f"{one.path}.litellm_params.api_base: must start with https:// or http://"
+
+
+def _signature(one: Deployment) -> Iterator[str]:
+    """A key of AWS's is an id and a secret; of a temporary one, a token, too."""
+    if one.aws is None:
+        return
+    pair = {"aws_access_key_id": one.aws.access_key_id, "aws_secret_access_key": one.aws.secret_access_key}
+    missing = [name for name, setting in pair.items() if setting is None]
+    if one.aws.session_token is not None or len(missing) == 1:
+        yield from (f"{one.path}.litellm_params.{name}: is missing: it belongs to the others" for name in missing)
 
 
 def _batches(one: Deployment) -> Iterator[str]:

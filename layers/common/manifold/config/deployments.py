@@ -1,14 +1,25 @@
 """The deployments and their groups, as the rest of Manifold sees them: checked, frozen, without secrets."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
 from manifold.config.router import RouterSettings
-from manifold.config.settings import SecretName, Setting
+from manifold.config.settings import DefaultName, SecretName, Setting
 from manifold.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Where on AWS a deployment is, and whose signature its calls bear: the `aws_…` of `litellm_params`."""
+
+    region_name: Setting | DefaultName
+    access_key_id: Setting | None = None
+    """Without one, calls are signed in the name of the function's own role."""
+    secret_access_key: Setting | None = None
+    session_token: Setting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +34,7 @@ class Deployment:
     model: str
     """The provider's own name of the model: what stood behind the prefix."""
     api_base: Setting | None
-    api_key: Setting | None
+    api_key: Setting | DefaultName | None
     api_version: Setting | None
     organization: Setting | None
     weight: float | None
@@ -38,11 +49,15 @@ class Deployment:
     base_model: str | None
     path: str
     """Where `config.yaml` has it: `model_list[0]`."""
+    aws: Aws | None = None
+    """Of Bedrock alone."""
 
-    def settings(self) -> Iterator[tuple[str, Setting]]:
+    def settings(self) -> Iterator[tuple[str, Setting | DefaultName]]:
         """The settings that may name a secret, each with its path in `config.yaml`."""
-        for name in ("api_base", "api_key", "api_version", "organization"):
-            setting: Setting | None = getattr(self, name)
+        written = {name: getattr(self, name) for name in ("api_base", "api_key", "api_version", "organization")}
+        if self.aws is not None:
+            written |= {f"aws_{one.name}": getattr(self.aws, one.name) for one in fields(self.aws)}
+        for name, setting in written.items():
             if setting is not None:
                 yield f"{self.path}.litellm_params.{name}", setting
 
@@ -73,11 +88,11 @@ class Config:
 
     def secret_names(self) -> dict[str, str]:
         """Each name that the file mentions with `os.environ/`, and the path of its first mention."""
-        names: dict[str, str] = {}
-        for path, setting in self._settings():
-            if isinstance(setting, SecretName):
-                names.setdefault(setting.name, path)
-        return names
+        return self._names(SecretName)
+
+    def default_names(self) -> dict[str, str]:
+        """Each name that it need not mention, nor anything give a value, and the path where it would stand."""
+        return self._names(DefaultName)
 
     def check(self, values: Mapping[str, str]) -> None:
         """Raise a `ConfigError` that names every variable the file mentions and `values` lacks."""
@@ -85,7 +100,14 @@ class Config:
         if missing:
             raise ConfigError(f"{self.file}: these variables have no value: {', '.join(missing)}")
 
-    def _settings(self) -> Iterator[tuple[str, Setting]]:
+    def _names(self, kind: type[SecretName | DefaultName]) -> dict[str, str]:
+        names: dict[str, str] = {}
+        for path, setting in self._settings():
+            if isinstance(setting, kind):
+                names.setdefault(setting.name, path)
+        return names
+
+    def _settings(self) -> Iterator[tuple[str, Setting | DefaultName]]:
         for deployment in self.deployments:
             yield from deployment.settings()
         yield "general_settings.master_key", self.master_key

@@ -3,6 +3,7 @@
 Each field here is documented in docs/configuration.md; a test compares the two.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +12,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from manifold.config import yaml_file
-from manifold.config.settings import REFERENCE, SecretName, WrittenSetting
+from manifold.config.settings import REFERENCE, PlainText, SecretName, Setting, WrittenSetting
 from manifold.errors import ConfigError
 from manifold.routing import Strategy
+
+REGION = re.compile(r"[a-z0-9-]+")
 
 
 def _written_out(text: str) -> str:
@@ -29,8 +32,14 @@ def _prefixed(model: str) -> str:
     return model
 
 
+def _region(setting: Setting) -> Setting:
+    if isinstance(setting, PlainText) and not REGION.fullmatch(setting.text):
+        raise PydanticCustomError("region", "must be a region, such as eu-central-1")
+    return setting
+
+
 Word = Annotated[str, StringConstraints(min_length=1), AfterValidator(_written_out)]
-Region = Annotated[Word, StringConstraints(pattern=r"^[a-z0-9-]+$")]
+Region = Annotated[WrittenSetting, AfterValidator(_region)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Rate = Annotated[int, Field(strict=True, gt=0)]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -51,6 +60,9 @@ class LitellmParams(Written):
     api_version: WrittenSetting | None = None
     organization: WrittenSetting | None = None
     aws_region_name: Region | None = None
+    aws_access_key_id: WrittenSetting | None = None
+    aws_secret_access_key: WrittenSetting | None = None
+    aws_session_token: WrittenSetting | None = None
     weight: Weight | None = None
     order: Count | None = None
     rpm: Rate | None = None

@@ -22,14 +22,16 @@ BASE_URLS = {
 }
 
 BEDROCK = "bedrock"
-BEDROCK_URL = "https://bedrock-runtime.{region}.amazonaws.com"
+REGION_NAME = "AWS_REGION"
+"""Lambda sets it, to the function's own region."""
 
 KEY_NAMES = {provider: f"{provider.upper()}_API_KEY" for provider in ("azure", *BASE_URLS)} | {
-    BEDROCK: "AWS_BEARER_TOKEN_BEDROCK",
     "cohere_chat": "COHERE_API_KEY",
     "together_ai": "TOGETHERAI_API_KEY",
 }
 """The variable that LiteLLM reads where `api_key` is left out."""
+BEDROCK_KEY_NAME = "AWS_BEARER_TOKEN_BEDROCK"
+"""The same of Bedrock, where it may have no value: calls are signed then."""
 
 WITHOUT_FILES = frozenset(
     {"deepseek", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "openrouter", "vllm"}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from manifold.config import checks, document, known
-from manifold.config.deployments import Config, Deployment
+from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.router import RouterSettings
-from manifold.config.settings import PlainText, SecretName, Setting
+from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
 
 
@@ -38,8 +38,8 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         group=written.model_name,
         provider=provider,
         model=model,
-        api_base=params.api_base or _known_base(provider, params.aws_region_name),
-        api_key=params.api_key or _known_key(provider),
+        api_base=params.api_base or _known_base(provider),
+        api_key=params.api_key or _known_key(provider, params),
         api_version=params.api_version,
         organization=params.organization,
         weight=params.weight,
@@ -52,6 +52,16 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         mode=info.mode,
         base_model=info.base_model,
         path=path,
+        aws=_aws(params) if provider == known.BEDROCK else None,
+    )
+
+
+def _aws(params: document.LitellmParams) -> Aws:
+    return Aws(
+        region_name=params.aws_region_name or DefaultName(known.REGION_NAME),
+        access_key_id=params.aws_access_key_id,
+        secret_access_key=params.aws_secret_access_key,
+        session_token=params.aws_session_token,
     )
 
 
@@ -85,19 +95,19 @@ def _groups(written: Sequence[Mapping[str, Sequence[str]]] | None) -> Mapping[st
 def _id(written: document.Model) -> str:
     """Stable while group, provider model and base URL are written as they are, whatever else changes."""
     params = written.litellm_params
-    base = params.api_base.written if params.api_base else params.aws_region_name or ""
-    identity = json.dumps([written.model_name, params.model, base])
+    base = params.api_base or params.aws_region_name
+    identity = json.dumps([written.model_name, params.model, base.written if base else ""])
     return "dep_" + hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _known_base(provider: str, region: str | None) -> Setting | None:
-    """Bedrock is somewhere else in each region."""
-    if provider == known.BEDROCK and region:
-        return PlainText(known.BEDROCK_URL.format(region=region))
+def _known_base(provider: str) -> Setting | None:
     base = known.BASE_URLS.get(provider)
     return PlainText(base) if base else None
 
 
-def _known_key(provider: str) -> Setting | None:
+def _known_key(provider: str, params: document.LitellmParams) -> Setting | DefaultName | None:
+    """The name that is usual. Bedrock's counts only where the deployment has no keys of its own to sign with."""
+    if provider == known.BEDROCK:
+        return None if params.aws_access_key_id else DefaultName(known.BEDROCK_KEY_NAME)
     name = known.KEY_NAMES.get(provider)
     return SecretName(name) if name else None

@@ -37,6 +37,17 @@ class SecretName:
 Setting = PlainText | SecretName
 
 
+@dataclass(frozen=True, slots=True)
+class DefaultName:
+    """A name that nobody wrote: looked up likewise, and as if nothing was set where it has no value."""
+
+    name: str
+
+    @property
+    def written(self) -> str:
+        return REFERENCE + self.name
+
+
 def _parse(written: object) -> Setting:
     if not isinstance(written, str):
         raise PydanticCustomError("string_type", "must be text")

@@ -10,7 +10,7 @@ A provider's methods are plain calls with no state of ours: they return values, 
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 JobState = Literal[
@@ -20,6 +20,18 @@ ENDED: frozenset[JobState] = frozenset({"completed", "failed", "expired", "cance
 
 Lines = Callable[[], AsyncIterator[bytes]]
 """Opens the input's bytes, from the start, as often as it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Whose signature AWS gets with each call, where it gets no API key."""
+
+    region: str | None
+    """`None`: that of the base URL."""
+    access_key_id: str | None = None
+    """`None`: in the name of the function's own role."""
+    secret_access_key: str = field(default="", repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class Endpoint:
     organization: str | None = None
     timeout: float = 60.0
     """Seconds for one call that moves no file."""
+    signature: Signature | None = None
 
 
 @dataclass(frozen=True, slots=True)

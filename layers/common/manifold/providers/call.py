@@ -1,8 +1,8 @@
 """Where a call goes and in whose name, and what of it must not be told."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlsplit
 
 MAX_MESSAGE = 500
@@ -16,6 +16,10 @@ SNAPSHOT = r"(?:-20\d\d-?\d\d-?\d\d)?"
 """The date that a provider may add to the model's name."""
 
 
+Sign = Callable[[str, bytes], Mapping[str, str]]
+"""The headers that vouch for a POST of these bytes to this address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """Where a call goes and in whose name."""
@@ -27,6 +31,8 @@ class Call:
     """Seconds from start to end, for a call that moves no file."""
     model: str = ""
     """The provider's own name of the model or deployment, where the call is of one."""
+    sign: Sign | None = None
+    """For a provider that wants each request signed."""
 
     @property
     def address(self) -> str:
@@ -34,6 +40,12 @@ class Call:
         if not self.params:
             return self.url
         return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(self.params)}"
+
+    def signed(self, content: bytes) -> "Call":
+        """The same call with the headers of its signature, if it is to have one."""
+        return (
+            self if self.sign is None else replace(self, headers={**self.headers, **self.sign(self.address, content)})
+        )
 
     @property
     def connect_timeout(self) -> float:

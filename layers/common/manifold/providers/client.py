@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers.call import Call
@@ -69,10 +70,12 @@ class Client:
     async def _send(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The successful answer. Its connection goes back to the pool if it was read to the end, and else closes."""
         content = body if isinstance(body, bytes) else _written(body)
+        call = call.signed(content)
         timeout = aiohttp.ClientTimeout(total=call.timeout, connect=call.connect_timeout)
         with _translated(call):
             async with self._open().post(
-                call.address,
+                # aiohttp would write the path in its own way, which is not the one that was signed.
+                call.address if call.sign is None else URL(call.address, encoded=True),
                 data=content,
                 headers={"Content-Type": "application/json", **call.headers},
                 timeout=timeout,

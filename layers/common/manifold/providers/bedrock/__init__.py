@@ -1,6 +1,6 @@
 """Amazon Bedrock's Converse API, for every model that it serves.
 
-The key is a Bedrock API key, sent as a bearer token; requests are not signed, so an IAM role does not do.
+A Bedrock API key is sent as a bearer token; without one, each request is signed (`signature`).
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """
 
@@ -16,6 +16,7 @@ from manifold.providers.answers import Chunks
 from manifold.providers.bedrock.answer import answer_of
 from manifold.providers.bedrock.frames import CONTENT_TYPE, FrameReader
 from manifold.providers.bedrock.request import request_of
+from manifold.providers.bedrock.signature import region_of, signer
 from manifold.providers.bedrock.stream import ConverseReader
 from manifold.providers.call import Call
 from manifold.providers.chat import Ask
@@ -23,19 +24,27 @@ from manifold.providers.client import Client
 from manifold.providers.sse import Event
 from manifold.providers.translated import Meaning
 
+URL = "https://bedrock-runtime.{region}.amazonaws.com"
+WRONG_KEY = re.compile(r"API Key is valid|security token included|signature (?:we calculated|expired)", re.IGNORECASE)
+"""What AWS says of a key that it does not know, or no longer."""
+
 
 class Bedrock:
     """A `Dialect`. The base URL is `https://bedrock-runtime.{region}.amazonaws.com`."""
 
     meanings = (
         Meaning(400, re.compile(r"model identifier|on-demand throughput", re.IGNORECASE), "model_not_found", 404),
+        Meaning(403, WRONG_KEY, "invalid_api_key", 401),
     )
 
     def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
         model = _model(at.model)
         action = "converse-stream" if stream else "converse"
-        url = f"{at.base_url.rstrip('/')}/model/{quote(model, safe='')}/{action}"
-        return Call(url, {"Authorization": f"Bearer {at.api_key}"}, {}, ask.timeout, model)
+        path = f"/model/{quote(model, safe='')}/{action}"
+        if at.api_key or at.signature is None:
+            headers = {"Authorization": f"Bearer {at.api_key}"}
+            return Call(_base(at) + path, headers, {}, ask.timeout, model)
+        return Call(_base(at) + path, {}, {}, ask.timeout, model, signer(at.signature, region_of(at)))
 
     def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
         return request_of(_model(model), ask)
@@ -55,6 +64,11 @@ class Bedrock:
                         yield event
                 except ValueError as error:
                     raise ProviderUnclear(f"a stream that cannot be read: {error}") from error
+
+
+def _base(at: Endpoint) -> str:
+    """The base URL or, where none is set, that of the region."""
+    return at.base_url.rstrip("/") or URL.format(region=region_of(at))
 
 
 def _model(model: str) -> str:
