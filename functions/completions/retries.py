@@ -1,13 +1,15 @@
 """What is tried after a failure: pure, without clock or I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from manifold.config import Deployment, RouterSettings
 from manifold.errors import (
     ACCOUNT_CODES,
     CALLERS_STATUSES,
+    CONTENT_FILTER,
+    CONTENT_POLICY_CODES,
     CallFailed,
     InvalidRequest,
     ManifoldError,
@@ -77,13 +79,35 @@ class Course:
 
 
 def stand_ins(settings: RouterSettings, group: str, error: ManifoldError) -> Sequence[str]:
-    """The groups to ask in place of one that failed with this; those of `*` are for every group without its own."""
+    """The groups to ask in place of one that failed with this.
+
+    They are those for such a failure, where any group has such, else those for any failure.
+    """
+    special: Mapping[str, Sequence[str]] = {}
     if error.code == CONTEXT_LENGTH_EXCEEDED:
-        configured = settings.context_window_fallbacks
+        special = settings.context_window_fallbacks
+    elif error.code in CONTENT_POLICY_CODES:
+        special = settings.content_policy_fallbacks
     elif error.status in CALLERS_STATUSES:
         return ()
-    else:
-        configured = settings.fallbacks
+    if special:
+        return _listed(special, group)
+    return _listed({"*": settings.default_fallbacks, **settings.fallbacks}, group)
+
+
+def stand_ins_for_silence(settings: RouterSettings, group: str) -> Sequence[str]:
+    """The groups to ask in place of one whose provider withheld its answer."""
+    return _listed(settings.content_policy_fallbacks, group)
+
+
+def is_withheld(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer has nothing in it but that the provider would not give it."""
+    choices = answer.get("choices") or ()
+    return bool(choices) and all(choice.get("finish_reason") == CONTENT_FILTER for choice in choices)
+
+
+def _listed(configured: Mapping[str, Sequence[str]], group: str) -> Sequence[str]:
+    """Those of the group; those of `*` are for every group without its own."""
     return [name for name in configured.get(group) or configured.get("*", ()) if name != group]
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,7 +11,7 @@ from completions import usage
 from completions.deadline import Deadline, exceeded
 from completions.ledger import Attempt, Report
 from completions.plan import Call
-from completions.retries import Course, Failure, hope, no_room, stand_ins
+from completions.retries import Course, Failure, hope, is_withheld, no_room, stand_ins, stand_ins_for_silence
 from completions.room import Room
 from manifold import observe
 from manifold.config import Deployment, RouterSettings
@@ -34,6 +34,10 @@ class Answer(Generic[Body]):
     """Of all the group's deployments together."""
     seconds: float
     """That the last attempt took; of a stream, to its first token."""
+
+
+Attempting = Callable[[Deployment, Ask], Awaitable[Body]]
+Way = Callable[[Call, Attempting[Body]], Awaitable[Answer[Body]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,10 @@ class Router:
 
         Raises `CallFailed` or `InvalidRequest`.
         """
-        answer = await self._in_time(call, self._deployments.complete)
-        self._report(Attempt(answer.deployment, call.route, answer.seconds, answer.body.get("usage")))
+        answer = await self._in_time(self._anywhere, call, self._deployments.complete)
+        self._report_answer(call, answer)
+        if answer.deployment.group == call.group and is_withheld(answer.body):
+            answer = await self._instead(call, answer)
         answer.body["model"] = answer.deployment.group
         return answer
 
@@ -93,7 +99,7 @@ class Router:
 
         Its chunks have the provider's own `model`, and whoever reads them to the end reports the attempt.
         """
-        return await self._in_time(call, self._begin)
+        return await self._in_time(self._anywhere, call, self._begin)
 
     async def next(self, chunks: Chunks) -> dict[str, Any] | None:
         """The next chunk of a stream that has begun, `None` at its end."""
@@ -116,31 +122,46 @@ class Router:
                 break
         return Begun(head, chunks)
 
-    async def _in_time(self, call: Call, attempt: Callable[[Deployment, Ask], Awaitable[Body]]) -> Answer[Body]:
+    async def _instead(self, call: Call, withheld: Answer[dict[str, Any]]) -> Answer[dict[str, Any]]:
+        """The answer of the first group that gives one in place of this, or this."""
+        for other in self._calls(call, stand_ins_for_silence(self._settings, call.group)):
+            with contextlib.suppress(ManifoldError):
+                answer = await self._in_time(self._attempts, other, self._deployments.complete)
+                self._report_answer(other, answer)
+                if not is_withheld(answer.body):
+                    return answer
+        return withheld
+
+    def _report_answer(self, call: Call, answer: Answer[dict[str, Any]]) -> None:
+        self._report(Attempt(answer.deployment, call.route, answer.seconds, answer.body.get("usage")))
+
+    async def _in_time(self, way: Way[Body], call: Call, attempt: Attempting[Body]) -> Answer[Body]:
         if self._deadline.left <= 0:
             raise exceeded()
         try:
             async with asyncio.timeout_at(self._deadline.at):
-                return await self._anywhere(call, attempt)
+                return await way(call, attempt)
         except TimeoutError:
             raise exceeded() from None
 
-    async def _anywhere(self, call: Call, attempt: Callable[[Deployment, Ask], Awaitable[Body]]) -> Answer[Body]:
+    async def _anywhere(self, call: Call, attempt: Attempting[Body]) -> Answer[Body]:
         """The group's answer or, where it fails, that of the first group that can stand in for it."""
         try:
             return await self._attempts(call, attempt)
         except ManifoldError as error:
             failure = error
-        for group in stand_ins(self._settings, call.group, failure):
-            if not self._deployments.serving(group, call.route):
-                continue
+        for other in self._calls(call, stand_ins(self._settings, call.group, failure)):
             with contextlib.suppress(ManifoldError):  # the group that was asked for says why
-                return await self._attempts(replace(call, group=group), attempt)
+                return await self._attempts(other, attempt)
         raise failure
 
-    async def _attempts(self, call: Call, attempt: Callable[[Deployment, Ask], Awaitable[Body]]) -> Answer[Body]:
+    def _calls(self, call: Call, groups: Sequence[str]) -> Iterator[Call]:
+        """The same call to each of these groups that answers on its route."""
+        return (replace(call, group=group) for group in groups if self._deployments.serving(group, call.route))
+
+    async def _attempts(self, call: Call, attempt: Attempting[Body]) -> Answer[Body]:
         deployments = self._deployments.serving(call.group, call.route)
-        replaceable = len(deployments) > 1 or bool(self._settings.fallbacks)
+        replaceable = len(deployments) > 1 or bool(self._settings.fallbacks or self._settings.default_fallbacks)
         course = Course(deployments, self._retries, random, self._settings.retry_after)
         while True:
             deployment = await self._choices.choose(course.candidates)

@@ -157,6 +157,40 @@ class TestFallbacks:
 
         assert await asked(till, "general") == "mini-alone"
 
+    async def test_it_goes_where_anything_goes_if_no_group_says_more(self, till: Till) -> None:
+        route(till, fallbacks={"general": ("mini",)})
+        till.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
+        assert await asked(till, "general") == "mini-alone"
+
+    async def test_where_some_group_says_more_it_goes_nowhere_else(self, till: Till) -> None:
+        route(till, fallbacks={"general": ("mini",)}, context_window_fallbacks={"pair": ("mini",)})
+        till.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
+        assert await asked(till, "general") == "400"
+
+    async def test_a_group_without_fallbacks_has_the_default_ones(self, till: Till) -> None:
+        route(till, fallbacks={"special": ("broken",)}, default_fallbacks=("mini",))
+        for account in ("azure-general", "azure-special"):
+            till.provider.fail(Fault(kind="error", account=account, times=None))
+
+        assert await asked(till, "general", num_retries=0) == "mini-alone"
+        assert await asked(till, "special", num_retries=0) == "502"
+
+    async def test_what_a_provider_may_not_answer_another_may(self, till: Till) -> None:
+        route(till, fallbacks={"general": ("special",)}, content_policy_fallbacks={"general": ("mini",)})
+        till.provider.fail(Fault(kind="refuse", account="azure-general", code="content_filter"))
+
+        assert await asked(till, "general") == "mini-alone"
+
+    async def test_an_answer_that_was_withheld_stands_if_no_other_group_gives_one(self, till: Till) -> None:
+        route(till, content_policy_fallbacks={"mini": ("general",)})
+        filtered = [{"role": "user", "content": "filter-this, please"}]
+
+        answer = (await till.post(model="mini", messages=filtered)).json()  # Azure refuses it, too
+
+        assert len(till.calls("general")) == 1
+        assert answer["choices"][0]["finish_reason"] == "content_filter"
+        assert answer["model"] == "mini"
+
     async def test_a_request_that_is_wrong_goes_nowhere(self, till: Till) -> None:
         route(till, fallbacks={"general": ("mini",)}, context_window_fallbacks={"general": ("mini",)})
         till.provider.fail(Fault(kind="refuse", account="azure-general"))

@@ -75,15 +75,23 @@ class First:
 
 
 def router(
-    fake: Fake, *names: str, reports: list[Attempt] | None = None, retries: int = 2, secrets: Secrets | None = None
+    fake: Fake,
+    *names: str,
+    reports: list[Attempt] | None = None,
+    retries: int = 2,
+    secrets: Secrets | None = None,
+    others: Sequence[Deployment] = (),
+    settings: RouterSettings | None = None,
 ) -> Router:
-    group = tuple(deployment(name) for name in names or ("one",))
+    group = (*(deployment(name) for name in names or ("one",)), *others)
     if secrets is not None:
         group = tuple(_named_key(one) for one in group)
     config = Config(Path("config.yaml"), group, PlainText("master"), ())
     deployments = Deployments(config, secrets or Secrets(None, {}), _no_batches, lambda _: fake)
     report = (reports if reports is not None else []).append
-    return Router(deployments, Room(), Deadline.of(None, 29), report, First(), RouterSettings(), retries=retries)
+    return Router(
+        deployments, Room(), Deadline.of(None, 29), report, First(), settings or RouterSettings(), retries=retries
+    )
 
 
 def _named_key(one: Deployment) -> Deployment:
@@ -149,6 +157,37 @@ def _in_turn(answers: list[Any]) -> Answering:
         return dict(answer)
 
     return answering
+
+
+WITHHELD = {"choices": [{"finish_reason": "content_filter"}], "usage": {"total_tokens": 2}}
+
+
+async def test_an_answer_that_was_withheld_is_given_by_another_group() -> None:
+    others = [deployment(name, name) for name in ("silent", "down", "open", "spare")]
+    settings = RouterSettings(content_policy_fallbacks={"group": ("silent", "down", "open", "spare")})
+    answer = {"choices": [{"finish_reason": "stop"}], "usage": {"total_tokens": 3}}
+    reports: list[Attempt] = []
+    fake = Fake(_in_turn([WITHHELD, WITHHELD, ProviderRefused("bad", status=400, lasting=True), answer]))
+
+    given = await router(fake, reports=reports, others=others, settings=settings).complete(CALL)
+
+    assert given.body == answer | {"model": "open"}
+    assert [(one.deployment.id, one.usage and one.usage["total_tokens"]) for one in reports] == [
+        ("one", 2),
+        ("silent", 2),
+        ("down", None),
+        ("open", 3),
+    ]
+
+
+@pytest.mark.parametrize("settings", [RouterSettings(), RouterSettings(fallbacks={"*": ("open",)})])
+async def test_without_a_group_for_that_it_stays_withheld(settings: RouterSettings) -> None:
+    fake = Fake(lambda at, ask: dict(WITHHELD))
+
+    given = await router(fake, others=[deployment("open", "open")], settings=settings).complete(CALL)
+
+    assert given.body["model"] == "group"
+    assert len(fake.asked) == 1
 
 
 async def test_what_one_provider_cannot_do_another_may() -> None:

@@ -293,6 +293,8 @@ litellm_settings:
   num_retries: 7
   request_timeout: 7
   context_window_fallbacks: [{"*": [other]}]
+  content_policy_fallbacks: [{group: [other]}]
+  default_fallbacks: [group]
 """
 
 
@@ -310,6 +312,8 @@ def test_how_completions_are_routed(load: Load) -> None:
         cooldown_time=60.0,
         fallbacks={"group": ("other",), "other": ("group",)},
         context_window_fallbacks={"*": ("other",)},
+        content_policy_fallbacks={"group": ("other",)},
+        default_fallbacks=("group",),
         drop_params=True,
     )
     assert loaded.warnings == ()
@@ -319,9 +323,19 @@ def test_without_a_word_completions_are_routed_as_litellm_does(load: Load) -> No
     assert load(one()).router == config.RouterSettings()
 
 
-def test_a_fallback_must_be_a_group(load: Load) -> None:
-    with pytest.raises(ConfigError, match="fallbacks: there is no model group 'nowhere' in model_list"):
-        load(one() + "router_settings: {fallbacks: [{group: [nowhere]}]}")
+@pytest.mark.parametrize(
+    "written",
+    [
+        "fallbacks: [{group: [nowhere]}]",
+        "context_window_fallbacks: [{nowhere: [group]}]",
+        "content_policy_fallbacks: [{group: [nowhere]}]",
+        "default_fallbacks: [nowhere]",
+    ],
+)
+def test_a_fallback_must_be_a_group(load: Load, written: str) -> None:
+    setting = written.partition(":")[0]
+    with pytest.raises(ConfigError, match=f" {setting}: there is no model group 'nowhere' in model_list"):
+        load(one() + f"router_settings: {{{written}}}")
 
 
 def test_a_strategy_must_be_one(load: Load) -> None:

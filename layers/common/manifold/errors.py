@@ -195,6 +195,9 @@ CALLERS_STATUSES = frozenset({400, 413, 415, 422})
 ACCOUNT_STATUSES = frozenset({401, 402, 403, 404})
 ACCOUNT_CODES = frozenset({"invalid_api_key", "insufficient_quota", "billing_hard_limit_reached", "model_not_found"})
 """Our key, our bill or our deployment's name at the provider: nothing that a caller could put right."""
+CONTENT_FILTER = "content_filter"
+CONTENT_POLICY_CODES = frozenset({CONTENT_FILTER, "content_policy_violation", "invalid_prompt"})
+"""Azure's and OpenAI's words for what may not be said; the adapters give the first to every other provider's."""
 GENERIC_CODES = frozenset({"invalid_request_error", "BadRequestError", "INVALID_ARGUMENT", "ValidationException"})
 """What says no more than the status does."""
 TIMEOUT = "timeout"

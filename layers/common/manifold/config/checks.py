@@ -20,10 +20,12 @@ def problems(deployments: Iterable[Deployment]) -> list[str]:
 def unknown_groups(deployments: Iterable[Deployment], router: RouterSettings) -> Iterator[str]:
     """Fallbacks of and to model groups that `model_list` does not have."""
     known = {one.group for one in deployments} | {"*"}
-    for setting in ("fallbacks", "context_window_fallbacks"):
-        for group, others in getattr(router, setting).items():
-            for name in {group, *others} - known:
-                yield f"{setting}: there is no model group {name!r} in model_list"
+    named = {"default_fallbacks": set(router.default_fallbacks)}
+    for setting in ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks"):
+        named[setting] = {name for group, others in getattr(router, setting).items() for name in (group, *others)}
+    for setting, names in named.items():
+        for name in sorted(names - known):
+            yield f"{setting}: there is no model group {name!r} in model_list"
 
 
 def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator[str]:

@@ -100,6 +100,8 @@ class RouterWritten(Written):
     cooldown_time: Pause | None = None
     fallbacks: Fallbacks | None = None
     context_window_fallbacks: Fallbacks | None = None
+    content_policy_fallbacks: Fallbacks | None = None
+    default_fallbacks: list[Word] | None = None
 
 
 class LitellmSettings(Written):
@@ -109,6 +111,8 @@ class LitellmSettings(Written):
     allowed_fails: Count | None = None
     fallbacks: Fallbacks | None = None
     context_window_fallbacks: Fallbacks | None = None
+    content_policy_fallbacks: Fallbacks | None = None
+    default_fallbacks: list[Word] | None = None
 
 
 class Document(Written):

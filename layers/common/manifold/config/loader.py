@@ -73,12 +73,20 @@ def _router(written: document.Document) -> RouterSettings:
         "num_retries": general.num_retries,
         "timeout": general.request_timeout,
         "allowed_fails": general.allowed_fails,
-        "fallbacks": _groups(general.fallbacks),
-        "context_window_fallbacks": _groups(general.context_window_fallbacks),
+        **_fallbacks(general),
     }
     settings |= _given({name: getattr(own, name) for name in document.RouterWritten.model_fields})
-    settings |= _given({name: _groups(getattr(own, name)) for name in ("fallbacks", "context_window_fallbacks")})
+    settings |= _given(_fallbacks(own))
     return RouterSettings(**_given(settings))
+
+
+def _fallbacks(written: document.RouterWritten | document.LitellmSettings) -> dict[str, Any]:
+    default = written.default_fallbacks
+    by_group = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+    return {
+        "default_fallbacks": None if default is None else tuple(default),
+        **{name: _groups(getattr(written, name)) for name in by_group},
+    }
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,5 +24,9 @@ class RouterSettings:
     """Of each model group, those that are asked in its place when it fails."""
     context_window_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Those that are asked when the prompt is too long for it."""
+    content_policy_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those that are asked when its provider refuses what the prompt says, or withholds the answer."""
+    default_fallbacks: tuple[str, ...] = ()
+    """Those that are asked for a group that `fallbacks` does not have."""
     drop_params: bool = False
     """Leave out parameters that a provider cannot take, instead of refusing the request."""

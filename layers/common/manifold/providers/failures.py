@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.errors import CONTENT_FILTER, CONTENT_POLICY_CODES, ProviderRefused, ProviderUnclear
 from manifold.providers.call import Call
 
 # A 4xx that says "not now" or "not decided", where all others say "never".
@@ -28,6 +28,11 @@ CONTEXT_LENGTH = re.compile(
 )
 """How providers without a code for it say that the prompt is too long."""
 CONTEXT_CODE = "context_length_exceeded"
+CONTENT_POLICY = re.compile(
+    r"content (?:filtering|management) policy|violat\w+ our (?:usage|content) policy|result of our safety system",
+    re.IGNORECASE,
+)
+"""How they say that it may not be answered."""
 STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "content_filter": 400,
@@ -104,6 +109,8 @@ def _detail(error: Mapping[str, Any], nameless: str | None) -> tuple[str, str | 
     code = next((str(error[name]) for name in ("code", "status", "type") if _is_word(error.get(name))), nameless)
     if code != CONTEXT_CODE and CONTEXT_LENGTH.search(words):
         code = CONTEXT_CODE
+    elif code not in CONTENT_POLICY_CODES and CONTENT_POLICY.search(words):
+        code = CONTENT_FILTER
     param = error.get("param")
     return words, code, param if isinstance(param, str) else None
 
