@@ -60,6 +60,7 @@ async def _answer(request: Request, route: Route) -> Response:
             report,
             selection,
             selector.settings,
+            caller.may_use,
             retries=asked.retries,
         )
         if asked.stream:

@@ -61,7 +61,7 @@ class Choices(Protocol):
 
 
 class Router:
-    """The calls of one request."""
+    """The calls of one request. `may_use` tells whether its caller could have asked for a group."""
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Router:
         report: Report,
         choices: Choices,
         settings: RouterSettings,
+        may_use: Callable[[str], bool],
         *,
         retries: int | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class Router:
         self._report = report
         self._choices = choices
         self._settings = settings
+        self._may_use = may_use
         self._retries = settings.num_retries if retries is None else retries
 
     async def complete(self, call: Call) -> Answer[dict[str, Any]]:
@@ -156,8 +158,11 @@ class Router:
         raise failure
 
     def _calls(self, call: Call, groups: Sequence[str]) -> Iterator[Call]:
-        """The same call to each of these groups that answers on its route."""
-        return (replace(call, group=group) for group in groups if self._deployments.serving(group, call.route))
+        """The same call to each of these groups that may stand in and answers on its route."""
+        for group in groups:
+            closed = self._settings.enforce_fallback_model_access and not self._may_use(group)
+            if not closed and self._deployments.serving(group, call.route):
+                yield replace(call, group=group)
 
     async def _attempts(self, call: Call, attempt: Attempting[Body]) -> Answer[Body]:
         deployments = self._deployments.serving(call.group, call.route)

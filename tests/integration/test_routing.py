@@ -181,6 +181,17 @@ class TestFallbacks:
 
         assert await asked(till, "general") == "mini-alone"
 
+    @pytest.mark.parametrize(("enforced", "found"), [(False, "special-alone"), (True, "400")])
+    async def test_a_stand_in_needs_access_only_where_that_is_enforced(
+        self, till: Till, enforced: bool, found: str
+    ) -> None:
+        fallbacks = {"general": ("special",)}
+        route(till, enforce_fallback_model_access=enforced, context_window_fallbacks=fallbacks)
+        key = await till.give_key("sk-general-alone", ["general"])
+        till.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
+
+        assert await asked(till, "general", key=key) == found
+
     async def test_an_answer_that_was_withheld_stands_if_no_other_group_gives_one(self, till: Till) -> None:
         route(till, content_policy_fallbacks={"mini": ("general",)})
         filtered = [{"role": "user", "content": "filter-this, please"}]

@@ -23,6 +23,7 @@ from tests.support.deployments import deployment
 
 Answering = Callable[[Endpoint, Ask], dict[str, Any]]
 CALL = Call("group", "/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})
+OPEN = frozenset({"group", "open"})
 ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
 TOKEN = {"choices": [{"delta": {"content": "Hello"}}]}
 
@@ -90,7 +91,14 @@ def router(
     deployments = Deployments(config, secrets or Secrets(None, {}), _no_batches, lambda _: fake)
     report = (reports if reports is not None else []).append
     return Router(
-        deployments, Room(), Deadline.of(None, 29), report, First(), settings or RouterSettings(), retries=retries
+        deployments,
+        Room(),
+        Deadline.of(None, 29),
+        report,
+        First(),
+        settings or RouterSettings(),
+        OPEN.__contains__,
+        retries=retries,
     )
 
 
@@ -178,6 +186,17 @@ async def test_an_answer_that_was_withheld_is_given_by_another_group() -> None:
         ("down", None),
         ("open", 3),
     ]
+
+
+async def test_a_group_that_the_caller_may_not_use_is_passed_over_where_that_is_enforced() -> None:
+    others = [deployment("closed", "closed"), deployment("open", "open")]
+    settings = RouterSettings(default_fallbacks=("closed", "open"), enforce_fallback_model_access=True)
+    fake = Fake(_in_turn([ProviderUnclear("down", status=503), {"choices": []}]))
+
+    given = await router(fake, retries=0, others=others, settings=settings).complete(CALL)
+
+    assert given.body["model"] == "open"
+    assert len(fake.asked) == 2
 
 
 @pytest.mark.parametrize("settings", [RouterSettings(), RouterSettings(fallbacks={"*": ("open",)})])

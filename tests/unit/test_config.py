@@ -295,6 +295,8 @@ litellm_settings:
   context_window_fallbacks: [{"*": [other]}]
   content_policy_fallbacks: [{group: [other]}]
   default_fallbacks: [group]
+general_settings:
+  enforce_fallback_model_access: true
 """
 
 
@@ -314,6 +316,7 @@ def test_how_completions_are_routed(load: Load) -> None:
         context_window_fallbacks={"*": ("other",)},
         content_policy_fallbacks={"group": ("other",)},
         default_fallbacks=("group",),
+        enforce_fallback_model_access=True,
         drop_params=True,
     )
     assert loaded.warnings == ()

@@ -40,6 +40,7 @@ def _region(setting: Setting) -> Setting:
 
 Word = Annotated[str, StringConstraints(min_length=1), AfterValidator(_written_out)]
 Region = Annotated[WrittenSetting, AfterValidator(_region)]
+Switch = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Rate = Annotated[int, Field(strict=True, gt=0)]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -86,6 +87,7 @@ class Model(Written):
 
 class GeneralSettings(Written):
     master_key: WrittenSetting = SecretName("MANIFOLD_MASTER_KEY")
+    enforce_fallback_model_access: Switch = False
 
 
 Fallbacks = list[dict[Word, list[Word]]]
@@ -105,7 +107,7 @@ class RouterWritten(Written):
 
 
 class LitellmSettings(Written):
-    drop_params: Annotated[bool, Field(strict=True)] | None = None
+    drop_params: Switch | None = None
     num_retries: Count | None = None
     request_timeout: Seconds | None = None
     allowed_fails: Count | None = None

@@ -66,9 +66,10 @@ def _aws(params: document.LitellmParams) -> Aws:
 
 
 def _router(written: document.Document) -> RouterSettings:
-    """Of what both sections may say, `router_settings` counts, as in LiteLLM."""
+    """Of what two sections may say, `router_settings` counts, as in LiteLLM."""
     general, own = written.litellm_settings, written.router_settings
     settings = {
+        "enforce_fallback_model_access": written.general_settings.enforce_fallback_model_access,
         "drop_params": general.drop_params,
         "num_retries": general.num_retries,
         "timeout": general.request_timeout,

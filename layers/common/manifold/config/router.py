@@ -28,5 +28,7 @@ class RouterSettings:
     """Those that are asked when its provider refuses what the prompt says, or withholds the answer."""
     default_fallbacks: tuple[str, ...] = ()
     """Those that are asked for a group that `fallbacks` does not have."""
+    enforce_fallback_model_access: bool = False
+    """Ask no group in another's place that the caller could not have asked for."""
     drop_params: bool = False
     """Leave out parameters that a provider cannot take, instead of refusing the request."""
