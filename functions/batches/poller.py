@@ -25,7 +25,7 @@ def engine() -> Engine:
 
 async def poll() -> dict[str, int]:
     """One run of the schedule; returns how many batches were polled and how many messages sent again."""
-    resent = await Sweep(gateway.store, gateway.queue).run()
+    resent = await Sweep(gateway.store, gateway.queue, gateway.config.calls_retention).run()
     began = time.monotonic()
     polled = 0
     while time.monotonic() - began < BUDGET_SECONDS:

@@ -1,17 +1,26 @@
 """The safety net under the messages: what has waited too long is sent again, what expired is let go."""
 
+from datetime import timedelta
+
 from manifold.idempotency import KEY_SECONDS
 from manifold.queue import Message, Queue
 from manifold.store import Store
 
 MANY = 500
 """How many of each kind one sweep takes; the next one takes the rest."""
+MANY_CALLS = 5_000
+"""Rows of calls that one statement deletes."""
+STATEMENTS = 10
+"""Such statements in one sweep, so that it keeps up with 800 calls a second."""
 
 
 class Sweep:
-    def __init__(self, store: Store, queue: Queue) -> None:
+    """`retention` is how long the rows of calls are kept; `None`: for good."""
+
+    def __init__(self, store: Store, queue: Queue, retention: timedelta | None) -> None:
         self._store = store
         self._queue = queue
+        self._retention = retention
 
     async def run(self) -> int:
         """Send again what nobody came for, and return how many messages that were."""
@@ -28,4 +37,13 @@ class Sweep:
                 *(Message("upload", upload_id) for upload_id in await tables.uploads.due(MANY)),
             ]
         await self._queue.announce(overdue)
+        await self._forget_calls()
         return len(overdue)
+
+    async def _forget_calls(self) -> None:
+        if self._retention is None:
+            return
+        async with self._store.session() as tables:
+            for _ in range(STATEMENTS):
+                if await tables.calls.forget(self._retention.total_seconds(), MANY_CALLS) < MANY_CALLS:
+                    break

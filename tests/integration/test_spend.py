@@ -1,19 +1,23 @@
 """What calls cost, as `/key/info` and `/spend/logs` tell it, and what batches cost."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import psycopg
 import pytest
 
 from admin import app as admin_app
+from batches.sweep import Sweep
 from manifold import ids
 from manifold.access import Caller
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
+from manifold.queue import Message, Queue
+from manifold.store import Store
 from manifold.store.calls import Call
 from manifold.store.keys import Key
 from tests.support import gateways
@@ -138,3 +142,72 @@ async def test_what_a_key_has_cost(gateway: Gateway, api: httpx.AsyncClient) -> 
     after = (await api.get("/key/info", params={"key": "spender"})).json()["info"]["spend"]
 
     assert (before, after) == (0, 0.75)
+
+
+async def age(database_url: str, *calls: Call, days: int) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "UPDATE calls SET created_at = now() - make_interval(days => %s) WHERE id = ANY(%s)",
+            (days, [call.id for call in calls]),
+        )
+
+
+async def test_calls_are_forgotten_and_their_cost_is_not(
+    gateway: Gateway, api: httpx.AsyncClient, database_url: str
+) -> None:
+    old = [a_call(cost=Decimal("0.25")), a_call(cost=Decimal("0.5")), a_call(cost=None)]
+    new = a_call(cost=Decimal("0.125"))
+    masters = a_call(cost=Decimal(8))
+    await record(gateway, *old, new)
+    await record(gateway, masters, caller=Caller(admin=True))
+    await age(database_url, *old, masters, days=91)
+
+    async with gateway.store.session() as tables:
+        counts = [await tables.calls.forget(90 * 86_400, 3) for _ in range(3)]
+
+    assert counts == [3, 1, 0]
+    assert await logs(api) == [new.id]
+    assert (await api.get("/key/info", headers=OWN)).json()["info"]["spend"] == 0.875
+
+
+async def test_two_sweeps_at_once_count_each_call_once(
+    gateway: Gateway, api: httpx.AsyncClient, database_url: str
+) -> None:
+    old = [a_call(cost=Decimal(1)) for _ in range(400)]
+    await record(gateway, *old)
+    await age(database_url, *old, days=2)
+    stores = [Store(lambda: database_url) for _ in range(4)]
+
+    async def sweep(store: Store) -> int:
+        gone = 0
+        for _ in range(20):
+            async with store.session() as tables:
+                gone += await tables.calls.forget(86_400, 10)
+            async with gateway.store.session() as tables:
+                assert await tables.calls.spend("key_spender") == 400  # whoever looks meanwhile
+        await store.close()
+        return gone
+
+    assert sum(await asyncio.gather(*map(sweep, stores))) == 400
+    assert await logs(api) == []
+    assert (await api.get("/key/info", headers=OWN)).json()["info"]["spend"] == 400
+
+
+class Deaf:
+    """A queue for a sweep that has no message to send."""
+
+    async def announce(self, messages: Sequence[Message]) -> None:
+        assert not messages
+
+
+@pytest.mark.parametrize(("days", "kept"), [(1, 0), (30, 1), (None, 1)])
+async def test_the_schedule_forgets_what_is_older_than_configured(
+    gateway: Gateway, api: httpx.AsyncClient, database_url: str, days: int | None, kept: int
+) -> None:
+    call = a_call()
+    await record(gateway, call)
+    await age(database_url, call, days=2)
+
+    await Sweep(gateway.store, cast(Queue, Deaf()), None if days is None else timedelta(days=days)).run()
+
+    assert len(await logs(api)) == kept

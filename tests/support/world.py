@@ -249,7 +249,7 @@ class World:
 
     async def run_schedule(self) -> None:
         """What the poller does every minute."""
-        await Sweep(self.gateway.store, self.gateway.queue).run()
+        await Sweep(self.gateway.store, self.gateway.queue, self.gateway.config.calls_retention).run()
         await self.engine().poll_due(100)
 
     def engine(self) -> Engine:

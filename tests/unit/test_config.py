@@ -1,6 +1,7 @@
 """What `config.load` makes of a file that can be used."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -344,3 +345,18 @@ def test_a_fallback_must_be_a_group(load: Load, written: str) -> None:
 def test_a_strategy_must_be_one(load: Load) -> None:
     with pytest.raises(ConfigError, match=r"router_settings\.routing_strategy: must be 'simple-shuffle'"):
         load(one() + "router_settings: {routing_strategy: by-feeling}")
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [("", 90), ("maximum_spend_logs_retention_period: 2w", 14), ("maximum_spend_logs_retention_period: null", None)],
+)
+def test_how_long_calls_are_kept(load: Load, written: str, kept: int | None) -> None:
+    loaded = load(one() + f"general_settings: {{{written}}}")
+    assert loaded.calls_retention == (None if kept is None else timedelta(days=kept))
+    assert loaded.warnings == ()
+
+
+def test_a_duration_must_be_one(load: Load) -> None:
+    with pytest.raises(ConfigError, match="maximum_spend_logs_retention_period: write a number and a unit"):
+        load(one() + "general_settings: {maximum_spend_logs_retention_period: forever}")

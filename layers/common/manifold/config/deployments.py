@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -73,6 +74,8 @@ class Config:
     warnings: tuple[str, ...]
     """What was accepted but should be known: for the composition root to log once."""
     router: RouterSettings = field(default_factory=RouterSettings)
+    calls_retention: timedelta | None = None
+    """How long the rows of calls are kept; `None`: for good."""
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[Deployment, ...]]:

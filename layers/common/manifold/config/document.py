@@ -5,6 +5,7 @@ Each field here is documented in docs/configuration.md; a test compares the two.
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from manifold.config import yaml_file
 from manifold.config.settings import REFERENCE, PlainText, SecretName, Setting, WrittenSetting
+from manifold.durations import Duration
 from manifold.errors import ConfigError
 from manifold.routing import Strategy
 
@@ -88,6 +90,7 @@ class Model(Written):
 class GeneralSettings(Written):
     master_key: WrittenSetting = SecretName("MANIFOLD_MASTER_KEY")
     enforce_fallback_model_access: Switch = False
+    maximum_spend_logs_retention_period: Duration | None = timedelta(days=90)
 
 
 Fallbacks = list[dict[Word, list[Word]]]
@@ -175,7 +178,8 @@ _PROBLEMS = {
 
 
 def _problem(error: Any) -> str:
-    return _PROBLEMS.get(error["type"]) or error["msg"].replace("Input should be", "must be")
+    words: str = error["msg"]
+    return _PROBLEMS.get(error["type"]) or words.removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

@@ -27,7 +27,14 @@ def load(path: Path) -> Config:
     master_key = written.general_settings.master_key
     ignored = (f"{key} is not acted on" for key in document.without_effect(written))
     warnings = (*ignored, *checks.warnings(deployments, master_key))
-    return Config(path, deployments, master_key, tuple(f"{path}: {warning}" for warning in warnings), router)
+    return Config(
+        path,
+        deployments,
+        master_key,
+        tuple(f"{path}: {warning}" for warning in warnings),
+        router,
+        written.general_settings.maximum_spend_logs_retention_period,
+    )
 
 
 def _deployment(written: document.Model, path: str) -> Deployment:

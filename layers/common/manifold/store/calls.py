@@ -65,6 +65,19 @@ _INSERT: LiteralString = """
     SELECT %(key_id)s, %(user_id)s, %(team_id)s, call.* FROM json_to_recordset(%(calls)s::json) AS call (
         id text, model_group text, deployment_id text, route text, status integer, error text, input_tokens bigint,
         cached_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cost numeric, seconds float8)"""
+_FORGET: LiteralString = """
+    WITH old AS (
+        SELECT id FROM calls WHERE created_at < now() - make_interval(secs => %(seconds)s)
+        ORDER BY created_at, id LIMIT %(many)s FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM calls USING old WHERE calls.id = old.id RETURNING key_id, cost
+    ), kept AS (
+        INSERT INTO past_spend (key_id, cost)
+        SELECT key_id, sum(cost) FROM gone WHERE key_id IS NOT NULL AND cost IS NOT NULL
+        GROUP BY key_id ORDER BY key_id
+        ON CONFLICT (key_id) DO UPDATE SET cost = past_spend.cost + excluded.cost
+    )
+    SELECT count(*) FROM gone"""
 _METERED: LiteralString = f"WITH recorded AS ({_INSERT}), {USED}"
 
 
@@ -105,11 +118,19 @@ class Calls:
         """What a key has cost so far, batches included, as far as prices are known: US dollars."""
         rows = await self._connection.execute(
             """SELECT coalesce((SELECT sum(cost) FROM calls WHERE key_id = %(id)s), 0)
+                   + coalesce((SELECT cost FROM past_spend WHERE key_id = %(id)s), 0)
                    + coalesce((SELECT sum(cost) FROM usage WHERE key_id = %(id)s), 0)""",
             {"id": key_id},
         )
         row = await rows.fetchone()
         return Decimal(row[0]) if row else Decimal(0)
+
+    async def forget(self, older_than_seconds: float, many: int) -> int:
+        """Delete the oldest so many of those calls, and how many there were. What they cost stays in their keys' spend:
+        one statement takes it from the one and adds it to the other, so that nobody sees it twice or not at all."""
+        rows = await self._connection.execute(_FORGET, {"seconds": older_than_seconds, "many": many})
+        row = await rows.fetchone()
+        return int(row[0]) if row else 0
 
 
 def _condition(wanted: CallFilter) -> LiteralString:
