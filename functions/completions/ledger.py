@@ -107,8 +107,9 @@ class Ledger:
 
 def used(usage: Mapping[str, Any]) -> Tokens:
     """The tokens of OpenAI's usage object, as far as it can be read."""
-    cached = _count(_part(usage, "prompt_tokens_details"), "cached_tokens")
-    return Tokens(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), cached)
+    cache = _part(usage, "prompt_tokens_details")
+    cached, written = _count(cache, "cached_tokens"), _count(cache, "cache_write_tokens")
+    return Tokens(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), cached, written)
 
 
 def _status(attempt: Attempt) -> int:

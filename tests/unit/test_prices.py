@@ -64,7 +64,8 @@ def test_rates_cost_what_the_tables_say() -> None:
     for provider in get_snapshot().providers:
         for model in provider.models:
             tokens = Tokens(random.randrange(1_000_000), random.randrange(100_000))
-            tokens = replace(tokens, cached=random.randrange(tokens.input + 1))
+            cached = random.randrange(tokens.input + 1)
+            tokens = replace(tokens, cached=cached, written=random.randrange(tokens.input - cached + 1))
             price = model.get_prices(datetime.now(UTC))
             rates = rates_of(price)
             if rates is not None:
@@ -80,6 +81,12 @@ def test_a_price_with_tiers_is_asked_for_each_time() -> None:
     assert small is not None
     assert large is not None
     assert large > 3 * small
+
+
+def test_tokens_that_are_written_into_a_cache_are_dearer_where_the_provider_says_so() -> None:
+    claude = replace(deployment("one", provider="anthropic"), model="claude-haiku-4-5")
+    assert Prices().of(claude, Tokens(1_000_000, 0)) == Decimal(1)
+    assert Prices().of(claude, Tokens(1_000_000, 0, written=1_000_000)) == Decimal("1.25")
 
 
 def test_more_cached_tokens_than_there_are_have_no_price() -> None:

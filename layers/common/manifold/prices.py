@@ -24,11 +24,14 @@ _IDS = {"fireworks_ai": "fireworks"}
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What an answer took. The cached ones are part of the input, the reasoning ones of the output."""
+    """What an answer took. Those of a cache are part of the input, the reasoning ones of the output."""
 
     input: int
     output: int
     cached: int = 0
+    """Read from the provider's cache, which makes them cheaper."""
+    written: int = 0
+    """Written into it, which some providers take more for."""
 
 
 class Rates(NamedTuple):
@@ -36,12 +39,13 @@ class Rates(NamedTuple):
 
     input: Decimal
     cached: Decimal
+    written: Decimal
     output: Decimal
 
     def cost(self, tokens: Tokens) -> Decimal:
         """In US dollars."""
-        uncached = tokens.input - tokens.cached
-        return (self.input * uncached + self.cached * tokens.cached + self.output * tokens.output) / 1_000_000
+        cost = self.input * (tokens.input - tokens.cached - tokens.written) + self.output * tokens.output
+        return (cost + self.cached * tokens.cached + self.written * tokens.written) / 1_000_000
 
 
 class Prices:
@@ -59,7 +63,7 @@ class Prices:
 
     def of(self, deployment: Deployment, tokens: Tokens, *, batch: bool = False) -> Decimal | None:
         """What they cost there, with the provider's batch discount if it was a batch; `None` if no price is known."""
-        if tokens.cached > tokens.input:
+        if tokens.cached + tokens.written > tokens.input:
             return None
         if deployment.id not in self._models:
             self._models[deployment.id] = _model(deployment)
@@ -87,15 +91,21 @@ def rates_of(price: "ModelPrice") -> Rates | None:
     prices = {name: rate for name, rate in vars(price).items() if rate is not None}
     if "requests_kcount" in prices or not all(isinstance(rate, Decimal) for rate in prices.values()):
         return None
-    uncached = prices.get("input_mtok", Decimal(0))
-    return Rates(uncached, prices.get("cache_read_mtok", uncached), prices.get("output_mtok", Decimal(0)))
+    plain = prices.get("input_mtok", Decimal(0))
+    cached, written = prices.get("cache_read_mtok", plain), prices.get("cache_write_mtok", plain)
+    return Rates(plain, cached, written, prices.get("output_mtok", Decimal(0)))
 
 
 def usage_of(tokens: Tokens) -> "Usage":
     """The tokens in the tables' words."""
     from genai_prices import Usage
 
-    return Usage(input_tokens=tokens.input, output_tokens=tokens.output, cache_read_tokens=tokens.cached)
+    return Usage(
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        cache_read_tokens=tokens.cached,
+        cache_write_tokens=tokens.written,
+    )
 
 
 def model_name(deployment: Deployment) -> str:

@@ -67,13 +67,16 @@ def completion(
     return answer if usage is None else answer | {"usage": usage}
 
 
-def usage(prompt: int, completion: int, *, cached: int = 0, reasoning: int | None = None) -> dict[str, Any]:
-    """Tokens in OpenAI's sense: the prompt's include those read from a cache, the completion's those thought with."""
+def usage(
+    prompt: int, completion: int, *, cached: int = 0, written: int = 0, reasoning: int | None = None
+) -> dict[str, Any]:
+    """Tokens in OpenAI's sense: the prompt's include those read from a cache and those written into it, the
+    completion's those thought with."""
     counts: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "prompt_tokens_details": {"cached_tokens": cached} | ({"cache_write_tokens": written} if written else {}),
     }
     return counts if reasoning is None else counts | {"completion_tokens_details": {"reasoning_tokens": reasoning}}
 

@@ -54,10 +54,11 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     if not isinstance(counts, dict):
         return None
     cached = counts.get("cache_read_input_tokens") or 0
-    prompt = (counts.get("input_tokens") or 0) + (counts.get("cache_creation_input_tokens") or 0) + cached
+    written = counts.get("cache_creation_input_tokens") or 0
+    prompt = (counts.get("input_tokens") or 0) + written + cached
     details = counts.get("output_tokens_details")
     thought = details.get("thinking_tokens") if isinstance(details, dict) else None
-    return usage(prompt, counts.get("output_tokens") or 0, cached=cached, reasoning=thought)
+    return usage(prompt, counts.get("output_tokens") or 0, cached=cached, written=written, reasoning=thought)
 
 
 def _add(said: Said, block: Mapping[str, Any]) -> None:

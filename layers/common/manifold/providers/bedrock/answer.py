@@ -39,8 +39,9 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     if not isinstance(counts, dict):
         return None
     cached = counts.get("cacheReadInputTokens") or 0
-    prompt = (counts.get("inputTokens") or 0) + (counts.get("cacheWriteInputTokens") or 0) + cached
-    return usage(prompt, counts.get("outputTokens") or 0, cached=cached)
+    written = counts.get("cacheWriteInputTokens") or 0
+    prompt = (counts.get("inputTokens") or 0) + written + cached
+    return usage(prompt, counts.get("outputTokens") or 0, cached=cached, written=written)
 
 
 def thinking_block(text: str, signature: str | None) -> dict[str, Any]:

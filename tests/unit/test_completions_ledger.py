@@ -1,0 +1,28 @@
+"""What the ledger reads of a provider's usage object."""
+
+from typing import Any
+
+import pytest
+
+from completions.ledger import used
+from manifold.prices import Tokens
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({}, Tokens(0, 0)),
+        ({"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}, Tokens(9, 2)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 2,
+                "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3},
+            },
+            Tokens(9, 2, cached=4, written=3),
+        ),
+        ({"prompt_tokens": "9", "completion_tokens": True, "prompt_tokens_details": None}, Tokens(0, 0)),
+    ],
+)
+def test_tokens_of_a_usage(usage: dict[str, Any], tokens: Tokens) -> None:
+    assert used(usage) == tokens
