@@ -146,6 +146,20 @@ async def test_the_results_of_parallel_calls(spoken: Spoken) -> None:
     assert answer["choices"][0]["message"]["content"].endswith("sunny")
 
 
+@pytest.mark.parametrize("nothing", ["", " ", [{"type": "text", "text": ""}]])
+async def test_texts_that_say_nothing_are_no_error(spoken: Spoken, nothing: object) -> None:
+    """A tool that gives nothing, and a caller that sends a blank beside its picture or its calls."""
+    provider, at = spoken
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": " "}, PICTURE]},
+        {"role": "assistant", "content": nothing, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": nothing},
+    ]
+    answer = await provider.complete(at, chat(messages=messages, tools=[WEATHER]))
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
 async def test_an_answer_of_a_json_schema(spoken: Spoken) -> None:
     provider, at = spoken
     answer = await provider.complete(at, chat("Ann", response_format=JSON_SCHEMA))

@@ -136,14 +136,20 @@ def _check(ask: Ask) -> None:
 
 
 def _check_message(messages: Sequence[Message], index: int, message: Message) -> None:
-    if any(block.type == "text" and not block.text for block in message.blocks()):
-        raise Refusal(400, None, f"messages.{index}: text content blocks must be non-empty")
+    if any(map(_is_blank, message.blocks())):
+        raise Refusal(400, None, f"messages.{index}: text content blocks must contain non-whitespace text")
     calls = {block.id for block in message.blocks() if block.type == "tool_use"}
     after = messages[index + 1].blocks() if index + 1 < len(messages) else []
     missing = calls - {block.tool_use_id for block in after if block.type == "tool_result"}
     if missing:
         words = "`tool_use` ids were found without `tool_result` blocks immediately after"
         raise Refusal(400, None, f"messages.{index}: {words}: {', '.join(map(str, missing))}")
+
+
+def _is_blank(block: Block) -> bool:
+    within = block.content if block.type == "tool_result" and isinstance(block.content, list) else []
+    blank = block.type == "text" and not (block.text or "").strip()
+    return blank or any(_is_blank(Block.model_validate(inner)) for inner in within)
 
 
 def _heard(ask: Ask) -> Heard:

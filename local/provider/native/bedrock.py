@@ -104,6 +104,9 @@ def _check(body: Mapping[str, Any]) -> None:
     blocks = [block for message in messages for block in message["content"]]
     if any("toolUse" in block or "toolResult" in block for block in blocks) and "toolConfig" not in body:
         raise Refusal(400, None, NO_TOOLS)
+    results = [inner for block in blocks if "toolResult" in block for inner in block["toolResult"]["content"]]
+    if any("text" in block and not block["text"].strip() for block in (*blocks, *results)):
+        raise Refusal(400, None, "The text field in the ContentBlock object is blank.")
     for index, message in enumerate(messages[:-1]):
         _check_results(index, message["content"], messages[index + 1]["content"])
 

@@ -106,6 +106,11 @@ def plain_text(parts: Sequence[Part]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
+def without_blanks(parts: Sequence[Part]) -> list[Part]:
+    """The parts but for texts that say nothing, which OpenAI's clients send and Claude refuses."""
+    return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
+
+
 def wrong(path: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"'{path}' {why}.", param=path, code="invalid_value")
 

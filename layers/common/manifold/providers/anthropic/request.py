@@ -17,6 +17,7 @@ from manifold.providers.conversation import (
     UserTurn,
     system_texts,
     turns,
+    without_blanks,
     wrong,
 )
 from manifold.providers.tools import Function, Tools, take_tools
@@ -63,16 +64,15 @@ def _role(turn: Turn) -> str:
 def _blocks(turn: Turn) -> list[dict[str, Any]]:
     match turn:
         case UserTurn():
-            return [_block(part) for part in turn.parts]
+            return [_block(part) for part in without_blanks(turn.parts) or turn.parts]
         case AssistantTurn():
-            # An empty text block is refused, and OpenAI's clients send one along with tool calls.
-            said = [_block(part) for part in turn.parts if part.text]
+            said = [_block(part) for part in without_blanks(turn.parts)]
             calls = [
                 {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in turn.calls
             ]
             return [*map(dict, turn.thinking), *said, *calls]
         case ResultTurn():
-            content = [_block(part) for part in turn.parts]
+            content = [_block(part) for part in without_blanks(turn.parts)]
             return [{"type": "tool_result", "tool_use_id": turn.call_id, "content": content}]
     return []
 

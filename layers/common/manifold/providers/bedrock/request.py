@@ -20,6 +20,7 @@ from manifold.providers.conversation import (
     UserTurn,
     system_texts,
     turns,
+    without_blanks,
     wrong,
 )
 from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
@@ -41,6 +42,8 @@ IMAGE_FORMATS: Mapping[str, str] = {
     "image/gif": "gif",
     "image/webp": "webp",
 }
+NO_RESULT: list[Object] = [{"json": {}}]
+"""What a tool that gave nothing has given: a result must have content, and a text in it must not be blank."""
 CACHE_POINT = {"cachePoint": {"type": "default"}}
 MARKS = frozenset({"cache_control"})
 """Anthropic's mark of how far to cache the prompt: what it stands on, a `CACHE_POINT` follows."""
@@ -103,16 +106,16 @@ def _messages(conversation: Iterable[Turn]) -> list[Object]:
 def _blocks(turn: Turn) -> list[Object]:
     match turn:
         case UserTurn():
-            return [block for part in turn.parts for block in _blocks_of(part)]
+            return [block for part in without_blanks(turn.parts) or turn.parts for block in _blocks_of(part)]
         case AssistantTurn():
-            said = [block for part in turn.parts if part.text for block in _blocks_of(part)]
+            said = [block for part in without_blanks(turn.parts) for block in _blocks_of(part)]
             calls = [
                 {"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}} for call in turn.calls
             ]
             return [*map(_thought, turn.thinking), *said, *calls]
         case ResultTurn():
-            content = [_block(part) for part in turn.parts]
-            return [{"toolResult": {"toolUseId": turn.call_id, "content": content}}]
+            content = [_block(part) for part in without_blanks(turn.parts)]
+            return [{"toolResult": {"toolUseId": turn.call_id, "content": content or NO_RESULT}}]
     return []
 
 
