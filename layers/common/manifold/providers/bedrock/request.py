@@ -44,9 +44,8 @@ IMAGE_FORMATS: Mapping[str, str] = {
 }
 NO_RESULT: list[Object] = [{"json": {}}]
 """What a tool that gave nothing has given: a result must have content, and a text in it must not be blank."""
-CACHE_POINT = {"cachePoint": {"type": "default"}}
 MARKS = frozenset({"cache_control"})
-"""Anthropic's mark of how far to cache the prompt: what it stands on, a `CACHE_POINT` follows."""
+"""Anthropic's mark of how far to cache the prompt: what it stands on, a `cachePoint` follows."""
 EFFORTS = ("low", "medium", "high")
 
 
@@ -120,7 +119,16 @@ def _blocks(turn: Turn) -> list[Object]:
 
 
 def _blocks_of(part: Part) -> list[Object]:
-    return [_block(part), *([CACHE_POINT] if MARKS & part.extra.keys() else [])]
+    return [_block(part), *_cache_points(part.extra)]
+
+
+def _cache_points(extra: Mapping[str, Any]) -> list[Object]:
+    """Bedrock's word for a mark, with its `ttl`, if what has these extras has one."""
+    mark = extra.get("cache_control")
+    if mark is None:
+        return []
+    ttl = mark.get("ttl") if isinstance(mark, dict) else None
+    return [{"cachePoint": {"type": "default", **present(ttl=ttl)}}]
 
 
 def _block(part: Part) -> Object:
@@ -168,7 +176,7 @@ def _tool(function: Function) -> list[Object]:
     schema = {"json": {"type": "object", **function.parameters}}
     named = {"name": function.name, "inputSchema": schema}
     spec = named | present(description=function.description or None, strict=function.strict or None)
-    return [{"toolSpec": spec}, *([CACHE_POINT] if MARKS & function.extra.keys() else [])]
+    return [{"toolSpec": spec}, *_cache_points(function.extra)]
 
 
 def _output_format(params: Params) -> Object:
