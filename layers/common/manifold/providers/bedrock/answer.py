@@ -19,7 +19,10 @@ FAILED = frozenset({"malformed_model_output", "malformed_tool_use"})
 
 
 def answer_of(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-    """The blocks of text in one text. Bedrock names neither the answer nor its model."""
+    """The blocks of text in one text; the results of the provider's own tools are left to the text that tells them.
+
+    Bedrock names neither the answer nor its model.
+    """
     said = Said()
     for block in answer["output"]["message"]["content"]:
         _add(said, block)
@@ -44,6 +47,11 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     return usage(prompt, counts.get("outputTokens") or 0, cached=cached, written=written)
 
 
+def is_servers(use: Mapping[str, Any]) -> bool:
+    """Whether a call is of a tool of the provider's own, which it has run itself."""
+    return use.get("type") == "server_tool_use"
+
+
 def thinking_block(text: str, signature: str | None) -> dict[str, Any]:
     """A signed thought in Anthropic's words, which are the same for Claude wherever it runs."""
     return {"type": "thinking", "thinking": text, "signature": signature or ""}
@@ -58,7 +66,8 @@ def _add(said: Said, block: Mapping[str, Any]) -> None:
         said.add(block["text"])
     elif "toolUse" in block:
         use = block["toolUse"]
-        said.calls.append(tool_call(use["toolUseId"], use["name"], use.get("input")))
+        if not is_servers(use):
+            said.calls.append(tool_call(use["toolUseId"], use["name"], use.get("input")))
     elif "reasoningContent" in block:
         _add_thought(said, block["reasoningContent"])
     elif "citationsContent" in block:

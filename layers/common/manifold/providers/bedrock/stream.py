@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifold.providers.answers import Chunks, made_id
-from manifold.providers.bedrock.answer import finish_reason, redacted_block, thinking_block, usage_of
+from manifold.providers.bedrock.answer import finish_reason, is_servers, redacted_block, thinking_block, usage_of
 
 Chunk = dict[str, Any]
 
@@ -48,7 +48,7 @@ class ConverseReader:
 
     def _block(self, index: int, start: Mapping[str, Any]) -> list[Chunk]:
         use = start.get("toolUse")
-        if use is None:
+        if use is None or is_servers(use):
             return []
         self._unsaid.add(index)
         number = self._calls.setdefault(index, len(self._calls))
@@ -57,7 +57,7 @@ class ConverseReader:
     def _delta(self, index: int, delta: Mapping[str, Any]) -> list[Chunk]:
         if delta.get("text"):
             return [self._chunks.delta(content=delta["text"])]
-        if "toolUse" in delta and delta["toolUse"]["input"]:
+        if index in self._calls and "toolUse" in delta and delta["toolUse"]["input"]:
             self._unsaid.discard(index)
             return [self._chunks.arguments(self._calls[index], delta["toolUse"]["input"])]
         if "reasoningContent" in delta:
