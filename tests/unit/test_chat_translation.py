@@ -245,6 +245,8 @@ def test_the_callers_words_win() -> None:
         ("cohere", {"message": {"role": "assistant"}, "finish_reason": "TIMEOUT"}),
         ("gemini", {}),
         ("gemini", {"candidates": [{"finishReason": "MALFORMED_FUNCTION_CALL"}]}),
+        ("gemini", {"candidates": [{"finishReason": "MALFORMED_RESPONSE"}]}),
+        ("gemini", {"candidates": [{"finishReason": "MISSING_THOUGHT_SIGNATURE"}]}),
     ],
 )
 def test_an_answer_that_is_none(provider: str, answer: dict[str, Any]) -> None:

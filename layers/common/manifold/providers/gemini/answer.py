@@ -13,7 +13,12 @@ BLOCKED = frozenset(
     }
 )  # fmt: skip
 """Why Gemini withholds an answer, or its rest."""
-FAILED = frozenset({"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"})
+FAILED = frozenset(
+    {
+        "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "MISSING_THOUGHT_SIGNATURE", "UNEXPECTED_TOOL_CALL",
+        "TOO_MANY_TOOL_CALLS", "NO_IMAGE",
+    }
+)  # fmt: skip
 """What it calls an answer that came to nothing."""
 
 
