@@ -227,6 +227,14 @@ def test_no_effort_fits_into_few_tokens() -> None:
     assert refused("anthropic", reasoning_effort="low", max_completion_tokens=1_000).param == "reasoning_effort"
 
 
+def test_the_most_effort() -> None:
+    ask = Ask("/chat/completions", {"messages": HELLO, "reasoning_effort": "max"}, 5.0)
+    adaptive = Anthropic().request("claude-opus-4-6", ask, stream=False)
+    assert adaptive["output_config"] == {"effort": "max"}
+    budgeted = [request(provider, reasoning_effort="max")["thinking"] for provider in ("anthropic", "cohere")]
+    assert budgeted == [request(provider, reasoning_effort="xhigh")["thinking"] for provider in ("anthropic", "cohere")]
+
+
 def test_no_effort_at_all() -> None:
     assert request("anthropic", reasoning_effort="none")["thinking"] == {"type": "disabled"}
     assert request("gemini", reasoning_effort="none")["generationConfig"]["thinkingConfig"] == {"thinkingBudget": 0}

@@ -32,7 +32,14 @@ DEFAULTS: Mapping[str, Any] = {
 """What a parameter says when it asks for nothing."""
 TAKEN_BY_ALL = frozenset({"messages", "model", "stream", "stream_options"})
 
-BUDGETS: Mapping[str, int] = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768}
+BUDGETS: Mapping[str, int] = {
+    "minimal": 1_024,
+    "low": 2_048,
+    "medium": 8_192,
+    "high": 16_384,
+    "xhigh": 32_768,
+    "max": 32_768,
+}
 """Tokens to think with, for models that take a number where OpenAI's take a `reasoning_effort`."""
 
 
