@@ -102,8 +102,10 @@ def stand_ins_for_silence(settings: RouterSettings, group: str) -> Sequence[str]
 
 def is_withheld(answer: Mapping[str, Any]) -> bool:
     """Whether an answer has nothing in it but that the provider would not give it."""
-    choices = answer.get("choices") or ()
-    return bool(choices) and all(choice.get("finish_reason") == CONTENT_FILTER for choice in choices)
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(choice, dict) and choice.get("finish_reason") == CONTENT_FILTER for choice in choices)
 
 
 def _listed(configured: Mapping[str, Sequence[str]], group: str) -> Sequence[str]:

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from completions.retries import MAX_PAUSE, Course, Failure, hope
+from completions.retries import MAX_PAUSE, Course, Failure, hope, is_withheld
 from manifold.config import Deployment
 from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
 from tests.support.deployments import deployment
@@ -31,6 +31,24 @@ BUSY = ProviderRefused("busy", status=429)
 )
 def test_where_another_attempt_may_succeed(error: Failure, where: str) -> None:
     assert hope(error) == where
+
+
+FILTERED = {"finish_reason": "content_filter"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "withheld"),
+    [
+        ({"choices": [FILTERED]}, True),
+        ({"choices": [FILTERED, {"finish_reason": "stop"}]}, False),
+        ({"choices": []}, False),
+        ({"choices": ["of no shape"]}, False),
+        ({"choices": "of no shape"}, False),
+        ({"data": []}, False),
+    ],
+)
+def test_an_answer_with_nothing_in_it_but_that_it_is_withheld(answer: dict[str, object], withheld: bool) -> None:
+    assert is_withheld(answer) is withheld
 
 
 def course(*deployments: Deployment, retries: int = 9) -> Course:
