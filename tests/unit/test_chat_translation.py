@@ -227,6 +227,12 @@ def test_no_effort_fits_into_few_tokens() -> None:
     assert refused("anthropic", reasoning_effort="low", max_completion_tokens=1_000).param == "reasoning_effort"
 
 
+@pytest.mark.parametrize("reason", ["SAFETY", "SPII", "ESCALATION"])
+def test_what_gemini_withholds_is_filtered(reason: str) -> None:
+    answer = Gemini().answer({"candidates": [{"finishReason": reason}]}, "gemini-3-pro", 1)
+    assert answer["choices"][0]["finish_reason"] == "content_filter"
+
+
 def test_the_most_effort() -> None:
     ask = Ask("/chat/completions", {"messages": HELLO, "reasoning_effort": "max"}, 5.0)
     adaptive = Anthropic().request("claude-opus-4-6", ask, stream=False)

@@ -9,7 +9,7 @@ from manifold.providers.answers import FinishReason, Said, choice, completion, m
 BLOCKED = frozenset(
     {
         "SAFETY", "RECITATION", "LANGUAGE", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
-        "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER", "MODEL_ARMOR",
+        "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER", "MODEL_ARMOR", "ESCALATION",
     }
 )  # fmt: skip
 """Why Gemini withholds an answer, or its rest."""
