@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import orjson
@@ -11,7 +12,11 @@ from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.addresses import azure_call, openai_call
 from manifold.providers.call import Call
+from manifold.providers.chat import Ask
+from manifold.providers.client import Client
+from manifold.providers.completions import OpenAICompletions
 from manifold.providers.failures import failure, failure_within
+from manifold.providers.sse import Event
 
 CALL = Call(
     "https://west.example.com/v1/chat/completions",
@@ -150,3 +155,38 @@ def test_a_function_loads_the_client_that_it_uses_alone(function: str, loaded: s
         env={"PYTHONPATH": ":".join(sys.path)},
     )
     assert ran.stdout.split() == ["True", "False"]
+
+
+class Answering(Client):
+    """Answers every call with this body; of a stream, as its one event."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__()
+        self._body = body
+
+    async def post(self, call: Call, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
+        return self._body
+
+    async def events(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
+        yield Event("", orjson.dumps(self._body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [], "usage": 7},
+        {"choices": {"0": {}}},
+        {"choices": [None]},
+        {"choices": ["text"]},
+        {"choices": [{"delta": "text"}]},
+    ],
+)
+async def test_an_answer_of_another_shape_is_none(body: dict[str, Any]) -> None:
+    provider = OpenAICompletions(Answering(body))
+    at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
+    ask = Ask("/chat/completions", {"messages": []}, 5.0)
+
+    with pytest.raises(ProviderUnclear, match="shape"):
+        await provider.complete(at, ask)
+    with pytest.raises(ProviderUnclear, match="shape"):
+        await anext(provider.stream(at, ask))

@@ -29,7 +29,7 @@ class OpenAICompletions:
         self._client = client
 
     async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
-        return await self._client.post(self._call(at, ask), {**ask.body, "model": at.model})
+        return _shaped(await self._client.post(self._call(at, ask), {**ask.body, "model": at.model}))
 
     async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
         call = self._call(at, ask)
@@ -73,4 +73,16 @@ def _chunk(event: Event, call: Call) -> dict[str, Any]:
         raise ProviderUnclear("a chunk that is no JSON object")
     if event.name == "error" or isinstance(chunk.get("error"), dict | str):
         raise failure_within(chunk, call)
-    return chunk
+    return _shaped(chunk)
+
+
+def _shaped(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer or chunk, if what the gateway reads of it has OpenAI's shape; the rest is the client's to read."""
+    choices, usage = body.get("choices") or [], body.get("usage")
+    if not isinstance(usage, dict | None) or not isinstance(choices, list) or not all(map(_is_choice, choices)):
+        raise ProviderUnclear("an answer of an unknown shape")
+    return body
+
+
+def _is_choice(choice: object) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("delta"), dict | None)

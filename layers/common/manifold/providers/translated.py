@@ -88,7 +88,7 @@ class Translated:
 
     def _body(self, at: Endpoint, ask: Ask, *, stream: bool) -> dict[str, Any]:
         if ask.route != "/chat/completions":
-            raise InvalidRequest("This model answers /chat/completions alone.", param="model")
+            raise InvalidRequest("This model answers /chat/completions alone.", param="model", code="route_not_served")
         return self._dialect.request(at.model, ask, stream=stream)
 
     @contextlib.contextmanager
