@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import Field
 
 from manifold.access import ALL_MODELS, Caller
 from manifold.config import Config, Deployment
 from manifold.errors import InvalidRequest, NotFound
+from manifold.schemas import Shown
 
 
-class Model(BaseModel):
+class Model(Shown):
     """https://platform.openai.com/docs/api-reference/models/object"""
 
     id: str
@@ -20,12 +21,12 @@ class Model(BaseModel):
     owned_by: str = "manifold"
 
 
-class ModelList(BaseModel):
+class ModelList(Shown):
     object: str = "list"
     data: list[Model]
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(Shown):
     """One deployment. `litellm_params` is for admins alone, and never holds a credential."""
 
     model_name: str
@@ -33,11 +34,11 @@ class ModelInfo(BaseModel):
     model_info: dict[str, Any]
 
 
-class ModelInfoList(BaseModel):
+class ModelInfoList(Shown):
     data: list[ModelInfo]
 
 
-class GroupInfo(BaseModel):
+class GroupInfo(Shown):
     """LiteLLM's description of a model group; null is what config.yaml does not tell."""
 
     model_group: str
@@ -59,7 +60,7 @@ class GroupInfo(BaseModel):
     supports_reasoning: bool = False
     supports_function_calling: bool = False
     supported_reasoning_efforts: list[str] | None = None
-    supported_openai_params: list[str] = []
+    supported_openai_params: list[str] = Field(default_factory=list)
     configurable_clientside_auth_params: list[str] | None = None
     description: str | None = None
     supported_endpoints: list[str]
@@ -67,7 +68,7 @@ class GroupInfo(BaseModel):
     supports_background_chat: bool = False
 
 
-class GroupInfoList(BaseModel):
+class GroupInfoList(Shown):
     data: list[GroupInfo]
 
 

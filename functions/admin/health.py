@@ -2,12 +2,11 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
-
+from manifold.schemas import Shown
 from manifold.store import Store
 
 
-class Readiness(BaseModel):
+class Readiness(Shown):
     status: Literal["healthy"] = "healthy"
     db: Literal["connected"] = "connected"
 

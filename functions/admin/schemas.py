@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from manifold.durations import Duration, WrittenDuration
+from manifold.schemas import Shown
 
 NOT_ACTED_ON = frozenset({
     "access_group_ids", "admins", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_routes",
@@ -127,7 +128,7 @@ class TeamNew(LimitFields):
     blocked: bool | None = None
 
 
-class Limited(BaseModel):
+class Limited(Shown):
     model_config = ConfigDict(from_attributes=True)
 
     rpm_limit: int | None
@@ -169,12 +170,12 @@ class KeySpent(KeyInfo):
     spend: float
 
 
-class KeyShown(BaseModel):
+class KeyShown(Shown):
     key: str
     info: KeySpent
 
 
-class KeyPage(BaseModel):
+class KeyPage(Shown):
     """The newest keys first; `after=last_id` asks for the next page."""
 
     keys: list[KeyInfo]
@@ -182,7 +183,7 @@ class KeyPage(BaseModel):
     has_more: bool
 
 
-class KeysDeleted(BaseModel):
+class KeysDeleted(Shown):
     deleted_keys: list[str]
 
 
@@ -205,7 +206,7 @@ class UserMade(UserInfo):
     ignored: list[str]
 
 
-class UserShown(BaseModel):
+class UserShown(Shown):
     user_id: str
     user_info: UserInfo
     keys: list[KeyInfo]
@@ -221,7 +222,7 @@ class TeamMade(TeamInfo):
     ignored: list[str]
 
 
-class TeamShown(BaseModel):
+class TeamShown(Shown):
     team_id: str
     team_info: TeamInfo
     keys: list[KeyInfo]

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel
-
 from admin.keys import reference
 from manifold.access import Caller
 from manifold.errors import InvalidRequest
+from manifold.schemas import Shown
 from manifold.store import Store, Tables
 from manifold.store.calls import CallFilter, CallRow
 from manifold.store.rows import Cursor
 
 
-class SpendLog(BaseModel):
+class SpendLog(Shown):
     """One call, in LiteLLM's words; `call_type` is the route, and `spend` is null where no price is known."""
 
     request_id: str
@@ -62,7 +61,7 @@ class SpendLog(BaseModel):
         )
 
 
-class SpendPage(BaseModel):
+class SpendPage(Shown):
     """The newest calls first; `after=last_id` asks for the next page."""
 
     data: Sequence[SpendLog]

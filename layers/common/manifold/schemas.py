@@ -25,11 +25,17 @@ MIN_EXPIRY, MAX_EXPIRY = 3600, 2_592_000
 """Bounds of `expires_after.seconds`: one hour to thirty days."""
 
 
-class HasId(BaseModel):
+class Shown(BaseModel):
+    """What an answer shows. It is built at its first use: a function has many, and a request needs one or two."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class HasId(Shown):
     id: str
 
 
-class Page(BaseModel, Generic[Item]):
+class Page(Shown, Generic[Item]):
     """A page of a list: `after=last_id` asks for the next one."""
 
     object: Literal["list"] = "list"
@@ -58,7 +64,7 @@ class ExpiresAfter(BaseModel):
     seconds: int = Field(ge=MIN_EXPIRY, le=MAX_EXPIRY)
 
 
-class InputState(BaseModel):
+class InputState(Shown):
     """How one deployment's copy of a file stands. Ours: OpenAI has no such thing, and strict clients ignore it."""
 
     deployment: str
@@ -83,7 +89,7 @@ class File(HasId):
     inputs: list[InputState] | None = None
 
 
-class FileDeleted(BaseModel):
+class FileDeleted(Shown):
     id: str
     object: Literal["file"] = "file"
     deleted: Literal[True] = True
@@ -177,33 +183,33 @@ class BatchCreate(BaseModel):
     model: str | None = None
 
 
-class BatchError(BaseModel):
+class BatchError(Shown):
     code: str | None = None
     message: str | None = None
     param: str | None = None
     line: int | None = None
 
 
-class BatchErrors(BaseModel):
+class BatchErrors(Shown):
     object: Literal["list"] = "list"
     data: list[BatchError]
 
 
-class RequestCounts(BaseModel):
+class RequestCounts(Shown):
     total: int = 0
     completed: int = 0
     failed: int = 0
 
 
-class InputTokensDetails(BaseModel):
+class InputTokensDetails(Shown):
     cached_tokens: int = 0
 
 
-class OutputTokensDetails(BaseModel):
+class OutputTokensDetails(Shown):
     reasoning_tokens: int = 0
 
 
-class BatchUsage(BaseModel):
+class BatchUsage(Shown):
     input_tokens: int = 0
     input_tokens_details: InputTokensDetails = InputTokensDetails()
     output_tokens: int = 0
