@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, cast, overload
 
 from manifold.config import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
@@ -30,12 +30,13 @@ REFRESH_INTERVAL = 5.0
 
 
 def secrets_manager() -> "SecretsManagerClient":
-    """The default client. boto3 costs half a second of import, so it is imported at the first fetch."""
-    import boto3
+    """The default client. It is botocore's own, imported at the first fetch: boto3 around it takes 0.06 s more."""
     from botocore.config import Config
+    from botocore.session import get_session
 
-    # boto3 would wait for a minute; API Gateway gives up after 29 seconds.
-    return boto3.client("secretsmanager", config=Config(connect_timeout=2, read_timeout=5))
+    # botocore would wait for a minute; API Gateway gives up after 29 seconds.
+    config = Config(connect_timeout=2, read_timeout=5)
+    return cast("SecretsManagerClient", get_session().create_client("secretsmanager", config=config))
 
 
 class Secrets:
