@@ -77,6 +77,23 @@ async def test_a_wake_that_meets_a_held_lease_is_seen_at_its_release(store: Stor
         assert await tables.batches.claim(batch.id, "other", 60)
 
 
+async def test_a_wake_of_a_transaction_that_began_before_the_lease_is_seen_at_its_release(
+    store: Store, database_url: str
+) -> None:
+    """Its other changes are committed with it, so the holder of the lease has not seen them."""
+    other = Store(lambda: database_url)
+    async with store.session() as tables:
+        batch = await new_batch(tables)
+    async with other.transaction() as elsewhere:
+        await status(elsewhere, batch)
+        async with store.session() as tables:
+            batch = await claimed(tables, batch)
+        await elsewhere.batches.wake(batch.id)
+    async with store.session() as tables:
+        assert await tables.batches.release(batch, 300)
+    await other.close()
+
+
 async def test_a_cancelled_batch_takes_no_job(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))

@@ -8,7 +8,8 @@
        cancelling ──────────────► cancelled | completed | failed | expired
 
 The engine looks at a batch when `due_at` has come, under a lease. Whoever wants it looked at sets `woken_at` first and
-sends a message second, so that a wake which meets a held lease is seen when the lease is given back.
+sends a message second, so that a wake which meets a held lease is seen when the lease is given back. `woken_at` is the
+time of the change itself: a transaction may have begun before the lease was taken, and its holder has not seen it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ _COLUMNS: LiteralString = """id, input_file_id, endpoint, completion_window, gro
     (SELECT jsonb_build_object('input_tokens', sum(input_tokens), 'cached_tokens', sum(cached_tokens),
         'output_tokens', sum(output_tokens), 'reasoning_tokens', sum(reasoning_tokens))
      FROM usage WHERE batch_id = batches.id HAVING count(*) > 0) AS usage"""
+_WOKEN: LiteralString = "due_at = now(), woken_at = clock_timestamp()"
 _RELEASED: LiteralString = "lease = NULL, leased_at = NULL, leased_until = NULL"
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
@@ -138,21 +140,21 @@ class Batches:
     async def cancel(self, batch_id: str, caller: Caller) -> BatchRow | None:
         """validating | in_progress → cancelling; `None` if the batch is in another status or not the caller's."""
         query: LiteralString = f"""
-            UPDATE batches SET status = 'cancelling', cancelling_at = now(), due_at = now(), woken_at = now()
+            UPDATE batches SET status = 'cancelling', cancelling_at = now(), {_WOKEN}
             WHERE id = %(id)s AND status IN ('validating', 'in_progress') AND {visible(caller)} RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, BatchRow, query, {"id": batch_id} | owner(caller))
 
     async def wake(self, batch_id: str) -> bool:
         """Have an open batch looked at now; false if it has ended."""
         changed = await self._connection.execute(
-            "UPDATE batches SET due_at = now(), woken_at = now() WHERE id = %s AND due_at IS NOT NULL", (batch_id,)
+            f"UPDATE batches SET {_WOKEN} WHERE id = %s AND due_at IS NOT NULL", (batch_id,)
         )
         return changed.rowcount == 1
 
     async def wake_stale(self, batch_id: str, seconds: float) -> bool:
         """Have a running batch looked at now if its provider was last asked longer ago than this."""
         changed = await self._connection.execute(
-            """UPDATE batches SET due_at = now(), woken_at = now()
+            f"""UPDATE batches SET {_WOKEN}
                WHERE id = %(id)s AND status IN ('in_progress', 'cancelling') AND due_at > now()
                    AND EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s AND state = 'running'
                        AND coalesce(polled_at, submitted_at) < now() - make_interval(secs => %(seconds)s))""",
@@ -163,7 +165,7 @@ class Batches:
     async def wake_waiting(self, file_id: str) -> list[str]:
         """Have every batch looked at that waits for an input of this file; returns their ids."""
         rows = await self._connection.execute(
-            """UPDATE batches SET due_at = now(), woken_at = now()
+            f"""UPDATE batches SET {_WOKEN}
                WHERE input_file_id = %s AND status = 'validating' RETURNING id""",
             (file_id,),
         )
