@@ -53,8 +53,7 @@ class Submission:
             await self._expire(batch)
             return None
         candidates = await self._outlets(batch, file)
-        young = (datetime.now(UTC) - batch.created_at).total_seconds() < HOLD_SECONDS
-        outlet = choose(candidates, self._random, hold=young)
+        outlet = choose(candidates, self._random, hold=_hold(batch) > 0)
         if outlet is None:
             return await self._wait(batch, candidates)
         return await self._submit(batch, outlet)
@@ -140,7 +139,8 @@ class Submission:
             await self._fail(batch, [await self._cause(batch, candidates)])
             return None
         cooling = [outlet.cooling for outlet in hopeful if outlet.cooling]
-        return min([*cooling, PATIENCE])
+        held = [_hold(batch)] if any(outlet.ready for outlet in hopeful) else []  # it waits for the others alone
+        return max(0.0, min([*cooling, *held, PATIENCE]))
 
     async def _cause(self, batch: BatchRow, candidates: Sequence[Outlet]) -> dict[str, object]:
         if not candidates:
@@ -162,6 +162,11 @@ class Submission:
         async with self._store.session() as tables:
             await tables.batches.end(batch, "expired", errors=[late])
         observe.count(Metric.BATCHES_ENDED)
+
+
+def _hold(batch: BatchRow) -> float:
+    """Seconds for which the batch still waits for deployments whose inputs are on their first attempt."""
+    return HOLD_SECONDS - (datetime.now(UTC) - batch.created_at).total_seconds()
 
 
 def _provider_job(batch: BatchRow, job: JobRow, input_ref: str | None) -> Job:

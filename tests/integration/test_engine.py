@@ -8,6 +8,7 @@ import pytest
 
 from batches.polling import Polling, Run
 from local.provider import Fault
+from manifold.queue import Message
 from tests.support.provider import chat_line, chat_lines
 from tests.support.world import World
 
@@ -102,6 +103,22 @@ async def test_weights_spread_batches_over_deployments(world: World) -> None:
     accounts = Counter(batch.account.name for batch in world.jobs_at_providers())
     assert sum(accounts.values()) == 12
     assert accounts.keys() == {"azure-general", "azure-special"}
+
+
+async def test_a_deployment_that_is_about_to_be_ready_is_waited_for_no_longer_than_half_a_minute(world: World) -> None:
+    file = await world.upload(chat_lines(GROUP, 1))
+    inputs = [message for message in world.mailbox.messages if message.kind == "input"]
+    world.mailbox.messages.clear()
+    await world.deliver(inputs[0])
+    batch = await world.create(file.id)
+    await world.deliver_all()
+    assert not world.jobs_at_providers()
+    [row] = world.rows("SELECT extract(epoch FROM due_at - created_at)::float8 AS due FROM batches")
+    assert row["due"] == pytest.approx(30, abs=1)
+
+    world.age(30)
+    await world.deliver(Message("batch", batch.id))
+    assert len(world.jobs_at_providers()) == 1
 
 
 async def test_a_refusal_moves_on_to_the_next_deployment(world: World) -> None:
