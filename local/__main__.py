@@ -19,8 +19,10 @@ _WALKTHROUGH = ROOT / "examples" / "batch_walkthrough.py"
 
 def up(config: Path | None) -> None:
     """Start the stack, say how to reach it, and leave it running."""
-    running = Stack(HOME / "stack", config).up()
+    stack = Stack(HOME / "stack", config)
+    running = stack.up()
     write_env(_ENV, running.environment())
+    stack.leave()
     print(f"\nbase URL  {running.base_url}\nAPI key   {running.api_key}")
     print(f"\nUse it:   set -a; source {_ENV.relative_to(ROOT)}; set +a\nEnd it:   make down")
 

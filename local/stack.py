@@ -14,6 +14,7 @@ from types import TracebackType
 from local import deployment, emulator, values
 from local.emulator import Emulator
 from local.errors import StackError
+from local.lock import Lock
 from local.places import DEFAULT_CONFIG, ROOT, tool
 from local.postgres import Postgres
 from local.processes import Service, free_port
@@ -51,6 +52,9 @@ class _Parts:
 class Stack:
     """One stack, all of it below `directory` and listening on the address `host` alone.
 
+    One command works on it at a time: it is locked from `up` until it is ended or left, or the command ends. As a
+    context it lives no longer than its command, and takes the place of what an earlier one could not end.
+
     `config` is the shipped one by default. `simulated` says whether the simulated provider's addresses and keys stand
     for what the configuration names (by default for the shipped one alone); `given` has the values of all other names
     (by default the shell's variables and those of `.env`), and a `DATABASE_URL` in it takes the place of the embedded
@@ -75,12 +79,14 @@ class Stack:
         self._host = host
         self._say = say
         self._state = self.directory / "stack.json"
+        self._lock = Lock(self.directory.with_name(f"{self.directory.name}.lock"))
         self._postgres = Postgres(self.directory / "postgres")
         self._emulator = Service("ministack", self.logs)
         self._aws: Emulator | None = None
         self._provider = Service("provider", self.logs)
 
     def __enter__(self) -> Running:
+        self.down()
         return self.up()
 
     def __exit__(
@@ -94,11 +100,16 @@ class Stack:
 
     def up(self) -> Running:
         """Start and deploy everything. If something fails, what was started is ended again, and the logs are kept."""
-        if self._state.exists() and self._emulator.is_running():
-            raise StackError(f"A stack is up in {self.directory} already; end it first (make down).")
-        _check_tools()
-        plan = self._plan()
-        self.down()
+        self._lock.acquire()
+        try:
+            if self._state.exists() and self._emulator.is_running():
+                raise StackError(f"A stack is up in {self.directory} already; end it first (make down).")
+            _check_tools()
+            plan = self._plan()
+        except BaseException:
+            self._lock.release()
+            raise
+        self._clear()
         self.logs.mkdir(parents=True)
         try:
             running = self._start(plan, _with_time(self._say))
@@ -115,17 +126,27 @@ class Stack:
             raise StackError(f"No stack is up in {self.directory}.")
         return Running(**json.loads(self._state.read_text()))
 
+    def leave(self) -> None:
+        """Let go of it while it runs: another command may use it, and end it."""
+        self._lock.release()
+
     def down(self) -> None:
         """End what runs, and remove all that the stack made."""
-        self._stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._lock.acquire()
+        self._clear()
+        self._lock.release()
 
     def abandon(self) -> None:
         """End what runs, but keep the logs: the functions' too, which only the emulator has."""
         if self._aws is not None and self._emulator.is_running():
             (self.logs / "functions.log").write_text(self._aws.logs())
         self._stop()
+        self._lock.release()
         self._say(f"failed; the logs are in {self.logs}")
+
+    def _clear(self) -> None:
+        self._stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _stop(self) -> None:
         self._state.unlink(missing_ok=True)
