@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from local import values
 from local.errors import StackError
 from local.places import HOME, ROOT
 from local.stack import Stack
-from local.values import write_env
 
 _ENV = HOME / "env"
 _WALKTHROUGH = ROOT / "examples" / "batch_walkthrough.py"
@@ -21,7 +21,7 @@ def up(config: Path | None) -> None:
     """Start the stack, say how to reach it, and leave it running."""
     stack = Stack(HOME / "stack", config)
     running = stack.up()
-    write_env(_ENV, running.environment())
+    values.write_env(_ENV, running.environment())
     stack.leave()
     print(f"\nbase URL  {running.base_url}\nAPI key   {running.api_key}")
     print(f"\nUse it:   set -a; source {_ENV.relative_to(ROOT)}; set +a\nEnd it:   make down")
@@ -35,8 +35,11 @@ def down() -> None:
 
 
 def demo() -> None:
-    """A stack of its own, the walkthrough against it, and all of it ended again."""
-    with Stack(HOME / "demo") as running:
+    """A stack of its own, the walkthrough against it, and all of it ended again. It touches no database but its own."""
+    given = values.given()
+    if given.pop("DATABASE_URL", None):
+        print("DATABASE_URL is left alone: the demo has a Postgres of its own. `make up` would use it.", flush=True)
+    with Stack(HOME / "demo", given=given) as running:
         print(f"\n$ python {_WALKTHROUGH.relative_to(ROOT)}", flush=True)
         done = subprocess.run(
             [sys.executable, _WALKTHROUGH], env={**os.environ, **running.environment()}, cwd=ROOT, check=False

@@ -32,7 +32,15 @@ def deploy(template: Path, emulator: Emulator, parameters: Mapping[str, str], lo
     """Deploy, and return the stack's outputs; a `StackError` shows why it failed."""
     emulator.client("s3").create_bucket(Bucket=_ARTIFACTS)
     overrides = [f"{name}={value}" for name, value in parameters.items()]
-    options = ["--stack-name", STACK, "--s3-bucket", _ARTIFACTS, "--capabilities", "CAPABILITY_IAM"]
+    options = [
+        "--stack-name",
+        STACK,
+        "--s3-bucket",
+        _ARTIFACTS,
+        "--capabilities",
+        "CAPABILITY_IAM",
+        "--disable-rollback",
+    ]
     arguments = ["deploy", "--template-file", str(template), *options, "--no-progressbar"]
     _sam([*arguments, "--parameter-overrides", *overrides], {"AWS_ENDPOINT_URL": emulator.url}, log)
     return emulator.outputs(STACK)

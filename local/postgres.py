@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from local.errors import StackError
 from local.processes import free_port
 
 with warnings.catch_warnings():
@@ -17,6 +18,22 @@ with warnings.catch_warnings():
 _USER = "postgres"
 _DATABASE = "manifold"
 _SECONDS = 30
+_OLDEST = 14
+
+
+def place(url: str) -> str:
+    """Where the database is that somebody's own `DATABASE_URL` names; a `StackError` if it cannot be used."""
+    try:
+        with psycopg.connect(url, connect_timeout=5) as connection:
+            info = connection.info
+            version, where = info.server_version // 10_000, f"{info.dbname} at {info.host}:{info.port}"
+    except psycopg.OperationalError as error:
+        raise StackError(f"The database of DATABASE_URL cannot be reached: {error}") from error
+    except psycopg.ProgrammingError:  # its message quotes the URL, which holds a password
+        raise StackError("DATABASE_URL must be a URL such as postgresql://user:password@host:5432/database.") from None
+    if version < _OLDEST:
+        raise StackError(f"The server of DATABASE_URL is PostgreSQL {version}; {_OLDEST} or later is needed.")
+    return where
 
 
 class Postgres:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from local import deployment, emulator, values
+from local import deployment, emulator, postgres, values
 from local.emulator import Emulator
 from local.errors import StackError
 from local.lock import Lock
@@ -76,6 +76,7 @@ class Stack:
         self._config_file = (config or DEFAULT_CONFIG).resolve()
         self._simulated = config is None if simulated is None else simulated
         self._given = dict(values.given() if given is None else given)
+        self._database_url = self._given.get("DATABASE_URL")
         self._host = host
         self._say = say
         self._state = self.directory / "stack.json"
@@ -161,12 +162,18 @@ class Stack:
             raise StackError(str(error)) from error
         for warning in config.warnings:
             self._say(f"warning: {warning}")
+        if self._database_url:
+            place = postgres.place(self._database_url)
+            self._say(
+                f"DATABASE_URL is set, so no Postgres is started. Tables and rows go into {place}, and stay there."
+            )
         port = free_port(self._host)
         simulated = defaults(port, self._host) if self._simulated else {}
         return _Plan(config, port, values.named(config, {**self._given, **simulated}))
 
     def _start(self, plan: _Plan, say: Callable[[str], None]) -> Running:
-        say("starting Postgres, MiniStack and the simulated provider; building what changed")
+        embedded = "" if self._database_url else "Postgres, "
+        say(f"starting {embedded}MiniStack and the simulated provider; building what changed")
         parts = self._start_parts(plan.provider_port)
         say("deploying (sam deploy)")
         outputs = self._deploy(parts, plan.secret)
@@ -186,7 +193,7 @@ class Stack:
         return _Parts(template.result(), self._aws, database_url.result(), provider_url.result())
 
     def _start_postgres(self) -> str:
-        return self._given.get("DATABASE_URL") or self._postgres.start(self._host)
+        return self._database_url or self._postgres.start(self._host)
 
     def _start_provider(self, port: int) -> str:
         url = f"http://{self._host}:{port}"
