@@ -84,6 +84,17 @@ async def test_bad_lines_fail_the_batch_before_any_provider_is_asked(world: Worl
     assert not world.provider.log()
 
 
+async def test_a_file_of_blank_lines_fails_the_batch_as_empty(world: World) -> None:
+    batch = await world.create((await world.upload(b"\n \r\n\n", target_model_names=GROUP)).id)
+
+    ended = await world.run_until_ended(batch.id)
+
+    assert (ended.status, ended.request_counts.total) == ("failed", 0)
+    assert ended.errors is not None
+    assert [(error.line, error.code) for error in ended.errors.data] == [(None, "empty_file")]
+    assert not world.provider.log()
+
+
 async def test_another_endpoint_than_the_lines_fails_the_batch(world: World) -> None:
     file = await world.upload(chat_lines(GROUP, 2))
     ended = await world.run_until_ended((await world.create(file.id, endpoint="/v1/embeddings")).id)
