@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, field_validator
 
@@ -40,6 +40,11 @@ routes = APIRouter()
 @routes.post("/orders")
 async def order(order: Order) -> Response:
     return web.json(order)
+
+
+@routes.post("/form")
+async def form(request: Request) -> int:
+    return len(await request.form())
 
 
 @routes.get("/me")
@@ -176,6 +181,27 @@ async def test_an_invalid_body_names_the_field(
     error = error_of(answer)
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
     assert message in error["message"]
+    assert not error["message"].endswith("..")
+
+
+@pytest.mark.parametrize("content_type", [None, "application/x-www-form-urlencoded", "text/plain; charset=utf-8"])
+async def test_json_that_is_not_said_to_be_json_names_the_header(
+    client: httpx.AsyncClient, content_type: str | None
+) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    answer = await client.post("/orders", content=b'{"count": 1}', headers=headers)
+
+    assert answer.status_code == 400
+    error = error_of(answer)
+    assert error["code"] == "invalid_json"
+    assert "'Content-Type: application/json'" in error["message"]
+
+
+async def test_a_form_that_is_none_is_said_with_one_full_stop(client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    error = error_of(await client.post("/form", content=b"garbage--", headers=headers))
+
+    assert error["message"].endswith("data.")
     assert not error["message"].endswith("..")
 
 

@@ -155,8 +155,16 @@ async def _known(request: Request, error: ManifoldError) -> Response:
     return _failure(error)
 
 
-async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    return _failure(_first_invalid(error.errors()))
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    if found[0]["loc"] == ("body",) and found[0]["input"] and not _says_json(request):
+        return _failure(_not_json(" Send one with the header 'Content-Type: application/json'."))
+    return _failure(_first_invalid(found))
+
+
+def _says_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
 
 
 async def _routing(request: Request, error: HTTPException) -> Response:
@@ -169,11 +177,11 @@ async def _routing(request: Request, error: HTTPException) -> Response:
         return JSONResponse(wrong.body(), 405, error.headers)
     if isinstance(error.__cause__, (ValueError, RecursionError)):  # not UTF-8, or nested too deep for FastAPI to parse
         return _failure(_not_json())
-    return JSONResponse(InvalidRequest(f"{error.detail}.").body(), error.status_code, error.headers)
+    return JSONResponse(InvalidRequest(f"{error.detail.rstrip('.')}.").body(), error.status_code, error.headers)
 
 
-def _not_json() -> InvalidRequest:
-    return InvalidRequest("The request body is not valid JSON.", code="invalid_json")
+def _not_json(remedy: str = "") -> InvalidRequest:
+    return InvalidRequest(f"The request body is not valid JSON.{remedy}", code="invalid_json")
 
 
 def _failure(error: ManifoldError) -> Response:
