@@ -32,6 +32,7 @@ def test_it_is_regional_and_passes_bytes(template: Template) -> None:
 
 def test_what_the_gateway_itself_answers_has_openais_shape(template: Template) -> None:
     for response in template.gateway_responses().values():
+        assert list(response["responseTemplates"]) == ["application/json"]
         error = _error(response)
         assert set(error) == {"message", "type", "param", "code"}
         assert error["message"]
@@ -44,12 +45,18 @@ def test_what_the_gateway_itself_answers_has_openais_shape(template: Template) -
         ("RESOURCE_NOT_FOUND", 404),
         ("REQUEST_TOO_LARGE", 413),
         ("THROTTLED", 429),
+        ("QUOTA_EXCEEDED", 429),
         ("INTEGRATION_FAILURE", 502),
         ("INTEGRATION_TIMEOUT", 504),
     ],
 )
 def test_what_the_gateway_itself_answers_has_the_right_status(name: str, status: int, template: Template) -> None:
     assert template.gateway_responses()[name]["statusCode"] == str(status)
+
+
+def test_what_the_gateway_itself_answers_has_a_request_id(template: Template) -> None:
+    for response in template.gateway_responses().values():
+        assert response["responseParameters"] == {"gatewayresponse.header.x-request-id": "context.requestId"}
 
 
 def test_everything_else_is_answered_too(template: Template) -> None:
