@@ -247,6 +247,22 @@ def test_a_chat_deployment_of_an_unknown_provider_loads_with_a_warning(load: Loa
     assert "model_list[0].litellm_params.api_base is missing" in warning
 
 
+def test_what_is_left_empty_is_left_out(load: Load) -> None:
+    """As in a file whose section has all its lines commented out."""
+    loaded = load(one(params="rpm: , tags: , api_key: , extra: ", info="") + "general_settings:\nrouter_settings:\n")
+    assert loaded.master_key == SecretName("MANIFOLD_MASTER_KEY")
+    assert loaded.deployments[0].api_key == SecretName("OPENAI_API_KEY")
+    assert [warning.split(": ", 1)[1] for warning in loaded.warnings] == [
+        "model_list[0].litellm_params.extra is not acted on"
+    ]
+
+
+def test_a_wildcard_is_a_name_and_is_warned_of(load: Load) -> None:
+    loaded = load(one("openai/*", name="'openai/*'"))
+    assert list(loaded.groups) == ["openai/*"]
+    assert "model_list[0].model_name is no wildcard" in loaded.warnings[0]
+
+
 def test_yaml_anchors_and_merge_keys_work(load: Load) -> None:
     loaded = load(
         """

@@ -41,6 +41,9 @@ def refusal(tmp_path: Path, text: str | bytes) -> list[str]:
         ("api_key: ''", "model_list[0].litellm_params.api_key: is empty"),
         ("api_key: os.environ/", "model_list[0].litellm_params.api_key: must name a variable after os.environ/"),
         ("aws_region_name: Europe!", "model_list[0].litellm_params.aws_region_name: must be a region"),
+        ("rpm: os.environ/RPM", "model_list[0].litellm_params.rpm: must be written out: os.environ/ is for"),
+        ("weight: os.environ/W", "model_list[0].litellm_params.weight: must be written out: os.environ/ is for"),
+        ("tags: [os.environ/T]", "model_list[0].litellm_params.tags[0]: must be written out: os.environ/ is for"),
         ("api_base: localhost", "model_list[0].litellm_params.api_base: must start with https:// or http://"),
     ],
 )
@@ -59,6 +62,7 @@ def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, param: str, problem:
         ("model_list: {a: 1}", "model_list: must be a list"),
         ("model_list: [gpt-4o]", "model_list[0]: must be a mapping"),
         ("model_list: [{model_name: g}]", "model_list[0].litellm_params: is missing"),
+        ("model_list: [{model_name: g, litellm_params: }]", "model_list[0].litellm_params: is missing"),
         ("model_list: [{model_name: '', litellm_params: {model: x}}]", "model_list[0].model_name: is empty"),
         ("model_list: [{model_name: g, litellm_params: {}}]", "model_list[0].litellm_params.model: is missing"),
         (
@@ -67,7 +71,7 @@ def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, param: str, problem:
         ),
         (
             "model_list: [{model_name: os.environ/GROUP, litellm_params: {model: x}}]",
-            "model_list[0].model_name: must be written out: os.environ/ is for addresses and credentials",
+            "model_list[0].model_name: must be written out: os.environ/ is for addresses, regions and credentials",
         ),
     ],
 )

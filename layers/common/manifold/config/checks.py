@@ -43,6 +43,13 @@ def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator
         yield _written_out("general_settings.master_key")
 
 
+def wildcards(deployments: Iterable[Deployment]) -> Iterator[str]:
+    """What LiteLLM takes for every model of a provider, and Manifold for a name."""
+    for one in deployments:
+        if "*" in one.group:
+            yield f"{one.path}.model_name is no wildcard: clients must send {one.group!r} itself as the model"
+
+
 def _written_out(path: str) -> str:
     return f"{path} holds the key itself: write os.environ/NAME, and put the key into the secret"
 

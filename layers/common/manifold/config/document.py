@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from manifold.config import yaml_file
@@ -19,11 +20,12 @@ from manifold.errors import ConfigError
 from manifold.routing import Strategy
 
 REGION = re.compile(r"[a-z0-9-]+")
+_WRITTEN_OUT = "must be written out: os.environ/ is for addresses, regions and credentials"
 
 
 def _written_out(text: str) -> str:
     if text.startswith(REFERENCE):
-        raise PydanticCustomError("reference", "must be written out: os.environ/ is for addresses and credentials")
+        raise PydanticCustomError("reference", _WRITTEN_OUT)
     return text
 
 
@@ -54,6 +56,15 @@ class Written(BaseModel):
     """A mapping of the file. Keys that it does not declare are kept, so that a warning can name them."""
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, written: object) -> object:
+        """What has to be something and is nothing is left out: a section whose lines are all commented out."""
+        if not isinstance(written, dict):
+            return written
+        filled = {name for name, field in cls.model_fields.items() if NoneType not in get_args(field.annotation)}
+        return {key: value for key, value in written.items() if value is not None or key not in filled}
 
 
 class LitellmParams(Written):
@@ -133,9 +144,7 @@ def read(path: Path) -> Document:
     try:
         return Document.model_validate(written)
     except ValidationError as error:
-        problems = [
-            f"{_path(one['loc'])}{_problem(one)}" for one in error.errors(include_url=False, include_input=False)
-        ]
+        problems = [f"{_path(one['loc'])}{_problem(one)}" for one in error.errors(include_url=False)]
         # The original quotes what was written, which may be a key.
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from None
 
@@ -177,7 +186,12 @@ _PROBLEMS = {
 }
 
 
+_NO_TEXT = frozenset({"int_type", "float_type", "bool_type", "literal_error"})
+
+
 def _problem(error: Any) -> str:
+    if error["type"] in _NO_TEXT and isinstance(error["input"], str) and error["input"].startswith(REFERENCE):
+        return _WRITTEN_OUT
     words: str = error["msg"]
     return _PROBLEMS.get(error["type"]) or words.removeprefix("Value error, ").replace("Input should be", "must be")
 

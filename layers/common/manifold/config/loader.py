@@ -26,7 +26,7 @@ def load(path: Path) -> Config:
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
     master_key = written.general_settings.master_key
     ignored = (f"{key} is not acted on" for key in document.without_effect(written))
-    warnings = (*ignored, *checks.warnings(deployments, master_key))
+    warnings = (*ignored, *checks.warnings(deployments, master_key), *checks.wildcards(deployments))
     return Config(
         path,
         deployments,
