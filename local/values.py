@@ -1,6 +1,7 @@
 """The values behind the names of a `config.yaml`: from the shell, from `.env`, and what the local stack supplies."""
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,13 @@ def read_env(file: Path) -> dict[str, str]:
     """The `NAME=value` lines of a file, which need not exist."""
     lines = file.read_text().splitlines() if file.exists() else []
     pairs = (line.strip().removeprefix("export ").partition("=") for line in lines if not line.lstrip().startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, equals, value in pairs if equals}
+    return {name.strip(): _unquoted(value.strip()) for name, equals, value in pairs if equals}
+
+
+def _unquoted(value: str) -> str:
+    """What stands between the quotes, or before the comment."""
+    end = value.find(value[0], 1) if value[:1] in ("'", '"') else -1
+    return value[1:end] if end > 0 else re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
 
 
 def write_env(file: Path, values: Mapping[str, str]) -> None:

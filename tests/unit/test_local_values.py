@@ -43,8 +43,19 @@ def test_everything_that_is_missing_is_named_with_its_place(configured: config.C
 
 def test_env_files_are_read_as_shells_do(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text("# comment\n\nA=1\nexport B='two words'\nC=\"x=y\"\nnot a line\n")
-    assert values.read_env(file) == {"A": "1", "B": "two words", "C": "x=y"}
+    lines = [
+        "# comment",
+        "",
+        "A=1 # one",
+        "export B='two # words' # two",
+        'C="x=y"',
+        "not a line",
+        "D=a#b",
+        "E=#",
+        "F=",
+    ]
+    file.write_text("\n".join(lines))
+    assert values.read_env(file) == {"A": "1", "B": "two # words", "C": "x=y", "D": "a#b", "E": "", "F": ""}
 
 
 def test_an_env_file_need_not_exist(tmp_path: Path) -> None:
