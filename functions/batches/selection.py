@@ -53,8 +53,9 @@ class Outlet:
     @property
     def preparing(self) -> bool:
         """Its input is on its first attempt, so that it may be ready in a moment."""
-        pending = self.input is not None and self.input.state == "pending" and self.input.attempts <= 1
-        return pending and not self.cooling
+        if self.input is None or self.input.state != "pending" or self.cooling:
+            return False
+        return self.input.attempts <= 1 and self.input.error is None
 
 
 def outlets(

@@ -104,8 +104,11 @@ class Replication:
             await self._give_up(row, public(fault))
             return
         wait = pause(row.attempts, fault)
-        async with self._store.session() as tables:
-            await tables.inputs.retry(row, public(fault), wait)
+        async with self._store.transaction() as tables:
+            kept = await tables.inputs.retry(row, public(fault), wait)
+            # A young batch waits for first attempts: where one failed, it need not wait any longer.
+            waiting = await tables.batches.wake_waiting(row.file_id) if kept and row.attempts == 1 else []
+        await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("input", row.id)], delay=wait)
 

@@ -132,6 +132,22 @@ async def test_a_deployment_that_is_about_to_be_ready_is_waited_for_no_longer_th
     assert len(world.jobs_at_providers()) == 1
 
 
+async def test_a_deployment_whose_first_attempt_failed_is_not_waited_for(world: World) -> None:
+    world.provider.fail(Fault(kind="error", account="azure-general", route="files.create", times=None))
+    file = await world.upload(chat_lines(GROUP, 1))
+    inputs = [message for message in world.mailbox.messages if message.kind == "input"]
+    world.mailbox.messages.clear()
+    await world.create(file.id)
+    await world.deliver_all()
+    assert not world.jobs_at_providers()
+
+    for message in inputs:
+        await world.deliver(message)
+    await world.deliver_all()
+
+    assert [job.account.name for job in world.jobs_at_providers()] == ["azure-special"]
+
+
 async def test_a_refusal_moves_on_to_the_next_deployment(world: World) -> None:
     world.provider.fail(Fault(kind="refuse", account="azure-general", route="batches.create", times=None))
     file = await world.upload(chat_lines(GROUP, 1))

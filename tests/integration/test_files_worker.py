@@ -142,21 +142,23 @@ async def test_one_deployment_down_holds_up_no_other(desk: Desk) -> None:
         ("cut", ATTEMPTS, "The provider gave no answer."),
     ],
 )
-async def test_a_provider_that_never_takes_it_fails_the_input_and_wakes_the_batches(
+async def test_a_provider_that_never_takes_it_fails_the_input_and_wakes_the_batches_at_first_and_last(
     desk: Desk, kind: Any, attempts: int, shown: str
 ) -> None:
     file, message = await one_input(desk)
     desk.batch("batch_waits", file.id)
     desk.simulator.fail(Fault(kind=kind, route="files.create", times=None, message="internal-host-17 says no"))
 
+    woken = []
     for _ in range(attempts):
         assert (await state(desk, file))[0] == "pending"
         await desk.work(message)
+        woken.append(desk.woken())
         desk.age(901)
 
     assert len(desk.simulator.log(SPECIAL.name, "files.create")) == attempts
     assert await state(desk, file) == ("failed", shown)
-    assert desk.woken() == ["batch_waits"]
+    assert woken == [["batch_waits"], *[[]] * (attempts - 2), ["batch_waits"]]
     assert [(one.state, one.error) for one in (await desk.file(file.id)).inputs or ()] == [("failed", shown)]
 
 
