@@ -62,7 +62,8 @@ $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: set PYTHON" >&2; exit 1; }
 	@rm -rf $(TOOLS)/uv
 	@$(PYTHON) -m venv $(TOOLS)/uv
-	@$(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(TOOLS)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt || \
+		{ echo "uv could not be installed: is a package index reached? (PIP_INDEX_URL, PIP_CERT and the like count)" >&2; exit 1; }
 	@touch $(UV)
 
 .venv/.installed: requirements/dev.txt $(UV)
