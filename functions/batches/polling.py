@@ -20,6 +20,8 @@ DELAYS = (5.0, 15.0, 45.0, 60.0, 60.0, 60.0, 120.0, 120.0, 300.0)
 """Seconds between polls: quick at first, for small batches, then every five minutes."""
 CANCEL_DELAY = 2.0
 """Seconds to the look after a cancel: most providers stop at once."""
+CANCEL_AGAIN = 15.0
+"""Seconds until a cancel is sent again that the provider did not take: it may refuse until the job has ended."""
 _OUTCOMES: dict[JobState, Outcome] = {
     "completed": "completed",
     "failed": "failed",
@@ -107,9 +109,10 @@ class Polling:
             await tables.jobs.polled(run.job)
             if status is not None:
                 await tables.batches.progress(run.batch.id, status.total, status.completed, status.failed)
-        unsent = _is_to_cancel(run) and not cancelled
-        if cancelled or unsent:
+        if cancelled:
             return CANCEL_DELAY
+        if _is_to_cancel(run):
+            return CANCEL_AGAIN
         return DELAYS[min(run.job.polls + 1, len(DELAYS) - 1)]
 
     async def _ended(self, run: Run, status: JobStatus, outcome: Outcome) -> float:

@@ -233,6 +233,27 @@ async def test_a_provider_that_loses_the_job_fails_the_batch(world: World) -> No
     assert ended.errors.data[0].code == "job_lost"
 
 
+async def test_a_cancel_that_is_not_taken_is_sent_again_but_not_all_the_time(world: World) -> None:
+    for account in ("azure-general", "azure-special"):
+        world.provider.world.stall(account, "in_progress")
+    world.provider.fail(Fault(kind="rate_limit", route="batches.cancel", times=2))
+    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    await world.deliver_all()
+
+    await world.cancel(batch.id)
+    for sent in (1, 2, 3):
+        await world.deliver_all()
+        assert len(world.provider.log(route="batches.cancel")) == sent
+        world.age(10)
+        await world.deliver(Message("batch", batch.id))
+        assert len(world.provider.log(route="batches.cancel")) == sent
+        world.age(6)
+        world.mailbox.messages.append(Message("batch", batch.id))
+    for account in ("azure-general", "azure-special"):
+        world.provider.world.stall(account, None)
+    assert (await world.run_until_ended(batch.id)).status == "cancelled"
+
+
 @pytest.mark.parametrize("key", ["target_model_names", "target_model_names[]"])
 async def test_a_list_is_filtered_by_model_group(world: World, key: str) -> None:
     mine = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
