@@ -2,7 +2,8 @@
 
     python -m bench.lines [--megabytes N] [--rounds N]
 
-The lines are chats of some 4 KB as programs write them, by `json.dumps`. Every measure runs once a round, timed by the
+The lines are chats of some 4 KB as programs write them, by `json.dumps`, in the usual order of their members and in
+others. Every measure runs once a round, timed by the
 processor, and what counts is the median; so a neighbour's load hits all alike. Three goals: the check at 0.8 times the
 speed of `orjson.loads` alone, the rewrite at twice that of `orjson.loads` and `dumps`, and at six times LiteLLM's.
 """
@@ -39,6 +40,8 @@ _PHRASES = (
     "Le café était fermé; naïvement, nous avons attendu. ",
     "It was, as far as anybody could tell, an ordinary Tuesday: the servers hummed, and the logs scrolled by. ",
 )
+_OPTIONS = {"temperature": 0.7, "max_tokens": 512}
+_TOOLS = [{"type": "function", "function": {"name": name}} for name in ("look_up", "write_down", "ask_somebody")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +53,54 @@ class File:
     chunks: Sequence[bytes]
 
     @classmethod
-    def of(cls, size: int, body: Callable[[Random], dict[str, object]]) -> "File":
-        lines = list(_lines(size, body))
+    def of(cls, size: int, line: "Line") -> "File":
+        lines = list(_lines(size, line))
         data = b"".join(lines)
         return cls(data, lines, [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)])
 
 
-def chat(random: Random) -> dict[str, object]:
-    """What most lines look like: the model first."""
-    return {"model": "gpt-4o-mini", "messages": _messages(random), "temperature": 0.7, "max_tokens": 512}
+Members = dict[str, object]
+Line = Callable[[str, Random], Members]
+"""A request with this `custom_id`."""
 
 
-def model_last(random: Random) -> dict[str, object]:
-    """As some programs write it; here the engine has to search each line."""
-    return {"messages": _messages(random), "max_tokens": 512, "model": "gpt-4o-mini"}
+def usual(custom_id: str, random: Random) -> Members:
+    """As most programs write it: the model first."""
+    return _request(custom_id, {"model": "gpt-4o-mini", "messages": _messages(random), **_OPTIONS})
+
+
+def model_last(custom_id: str, random: Random) -> Members:
+    return _request(custom_id, {"messages": _messages(random), **_OPTIONS, "model": "gpt-4o-mini"})
+
+
+def model_between(custom_id: str, random: Random) -> Members:
+    return _request(custom_id, {"messages": _messages(random), "model": "gpt-4o-mini", "tools": _TOOLS})
+
+
+def model_nested_before(custom_id: str, random: Random) -> Members:
+    """Where a search from the front finds another `model`."""
+    body = {"metadata": {"model": "x"}, "messages": _messages(random), "model": "gpt-4o-mini"}
+    return _request(custom_id, body)
+
+
+def body_first(custom_id: str, random: Random) -> Members:
+    return dict(reversed(usual(custom_id, random).items()))
+
+
+def keys_sorted(custom_id: str, random: Random) -> Members:
+    """As `json.dumps(…, sort_keys=True)` writes it."""
+    whole: Members = json.loads(json.dumps(usual(custom_id, random), sort_keys=True))
+    return whole
+
+
+ORDERS: Mapping[str, Line] = {
+    "model first": usual,
+    "model last": model_last,
+    "model between": model_between,
+    "model last, one nested before": model_nested_before,
+    "body first": body_first,
+    "keys sorted": keys_sorted,
+}
 
 
 def measures(file: File, path: Path, end: ExitStack) -> Mapping[str, Measure]:
@@ -92,10 +129,7 @@ def times(each: Mapping[str, Measure], rounds: int) -> dict[str, float]:
 
 
 def report(file: File, rounds: int) -> str:
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy, ExitStack() as end:
-        copy.write(file.data)
-        copy.flush()
-        taken = times(measures(file, Path(copy.name), end), rounds)
+    taken = _taken(file, rounds)
     beside = [name for name in ("orjson.loads", "orjson.loads + dumps", RIVAL) if name in taken]
     rows = [
         [name, f"{len(file.data) / seconds / 1e6:.0f}", *(f"{taken[other] / seconds:.2f}" for other in beside)]
@@ -104,27 +138,50 @@ def report(file: File, rounds: int) -> str:
     return table(["", "MB/s", *(f"to {other}" for other in beside)], rows)
 
 
+def orders(size: int, rounds: int) -> str:
+    """The three goals, for each order in which programs write a line's members."""
+    goals = (("check", "orjson.loads"), ("rewrite", "orjson.loads + dumps"), ("rewrite", RIVAL))
+    rows = []
+    for name, line in ORDERS.items():
+        taken = _taken(File.of(size, line), rounds)
+        ratios = (f"{taken[other] / taken[ours]:.2f}" if other in taken else "" for ours, other in goals)
+        rows.append([name, *ratios])
+    return table(["", *(f"{ours} to {other}" for ours, other in goals)], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.lines", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     print(machine())
-    for title, body in {"chats": chat, "chats with the model last": model_last}.items():
-        file = File.of(given.megabytes * 1_000_000, body)
-        print(f"\n{title}: {len(file.lines)} lines, {len(file.data) / len(file.lines):.0f} bytes each")
-        print(report(file, given.rounds))
+    size = given.megabytes * 1_000_000
+    file = File.of(size, usual)
+    print(f"\n{len(file.lines)} lines, {len(file.data) / len(file.lines):.0f} bytes each, the model first")
+    print(report(file, given.rounds))
+    print("\nthe members in other orders")
+    print(orders(size // 4, given.rounds))
 
 
-def _lines(size: int, body: Callable[[Random], dict[str, object]]) -> Iterator[bytes]:
+def _taken(file: File, rounds: int) -> dict[str, float]:
+    with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy, ExitStack() as end:
+        copy.write(file.data)
+        copy.flush()
+        return times(measures(file, Path(copy.name), end), rounds)
+
+
+def _lines(size: int, line: Line) -> Iterator[bytes]:
     random = Random(2)
     number = written = 0
     while written < size:
         number += 1
-        request = {"custom_id": f"request-{number}", "method": "POST", "url": "/v1/chat/completions"}
-        line = json.dumps({**request, "body": body(random)}).encode() + b"\n"
-        written += len(line)
-        yield line
+        text = json.dumps(line(f"request-{number}", random)).encode() + b"\n"
+        written += len(text)
+        yield text
+
+
+def _request(custom_id: str, body: Mapping[str, object]) -> Members:
+    return {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 
 def _messages(random: Random) -> list[dict[str, str]]:
@@ -158,7 +215,7 @@ def _check(file: File) -> Report:
 
 
 def _rewrite(file: File, report: Report) -> None:
-    rewrite = Rewrite(MODEL, common=report.common)
+    rewrite = Rewrite(MODEL, report)
     written = sum(len(rewrite.feed(chunk)) for chunk in file.chunks) + len(rewrite.finish())
     if written != report.rewritten_bytes(MODEL):
         raise AssertionError(f"{written} bytes were written, {report.rewritten_bytes(MODEL)} were promised")

@@ -32,7 +32,7 @@ def replicated(path: Path, report: Report, model: str) -> Iterator[Measure]:
         data = Input(
             name="input_bench.jsonl",
             bytes=report.rewritten_bytes(model),
-            lines=lambda: rewritten(_chunks(path), model, report.common),
+            lines=lambda: rewritten(_chunks(path), model, report),
         )
         yield processor(lambda: runner.run(adapter.prepare(at, data)))
         runner.run(http.close())

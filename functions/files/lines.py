@@ -16,9 +16,9 @@ def checked(content: bytes) -> Report:
     return check.finish()
 
 
-async def rewritten(chunks: AsyncIterator[bytes], model: str, common: str | None) -> AsyncIterator[bytes]:
-    """The same lines with this model in them; `common` is their report's."""
-    rewrite = Rewrite(model, common=common)
+async def rewritten(chunks: AsyncIterator[bytes], model: str, report: Report) -> AsyncIterator[bytes]:
+    """The same lines, whose report this is, with this model in them."""
+    rewrite = Rewrite(model, report)
     async for chunk in chunks:
         if lines := rewrite.feed(chunk):
             yield lines

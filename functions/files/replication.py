@@ -64,7 +64,7 @@ class Replication:
         data = Input(
             name=f"{row.id}.jsonl",
             bytes=report.rewritten_bytes(deployment.model),
-            lines=lambda: rewritten(self._storage.read(file.storage_key), deployment.model, report.common),
+            lines=lambda: rewritten(self._storage.read(file.storage_key), deployment.model, report),
         )
         return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data))
 

@@ -107,6 +107,38 @@ def test_a_bad_first_line_is_found_too(bad: bytes, code: str, param: str | None)
     assert [(error.line, error.code, error.param) for error in report.errors] == [(2, code, param)]
 
 
+@pytest.mark.parametrize("after", [b".5", b"e5", b"5", b"-1", b'"', b" x", b":1", b"}", b",", b"\\"])
+@pytest.mark.parametrize("key", [b'"model": "gpt"', b'"method": "POST"', b'"body": {'])
+@pytest.mark.parametrize("last", [False, True])
+def test_text_right_after_what_the_lines_have_in_common_makes_a_line_bad(key: bytes, after: bytes, last: bool) -> None:
+    content = {"messages": [], "model": "gpt"} if last else {"model": "gpt", "messages": []}
+    good, bad, end = (jsonl(request(name, body=content)) for name in "abc")
+    report = check(good + bad.replace(key, key + after) + end)
+    assert [(error.line, error.code) for error in report.errors] == [(2, "invalid_json_line")]
+
+
+FIRST = '"body": {"model": "gpt"}, "x": {}}'
+LATER = '"body": {"messages": [], "model": "gpt"}}'
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "code"),
+    [
+        (FIRST, '"body": {}, "x": {}}', "missing_required_parameter"),
+        (FIRST, '"body": {}, "model": "gpt"}, "x": {}}', "invalid_json_line"),
+        (LATER, '"body": {}}', "missing_required_parameter"),
+        (LATER, '"model": "gpt"}', "missing_required_parameter"),
+        (LATER, '"model": "gpt"}}', "invalid_json_line"),
+        (LATER, '"model": "gpt", "body": {}}', "missing_required_parameter"),
+        (LATER[:-1] + ', "x": "far from the end of the line"}', '"body": {}}', "missing_required_parameter"),
+    ],
+)
+def test_a_line_that_lacks_what_the_others_have_in_common_is_bad(good: str, bad: str, code: str) -> None:
+    start = '{"custom_id": "%s", "method": "POST", "url": "/v1", '
+    report = check("\n".join([start % "a" + good, start % "b" + bad, start % "c" + good]).encode())
+    assert [(error.line, error.code) for error in report.errors] == [(2, code)]
+
+
 def test_a_model_that_is_only_nested_is_none() -> None:
     usual = [request(name, body={"messages": [], "model": "gpt"}) for name in "abc"]
     report = check(jsonl(*usual, request("d", body={"messages": [], "a": {"model": "gpt"}})))

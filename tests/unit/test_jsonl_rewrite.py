@@ -22,8 +22,8 @@ def check(data: bytes, size: int = 1 << 20) -> Report:
     return checker.finish()
 
 
-def rewrite(data: bytes, common: str | None, size: int = 1 << 20) -> bytes:
-    rewriter = Rewrite(NEW, common=common)
+def rewrite(data: bytes, report: Report | None, size: int = 1 << 20) -> bytes:
+    rewriter = Rewrite(NEW, report)
     pieces = [rewriter.feed(data[start : start + size]) for start in range(0, len(data), size)]
     return b"".join([*pieces, rewriter.finish()])
 
@@ -32,7 +32,7 @@ def assert_rewritten(data: bytes, expected: bytes, size: int = 1 << 20) -> Repor
     """Checks the file, and rewrites it both with what the report says that its lines have in common, and without."""
     report = check(data, size)
     assert report.errors == ()
-    assert rewrite(data, report.common, size) == expected
+    assert rewrite(data, report, size) == expected
     assert rewrite(data, None, size) == expected
     assert report.rewritten_bytes(NEW) == len(expected)
     return report
@@ -40,6 +40,9 @@ def assert_rewritten(data: bytes, expected: bytes, size: int = 1 << 20) -> Repor
 
 USUAL = '{"custom_id": "%s", "method": "POST", "url": "/v1/chat/completions", "body": {"model": @, "messages": []}}'
 LAST = '{"method": "POST", "url": "/v1", "body": {"messages": [], "model": @}, "custom_id": "%s"}'
+SORTED = (
+    '{"body": {"max_tokens": 5, "messages": [], "model": @, "n": 1}, "custom_id": "%s", "method": "POST", "url": "/v1"}'
+)
 COMMON = '"method": "POST", "url": "/v1/chat/completions", "body": {"model": @'
 HEAD = '{"custom_id": "x", ' + COMMON
 ODD = {
@@ -67,6 +70,17 @@ ODD = {
     "last, twice": '{"custom_id":"x",' + LAST[1:].replace("[]", '[], "model":@') % "x",
     "last, escaped after": LAST.replace("@", r'@, "m\u006fdel": @') % "x",
     "last, body twice": LAST.replace("}", '}, "body": {"model": @}', 1) % "x",
+    "copy of the text before the body": '{"x": {"model": "gpt"}, '
+    + LAST.replace('[], "model": @', '[], "model": @, "n": 1')[1:] % "x",
+    "last, common nested before": '{"x": ' + LAST.replace("@", '"gpt"') % "y" + ", " + LAST[1:] % "x",
+    "last, common nested after": LAST[:-1] % "x" + ', "x": ' + LAST.replace("@", '"gpt"') % "y" + "}",
+    "sorted": SORTED % "x",
+    "sorted, nested before": SORTED.replace("[]", '[{"model": "gpt"}]') % "x",
+    "sorted, nested after": SORTED.replace('"n": 1', '"n": {"model": "gpt"}') % "x",
+    "sorted, twice": SORTED.replace("[]", '[], "model": @') % "x",
+    "sorted, body twice": SORTED.replace('"method"', '"body": {"model": @, "n": 2}, "method"') % "x",
+    "sorted, body escaped before": SORTED.replace("{", '{"bo\\u0064y": {"model": @}, ', 1) % "x",
+    "sorted, more members": SORTED[:-1] % "x" + ', "metadata": {"model": "gpt"}}',
     "last, in a text": LAST.replace("[]", json.dumps('"model": "gpt"')) % "x",
     "secret-like names": HEAD + ', "": {"model": "m"}}}',
     "floats": HEAD + ', "a": [1.10, 1E5, -0.0, 12345678901234567890123, 1e-7], "b": "\\u00e9é\\/"}}',
@@ -87,7 +101,7 @@ def fill(template: str, model: str) -> bytes:
 
 
 @pytest.mark.parametrize("template", ODD.values(), ids=ODD)
-@pytest.mark.parametrize("others", [USUAL, LAST], ids=["usual", "model last"])
+@pytest.mark.parametrize("others", [USUAL, LAST, SORTED], ids=["usual", "model last", "sorted"])
 @pytest.mark.parametrize("place", ["alone", "first", "between", "last"])
 def test_an_odd_line_comes_out_right(template: str, others: str, place: str) -> None:
     usual = [others % number for number in range(3)]
@@ -102,8 +116,18 @@ def test_what_the_lines_have_in_common_is_reported() -> None:
     data = "\n".join(USUAL % number for number in range(5)).replace("@", '"gpt"').encode()
     assert check(data).common == COMMON.replace("@", '"gpt"')
     assert check(data + b"\n" + fill(ODD["compact"], '"gpt"')).common is None
-    assert check(fill(LAST, '"gpt"')).common == '"model": "gpt"'
-    assert check(fill(ODD["body first"], '"gpt"')).common is None
+    for written in (SORTED.replace("[]", json.dumps("x" * 100)), SORTED.replace("[]", '[{"model": "gpt"}]')):
+        report = check(fill(written, '"gpt"'))
+        assert (report.common, report.common_last) == ('"model": "gpt"', True)
+    assert check(fill(ODD["body first"], '"gpt"')).common == '"body":{"model":"gpt"'
+    assert check(fill(ODD["sorted, twice"], '"gpt"')).common is None
+
+
+def test_a_report_from_before_the_last_copy_was_noted_means_the_first() -> None:
+    data = "\n".join(USUAL % number for number in range(3)).replace("@", '"gpt"').encode()
+    stored = check(data).to_json()
+    del stored["common_last"]
+    assert Report.from_json(stored) == check(data)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50, 1 << 20])
@@ -197,7 +221,7 @@ def templates(draw: st.DrawFn) -> str:
     return writer.write(tuple(draw(st.permutations(members))))
 
 
-usual = st.builds(str.__mod__, st.sampled_from([USUAL, USUAL, LAST]), st.uuids())
+usual = st.builds(str.__mod__, st.sampled_from([USUAL, USUAL, LAST, SORTED]), st.uuids())
 
 
 @settings(max_examples=300, deadline=None)

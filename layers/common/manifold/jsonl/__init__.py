@@ -1,6 +1,6 @@
 """Batch input files, line by line: one streaming pass that checks, one that rewrites `body.model`.
 
-    check = Check()                              rewrite = Rewrite("my-deployment", common=report.common)
+    check = Check()                              rewrite = Rewrite("my-deployment", report)
     for chunk in chunks: check.feed(chunk)       for chunk in chunks: out(rewrite.feed(chunk))
     report = check.finish()                      out(rewrite.finish())
 

@@ -1,5 +1,6 @@
 """The pass over an uploaded file that checks each line and collects the report."""
 
+from collections.abc import Iterator
 from itertools import islice
 
 from manifold.jsonl import request
@@ -7,7 +8,7 @@ from manifold.jsonl.common import Common
 from manifold.jsonl.custom_ids import CustomIds
 from manifold.jsonl.errors import LineErrors
 from manifold.jsonl.lines import MAX_LINE_BYTES, TOO_LONG, Lines
-from manifold.jsonl.models import spans
+from manifold.jsonl.models import Span, spans
 from manifold.jsonl.position import Position
 from manifold.jsonl.report import MAX_ERRORS, Report
 from manifold.jsonl.request import BadLine, shown
@@ -43,8 +44,7 @@ class Check:
 
     def feed(self, chunk: bytes) -> None:
         self._bytes += len(chunk)
-        for lines in self._lines.feed(chunk):
-            self._check(lines)
+        self._check(self._lines.feed(chunk))
 
     def finish(self) -> Report:
         """Ends the file: finds what only shows at its end, and returns all that was found."""
@@ -59,36 +59,33 @@ class Check:
             urls=self._urls.uses(),
             index=tuple(self._lines.bom_bytes + start for start in self._position.index),
             common=common.model.decode() if common else None,
+            common_last=common.last if common else False,
             models=self._models,
             kept_bytes=self._bytes - self._lines.bom_bytes - self._model_bytes,
             errors=self._errors.first(),
             error_count=self._errors.count,
         )
 
-    def _check(self, lines: list[bytes]) -> None:
-        at = 0
-        while at < len(lines):
-            proved = self._prove(lines, at)
-            if not proved:
-                self._search(lines[at])
-            at += proved or 1
+    def _check(self, lines: Iterator[bytes]) -> None:
+        while (line := self._prove(lines)) is not None:
+            self._search(line)
 
-    def _prove(self, lines: list[bytes], at: int) -> int:
-        """Takes in the lines from `at` on that hold what all have in common, and says how many those are."""
-        if self._common is None:
-            return 0
-        room = max(self._max_lines - self._position.requests, 0)
-        custom_ids = self._common.custom_ids(islice(lines, at, at + room))
-        proved = len(custom_ids)
+    def _prove(self, lines: Iterator[bytes]) -> bytes | None:
+        """Takes in the lines that hold what all have in common, and returns the first that does not, if one is left."""
+        room = self._max_lines - self._position.requests
+        if self._common is None or room <= 0:
+            return next(lines, None)
+        proof = self._common.prove(islice(lines, room))
+        proved = len(proof.sizes)
         if proved:
             numbers = self._position.numbers(proved)
-            self._custom_ids.extend(custom_ids, numbers)
+            self._custom_ids.extend(proof.custom_ids, numbers)
             self._urls.add(self._common.url, numbers)
             self._in_common += proved
             self._models += proved
             self._model_bytes += proved * self._common.model_bytes
-            self._position.pass_requests(lines[at : at + proved])
-        return proved
+            self._position.pass_requests(proof.sizes)
+        return proof.unproved if proved < room else next(lines, None)
 
     def _search(self, line: bytes) -> None:
         """Takes in a line by itself: a blank one, a bad one, or one that is written in another way."""
@@ -100,7 +97,7 @@ class Check:
                 self._request(line)
             except BadLine as bad:
                 self._errors.add(self._position.lines + 1, bad)
-        self._position.pass_requests([line])
+        self._position.pass_requests([len(line)])
 
     def _request(self, line: bytes) -> None:
         if line is TOO_LONG:
@@ -112,11 +109,11 @@ class Check:
         url = request.url(parsed)
         self._one_model(request.model(parsed))
         self._urls.add(url, numbers)
-        for start, end in spans(line):
-            self._models += 1
-            self._model_bytes += end - start
-        if self._position.requests == 0:
-            self._learn(line)
+        found = spans(line)
+        self._models += len(found)
+        self._model_bytes += sum(end - start for start, end in found)
+        if self._position.requests == 0 and len(found) == 1:
+            self._learn(line, found[0])
 
     def _one_model(self, model: str) -> None:
         self._model = self._model or model
@@ -126,10 +123,10 @@ class Check:
                 "model_mismatch", f"{reason} Put the requests of each model into their own file.", "body.model"
             )
 
-    def _learn(self, line: bytes) -> None:
+    def _learn(self, line: bytes, model: Span) -> None:
         """Takes from the file's first request what the others are likely to have in common with it."""
-        common = Common.of(line)
-        if common and common.custom_ids([line]):
+        common = Common.of(line, model)
+        if common and common.prove([line]).sizes:
             self._common = common
             self._in_common = 1
 

@@ -1,7 +1,7 @@
 """The text that the lines of a file have in common, in which they name the model.
 
-Files are written by programs, so `"method"`, `"url"`, the beginning of `"body"` and its `"model"` read the same in each
-line of nearly all files. Such lines can be checked and rewritten without a search for a second `model`, which would
+Files are written by programs, so the beginning of `"body"` and its `"model"` read the same in each line of nearly all
+files, wherever they stand. Such lines can be checked and rewritten without a search for a second `model`, which would
 take as long as parsing.
 """
 
@@ -13,67 +13,100 @@ from typing import Self
 
 import orjson
 
+from manifold.jsonl.models import Span
+
 _BODY, _MODEL = secrets.token_hex(16), secrets.token_hex(16)  # names that no file holds, because nobody knows them
 _HEAD_MARK = f'"{_BODY}":{{'.encode()
-_MODEL_MARK = f'"{_MODEL}":0'.encode()
+_MODEL_MARK = f'"{_MODEL}":""'.encode()
+_BOTH_MARKS = _HEAD_MARK + _MODEL_MARK
 
+_KEY = b'"model"'
 _TEXT = rb'"[^"\\]*"'
 _METHOD = rb'"method"\s*:\s*"POST"\s*,\s*'
-_URL = rb'"url"\s*:\s*(' + _TEXT + rb")\s*,\s*"
-_HEAD_LAYOUT = re.compile(rb"(?:" + _METHOD + _URL + rb"|" + _URL + _METHOD + rb')"body"\s*:\s*\{\s*')
-_MODEL_LAYOUT = re.compile(rb'"model"\s*:\s*(' + _TEXT + rb")")
+_URL = rb'"url"\s*:\s*' + _TEXT + rb"\s*,\s*"
+_HEAD_LAYOUT = re.compile(rb"(" + _METHOD + _URL + rb"|" + _URL + _METHOD + rb')?"body"\s*:\s*\{\s*')
+_MODEL_LAYOUT = re.compile(_KEY + rb"\s*:\s*" + _TEXT)
 _HEAD_BYTES = 2048  # where the head is looked for
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """The lines that were proved good."""
+
+    custom_ids: list[str]
+    sizes: list[int]
+    """Bytes of each."""
+    unproved: bytes | None
+    """The line after them; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Common:
-    """The members `method`, `url`, the opening of `body`, and `body.model`, as they are written in one line."""
+    """How one line opens its `body` and names its model."""
 
     head: bytes
-    """From `"method"` or `"url"` to the end of the model's name; or to the brace, where other members follow it."""
+    """To the brace or, where the model comes first, to the end of its name; from `"method"` and `"url"` if these two
+    come right before."""
     model: bytes
     """The text that ends in the model's name: `head` itself, or the member alone."""
-    url: str
+    last: bool
+    """Whether the line's last copy of that text names the model; else it is the first."""
     model_bytes: int
+    url: str
+    beside: int
+    """How many of `method` and `url` are not in `head`: both or none."""
 
     @classmethod
-    def of(cls, line: bytes) -> Self | None:
-        """The texts in this good line; None where its members come in another order."""
-        head, model = _HEAD_LAYOUT.search(line, 0, _HEAD_BYTES), _MODEL_LAYOUT.search(line)
-        if head is None or model is None:
+    def of(cls, line: bytes, span: Span) -> Self | None:
+        """The texts in this good line, whose only model stands there; None where it is written in an unusual way."""
+        start, end = line.rfind(_KEY, 0, span[0]), span[1]
+        head = _HEAD_LAYOUT.search(line, 0, _HEAD_BYTES)
+        if head is None or not _MODEL_LAYOUT.fullmatch(line, start, end):
             return None
-        url, size = orjson.loads(head[1] or head[2]), len(model[1])
-        if head.end() == model.start():
-            text = head[0] + model[0]
-            return cls(text, text, url, size)
-        return cls(head[0], model[0], url, size)
+        size, url, beside = end - span[0], orjson.loads(line)["url"], 0 if head[1] else 2
+        if head.end() == start:
+            both = line[head.start() : end]
+            return cls(both, both, last=False, model_bytes=size, url=url, beside=beside)
+        model = line[start:end]
+        last = line.find(model) < start or start > len(line) - end  # there is a copy before, or the end is nearer
+        return cls(head[0], model, last=last, model_bytes=size, url=url, beside=beside)
 
-    def custom_ids(self, lines: Iterable[bytes]) -> list[str]:
-        """The `custom_id` of each line, up to the first that is not proved a good request that names its model here.
+    def prove(self, lines: Iterable[bytes]) -> Proof:
+        """Takes lines, up to the first that is not proved a good request that names its model here.
 
-        A line is proved so: put secret names in the place of the first copy of each text, and parse. If the names are
-        keys at the top and in its value, then the texts began and ended there as the same tokens would, so they are the
-        line's `method`, `url`, `body` and `body.model`. If there is only `custom_id` beside the one, and no `model`
-        beside the other, none of them comes a second time, in whatever spelling. A line without proof may be good, too.
+        A line is proved so: put secret names in the place of one copy of each text, and parse. If the names are keys at
+        the top and in its value, then the texts began and ended there as the same tokens would, so they are the line's
+        `body` and `body.model`. If only the members of a request are beside the one, and no `model` beside the other,
+        none of them comes a second time, in whatever spelling. A line without proof may be good, too.
         """
-        loads, head, model, apart = orjson.loads, self.head, self.model, self.head is not self.model
-        mark = _HEAD_MARK if apart else _HEAD_MARK + _MODEL_MARK
+        loads, head, model, url, beside = orjson.loads, self.head, self.model, self.url, self.beside
+        apart, cut = head != model, bytes.rpartition if self.last else bytes.partition
         custom_ids: list[str] = []
+        sizes: list[int] = []
         for line in lines:
-            marked = line.replace(head, mark, 1)
-            if apart:
-                marked = marked.replace(model, _MODEL_MARK, 1)
-            try:
-                request = loads(marked)
+            try:  # what has been copied is dropped as soon as can be: memory that is in the cache serves again
+                if apart:
+                    before, named, after = cut(line, model)
+                    before, opened, between = before.partition(head)
+                    if not (named and opened):
+                        break
+                    request = loads(b"".join((before, _HEAD_MARK, between, _MODEL_MARK, after)))
+                else:
+                    request = loads(line.replace(head, _BOTH_MARKS, 1))
                 custom_id, body = request["custom_id"], request[_BODY]
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 break
-            if len(request) != 2 or _MODEL not in body or "model" in body:
+            if len(request) != 2 + beside or _MODEL not in body or "model" in body:
+                break
+            if beside and (request.get("method") != "POST" or request.get("url") != url):
                 break
             if type(custom_id) is not str or not custom_id or ("stream" in body and body["stream"] is True):
                 break
             custom_ids.append(custom_id)
-        return custom_ids
+            sizes.append(len(line))
+        else:
+            return Proof(custom_ids, sizes, None)
+        return Proof(custom_ids, sizes, line)
 
 
 def renamed(text: bytes, model: str) -> bytes:

@@ -20,7 +20,7 @@ class CustomIds:
 
     def extend(self, custom_ids: Iterable[str], lines: Iterable[int]) -> None:
         """Adds the ids of these lines, which come after all those before."""
-        self._hashes.extend(map(hash, custom_ids))
+        self._hashes.fromlist(list(map(hash, custom_ids)))
         self._lines.extend(lines)
 
     def duplicates(self) -> Iterator[tuple[int, int]]:

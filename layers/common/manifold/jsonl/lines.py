@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import chain
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """The longest line that is read, its line end included.
@@ -13,8 +14,8 @@ times its length, so up to 48 MB; one of nothing but tiny objects, the worst tha
 TOO_LONG = b"\0too long"
 """Stands for a line that is longer (compare with `is`)."""
 
-_BATCH_BYTES = 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
+_NEWLINE = ord("\n")
 
 
 class Lines:
@@ -27,24 +28,28 @@ class Lines:
         self._too_long = False
         self._at_start = True
 
-    def feed(self, chunk: bytes) -> Iterator[list[bytes]]:
-        """The lines that end in this chunk, some at a time."""
-        step = min(_BATCH_BYTES, self._max_bytes)
-        for start in range(0, len(chunk), step):
-            yield self._cut(chunk[start : start + step])
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The lines that end in this chunk. Each is made when it is asked for, so that its memory serves the next."""
+        pieces = (chunk[start : start + self._max_bytes] for start in range(0, len(chunk), self._max_bytes))
+        return chain.from_iterable(map(self._cut, pieces))  # `yield from` would take as long again
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> Iterator[bytes]:
         """The last line, where the stream did not end with a newline."""
-        return [self._take()] if self._begun or self._too_long else []
+        if self._begun or self._too_long:
+            yield self._take()
 
-    def _cut(self, piece: bytes) -> list[bytes]:
-        lines = BytesIO(piece).readlines()  # twice as fast as split
-        rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
-        if lines:
-            self._hold(lines[0])
-            lines[0] = self._take()
-        self._hold(rest)
-        return lines
+    def _cut(self, piece: bytes) -> Iterator[bytes]:
+        """The lines that end in a piece that is no longer than the longest line."""
+        lines = BytesIO(piece)
+        first = lines.readline()
+        self._hold(first)
+        if first[-1] == _NEWLINE:
+            yield self._take()
+        for line in lines:
+            if line[-1] == _NEWLINE:
+                yield line
+            else:
+                self._hold(line)
 
     def _hold(self, piece: bytes) -> None:
         self._too_long = self._too_long or len(self._begun) + len(piece) > self._max_bytes

@@ -23,10 +23,11 @@ class Position:
         self.lines += 1
         self._bytes += len(line)
 
-    def pass_requests(self, lines: Sequence[bytes]) -> None:
-        for due in range(-self.requests % _INDEX_STEP, len(lines), _INDEX_STEP):
-            self.index.append(self._bytes + sum(map(len, lines[:due])))
-        self.lines += len(lines)
-        self.requests += len(lines)
-        self.longest = max(self.longest, max(map(len, lines)))
-        self._bytes += sum(map(len, lines))
+    def pass_requests(self, sizes: Sequence[int]) -> None:
+        """Passes lines of so many bytes, none of them blank."""
+        for due in range(-self.requests % _INDEX_STEP, len(sizes), _INDEX_STEP):
+            self.index.append(self._bytes + sum(sizes[:due]))
+        self.lines += len(sizes)
+        self.requests += len(sizes)
+        self.longest = max(self.longest, *sizes)
+        self._bytes += sum(sizes)

@@ -59,6 +59,8 @@ class Report:
     errors: tuple[LineError, ...]
     """The first ones, in the order of the lines."""
     error_count: int
+    common_last: bool = False
+    """Whether `common` names the model in its last copy in each line, not in its first."""
 
     def rewritten_bytes(self, model: str) -> int:
         """The exact length of what `Rewrite(model)` makes of the file. Raises ValueError for a file with errors."""
