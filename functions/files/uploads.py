@@ -20,6 +20,11 @@ from manifold.store.uploads import UPLOAD_SECONDS, UploadRow
 
 RESERVED_SECONDS = UPLOAD_SECONDS + 3600
 """How long the file of an upload stays reserved: the upload's own hour, and one for whoever is joining it then."""
+MAX_COPIES = 3
+"""How often an upload's bytes may be sent: once, and again by each of the SDK's two retries."""
+MIN_BYTES = 16 * 1024 * 1024
+"""What the parts of any upload may have, also of a small one."""
+MAX_PARTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +95,13 @@ class Uploads:
         part_id = ids.new("part")
         await self._storage.put(row.part_key(part_id), content)
         async with self._store.session() as tables:
-            part = await tables.uploads.add_part(part_id, row.id, len(content))
+            part = await tables.uploads.add_part(
+                part_id, row.id, len(content), most_bytes=_most_bytes(row), most_parts=MAX_PARTS
+            )
         if part is None:
             await self._storage.delete(row.part_key(part_id))
             require_pending(await self.get(row.id))
-            raise closed(row)
+            raise _full(row)
         return UploadPart(id=part.id, created_at=int(part.created_at.timestamp()), upload_id=part.upload_id)
 
     async def cancel(self, row: UploadRow) -> UploadRow:
@@ -132,6 +139,18 @@ def require_pending(row: UploadRow) -> None:
     """Raise `InvalidRequest` if the upload has ended."""
     if row.status != "pending":
         raise closed(row)
+
+
+def _most_bytes(row: UploadRow) -> int:
+    return max(MAX_COPIES * row.bytes, MIN_BYTES)
+
+
+def _full(row: UploadRow) -> InvalidRequest:
+    message = (
+        f"The upload was announced with {row.bytes} bytes. All its parts together, those sent again included, may have "
+        f"{_most_bytes(row)} bytes and be {MAX_PARTS}. Complete it with those that it has, or start another one."
+    )
+    return InvalidRequest(message, param="data", code="too_many_parts")
 
 
 def closed(row: UploadRow) -> InvalidRequest:

@@ -90,6 +90,7 @@ async def test_the_file_goes_to_every_deployment_and_its_parts_go(desk: Desk, up
     assert {row.state for row in (await desk.inputs(file["id"])).values()} == {"ready"}
     assert desk.aws.keys() == [f"files/{file['id']}"]
     assert desk.sql("SELECT due_at FROM uploads") == [(None,)]
+    assert desk.sql("SELECT id FROM upload_parts") == []
 
 
 async def test_the_sdk_refuses_what_is_not_the_sum_it_sent(desk: Desk) -> None:
@@ -300,6 +301,33 @@ async def test_more_bytes_than_were_announced(desk: Desk, uploads: Uploader) -> 
 
     assert error(await uploads.complete(upload_id, [*part_ids, more]))[2] == "bytes_mismatch"
     await assert_no_file(desk)
+
+
+async def test_what_is_sent_to_an_upload_is_bounded(
+    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("files.uploads.MIN_BYTES", 0)
+    upload_id = taken(await uploads.create(len(LINES)))["id"]
+    part_ids = [taken(await uploads.part(upload_id, LINES))["id"] for _ in range(3)]
+
+    refused = await uploads.part(upload_id, b"x")
+
+    assert error(refused) == (400, "data", "too_many_parts")
+    assert str(3 * len(LINES)) in refused.json()["error"]["message"]
+    assert sorted(desk.aws.keys("uploads/")) == sorted(f"uploads/{upload_id}/{part_id}" for part_id in part_ids)
+    assert taken(await uploads.complete(upload_id, part_ids[1:2]))["status"] == "completed"
+
+
+async def test_the_parts_of_an_upload_are_counted(
+    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("files.uploads.MAX_PARTS", 2)
+    upload_id, part_ids = await uploads.sent(LINES, size=len(LINES) // 2 + 1)
+    other_id = taken(await uploads.create(len(LINES)))["id"]
+
+    assert error(await uploads.part(upload_id, b"x")) == (400, "data", "too_many_parts")
+    assert taken(await uploads.part(other_id, b"x"))["upload_id"] == other_id
+    assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
 
 
 @pytest.mark.parametrize("fields", [{"md5": "abc"}, {"md5": 1}, {"part_ids": "x"}, {"part_ids": [1]}, {"other": 1}])

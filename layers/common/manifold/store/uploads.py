@@ -91,13 +91,26 @@ class Uploads:
         """Any upload, for the worker."""
         return await self._one("u.id = %(id)s", {"id": upload_id})
 
-    async def add_part(self, part_id: str, upload_id: str, size: int) -> PartRow | None:
-        """Note a part whose bytes are stored; `None` if the upload takes no parts any more."""
+    async def add_part(
+        self, part_id: str, upload_id: str, size: int, *, most_bytes: int, most_parts: int
+    ) -> PartRow | None:
+        """Note a part whose bytes are stored; `None` if the upload has ended or, with it, has more than the most.
+
+        Parts that come at the same moment do not see each other, and may all be the last that is taken.
+        """
         query: LiteralString = f"""
             INSERT INTO upload_parts (id, upload_id, bytes)
-            SELECT %(id)s, u.id, %(bytes)s FROM uploads u WHERE u.id = %(upload)s AND {_OPEN}
+            SELECT %(id)s, u.id, %(bytes)s FROM uploads u WHERE u.id = %(upload)s AND {_OPEN} AND (
+                SELECT coalesce(sum(p.bytes), 0) + %(bytes)s <= %(most_bytes)s AND count(*) < %(most_parts)s
+                FROM upload_parts p WHERE p.upload_id = u.id)
             RETURNING id, upload_id, bytes, created_at"""
-        parameters = {"id": part_id, "upload": upload_id, "bytes": size}
+        parameters = {
+            "id": part_id,
+            "upload": upload_id,
+            "bytes": size,
+            "most_bytes": most_bytes,
+            "most_parts": most_parts,
+        }
         return await fetch_one(self._connection, PartRow, query, parameters)
 
     async def parts(self, upload_id: str, part_ids: Sequence[str]) -> dict[str, PartRow]:
@@ -182,9 +195,11 @@ class Uploads:
         )
 
     async def cleared(self, upload_id: str) -> None:
-        """The parts of an upload that has ended are gone."""
+        """The parts of an upload that has ended are gone; so are their rows, which nobody reads any more."""
         await self._connection.execute(
-            "UPDATE uploads SET due_at = NULL WHERE id = %s AND status <> 'pending'", (upload_id,)
+            """WITH ended AS (UPDATE uploads SET due_at = NULL WHERE id = %s AND status <> 'pending' RETURNING id)
+               DELETE FROM upload_parts WHERE upload_id IN (SELECT id FROM ended)""",
+            (upload_id,),
         )
 
     async def due(self, limit: int) -> list[str]:
