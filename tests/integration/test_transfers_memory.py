@@ -22,8 +22,8 @@ pytest_plugins = ("tests.support.provider_fixtures",)
 
 INPUT_BYTES = 32 * MIB
 """A megabyte that comes, the same rewritten, and what HTTP copies of it."""
-RESULT_BYTES = 64 * MIB
-"""Three parts of 8 MiB that go, one that fills, and what is copied on the way."""
+RESULT_BYTES = 48 * MIB
+"""Three parts of 5 MiB that go, one that fills, and what is copied on the way."""
 ANSWER = {"status_code": 200, "body": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}, "text": "x" * 4000}}
 
 

@@ -15,8 +15,8 @@ from tests.support.plain_s3 import PlainS3, serving
 from tests.support.provider import chat_line
 from tests.support.uploading import MIB, Uploader
 
-STREAM_BYTES = 80 * MIB
-"""Four pieces of 2 MiB that come, three parts of 8 MiB that go, one that fills, and what is copied on the way."""
+STREAM_BYTES = 64 * MIB
+"""Four pieces of 2 MiB that come, three parts of 6 MiB that go, one that fills, and what is copied on the way."""
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """S3, the bytes: whole objects, streams in and out in constant memory, and presigned links.
 
-boto3 blocks, so each call runs in a thread. A stream that is written holds one part of 8 MiB that fills, and three on
+boto3 blocks, so each call runs in a thread. A stream that is written holds one part of 5 MiB that fills, and three on
 their way; one that is gathered holds four of its pieces.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
     from types_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
 
-_PART = 8 * 1024 * 1024  # S3 takes parts of 5 MiB and more
+_PART = 5 * 1024 * 1024  # S3 takes no smaller ones, but for the last
 _READ = 1024 * 1024
 _COMING, _GOING = 4, 3  # requests on their way at once: latency, not bandwidth, is what a single one waits for
 _MANY = 1000  # objects that S3 lists and deletes with one call
@@ -61,20 +61,22 @@ class Storage:
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Write a stream of any length as one object and return its length; nothing is kept if the stream fails."""
-        buffer = bytearray()
+        part: list[bytes] = []
+        held = written = 0
         upload = None
-        written = 0
         try:
             async for chunk in chunks:
-                buffer += chunk
+                part.append(chunk)
+                held += len(chunk)
                 written += len(chunk)
-                while len(buffer) >= _PART:
+                if held >= _PART:
                     upload = upload or await _Multipart.start(self._client, self._bucket, key)
-                    await upload.add(_taken(buffer, _PART))
+                    await upload.add(_joined(part))
+                    held = 0
             if upload is None:
-                await self.put(key, bytes(buffer))
+                await self.put(key, _joined(part))
             else:
-                await upload.finish(bytes(buffer))
+                await upload.finish(_joined(part))
         except BaseException:
             if upload is not None:
                 await upload.abort()
@@ -219,12 +221,11 @@ class _Multipart:
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
 
-def _taken(buffer: bytearray, count: int) -> bytes:
-    """The first bytes of a buffer, which loses them."""
-    with memoryview(buffer) as view:
-        taken = bytes(view[:count])
-    del buffer[:count]
-    return taken
+def _joined(part: list[bytes]) -> bytes:
+    """The chunks as one, which the list loses."""
+    whole = b"".join(part)
+    part.clear()
+    return whole
 
 
 async def _call(request: Callable[[], Answer]) -> Answer:
