@@ -99,8 +99,9 @@ async def retrieve_file(file_id: str, library: UseLibrary) -> Response:
 
 
 @routes.delete("/files/{file_id}")
-async def delete_file(file_id: str, gateway: Parts, caller: web.Authenticated) -> Response:
-    return web.json(await Removal(gateway.store, gateway.queue, caller).delete(file_id))
+async def delete_file(file_id: str, request: Request, gateway: Parts, caller: web.Authenticated) -> Response:
+    removal = Removal(gateway.store, gateway.queue, caller)
+    return web.json(await removal.delete(file_id, again=idempotency.is_retry(request.headers)))
 
 
 @routes.get("/files/{file_id}/content")
@@ -195,7 +196,7 @@ async def _draft(request: Request, form: FormData) -> Draft:
 async def _require_whole(request: Request) -> None:
     """A form that is cut off is refused: Starlette would drop the file in it, as if none had been sent."""
     is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
-    if is_form and not (await request.body()).rstrip(b"\r\n").endswith(b"--"):
+    if is_form and not (await request.body())[-64:].rstrip(b"\r\n").endswith(b"--"):
         raise InvalidRequest("The body breaks off in the middle. Send it again.", code="incomplete_body")
 
 

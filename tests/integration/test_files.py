@@ -470,6 +470,19 @@ async def test_a_deleted_file_is_gone_for_its_owner(desk: Desk) -> None:
             assert error(answer) == (404, "id", "file_not_found")
 
 
+async def test_a_retry_of_a_delete_is_no_error(desk: Desk) -> None:
+    file = await desk.upload()
+    again = {"x-stainless-retry-count": "1"}
+    async with desk.client() as client:
+        for headers in ({}, again, again):
+            answer = await client.delete(f"/files/{file.id}", headers=headers)
+            assert (answer.status_code, answer.json()["deleted"]) == (200, True)
+        assert error(await client.delete("/files/file-never", headers=again))[0] == 404
+    other = await desk.key("other")
+    async with desk.client(other) as client:
+        assert error(await client.delete(f"/files/{file.id}", headers=again))[0] == 404
+
+
 async def test_an_expired_file_is_gone(desk: Desk) -> None:
     file = await desk.upload()
     desk.sql("UPDATE files SET expires_at = now()")

@@ -45,8 +45,12 @@ def attempt(caller: Caller, route: str, body: bytes, headers: Mapping[str, str])
     key = headers.get("idempotency-key")
     if key:
         return Create(_digest(*who, "key", key), body_hash, KEY_SECONDS)
-    retried = headers.get("x-stainless-retry-count", "0") not in ("", "0")
-    return Create(_digest(*who, "body", body_hash), body_hash, RETRY_SECONDS if retried else 0)
+    return Create(_digest(*who, "body", body_hash), body_hash, RETRY_SECONDS if is_retry(headers) else 0)
+
+
+def is_retry(headers: Mapping[str, str]) -> bool:
+    """Whether an SDK says that it sends this again."""
+    return headers.get("x-stainless-retry-count", "0") not in ("", "0")
 
 
 def _digest(*parts: str) -> str:

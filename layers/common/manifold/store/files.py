@@ -138,6 +138,14 @@ class Files:
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
 
+    async def is_deleted(self, file_id: str, caller: Caller) -> bool:
+        """Whether it is a deleted file that the caller saw before."""
+        rows = await self._connection.execute(
+            f"SELECT 1 FROM files WHERE id = %(id)s AND deleted_at <= now() AND {visible(caller)}",
+            {"id": file_id} | owner(caller),
+        )
+        return await rows.fetchone() is not None
+
     async def expire(self, limit: int) -> list[str]:
         """Mark as deleted what has expired, and return the ids."""
         rows = await self._connection.execute(
