@@ -9,6 +9,8 @@ import pytest
 
 from bench import ROOT
 from bench.imports import NEEDS, packages
+from bench.lines import ORDERS, File
+from manifold.jsonl import Check
 
 
 def report(*arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
@@ -41,3 +43,18 @@ def test_handlers_are_compared_with_a_bare_route(database_server: str) -> None:
 
     for name in ("GET /batches/{id}, ended ", "GET /files/{id} ", "POST /batches ", "poller: 50 running jobs "):
         assert [line for line in lines if line.startswith(name)]
+
+
+def test_the_line_engine_is_compared_for_every_order() -> None:
+    lines = report("bench.lines", "--megabytes", "1", "--rounds", "1")
+
+    for name in ("orjson.loads ", "check ", "rewrite ", "replicate ", *(f"{order} " for order in ORDERS)):
+        assert [line for line in lines if line.startswith(name)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_order_of_the_bench_is_searched_line_by_line(order: str) -> None:
+    check = Check()
+    check.feed(File.of(50_000, ORDERS[order]).data)
+
+    assert check.finish().common
