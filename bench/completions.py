@@ -2,8 +2,8 @@
 
 All stand before the same local provider, which answers at once. Each server is one process on one processor; the load,
 the provider and Postgres have the other. Manifold's figures have its key lookup and its usage record in them, in a real
-Postgres; LiteLLM runs without a database, and so does neither. The floors forward one call by FastAPI, one of them on
-aiohttp, which is Manifold's transport, and one on httpx.
+Postgres, with the stack's `PreparedStatements` or without; LiteLLM runs without a database, and so does neither. The
+floors forward one call by FastAPI, one of them on aiohttp, which is Manifold's transport, and one on httpx.
 
 *CPU* is the processor time of the server's own process for each request at full load: a shared machine's clock tells of
 its neighbours, too.
@@ -84,7 +84,8 @@ class Result:
 
 FLOOR = "floor, aiohttp"
 FLOORS = (FLOOR, "floor, httpx")
-EVERYWHERE = frozenset({"direct", *FLOORS, "manifold", "litellm"})
+PREPARED = "manifold, prepared"
+EVERYWHERE = frozenset({"direct", *FLOORS, "manifold", PREPARED, "litellm"})
 GATEWAYS = frozenset({"manifold", "litellm"})
 SCENARIOS = (
     Scenario("one model", 1, {"model": "m1", "messages": PROMPT}, EVERYWHERE),
@@ -211,8 +212,10 @@ def _servers() -> Iterator[list[Server]]:
             "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
             "POWERTOOLS_LOG_LEVEL": "ERROR",
         }
-        url, process = _start(stack, directory, "manifold", _uvicorn("completions.app:app"), variables)
-        servers.append(Server("manifold", url, CLIENT_KEY, process))
+        for name in ("manifold", PREPARED):
+            variables["MANIFOLD_PREPARED_STATEMENTS"] = str(name == PREPARED).lower()
+            url, process = _start(stack, directory, name, _uvicorn("completions.app:app"), variables)
+            servers.append(Server(name, url, CLIENT_KEY, process))
         servers += _litellm(stack, directory)
         os.sched_setaffinity(0, processors - own or processors)
         yield servers
