@@ -20,9 +20,7 @@ from local.postgres import Postgres
 from local.processes import Service, free_port
 from local.provider import defaults
 from local.running import Running, generate_key, warm
-from manifold import config as configuration
 from manifold.config import Config, SecretName
-from manifold.errors import ConfigError
 
 _PROVIDER_SECONDS = 30.0
 _SECRET = "manifold"
@@ -156,10 +154,9 @@ class Stack:
         self._postgres.stop()
 
     def _plan(self) -> _Plan:
-        try:
-            config = configuration.load(self._config_file)
-        except ConfigError as error:
-            raise StackError(str(error)) from error
+        port = free_port(self._host)
+        given = {**self._given, **(defaults(port, self._host) if self._simulated else {})}
+        config = values.load(self._config_file, given)
         for warning in config.warnings:
             self._say(f"warning: {warning}")
         if self._database_url:
@@ -167,9 +164,7 @@ class Stack:
             self._say(
                 f"DATABASE_URL is set, so no Postgres is started. Tables and rows go into {place}, and stay there."
             )
-        port = free_port(self._host)
-        simulated = defaults(port, self._host) if self._simulated else {}
-        return _Plan(config, port, values.named(config, {**self._given, **simulated}))
+        return _Plan(config, port, values.named(config, given))
 
     def _start(self, plan: _Plan, say: Callable[[str], None]) -> Running:
         embedded = "" if self._database_url else "Postgres, "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from local.errors import StackError
 from local.places import ROOT
+from manifold import config as configuration
 from manifold.config import Config, SecretName
 from manifold.errors import ConfigError
 
@@ -36,12 +37,20 @@ def write_env(file: Path, values: Mapping[str, str]) -> None:
     file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
 
+def load(file: Path, values: Mapping[str, str]) -> Config:
+    """The configuration in the file; a `StackError` names all that is wrong, names without a value included."""
+    try:
+        return configuration.load(file, values.get)
+    except ConfigError as error:
+        raise StackError(f"{error}\nNames have their values from the shell and from {ROOT / '.env'}.") from error
+
+
 def named(config: Config, values: Mapping[str, str]) -> dict[str, str]:
     """The value of each name in the configuration; a `StackError` names every one that it mentions and that is missing.
 
     A master key that nobody gave is made up: here it opens nothing but this stack.
     """
-    names = (*config.secret_names(), *config.default_names())
+    names = (*config.secret_names(), *config.default_names(), *config.looked_up)
     found = {name: values[name] for name in names if values.get(name)}
     match config.master_key:
         case SecretName(name=name):

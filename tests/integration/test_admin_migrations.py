@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -137,6 +138,23 @@ def test_a_deployment_with_an_open_job_must_stay_in_the_configuration(
     assert "'gone' for batch_1" in answer["Reason"]
     with pytest.raises(ConfigError, match="'gone' for batch_1"):
         handle(fresh, {}, Context())
+
+
+def test_a_configuration_whose_names_have_no_value_is_refused(
+    fresh: Gateway, empty_database_url: str, cloudformation: CloudFormation, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("model_list: [{model_name: g, litellm_params: {model: openai/x, rpm: os.environ/RPM}}]")
+    lacking = gateways.gateway(empty_database_url, {"MANIFOLD_CONFIG": str(file)})
+
+    handle(lacking, cloudformation.event("Update"), Context())
+
+    invocation.run(lacking.store.close())
+    [(_, answer)] = cloudformation.answers
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"] == f"{file}: model_list[0].litellm_params.rpm: RPM has no value"
+    complete = gateways.gateway(empty_database_url, {"MANIFOLD_CONFIG": str(file), "RPM": "60"})
+    assert complete.config.deployments[0].rpm == 60
 
 
 def test_a_job_that_has_ended_needs_no_deployment(fresh: Gateway, empty_database_url: str) -> None:

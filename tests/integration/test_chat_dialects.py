@@ -404,7 +404,7 @@ async def test_bedrock_as_it_is_configured(
     base = f"api_base: '{simulated_provider.base('bedrock')}'"
     model = f"{{model: 'bedrock/{BEDROCK_MODEL}', {base}, {params}}}"
     (tmp_path / "config.yaml").write_text(f"model_list: [{{model_name: claude, litellm_params: {model}}}]")
-    loaded = config.load(tmp_path / "config.yaml")
+    loaded = config.load(tmp_path / "config.yaml", values.get)
     deployments = Deployments(loaded, Secrets(None, values), provider_for, chat_provider_for)
     answer = await deployments.complete(loaded.deployments[0], chat("hello"))
     assert answer["choices"][0]["message"]["content"] == "echo: hello"

@@ -12,12 +12,12 @@ from manifold.errors import ConfigError
 MODEL = "model_list: [{model_name: g, litellm_params: {model: openai/x, %s}, model_info: {%s}}]"
 
 
-def refusal(tmp_path: Path, text: str | bytes) -> list[str]:
-    """The problems that the file is refused for, without its name."""
+def refusal(tmp_path: Path, text: str | bytes, **values: str) -> list[str]:
+    """The problems that the file is refused for, without its name, where names have those values."""
     path = tmp_path / "config.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigError) as caught:
-        config.load(path)
+        config.load(path, values.get)
     assert caught.value.__suppress_context__ or caught.value.__context__ is None, "the original may quote a key"
     problems = str(caught.value).splitlines()
     assert all(problem.startswith(f"{path}") for problem in problems)
@@ -41,9 +41,9 @@ def refusal(tmp_path: Path, text: str | bytes) -> list[str]:
         ("api_key: ''", "model_list[0].litellm_params.api_key: is empty"),
         ("api_key: os.environ/", "model_list[0].litellm_params.api_key: must name a variable after os.environ/"),
         ("aws_region_name: Europe!", "model_list[0].litellm_params.aws_region_name: must be a region"),
-        ("rpm: os.environ/RPM", "model_list[0].litellm_params.rpm: must be written out: os.environ/ is for"),
-        ("weight: os.environ/W", "model_list[0].litellm_params.weight: must be written out: os.environ/ is for"),
-        ("tags: [os.environ/T]", "model_list[0].litellm_params.tags[0]: must be written out: os.environ/ is for"),
+        ("rpm: os.environ/RPM", "model_list[0].litellm_params.rpm: RPM has no value"),
+        ("tags: [eu, os.environ/T]", "model_list[0].litellm_params.tags[1]: T has no value"),
+        ("weight: os.environ/a-b", "model_list[0].litellm_params.weight: must name a variable after os.environ/"),
         ("api_base: localhost", "model_list[0].litellm_params.api_base: must start with https:// or http://"),
     ],
 )
@@ -69,10 +69,6 @@ def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, param: str, problem:
             "model_list: [{model_name: g, litellm_params: {model: azure/}}]",
             "model_list[0].litellm_params.model: must be provider/model, such as azure/my-deployment",
         ),
-        (
-            "model_list: [{model_name: os.environ/GROUP, litellm_params: {model: x}}]",
-            "model_list[0].model_name: must be written out: os.environ/ is for addresses, regions and credentials",
-        ),
     ],
 )
 def test_a_wrong_shape_is_named_by_its_path(tmp_path: Path, text: str, problem: str) -> None:
@@ -81,6 +77,40 @@ def test_a_wrong_shape_is_named_by_its_path(tmp_path: Path, text: str, problem: 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert len(refusal(tmp_path, MODEL % ("rpm: many, tpm: many", "id: 4"))) == 3
+
+
+def test_all_names_without_a_value_are_told_at_once(tmp_path: Path) -> None:
+    text = """
+model_list: [{model_name: os.environ/GROUP, litellm_params: {model: x, rpm: many, api_key: os.environ/LATER}}]
+router_settings: {routing_strategy: os.environ/STRATEGY, fallbacks: [{os.environ/FROM: [os.environ/TO]}]}
+general_settings: {maximum_spend_logs_retention_period: os.environ/PERIOD}
+"""
+    assert refusal(tmp_path, text, TO="x", PERIOD="") == [
+        "model_list[0].model_name: GROUP has no value",
+        "model_list[0].litellm_params.rpm: must be a whole number",
+        "router_settings.routing_strategy: STRATEGY has no value",
+        "router_settings.fallbacks[0].os.environ/FROM.[key]: FROM has no value",
+        "general_settings.maximum_spend_logs_retention_period: PERIOD has no value",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("sk-secret", "must be a whole number"),
+        ("1.5", "must be a whole number"),
+        ("'60'", "must be a whole number"),
+        ("true", "must be a whole number"),
+        ("null", "must be a whole number"),
+        ("[60]", "must be a whole number"),
+        ("0b_", "must be a whole number"),
+        ("!!int sk-secret", "must be a whole number"),
+        ("-60", "must be greater than 0"),
+    ],
+)
+def test_the_value_of_a_name_is_held_to_the_type_of_its_place(tmp_path: Path, value: str, problem: str) -> None:
+    [found] = refusal(tmp_path, MODEL % ("rpm: os.environ/RPM", ""), RPM=value)
+    assert found == f"model_list[0].litellm_params.rpm: {problem}"
 
 
 def test_no_message_shows_a_key(tmp_path: Path) -> None:
@@ -106,7 +136,7 @@ def test_what_is_not_yaml_is_refused_with_its_line(tmp_path: Path, text: str | b
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "absent.yaml"
     with pytest.raises(ConfigError, match=re.escape(f"{path}: cannot be read: No such file or directory")):
-        config.load(path)
+        config.load(path, dict[str, str]().get)
 
 
 @pytest.mark.parametrize(
@@ -173,4 +203,22 @@ def test_equal_ids_are_refused_with_both_paths(tmp_path: Path, first: str, secon
 def test_model_info_id_tells_equal_deployments_apart(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(EQUAL % ("", "id: second"))
-    assert len(config.load(path).by_id) == 2
+    assert len(config.load(path, dict[str, str]().get).by_id) == 2
+
+
+ONE = MODEL % ("", "") + "\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MODEL % ("timeout: os.environ/KEY", ""),
+        ONE + "router_settings: {routing_strategy: os.environ/KEY}",
+        ONE + "router_settings: {default_fallbacks: [os.environ/KEY], fallbacks: [{os.environ/KEY: [x]}]}",
+        ONE + "general_settings: {maximum_spend_logs_retention_period: os.environ/KEY}",
+        EQUAL % ("id: os.environ/KEY", "id: os.environ/KEY"),
+        batch("os.environ/KEY"),
+    ],
+)
+def test_no_problem_shows_the_value_of_a_name(tmp_path: Path, text: str) -> None:
+    assert "sk-secret" not in "".join(refusal(tmp_path, text, KEY="sk-secret/'more"))

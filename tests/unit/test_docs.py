@@ -130,7 +130,7 @@ def in_backticks(text: str) -> set[str]:
 def test_the_examples_load_without_a_warning(example: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(example)
-    assert config.load(path).warnings == ()
+    assert config.load(path, dict[str, str]().get).warnings == ()
 
 
 def test_the_example_of_each_setting_is_accepted(tmp_path: Path) -> None:
@@ -141,5 +141,5 @@ def test_the_example_of_each_setting_is_accepted(tmp_path: Path) -> None:
             (entry[place[0]] if place else entry)[name] = yaml.safe_load(cells[4].strip("`"))
     written = tmp_path / "config.yaml"
     written.write_text(yaml.safe_dump({"model_list": [entry]}))
-    [deployment] = config.load(written).deployments
+    [deployment] = config.load(written, dict[str, str]().get).deployments
     assert deployment.rpm == entry["litellm_params"]["rpm"]

@@ -20,7 +20,7 @@ general_settings:
 @pytest.fixture
 def configured(tmp_path: Path) -> config.Config:
     (tmp_path / "config.yaml").write_text(CONFIG)
-    return config.load(tmp_path / "config.yaml")
+    return values.load(tmp_path / "config.yaml", {})
 
 
 def test_only_what_the_configuration_names_goes_into_the_secret(configured: config.Config) -> None:
@@ -38,6 +38,31 @@ def test_everything_that_is_missing_is_named_with_its_place(configured: config.C
     with pytest.raises(StackError) as caught:
         values.named(configured, {"KEY": ""})
     for said in (str(configured.file), "BASE", "api_base", "KEY", "api_key", ".env"):
+        assert said in str(caught.value)
+
+
+READ = """
+model_list:
+  - model_name: group
+    litellm_params: {model: os.environ/MODEL, rpm: os.environ/RPM, api_key: os.environ/KEY}
+"""
+
+
+def test_what_is_read_with_the_file_goes_into_the_secret_too(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(READ)
+    given = {"MODEL": "openai/m", "RPM": "60", "KEY": "k", "MANIFOLD_MASTER_KEY": "sk-m"}
+    configured = values.load(file, {**given, "OTHER": "o"})
+    assert configured.deployments[0].rpm == 60
+    assert values.named(configured, {**given, "OTHER": "o"}) == given
+
+
+def test_what_is_missing_when_the_file_is_read_is_named_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(READ)
+    with pytest.raises(StackError) as caught:
+        values.load(file, {"RPM": ""})
+    for said in (str(file), "litellm_params.model: MODEL has no value", "litellm_params.rpm: RPM has no value", ".env"):
         assert said in str(caught.value)
 
 

@@ -47,7 +47,7 @@ class Gateway:
     @cached_property
     def config(self) -> Config:
         """`config.yaml`, whose warnings are logged when it is read."""
-        loaded = config.load(self.environment.config_path)
+        loaded = config.load(self.environment.config_path, self.secrets.find)
         for text in loaded.warnings:
             observe.warning("config", text=text)
         return loaded

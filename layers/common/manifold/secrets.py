@@ -66,11 +66,15 @@ class Secrets:
 
     def get(self, name: str) -> str:
         """The value of that name; an empty one counts as missing. `ConfigError` names what is missing, and where."""
-        value = self._find(name)
+        value = self.find(name)
         if value is None:
             secret = f"the secret {self._arn} or " if self._arn else ""
             raise ConfigError(f"{name} has no value in {secret}the environment")
         return value
+
+    def find(self, name: str) -> str | None:
+        """The same, but `None` for what is missing. `ConfigError` if the secret cannot be read."""
+        return self._secret().get(name) or self._fallback.get(name) or None
 
     @overload
     def resolve(self, setting: Setting) -> str: ...
@@ -86,7 +90,7 @@ class Secrets:
             case SecretName(name=name):
                 return self.get(name)
             case DefaultName(name=name):
-                return self._find(name)
+                return self.find(name)
             case None:
                 return None
 
@@ -99,9 +103,6 @@ class Secrets:
             return False
         self._fetch_at = self._clock()
         return True
-
-    def _find(self, name: str) -> str | None:
-        return self._secret().get(name) or self._fallback.get(name) or None
 
     def _secret(self) -> Mapping[str, str]:
         if self._arn is None:

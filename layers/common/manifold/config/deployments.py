@@ -76,6 +76,8 @@ class Config:
     router: RouterSettings = field(default_factory=RouterSettings)
     calls_retention: timedelta | None = None
     """How long the rows of calls are kept; `None`: for good."""
+    looked_up: tuple[str, ...] = ()
+    """The names that the file mentions and whose values are in here: they were looked up when it was read."""
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[Deployment, ...]]:
@@ -90,7 +92,7 @@ class Config:
         return MappingProxyType({deployment.id: deployment for deployment in self.deployments})
 
     def secret_names(self) -> dict[str, str]:
-        """Each name that the file mentions with `os.environ/`, and the path of its first mention."""
+        """Each name that the file mentions and that is looked up at use, and the path of its first mention."""
         return self._names(SecretName)
 
     def default_names(self) -> dict[str, str]:
@@ -98,7 +100,7 @@ class Config:
         return self._names(DefaultName)
 
     def check(self, values: Mapping[str, str]) -> None:
-        """Raise a `ConfigError` that names every variable the file mentions and `values` lacks."""
+        """Raise a `ConfigError` that names each of `secret_names` that `values` lacks."""
         missing = [f"{name} ({path})" for name, path in self.secret_names().items() if not values.get(name)]
         if missing:
             raise ConfigError(f"{self.file}: these variables have no value: {', '.join(missing)}")

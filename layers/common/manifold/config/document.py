@@ -8,25 +8,28 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from manifold.config import yaml_file
-from manifold.config.settings import REFERENCE, PlainText, SecretName, Setting, WrittenSetting
+from manifold.config.references import ByName, NumberByName, References
+from manifold.config.settings import PlainText, SecretName, Setting, WrittenSetting
 from manifold.durations import Duration
 from manifold.errors import ConfigError
 from manifold.routing import Strategy
 
 REGION = re.compile(r"[a-z0-9-]+")
-_WRITTEN_OUT = "must be written out: os.environ/ is for addresses, regions and credentials"
-
-
-def _written_out(text: str) -> str:
-    if text.startswith(REFERENCE):
-        raise PydanticCustomError("reference", _WRITTEN_OUT)
-    return text
 
 
 def _prefixed(model: str) -> str:
@@ -42,14 +45,14 @@ def _region(setting: Setting) -> Setting:
     return setting
 
 
-Word = Annotated[str, StringConstraints(min_length=1), AfterValidator(_written_out)]
+Word = Annotated[str, StringConstraints(min_length=1), ByName]
 Region = Annotated[WrittenSetting, AfterValidator(_region)]
-Switch = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Rate = Annotated[int, Field(strict=True, gt=0)]
-Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Switch = Annotated[bool, Field(strict=True), NumberByName]
+Count = Annotated[int, Field(strict=True, ge=0), NumberByName]
+Rate = Annotated[int, Field(strict=True, gt=0), NumberByName]
+Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
+Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), NumberByName]
 
 
 class Written(BaseModel):
@@ -96,19 +99,32 @@ class Model(Written):
     model_name: Word
     litellm_params: LitellmParams
     model_info: ModelInfo = ModelInfo()
+    _identity: tuple[str, str]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """`model_name` and `litellm_params.model` as they are written, whatever value a name in them has."""
+        return self._identity
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_identity(cls, written: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        model = handler(written)
+        model._identity = (written["model_name"], written["litellm_params"]["model"])
+        return model
 
 
 class GeneralSettings(Written):
     master_key: WrittenSetting = SecretName("MANIFOLD_MASTER_KEY")
     enforce_fallback_model_access: Switch = False
-    maximum_spend_logs_retention_period: Duration | None = timedelta(days=90)
+    maximum_spend_logs_retention_period: Annotated[Duration, ByName] | None = timedelta(days=90)
 
 
 Fallbacks = list[dict[Word, list[Word]]]
 
 
 class RouterWritten(Written):
-    routing_strategy: Strategy | None = None
+    routing_strategy: Annotated[Strategy, ByName] | None = None
     num_retries: Count | None = None
     timeout: Seconds | None = None
     retry_after: Pause | None = None
@@ -138,11 +154,11 @@ class Document(Written):
     general_settings: GeneralSettings = GeneralSettings()
 
 
-def read(path: Path) -> Document:
-    """The document in the file; a `ConfigError` names every place that does not fit."""
+def read(path: Path, references: References) -> Document:
+    """The document in the file; a `ConfigError` names every place that does not fit, or whose name has no value."""
     written = yaml_file.read(path)
     try:
-        return Document.model_validate(written)
+        return Document.model_validate(written, context=references)
     except ValidationError as error:
         problems = [f"{_path(one['loc'])}{_problem(one)}" for one in error.errors(include_url=False)]
         # The original quotes what was written, which may be a key.
@@ -186,12 +202,7 @@ _PROBLEMS = {
 }
 
 
-_NO_TEXT = frozenset({"int_type", "float_type", "bool_type", "literal_error"})
-
-
 def _problem(error: Any) -> str:
-    if error["type"] in _NO_TEXT and isinstance(error["input"], str) and error["input"].startswith(REFERENCE):
-        return _WRITTEN_OUT
     words: str = error["msg"]
     return _PROBLEMS.get(error["type"]) or words.removeprefix("Value error, ").replace("Input should be", "must be")
 

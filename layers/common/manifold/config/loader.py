@@ -8,22 +8,25 @@ from typing import Any
 
 from manifold.config import checks, document, known
 from manifold.config.deployments import Aws, Config, Deployment
+from manifold.config.references import Lookup, References
 from manifold.config.router import RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
 
 
-def load(path: Path) -> Config:
+def load(path: Path, lookup: Lookup) -> Config:
     """The configuration in the file; a `ConfigError` names the file and every place in it that is wrong.
 
-    No variable is looked up: see `Config.check` and `manifold.secrets`.
+    What a `Setting` names is not looked up: see `Config.check` and `manifold.secrets`. Any other name is, once, and
+    stands for its value; one without is among the errors. No error or warning shows a value.
     """
-    written = document.read(path)
+    references = References(lookup)
+    written = document.read(path, references)
     deployments = tuple(_deployment(model, f"model_list[{index}]") for index, model in enumerate(written.model_list))
     router = _router(written)
     problems = [*checks.problems(deployments), *checks.unknown_groups(deployments, router)]
     if problems:
-        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise ConfigError("\n".join(f"{path}: {references.hidden(problem)}" for problem in problems))
     master_key = written.general_settings.master_key
     ignored = (f"{key} is not acted on" for key in document.without_effect(written))
     warnings = (*ignored, *checks.warnings(deployments, master_key), *checks.wildcards(deployments))
@@ -31,9 +34,10 @@ def load(path: Path) -> Config:
         path,
         deployments,
         master_key,
-        tuple(f"{path}: {warning}" for warning in warnings),
+        tuple(f"{path}: {references.hidden(warning)}" for warning in warnings),
         router,
         written.general_settings.maximum_spend_logs_retention_period,
+        references.names,
     )
 
 
@@ -112,7 +116,7 @@ def _id(written: document.Model) -> str:
     """Stable while group, provider model and base URL are written as they are, whatever else changes."""
     params = written.litellm_params
     base = params.api_base or params.aws_region_name
-    identity = json.dumps([written.model_name, params.model, base.written if base else ""])
+    identity = json.dumps([*written.identity, base.written if base else ""])
     return "dep_" + hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

@@ -48,17 +48,23 @@ class DefaultName:
         return REFERENCE + self.name
 
 
+def named(written: object) -> str | None:
+    """The name in an `os.environ/NAME`, `None` of anything else; a validation error says how names are written."""
+    if not isinstance(written, str) or not written.startswith(REFERENCE):
+        return None
+    name = written.removeprefix(REFERENCE)
+    if not _NAME.fullmatch(name):
+        raise PydanticCustomError("secret_name", "must name a variable after os.environ/: letters, digits and _")
+    return name
+
+
 def _parse(written: object) -> Setting:
     if not isinstance(written, str):
         raise PydanticCustomError("string_type", "must be text")
     if not written:
         raise PydanticCustomError("empty_text", "is empty")
-    if not written.startswith(REFERENCE):
-        return PlainText(written)
-    name = written.removeprefix(REFERENCE)
-    if not _NAME.fullmatch(name):
-        raise PydanticCustomError("secret_name", "must name a variable after os.environ/: letters, digits and _")
-    return SecretName(name)
+    name = named(written)
+    return PlainText(written) if name is None else SecretName(name)
 
 
 WrittenSetting = Annotated[Setting, PlainValidator(_parse)]

@@ -30,6 +30,19 @@ def read(path: Path) -> object:
         raise ConfigError(f"{path}: not YAML: it must be text in UTF-8") from None
 
 
+def scalar(text: str) -> object:
+    """What the text would be if it stood in a file without quotes; the text itself where it could not."""
+    loader: Any = _Loader("")
+    loader.yaml_implicit_resolvers = _RESOLVERS
+    plain = text.strip()
+    try:
+        return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, plain, (True, False)), plain))
+    except (yaml.YAMLError, ValueError):  # such as `<<`, or `0x_`, which is a number by its looks alone
+        return text
+    finally:
+        loader.dispose()
+
+
 def _parse(text: bytes) -> object:
     loader = _Loader(text)
     loader.yaml_implicit_resolvers = _RESOLVERS
