@@ -27,7 +27,7 @@ from manifold.store.files import storage_key
 from manifold.store.uploads import UploadRow
 
 INLINE_BYTES = 256 * 1024 * 1024
-"""Of the largest file that is joined within its request: docs/decisions/0008-inline-complete.md."""
+"""Of the largest file that is joined within its request: docs/decisions/0009-inline-complete.md."""
 LEASE_SECONDS = 30
 """Longer than a request may take (29 s), so that a lease outlives whoever took it."""
 PATIENCE_SECONDS = 20.0

@@ -54,6 +54,11 @@ def names(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"`([^`]+)`", text))
 
 
+def code(room: str) -> list[Path]:
+    """Its modules."""
+    return list((ROOT / room).rglob("*.py"))
+
+
 def transitions(title: str) -> list[Transition]:
     rows = [(row[0].split("→"), row[2]) for row in cells(section(title))]
     return [Transition(names(before), names(after), names(function)) for (before, after), function in rows]
@@ -135,10 +140,23 @@ def test_the_places_that_are_named_exist() -> None:
     assert {place for place in places if not (ROOT / place).exists()} == set()
 
 
+def test_what_is_named_in_a_module_exists() -> None:
+    named = re.findall(r"`(\w+)` in\s+`([\w/]+/\w+\.py)`", PAGE)
+    assert named
+    assert [name for name, place in named if not re.search(rf"\b{name}\b", (ROOT / place).read_text())] == []
+
+
+def test_the_pages_that_the_code_names_exist() -> None:
+    files = [ROOT / "template.yaml", *(file for room in ("functions", "layers", "local") for file in code(room))]
+    named = {page for file in files for page in re.findall(r"\bdocs/[\w/.-]+\.md\b", file.read_text())}
+    assert {page for page in named if not (ROOT / page).exists()} == set()
+
+
 def test_the_environment_is_read_in_one_module() -> None:
-    rooms = [*(ROOT / "functions").rglob("*.py"), *(ROOT / "layers").rglob("*.py")]
     readers = [
-        str(file.relative_to(ROOT)) for file in rooms if re.search(r"\bos\.(environ|getenv)\b(?!/)", file.read_text())
+        str(file.relative_to(ROOT))
+        for file in (*code("functions"), *code("layers"))
+        if re.search(r"\bos\.(environ|getenv)\b(?!/)", file.read_text())
     ]
     assert readers == ["layers/common/manifold/config/environment.py"]
 
