@@ -11,7 +11,7 @@ from typing import Any
 from manifold import ids, limits, observe
 from manifold.access import Caller
 from manifold.config import Deployment
-from manifold.errors import InvalidRequest, ManifoldError, ProviderError
+from manifold.errors import ManifoldError, ProviderError
 from manifold.prices import Prices, Tokens
 from manifold.providers.chat import Route
 from manifold.store import Store
@@ -26,7 +26,7 @@ class Attempt:
     route: Route
     seconds: float
     usage: Mapping[str, Any] | None = None
-    """OpenAI's usage object; `None` where the call failed, or the provider did not say."""
+    """OpenAI's usage object, or what was seen of it where the provider did not say; `None` where nothing came."""
     error: ProviderError | ManifoldError | None = None
     """Also the gateway's own, which cut a stream short."""
 
@@ -113,10 +113,7 @@ def used(usage: Mapping[str, Any]) -> Tokens:
 
 
 def _status(attempt: Attempt) -> int:
-    error = attempt.error
-    if isinstance(error, InvalidRequest):
-        return error.status
-    return 200 if error is None else error.status or 0
+    return 200 if attempt.error is None else attempt.error.status or 0
 
 
 def _part(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -101,7 +101,7 @@ def stand_ins_for_silence(settings: RouterSettings, group: str) -> Sequence[str]
 
 
 def is_withheld(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer has nothing in it but that the provider would not give it."""
+    """Whether the provider withheld each choice of an answer, or its rest."""
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
         return False

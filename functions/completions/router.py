@@ -211,9 +211,4 @@ def _now() -> float:
 
 def _has_token(chunk: dict[str, Any]) -> bool:
     """Whether a chunk holds more of an answer than that there will be one."""
-    for choice in chunk.get("choices") or ():
-        if choice.get("text") or choice.get("finish_reason"):
-            return True
-        if any(value for name, value in (choice.get("delta") or {}).items() if name != "role"):
-            return True
-    return False
+    return usage.pieces(chunk) > 0 or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
