@@ -108,8 +108,13 @@ class Ledger:
 def used(usage: Mapping[str, Any]) -> Tokens:
     """The tokens of OpenAI's usage object, as far as it can be read."""
     cache = _part(usage, "prompt_tokens_details")
-    cached, written = _count(cache, "cached_tokens"), _count(cache, "cache_write_tokens")
-    return Tokens(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"), cached, written)
+    return Tokens(
+        _count(usage, "prompt_tokens"),
+        _count(usage, "completion_tokens"),
+        cached=_count(cache, "cached_tokens"),
+        written=_count(cache, "cache_write_tokens"),
+        written_1h=_count(cache, "cache_write_1h_tokens"),
+    )
 
 
 def _status(attempt: Attempt) -> int:

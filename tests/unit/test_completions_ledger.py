@@ -17,9 +17,9 @@ from manifold.prices import Tokens
             {
                 "prompt_tokens": 9,
                 "completion_tokens": 2,
-                "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3},
+                "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3, "cache_write_1h_tokens": 1},
             },
-            Tokens(9, 2, cached=4, written=3),
+            Tokens(9, 2, cached=4, written=3, written_1h=1),
         ),
         ({"prompt_tokens": "9", "completion_tokens": True, "prompt_tokens_details": None}, Tokens(0, 0)),
     ],

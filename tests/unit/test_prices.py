@@ -11,6 +11,7 @@ from genai_prices.data_snapshot import get_snapshot
 from manifold.prices import Prices, Tokens, rates_of, usage_of
 from tests.support.deployments import deployment
 
+BATCH = {"processing": "batch"}
 MILLION = Tokens(1_000_000, 1_000_000)
 
 
@@ -65,13 +66,15 @@ def test_rates_cost_what_the_tables_say() -> None:
         for model in provider.models:
             tokens = Tokens(random.randrange(1_000_000), random.randrange(100_000))
             cached = random.randrange(tokens.input + 1)
-            tokens = replace(tokens, cached=cached, written=random.randrange(tokens.input - cached + 1))
-            price = model.get_prices(datetime.now(UTC))
-            rates = rates_of(price)
-            if rates is not None:
-                with_rates += 1
-                assert rates.cost(tokens) == price.calc_price(usage_of(tokens))["total_price"], model.id
-    assert with_rates > 1000
+            written = random.randrange(tokens.input - cached + 1)
+            tokens = replace(tokens, cached=cached, written=written, written_1h=random.randrange(written + 1))
+            for context in (None, BATCH):
+                price = model.get_prices(datetime.now(UTC), context)
+                rates = rates_of(price)
+                if rates is not None:
+                    with_rates += 1
+                    assert rates.cost(tokens) == price.calc_price(usage_of(tokens))["total_price"], model.id
+    assert with_rates > 2000
 
 
 def test_a_price_with_tiers_is_asked_for_each_time() -> None:
@@ -87,8 +90,10 @@ def test_tokens_that_are_written_into_a_cache_are_dearer_where_the_provider_says
     claude = replace(deployment("one", provider="anthropic"), model="claude-haiku-4-5")
     assert Prices().of(claude, Tokens(1_000_000, 0)) == Decimal(1)
     assert Prices().of(claude, Tokens(1_000_000, 0, written=1_000_000)) == Decimal("1.25")
+    assert Prices().of(claude, Tokens(1_000_000, 0, written=1_000_000, written_1h=1_000_000)) == Decimal(2)
 
 
 def test_more_cached_tokens_than_there_are_have_no_price() -> None:
     one = replace(deployment("one"), model="gpt-4o-mini")
     assert Prices().of(one, Tokens(1, 0, cached=2)) is None
+    assert Prices().of(one, Tokens(2, 0, written=1, written_1h=2)) is None

@@ -32,6 +32,8 @@ class Tokens:
     """Read from the provider's cache, which makes them cheaper."""
     written: int = 0
     """Written into it, which some providers take more for."""
+    written_1h: int = 0
+    """Those of them that stay for an hour, which is dearer still."""
 
 
 class Rates(NamedTuple):
@@ -40,12 +42,17 @@ class Rates(NamedTuple):
     input: Decimal
     cached: Decimal
     written: Decimal
+    written_1h: Decimal
     output: Decimal
 
     def cost(self, tokens: Tokens) -> Decimal:
         """In US dollars."""
         cost = self.input * (tokens.input - tokens.cached - tokens.written) + self.output * tokens.output
-        return (cost + self.cached * tokens.cached + self.written * tokens.written) / 1_000_000
+        if tokens.cached:
+            cost += self.cached * tokens.cached
+        if tokens.written:
+            cost += self.written * (tokens.written - tokens.written_1h) + self.written_1h * tokens.written_1h
+        return cost / 1_000_000
 
 
 class Prices:
@@ -63,7 +70,7 @@ class Prices:
 
     def of(self, deployment: Deployment, tokens: Tokens, *, batch: bool = False) -> Decimal | None:
         """What they cost there, with the provider's batch discount if it was a batch; `None` if no price is known."""
-        if tokens.cached + tokens.written > tokens.input:
+        if tokens.cached + tokens.written > tokens.input or tokens.written_1h > tokens.written:
             return None
         if deployment.id not in self._models:
             self._models[deployment.id] = _model(deployment)
@@ -93,7 +100,8 @@ def rates_of(price: "ModelPrice") -> Rates | None:
         return None
     plain = prices.get("input_mtok", Decimal(0))
     cached, written = prices.get("cache_read_mtok", plain), prices.get("cache_write_mtok", plain)
-    return Rates(plain, cached, written, prices.get("output_mtok", Decimal(0)))
+    written_1h = prices.get("cache_write_1h_mtok", written)
+    return Rates(plain, cached, written, written_1h, prices.get("output_mtok", Decimal(0)))
 
 
 def usage_of(tokens: Tokens) -> "Usage":
@@ -105,6 +113,7 @@ def usage_of(tokens: Tokens) -> "Usage":
         output_tokens=tokens.output,
         cache_read_tokens=tokens.cached,
         cache_write_tokens=tokens.written,
+        cache_write_1h_tokens=tokens.written_1h,
     )
 
 

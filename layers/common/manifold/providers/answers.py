@@ -68,15 +68,22 @@ def completion(
 
 
 def usage(
-    prompt: int, completion: int, *, cached: int = 0, written: int = 0, reasoning: int | None = None
+    prompt: int,
+    completion: int,
+    *,
+    cached: int = 0,
+    written: int = 0,
+    written_1h: int = 0,
+    reasoning: int | None = None,
 ) -> dict[str, Any]:
-    """Tokens in OpenAI's sense: the prompt's include those read from a cache and those written into it, the
-    completion's those thought with."""
+    """Tokens in OpenAI's sense: the prompt's include those read from a cache and those written into it (and of these,
+    those that stay for an hour), the completion's those thought with."""
+    into_cache = {"cache_write_tokens": written, "cache_write_1h_tokens": written_1h}
     counts: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached} | ({"cache_write_tokens": written} if written else {}),
+        "prompt_tokens_details": {"cached_tokens": cached} | {name: some for name, some in into_cache.items() if some},
     }
     return counts if reasoning is None else counts | {"completion_tokens_details": {"reasoning_tokens": reasoning}}
 

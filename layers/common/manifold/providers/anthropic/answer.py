@@ -56,9 +56,15 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     cached = counts.get("cache_read_input_tokens") or 0
     written = counts.get("cache_creation_input_tokens") or 0
     prompt = (counts.get("input_tokens") or 0) + written + cached
-    details = counts.get("output_tokens_details")
-    thought = details.get("thinking_tokens") if isinstance(details, dict) else None
-    return usage(prompt, counts.get("output_tokens") or 0, cached=cached, written=written, reasoning=thought)
+    lives, details = counts.get("cache_creation"), counts.get("output_tokens_details")
+    return usage(
+        prompt,
+        counts.get("output_tokens") or 0,
+        cached=cached,
+        written=written,
+        written_1h=(lives.get("ephemeral_1h_input_tokens") or 0) if isinstance(lives, dict) else 0,
+        reasoning=details.get("thinking_tokens") if isinstance(details, dict) else None,
+    )
 
 
 def _add(said: Said, block: Mapping[str, Any]) -> None:

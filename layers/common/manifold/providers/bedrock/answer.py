@@ -44,7 +44,9 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     cached = counts.get("cacheReadInputTokens") or 0
     written = counts.get("cacheWriteInputTokens") or 0
     prompt = (counts.get("inputTokens") or 0) + written + cached
-    return usage(prompt, counts.get("outputTokens") or 0, cached=cached, written=written)
+    lives = counts.get("cacheDetails") or ()
+    written_1h = sum(one.get("inputTokens") or 0 for one in lives if one.get("ttl") == "1h")
+    return usage(prompt, counts.get("outputTokens") or 0, cached=cached, written=written, written_1h=written_1h)
 
 
 def is_servers(use: Mapping[str, Any]) -> bool:
