@@ -100,8 +100,8 @@ class Uploads:
             )
         if part is None:
             await self._storage.delete(row.part_key(part_id))
-            require_pending(await self.get(row.id))
-            raise _full(row)
+            now = await self.get(row.id)
+            raise _full(now) if now.takes_parts else closed(now)
         return UploadPart(id=part.id, created_at=int(part.created_at.timestamp()), upload_id=part.upload_id)
 
     async def cancel(self, row: UploadRow) -> UploadRow:

@@ -481,6 +481,15 @@ async def test_an_expired_upload_takes_nothing_more_and_is_swept(desk: Desk, upl
     assert desk.sql("SELECT status, due_at FROM uploads") == [("expired", None)]
 
 
+async def test_a_part_that_comes_late_to_an_upload_that_is_being_completed(desk: Desk, uploads: Uploader) -> None:
+    upload_id, _ = await uploads.sent(LINES)
+    desk.age(3601)
+    desk.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
+
+    assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_expired")
+    assert len(desk.aws.keys("uploads/")) == 1
+
+
 async def test_what_an_abandoned_join_left_is_purged_with_its_reservation(desk: Desk, uploads: Uploader) -> None:
     await uploads.sent(LINES)
     ((file_id,),) = desk.sql("SELECT id FROM files")

@@ -24,7 +24,7 @@ UPLOAD_SECONDS = 3600
 _FREE: LiteralString = "(u.leased_until IS NULL OR u.leased_until <= now())"
 _OPEN: LiteralString = "u.status = 'pending' AND u.expires_at > now()"
 _COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, u.names, u.part_ids, u.md5, u.report,
-    u.lease, u.created_at, u.expires_at,
+    u.lease, u.created_at, u.expires_at, {_OPEN} AS takes_parts,
     CASE WHEN u.status = 'pending' AND u.expires_at <= now() AND {_FREE} THEN 'expired' ELSE u.status END AS status"""
 _FROM: LiteralString = "FROM uploads u JOIN files f ON f.id = u.file_id"
 
@@ -45,6 +45,8 @@ class UploadRow:
     lease: str | None
     created_at: datetime
     expires_at: datetime
+    takes_parts: bool
+    """False also for a pending one whose hour ended while it is being completed."""
     status: UploadStates
 
     @property
