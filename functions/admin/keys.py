@@ -73,7 +73,7 @@ class VirtualKeys:
         return await self._change(body.key, _changes(body), shown=body.key, ignored=body.ignored)
 
     async def block(self, named: str, *, blocked: bool) -> KeyAnswer:
-        """Refuse the key's requests from now on, or take them again."""
+        """Refuse the key's requests from now on, or take them again; soon, where environments remember keys."""
         return await self._change(named, {"blocked": blocked}, shown=named)
 
     async def regenerate(self, body: KeyRegenerate) -> KeyAnswer:

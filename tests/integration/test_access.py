@@ -1,5 +1,7 @@
 """Virtual keys against Postgres: who is let in, as whom, and to which model groups."""
 
+import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,6 +80,20 @@ async def test_a_blocked_key_or_team_is_refused(store: Store, gateway: Gateway, 
 
     with pytest.raises(PermissionDenied, match="blocked"):
         await gateway.authenticate(VALUE)
+
+
+@pytest.mark.parametrize(("seconds", "let_in"), [(0.0, False), (60.0, True)])
+async def test_a_key_that_is_blocked_stops_at_once_unless_it_is_remembered(
+    store: Store, gateway: Gateway, seconds: float, let_in: bool
+) -> None:
+    gateway.config = replace(gateway.config, key_cache_ttl=seconds)
+    key = await insert(store)
+    await gateway.authenticate(VALUE)
+    async with store.session() as tables:
+        await tables.keys.save(replace(key, blocked=True))
+
+    with contextlib.nullcontext() if let_in else pytest.raises(PermissionDenied, match="blocked"):
+        assert (await gateway.authenticate(VALUE)).key_id == key.id
 
 
 @pytest.mark.parametrize(

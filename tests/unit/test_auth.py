@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from manifold.access import Caller
-from manifold.auth import Allowance, KeyGrant, authenticate, key_hash
+from manifold.auth import MANY, Allowance, KeyGrant, Memory, authenticate, key_hash
 from manifold.errors import AuthenticationFailed, ManifoldError, PermissionDenied
 from manifold.limits import Limits
 
@@ -102,6 +102,50 @@ async def test_a_caller_has_the_limits_of_key_user_and_team() -> None:
         ("key:key_1", Limits(rpm_limit=1)),
         ("team:team", Limits(tpm_limit=3)),
     ]
+
+
+class Asked:
+    """Knows one key, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def __call__(self, token_hash: str) -> KeyGrant | None:
+        self.times += 1
+        return replace(GRANT, key_id=token_hash) if token_hash != "nobody's" else None
+
+
+async def test_a_key_is_remembered_for_so_long() -> None:
+    asked, now = Asked(), [1000.0]
+    memory = Memory(asked, 5.0, clock=lambda: now[0])
+
+    assert await memory("a") == await memory("a") == replace(GRANT, key_id="a")
+    assert asked.times == 1
+    now[0] += 5.0
+    assert await memory("a") == replace(GRANT, key_id="a")
+    assert asked.times == 2
+
+
+@pytest.mark.parametrize(("seconds", "token_hash"), [(0.0, "a"), (5.0, "nobody's")])
+async def test_a_key_is_asked_for_each_time(seconds: float, token_hash: str) -> None:
+    asked = Asked()
+    memory = Memory(asked, seconds)
+    await memory(token_hash)
+    await memory(token_hash)
+    assert asked.times == 2
+
+
+async def test_no_more_keys_are_remembered_than_fit() -> None:
+    asked = Asked()
+    memory = Memory(asked, 60.0)
+    for number in range(MANY + 1):
+        await memory(str(number))
+    asked.times = 0
+    await memory(str(MANY))
+    await memory("1")
+    assert asked.times == 0
+    await memory("0")
+    assert asked.times == 1
 
 
 def test_a_caller_without_access_is_told_of_which_model() -> None:

@@ -374,6 +374,13 @@ def test_how_long_calls_are_kept(load: Load, written: str, kept: int | None) -> 
     assert loaded.warnings == ()
 
 
+@pytest.mark.parametrize(("written", "seconds"), [("", 0), ("user_api_key_cache_ttl: 5", 5)])
+def test_how_long_keys_are_remembered(load: Load, written: str, seconds: float) -> None:
+    loaded = load(one() + f"general_settings: {{{written}}}")
+    assert loaded.key_cache_ttl == seconds
+    assert loaded.warnings == ()
+
+
 def test_a_duration_must_be_one(load: Load) -> None:
     with pytest.raises(ConfigError, match="maximum_spend_logs_retention_period: write a number and a unit"):
         load(one() + "general_settings: {maximum_spend_logs_retention_period: forever}")

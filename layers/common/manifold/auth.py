@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -35,6 +36,34 @@ class KeyGrant:
 
 
 FindKey = Callable[[str], Awaitable[KeyGrant | None]]
+
+MANY = 1_000
+"""Keys that are remembered at once."""
+
+
+class Memory:
+    """Finds a grant that was found before without asking, for `seconds`: what an admin changes meanwhile is not seen.
+
+    Only what is there is remembered, so a new key works at once. With 0 seconds, nothing is.
+    """
+
+    def __init__(self, find: FindKey, seconds: float, clock: Callable[[], float] = time.time) -> None:
+        self._find = find
+        self._seconds = seconds
+        self._clock = clock
+        self._found: dict[str, tuple[float, KeyGrant]] = {}
+
+    async def __call__(self, token_hash: str) -> KeyGrant | None:
+        until, known = self._found.get(token_hash, (0.0, None))
+        if self._clock() < until:
+            return known
+        grant = await self._find(token_hash)
+        self._found.pop(token_hash, None)
+        if grant is not None and self._seconds > 0:
+            if len(self._found) >= MANY:
+                del self._found[next(iter(self._found))]  # the one that was found the longest ago
+            self._found[token_hash] = (self._clock() + self._seconds, grant)
+        return grant
 
 
 def key_hash(key: str) -> str:

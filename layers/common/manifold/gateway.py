@@ -92,8 +92,12 @@ class Gateway:
         return self.secrets.resolve(self.config.master_key)
 
     async def authenticate(self, key: str) -> Caller:
-        """The caller behind a key, by one query; raises as `manifold.auth.authenticate` does."""
-        return await auth.authenticate(key, self.master_key, self._grant)
+        """The caller behind a key, by one query at most; raises as `manifold.auth.authenticate` does."""
+        return await auth.authenticate(key, self.master_key, self._find_grant)
+
+    @cached_property
+    def _find_grant(self) -> auth.FindKey:
+        return auth.Memory(self._grant, self.config.key_cache_ttl)
 
     async def _grant(self, token_hash: str) -> KeyGrant | None:
         async with self.store.session() as tables:

@@ -76,6 +76,8 @@ class Config:
     router: RouterSettings = field(default_factory=RouterSettings)
     calls_retention: timedelta | None = None
     """How long the rows of calls are kept; `None`: for good."""
+    key_cache_ttl: float = 0.0
+    """Seconds for which an environment remembers a key that it has looked up."""
     looked_up: tuple[str, ...] = ()
     """The names that the file mentions and whose values are in here: they were looked up when it was read."""
 

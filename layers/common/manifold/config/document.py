@@ -117,6 +117,7 @@ class Model(Written):
 class GeneralSettings(Written):
     master_key: WrittenSetting = SecretName("MANIFOLD_MASTER_KEY")
     enforce_fallback_model_access: Switch = False
+    user_api_key_cache_ttl: Pause = 0.0
     maximum_spend_logs_retention_period: Annotated[Duration, ByName] | None = timedelta(days=90)
 
 
