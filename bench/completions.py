@@ -2,8 +2,9 @@
 
 All stand before the same local provider, which answers at once. Each server is one process on one processor; the load,
 the provider and Postgres have the other. Manifold's figures have its key lookup and its usage record in them, in a real
-Postgres, with the stack's `PreparedStatements` or without; LiteLLM runs without a database, and so does neither. The
-floors forward one call by FastAPI, one of them on aiohttp, which is Manifold's transport, and one on httpx.
+Postgres; *tuned* it has prepared statements, and remembers a key for 5 seconds. LiteLLM runs without a database, and so
+does neither. The floors forward one call by FastAPI, one of them on aiohttp, which is Manifold's transport, and one on
+httpx.
 
 *CPU* is the processor time of the server's own process for each request at full load: a shared machine's clock tells of
 its neighbours, too.
@@ -84,8 +85,8 @@ class Result:
 
 FLOOR = "floor, aiohttp"
 FLOORS = (FLOOR, "floor, httpx")
-PREPARED = "manifold, prepared"
-EVERYWHERE = frozenset({"direct", *FLOORS, "manifold", PREPARED, "litellm"})
+TUNED = "manifold, tuned"
+EVERYWHERE = frozenset({"direct", *FLOORS, "manifold", TUNED, "litellm"})
 GATEWAYS = frozenset({"manifold", "litellm"})
 SCENARIOS = (
     Scenario("one model", 1, {"model": "m1", "messages": PROMPT}, EVERYWHERE),
@@ -198,6 +199,7 @@ def _servers() -> Iterator[list[Server]]:
         os.sched_setaffinity(0, processors - own or processors)  # what starts from here on inherits it
         provider, answering = _start(stack, directory, "provider", ("-m", "bench.answering"), {})
         (directory / "config.yaml").write_text(_config(provider))
+        (directory / "tuned.yaml").write_text(_config(provider, user_api_key_cache_ttl=5))
         database = stack.enter_context(_database())
         servers = [Server("direct", provider, "bench", answering)]
         os.sched_setaffinity(0, own)
@@ -212,8 +214,9 @@ def _servers() -> Iterator[list[Server]]:
             "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
             "POWERTOOLS_LOG_LEVEL": "ERROR",
         }
-        for name in ("manifold", PREPARED):
-            variables["MANIFOLD_PREPARED_STATEMENTS"] = str(name == PREPARED).lower()
+        for name in ("manifold", TUNED):
+            if name == TUNED:
+                variables |= {"MANIFOLD_PREPARED_STATEMENTS": "true", "MANIFOLD_CONFIG": str(directory / "tuned.yaml")}
             url, process = _start(stack, directory, name, _uvicorn("completions.app:app"), variables)
             servers.append(Server(name, url, CLIENT_KEY, process))
         servers += _litellm(stack, directory)
@@ -273,11 +276,11 @@ def _uvicorn(app: str) -> tuple[str, ...]:
     return ("-m", "uvicorn", app, "--host", "127.0.0.1", "--log-level", "error", "--lifespan", "off")
 
 
-def _config(provider: str) -> str:
+def _config(provider: str, **settings: float) -> str:
     """Read by both gateways: LiteLLM's keys. The model is one whose price both know."""
     params = {"model": "openai/gpt-4o-mini", "api_base": provider, "api_key": "bench"}
     models = [{"model_name": name, "litellm_params": params, "model_info": {"id": name}} for name in MODELS]
-    return yaml.safe_dump({"model_list": models, "general_settings": {"master_key": MASTER_KEY}})
+    return yaml.safe_dump({"model_list": models, "general_settings": {"master_key": MASTER_KEY, **settings}})
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What a request costs in each handler, against a bare FastAPI + Mangum route that is called in turn with it.
 
-    python -m bench.handlers [--requests N] [--prepared]
+    python -m bench.handlers [--requests N] [--tuned]
 
 The handlers are those of the template, called in this process with the events of `events/`, warm, on a real Postgres
 (embedded, or `DATABASE_URL`'s). `bench.stage` says what is real and what is stood in for.
@@ -162,12 +162,12 @@ def measure(case: Case, baseline: Callable[[], object], requests: int) -> Compar
     return Comparison(case.name, [one for _, one in took], [one for one, _ in took])
 
 
-def report(requests: int, *, prepared: bool) -> str:
+def report(requests: int, *, tuned: bool) -> str:
     """Measure every case. What the functions log on the way is written, as in Lambda, and goes nowhere."""
     from bench.stage import stage
 
     print("starting Postgres and a simulated provider, making a key, a file and batches …", file=sys.stderr, flush=True)
-    with stage(prepared=prepared) as made:
+    with stage(tuned=tuned) as made:
         route = bare()
         request = made.event("batches.retrieve", batch_YourBatch=made.ended)
         found = []
@@ -192,7 +192,7 @@ def _table(found: Sequence[Comparison]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.handlers", description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--prepared", action="store_true", help="with the stack's PreparedStatements=true")
+    parser.add_argument("--tuned", action="store_true", help="with prepared statements and keys remembered")
     given = parser.parse_args()
     print(
         f"Each handler {given.requests} times, warm, in turn with a bare FastAPI + Mangum route. Postgres is real; the"
@@ -200,10 +200,10 @@ def main() -> None:
     print(
         f"provider is simulated, over HTTP; S3 and SQS are in memory. Goal: a retrieve within {GOAL:.0f} bare routes."
     )
-    print(f"{machine()}, statements {'' if given.prepared else 'not '}prepared.\n", flush=True)
+    print(f"{machine()}, {'tuned' if given.tuned else 'as deployed by default'}.\n", flush=True)
     os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "bench")  # metrics need one
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        measured = report(given.requests, prepared=given.prepared)
+        measured = report(given.requests, tuned=given.tuned)
     print(measured)
 
 

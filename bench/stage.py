@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -37,6 +37,8 @@ from manifold.store import Store, migrations
 from tests.support import postgres
 
 MASTER_KEY = "sk-master-of-the-bench"
+KEYS_REMEMBERED = 5.0
+"""Seconds, where the gateway is tuned."""
 RUNNING = 50
 """Batches of the caller's that run at the provider."""
 OWNERS = 100
@@ -113,16 +115,16 @@ class Stage:
 
 
 @contextmanager
-def stage(*, prepared: bool = False) -> Iterator[Stage]:
-    """Set everything up, with prepared statements or without; take it down at the end."""
+def stage(*, tuned: bool = False) -> Iterator[Stage]:
+    """Set everything up, with prepared statements and remembered keys or without; take it down at the end."""
     with postgres.server() as server, postgres.database(server) as url, provider() as port:
         queue = InstantQueue()
         variables = {
             "DATABASE_URL": url,
             "MANIFOLD_MASTER_KEY": MASTER_KEY,
-            "MANIFOLD_PREPARED_STATEMENTS": str(prepared).lower(),
+            "MANIFOLD_PREPARED_STATEMENTS": str(tuned).lower(),
         }
-        _compose(Environment(variables | defaults(port)), queue)
+        _compose(Environment(variables | defaults(port)), queue, KEYS_REMEMBERED if tuned else 0.0)
         with psycopg.connect(url, autocommit=True) as connection:
             try:
                 _stall(port)
@@ -153,10 +155,11 @@ def _stall(port: int) -> None:
         httpx.post(f"http://127.0.0.1:{port}/control/stall", json=body).raise_for_status()
 
 
-def _compose(environment: Environment, queue: Queue) -> None:
+def _compose(environment: Environment, queue: Queue, key_cache_ttl: float) -> None:
     storage = InstantStorage()
     for gateway in _GATEWAYS:
         gateway.environment, gateway.queue, gateway.storage = environment, queue, storage
+        gateway.config = replace(gateway.config, key_cache_ttl=key_cache_ttl)
     run(_migrate())
 
 
