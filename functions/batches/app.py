@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
+from batches.bodies import BatchCreate
 from batches.catalog import Catalog
 from manifold import idempotency, observe, web
 from manifold.gateway import Gateway
-from manifold.schemas import BatchCreate
 
 routes = APIRouter()
 

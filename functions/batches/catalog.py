@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from batches.bodies import BatchCreate
 from batches.view import batch_object
 from manifold import ids
 from manifold.access import Caller
@@ -9,7 +10,7 @@ from manifold.errors import InvalidRequest, NotFound
 from manifold.idempotency import Create
 from manifold.jsonl import Report
 from manifold.queue import Message, Queue
-from manifold.schemas import Batch, BatchCreate, Page
+from manifold.schemas import Batch, Page
 from manifold.store import Store
 from manifold.store.batches import NewBatch
 from manifold.store.files import FileRow

@@ -7,6 +7,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
 
 from files import fields
+from files.bodies import FileAnnounced, FileComplete, UploadComplete, UploadCreate
 from files.closing import Closing, Wanted
 from files.content import Content
 from files.creation import Creation, Draft
@@ -17,7 +18,7 @@ from files.uploads import Announcement, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from manifold.gateway import Gateway
-from manifold.schemas import FileAnnounced, FileComplete, FilePurpose, UploadComplete, UploadCreate
+from manifold.schemas import FilePurpose
 from manifold.store.uploads import UploadRow
 
 MAX_BYTES = 4 * 1024 * 1024

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 from files import fields
+from files.bodies import FileAnnounced
 from files.library import no_file
 from files.targets import Targets
 from manifold import ids
@@ -12,7 +13,7 @@ from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
 from manifold.idempotency import Create
 from manifold.queue import Message, Queue
-from manifold.schemas import FileAnnounced, FilePurpose, UploadPart
+from manifold.schemas import FilePurpose, UploadPart
 from manifold.storage import Storage
 from manifold.store import Store, Tables
 from manifold.store.files import NewFile

@@ -4,9 +4,9 @@ Every member that OpenAI's SDK types declare is there, null where OpenAI says nu
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 Item = TypeVar("Item", bound="HasId")
 
@@ -98,45 +98,12 @@ class FileDeleted(Shown):
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
 
 
-class FileAnnounced(BaseModel):
-    """The body of `POST /files/presign`: a file whose bytes are to come. `target_model_names` is ours, as there."""
-
-    model_config = ConfigDict(extra="forbid")
-    filename: str
-    purpose: str
-    bytes: int = Field(ge=1)
-    expires_after: ExpiresAfter | None = None
-    target_model_names: str | list[str] | None = None
-
-
-class UploadCreate(FileAnnounced):
-    """The body of `POST /uploads`. `mime_type` is required, as at OpenAI, and tells us nothing."""
-
-    mime_type: str
-
-
 class UploadPart(HasId):
     """https://platform.openai.com/docs/api-reference/uploads/part-object"""
 
     object: Literal["upload.part"] = "upload.part"
     created_at: int
     upload_id: str
-
-
-Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$")]
-
-
-class FileComplete(BaseModel):
-    """The body of `POST /files/{file_id}/complete`, which may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
-    md5: Md5 | None = None
-
-
-class UploadComplete(FileComplete):
-    """The body of `POST /uploads/{upload_id}/complete`: the parts in the order of their bytes."""
-
-    part_ids: list[str] = Field(min_length=1)
 
 
 class Upload(HasId):
@@ -164,23 +131,6 @@ class PresignedFile(HasId):
     method: Literal["PUT"] = "PUT"
     url: str
     headers: Mapping[str, str]
-
-
-MetadataKey = Annotated[str, StringConstraints(max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
-
-
-class BatchCreate(BaseModel):
-    """The body of `POST /batches`. `model` is ours: which of a file's model groups is to run it."""
-
-    model_config = ConfigDict(extra="forbid")
-    input_file_id: str
-    endpoint: BatchEndpoint
-    completion_window: Literal["24h"]
-    metadata: Metadata | None = None
-    output_expires_after: ExpiresAfter | None = None
-    model: str | None = None
 
 
 class BatchError(Shown):

@@ -1,0 +1,23 @@
+"""The body of a request that makes a batch."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from manifold.schemas import BatchEndpoint, ExpiresAfter
+
+MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+
+
+class BatchCreate(BaseModel):
+    """The body of `POST /batches`. `model` is ours: which of a file's model groups is to run it."""
+
+    model_config = ConfigDict(extra="forbid")
+    input_file_id: str
+    endpoint: BatchEndpoint
+    completion_window: Literal["24h"]
+    metadata: Metadata | None = None
+    output_expires_after: ExpiresAfter | None = None
+    model: str | None = None

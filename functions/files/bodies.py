@@ -1,0 +1,40 @@
+"""The bodies of requests that announce and complete files."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from manifold.schemas import ExpiresAfter
+
+
+class FileAnnounced(BaseModel):
+    """The body of `POST /files/presign`: a file whose bytes are to come. `target_model_names` is ours, as there."""
+
+    model_config = ConfigDict(extra="forbid")
+    filename: str
+    purpose: str
+    bytes: int = Field(ge=1)
+    expires_after: ExpiresAfter | None = None
+    target_model_names: str | list[str] | None = None
+
+
+class UploadCreate(FileAnnounced):
+    """The body of `POST /uploads`. `mime_type` is required, as at OpenAI, and tells us nothing."""
+
+    mime_type: str
+
+
+Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$")]
+
+
+class FileComplete(BaseModel):
+    """The body of `POST /files/{file_id}/complete`, which may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+    md5: Md5 | None = None
+
+
+class UploadComplete(FileComplete):
+    """The body of `POST /uploads/{upload_id}/complete`: the parts in the order of their bytes."""
+
+    part_ids: list[str] = Field(min_length=1)
