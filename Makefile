@@ -18,7 +18,7 @@ demo: tools ## the whole stack, examples/batch_walkthrough.py against it, and al
 	$(RUN) -m local demo
 
 up: tools ## start the stack and keep it; CONFIG=other.yaml takes another configuration
-	$(RUN) -m local up $(if $(CONFIG),--config $(CONFIG))
+	$(RUN) -m local up $(if $(CONFIG),--config '$(CONFIG)')
 
 down: .venv/.installed ## end the stack of `make up` and remove what it left
 	$(RUN) -m local down

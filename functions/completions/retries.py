@@ -109,8 +109,8 @@ def is_withheld(answer: Mapping[str, Any]) -> bool:
 
 
 def _listed(configured: Mapping[str, Sequence[str]], group: str) -> Sequence[str]:
-    """Those of the group; those of `*` are for every group without its own."""
-    return [name for name in configured.get(group) or configured.get("*", ()) if name != group]
+    """Those of the group, which may be none; those of `*` are for every group without its own."""
+    return [name for name in configured.get(group, configured.get("*", ())) if name != group]
 
 
 def no_room(group: str) -> CallFailed:

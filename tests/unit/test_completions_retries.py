@@ -4,9 +4,9 @@ from random import Random
 
 import pytest
 
-from completions.retries import MAX_PAUSE, Course, Failure, hope, is_withheld
-from manifold.config import Deployment
-from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
+from completions.retries import MAX_PAUSE, Course, Failure, hope, is_withheld, stand_ins
+from manifold.config import Deployment, RouterSettings
+from manifold.errors import TIMEOUT, CallFailed, InvalidRequest, ProviderRefused, ProviderUnclear
 from tests.support.deployments import deployment
 
 ONE, OTHER = deployment("one"), deployment("other")
@@ -99,3 +99,19 @@ def test_pauses_are_what_the_provider_said_else_grow_to_a_bound() -> None:
     pauses = [attempt(way, ONE, BUSY) or 0 for _ in range(8)]
     assert pauses[0] < pauses[3] <= MAX_PAUSE
     assert max(pauses) <= MAX_PAUSE
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "default", "stand_in"),
+    [
+        ({"a": ("b",)}, ("c",), ["b"]),
+        ({"b": ("a",)}, ("c",), ["c"]),
+        ({"*": ("b", "a")}, ("c",), ["b"]),
+        ({"a": (), "*": ("b",)}, ("c",), []),
+    ],
+)
+def test_the_groups_that_stand_in(
+    fallbacks: dict[str, tuple[str, ...]], default: tuple[str, ...], stand_in: list[str]
+) -> None:
+    settings = RouterSettings(fallbacks=fallbacks, default_fallbacks=default)
+    assert stand_ins(settings, "a", CallFailed("down", status=502)) == stand_in
