@@ -1,5 +1,6 @@
 """`/chat/completions`, `/embeddings`, `/completions`: https://platform.openai.com/docs/api-reference/chat"""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from functools import cache
@@ -73,10 +74,13 @@ async def _answer(request: Request, route: Route) -> Response:
 
 
 async def _until(end: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    """The events, and then what was to happen at the request's end."""
-    async with end, aclosing(events):
-        async for event in events:
-            yield event
+    """The events, and then what was to happen at the request's end, also if the client leaves: its calls were made."""
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    finally:
+        await asyncio.shield(end.aclose())
 
 
 async def _content(request: Request) -> bytes:

@@ -1,5 +1,6 @@
 """Streamed completions: the events as they leave, and OpenAI's own client reading them."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
+from starlette.types import Message
 
 from local.provider import Fault
+from manifold.access import Caller
+from manifold.store.calls import CallFilter
 from tests.support.completing import AT_ONCE, HELLO, Till, said
 
 pytest_plugins = ("tests.support.completing",)
@@ -126,3 +130,42 @@ async def test_if_none_begins_each_cause_is_told(till: Till) -> None:
     status, error = await till.error(model="general,mini", fastest_response=True, stream=True)
 
     assert (status, error["code"]) == (429, "no_model_answered")
+
+
+async def test_what_a_client_that_leaves_has_had_is_written_down(till: Till, caplog: pytest.LogCaptureFixture) -> None:
+    till.slow("mini", between_tokens=0.05)
+    key = await till.give_key("sk-of-one-who-leaves", ["mini"])
+    body = json.dumps({"model": "mini", "messages": PROMPT, "stream": True}).encode()
+    leaves = asyncio.Event()
+
+    async def receive() -> Message:
+        if not body_sent:
+            body_sent.append(True)
+            return {"type": "http.request", "body": body}
+        await leaves.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            leaves.set()
+
+    body_sent: list[bool] = []
+    headers = [(b"authorization", f"Bearer {key}".encode()), (b"content-type", b"application/json")]
+    await till.app(_scope("/chat/completions", headers), receive, send)
+
+    async with till.gateway.store.session() as tables:
+        (call,) = await tables.calls.page(Caller(admin=True), CallFilter(), limit=10)
+    assert (call.model_group, call.output_tokens > 0) == ("mini", True)
+    assert [record.message for record in caplog.records if record.name == "psycopg"] == []  # it was not interrupted
+
+
+def _scope(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """A request to a server that tells of a client which left by a message, as uvicorn does."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+    }
