@@ -5,6 +5,10 @@ from typing import Any
 
 import httpx
 
+from manifold.queue import Message
+from tests.support.desk import Desk
+from tests.support.provider import chat_line
+
 MIB = 1024 * 1024
 
 
@@ -39,3 +43,28 @@ def taken(answer: httpx.Response) -> Any:
     """The body of an answer that is a success."""
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def large(lines: int = 9000, size: int = 1000) -> bytes:
+    """Lines of which some lie across two parts."""
+    return b"".join(chat_line("gpt-batch", f"request-{number}", "ä" * (size // 6)) for number in range(lines))
+
+
+async def assert_no_file(desk: Desk) -> None:
+    async with desk.client() as client:
+        assert (await client.get("/files")).json()["data"] == []
+    assert desk.aws.keys("files/") == []
+    assert desk.sql("SELECT id FROM inputs") == []
+    assert desk.aws.open_uploads() == 0
+
+
+async def swept(desk: Desk) -> None:
+    """Let an hour pass, and run what the schedule does about uploads."""
+    desk.age(3601)
+    async with desk.gateway.store.session() as tables:
+        await tables.uploads.expire(10)
+    desk.age(16)
+    async with desk.gateway.store.session() as tables:
+        due = await tables.uploads.due(10)
+    for upload_id in due:
+        await desk.work(Message("upload", upload_id))
