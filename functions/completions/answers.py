@@ -1,7 +1,6 @@
 """What leaves: OpenAI's objects and error values as JSON, the headers that tell how they were come by, and no more of
 them than Lambda carries."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -9,7 +8,7 @@ from urllib.parse import quote
 import orjson
 
 from completions.router import Answer
-from manifold.errors import CallFailed, InvalidRequest, ManifoldError
+from manifold.errors import CallFailed, InvalidRequest, ManifoldError, whole_seconds
 
 Body = TypeVar("Body")
 Completion = Answer[dict[str, Any]]
@@ -88,5 +87,5 @@ def headers_of_several(rows: Sequence[Sequence[Outcome]]) -> dict[str, str]:
 
 def headers_of_failure(error: CallFailed) -> Mapping[str, str]:
     """The SDK would make every call again, all of which were retried here."""
-    wait = {} if error.retry_after is None else {"retry-after": str(math.ceil(max(1.0, error.retry_after)))}
+    wait = {} if error.retry_after is None else {"retry-after": whole_seconds(error.retry_after)}
     return {"x-should-retry": "false", **wait}

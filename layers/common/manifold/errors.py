@@ -20,6 +20,7 @@
 The shape is that of https://platform.openai.com/docs/guides/error-codes: `message`, `type`, `param`, `code`.
 """
 
+import math
 from typing import Any, ClassVar
 
 
@@ -250,3 +251,8 @@ def _overloaded(error: ProviderError) -> CallFailed | None:
 
 class ConfigError(Exception):
     """`config.yaml` or its environment is wrong; the message names the file and the path in it."""
+
+
+def whole_seconds(retry_after: float) -> str:
+    """What `Retry-After` says of so many seconds: never fewer, and one at least (RFC 9110 §10.2.3)."""
+    return str(math.ceil(max(1.0, retry_after)))

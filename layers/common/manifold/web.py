@@ -1,7 +1,6 @@
 """What every HTTP function shares: the FastAPI app, OpenAI's error shape for every failure, and the Lambda handler."""
 
 import asyncio
-import math
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Protocol
@@ -17,7 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manifold import ids
 from manifold.access import Caller
-from manifold.errors import AuthenticationFailed, InvalidRequest, ManifoldError, NotFound, TooManyRequests
+from manifold.errors import (
+    AuthenticationFailed,
+    InvalidRequest,
+    ManifoldError,
+    NotFound,
+    TooManyRequests,
+    whole_seconds,
+)
 
 Authenticate = Callable[[str], Awaitable[Caller]]
 
@@ -188,7 +194,7 @@ def _failure(error: ManifoldError) -> Response:
     # 409 is retried by the SDK, and a retry of a conflict cannot help.
     headers = {} if error.retryable or error.status != 409 else {"x-should-retry": "false"}
     if isinstance(error, TooManyRequests):
-        headers["retry-after"] = str(math.ceil(max(1.0, error.retry_after)))
+        headers["retry-after"] = whole_seconds(error.retry_after)
     return JSONResponse(error.body(), error.status, headers)
 
 

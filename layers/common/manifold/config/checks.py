@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from manifold.config import known
 from manifold.config.deployments import Deployment
-from manifold.config.router import RouterSettings
+from manifold.config.router import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
 
 CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token"})
@@ -21,7 +21,7 @@ def unknown_groups(deployments: Iterable[Deployment], router: RouterSettings) ->
     """Fallbacks of and to model groups that `model_list` does not have."""
     known = {one.group for one in deployments} | {"*"}
     named = {"default_fallbacks": set(router.default_fallbacks)}
-    for setting in ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks"):
+    for setting in FALLBACKS_BY_GROUP:
         named[setting] = {name for group, others in getattr(router, setting).items() for name in (group, *others)}
     for setting, names in named.items():
         for name in sorted(names - known):

@@ -9,7 +9,7 @@ from typing import Any
 from manifold.config import checks, document, known
 from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.references import Lookup, References
-from manifold.config.router import RouterSettings
+from manifold.config.router import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
 
@@ -95,10 +95,9 @@ def _router(written: document.Document) -> RouterSettings:
 
 def _fallbacks(written: document.RouterWritten | document.LitellmSettings) -> dict[str, Any]:
     default = written.default_fallbacks
-    by_group = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
     return {
         "default_fallbacks": None if default is None else tuple(default),
-        **{name: _groups(getattr(written, name)) for name in by_group},
+        **{name: _groups(getattr(written, name)) for name in FALLBACKS_BY_GROUP},
     }
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from manifold.routing import Strategy
 
+FALLBACKS_BY_GROUP = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+"""The settings that name stand-ins for single groups."""
+
 
 @dataclass(frozen=True, slots=True)
 class RouterSettings:
