@@ -70,7 +70,7 @@ class Polling:
         try:
             await self._deployments.call(run.deployment, lambda provider, at: provider.cancel(at, ref))
         except ProviderError as error:
-            observe.warning("job_not_cancelled_yet", job_id=run.job.id, cause=error.message)
+            observe.failed("job_not_cancelled_yet", error, job_id=run.job.id)
             return False
         return True
 
@@ -90,7 +90,7 @@ class Polling:
                 deployment, lambda provider, at: provider.poll(at, list(refs))
             )
         except ProviderError as error:
-            observe.warning("jobs_not_polled", deployment_id=deployment.id, jobs=len(runs), cause=error.message)
+            observe.failed("jobs_not_polled", error, deployment_id=deployment.id, jobs=len(runs))
             return {}
         return {refs[ref]: status for ref, status in answer.items() if ref in refs}
 

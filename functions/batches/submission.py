@@ -70,7 +70,7 @@ class Submission:
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, wanted))
         except ProviderError as error:
-            observe.warning("job_not_found_out", job_id=job.id, deployment_id=deployment.id, cause=error.message)
+            observe.failed("job_not_found_out", error, job_id=job.id, deployment_id=deployment.id)
             return max(RECHECK, error.retry_after or 0)
         if ref is not None and (wait := await self._running(batch, job, ref)) is not None:
             return wait
@@ -104,7 +104,7 @@ class Submission:
         except ProviderRefused as error:
             return await self._refused(job, outlet, error)
         except ProviderUnclear as error:
-            observe.warning("job_unclear", job_id=job.id, deployment_id=deployment.id, cause=error.message)
+            observe.failed("job_unclear", error, job_id=job.id, deployment_id=deployment.id)
             observe.count(Metric.JOBS_UNCLEAR)
             async with self._store.session() as tables:
                 await tables.jobs.unknown(job, error.public)
@@ -123,7 +123,7 @@ class Submission:
         return 0 if status == "cancelling" else FIRST_POLL
 
     async def _refused(self, job: JobRow, outlet: Outlet, error: ProviderRefused) -> float:
-        observe.warning("job_refused", job_id=job.id, deployment_id=job.deployment_id, cause=error.message)
+        observe.failed("job_refused", error, job_id=job.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_REFUSED)
         cool = error.retry_after or min(MAX_COOL, COOL * 2**outlet.refusals)
         async with self._store.session() as tables:

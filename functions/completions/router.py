@@ -198,10 +198,7 @@ class Router:
         if isinstance(failure, InvalidRequest):
             return failure
         if hope(failure) != "nowhere":  # the caller's own fault is the caller's to mend
-            text = failure.message
-            observe.warning(
-                "call_failed", deployment_id=deployment.id, status=failure.status, text=text, attempts=attempts
-            )
+            observe.failed("call_failed", failure, deployment_id=deployment.id, attempts=attempts)
         return self.failure(failure)
 
 

@@ -84,8 +84,7 @@ class Stream:
                 yield following
         except ProviderError as error:
             self._error = error
-            deployment_id = self._begun.deployment.id
-            observe.warning("stream_broke", deployment_id=deployment_id, status=error.status, text=error.message)
+            observe.failed("stream_broke", error, deployment_id=self._begun.deployment.id)
             raise self._broken(error) from error
 
     def _broken(self, error: ProviderError) -> CallFailed:

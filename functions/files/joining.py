@@ -32,7 +32,7 @@ class Joining:
         try:
             await self._assembly.join(row)
         except ManifoldError as error:
-            observe.warning("upload_not_joined", upload_id=row.id, cause=error.message)
+            observe.failed("upload_not_joined", error, upload_id=row.id)
             wait: float | None = FIRST_PAUSE
         else:
             wait = None

@@ -36,7 +36,7 @@ class Orphans:
         try:
             found = await self._deployments.call(deployment, self._clear)
         except ProviderError as error:
-            observe.warning("orphans_not_cleared", deployment_id=deployment_id, cause=error.message)
+            observe.failed("orphans_not_cleared", error, deployment_id=deployment_id)
             return
         observe.event("orphans_cleared", deployment_id=deployment_id, found=found)
         if found <= MANY:

@@ -57,9 +57,7 @@ class Purge:
         try:
             await self._discard_copy(row)
         except ProviderError as error:
-            observe.warning(
-                "input_not_discarded", input_id=row.id, deployment_id=row.deployment_id, cause=error.message
-            )
+            observe.failed("input_not_discarded", error, input_id=row.id, deployment_id=row.deployment_id)
             if not (isinstance(error, ProviderRefused) and error.lasting):
                 return False
         async with self._store.session() as tables:

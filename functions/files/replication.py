@@ -90,15 +90,11 @@ class Replication:
         try:
             await self._deployments.call(deployment, discard)
         except ProviderError as error:
-            observe.warning("input_not_discarded", input_id=row.id, deployment_id=deployment.id, cause=error.message)
+            observe.failed("input_not_discarded", error, input_id=row.id, deployment_id=deployment.id)
 
     async def _put_off(self, row: InputRow, fault: Fault) -> None:
-        observe.warning(
-            "input_not_taken",
-            input_id=row.id,
-            deployment_id=row.deployment_id,
-            attempts=row.attempts,
-            cause=fault.message,
+        observe.failed(
+            "input_not_taken", fault, input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts
         )
         if spent(row.attempts, fault):
             await self._give_up(row, public(fault))

@@ -78,7 +78,7 @@ class Results:
 
     async def _put_off(self, job: JobRow, fault: Fault) -> None:
         """Try again for as long as the provider may still have the results; a lasting no means that it lost them."""
-        observe.warning("results_not_had", job_id=job.id, attempts=job.attempts, cause=fault.message)
+        observe.failed("results_not_had", fault, job_id=job.id, attempts=job.attempts)
         if lasting(fault) and spent(job.attempts, fault):
             lost = {"output": None, "error": None, "usage": _usage(), "lost": public(fault)}
             await self._stored(job, lost)

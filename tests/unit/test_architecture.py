@@ -1,5 +1,6 @@
 """docs/architecture.md is true: its transition table is that of the SQL and the code, its numbers and names exist."""
 
+import ast
 import inspect
 import re
 from collections import defaultdict
@@ -194,3 +195,20 @@ def test_timeouts_and_memory_are_those_of_the_template() -> None:
     }
     documented = {row[0].strip("`"): row[1:] for row in cells(section("Time and memory")) if "." not in row[2]}
     assert documented == functions
+
+
+def _fields_of_log_lines() -> Iterator[tuple[Path, ast.expr]]:
+    for module in [*code("functions"), *code("layers/common/manifold")]:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("observe.event", "observe.warning"):
+                yield from ((module, keyword.value) for keyword in node.keywords)
+
+
+def test_an_error_is_logged_by_what_keeps_its_words_out() -> None:
+    texts = {"message", "words", "told"}
+    leaks = [
+        f"{module.name}: {ast.unparse(value)}"
+        for module, value in _fields_of_log_lines()
+        if any(isinstance(node, ast.Attribute) and node.attr in texts for node in ast.walk(value))
+    ]
+    assert not leaks, "log an error by observe.failed"

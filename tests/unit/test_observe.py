@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from manifold import observe
+from manifold.errors import ManifoldError, ProviderError, ProviderRefused, ProviderUnclear, Unavailable
 from manifold.observe import Metric
 
 CONTEXT = SimpleNamespace(
@@ -48,6 +49,37 @@ def test_an_event_is_one_line_of_json_that_says_where_it_was_called(log: io.Stri
 def test_a_body_does_not_fit_into_a_field(log: io.StringIO) -> None:
     observe.event("answered", text="x" * 10_000)
     assert len(lines(log)[0]["data"]["text"]) == 500
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "cause"),
+    [
+        (ProviderRefused("HTTP 400", status=400, code="bad", words="I cannot 'kill Bob'"), 400, "HTTP 400 (bad)"),
+        (ProviderRefused("HTTP 400", status=400, code="kill Bob", words="no"), 400, "HTTP 400"),
+        (ProviderUnclear("no answer from host in 5.0 s", words="kill Bob"), None, "no answer from host in 5.0 s"),
+        (Unavailable("S3 does not answer."), 503, "S3 does not answer."),
+    ],
+)
+def test_a_provider_s_words_are_in_no_line_above_debug(
+    log: io.StringIO, error: ProviderError | ManifoldError, status: int | None, cause: str
+) -> None:
+    observe.failed("job_refused", error, job_id="job_1")
+
+    [line] = lines(log)
+    assert line["data"] == {"job_id": "job_1", "status": status, "cause": cause}
+    assert line["location"].startswith("test_a_provider_s_words")
+    assert "Bob" not in log.getvalue()
+
+
+def test_a_provider_s_words_are_in_a_line_of_debug(log: io.StringIO) -> None:
+    observe.logger.setLevel("DEBUG")
+    try:
+        observe.failed("job_refused", ProviderRefused("HTTP 400", status=400, words="I cannot 'kill Bob'"))
+    finally:
+        observe.logger.setLevel("INFO")
+
+    assert [line["level"] for line in lines(log)] == ["WARNING", "DEBUG"]
+    assert lines(log)[1]["data"] == {"words": "I cannot 'kill Bob'"}
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_an_address_keeps_the_query_of_its_base() -> None:
 )
 def test_each_providers_error_is_read(body: dict[str, Any], code: str | None, param: str | None) -> None:
     error = failed(400, body)
-    assert (error.message, error.told, error.code, error.param) == ("HTTP 400: m", "m", code, param)
+    assert (error.message, error.words, error.told, error.code, error.param) == ("HTTP 400", "m", "m", code, param)
     assert error.answer().code == ("bad" if code == "bad" else None), "a caller has the type for the rest"
 
 

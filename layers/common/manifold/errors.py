@@ -21,6 +21,7 @@ The shape is that of https://platform.openai.com/docs/guides/error-codes: `messa
 """
 
 import math
+import re
 from typing import Any, ClassVar
 
 
@@ -124,8 +125,14 @@ class CallFailed(ManifoldError):
         """Seconds to wait before another try, where the provider said so."""
 
 
+_PLAIN_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
 class ProviderError(Exception):
-    """What a provider call ended with. `message` is for our rows and logs; it is scrubbed before a client sees it."""
+    """What a provider call ended with. `message` is in our own words, for our logs; a client never sees it.
+
+    `words` are the provider's own, which often quote the request: they are logged at DEBUG alone.
+    """
 
     def __init__(
         self,
@@ -136,6 +143,7 @@ class ProviderError(Exception):
         code: str | None = None,
         param: str | None = None,
         told: str | None = None,
+        words: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -147,6 +155,13 @@ class ProviderError(Exception):
         self.param = param
         self.told = told
         """What the provider said of the request, without address, key or deployment: fit for who made the request."""
+        self.words = words
+        """The provider's own words, without our credentials."""
+
+    @property
+    def cause(self) -> str:
+        """What a log line says: our own phrase and, if it is a plain word, the provider's code."""
+        return f"{self.message} ({self.code})" if self.code and _PLAIN_CODE.fullmatch(self.code) else self.message
 
     @property
     def public(self) -> str:
@@ -177,9 +192,12 @@ class ProviderRefused(ProviderError):
         code: str | None = None,
         param: str | None = None,
         told: str | None = None,
+        words: str | None = None,
         lasting: bool = False,
     ) -> None:
-        super().__init__(message, status=status, retry_after=retry_after, code=code, param=param, told=told)
+        super().__init__(
+            message, status=status, retry_after=retry_after, code=code, param=param, told=told, words=words
+        )
         self.lasting = lasting
 
 

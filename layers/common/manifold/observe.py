@@ -19,6 +19,8 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from manifold.errors import ManifoldError, ProviderError
+
 Handler = Callable[[Any, Any], Any]
 Field = str | int | float | bool | None
 
@@ -76,6 +78,17 @@ def event(name: str, /, **fields: Field) -> None:
 def warning(name: str, /, **fields: Field) -> None:
     """Log something that an operator should look at, although work goes on."""
     logger.warning(name, data=_short(fields), stacklevel=_CALLER)
+
+
+def failed(name: str, error: ProviderError | ManifoldError, /, **fields: Field) -> None:
+    """Log, as a warning, what a call came to: its status, and its cause in our own words.
+
+    What the provider said of it often quotes the request, so it is logged at DEBUG alone.
+    """
+    cause = error.cause if isinstance(error, ProviderError) else error.message
+    logger.warning(name, data=_short(fields | {"status": error.status, "cause": cause}), stacklevel=_CALLER)
+    if isinstance(error, ProviderError) and error.words is not None:
+        logger.debug(f"{name}_words", data=_short({"words": error.words}), stacklevel=_CALLER)
 
 
 def fault(error: BaseException, /, **fields: Field) -> None:

@@ -72,7 +72,7 @@ class AzureOpenAI(OpenAI):
             return False
         status = str(file.get("status") or "").lower()
         if status in BROKEN:
-            raise ProviderRefused(f"the file is unusable there: {_details(file)}", lasting=True)
+            raise ProviderRefused("the file is unusable there", words=_details(file), lasting=True)
         return status in UNFINISHED
 
 

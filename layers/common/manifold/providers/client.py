@@ -62,7 +62,7 @@ class Client:
         """Send a body and read the bytes that answer, as they come. Another type of content is `ProviderUnclear`."""
         async with self._send(call, body) as response:
             if response.content_type != content_type:
-                raise ProviderUnclear(f"{response.content_type} where {content_type} was asked for")
+                raise ProviderUnclear(f"another type of content than {content_type}", words=response.content_type)
             async for chunk in response.content.iter_any():
                 yield chunk
 

@@ -86,12 +86,15 @@ def _failure(
     status: int, wait: float | None, body: Mapping[str, Any] | None, call: Call
 ) -> ProviderRefused | ProviderUnclear:
     words, code, param = _worded(body or {})
-    message = call.scrub(f"HTTP {status}" if words is None else f"HTTP {status}: {words or 'no message'}")
+    message = f"HTTP {status}"
     told = call.scrub_for_caller(words) if words else None
+    words = call.scrub(words) if words else None
     if status >= 500 or status in UNDECIDED:
-        return ProviderUnclear(message, status=status, retry_after=wait, code=code, param=param, told=told)
+        return ProviderUnclear(message, status=status, retry_after=wait, code=code, param=param, told=told, words=words)
     lasting = status not in PASSING and code not in PASSING_CODES
-    return ProviderRefused(message, status=status, retry_after=wait, code=code, param=param, told=told, lasting=lasting)
+    return ProviderRefused(
+        message, status=status, retry_after=wait, code=code, param=param, told=told, words=words, lasting=lasting
+    )
 
 
 def _worded(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:

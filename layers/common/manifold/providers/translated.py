@@ -102,7 +102,7 @@ class Translated:
 def meant(refusal: ProviderRefused, meanings: Sequence[Meaning]) -> ProviderRefused:
     """The refusal, with the status and the code that OpenAI would have given it."""
     for meaning in meanings:
-        if refusal.status == meaning.status and meaning.words.search(refusal.message):
+        if refusal.status == meaning.status and meaning.words.search(refusal.words or ""):
             refusal.code, refusal.status = meaning.code, meaning.means
             break
     return refusal

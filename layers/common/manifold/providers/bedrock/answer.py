@@ -33,7 +33,7 @@ def answer_of(answer: Mapping[str, Any], model: str, created: int) -> dict[str, 
 def finish_reason(reason: object) -> FinishReason:
     """`ProviderUnclear` for a reason that says the answer failed."""
     if reason in FAILED:
-        raise ProviderUnclear(f"the model's answer failed: {reason}")
+        raise ProviderUnclear("the model's answer failed", words=str(reason))
     return FINISHES.get(str(reason), "stop")
 
 

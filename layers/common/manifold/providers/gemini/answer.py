@@ -49,7 +49,7 @@ def refusal(answer: Mapping[str, Any]) -> str:
 def finish_reason(reason: object, *, called: bool) -> FinishReason:
     """Gemini says STOP of a turn that calls functions, too. `ProviderUnclear` for one that failed."""
     if reason in FAILED:
-        raise ProviderUnclear(f"the model's answer failed: {reason}")
+        raise ProviderUnclear("the model's answer failed", words=str(reason))
     if reason in BLOCKED:
         return "content_filter"
     if reason == "MAX_TOKENS":
