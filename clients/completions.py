@@ -35,17 +35,25 @@ def batch_completion(
     return _several(kwargs | {"model": model, "messages": messages, "max_workers": max_workers, "timeout": timeout})
 
 
-def batch_completion_models(*, models: Sequence[str], messages: Messages, **kwargs: Any) -> ChatCompletion:
-    """One prompt to many models: the first success; the others are cancelled. Raises if none of them answers."""
-    answer = _post(kwargs | {"model": models, "messages": messages, "fastest_response": True})
+def batch_completion_models(models: str | Sequence[str], messages: Messages, **kwargs: Any) -> ChatCompletion:
+    """One prompt to many models: the first success; the others are cancelled. Raises if none of them answers.
+
+    As in LiteLLM, a `model` beside `models` is not looked at.
+    """
+    answer = _post(kwargs | {"model": _names(models), "messages": messages, "fastest_response": True})
     return ChatCompletion.construct(**answer)
 
 
 def batch_completion_models_all_responses(
-    *, models: Sequence[str], messages: Messages, **kwargs: Any
+    models: str | Sequence[str], messages: Messages, **kwargs: Any
 ) -> list[ChatCompletion | CompletionError]:
     """One prompt to many models: the answers in the models' order."""
-    return _several(kwargs | {"model": models, "messages": messages})
+    return _several(kwargs | {"model": _names(models), "messages": messages})
+
+
+def _names(models: str | Sequence[str]) -> list[str]:
+    """A list of one for one name; several may be divided by commas, as the gateway takes them."""
+    return models.split(",") if isinstance(models, str) else list(models)
 
 
 def _several(body: dict[str, Any]) -> list[ChatCompletion | CompletionError]:

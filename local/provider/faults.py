@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.provider.attendance import attended
 from local.provider.dialects import PREFIX, wording_of
+from local.provider.native.wordings import GeminiWording
 from local.provider.refusal import Refusal
 
 Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "truncate"]
@@ -59,7 +60,9 @@ class Fault(BaseModel):
     status: int | None = None
     """Of the kinds `refuse` (400), `rate_limit` (429) and `error` (500)."""
     retry_after: str | None = None
-    """The header, of seconds or an HTTP date, for any kind that answers."""
+    """The header, of seconds or an HTTP date, for any kind that answers; Gemini says seconds within its error."""
+    retry_after_ms: str | None = None
+    """The header of OpenAI's and Azure's, likewise."""
     seconds: float = 1.0
     """How long a `delay` takes."""
     code: str = "simulated"
@@ -217,7 +220,7 @@ class Within:
 
 
 def _refusal(fault: Fault) -> Refusal:
-    return Refusal(fault.status or STATUSES[fault.kind], fault.code, fault.message)
+    return Refusal(fault.status or STATUSES[fault.kind], fault.code, fault.message, retry_after=fault.retry_after)
 
 
 async def _reply(fault: Fault, path: str, send: Send) -> None:
@@ -228,8 +231,9 @@ async def _reply(fault: Fault, path: str, send: Send) -> None:
         status, content_type = fault.status or STATUSES[fault.kind], b"application/json"
         body = json.dumps(wording_of(path).error(_refusal(fault))).encode()
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    if fault.retry_after is not None:
-        headers.append((b"retry-after", fault.retry_after.encode()))
+    if not isinstance(wording_of(path), GeminiWording):
+        told = {b"retry-after": fault.retry_after, b"retry-after-ms": fault.retry_after_ms}
+        headers += [(name, value.encode()) for name, value in told.items() if value is not None]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

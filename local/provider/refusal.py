@@ -4,12 +4,16 @@
 class Refusal(Exception):
     """A 4xx; each dialect words it in its own shape."""
 
-    def __init__(self, status: int, code: str | None, message: str, param: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: str | None, message: str, param: str | None = None, retry_after: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after = retry_after
+        """Seconds, for a provider that says them within the error."""
 
 
 def not_found(kind: str, ref: str) -> Refusal:

@@ -106,6 +106,15 @@ def test_the_fastest_of_many_models(simulated_provider: Simulator) -> None:
     assert batch_completion_models(models=MODELS, messages=HEY, max_tokens=50).model == "claude-instant-1.2"
 
 
+@pytest.mark.parametrize("models", [["gpt-3.5-turbo"], "gpt-3.5-turbo"])
+def test_litellms_ways_to_call(simulated_provider: Simulator, models: str | list[str]) -> None:
+    """By position, with one name for a list, and with a `model` that says nothing."""
+    assert batch_completion_models(models, HEY, model="ignored").model == "gpt-3.5-turbo"
+    [answer] = batch_completion_models_all_responses(models, HEY, model="ignored")
+    assert isinstance(answer, ChatCompletion)
+    assert answer.model == "gpt-3.5-turbo"
+
+
 def test_no_model_answers(simulated_provider: Simulator) -> None:
     simulated_provider.fail(Fault(kind="rate_limit", times=None))
 

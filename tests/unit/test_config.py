@@ -10,6 +10,8 @@ from manifold.config import Aws, DefaultName, PlainText, SecretName
 from manifold.errors import ConfigError
 from tests.support.config_files import EVERYTHING, Load, one
 
+PROFILE = "arn:aws:bedrock:eu-west-3:123456789012:application-inference-profile/abc123"
+
 pytest_plugins = ("tests.support.config_files",)
 
 SHIPPED = Path(__file__).parents[2] / "functions" / "config.yaml"
@@ -73,12 +75,37 @@ def test_a_known_provider_needs_neither_address_nor_key(load: Load) -> None:
 
 
 def test_bedrock_is_where_its_region_is(load: Load) -> None:
-    loaded = load(one("bedrock/converse/amazon.nova-pro-v1:0", "aws_region_name: eu-central-1", "{}"))
+    loaded = load(one("bedrock/amazon.nova-pro-v1:0", "aws_region_name: eu-central-1", "{}"))
     [deployment] = loaded.deployments
-    assert deployment.model == "converse/amazon.nova-pro-v1:0"
+    assert deployment.model == "amazon.nova-pro-v1:0"
     assert deployment.api_base is None
     assert deployment.aws == Aws(PlainText("eu-central-1"))
     assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "model", "region"),
+    [
+        ("us-east-1/anthropic.claude-v2:1", "anthropic.claude-v2:1", "us-east-1"),
+        ("converse/anthropic.claude-v2:1", "anthropic.claude-v2:1", None),
+        ("converse/us-gov-west-1/anthropic.claude-v2:1", "anthropic.claude-v2:1", "us-gov-west-1"),
+        ("ap-southeast-2/converse/us.amazon.nova-pro-v1:0", "us.amazon.nova-pro-v1:0", "ap-southeast-2"),
+        ("invoke/anthropic.claude-v2:1", "anthropic.claude-v2:1", None),
+        (f"converse/{PROFILE}", PROFILE, "eu-west-3"),
+        (f"us-east-1/{PROFILE}", PROFILE, "us-east-1"),
+        ("us-east-1", "us-east-1", None),
+        ("us.amazon.nova-pro-v1:0", "us.amazon.nova-pro-v1:0", None),
+    ],
+)
+def test_litellms_forms_of_a_model_of_bedrock(load: Load, written: str, model: str, region: str | None) -> None:
+    [deployment] = load(one(f"bedrock/{written}", info="{}")).deployments
+    assert deployment.model == model
+    assert deployment.aws == Aws(PlainText(region) if region else DefaultName("AWS_REGION"))
+
+
+def test_a_region_of_its_own_comes_before_that_of_the_model(load: Load) -> None:
+    [deployment] = load(one("bedrock/us-east-1/nova", "aws_region_name: eu-central-1", "{}")).deployments
+    assert (deployment.model, deployment.aws) == ("nova", Aws(PlainText("eu-central-1")))
 
 
 def test_without_a_word_bedrock_is_the_functions_own(load: Load) -> None:
@@ -217,6 +244,15 @@ def test_a_wildcard_is_a_name_and_is_warned_of(load: Load) -> None:
     loaded = load(one("openai/*", name="'openai/*'"))
     assert list(loaded.groups) == ["openai/*"]
     assert "model_list[0].model_name is no wildcard" in loaded.warnings[0]
+
+
+@pytest.mark.parametrize("name", ["fast,cheap", "one, two"])
+def test_a_name_with_a_comma_loads_and_is_warned_of(load: Load, name: str) -> None:
+    loaded = load(one("openai/x", name=f"'{name}'"))
+    assert list(loaded.groups) == [name]
+    [warning] = loaded.warnings
+    assert "model_list[0].model_name has a comma" in warning
+    assert repr(name) in warning
 
 
 def test_yaml_anchors_and_merge_keys_work(load: Load) -> None:

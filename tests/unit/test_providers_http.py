@@ -1,5 +1,6 @@
 """Each outcome of an HTTP call is a value, a definite refusal or an unclear end; no secret is told to anyone."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers.call import Call
-from manifold.providers.failures import retry_after
+from manifold.providers.failures import LONGEST_WAIT, failure, failure_within, retry_after
 from manifold.providers.http import Http
 
 KEY = "very-secret"
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 CALL = Call("https://api.example.com/v1/batches", {"Authorization": f"Bearer {KEY}", "api-key": KEY}, {}, 5.0)
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -207,7 +209,19 @@ async def test_closing_is_no_end() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("3", 3.0), (" 2.5 ", 2.5), ("-1", 0.0), ("", None), ("soon", None), ("inf", None), ("nan", None)],
+    [
+        ("3", 3.0),
+        (" 2.5 ", 2.5),
+        ("-1", 0.0),
+        ("", None),
+        ("soon", None),
+        ("inf", None),
+        ("nan", None),
+        ("31536000", LONGEST_WAIT),
+        ("1e300", LONGEST_WAIT),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_WAIT),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+    ],
 )
 def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     assert retry_after({"retry-after": value}) == seconds
@@ -220,7 +234,39 @@ def test_retry_after_as_a_date() -> None:
     assert retry_after({}) is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        ({"retry-after-ms": "soon", "retry-after": "2"}, 2.0),
+        ({"retry-after-ms": "-5"}, 0.0),
+        ({"retry-after-ms": "1e300"}, LONGEST_WAIT),
+        ({"retry-after-ms": "inf", "retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+    ],
+)
+def test_milliseconds_come_first(headers: dict[str, str], seconds: float) -> None:
+    assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("details", "seconds"),
+    [
+        ([{"@type": "x/google.rpc.Help"}, {"@type": RETRY_INFO, "retryDelay": "34.5s"}], 34.5),
+        ([{"@type": RETRY_INFO, "retryDelay": "86400s"}], LONGEST_WAIT),
+        ([{"@type": RETRY_INFO, "retryDelay": {"seconds": 3}}], None),
+        ([{"@type": RETRY_INFO}], None),
+        (["RetryInfo", None], None),
+        ("34s", None),
+    ],
+)
+def test_google_says_when_within_the_error(details: object, seconds: float | None) -> None:
+    body = {"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED", "details": details}}
+    assert failure(429, {}, json.dumps(body).encode(), CALL).retry_after == seconds
+    assert failure(429, {"retry-after": "1"}, json.dumps(body).encode(), CALL).retry_after == 1.0
+    assert failure_within(body, CALL).retry_after == seconds
+
+
 @given(st.text())
 def test_no_retry_after_raises(value: str) -> None:
-    seconds = retry_after({"retry-after": value})
+    seconds = retry_after({"retry-after": value, "retry-after-ms": value})
     assert seconds is None or seconds >= 0

@@ -57,7 +57,11 @@ class GeminiWording:
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         status = GEMINI_STATUSES.get(refusal.status, "INTERNAL")
-        return {"error": {"code": refusal.status, "message": refusal.message, "status": status}}
+        error = {"code": refusal.status, "message": refusal.message, "status": status}
+        if refusal.retry_after is None:
+            return {"error": error}
+        retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{refusal.retry_after}s"}
+        return {"error": error | {"details": [retry]}}
 
     def event(self, refusal: Refusal) -> bytes:
         return server_sent(self.error(refusal))

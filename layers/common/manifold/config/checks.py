@@ -43,11 +43,16 @@ def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator
         yield _written_out("general_settings.master_key")
 
 
-def wildcards(deployments: Iterable[Deployment]) -> Iterator[str]:
-    """What LiteLLM takes for every model of a provider, and Manifold for a name."""
+def odd_names(deployments: Iterable[Deployment]) -> Iterator[str]:
+    """Names of groups that mean something else to LiteLLM, or to who reads a request's `model`."""
     for one in deployments:
         if "*" in one.group:
             yield f"{one.path}.model_name is no wildcard: clients must send {one.group!r} itself as the model"
+        if "," in one.group:
+            yield (
+                f"{one.path}.model_name has a comma, which divides the names of several models: "
+                f"clients of chat completions must send a list that has {one.group!r}"
+            )
 
 
 def _written_out(path: str) -> str:

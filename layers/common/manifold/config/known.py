@@ -3,6 +3,8 @@
 Addresses as their own documentation gives them. A prefix that is not here is an OpenAI-compatible server at `api_base`.
 """
 
+import re
+
 BASE_URLS = {
     "anthropic": "https://api.anthropic.com",
     "cerebras": "https://api.cerebras.ai/v1",
@@ -24,6 +26,11 @@ BASE_URLS = {
 BEDROCK = "bedrock"
 REGION_NAME = "AWS_REGION"
 """Lambda sets it, to the function's own region."""
+BEDROCK_MODEL = re.compile(
+    r"(?:(?:converse|invoke)/)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d+)/)?(?:(?:converse|invoke)/)?(?P<model>.+)"
+)
+"""LiteLLM's forms: before the model, the region, and the API to call it by, which is always Converse here."""
+BEDROCK_ARN = re.compile(r"arn:[^:/]+:bedrock:(?P<region>[a-z0-9-]+):")
 
 KEY_NAMES = {provider: f"{provider.upper()}_API_KEY" for provider in ("azure", *BASE_URLS)} | {
     "cohere_chat": "COHERE_API_KEY",
@@ -42,3 +49,12 @@ OTHER_BATCH_APIS = frozenset(
     {"anthropic", BEDROCK, "cohere", "cohere_chat", "gemini", "mistral", "together_ai", "vertex_ai"}
 )
 """Providers whose batch API is not OpenAI's."""
+
+
+def bedrock_model(written: str) -> tuple[str, str | None]:
+    """The id or ARN that AWS knows, and the region that `litellm_params.model` names, if any."""
+    found = BEDROCK_MODEL.fullmatch(written)
+    if found is None:
+        return written, None
+    arn = BEDROCK_ARN.match(found["model"])
+    return found["model"], found["region"] or (arn["region"] if arn else None)

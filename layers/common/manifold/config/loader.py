@@ -29,7 +29,7 @@ def load(path: Path, lookup: Lookup) -> Config:
         raise ConfigError("\n".join(f"{path}: {references.hidden(problem)}" for problem in problems))
     master_key = written.general_settings.master_key
     ignored = (f"{key} is not acted on" for key in document.without_effect(written))
-    warnings = (*ignored, *checks.warnings(deployments, master_key), *checks.wildcards(deployments))
+    warnings = (*ignored, *checks.warnings(deployments, master_key), *checks.odd_names(deployments))
     return Config(
         path,
         deployments,
@@ -45,6 +45,7 @@ def load(path: Path, lookup: Lookup) -> Config:
 def _deployment(written: document.Model, path: str) -> Deployment:
     params, info = written.litellm_params, written.model_info
     provider, model = params.model.split("/", 1) if "/" in params.model else ("openai", params.model)
+    model, region = known.bedrock_model(model) if provider == known.BEDROCK else (model, None)
     return Deployment(
         id=info.id or _id(written),
         group=written.model_name,
@@ -64,13 +65,15 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         mode=info.mode,
         base_model=info.base_model,
         path=path,
-        aws=_aws(params) if provider == known.BEDROCK else None,
+        aws=_aws(params, region) if provider == known.BEDROCK else None,
     )
 
 
-def _aws(params: document.LitellmParams) -> Aws:
+def _aws(params: document.LitellmParams, region: str | None) -> Aws:
+    """`region` is the one that the model's name tells; `aws_region_name` wins, as in LiteLLM."""
+    own = PlainText(region) if region else DefaultName(known.REGION_NAME)
     return Aws(
-        region_name=params.aws_region_name or DefaultName(known.REGION_NAME),
+        region_name=params.aws_region_name or own,
         access_key_id=params.aws_access_key_id,
         secret_access_key=params.aws_secret_access_key,
         session_token=params.aws_session_token,

@@ -44,11 +44,15 @@ STATUS_OF_TYPE = {
     "overloaded_error": 529,
 }
 """What an error within a stream would have been as a status."""
+LONGEST_WAIT = 3_600.0
+"""Seconds: no provider is left alone for longer, whatever it says."""
 
 
 def failure(status: int, headers: Mapping[str, str], content: bytes, call: Call) -> ProviderRefused | ProviderUnclear:
     """The error that an answer of this status is. `headers` has lower-case names, or does not care."""
-    return _failure(status, retry_after(headers), read_object(content), call)
+    body = read_object(content)
+    wait = retry_after(headers)
+    return _failure(status, retry_info(body) if wait is None else wait, body, call)
 
 
 def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | ProviderUnclear:
@@ -57,7 +61,7 @@ def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | Pro
     detail = error if isinstance(error, dict) else body
     named = (detail.get("status"), detail.get("code"), detail.get("type"))
     statuses = [value for value in map(_status, named) if value is not None]
-    return _failure(statuses[0] if statuses else 500, None, body, call)
+    return _failure(statuses[0] if statuses else 500, retry_info(body), body, call)
 
 
 def read_object(content: bytes) -> dict[str, Any] | None:
@@ -70,16 +74,48 @@ def read_object(content: bytes) -> dict[str, Any] | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks for, in either of its forms (RFC 9110 §10.2.3), or `None`."""
+    """Seconds to wait: OpenAI's and Azure's `retry-after-ms`, else `Retry-After` in either form (RFC 9110 §10.2.3).
+
+    At most `LONGEST_WAIT`; `None` if neither can be read.
+    """
+    wait = _seconds(headers.get("retry-after-ms", ""), unit=0.001)
+    if wait is not None:
+        return wait
     value = headers.get("retry-after", "").strip()
+    wait = _seconds(value)
+    return _until(value) if wait is None else wait
+
+
+def retry_info(body: Mapping[str, Any] | None) -> float | None:
+    """Seconds to wait as Google's APIs say them: in the error's details (`google.rpc.RetryInfo`), not in a header.
+
+    https://google.aip.dev/193
+    """
+    error = (body or {}).get("error")
+    details = error.get("details") if isinstance(error, dict) else None
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and str(detail.get("@type")).endswith("google.rpc.RetryInfo"):
+            return _seconds(str(detail.get("retryDelay")).removesuffix("s"))
+    return None
+
+
+def _seconds(value: str, unit: float = 1.0) -> float | None:
     with contextlib.suppress(ValueError):
         seconds = float(value)
-        return max(0.0, seconds) if math.isfinite(seconds) else None
-    with contextlib.suppress(ValueError):
+        return _bounded(seconds * unit) if math.isfinite(seconds) else None
+    return None
+
+
+def _until(value: str) -> float | None:
+    with contextlib.suppress(ValueError, OverflowError):
         moment = parsedate_to_datetime(value)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        return _bounded((moment - datetime.now(UTC)).total_seconds())
     return None
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(0.0, seconds), LONGEST_WAIT)
 
 
 def _failure(

@@ -38,19 +38,18 @@ class Bedrock:
     )
 
     def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
-        model = _model(at.model)
         action = "converse-stream" if stream else "converse"
-        path = f"/model/{quote(model, safe='')}/{action}"
+        path = f"/model/{quote(at.model, safe='')}/{action}"
         if at.api_key or at.signature is None:
             headers = {"Authorization": f"Bearer {at.api_key}"}
-            return Call(_base(at) + path, headers, {}, ask.timeout, model)
-        return Call(_base(at) + path, {}, {}, ask.timeout, model, signer(at.signature, region_of(at)))
+            return Call(_base(at) + path, headers, {}, ask.timeout, at.model)
+        return Call(_base(at) + path, {}, {}, ask.timeout, at.model, signer(at.signature, region_of(at)))
 
     def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
-        return request_of(_model(model), ask)
+        return request_of(model, ask)
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-        return answer_of(answer, _model(model), created)
+        return answer_of(answer, model, created)
 
     def reader(self, chunks: Chunks) -> ConverseReader:
         return ConverseReader(chunks)
@@ -69,8 +68,3 @@ class Bedrock:
 def _base(at: Endpoint) -> str:
     """The base URL or, where none is set, that of the region."""
     return at.base_url.rstrip("/") or URL.format(region=region_of(at))
-
-
-def _model(model: str) -> str:
-    """The model's id or ARN: `config.yaml` may say `bedrock/converse/…`, as LiteLLM's does."""
-    return model.removeprefix("converse/")
