@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from manifold import lenient
 from manifold.errors import InvalidRequest
 from manifold.providers.chat import Route
 
@@ -90,7 +91,7 @@ def _object(content: bytes) -> dict[str, Any]:
     if not content:
         raise InvalidRequest("The request has no body. Send a JSON object.", code="missing_body")
     try:
-        body = orjson.loads(content)
+        body = lenient.request(content)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest("The request body is not valid JSON.", code="invalid_json") from error
     if not isinstance(body, dict):

@@ -94,3 +94,11 @@ def test_what_is_no_object(content: bytes, code: str) -> None:
 def test_the_most_calls_are_still_made() -> None:
     assert len(read(messages=[PROMPT] * wanted.MAX_CALLS).bodies) == 1000
     assert len(read(model=["a"] * wanted.MAX_MODELS, messages=[PROMPT] * 10).models) == 100
+
+
+def test_half_an_emoji_is_no_reason_to_refuse_a_prompt() -> None:
+    """JavaScript's `slice` and Python's `json.dumps` make such texts; the provider gets one that can be written."""
+    asked = wanted.read(
+        rb'{"model": "a", "messages": [{"role": "user", "content": "cut \ud83d"}]}', "/chat/completions"
+    )
+    assert asked.bodies[0]["messages"][0]["content"] == "cut \ufffd"

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from manifold import lenient
 from manifold.errors import CONTENT_FILTER, CONTENT_POLICY_CODES, ProviderRefused, ProviderUnclear
 from manifold.providers.call import Call
 
@@ -67,7 +68,7 @@ def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | Pro
 def read_object(content: bytes) -> dict[str, Any] | None:
     """The JSON object that these bytes are, or `None`."""
     try:
-        body = orjson.loads(content)
+        body = lenient.answer(content)
     except orjson.JSONDecodeError:
         return None
     return body if isinstance(body, dict) else None

@@ -1,0 +1,50 @@
+"""JSON as clients and providers really send it, where a strict parser refuses it whole for one character.
+
+The encoders of Python and JavaScript write half a surrogate pair (an emoji that was cut in two) as `\\ud83d`, which
+RFC 8259 §8.2 leaves undefined and orjson refuses. Each becomes U+FFFD, as `String.prototype.toWellFormed` of ECMAScript
+does, so that whatever was read can be written again. Only what orjson refused is looked at a second time.
+"""
+
+import re
+from typing import Any
+
+import orjson
+
+REPLACEMENT = b"\\ufffd"
+ESCAPES = re.compile(
+    rb"(?P<kept>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(?P<lone>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+"""Each escape as a whole, so that the backslash of `\\\\ud83d` is not taken for the start of one."""
+STRING_OR_CONSTANT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?\bInfinity\b|\bNaN\b', re.DOTALL)
+CONTROLS = re.compile(rb"[\x00-\x1f]")
+
+
+def request(content: bytes | str) -> Any:
+    """The JSON value, lone surrogates replaced. `ValueError` (orjson's) for what is wrong otherwise."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return orjson.loads(_well_formed(_bytes(content)))
+
+
+def answer(content: bytes) -> Any:
+    """The same for what a provider sent: NaN and Infinity, bytes that are no UTF-8 and bare control characters, too."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        text = content.decode(errors="replace").encode()
+        return orjson.loads(STRING_OR_CONSTANT.sub(_readable, text))
+
+
+def _bytes(content: bytes | str) -> bytes:
+    return content.encode(errors="replace") if isinstance(content, str) else content
+
+
+def _well_formed(content: bytes) -> bytes:
+    return ESCAPES.sub(lambda found: REPLACEMENT if found["lone"] else found[0], content)
+
+
+def _readable(found: re.Match[bytes]) -> bytes:
+    if not found[0].startswith(b'"'):
+        return b"null"
+    return CONTROLS.sub(lambda control: b"\\u%04x" % ord(control[0]), _well_formed(found[0]))
