@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from completions.deadline import OUTRUN
 from manifold import observe
 from manifold.errors import CallFailed, ManifoldError
 
@@ -62,7 +63,7 @@ async def first_of(
 async def _ended(tasks: Sequence[asyncio.Task[Found]]) -> list[Found]:
     """Cancel what still runs, and return what the others came to."""
     for task in tasks:
-        task.cancel()
+        task.cancel(OUTRUN)
     await asyncio.wait(tasks)
     return [task.result() for task in tasks if not task.cancelled()]
 

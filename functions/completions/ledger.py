@@ -20,13 +20,13 @@ from manifold.store.calls import Call
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call that a deployment answered or refused. One that was cancelled is none: nobody knows what it cost."""
+    """One call that was sent to a deployment, whatever ended it."""
 
     deployment: Deployment
     route: Route
     seconds: float
     usage: Mapping[str, Any] | None = None
-    """OpenAI's usage object, or what was seen of it where the provider did not say; `None` where nothing came."""
+    """OpenAI's usage object, or an estimate of a call that was cut short; `None` of one that the provider refused."""
     error: ProviderError | ManifoldError | None = None
     """Also the gateway's own, which cut a stream short."""
 

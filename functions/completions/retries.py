@@ -57,6 +57,11 @@ class Course:
         """Those to choose the next attempt's deployment from."""
         return self._fresh
 
+    @property
+    def has_another(self) -> bool:
+        """Whether the attempt that is under way, if it fails, is followed by one at another deployment."""
+        return len(self._fresh) > 1 and self.attempts <= self._left
+
     def failed(self, deployment: Deployment, error: Failure) -> float | None:
         """Note a failed attempt; the seconds to wait before the next one, `None` if there is to be none."""
         where = hope(error)

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Generic, Protocol, TypeVar
 
 from completions import usage
-from completions.deadline import Deadline, exceeded
+from completions.deadline import NOTE_SECONDS, Bound, Cut, Deadline, cancelled, exceeded
 from completions.ledger import Attempt, Report
 from completions.plan import Call
 from completions.retries import Course, Failure, hope, is_withheld, no_room, stand_ins, stand_ins_for_silence
@@ -16,12 +16,14 @@ from completions.room import Room
 from manifold import observe
 from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
-from manifold.errors import CallFailed, InvalidRequest, ManifoldError, ProviderError
-from manifold.providers.chat import Ask
+from manifold.errors import TIMEOUT, CallFailed, InvalidRequest, ManifoldError, ProviderError
+from manifold.providers.chat import Ask, Route
 
 Body = TypeVar("Body")
 Chunks = AsyncGenerator[dict[str, Any], None]
 random = Random()
+BACKSTOP_SECONDS = 1.0
+"""The HTTP client's own limit comes so much later than the attempt's, which alone says what its end means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,6 @@ class Answer(Generic[Body]):
 
 
 Attempting = Callable[[Deployment, Ask], Awaitable[Body]]
-Way = Callable[[Call, Attempting[Body]], Awaitable[Answer[Body]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Router:
 
         Raises `CallFailed` or `InvalidRequest`.
         """
-        answer = await self._in_time(self._anywhere, call, self._deployments.complete)
+        answer = await self._in_time(self._anywhere(call, self._deployments.complete))
         self._report_answer(call, answer)
         if answer.deployment.group == call.group and is_withheld(answer.body):
             answer = await self._instead(call, answer)
@@ -101,22 +102,30 @@ class Router:
 
         Its chunks have the provider's own `model`, and whoever reads them to the end reports the attempt.
         """
-        return await self._in_time(self._anywhere, call, self._begin)
+        return await self._in_time(self._anywhere(call, self._begin))
 
-    async def next(self, chunks: Chunks) -> dict[str, Any] | None:
-        """The next chunk of a stream that has begun, `None` at its end."""
+    async def next(self, begun: Answer[Begun], route: Route) -> dict[str, Any] | None:
+        """The next chunk of a stream that has begun, `None` at its end; `ProviderError` if it breaks off or pauses."""
+        own = self._own_timeout(begun.deployment, stream=True) or self._deadline.patience / 2
+        bound = self._deadline.bound(own, others=False)
         try:
-            async with asyncio.timeout_at(self._deadline.at):
-                return await anext(chunks, None)
+            async with asyncio.timeout(bound.seconds):
+                return await anext(begun.body.rest, None)
         except TimeoutError:
-            raise exceeded() from None
+            error = bound.passed()
+        except ProviderError as broken:
+            error = broken
+        await self._failed(begun.deployment, route, error)
+        raise error
 
     def failure(self, error: ProviderError) -> CallFailed:
         """What the client is told of a provider's error: the deadline's own, where that is why it came."""
         return exceeded() if self._deadline.left <= 0 else error.answer()
 
     async def _begin(self, deployment: Deployment, ask: Ask) -> Begun:
-        chunks = self._deployments.stream(deployment, replace(ask, body=usage.metered(ask.body, deployment)))
+        whole = self._deadline.left + BACKSTOP_SECONDS
+        ask = replace(ask, body=usage.metered(ask.body, deployment), timeout=whole)
+        chunks = self._deployments.stream(deployment, ask)
         head: list[dict[str, Any]] = []
         async for chunk in chunks:
             head.append(chunk)
@@ -126,9 +135,10 @@ class Router:
 
     async def _instead(self, call: Call, withheld: Answer[dict[str, Any]]) -> Answer[dict[str, Any]]:
         """The answer of the first group that gives one in place of this, or this."""
-        for other in self._calls(call, stand_ins_for_silence(self._settings, call.group)):
+        others = self._calls(call, stand_ins_for_silence(self._settings, call.group))
+        for left, other in _counted_down(others):
             with contextlib.suppress(ManifoldError):
-                answer = await self._in_time(self._attempts, other, self._deployments.complete)
+                answer = await self._in_time(self._attempts(other, self._deployments.complete, spare=left > 0))
                 self._report_answer(other, answer)
                 if not is_withheld(answer.body):
                     return answer
@@ -137,69 +147,109 @@ class Router:
     def _report_answer(self, call: Call, answer: Answer[dict[str, Any]]) -> None:
         self._report(Attempt(answer.deployment, call.route, answer.seconds, answer.body.get("usage")))
 
-    async def _in_time(self, way: Way[Body], call: Call, attempt: Attempting[Body]) -> Answer[Body]:
-        if self._deadline.left <= 0:
-            raise exceeded()
+    async def _in_time(self, answer: Awaitable[Answer[Body]]) -> Answer[Body]:
+        """Each attempt ends by itself before the deadline; this is for what else may take long."""
         try:
-            async with asyncio.timeout_at(self._deadline.at):
-                return await way(call, attempt)
+            async with asyncio.timeout_at(self._deadline.at + NOTE_SECONDS):
+                return await answer
         except TimeoutError:
             raise exceeded() from None
 
     async def _anywhere(self, call: Call, attempt: Attempting[Body]) -> Answer[Body]:
         """The group's answer or, where it fails, that of the first group that can stand in for it."""
+        spare = bool(self._calls(call, stand_ins(self._settings, call.group, exceeded())))
         try:
-            return await self._attempts(call, attempt)
+            return await self._attempts(call, attempt, spare=spare)
         except ManifoldError as error:
             failure = error
-        for other in self._calls(call, stand_ins(self._settings, call.group, failure)):
+        for left, other in _counted_down(self._calls(call, stand_ins(self._settings, call.group, failure))):
             with contextlib.suppress(ManifoldError):  # the group that was asked for says why
-                return await self._attempts(other, attempt)
+                return await self._attempts(other, attempt, spare=left > 0)
         raise failure
 
-    def _calls(self, call: Call, groups: Sequence[str]) -> Iterator[Call]:
+    def _calls(self, call: Call, groups: Sequence[str]) -> list[Call]:
         """The same call to each of these groups that may stand in and answers on its route."""
-        for group in groups:
-            closed = self._settings.enforce_fallback_model_access and not self._may_use(group)
-            if not closed and self._deployments.serving(group, call.route):
-                yield replace(call, group=group)
+        return [
+            replace(call, group=group)
+            for group in groups
+            if not self._settings.enforce_fallback_model_access or self._may_use(group)
+            if self._deployments.serving(group, call.route)
+        ]
 
-    async def _attempts(self, call: Call, attempt: Attempting[Body]) -> Answer[Body]:
-        deployments = self._deployments.serving(call.group, call.route)
-        replaceable = len(deployments) > 1 or bool(self._settings.fallbacks or self._settings.default_fallbacks)
-        course = Course(deployments, self._retries, random, self._settings.retry_after)
-        while True:
+    async def _attempts(self, call: Call, attempt: Attempting[Body], *, spare: bool) -> Answer[Body]:
+        """The group's answer; `spare` says whether another group could still give one if it fails."""
+        course = Course(
+            self._deployments.serving(call.group, call.route), self._retries, random, self._settings.retry_after
+        )
+        while self._deadline.left > 0:
             deployment = await self._choices.choose(course.candidates)
             if deployment is None:
                 raise no_room(call.group)
             course.attempts += 1
             async with self._room.at(deployment):
+                own = self._own_timeout(deployment, stream=call.body.get("stream") is True)
+                bound = self._deadline.bound(own, others=spare or course.has_another)
                 began = _now()
                 try:
-                    body = await attempt(deployment, self._ask(call, deployment))
+                    body = await self._attempt(call, deployment, attempt, bound)
                 except (ProviderError, InvalidRequest) as error:
                     failure = error
                 else:
                     return Answer(body, deployment, course.attempts, _now() - began)
-            self._report(Attempt(deployment, call.route, _now() - began, error=failure))
-            if replaceable:
-                await self._choices.failed(deployment, failure)
+            await self._failed(deployment, call.route, failure)
             pause = course.failed(deployment, failure)
             if pause is None or pause >= self._deadline.left:
                 raise self._last(failure, deployment, course.attempts)
             await asyncio.sleep(pause)
+        raise exceeded()
 
-    def _ask(self, call: Call, deployment: Deployment) -> Ask:
-        left = self._deadline.left
-        timeout = min(deployment.timeout or self._settings.timeout or left, left)
-        return Ask(call.route, call.body, timeout, self._settings.drop_params)
+    async def _attempt(self, call: Call, deployment: Deployment, attempt: Attempting[Body], bound: Bound) -> Body:
+        """One attempt within its bound. Whatever ends it without an answer, it is reported as that."""
+        began = _now()
+        try:
+            async with asyncio.timeout(bound.seconds):
+                return await attempt(deployment, self._ask(call, bound))
+        except asyncio.CancelledError as error:
+            self._report(_unanswered(call, deployment, began, cancelled(error)))
+            raise
+        except TimeoutError:
+            failure: Failure = bound.passed()
+        except (ProviderError, InvalidRequest) as error:
+            failure = error
+        self._report(_unanswered(call, deployment, began, failure))
+        raise failure
+
+    async def _failed(self, deployment: Deployment, route: Route, failure: Failure) -> None:
+        """Count a failure, unless it can change nothing, as there is no other deployment to ask."""
+        alone = len(self._deployments.serving(deployment.group, route)) < 2
+        if not alone or self._settings.fallbacks or self._settings.default_fallbacks:
+            await self._choices.failed(deployment, failure)
+
+    def _ask(self, call: Call, bound: Bound) -> Ask:
+        return Ask(call.route, call.body, bound.seconds + BACKSTOP_SECONDS, self._settings.drop_params)
+
+    def _own_timeout(self, deployment: Deployment, *, stream: bool) -> float | None:
+        """What `config.yaml` says, in seconds: of a stream, for its first token and for each pause after it."""
+        streams = (deployment.stream_timeout or self._settings.stream_timeout) if stream else None
+        return streams or deployment.timeout or self._settings.timeout
 
     def _last(self, failure: Failure, deployment: Deployment, attempts: int) -> ManifoldError:
         if isinstance(failure, InvalidRequest):
             return failure
-        if hope(failure) != "nowhere":  # the caller's own fault is the caller's to mend
+        if hope(failure) != "nowhere" and not isinstance(failure, Cut):  # what is the caller's is the caller's to mend
             observe.failed("call_failed", failure, deployment_id=deployment.id, attempts=attempts)
         return self.failure(failure)
+
+
+def _unanswered(call: Call, deployment: Deployment, began: float, error: Failure) -> Attempt:
+    """An attempt without an answer. One that was cut short had been sent, so its prompt counts."""
+    sent = usage.estimated(call.body) if isinstance(error, Cut) or error.code == TIMEOUT else None
+    return Attempt(deployment, call.route, _now() - began, sent, error)
+
+
+def _counted_down(calls: Sequence[Call]) -> Iterator[tuple[int, Call]]:
+    """Each call, and how many follow it."""
+    return zip(range(len(calls) - 1, -1, -1), calls, strict=True)
 
 
 def _now() -> float:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
 
+from completions.deadline import Cut, TimedOut
 from completions.ledger import Attempt, used
 from manifold import ids, observe, routing
 from manifold.config import Deployment, RouterSettings
@@ -100,13 +101,14 @@ class Selection:
 
     async def failed(self, deployment: Deployment, error: ProviderError | InvalidRequest) -> None:
         """Count a failure of a deployment that another could stand in for."""
-        if isinstance(error, InvalidRequest) or error.status in CALLERS_STATUSES:
+        if isinstance(error, InvalidRequest | Cut) or error.status in CALLERS_STATUSES:
             return
-        settings = self._selector.settings
+        settings, hung = self._selector.settings, isinstance(error, TimedOut)
         allowed = ALLOWED_FAILS if settings.allowed_fails is None else settings.allowed_fails
-        if settings.allowed_fails is None and error.status in COOL_AT_ONCE:
+        if settings.allowed_fails is None and (hung or error.status in COOL_AT_ONCE):
             allowed = 0
-        cooldown = min(error.retry_after or settings.cooldown_time, MAX_COOLDOWN)
+        least = max(settings.cooldown_time, error.seconds) if isinstance(error, TimedOut) else settings.cooldown_time
+        cooldown = min(error.retry_after or least, MAX_COOLDOWN)
         try:
             async with self._selector.store.session() as tables:
                 self._selector.health.learn(await tables.traffic.failed(deployment.id, allowed, cooldown))

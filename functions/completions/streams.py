@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from completions import answers, usage
+from completions.deadline import OUTRUN, Cut
 from completions.fanout import first_of
 from completions.ledger import Attempt, Report
 from completions.plan import Call
@@ -23,12 +24,9 @@ async def begin(router: Router, calls: Sequence[Call], report: Report) -> "Strea
     if len(calls) == 1:
         begun = await router.begin(calls[0])
     else:
-        begun = await first_of([(call.group, router.begin(call)) for call in calls], _close)
+        works = [(call.group, router.begin(call)) for call in calls]
+        begun = await first_of(works, lambda late: Stream(late, calls[0], router, report).give_up())
     return Stream(begun, calls[0], router, report)
-
-
-async def _close(answer: Answer[Begun]) -> None:
-    await answer.body.rest.aclose()
 
 
 class Stream:
@@ -59,17 +57,31 @@ class Stream:
         except ManifoldError as error:
             self._error = self._error or error
             yield _event(error.body())
+        except (asyncio.CancelledError, GeneratorExit):
+            self._error = Cut(499, "cancelled")
+            raise
         else:
             yield DONE
         finally:
             self._reported()
 
+    async def give_up(self) -> None:
+        """Close it, as another was faster."""
+        for chunk in self._begun.body.head:
+            self._note(chunk)
+        await self._begun.body.rest.aclose()
+        self._error = Cut(499, OUTRUN)
+        self._reported()
+
+    def _note(self, chunk: dict[str, Any]) -> None:
+        self._usage = chunk.get("usage") or self._usage
+        self._pieces += usage.pieces(chunk)
+
     async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The chunks that the client is to see, with the group's name as `model`."""
         wanted = usage.wanted(self._call.body)
         async for chunk in self._all():
-            self._usage = chunk.get("usage") or self._usage
-            self._pieces += usage.pieces(chunk)
+            self._note(chunk)
             if wanted or not usage.is_only_usage(chunk):
                 if not wanted and chunk.get("usage", ...) is None:
                     del chunk["usage"]  # it is there because the gateway asked
@@ -80,11 +92,12 @@ class Stream:
         for chunk in self._begun.body.head:
             yield chunk
         try:
-            while (following := await self._router.next(self._begun.body.rest)) is not None:
+            while (following := await self._router.next(self._begun, self._call.route)) is not None:
                 yield following
         except ProviderError as error:
             self._error = error
-            observe.failed("stream_broke", error, deployment_id=self._begun.deployment.id)
+            if not isinstance(error, Cut):
+                observe.failed("stream_broke", error, deployment_id=self._begun.deployment.id)
             raise self._broken(error) from error
 
     def _broken(self, error: ProviderError) -> CallFailed:
@@ -95,9 +108,9 @@ class Stream:
         return CallFailed("The provider's answer broke off before its end.", status=told.status, code=told.code)
 
     def _reported(self) -> None:
-        """Where the provider did not tell the usage, it is as much as was seen."""
+        """Where the provider did not tell the usage, it is estimated."""
         seconds = asyncio.get_running_loop().time() - self._started_at
-        used = self._usage or ({"completion_tokens": self._pieces} if self._pieces else None)
+        used = self._usage or usage.estimated(self._call.body, self._pieces)
         self._report(Attempt(self._begun.deployment, self._call.route, seconds, used, self._error))
 
 

@@ -22,6 +22,12 @@ TELLING = frozenset(
 )
 """Providers that are known to take `stream_options.include_usage`; another server might refuse it."""
 
+PROMPT = ("messages", "prompt", "input", "tools")
+FILES = frozenset({"data", "file_data", "url"})
+"""Members whose text is a file, or where one is."""
+LETTERS = 4
+"""Of a prompt, for one token: the rule of thumb of OpenAI's own for English."""
+
 Chunk = dict[str, Any]
 
 
@@ -47,6 +53,31 @@ def is_only_usage(chunk: Chunk) -> bool:
 def pieces(chunk: Chunk) -> int:
     """How many choices a chunk adds to: as many tokens came at least."""
     return sum(1 for choice in chunk.get("choices") or () if choice.get("text") or _said(choice))
+
+
+def estimated(body: Mapping[str, Any], pieces: int = 0) -> dict[str, Any]:
+    """The usage of a call whose provider did not tell it: a token for some letters of the prompt, and for each piece
+    that came."""
+    return {
+        "prompt_tokens": -(-sum(_letters(body.get(name)) for name in PROMPT) // LETTERS),
+        "completion_tokens": pieces,
+    }
+
+
+def _letters(prompt: object) -> int:
+    """The length of all texts in it; a number is a token already, and a file is no text."""
+    count, parts = 0, [prompt]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            count += 0 if part.startswith("data:") else len(part)
+        elif isinstance(part, int):
+            count += LETTERS
+        elif isinstance(part, list):
+            parts += part
+        elif isinstance(part, dict):
+            parts += [value for name, value in part.items() if name not in FILES]
+    return count
 
 
 def _said(choice: Chunk) -> bool:

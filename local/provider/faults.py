@@ -17,7 +17,7 @@ from local.provider.dialects import PREFIX, wording_of
 from local.provider.native.wordings import GeminiWording
 from local.provider.refusal import Refusal
 
-Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "truncate"]
+Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate"]
 ROUTES = {
     ("POST", r"/files"): "files.create",
     ("GET", r"/files"): "files.list",
@@ -44,7 +44,7 @@ class Fault(BaseModel):
     """What goes wrong with the next `times` calls (all of them, if `None`) of a route.
 
     `when="after"` does the work first: a create that fails but happened. `when="within"` lets a stream begin, and
-    strikes after `chunks` of it.
+    strikes after `chunks` of it. A `hang` keeps the connection open and says nothing more until the client leaves.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -140,7 +140,7 @@ class FaultyASGI:
         if fault is None:
             return await self._app(scope, receive, _noting(send, entry))
         if fault.when == "within":
-            return await self._app(scope, receive, Within(fault, scope["path"], _noting(send, entry), send))
+            return await self._app(scope, receive, Within(fault, scope["path"], receive, _noting(send, entry), send))
         if fault.kind == "truncate":
             return await self._truncated(scope, receive, send)
         if fault.kind == "delay":
@@ -149,9 +149,15 @@ class FaultyASGI:
             await _receive(receive, fault.received)
         if fault.when == "after":
             await self._app(scope, receive, _noting(_swallow, entry))
+        return await self._strike(fault, scope, receive, send)
+
+    async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+        """What comes in place of an answer."""
         if fault.kind == "cut":
             return await _disconnect(send, abruptly=True)
-        return await _reply(fault, scope["path"], _noting(send, entry))
+        if fault.kind == "hang":
+            return await _hang(receive)
+        return await _reply(fault, scope["path"], _noting(send, scope["state"]["entry"]))
 
     async def _delayed(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         """Late, whether the work waits too or only the answer."""
@@ -189,9 +195,10 @@ def _route(method: str, tail: str) -> str:
 class Within:
     """Sends what the application does, up to the chunk after which its fault strikes."""
 
-    def __init__(self, fault: Fault, path: str, send: Send, connection: Send) -> None:
+    def __init__(self, fault: Fault, path: str, receive: Receive, send: Send, connection: Send) -> None:
         self._fault = fault
         self._path = path
+        self._receive = receive
         self._send = send
         self._connection = connection
         self._chunks = 0
@@ -209,6 +216,8 @@ class Within:
         if self._fault.kind == "delay":
             return await asyncio.sleep(self._fault.seconds)
         self._over = True
+        if self._fault.kind == "hang":
+            return await _hang(self._receive)
         if self._fault.kind in ("cut", "truncate"):
             return await _disconnect(self._connection, abruptly=self._fault.kind == "cut")
         return await self._send({"type": "http.response.body", "body": self._event(), "more_body": False})
@@ -245,6 +254,12 @@ async def _receive(receive: Receive, count: int) -> None:
         count -= len(message.get("body", b""))
         if not message.get("more_body"):
             return
+
+
+async def _hang(receive: Receive) -> None:
+    """Nothing more, until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _disconnect(send: Send, *, abruptly: bool) -> None:

@@ -241,7 +241,7 @@ class TestCalls:
 
         assert {row["output_tokens"] > 0 for row in rows(database_url, "SELECT output_tokens FROM calls")} == {True}
 
-    @pytest.mark.parametrize(("broken", "status"), [("deadline", 504), ("provider", 0)])
+    @pytest.mark.parametrize(("broken", "status"), [("deadline", 499), ("provider", 0)])
     async def test_of_a_stream_that_was_cut_short(
         self, till: Till, database_url: str, broken: str, status: int
     ) -> None:

@@ -27,6 +27,7 @@ model_list:
       rpm: 60
       tpm: 100000
       timeout: 30
+      stream_timeout: 6
       max_retries: 2
       tags: [eu]
     model_info:

@@ -19,6 +19,7 @@ def deployment(deployment_id: str, group: str = "group", provider: str = "openai
         rpm=None,
         tpm=None,
         timeout=None,
+        stream_timeout=None,
         max_retries=None,
         tags=(),
         mode=None,

@@ -1,10 +1,12 @@
 """How long a request may last."""
 
+import asyncio
 import time
 
 import pytest
 
-from completions.deadline import MARGIN_SECONDS, Deadline
+from completions.deadline import MARGIN_SECONDS, SHARE, Cut, Deadline, TimedOut, cancelled
+from manifold.errors import TIMEOUT
 
 
 def event(seconds_ago: float) -> dict[str, object]:
@@ -32,3 +34,44 @@ async def test_it_can_be_shortened_and_not_put_off() -> None:
 
     assert deadline.within(2).left == pytest.approx(2, abs=0.1)
     assert deadline.within(100).at == deadline.within(None).at == deadline.at
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "callers", "seconds", "code"),
+    [
+        (None, False, None, 28.0, TIMEOUT),
+        (None, True, None, 28 * SHARE, TIMEOUT),
+        (5.0, True, None, 5.0, TIMEOUT),
+        (5.0, False, None, 5.0, TIMEOUT),
+        (600.0, True, None, 28 * SHARE, TIMEOUT),
+        (600.0, False, None, 28.0, TIMEOUT),
+        (None, True, 0.5, 0.5, "caller_timeout"),
+        (5.0, False, 0.5, 0.5, "caller_timeout"),
+        (None, False, 20.0, 20.0, "caller_timeout"),
+        (None, True, 20.0, 28 * SHARE, TIMEOUT),
+        (0.3, True, 0.5, 0.3, TIMEOUT),
+    ],
+)
+async def test_an_attempt_ends_before_its_request_does(
+    own: float | None, others: bool, callers: float | None, seconds: float, code: str
+) -> None:
+    bound = Deadline.of(None, 29).within(callers).bound(own, others=others)
+
+    assert bound.seconds == pytest.approx(seconds, abs=0.1)
+    assert bound.passed().code == code
+
+
+@pytest.mark.parametrize(("own", "code"), [(None, "deadline_exceeded"), (2.0, TIMEOUT), (9.5, "deadline_exceeded")])
+async def test_who_is_asked_late_is_not_to_blame_for_the_deadline(own: float | None, code: str) -> None:
+    bound = Deadline.of(event(20), 29).bound(own, others=False)
+
+    assert bound.passed().code == code
+
+
+def test_what_passed_says_whose_failure_it_was() -> None:
+    assert str(TimedOut(1.25)) == "no answer in 1.2 s"
+    assert (cancelled(asyncio.CancelledError("outrun")).code, cancelled(asyncio.CancelledError()).code) == (
+        "outrun",
+        "cancelled",
+    )
+    assert isinstance(cancelled(asyncio.CancelledError()), Cut)

@@ -34,6 +34,7 @@ def test_every_setting_arrives(load: Load) -> None:
         rpm=60,
         tpm=100_000,
         timeout=30.0,
+        stream_timeout=6.0,
         max_retries=2,
         tags=("eu",),
         mode="batch",
@@ -293,6 +294,7 @@ router_settings:
   routing_strategy: usage-based-routing-v2
   num_retries: 1
   timeout: 20
+  stream_timeout: 4
   retry_after: 0.5
   allowed_fails: 0
   cooldown_time: 60
@@ -318,6 +320,7 @@ def test_how_completions_are_routed(load: Load) -> None:
         routing_strategy="usage-based-routing-v2",
         num_retries=1,
         timeout=20.0,
+        stream_timeout=4.0,
         retry_after=0.5,
         allowed_fails=0,
         cooldown_time=60.0,

@@ -66,6 +66,7 @@ def test_any_setting_may_be_a_name_whose_value_is_read_as_if_it_was_written(load
             rpm=1000,
             tpm=None,
             timeout=30.0,
+            stream_timeout=None,
             max_retries=None,
             tags=("eu", "60"),
             mode="batch",

@@ -44,6 +44,8 @@ class Deployment:
     tpm: int | None
     timeout: float | None
     """Seconds for one call to the provider."""
+    stream_timeout: float | None
+    """Seconds until a stream's first token, and between any two of its chunks; `None`: as `timeout`."""
     max_retries: int | None
     tags: tuple[str, ...]
     mode: str | None

@@ -85,6 +85,7 @@ class LitellmParams(Written):
     rpm: Rate | None = None
     tpm: Rate | None = None
     timeout: Seconds | None = None
+    stream_timeout: Seconds | None = None
     max_retries: Count | None = None
     tags: list[Word] = []
 
@@ -128,6 +129,7 @@ class RouterWritten(Written):
     routing_strategy: Annotated[Strategy, ByName] | None = None
     num_retries: Count | None = None
     timeout: Seconds | None = None
+    stream_timeout: Seconds | None = None
     retry_after: Pause | None = None
     allowed_fails: Count | None = None
     cooldown_time: Pause | None = None

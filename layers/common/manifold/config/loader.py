@@ -60,6 +60,7 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         rpm=params.rpm,
         tpm=params.tpm,
         timeout=params.timeout,
+        stream_timeout=params.stream_timeout,
         max_retries=params.max_retries,
         tags=tuple(params.tags),
         mode=info.mode,

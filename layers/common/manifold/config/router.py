@@ -17,6 +17,8 @@ class RouterSettings:
     num_retries: int = 2
     timeout: float | None = None
     """Seconds for one call to a provider."""
+    stream_timeout: float | None = None
+    """Seconds until a stream's first token, and between any two of its chunks; `None`: as `timeout`."""
     retry_after: float = 0.0
     """Seconds to wait at least before a deployment is asked again."""
     allowed_fails: int | None = None

@@ -16,14 +16,14 @@ from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A call that a deployment answered or refused."""
+    """A call that was sent to a deployment, whatever ended it."""
 
     id: str
     model_group: str
     deployment_id: str
     route: str
     status: int
-    """200, or that of the provider's refusal; 0 where there was no answer."""
+    """200, or that of the provider's refusal; 0 where there was no answer, 499 and 504 where it was given up."""
     error: str | None = None
     input_tokens: int = 0
     cached_tokens: int = 0

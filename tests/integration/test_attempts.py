@@ -1,0 +1,196 @@
+"""What becomes of attempts that hang, and of those that the gateway gives up: none is lost, and a deployment's own
+failures alone count against it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from completions.ledger import used
+from completions.usage import estimated
+from local.provider import Fault, Simulator, defaults
+from manifold.auth import key_hash
+from manifold.config import RouterSettings
+from manifold.providers.registry import close_providers
+from manifold.store.keys import Key
+from tests.support import gateways
+from tests.support.completing import CONFIG, HELLO, Till
+
+pytest_plugins = ("tests.support.completing",)
+
+SECONDS = 3.0
+"""API Gateway's patience: a request lasts two, and the first of two attempts 1.3."""
+SENT = estimated({"messages": HELLO})["prompt_tokens"]
+
+
+@pytest.fixture
+async def till(database_url: str, simulated_provider: Simulator) -> AsyncIterator[Till]:
+    port = int(simulated_provider.url.rpartition(":")[2])
+    values = {"MANIFOLD_CONFIG": str(CONFIG), "MANIFOLD_COMPLETIONS_TIMEOUT": str(SECONDS), **defaults(port)}
+    gateway = gateways.gateway(database_url, values)
+    yield Till(gateway, simulated_provider)
+    await gateway.store.close()
+    await close_providers()
+
+
+def route(till: Till, **settings: Any) -> None:
+    till.gateway.config = replace(till.gateway.config, router=RouterSettings(**settings))
+
+
+def rows(url: str, query: str) -> list[dict[str, Any]]:
+    with psycopg.connect(url, row_factory=dict_row) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def calls(database_url: str) -> list[tuple[Any, ...]]:
+    found = rows(
+        database_url, "SELECT deployment_id, status, error, input_tokens FROM calls ORDER BY deployment_id, id"
+    )
+    return [tuple(row.values()) for row in found]
+
+
+def failing(database_url: str) -> list[str]:
+    """The deployments that are to be left alone."""
+    found = rows(database_url, "SELECT deployment_id FROM traffic WHERE cool_until > now() ORDER BY 1")
+    return [row["deployment_id"] for row in found]
+
+
+def hang(till: Till, account: str = "azure-general", **options: Any) -> None:
+    till.provider.fail(Fault(kind="hang", account=account, times=None, **options))
+
+
+async def test_a_deployment_that_hangs_is_replaced_within_the_request(till: Till, database_url: str) -> None:
+    hang(till)
+
+    answer = await till.post(model="pair", messages=HELLO)
+
+    assert answer.headers["x-manifold-deployment"] == "pair-special"
+    assert calls(database_url)[0] == ("pair-general", 0, "timeout", SENT)
+    assert failing(database_url) == ["pair-general"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_without_a_second_attempt_the_next_request_goes_elsewhere(
+    till: Till, database_url: str, stream: bool
+) -> None:
+    hang(till)
+
+    status, error = await till.error(model="pair", stream=stream)
+    answer = await till.post(model="pair", messages=HELLO, num_retries=0, stream=stream)
+
+    assert (status, error["code"]) == (504, "deadline_exceeded")
+    assert answer.headers["x-manifold-deployment"] == "pair-special"
+    assert len(till.calls("general")) == 1
+    assert calls(database_url)[0] == ("pair-general", 0, "timeout", SENT)
+
+
+async def test_a_stream_that_says_nothing_is_replaced(till: Till, database_url: str) -> None:
+    hang(till, when="within", chunks=0)
+
+    answer = await till.post(model="pair", messages=HELLO, stream=True)
+
+    assert answer.headers["x-manifold-deployment"] == "pair-special"
+    assert failing(database_url) == ["pair-general"]
+
+
+async def test_a_stream_that_stops_saying_anything_is_ended_and_counted(till: Till, database_url: str) -> None:
+    hang(till, when="within", chunks=3)
+
+    answer = await till.post(model="pair", messages=HELLO, stream=True)
+
+    last = json.loads(answer.text.rstrip().rpartition("data: ")[2])
+    assert last["error"]["code"] == "provider_timeout"
+    [(deployment_id, status, code, prompt)] = calls(database_url)
+    assert (deployment_id, status, code, prompt) == ("pair-general", 0, "timeout", SENT)
+    assert failing(database_url) == ["pair-general"]
+
+
+async def test_a_group_that_hangs_leaves_time_for_its_fallback(till: Till, database_url: str) -> None:
+    route(till, fallbacks={"general": ("mini",)})
+    hang(till)
+
+    answer = await till.post(model="general", messages=HELLO, num_retries=0)
+
+    assert answer.json()["model"] == "mini"
+    assert [code for _, _, code, _ in calls(database_url)] == ["timeout", None]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_timeout_of_the_callers_own_counts_against_no_deployment(
+    till: Till, database_url: str, stream: bool
+) -> None:
+    route(till, allowed_fails=0)
+    hang(till)
+
+    status, error = await till.error(model="pair", timeout=0.2, stream=stream)
+
+    assert (status, error["code"]) == (504, "deadline_exceeded")
+    assert calls(database_url) == [("pair-general", 499, "caller_timeout", SENT)]
+    assert rows(database_url, "SELECT * FROM traffic") == []
+
+
+async def test_nor_does_one_within_a_stream(till: Till, database_url: str) -> None:
+    hang(till, when="within", chunks=3)
+
+    answer = await till.post(model="pair", messages=HELLO, stream=True, timeout=0.5)
+
+    assert "deadline_exceeded" in answer.text
+    assert calls(database_url) == [("pair-general", 499, "caller_timeout", SENT)]
+    assert rows(database_url, "SELECT * FROM traffic") == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_was_outrun_is_written_down_and_counts_against_no_deployment(
+    till: Till, database_url: str, stream: bool
+) -> None:
+    route(till, default_fallbacks=("special",), allowed_fails=0)
+    hang(till)
+
+    answer = await till.post(model=["general", "mini"], messages=HELLO, fastest_response=True, stream=stream)
+
+    assert answer.status_code == 200
+    assert calls(database_url)[0] == ("general-alone", 499, "outrun", SENT)
+    assert rows(database_url, "SELECT * FROM traffic") == []
+
+
+async def test_what_was_given_up_is_metered(till: Till, database_url: str) -> None:
+    key = "sk-in-a-hurry"
+    async with till.gateway.store.session() as tables:
+        await tables.keys.insert(Key(id="key_1", token_hash=key_hash(key), name=key, tpm_limit=1))
+    hang(till)
+
+    late = await till.post(key=key, model="general", messages=HELLO, timeout=0.2)
+    again = await till.post(key=key, model="general", messages=HELLO, timeout=0.2)
+
+    assert (late.status_code, again.status_code) == (504, 429)
+    assert rows(database_url, "SELECT tokens FROM meters") == [{"tokens": SENT}]
+
+
+async def test_a_request_whose_client_is_gone_is_written_down(till: Till, database_url: str) -> None:
+    hang(till)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await till.post(model="general", messages=HELLO)
+
+    assert calls(database_url) == [("general-alone", 499, "cancelled", SENT)]
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"messages": HELLO}, 4),
+        ({"prompt": "Hello there"}, 3),
+        ({"input": ["Hello", "there"]}, 3),
+        ({"input": [1, 2, 3]}, 3),
+        ({"messages": [{"content": [{"type": "image_url", "image_url": {"url": "data:," + "x" * 100}}]}]}, 3),
+        ({"messages": []}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_prompt_is_estimated_by_its_texts(body: dict[str, Any], tokens: int) -> None:
+    assert used(estimated(body)).input == tokens
