@@ -28,8 +28,11 @@ class Said:
         self.text = (self.text or "") + text
 
     def message(self) -> dict[str, Any]:
-        """OpenAI's message; `reasoning_content` and `thinking_blocks` are what other gateways add to it, too."""
-        message: dict[str, Any] = {"role": "assistant", "content": self.text, "refusal": self.refusal}
+        """OpenAI's message, whose content is null only beside calls or a refusal; `reasoning_content` and
+        `thinking_blocks` are what other gateways add to it, too."""
+        silent = "" if self.refusal is None and not self.calls else None
+        content = silent if self.text is None else self.text
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": self.refusal}
         if self.calls:
             message["tool_calls"] = self.calls
         if self.reasoning:

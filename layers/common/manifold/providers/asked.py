@@ -10,7 +10,8 @@ from typing import Any
 
 from manifold.errors import InvalidRequest
 from manifold.providers.chat import Ask
-from manifold.providers.conversation import Part
+from manifold.providers.conversation import Turn
+from manifold.providers.parts import Part
 
 OPENAI = frozenset(
     {
@@ -88,8 +89,8 @@ class Params:
                 code="unsupported_parameter",
             )
 
-    def refuse_extras(self, parts: Sequence[Part], known: frozenset[str] = frozenset()) -> None:
-        """Refuse what parts of messages have of another provider's own, such as `cache_control`."""
+    def refuse_extras(self, parts: Sequence[Part | Turn], known: frozenset[str] = frozenset()) -> None:
+        """Refuse what messages and their parts have of another provider's own, such as `cache_control`."""
         for part in parts:
             for name in part.extra.keys() - known:
                 self.refuse(f"{part.path}.{name}", "it is another provider's own")

@@ -16,7 +16,7 @@ from yarl import URL
 
 from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers.call import Call
-from manifold.providers.failures import failure, failure_within, read_object
+from manifold.providers.failures import failure, failure_within, is_error, read_object
 from manifold.providers.sse import Event, Reader
 
 KEEPALIVE_SECONDS = 15.0
@@ -44,7 +44,7 @@ class Client:
         answer = read_object(content)
         if answer is None:
             raise ProviderUnclear("an answer that is no JSON object", status=response.status)
-        if isinstance(answer.get("error"), dict):
+        if is_error(answer):
             raise failure_within(answer, call)
         return answer
 
@@ -123,7 +123,8 @@ def _translated(call: Call) -> Iterator[None]:
 
 
 def _read(reader: Reader, chunk: bytes) -> list[Event]:
+    """The events that say something: an empty one keeps the connection alive."""
     try:
-        return reader.feed(chunk)
+        return [event for event in reader.feed(chunk) if event.data.strip()]
     except ValueError as error:
         raise ProviderUnclear(str(error)) from error

@@ -15,32 +15,45 @@ from manifold.providers.addresses import azure_call, is_dated, openai_call
 from manifold.providers.call import Call
 from manifold.providers.chat import Ask
 from manifold.providers.client import Client
-from manifold.providers.failures import failure_within, read_object
-from manifold.providers.sse import Event
+from manifold.providers.failures import failure_within, is_error, read_object
+from manifold.providers.handed_back import HandedBack
+from manifold.providers.sse import DONE, Event
 
-DONE = b"[DONE]"
 DRAIN_SECONDS = 0.1
 
 
 class OpenAICompletions:
-    """A `ChatProvider` of OpenAI's dialect: every parameter passes untouched, the unknown ones too."""
+    """A `ChatProvider` of OpenAI's dialect: every parameter passes untouched, the unknown ones too.
 
-    def __init__(self, client: Client) -> None:
+    Of the messages, what answers alone have is left out (`handed_back`). `provider` is the prefix of the models.
+    """
+
+    def __init__(self, client: Client, provider: str = "openai") -> None:
         self._client = client
+        self._provider = provider
 
     async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
-        return _shaped(await self._client.post(self._call(at, ask), {**ask.body, "model": at.model}))
+        call = self._call(at, ask)
+        return _shaped(await self._client.post(call, self._body(at, ask)), call)
 
     async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
-        call = self._call(at, ask)
-        body = {**ask.body, "model": at.model, "stream": True}
+        call, open_choices = self._call(at, ask), OpenChoices()
+        body = {**self._body(at, ask), "stream": True}
         async with contextlib.aclosing(self._client.events(call, body)) as events:
             async for event in events:
-                if event.data == DONE:
+                if event.data.strip() == DONE:
                     await _drain(events)
                     return
-                yield _chunk(event, call)
-        raise ProviderUnclear("the stream broke off before its end")
+                chunk = _chunk(event, call)
+                open_choices.note(chunk)
+                yield chunk
+        if not open_choices.all_finished:
+            raise ProviderUnclear("the stream broke off before its end")
+
+    def _body(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
+        chat = ask.route == "/chat/completions"
+        body = HandedBack(self._provider, at.base_url).body(ask.body) if chat else ask.body
+        return {**body, "model": at.model}
 
     def _call(self, at: Endpoint, ask: Ask) -> Call:
         return replace(openai_call(at, *_parts(ask)), timeout=ask.timeout)
@@ -52,6 +65,25 @@ class AzureCompletions(OpenAICompletions):
     def _call(self, at: Endpoint, ask: Ask) -> Call:
         parts = ("deployments", at.model, *_parts(ask)) if is_dated(at) else _parts(ask)
         return replace(azure_call(at, *parts), timeout=ask.timeout)
+
+
+class OpenChoices:
+    """Which choices of a stream have begun and not finished: servers there are that leave out `[DONE]`."""
+
+    def __init__(self) -> None:
+        self._open: set[object] = set()
+        self._begun = False
+
+    def note(self, chunk: dict[str, Any]) -> None:
+        for choice in chunk.get("choices") or ():
+            self._begun = True
+            self._open.add(choice.get("index"))
+            if choice.get("finish_reason"):
+                self._open.discard(choice.get("index"))
+
+    @property
+    def all_finished(self) -> bool:
+        return self._begun and not self._open
 
 
 def _parts(ask: Ask) -> tuple[str, ...]:
@@ -71,16 +103,24 @@ def _chunk(event: Event, call: Call) -> dict[str, Any]:
     chunk = read_object(event.data)
     if chunk is None:
         raise ProviderUnclear("a chunk that is no JSON object")
-    if event.name == "error" or isinstance(chunk.get("error"), dict | str):
+    if event.name == "error" or is_error(chunk):
         raise failure_within(chunk, call)
-    return _shaped(chunk)
+    return _shaped(chunk, call)
 
 
-def _shaped(body: dict[str, Any]) -> dict[str, Any]:
-    """The answer or chunk, if what the gateway reads of it has OpenAI's shape; the rest is the client's to read."""
+def _shaped(body: dict[str, Any], call: Call) -> dict[str, Any]:
+    """The answer or chunk, if what the gateway reads of it has OpenAI's shape; the rest is the client's to read.
+
+    One whose model failed on the way says so in a choice, as OpenRouter's do.
+    """
     choices, usage = body.get("choices") or [], body.get("usage")
     if not isinstance(usage, dict | None) or not isinstance(choices, list) or not all(map(_is_choice, choices)):
         raise ProviderUnclear("an answer of an unknown shape")
+    for choice in choices:
+        if is_error(choice):
+            raise failure_within({"error": choice["error"]}, call)
+        if choice.get("finish_reason") == "error":
+            raise ProviderUnclear("the model's answer failed: error")
     return body
 
 

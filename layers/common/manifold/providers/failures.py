@@ -65,6 +65,12 @@ def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | Pro
     return _failure(statuses[0] if statuses else 500, retry_info(body), body, call)
 
 
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether what came in an answer that began as a success is an error: OpenAI's object, or a text as xAI's."""
+    error = body.get("error")
+    return bool(error) and isinstance(error, dict | str)
+
+
 def read_object(content: bytes) -> dict[str, Any] | None:
     """The JSON object that these bytes are, or `None`."""
     try:

@@ -54,7 +54,7 @@ def chat_provider_for(name: str) -> ChatProvider:
         return Translated(_client(), getattr(import_module(f"manifold.providers.{module}"), dialect)())
     from manifold.providers.completions import AzureCompletions, OpenAICompletions
 
-    return AzureCompletions(_client()) if name == "azure" else OpenAICompletions(_client())
+    return AzureCompletions(_client(), name) if name == "azure" else OpenAICompletions(_client(), name)
 
 
 async def close_providers() -> None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 
 LINE_END = re.compile(rb"\r\n|\r|\n")
+DONE = b"[DONE]"
+"""What ends OpenAI's streams, and some of others, beside the end of the connection."""
 BOM = b"\xef\xbb\xbf"
 MAX_PENDING = 8 * 1024 * 1024
 """Bytes of one event: more than any answer that the gateway could pass on."""

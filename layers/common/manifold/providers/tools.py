@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from manifold.providers.asked import Params
-from manifold.providers.conversation import wrong
+from manifold.providers.parts import wrong
 
 Mode = Literal["auto", "none", "required"]
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}

@@ -13,8 +13,8 @@ from manifold.providers.asked import wants_usage
 from manifold.providers.call import Call
 from manifold.providers.chat import Ask
 from manifold.providers.client import Client
-from manifold.providers.failures import failure_within, read_object
-from manifold.providers.sse import Event
+from manifold.providers.failures import failure_within, is_error, read_object
+from manifold.providers.sse import DONE, Event
 
 
 class Meaning(NamedTuple):
@@ -110,6 +110,8 @@ def meant(refusal: ProviderRefused, meanings: Sequence[Meaning]) -> ProviderRefu
 
 async def _chunks(events: AsyncIterator[Event], reader: Reader, call: Call) -> AsyncGenerator[dict[str, Any], None]:
     async for event in events:
+        if event.data.strip() == DONE:
+            break
         body = _object(event, call)
         with _readable():
             read = reader.read(event.name, body)
@@ -137,6 +139,6 @@ def _object(event: Event, call: Call) -> dict[str, Any]:
     body = read_object(event.data)
     if body is None:
         raise ProviderUnclear("an event that is no JSON object")
-    if isinstance(body.get("error"), dict):
+    if event.name == "error" or is_error(body):
         raise failure_within(body, call)
     return body

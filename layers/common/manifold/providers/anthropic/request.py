@@ -1,25 +1,17 @@
 """OpenAI's chat request in Anthropic's words."""
 
-from collections.abc import Iterable, Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from manifold.providers.anthropic.thinking import take_thinking
+from manifold.providers.anthropic.thinking import is_signed, take_thinking
 from manifold.providers.asked import Params, merged, present
+from manifold.providers.call_ids import ANTHROPIC
 from manifold.providers.chat import Ask
-from manifold.providers.conversation import (
-    AssistantTurn,
-    Part,
-    Picture,
-    ResultTurn,
-    SystemTurn,
-    Turn,
-    UserTurn,
-    system_texts,
-    turns,
-    without_blanks,
-    wrong,
-)
+from manifold.providers.conversation import AssistantTurn, ResultTurn, ToolCall, Turn, UserTurn, system_texts
+from manifold.providers.history import marked, read_history, user_first, without_last_space
+from manifold.providers.parts import PDF, Document, Part, Picture, wrong
 from manifold.providers.tools import Function, Tools, take_tools
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -28,14 +20,14 @@ CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
 
 def request_of(model: str, ask: Ask) -> dict[str, Any]:
     """The body of `POST /v1/messages`. What `system` and `developer` say moves to the front, wherever it was."""
-    conversation, params = turns(ask.body.get("messages")), Params(ask)
+    conversation, params = marked(read_history(ask.body.get("messages"), ANTHROPIC)), Params(ask)
     thinking, max_tokens = take_thinking(params, model)
     ours = {
         "model": model,
         "messages": _messages(conversation),
         "max_tokens": max_tokens,
         **present(
-            system=[_block(text) for text in system_texts(conversation) if text.text] or None,
+            system=[_block(text) for text in system_texts(conversation)] or None,
             temperature=params.number("temperature", 0, 1),
             top_p=params.take("top_p"),
             stop_sequences=params.stop(),
@@ -48,9 +40,9 @@ def request_of(model: str, ask: Ask) -> dict[str, Any]:
     return merged(ours | _tools(take_tools(params), params), params.rest())
 
 
-def _messages(conversation: Iterable[Turn]) -> list[dict[str, Any]]:
+def _messages(conversation: Sequence[Turn]) -> list[dict[str, Any]]:
     """One message for each run of turns of the same side: the results of parallel calls belong together."""
-    said = (turn for turn in conversation if not isinstance(turn, SystemTurn))
+    said = without_last_space(user_first(conversation))
     return [
         {"role": role, "content": [block for turn in run for block in _blocks(turn)]}
         for role, run in groupby(said, _role)
@@ -64,22 +56,26 @@ def _role(turn: Turn) -> str:
 def _blocks(turn: Turn) -> list[dict[str, Any]]:
     match turn:
         case UserTurn():
-            return [_block(part) for part in without_blanks(turn.parts) or turn.parts]
+            return [_block(part) for part in turn.parts]
         case AssistantTurn():
-            said = [_block(part) for part in without_blanks(turn.parts)]
-            calls = [
-                {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in turn.calls
-            ]
-            return [*map(dict, turn.thinking), *said, *calls]
+            thoughts = [dict(block) for block in turn.thinking if is_signed(block)]
+            return [*thoughts, *map(_block, turn.parts), *map(_call, turn.calls)]
         case ResultTurn():
-            content = [_block(part) for part in without_blanks(turn.parts)]
-            return [{"type": "tool_result", "tool_use_id": turn.call_id, "content": content}]
+            content = [_block(part) for part in turn.parts]
+            return [{"type": "tool_result", "tool_use_id": turn.call_id, "content": content, **turn.extra}]
     return []
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    mark = present(cache_control=call.extra.get("cache_control"))
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments, **mark}
 
 
 def _block(part: Part) -> dict[str, Any]:
     if isinstance(part, Picture):
         return {"type": "image", "source": _source(part), **part.extra}
+    if isinstance(part, Document):
+        return {"type": "document", "source": _document(part), **present(title=part.name), **part.extra}
     return {"type": "text", "text": part.text, **part.extra}
 
 
@@ -89,6 +85,16 @@ def _source(picture: Picture) -> dict[str, Any]:
     if picture.media_type not in IMAGE_TYPES:
         raise wrong(f"{picture.path}.url", f"must be one of {', '.join(sorted(IMAGE_TYPES))}")
     return {"type": "base64", "media_type": picture.media_type, "data": picture.data}
+
+
+def _document(document: Document) -> dict[str, Any]:
+    """A PDF as it is; a text in characters. https://platform.claude.com/docs/en/build-with-claude/pdf-support"""
+    if document.media_type == PDF:
+        return {"type": "base64", "media_type": PDF, "data": document.data}
+    if document.media_type == "text/plain":
+        text = base64.b64decode(document.data).decode(errors="replace")
+        return {"type": "text", "media_type": "text/plain", "data": text}
+    raise wrong(f"{document.path}.file_data", f"must be {PDF} or text/plain")
 
 
 def _tools(tools: Tools, params: Params) -> dict[str, Any]:

@@ -5,6 +5,7 @@ https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from manifold.providers.asked import BUDGETS, Params
@@ -32,6 +33,11 @@ def take_thinking(params: Params, model: str) -> tuple[dict[str, Any], int]:
         level = "low" if effort == "minimal" else effort
         return {"thinking": {"type": "adaptive"}, "output_config": {"effort": level}}, most
     return _budgeted(params, BUDGETS[effort], limit)
+
+
+def is_signed(block: Mapping[str, Any]) -> bool:
+    """Whether Claude takes a block of `thinking_blocks` back: one whose signature is missing, it refuses."""
+    return bool(block.get("signature" if block.get("type") == "thinking" else "data"))
 
 
 def is_adaptive(model: str) -> bool:

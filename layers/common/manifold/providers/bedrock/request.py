@@ -1,28 +1,19 @@
 """OpenAI's chat request in Converse's words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import orjson
 
-from manifold.providers.anthropic.thinking import take_thinking
+from manifold.providers.anthropic.thinking import is_signed, take_thinking
 from manifold.providers.asked import Params, merged, present
+from manifold.providers.bedrock.documents import Documents, document_block
+from manifold.providers.call_ids import BEDROCK
 from manifold.providers.chat import Ask
-from manifold.providers.conversation import (
-    AssistantTurn,
-    Part,
-    Picture,
-    ResultTurn,
-    SystemTurn,
-    Text,
-    Turn,
-    UserTurn,
-    system_texts,
-    turns,
-    without_blanks,
-    wrong,
-)
+from manifold.providers.conversation import AssistantTurn, ResultTurn, ToolCall, Turn, UserTurn, system_texts
+from manifold.providers.history import marked, read_history, user_first, without_last_space
+from manifold.providers.parts import Document, Part, Picture, Text, wrong
 from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
 
 Object = dict[str, Any]
@@ -38,7 +29,6 @@ CONVERSE = frozenset(
 IMAGE_FORMATS: Mapping[str, str] = {
     "image/png": "png",
     "image/jpeg": "jpeg",
-    "image/jpg": "jpeg",
     "image/gif": "gif",
     "image/webp": "webp",
 }
@@ -51,11 +41,11 @@ EFFORTS = ("low", "medium", "high")
 
 def request_of(model: str, ask: Ask) -> Object:
     """The body of `POST /model/{id}/converse`. What `system` and `developer` say moves to the front."""
-    conversation, params = turns(ask.body.get("messages")), Params(ask)
+    conversation, params = marked(read_history(ask.body.get("messages"), BEDROCK)), Params(ask)
     params.refuse_extras([part for turn in conversation for part in turn.parts], MARKS)
     reasoning, max_tokens = _reasoning(params, model)
     ours: Object = {
-        "messages": _messages(conversation),
+        "messages": _messages(conversation, model),
         "inferenceConfig": present(
             maxTokens=max_tokens,
             temperature=params.number("temperature", 0, 1),
@@ -89,33 +79,43 @@ def _reasoning(params: Params, model: str) -> tuple[Object, int | None]:
 
 
 def _system(texts: Iterable[Text]) -> Object:
-    blocks = [block for text in texts if text.text for block in _blocks_of(text)]
+    blocks = [block for text in texts for block in _blocks_of(text)]
     return {"system": blocks} if blocks else {}
 
 
-def _messages(conversation: Iterable[Turn]) -> list[Object]:
+def _messages(conversation: Sequence[Turn], model: str) -> list[Object]:
     """One message for each run of turns of the same side: the results of parallel calls belong together."""
-    said = (turn for turn in conversation if not isinstance(turn, SystemTurn))
+    said = without_last_space(user_first(conversation))
+    thinks, documents = takes_thoughts(model), Documents()
     return [
-        {"role": role, "content": [block for turn in run for block in _blocks(turn)]}
+        {"role": role, "content": documents.told([block for turn in run for block in _blocks(turn, thinks=thinks)])}
         for role, run in groupby(said, lambda turn: "assistant" if isinstance(turn, AssistantTurn) else "user")
     ]
 
 
-def _blocks(turn: Turn) -> list[Object]:
+def takes_thoughts(model: str) -> bool:
+    """Whether the model made Claude's signed thoughts, or may have: an ARN does not always tell. Others refuse them."""
+    return "anthropic." in model or model.startswith("arn:")
+
+
+def _blocks(turn: Turn, *, thinks: bool) -> list[Object]:
     match turn:
         case UserTurn():
-            return [block for part in without_blanks(turn.parts) or turn.parts for block in _blocks_of(part)]
+            return [block for part in turn.parts for block in _blocks_of(part)]
         case AssistantTurn():
-            said = [block for part in without_blanks(turn.parts) for block in _blocks_of(part)]
-            calls = [
-                {"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}} for call in turn.calls
-            ]
-            return [*map(_thought, turn.thinking), *said, *calls]
+            thoughts = [_thought(block) for block in turn.thinking if thinks and is_signed(block)]
+            said = [block for part in turn.parts for block in _blocks_of(part)]
+            return [*thoughts, *said, *(block for call in turn.calls for block in _call(call))]
         case ResultTurn():
-            content = [_block(part) for part in without_blanks(turn.parts)]
-            return [{"toolResult": {"toolUseId": turn.call_id, "content": content or NO_RESULT}}]
+            content = [_block(part) for part in turn.parts]
+            result = {"toolResult": {"toolUseId": turn.call_id, "content": content or NO_RESULT}}
+            return [result, *_cache_points(turn.extra)]
     return []
+
+
+def _call(call: ToolCall) -> list[Object]:
+    use = {"toolUseId": call.id, "name": call.name, "input": call.arguments}
+    return [{"toolUse": use}, *_cache_points(call.extra)]
 
 
 def _blocks_of(part: Part) -> list[Object]:
@@ -132,6 +132,8 @@ def _cache_points(extra: Mapping[str, Any]) -> list[Object]:
 
 
 def _block(part: Part) -> Object:
+    if isinstance(part, Document):
+        return document_block(part)
     return {"image": _image(part)} if isinstance(part, Picture) else {"text": part.text}
 
 

@@ -6,19 +6,11 @@ from typing import Any
 import orjson
 
 from manifold.providers.asked import BUDGETS, Params, merged, present
+from manifold.providers.call_ids import ANY
 from manifold.providers.chat import Ask
-from manifold.providers.conversation import (
-    AssistantTurn,
-    Part,
-    Picture,
-    ResultTurn,
-    SystemTurn,
-    Turn,
-    UserTurn,
-    plain_text,
-    turns,
-    wrong,
-)
+from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, Turn, UserTurn
+from manifold.providers.history import read_history
+from manifold.providers.parts import Part, Picture, Text, plain_text, refuse_documents, wrong
 from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
 
 Object = dict[str, Any]
@@ -28,8 +20,9 @@ P_BOUNDS = (0.01, 0.99)
 
 def request_of(model: str, ask: Ask) -> Object:
     """The body of `POST /v2/chat`, which is close to OpenAI's: system messages stay where they are."""
-    conversation, params = turns(ask.body.get("messages")), Params(ask)
-    params.refuse_extras([part for turn in conversation for part in turn.parts])
+    conversation, params = read_history(ask.body.get("messages"), ANY), Params(ask)
+    params.refuse_extras([said for turn in conversation for said in (turn, *turn.parts)])
+    refuse_documents([part for turn in conversation for part in turn.parts])
     ours: Object = {
         "model": model,
         "messages": [_message(turn) for turn in conversation],
@@ -98,7 +91,7 @@ def _message(turn: Turn) -> Object:
 def _part(part: Part) -> Object:
     if isinstance(part, Picture):
         return {"type": "image_url", "image_url": {"url": part.url}}
-    return {"type": "text", "text": part.text}
+    return {"type": "text", "text": plain_text([part])}
 
 
 def _assistant(turn: AssistantTurn) -> Object:
@@ -119,7 +112,7 @@ def _assistant(turn: AssistantTurn) -> Object:
 
 def _result(turn: ResultTurn) -> Object:
     for part in turn.parts:
-        if isinstance(part, Picture):
+        if not isinstance(part, Text):
             raise wrong(part.path, "cannot be an image in a tool's result for this model")
     return {"role": "tool", "tool_call_id": turn.call_id, "content": plain_text(turn.parts)}
 

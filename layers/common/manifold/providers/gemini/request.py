@@ -8,22 +8,20 @@ from typing import Any
 import orjson
 
 from manifold.providers.asked import Params, merged, present
+from manifold.providers.call_ids import ANY
 from manifold.providers.chat import Ask
 from manifold.providers.conversation import (
     AssistantTurn,
-    Part,
-    Picture,
     ResultTurn,
-    SystemTurn,
+    ToolCall,
     Turn,
     UserTurn,
     named_calls,
-    plain_text,
     system_texts,
-    turns,
-    wrong,
 )
 from manifold.providers.gemini.thinking import take_thinking
+from manifold.providers.history import read_history, user_first
+from manifold.providers.parts import Part, Text, plain_text, wrong
 from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
 
 Object = dict[str, Any]
@@ -35,9 +33,9 @@ MODES: Mapping[str, str] = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 def request_of(model: str, ask: Ask) -> Object:
     """The body of `:generateContent`. What `system` and `developer` say moves to the front, wherever it was."""
-    conversation, params = turns(ask.body.get("messages")), Params(ask)
+    conversation, params = read_history(ask.body.get("messages"), ANY), Params(ask)
     system = system_texts(conversation)
-    params.refuse_extras([part for turn in conversation for part in turn.parts])
+    params.refuse_extras([said for turn in conversation for said in (turn, *turn.parts)])
     ours: Object = {
         "contents": _contents(conversation),
         "generationConfig": _config(params, model),
@@ -83,11 +81,16 @@ def _response_format(params: Params) -> Object:
 def _contents(conversation: Sequence[Turn]) -> list[Object]:
     """One content for each run of turns of the same side: the results of parallel calls belong together."""
     names = named_calls(conversation)
-    said = (turn for turn in conversation if not isinstance(turn, SystemTurn))
     return [
         {"role": role, "parts": [part for turn in run for part in _parts(turn, names)]}
-        for role, run in groupby(said, lambda turn: "model" if isinstance(turn, AssistantTurn) else "user")
+        for role, run in groupby(
+            user_first(conversation), lambda turn: "model" if isinstance(turn, AssistantTurn) else "user"
+        )
     ]
+
+
+def _role(turn: Turn) -> str:
+    return "model" if isinstance(turn, AssistantTurn) else "user"
 
 
 def _parts(turn: Turn, names: Mapping[str, str]) -> list[Object]:
@@ -95,14 +98,14 @@ def _parts(turn: Turn, names: Mapping[str, str]) -> list[Object]:
         case UserTurn():
             return [_part(part) for part in turn.parts]
         case AssistantTurn():
-            return [*({"text": part.text} for part in turn.parts if part.text), *_calls(turn)]
+            return [*map(_part, turn.parts), *_calls(turn)]
         case ResultTurn():
             return [_result(turn, names)]
     return []
 
 
 def _part(part: Part) -> Object:
-    if not isinstance(part, Picture):
+    if isinstance(part, Text):
         return {"text": part.text}
     if part.data is not None:
         return {"inlineData": {"mimeType": part.media_type, "data": part.data}}
@@ -113,10 +116,16 @@ def _part(part: Part) -> Object:
 def _calls(turn: AssistantTurn) -> Iterable[Object]:
     """Gemini 3 refuses a turn whose first call has no signature; it signs no other of the same turn."""
     for number, call in enumerate(turn.calls):
-        google = call.extra.get("extra_content", {}).get("google", {})
-        signature = google.get("thought_signature") or (None if number else FOREIGN_SIGNATURE)
+        signature = _signature(call) or (None if number else FOREIGN_SIGNATURE)
         function = {"id": call.id, "name": call.name, "args": call.arguments}
         yield {"functionCall": function, **present(thoughtSignature=signature)}
+
+
+def _signature(call: ToolCall) -> str | None:
+    content = call.extra.get("extra_content")
+    google = content.get("google") if isinstance(content, dict) else None
+    signature = google.get("thought_signature") if isinstance(google, dict) else None
+    return signature if isinstance(signature, str) else None
 
 
 def _result(turn: ResultTurn, names: Mapping[str, str]) -> Object:
@@ -124,8 +133,8 @@ def _result(turn: ResultTurn, names: Mapping[str, str]) -> Object:
     if name is None:
         raise wrong(f"{turn.path}.tool_call_id", "must name a tool call of an earlier message")
     for part in turn.parts:
-        if isinstance(part, Picture):
-            raise wrong(part.path, "cannot be an image in a tool's result for this model")
+        if not isinstance(part, Text):
+            raise wrong(part.path, "cannot be an image or a file in a tool's result for this model")
     return {"functionResponse": {"id": turn.call_id, "name": name, "response": _response(plain_text(turn.parts))}}
 
 

@@ -1,0 +1,62 @@
+"""A file as Converse's document.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manifold.providers.parts import PDF, Document, wrong
+
+Object = dict[str, Any]
+
+FORMATS: Mapping[str, str] = {
+    PDF: "pdf",
+    "text/csv": "csv",
+    "application/msword": "doc",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.ms-excel": "xls",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "text/html": "html",
+    "text/plain": "txt",
+    "text/markdown": "md",
+}
+NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9\-()\[\]]+")
+MAX_NAME = 200
+DEFAULT_NAME = "document"
+
+
+def document_block(document: Document) -> Object:
+    known = FORMATS.get(document.media_type)
+    if known is None:
+        raise wrong(f"{document.path}.file_data", f"must be one of {', '.join(FORMATS)}")
+    return {"document": {"format": known, "name": _name(document.name), "source": {"bytes": document.data}}}
+
+
+class Documents:
+    """Those of one conversation: Bedrock demands a name of its own for each, and a text beside them."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def told(self, content: Sequence[Object]) -> list[Object]:
+        """A message's content with what Bedrock demands."""
+        named = [self._named(block) for block in content]
+        names = [block["document"]["name"] for block in named if "document" in block]
+        told = not names or any("text" in block for block in named)
+        return named if told else [*named, {"text": ", ".join(names)}]
+
+    def _named(self, block: Object) -> Object:
+        if "document" not in block:
+            return block
+        name = block["document"]["name"]
+        self._seen[name] += 1
+        number = self._seen[name]
+        return block if number == 1 else {"document": {**block["document"], "name": f"{name} ({number})"}}
+
+
+def _name(name: str | None) -> str:
+    """Bedrock takes letters, digits, single spaces, hyphens and brackets."""
+    return NOT_IN_A_NAME.sub(" ", name or "").strip()[: MAX_NAME - 10] or DEFAULT_NAME

@@ -1,0 +1,160 @@
+"""The parts of a message's content: text, images and documents, checked and typed.
+
+https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages
+"""
+
+import base64
+import binascii
+import mimetypes
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manifold.errors import InvalidRequest
+
+DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[^;,]*)*?;base64,(?P<data>.*)", re.DOTALL)
+SPELLINGS: Mapping[str, str] = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Names that clients give to types, and the registered ones."""
+PDF = "application/pdf"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+    path: str
+    """Where the request has it: `messages[0].content[1]`."""
+    extra: Mapping[str, Any]
+    """What the part has beyond OpenAI's members: the provider's own, such as `cache_control`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image by its bytes (`media_type` and `data`, in Base64) or by its address."""
+
+    url: str
+    media_type: str | None
+    data: str | None
+    path: str
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file by its bytes, in Base64."""
+
+    media_type: str
+    data: str
+    name: str | None
+    path: str
+    extra: Mapping[str, Any]
+
+
+Part = Text | Picture | Document
+
+
+def wrong(path: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"'{path}' {why}.", param=path, code="invalid_value")
+
+
+def read_parts(content: object, path: str) -> Iterator[Part]:
+    """The parts of a content, of which null has none. `InvalidRequest` names the part that is not of OpenAI's shape."""
+    if content is None:
+        return
+    if isinstance(content, str):
+        yield Text(content, path, {})
+        return
+    if not isinstance(content, list):
+        raise wrong(path, "must be text, or a list of parts")
+    for index, part in enumerate(content):
+        yield _part(part, f"{path}[{index}]")
+
+
+def read_texts(content: object, path: str) -> Iterator[Text]:
+    """The same for a role that says nothing but text."""
+    for part in read_parts(content, path):
+        if not isinstance(part, Text):
+            raise wrong(part.path, "must be text in a message of this role")
+        yield part
+
+
+def plain_text(parts: Sequence[Part]) -> str:
+    """The parts' text, one after the other."""
+    return "".join(part.text for part in parts if isinstance(part, Text))
+
+
+def without_blanks(parts: Sequence[Part]) -> list[Part]:
+    """The parts but for texts that say nothing, which OpenAI's clients send and other providers refuse."""
+    return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
+
+
+def refuse_documents(parts: Sequence[Part]) -> None:
+    """Refuse the parts that a provider without documents cannot take."""
+    for part in parts:
+        if isinstance(part, Document):
+            raise wrong(part.path, "cannot be a file for this model: send its text")
+
+
+def _part(part: object, path: str) -> Part:
+    if not isinstance(part, dict):
+        raise wrong(path, "must be an object with a type")
+    kind = part.get("type")
+    extra = {name: value for name, value in part.items() if name not in ("type", kind)}
+    match kind:
+        case "text" | "refusal":
+            if not isinstance(part.get(kind), str):
+                raise wrong(f"{path}.{kind}", "must be text")
+            return Text(part[kind], path, extra)
+        case "image_url":
+            return _picture(part.get("image_url"), f"{path}.image_url", extra)
+        case "file":
+            return _document(part.get("file"), f"{path}.file", extra)
+    raise wrong(f"{path}.type", f"cannot be {kind!r} for this model: text, image_url and file are what it takes")
+
+
+def _picture(image: object, path: str, extra: Mapping[str, Any]) -> Picture:
+    url = image.get("url") if isinstance(image, dict) else image
+    if not isinstance(url, str):
+        raise wrong(f"{path}.url", "must be an address or a data URL")
+    if not url.startswith("data:"):
+        return Picture(url, None, None, path, extra)
+    read = _data_url(url)
+    if read is None:
+        raise wrong(f"{path}.url", "must be an address, or data:image/…;base64,…")
+    media_type, data = read
+    return Picture(f"data:{media_type};base64,{data}", media_type, data, path, extra)
+
+
+def _document(file: object, path: str, extra: Mapping[str, Any]) -> Document:
+    """A file by its data URL or, as OpenAI takes it too, by its Base64 alone."""
+    given = file if isinstance(file, dict) else {}
+    data, name = given.get("file_data"), given.get("filename")
+    name = name if isinstance(name, str) and name else None
+    if given.get("file_id") is not None and data is None:
+        raise wrong(f"{path}.file_id", "is of no use to this model: send the file itself, as file_data")
+    if isinstance(data, str) and not data.startswith("data:"):
+        data = f"data:{_guessed(name)};base64,{data}"
+    read = _data_url(data) if isinstance(data, str) else None
+    if read is None:
+        raise wrong(f"{path}.file_data", "must be data:application/pdf;base64,… or the like")
+    return Document(*read, name, path, extra)
+
+
+def _guessed(name: str | None) -> str:
+    return mimetypes.guess_type(name or "")[0] or PDF
+
+
+def _data_url(url: str) -> tuple[str, str] | None:
+    """The media type by its registered name, and the Base64."""
+    match = DATA_URL.fullmatch(url)
+    if match is None or not _is_base64(match["data"]):
+        return None
+    media_type = match["type"].lower()
+    return SPELLINGS.get(media_type, media_type), match["data"]
+
+
+def _is_base64(data: str) -> bool:
+    try:
+        return bool(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        return False
