@@ -52,8 +52,18 @@ BEDROCK_PROFILE = f"arn:aws:bedrock:{BEDROCK_REGION}:123456789012:inference-prof
 DEFAULT_ACCOUNTS = (
     Account("azure-general", "azure", "simulated-key-general", frozenset({"gpt-4o-mini-general-deployment"})),
     Account("azure-special", "azure", "simulated-key-special", frozenset({"gpt-4o-mini-special-deployment"})),
-    Account("openai", "openai", "sk-simulated-key-openai", frozenset({"gpt-4.1-mini", "text-embedding-3-small"})),
-    Account("anthropic", "anthropic", "sk-ant-simulated-key", frozenset({"claude-haiku-4-5", "claude-opus-4-6"})),
+    Account(
+        "openai",
+        "openai",
+        "sk-simulated-key-openai",
+        frozenset({"gpt-4.1-mini", "gpt-5-mini", "text-embedding-3-small"}),
+    ),
+    Account(
+        "anthropic",
+        "anthropic",
+        "sk-ant-simulated-key",
+        frozenset({"claude-haiku-4-5", "claude-opus-4-6", "claude-opus-4-8"}),
+    ),
     Account(
         "bedrock",
         "bedrock",

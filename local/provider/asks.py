@@ -3,6 +3,7 @@
 https://platform.openai.com/docs/api-reference/chat/create
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +14,8 @@ from local.provider.refusal import Refusal
 Tokens = Annotated[int, Field(ge=1)]
 Stop = str | Annotated[list[str], Field(min_length=1, max_length=4)] | None
 AskT = TypeVar("AskT", bound=BaseModel)
+REASONING = re.compile(r"o\d.*|gpt-5(?!-chat|\.[1-4]).*|.*-reasoning")
+"""Models' own names, and those of deployments that end so."""
 UNKNOWN = "extra_forbidden"
 MISSING = "missing"
 
@@ -172,6 +175,7 @@ class EmbeddingAsk(Strict):
 def chat_ask(body: Mapping[str, Any]) -> ChatAsk:
     """The request, or a `Refusal` for what is wrong with it: its shape first, then what its parts say of each other."""
     ask = read_ask(ChatAsk, body)
+    _check_sampling(ask)
     _check_tool_results(ask.messages)
     if ask.tool_choice is not None and ask.tools is None:
         raise _invalid("'tool_choice' is only allowed when 'tools' are specified.", "tool_choice")
@@ -201,6 +205,20 @@ def _refusal(error: ValidationError) -> Refusal:
     if first["type"] == MISSING:
         return Refusal(400, "missing_required_parameter", f"Missing required parameter: '{param}'.", param)
     return Refusal(400, "invalid_value", f"Invalid value for '{param}': {first['msg']}", param)
+
+
+def _check_sampling(ask: ChatAsk) -> None:
+    """Reasoning models sample by themselves, and say so in these words."""
+    if REASONING.fullmatch(ask.model) is None or ask.reasoning_effort == "none":
+        return
+    if ask.temperature not in (None, 1):
+        words = f"Unsupported value: 'temperature' does not support {ask.temperature} with this model."
+        words += " Only the default (1) value is supported."
+        raise Refusal(400, "unsupported_value", words, "temperature")
+    for name, default in (("top_p", 1), ("presence_penalty", 0), ("frequency_penalty", 0), ("logprobs", False)):
+        if getattr(ask, name) not in (None, default):
+            words = f"Unsupported parameter: '{name}' is not supported with this model."
+            raise Refusal(400, "unsupported_parameter", words, name)
 
 
 def _check_tool_results(messages: list[Message]) -> None:

@@ -1,5 +1,6 @@
 """What cannot be said in a provider's dialect, and what is wrong whoever is asked."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.providers.answers import Chunks
 from manifold.providers.anthropic import Anthropic
-from manifold.providers.anthropic.thinking import is_adaptive
+from manifold.providers.anthropic.models import is_adaptive
 from manifold.providers.asked import merged
 from manifold.providers.bedrock import Bedrock
 from manifold.providers.chat import Ask
@@ -30,17 +31,19 @@ CALLING: dict[str, Any] = {
     "role": "assistant",
     "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}],
 }
+CALLED = [*HELLO, CALLING, {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}]
+CLAUDE = "eu.anthropic.claude-haiku-4-5-v1:0"
 every_dialect = pytest.mark.parametrize("provider", DIALECTS)
 
 
-def request(provider: str, *, drop: bool = False, **body: Any) -> dict[str, Any]:
+def request(provider: str, model: str | None = None, *, drop: bool = False, **body: Any) -> dict[str, Any]:
     ask = Ask("/chat/completions", {"messages": HELLO, **body}, 5.0, drop_params=drop)
-    return DIALECTS[provider].request(MODELS[provider], ask, stream=False)
+    return DIALECTS[provider].request(model or MODELS[provider], ask, stream=False)
 
 
-def refused(provider: str, **body: Any) -> InvalidRequest:
+def refused(provider: str, model: str | None = None, **body: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        request(provider, **body)
+        request(provider, model, **body)
     return caught.value
 
 
@@ -61,23 +64,20 @@ def refused(provider: str, **body: Any) -> InvalidRequest:
         ("bedrock", "temperature", 1.5),
         ("bedrock", "response_format", {"type": "json_object"}),
         ("bedrock", "reasoning_effort", "high"),
-        ("bedrock", "parallel_tool_calls", False),
         ("bedrock", "user", "u-1"),
         ("cohere", "n", 2),
         ("cohere", "top_logprobs", 2),
         ("cohere", "frequency_penalty", -1),
         ("cohere", "reasoning_effort", "extreme"),
-        ("cohere", "parallel_tool_calls", False),
         ("gemini", "logit_bias", {"1": 2}),
         ("gemini", "reasoning_effort", "xhigh"),
-        ("gemini", "parallel_tool_calls", False),
         ("gemini", "response_format", {"type": "grammar"}),
         *((provider, "audio", {"voice": "alloy"}) for provider in DIALECTS),
         *((provider, "functions", [{"name": "weather"}]) for provider in DIALECTS),
         *((provider, "verbosity", "low") for provider in DIALECTS),
     ],
 )
-def test_what_cannot_be_said_is_refused_or_dropped(provider: str, param: str, value: object) -> None:
+def test_what_cannot_be_said_is_refused_or_dropped(provider: str, param: str, value: Any) -> None:
     error = refused(provider, **{param: value})
     assert (error.status, error.param, error.code) == (400, param, "unsupported_parameter")
     assert request(provider, drop=True, **{param: value}) == request(provider)
@@ -175,10 +175,131 @@ def test_bedrock_is_given_no_tools_where_none_may_be_called() -> None:
     assert request("bedrock", tools=[TOOL], tool_choice="none") == request("bedrock")
 
 
-def test_bedrock_cannot_forbid_tools_that_were_called_already() -> None:
-    messages = [*HELLO, CALLING, {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}]
-    assert refused("bedrock", messages=messages, tools=[TOOL], tool_choice="none").param == "tool_choice"
-    assert "toolConfig" in request("bedrock", drop=True, messages=messages, tools=[TOOL], tool_choice="none")
+@pytest.mark.parametrize("given", [{}, {"tools": []}, {"tools": [TOOL], "tool_choice": "none"}])
+def test_bedrock_is_told_of_tools_that_were_called_already(given: dict[str, Any]) -> None:
+    """Converse wants each declared, though none may be called."""
+    [spec] = [tool["toolSpec"] for tool in request("bedrock", messages=CALLED, **given)["toolConfig"]["tools"]]
+    assert (spec["name"], spec["inputSchema"]) == ("weather", {"json": {"type": "object"}})
+    assert "do not call" in spec["description"]
+
+
+@every_dialect
+@pytest.mark.parametrize("given", [{}, {"tools": []}, {"tools": [TOOL], "tool_choice": "none"}])
+def test_one_call_at_a_time_says_nothing_where_none_may_be_made(provider: str, given: dict[str, Any]) -> None:
+    assert request(provider, parallel_tool_calls=False, **given) == request(provider, **given)
+
+
+@pytest.mark.parametrize("provider", ["bedrock", "cohere", "gemini"])
+def test_one_call_at_a_time_where_there_is_no_such_switch(provider: str) -> None:
+    assert refused(provider, tools=[TOOL], parallel_tool_calls=False).param == "parallel_tool_calls"
+    dropped = request(provider, drop=True, tools=[TOOL], parallel_tool_calls=False)
+    assert dropped == request(provider, tools=[TOOL])
+
+
+@pytest.mark.parametrize(
+    ("choice", "own", "converse"),
+    [
+        (None, {"type": "auto", "disable_parallel_tool_use": True}, None),
+        ("auto", {"type": "auto", "disable_parallel_tool_use": True}, None),
+        ("required", {"disable_parallel_tool_use": True}, {"any": {}}),
+        (
+            {"type": "function", "function": {"name": "weather"}},
+            {"disable_parallel_tool_use": True},
+            {"tool": {"name": "weather"}},
+        ),
+    ],
+)
+def test_one_call_at_a_time_of_claude_at_bedrock(choice: object, own: object, converse: object) -> None:
+    body = request("bedrock", CLAUDE, tools=[TOOL], tool_choice=choice, parallel_tool_calls=False)
+    assert body["additionalModelRequestFields"] == {"tool_choice": own}
+    assert body["toolConfig"].get("toolChoice") == converse
+
+
+@pytest.mark.parametrize("ttl", [None, "1h"])
+def test_a_mark_on_a_tools_result_follows_it_at_bedrock(ttl: str | None) -> None:
+    mark = {"type": "ephemeral"} | ({"ttl": ttl} if ttl else {})
+    parts = [{"type": "text", "text": "sunny", "cache_control": mark}, {"type": "text", "text": "and warm"}]
+    result = {"role": "tool", "tool_call_id": "call_1", "content": parts}
+    body = request("bedrock", CLAUDE, messages=[*HELLO, CALLING, result, *HELLO], tools=[TOOL])
+    told, point, _ = body["messages"][-1]["content"]
+    assert told["toolResult"]["content"] == [{"text": "sunny"}, {"text": "and warm"}]
+    assert point == {"cachePoint": {"type": "default"} | ({"ttl": ttl} if ttl else {})}
+
+
+PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc"
+
+
+@pytest.mark.parametrize("base_model", ["anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock/us.anthropic.claude-x"])
+def test_the_base_model_tells_what_an_arn_does_not(base_model: str) -> None:
+    asked: dict[str, Any] = {"reasoning_effort": "low", "tools": [TOOL], "parallel_tool_calls": False}
+    ask = Ask("/chat/completions", {"messages": HELLO, **asked}, 5.0)
+    known = Bedrock().request(PROFILE, ask, stream=False, base_model=base_model)
+    assert known["additionalModelRequestFields"].keys() >= {"thinking", "tool_choice"}
+    with pytest.raises(InvalidRequest) as caught:
+        Bedrock().request(PROFILE, ask, stream=False)
+    assert caught.value.param == "reasoning_effort"
+
+
+@every_dialect
+@pytest.mark.parametrize(("stop", "sent"), [("", None), (["", "END"], ["END"]), ([], None)])
+def test_a_stop_that_is_empty_says_nothing(provider: str, stop: object, sent: object) -> None:
+    assert request(provider, stop=stop) == request(provider, stop=sent)
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
+@pytest.mark.parametrize(("stop", "sent"), [("\n", None), (["\n\n", "END"], ["END"]), ([" ", "\t"], None)])
+def test_a_stop_of_white_space_is_not_claudes(provider: str, stop: object, sent: object) -> None:
+    model = CLAUDE if provider == "bedrock" else None
+    assert refused(provider, model, stop=stop).param == "stop"
+    assert request(provider, model, drop=True, stop=stop) == request(provider, model, stop=sent)
+
+
+@pytest.mark.parametrize("provider", ["bedrock", "cohere", "gemini"])
+def test_a_stop_of_white_space_is_others(provider: str) -> None:
+    assert "\\n" in json.dumps(request(provider, stop="\n"))
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+@pytest.mark.parametrize("who", ["ann@example.com", "Ann <ann@example.co.uk>", "+49 (30) 123-456", "+493012345678"])
+def test_a_person_is_not_named_to_anthropic(name: str, who: str) -> None:
+    assert refused("anthropic", **{name: who}).param == name
+    assert request("anthropic", drop=True, **{name: who}) == request("anthropic")
+
+
+@pytest.mark.parametrize("who", ["u-1", "12345678", "a@b", "2f1c7bd0-0c7e-4b51-9a3a-4f0c6f6d5a11"])
+def test_an_id_is_told_to_anthropic(who: str) -> None:
+    assert request("anthropic", user=who)["metadata"] == {"user_id": who}
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "limit"),
+    [
+        ("claude-haiku-4-5", {"type": "enabled", "budget_tokens": 16_000}, 24_192),
+        ("claude-haiku-4-5", {"type": "enabled", "budget_tokens": 60_000}, 64_000),
+        ("claude-opus-4-1", {"type": "enabled", "budget_tokens": 30_000}, 32_000),
+        ("claude-haiku-4-5", {"type": "disabled"}, 8_192),
+        ("claude-opus-4-6", {"type": "adaptive"}, 8_192),
+        ("claude-3-haiku-20240307", None, 4_096),
+        ("claude-3-5-haiku-20241022", None, 8_192),
+        ("claude-instant-v1", None, 4_096),
+        ("a-name-that-tells-nothing", None, 8_192),
+    ],
+)
+def test_room_for_an_answer_after_the_thoughts(model: str, thinking: object, limit: int) -> None:
+    body = request("anthropic", model, thinking=thinking)
+    assert (body["max_tokens"], body.get("thinking")) == (limit, thinking)
+    assert request("anthropic", model, thinking=thinking, max_tokens=2_000)["max_tokens"] == 2_000
+
+
+def test_room_at_bedrock_is_the_models_own_but_for_a_budget() -> None:
+    assert "maxTokens" not in request("bedrock", CLAUDE)["inferenceConfig"]
+    body = request("bedrock", CLAUDE, thinking={"type": "enabled", "budget_tokens": 16_000})
+    assert body["inferenceConfig"]["maxTokens"] == 24_192
+
+
+def test_the_most_effort_leaves_room_within_what_the_model_gives() -> None:
+    body = request("anthropic", "claude-opus-4-1", reasoning_effort="max")
+    assert (body["max_tokens"], body["thinking"]["budget_tokens"]) == (32_000, 32_000 - 8_192)
 
 
 def test_bedrock_fetches_no_images() -> None:

@@ -108,6 +108,7 @@ class Deployments:
                 organization=self._secrets.resolve(deployment.organization),
                 timeout=min(deployment.timeout or _TIMEOUT, _TIMEOUT),
                 signature=self._signature(deployment.aws),
+                base_model=deployment.base_model,
             )
         except ConfigError as error:
             raise ProviderRefused(f"{deployment.path}: {error}", lasting=True) from error

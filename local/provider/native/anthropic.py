@@ -8,7 +8,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
+from local.provider.native.claude import check_limit, check_sampling, check_stops, check_user
 from local.provider.native.heard import CONTEXT_TOKENS, Heard, Strict, caller, mark, paced, read
+from local.provider.native.schemas import check
 from local.provider.native.wordings import server_sent
 from local.provider.refusal import Refusal
 from local.provider.talk import Said, count
@@ -125,14 +127,26 @@ def _check(ask: Ask) -> None:
     thinking = ask.thinking
     if thinking is not None and thinking.type == "enabled" and thinking.budget_tokens is None:
         raise Refusal(400, None, "thinking.enabled.budget_tokens: Field required")
-    if thinking is not None and (thinking.budget_tokens or 0) >= ask.max_tokens:
-        raise Refusal(400, None, "`max_tokens` must be greater than `thinking.budget_tokens`")
+    told = thinking.model_dump() if thinking else None
+    check_limit(ask.model, ask.max_tokens, told)
+    check_sampling(ask.model, ask.model_dump(include={"temperature", "top_p", "top_k"}), told)
+    check_stops(ask.stop_sequences)
+    check_user(ask.metadata.user_id if ask.metadata else None)
+    _check_schemas(ask)
     if ask.tool_choice is not None and not ask.tools:
         raise Refusal(400, None, "tool_choice: may only be specified while providing tools")
     if ask.messages[0].role != "user":
         raise Refusal(400, None, 'messages: first message must use the "user" role')
     for index, message in enumerate(ask.messages):
         _check_message(ask.messages, index, message)
+
+
+def _check_schemas(ask: Ask) -> None:
+    if ask.output_config.format is not None:
+        check(ask.output_config.format.schema_, "output_config.format.schema")
+    for index, tool in enumerate(ask.tools):
+        if tool.strict:
+            check(tool.input_schema.model_dump(), f"tools.{index}.custom")
 
 
 def _check_message(messages: Sequence[Message], index: int, message: Message) -> None:

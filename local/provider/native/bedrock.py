@@ -16,7 +16,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from local.provider.accounts import BEDROCK_REGION
+from local.provider.native.claude import check_limit, check_sampling, check_stops
 from local.provider.native.heard import CONTEXT_TOKENS, Caller, Heard, bearer, caller, mark, paced
+from local.provider.native.schemas import check as check_schema
 from local.provider.native.signature import check, is_signed
 from local.provider.native.wordings import frame
 from local.provider.refusal import Refusal
@@ -67,6 +69,9 @@ def _heard(who: Caller, model: str) -> Heard:
     if report.has_errors():
         raise Refusal(400, None, report.generate_report())
     _check(body)
+    _check_schemas(body)
+    if _is_claude(model):
+        _check_claude(model, body)
     inference, config = body.get("inferenceConfig", {}), body.get("toolConfig", {})
     specs = [tool["toolSpec"] for tool in config.get("tools", ()) if "toolSpec" in tool]
     choice, messages = config.get("toolChoice", {"auto": {}}), body["messages"]
@@ -109,6 +114,46 @@ def _check(body: Mapping[str, Any]) -> None:
         raise Refusal(400, None, "The text field in the ContentBlock object is blank.")
     for index, message in enumerate(messages[:-1]):
         _check_results(index, message["content"], messages[index + 1]["content"])
+
+
+def _check_schemas(body: Mapping[str, Any]) -> None:
+    schema = _schema(body)
+    if schema is not None:
+        check_schema(schema, "outputConfig.textFormat")
+    for index, tool in enumerate(body.get("toolConfig", {}).get("tools", ())):
+        spec = tool.get("toolSpec", {})
+        if spec.get("strict"):
+            check_schema(spec["inputSchema"]["json"], f"toolConfig.tools.{index}")
+
+
+def _is_claude(model: str) -> bool:
+    """Its own application profiles, whose names do not tell, are all of Claude."""
+    return "anthropic." in model or "application-inference-profile" in model
+
+
+def _check_claude(model: str, body: Mapping[str, Any]) -> None:
+    """What the model says of its own fields, which Converse passes on."""
+    inference, own = body.get("inferenceConfig", {}), body.get("additionalModelRequestFields", {})
+    thinking, choice = own.get("thinking"), own.get("tool_choice")
+    sampling = {"temperature": inference.get("temperature"), "top_p": inference.get("topP"), "top_k": own.get("top_k")}
+    check_sampling(model, sampling, thinking)
+    check_limit(model, inference.get("maxTokens"), thinking)
+    check_stops(inference.get("stopSequences", ()))
+    if choice is not None:
+        _check_choice(choice, body.get("toolConfig"))
+
+
+def _check_choice(choice: Mapping[str, Any], config: Mapping[str, Any] | None) -> None:
+    chosen = (config or {}).get("toolChoice")
+    if config is None:
+        raise Refusal(400, None, "tool_choice: may only be specified while providing tools")
+    if chosen and "type" in choice:
+        words = (
+            f"The additional field tool_choice/type conflicts with the existing field toolConfig.toolChoice.{chosen}"
+        )
+        raise Refusal(400, None, words)
+    if not chosen and choice.get("type") not in ("auto", "any", "tool"):
+        raise Refusal(400, None, "The model returned the following errors: missing field `type`")
 
 
 def _check_results(index: int, content: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> None:

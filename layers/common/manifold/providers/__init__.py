@@ -47,6 +47,8 @@ class Endpoint:
     timeout: float = 60.0
     """Seconds for one call that moves no file."""
     signature: Signature | None = None
+    base_model: str | None = None
+    """What the model is, where its name does not tell: it decides which parameters are sent."""
 
 
 @dataclass(frozen=True, slots=True)

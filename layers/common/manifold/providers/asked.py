@@ -48,7 +48,7 @@ class Params:
     """The parameters of one request, each to be taken once; `rest` ends the taking."""
 
     def __init__(self, ask: Ask) -> None:
-        self._drop = ask.drop_params
+        self.drops = ask.drop_params
         self._left = {
             name: value
             for name, value in ask.body.items()
@@ -57,6 +57,10 @@ class Params:
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
+
+    def get(self, name: str) -> Any:
+        """The parameter's value, which stays to be taken."""
+        return self._left.get(name)
 
     def take(self, name: str) -> Any:
         """The parameter's value, `None` where the request has none or its default."""
@@ -75,14 +79,20 @@ class Params:
             return None
         return value
 
-    def stop(self) -> list[str] | None:
-        """`stop` as a list, whether it was one or a single text."""
+    def stop(self, *, blanks: bool = True) -> Any:
+        """`stop` as a list, whether it was one or a single text. An empty text ends nothing; see `blanks` for space."""
         value = self.take("stop")
-        return [value] if isinstance(value, str) else value
+        if not isinstance(value, str | list):
+            return value
+        texts = [text for text in ([value] if isinstance(value, str) else value) if text != ""]
+        said = [text for text in texts if blanks or not isinstance(text, str) or text.strip()]
+        if len(said) < len(texts):
+            self.refuse("stop", "it takes no text of white space alone")
+        return said or None
 
     def refuse(self, name: str, why: str) -> None:
         """Raise `InvalidRequest` for what cannot be translated, unless such things are to be dropped."""
-        if not self._drop:
+        if not self.drops:
             raise InvalidRequest(
                 f"'{name}' cannot be given to this model: {why}. Leave it out, or let the gateway do so (drop_params).",
                 param=name,

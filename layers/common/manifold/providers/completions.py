@@ -17,6 +17,7 @@ from manifold.providers.chat import Ask
 from manifold.providers.client import Client
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.handed_back import HandedBack
+from manifold.providers.reasoning import without_sampling
 from manifold.providers.sse import DONE, Event
 
 DRAIN_SECONDS = 0.1
@@ -25,7 +26,8 @@ DRAIN_SECONDS = 0.1
 class OpenAICompletions:
     """A `ChatProvider` of OpenAI's dialect: every parameter passes untouched, the unknown ones too.
 
-    Of the messages, what answers alone have is left out (`handed_back`). `provider` is the prefix of the models.
+    Of the messages, what answers alone have is left out (`handed_back`), and with `drop_params` the sampling that
+    OpenAI's reasoning models are known to refuse. `provider` is the prefix of the models.
     """
 
     def __init__(self, client: Client, provider: str = "openai") -> None:
@@ -53,7 +55,8 @@ class OpenAICompletions:
     def _body(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
         chat = ask.route == "/chat/completions"
         body = HandedBack(self._provider, at.base_url).body(ask.body) if chat else ask.body
-        return {**body, "model": at.model}
+        sent = without_sampling(body, at.base_model or at.model) if ask.drop_params else body
+        return {**sent, "model": at.model}
 
     def _call(self, at: Endpoint, ask: Ask) -> Call:
         return replace(openai_call(at, *_parts(ask)), timeout=ask.timeout)

@@ -11,7 +11,7 @@ from manifold.providers.asked import Params
 from manifold.providers.parts import wrong
 
 Mode = Literal["auto", "none", "required"]
-NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Tools:
     mode: Mode
     only: str | None = None
     """The one function that must be called."""
+    parallel: bool = True
+    """`False` if calls at once are forbidden, and there is a tool that may be called."""
 
     def __bool__(self) -> bool:
         return bool(self.functions or self.natives)
@@ -47,11 +49,20 @@ class Tools:
 def take_tools(params: Params) -> Tools:
     """The tools and which of them may or must be called. `InvalidRequest` names what is not of OpenAI's shape."""
     tools, choice = params.take("tools") or [], params.take("tool_choice")
+    parallel = params.take("parallel_tool_calls") is not False
     if not isinstance(tools, list):
         raise wrong("tools", "must be a list")
     read = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     functions = tuple(tool for tool in read if isinstance(tool, Function))
-    return _chosen(Tools(functions, tuple(tool for tool in read if not isinstance(tool, Function)), "auto"), choice)
+    natives = tuple(tool for tool in read if not isinstance(tool, Function))
+    chosen = _chosen(Tools(functions, natives, "auto"), choice)
+    return replace(chosen, parallel=parallel or not chosen or chosen.mode == "none")
+
+
+def refuse_one_at_a_time(tools: Tools, params: Params) -> None:
+    """Refuse `parallel_tool_calls: false` for a provider without such a switch."""
+    if not tools.parallel:
+        params.refuse("parallel_tool_calls", "it may call several tools at once")
 
 
 def refuse_extras(tools: Tools, params: Params, known: frozenset[str] = frozenset()) -> None:
@@ -71,10 +82,13 @@ def _tool(tool: object, path: str) -> Function | Mapping[str, Any]:
     function = tool.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise wrong(f"{path}.function", "must be an object with a name")
+    parameters = function.get("parameters") or NO_PARAMETERS
+    if not isinstance(parameters, dict):
+        raise wrong(f"{path}.function.parameters", "must be a JSON schema")
     return Function(
         name=function["name"],
         description=function.get("description"),
-        parameters=function.get("parameters") or NO_PARAMETERS,
+        parameters=parameters,
         strict=bool(function.get("strict")),
         path=path,
         extra={name: value for name, value in tool.items() if name not in ("type", "function")},

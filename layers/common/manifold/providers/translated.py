@@ -49,8 +49,11 @@ class Dialect(Protocol):
 
     def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call: ...
 
-    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
-        """The provider's body. `InvalidRequest` names what cannot be said in it."""
+    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
+        """The provider's body. `InvalidRequest` names what cannot be said in it.
+
+        `base_model` is what the model is, where its name does not tell: an ARN, or a deployment's own.
+        """
         ...
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class Translated:
     def _body(self, at: Endpoint, ask: Ask, *, stream: bool) -> dict[str, Any]:
         if ask.route != "/chat/completions":
             raise InvalidRequest("This model answers /chat/completions alone.", param="model", code="route_not_served")
-        return self._dialect.request(at.model, ask, stream=stream)
+        return self._dialect.request(at.model, ask, stream=stream, base_model=at.base_model)
 
     @contextlib.contextmanager
     def _meant(self) -> Iterator[None]:

@@ -31,8 +31,8 @@ class Anthropic:
         root = at.base_url.rstrip("/").removesuffix("/v1")
         return Call(f"{root}/v1/messages", headers, {}, ask.timeout, at.model)
 
-    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
-        return request_of(model, ask) | {"stream": stream}
+    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
+        return request_of(model, ask, base_model) | {"stream": stream}
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
         return answer_of(answer, model, created)

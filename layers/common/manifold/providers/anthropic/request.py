@@ -1,11 +1,14 @@
 """OpenAI's chat request in Anthropic's words."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from manifold.providers.anthropic.thinking import is_signed, take_thinking
+from manifold.providers.anthropic.sampling import take_sampling
+from manifold.providers.anthropic.schemas import strict_schema
+from manifold.providers.anthropic.thinking import is_signed, max_tokens, take_thinking, thinks
 from manifold.providers.asked import Params, merged, present
 from manifold.providers.call_ids import ANTHROPIC
 from manifold.providers.chat import Ask
@@ -15,29 +18,31 @@ from manifold.providers.parts import PDF, Document, Part, Picture, wrong
 from manifold.providers.tools import Function, Tools, take_tools
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+PERSONAL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|^\s*\+\d[\d\s().-]{5,}$")
+"""E-mail addresses, and telephone numbers with their country."""
 CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def request_of(model: str, ask: Ask) -> dict[str, Any]:
+def request_of(model: str, ask: Ask, base_model: str | None = None) -> dict[str, Any]:
     """The body of `POST /v1/messages`. What `system` and `developer` say moves to the front, wherever it was."""
+    known = base_model or model
     conversation, params = marked(read_history(ask.body.get("messages"), ANTHROPIC)), Params(ask)
-    thinking, max_tokens = take_thinking(params, model)
+    thinking, limit = take_thinking(params, known)
     ours = {
         "model": model,
         "messages": _messages(conversation),
-        "max_tokens": max_tokens,
+        "max_tokens": max_tokens(known) if limit is None else limit,
         **present(
             system=[_block(text) for text in system_texts(conversation)] or None,
-            temperature=params.number("temperature", 0, 1),
-            top_p=params.take("top_p"),
-            stop_sequences=params.stop(),
+            stop_sequences=params.stop(blanks=False),
             service_tier=_service_tier(params),
             metadata=_metadata(params),
         ),
+        **take_sampling(params, known, thinks=thinks(params, thinking)),
         **thinking,
     }
     ours = merged(ours, _output_format(params))
-    return merged(ours | _tools(take_tools(params), params), params.rest())
+    return merged(ours | _tools(take_tools(params)), params.rest())
 
 
 def _messages(conversation: Sequence[Turn]) -> list[dict[str, Any]]:
@@ -97,12 +102,11 @@ def _document(document: Document) -> dict[str, Any]:
     raise wrong(f"{document.path}.file_data", f"must be {PDF} or text/plain")
 
 
-def _tools(tools: Tools, params: Params) -> dict[str, Any]:
-    parallel = params.take("parallel_tool_calls")
+def _tools(tools: Tools) -> dict[str, Any]:
     if not tools:
         return {}
     choice: dict[str, Any] = {"type": "tool", "name": tools.only} if tools.only else {"type": CHOICES[tools.mode]}
-    if parallel is False and tools.mode != "none":
+    if not tools.parallel:
         choice["disable_parallel_tool_use"] = True
     return {"tools": [*map(_tool, tools.functions), *tools.natives], "tool_choice": choice}
 
@@ -111,9 +115,16 @@ def _tool(function: Function) -> dict[str, Any]:
     return {
         "name": function.name,
         **present(description=function.description, strict=function.strict or None),
-        "input_schema": {"type": "object", **function.parameters},
+        "input_schema": {"type": "object", **parameters_of(function)},
         **function.extra,
     }
+
+
+def parameters_of(function: Function) -> Mapping[str, Any]:
+    """The schema of a function's arguments, which only a strict one must have as Claude takes it."""
+    if not function.strict:
+        return function.parameters
+    return strict_schema({"type": "object", **function.parameters}, f"{function.path}.function.parameters")
 
 
 def _output_format(params: Params) -> dict[str, Any]:
@@ -124,11 +135,20 @@ def _output_format(params: Params) -> dict[str, Any]:
     if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
         params.refuse("response_format", "it takes json_schema alone")
         return {}
-    return {"output_config": {"format": {"type": "json_schema", "schema": schema["schema"]}}}
+    return {
+        "output_config": {
+            "format": {"type": "json_schema", "schema": strict_schema(schema["schema"], "response_format")}
+        }
+    }
 
 
 def _metadata(params: Params) -> dict[str, Any] | None:
+    """Anthropic takes no address of a person; the error names the parameter that has one."""
+    name = "safety_identifier" if "safety_identifier" in params else "user"
     user = params.take_first("safety_identifier", "user")
+    if isinstance(user, str) and PERSONAL.search(user):
+        params.refuse(name, "it must be an id that tells nothing of the person, neither an e-mail address nor a number")
+        return None
     return None if user is None else {"user_id": user}
 
 

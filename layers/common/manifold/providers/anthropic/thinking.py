@@ -4,35 +4,37 @@ From 4.6 on a model decides by itself, guided by an effort; those before take a 
 https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from manifold.providers.anthropic.models import is_adaptive, most_tokens
 from manifold.providers.asked import BUDGETS, Params
 
-VERSION = re.compile(r"claude-(?:[a-z]+-)?(?P<major>\d+)(?:[-.](?P<minor>\d{1,2})(?!\d))?")
-FIRST_ADAPTIVE = (4, 6)
 LEAST_BUDGET = 1_024
 DEFAULT_MAX_TOKENS = 8_192
 """Anthropic requires a limit where OpenAI has none. Thinking comes on top of it."""
 
 
-def take_thinking(params: Params, model: str) -> tuple[dict[str, Any], int]:
-    """The request's fields for `reasoning_effort`, and the `max_tokens` that goes with them."""
-    limit = params.take_first("max_completion_tokens", "max_tokens")
-    effort = params.take("reasoning_effort")
-    most = DEFAULT_MAX_TOKENS if limit is None else limit
+def take_thinking(params: Params, model: str) -> tuple[dict[str, Any], int | None]:
+    """The request's fields for `reasoning_effort`, and the `max_tokens` that they or a `thinking` of its own need.
+
+    `None` where nothing is asked for. What the caller says in `thinking` itself stays with the rest.
+    """
+    limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
+    budget = _budget(params)
+    if limit is None and budget is not None:
+        limit = max_tokens(model, budget)
     if effort is None:
-        return {}, most
+        return {}, limit
     if effort == "none":
-        return {"thinking": {"type": "disabled"}}, most
+        return {"thinking": {"type": "disabled"}}, limit
     if effort not in BUDGETS:
         params.refuse("reasoning_effort", f"it takes none, {', '.join(BUDGETS)}")
-        return {}, most
+        return {}, limit
     if is_adaptive(model):
         level = "low" if effort == "minimal" else effort
-        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": level}}, most
-    return _budgeted(params, BUDGETS[effort], limit)
+        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": level}}, limit
+    return _budgeted(params, model, BUDGETS[effort], limit)
 
 
 def is_signed(block: Mapping[str, Any]) -> bool:
@@ -40,16 +42,29 @@ def is_signed(block: Mapping[str, Any]) -> bool:
     return bool(block.get("signature" if block.get("type") == "thinking" else "data"))
 
 
-def is_adaptive(model: str) -> bool:
-    """Whether the model takes an effort. One without a version in its name is newer than those that had one."""
-    version = VERSION.search(model)
-    return version is None or (int(version["major"]), int(version["minor"] or 0)) >= FIRST_ADAPTIVE
+def max_tokens(model: str, budget: int = 0) -> int:
+    """Enough for an answer after so many tokens of thought, but no more than the model gives."""
+    return min(budget + DEFAULT_MAX_TOKENS, most_tokens(model))
 
 
-def _budgeted(params: Params, budget: int, limit: int | None) -> tuple[dict[str, Any], int]:
+def thinks(params: Params, fields: dict[str, Any]) -> bool:
+    """Whether the model is told to think, by these fields or by the caller's own `thinking`."""
+    thinking = params.get("thinking") or fields.get("thinking")
+    return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+
+
+def _budget(params: Params) -> int | None:
+    """The tokens of the caller's own `thinking`."""
+    thinking = params.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    return budget if isinstance(budget, int) else None
+
+
+def _budgeted(params: Params, model: str, budget: int, limit: int | None) -> tuple[dict[str, Any], int]:
     """The budget lies within `max_tokens`, as OpenAI's reasoning does within `max_completion_tokens`."""
     if limit is None:
-        limit = budget + DEFAULT_MAX_TOKENS
+        limit = max_tokens(model, budget)
+        budget = min(budget, limit - DEFAULT_MAX_TOKENS)
     if limit <= LEAST_BUDGET:
         params.refuse(
             "reasoning_effort", f"it thinks with {LEAST_BUDGET} tokens at least, within max_completion_tokens"

@@ -45,8 +45,8 @@ class Bedrock:
             return Call(_base(at) + path, headers, {}, ask.timeout, at.model)
         return Call(_base(at) + path, {}, {}, ask.timeout, at.model, signer(at.signature, region_of(at)))
 
-    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
-        return request_of(model, ask)
+    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
+        return request_of(base_model or model, ask)
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
         return answer_of(answer, model, created)

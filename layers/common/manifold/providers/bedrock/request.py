@@ -4,17 +4,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-import orjson
-
-from manifold.providers.anthropic.thinking import is_signed, take_thinking
+from manifold.providers.anthropic.models import is_claude
+from manifold.providers.anthropic.request import parameters_of
+from manifold.providers.anthropic.sampling import take_sampling
+from manifold.providers.anthropic.schemas import strict_schema, written
+from manifold.providers.anthropic.thinking import is_signed, take_thinking, thinks
 from manifold.providers.asked import Params, merged, present
 from manifold.providers.bedrock.documents import Documents, document_block
 from manifold.providers.call_ids import BEDROCK
 from manifold.providers.chat import Ask
-from manifold.providers.conversation import AssistantTurn, ResultTurn, ToolCall, Turn, UserTurn, system_texts
+from manifold.providers.conversation import (
+    AssistantTurn,
+    ResultTurn,
+    ToolCall,
+    Turn,
+    UserTurn,
+    named_calls,
+    system_texts,
+)
 from manifold.providers.history import marked, read_history, user_first, without_last_space
 from manifold.providers.parts import Document, Part, Picture, Text, wrong
-from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
+from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
 
 Object = dict[str, Any]
 
@@ -34,32 +44,39 @@ IMAGE_FORMATS: Mapping[str, str] = {
 }
 NO_RESULT: list[Object] = [{"json": {}}]
 """What a tool that gave nothing has given: a result must have content, and a text in it must not be blank."""
+SPENT = "This tool is no longer there: do not call it."
 MARKS = frozenset({"cache_control"})
 """Anthropic's mark of how far to cache the prompt: what it stands on, a `cachePoint` follows."""
 EFFORTS = ("low", "medium", "high")
 
 
 def request_of(model: str, ask: Ask) -> Object:
-    """The body of `POST /model/{id}/converse`. What `system` and `developer` say moves to the front."""
+    """The body of `POST /model/{id}/converse`. What `system` and `developer` say moves to the front.
+
+    `model` tells the family, whose words some of it is in.
+    """
     conversation, params = marked(read_history(ask.body.get("messages"), BEDROCK)), Params(ask)
     params.refuse_extras([part for turn in conversation for part in turn.parts], MARKS)
-    reasoning, max_tokens = _reasoning(params, model)
+    tools = take_tools(params)
+    models_own, max_tokens = _reasoning(params, model)
+    sampling = _sampling(params, model, models_own)
     ours: Object = {
         "messages": _messages(conversation, model),
         "inferenceConfig": present(
             maxTokens=max_tokens,
-            temperature=params.number("temperature", 0, 1),
-            topP=params.take("top_p"),
-            stopSequences=params.stop(),
+            temperature=sampling.pop("temperature", None),
+            topP=sampling.pop("top_p", None),
+            stopSequences=params.stop(blanks=not is_claude(model)),
         ),
         **_system(system_texts(conversation)),
-        **_tools(take_tools(params), conversation, params),
+        **_tools(tools, conversation, params),
         **_output_format(params),
         **present(requestMetadata=params.take("metadata"), serviceTier=_service_tier(params)),
     }
+    models_own |= sampling | _one_at_a_time(tools, params, model)
     rest = params.rest()
     theirs = {name: value for name, value in rest.items() if name in CONVERSE}
-    models_own = reasoning | {name: value for name, value in rest.items() if name not in CONVERSE}
+    models_own = merged(models_own, {name: value for name, value in rest.items() if name not in CONVERSE})
     if models_own:
         ours["additionalModelRequestFields"] = models_own
     return merged(ours, theirs)
@@ -67,7 +84,7 @@ def request_of(model: str, ask: Ask) -> Object:
 
 def _reasoning(params: Params, model: str) -> tuple[Object, int | None]:
     """The model's own fields for `reasoning_effort`, and its limit of tokens."""
-    if "anthropic." in model and "reasoning_effort" in params:
+    if is_claude(model):
         return take_thinking(params, model)
     limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
     if effort is None:
@@ -76,6 +93,13 @@ def _reasoning(params: Params, model: str) -> tuple[Object, int | None]:
         return {"reasoning_effort": effort}, limit
     params.refuse("reasoning_effort", "on Bedrock, Claude takes one, and OpenAI's models take low, medium and high")
     return {}, limit
+
+
+def _sampling(params: Params, model: str, models_own: Object) -> Object:
+    """`top_k` is none of Converse's words, but Claude's."""
+    if is_claude(model):
+        return take_sampling(params, model, thinks=thinks(params, models_own))
+    return present(temperature=params.number("temperature", 0, 1), top_p=params.take("top_p"))
 
 
 def _system(texts: Iterable[Text]) -> Object:
@@ -95,7 +119,7 @@ def _messages(conversation: Sequence[Turn], model: str) -> list[Object]:
 
 def takes_thoughts(model: str) -> bool:
     """Whether the model made Claude's signed thoughts, or may have: an ARN does not always tell. Others refuse them."""
-    return "anthropic." in model or model.startswith("arn:")
+    return is_claude(model) or model.startswith("arn:")
 
 
 def _blocks(turn: Turn, *, thinks: bool) -> list[Object]:
@@ -109,7 +133,8 @@ def _blocks(turn: Turn, *, thinks: bool) -> list[Object]:
         case ResultTurn():
             content = [_block(part) for part in turn.parts]
             result = {"toolResult": {"toolUseId": turn.call_id, "content": content or NO_RESULT}}
-            return [result, *_cache_points(turn.extra)]
+            # A cachePoint cannot be within a result, but after it.
+            return [result, *[point for said in (turn, *turn.parts) for point in _cache_points(said.extra)][-1:]]
     return []
 
 
@@ -154,17 +179,10 @@ def _thought(block: Mapping[str, Any]) -> Object:
     return {"reasoningContent": {"reasoningText": text}}
 
 
-def _tools(tools: Tools, conversation: Iterable[Turn], params: Params) -> Object:
-    if params.take("parallel_tool_calls") is False:
-        params.refuse("parallel_tool_calls", "Bedrock has no such switch")
-    if tools.mode == "none":
-        if any(isinstance(turn, AssistantTurn) and turn.calls for turn in conversation):
-            params.refuse("tool_choice", "Bedrock takes no 'none' in a conversation that has called tools")
-        else:
-            return {}
-    if not tools:
-        return {}
+def _tools(tools: Tools, conversation: Sequence[Turn], params: Params) -> Object:
     refuse_extras(tools, params, MARKS)
+    if not tools or tools.mode == "none":
+        return _spent_tools(conversation)
     given = [entry for function in tools.functions for entry in _tool(function)]
     config: Object = {"tools": [*given, *tools.natives]}
     if tools.only is not None:
@@ -174,8 +192,24 @@ def _tools(tools: Tools, conversation: Iterable[Turn], params: Params) -> Object
     return {"toolConfig": config}
 
 
+def _spent_tools(conversation: Sequence[Turn]) -> Object:
+    """What was called must be declared, though nothing may be called: Converse has no other word for it."""
+    names = dict.fromkeys(named_calls(conversation).values())
+    specs = [{"name": name, "description": SPENT, "inputSchema": {"json": {"type": "object"}}} for name in names]
+    return {"toolConfig": {"tools": [{"toolSpec": spec} for spec in specs]}} if specs else {}
+
+
+def _one_at_a_time(tools: Tools, params: Params, model: str) -> Object:
+    """Claude's own switch for one call at a time; the choice itself stands where Converse has it, if there is one."""
+    if tools.parallel or not is_claude(model):
+        refuse_one_at_a_time(tools, params)
+        return {}
+    chosen = tools.only is not None or tools.mode == "required"
+    return {"tool_choice": {**({} if chosen else {"type": "auto"}), "disable_parallel_tool_use": True}}
+
+
 def _tool(function: Function) -> list[Object]:
-    schema = {"json": {"type": "object", **function.parameters}}
+    schema = {"json": {"type": "object", **parameters_of(function)}}
     named = {"name": function.name, "inputSchema": schema}
     spec = named | present(description=function.description or None, strict=function.strict or None)
     return [{"toolSpec": spec}, *_cache_points(function.extra)]
@@ -189,7 +223,7 @@ def _output_format(params: Params) -> Object:
     if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
         params.refuse("response_format", "it takes json_schema alone")
         return {}
-    text = orjson.dumps(schema["schema"]).decode()
+    text = written(strict_schema(schema["schema"], "response_format"), "response_format")
     structure = {"schema": text} | present(name=schema.get("name"), description=schema.get("description"))
     return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": structure}}}}
 

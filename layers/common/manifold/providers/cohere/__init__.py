@@ -29,7 +29,7 @@ class Cohere:
         root = at.base_url.rstrip("/").removesuffix("/chat").removesuffix("/v2")
         return Call(f"{root}/v2/chat", {"Authorization": f"Bearer {at.api_key}"}, {}, ask.timeout, at.model)
 
-    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
+    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
         return request_of(model, ask) | {"stream": stream}
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from manifold.providers.chat import Ask
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, Turn, UserTurn
 from manifold.providers.history import read_history
 from manifold.providers.parts import Part, Picture, Text, plain_text, refuse_documents, wrong
-from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
+from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
 
 Object = dict[str, Any]
 
@@ -122,6 +122,7 @@ def _tools(tools: Tools, params: Params) -> Object:
     if not tools:
         return {}
     refuse_extras(tools, params)
+    refuse_one_at_a_time(tools, params)
     tools = tools.narrowed()
     choices: Mapping[str, str] = {"none": "NONE", "required": "REQUIRED"}
     strict = any(function.strict for function in tools.functions)

@@ -33,8 +33,8 @@ class Gemini:
         url = f"{root}/v1beta/models/{quote(at.model.removeprefix('models/'), safe='')}:{method}"
         return Call(url, {"x-goog-api-key": at.api_key}, {"alt": "sse"} if stream else {}, ask.timeout, at.model)
 
-    def request(self, model: str, ask: Ask, *, stream: bool) -> dict[str, Any]:
-        return request_of(model, ask)
+    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
+        return request_of(base_model or model, ask)
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
         return answer_of(answer, model, created)

@@ -22,7 +22,7 @@ from manifold.providers.conversation import (
 from manifold.providers.gemini.thinking import take_thinking
 from manifold.providers.history import read_history, user_first
 from manifold.providers.parts import Part, Text, plain_text, wrong
-from manifold.providers.tools import Function, Tools, refuse_extras, take_tools
+from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
 
 Object = dict[str, Any]
 
@@ -151,6 +151,7 @@ def _tools(tools: Tools, params: Params) -> Object:
     if not tools:
         return {}
     refuse_extras(tools, params)
+    refuse_one_at_a_time(tools, params)
     declared = [{"functionDeclarations": [_declaration(function) for function in tools.functions]}]
     config: Object = {"mode": _mode(tools)}
     if tools.only is not None:

@@ -1,0 +1,73 @@
+"""What the models of Claude take, by the version in their names, wherever they run.
+
+A name without a version (`claude-mythos-preview`) is newer than those that had one.
+https://platform.claude.com/docs/en/about-claude/models/overview
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+CLAUDE = re.compile(r"anthropic\.|claude", re.IGNORECASE)
+VERSION = re.compile(
+    r"claude-(?:(?:instant-)?v|(?:[a-z]+-)?)(?P<major>\d+)(?:[-.](?P<minor>\d{1,2})(?!\d))?", re.IGNORECASE
+)
+
+
+class Version(NamedTuple):
+    major: int
+    minor: int
+
+
+FIRST_ADAPTIVE = Version(4, 6)
+FIRST_THAT_REFUSES_BOTH = Version(4, 1)
+"""`temperature` and `top_p`: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html"""
+FIRST_WITHOUT_SAMPLING = Version(4, 7)
+"""https://platform.claude.com/docs/en/about-claude/models/migration-guide"""
+MAX_TOKENS: Sequence[tuple[Version, int]] = (
+    (Version(4, 6), 128_000),
+    (Version(3, 7), 64_000),
+    (Version(3, 5), 8_192),
+    (Version(0, 0), 4_096),
+)
+"""The most that `max_tokens` may be, from each version on."""
+OPUS = (Version(4, 0), Version(4, 5), 32_000)
+"""Opus 4 and 4.1 take less."""
+
+
+def is_claude(model: str) -> bool:
+    return CLAUDE.search(model) is not None
+
+
+def is_adaptive(model: str) -> bool:
+    """Whether the model takes an effort, where those before take a number of tokens to think with."""
+    version = _version(model)
+    return version is None or version >= FIRST_ADAPTIVE
+
+
+def takes_sampling(model: str) -> bool:
+    """Whether it takes `temperature`, `top_p` and `top_k` at all. One without a version is left to say so itself."""
+    version = _version(model)
+    return version is None or version < FIRST_WITHOUT_SAMPLING
+
+
+def takes_both(model: str) -> bool:
+    """Whether it takes `temperature` and `top_p` at once."""
+    version = _version(model)
+    return version is not None and version < FIRST_THAT_REFUSES_BOTH
+
+
+def most_tokens(model: str) -> int:
+    """The longest answer that it gives, thoughts included."""
+    version = _version(model)
+    if version is None:
+        return MAX_TOKENS[0][1]
+    first, beyond, limit = OPUS
+    if "opus" in model.lower() and first <= version < beyond:
+        return limit
+    return next(most for since, most in MAX_TOKENS if version >= since)
+
+
+def _version(model: str) -> Version | None:
+    found = VERSION.search(model)
+    return None if found is None else Version(int(found["major"]), int(found["minor"] or 0))
