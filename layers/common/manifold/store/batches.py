@@ -155,9 +155,9 @@ class Batches:
         """Have a running batch looked at now if its provider was last asked longer ago than this."""
         changed = await self._connection.execute(
             f"""UPDATE batches SET {_WOKEN}
-               WHERE id = %(id)s AND status IN ('in_progress', 'cancelling') AND due_at > now()
+               WHERE id = %(id)s AND status IN ('in_progress', 'cancelling') AND due_at > clock_timestamp()
                    AND EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s AND state = 'running'
-                       AND coalesce(polled_at, submitted_at) < now() - make_interval(secs => %(seconds)s))""",
+                       AND coalesce(polled_at, submitted_at) < clock_timestamp() - make_interval(secs => %(seconds)s))""",
             {"id": batch_id, "seconds": seconds},
         )
         return changed.rowcount == 1

@@ -87,7 +87,7 @@ class Files:
             UPDATE files SET deleted_at = NULL, status = 'processed', created_at = now(),
                 expires_at = now() + (expires_at - created_at), groups = COALESCE(%(groups)s, groups),
                 report = COALESCE(%(report)s, report)
-            WHERE id = %(id)s AND deleted_at > now() RETURNING {_COLUMNS}"""
+            WHERE id = %(id)s AND deleted_at > clock_timestamp() RETURNING {_COLUMNS}"""
         parameters = {"id": file_id, "groups": groups, "report": None if report is None else Jsonb(report)}
         return await fetch_one(self._connection, FileRow, query, parameters)
 
@@ -134,7 +134,7 @@ class Files:
     async def delete(self, file_id: str, caller: Caller) -> FileRow | None:
         """Mark a file as deleted by its owner; `None` if the caller has no such file."""
         query: LiteralString = f"""
-            UPDATE files SET deleted_at = now() WHERE id = %(id)s AND {_LIVE} AND {visible(caller)}
+            UPDATE files SET deleted_at = clock_timestamp() WHERE id = %(id)s AND {_LIVE} AND {visible(caller)}
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
 
@@ -201,6 +201,6 @@ class Files:
         return row
 
 
-_LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+_LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"
 _PURGEABLE: LiteralString = """deleted_at <= now() AND purged_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = f.id AND b.due_at IS NOT NULL)"""

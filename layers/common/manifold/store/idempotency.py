@@ -1,7 +1,8 @@
 """Creates that must not happen twice: a client's `Idempotency-Key`, or an SDK's retry of an identical create.
 
 The first attempt holds a lock on its fingerprint until it commits or dies; a second one waits there, even while the
-first still runs, and then finds what the first one made.
+first still runs, and then finds what the first one made. Times are those of the change, not of its transaction, which
+began before it waited.
 """
 
 from manifold.idempotency import Create
@@ -15,13 +16,16 @@ class Idempotency:
     async def earlier(self, create: Create) -> str | None:
         """The id of what an earlier attempt at this create made, after waiting for one that still runs.
 
-        To be called first in the transaction that creates: the lock lasts until its end. Raises `InvalidRequest` if
-        an Idempotency-Key comes with another body.
+        To be called first in the transaction that creates: the lock lasts until its end. Also a create that means no
+        earlier one takes it, so that its own retry waits. Raises `InvalidRequest` if an Idempotency-Key comes with
+        another body.
         """
         await self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (create.fingerprint,))
+        if not create.window:
+            return None
         rows = await self._connection.execute(
             """SELECT resource_id, body_hash FROM idempotency
-               WHERE fingerprint = %s AND created_at > now() - make_interval(secs => %s)
+               WHERE fingerprint = %s AND created_at > clock_timestamp() - make_interval(secs => %s)
                ORDER BY created_at DESC LIMIT 1""",
             (create.fingerprint, create.window),
         )
@@ -35,7 +39,8 @@ class Idempotency:
     async def remember(self, create: Create, resource_id: str) -> None:
         """Note what this attempt made."""
         await self._connection.execute(
-            "INSERT INTO idempotency (fingerprint, resource_id, body_hash) VALUES (%s, %s, %s)",
+            """INSERT INTO idempotency (fingerprint, resource_id, body_hash, created_at)
+               VALUES (%s, %s, %s, clock_timestamp())""",
             (create.fingerprint, resource_id, create.body_hash),
         )
 
