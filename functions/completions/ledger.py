@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from manifold import ids, limits, observe
+from manifold import ids, limits, observe, storable
 from manifold.access import Caller
 from manifold.config import Deployment
 from manifold.errors import ManifoldError, ProviderError
@@ -99,21 +99,23 @@ class Ledger:
             input_tokens=tokens.input,
             cached_tokens=tokens.cached,
             output_tokens=tokens.output,
-            reasoning_tokens=_count(_part(attempt.usage or {}, "completion_tokens_details"), "reasoning_tokens"),
+            reasoning_tokens=storable.count(
+                _part(attempt.usage or {}, "completion_tokens_details").get("reasoning_tokens")
+            ),
             cost=self._prices.of(attempt.deployment, tokens) if attempt.usage else None,
             seconds=attempt.seconds,
         )
 
 
 def used(usage: Mapping[str, Any]) -> Tokens:
-    """The tokens of OpenAI's usage object, as far as it can be read."""
+    """The tokens of OpenAI's usage object, as far as it can be read and is plausible: never fewer than none."""
     cache = _part(usage, "prompt_tokens_details")
     return Tokens(
-        _count(usage, "prompt_tokens"),
-        _count(usage, "completion_tokens"),
-        cached=_count(cache, "cached_tokens"),
-        written=_count(cache, "cache_write_tokens"),
-        written_1h=_count(cache, "cache_write_1h_tokens"),
+        storable.count(usage.get("prompt_tokens")),
+        storable.count(usage.get("completion_tokens")),
+        cached=storable.count(cache.get("cached_tokens")),
+        written=storable.count(cache.get("cache_write_tokens")),
+        written_1h=storable.count(cache.get("cache_write_1h_tokens")),
     )
 
 
@@ -124,8 +126,3 @@ def _status(attempt: Attempt) -> int:
 def _part(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = of.get(name)
     return part if isinstance(part, dict) else {}
-
-
-def _count(of: Mapping[str, Any], name: str) -> int:
-    number = of.get(name)
-    return number if isinstance(number, int) and not isinstance(number, bool) else 0

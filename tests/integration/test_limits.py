@@ -232,6 +232,22 @@ class TestCalls:
             {"deployment_id": "pair-general", "status": 500, "told": False},
         ]
 
+    @pytest.mark.parametrize("code", ["nul\0", "\ud83d cut in two", "long" * 1000])
+    async def test_a_providers_code_that_cannot_be_kept_loses_no_call_and_ends_the_lease(
+        self, till: Till, database_url: str, code: str
+    ) -> None:
+        await give(till, max_parallel_requests=2)
+        till.provider.fail(Fault(kind="refuse", account="openai", code=code))
+
+        answers = [await ask(till, model="mini,special"), await ask(till, model="mini,special")]
+
+        assert statuses(answers) == [200, 200]
+        assert rows(database_url, "SELECT status, count(*) FROM calls GROUP BY 1 ORDER BY 1") == [
+            {"status": 200, "count": 3},
+            {"status": 400, "count": 1},
+        ]
+        assert rows(database_url, "SELECT leases FROM meters") == [{"leases": {}}]
+
     async def test_of_a_stream_when_it_ends(self, till: Till, database_url: str) -> None:
         await give(till, max_parallel_requests=1)
 

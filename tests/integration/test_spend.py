@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -12,10 +13,11 @@ import pytest
 
 from admin import app as admin_app
 from batches.sweep import Sweep
-from manifold import ids
+from manifold import ids, storable
 from manifold.access import Caller
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
+from manifold.limits import Limited, Limits
 from manifold.queue import Message, Queue
 from manifold.store import Store
 from manifold.store.calls import Call
@@ -93,6 +95,29 @@ async def test_a_failure_without_a_price(gateway: Gateway, api: httpx.AsyncClien
 
     assert (log["status"], log["status_code"], log["error_code"]) == ("failure", 429, "rate_limit_exceeded")
     assert log["spend"] is None
+
+
+async def test_what_a_provider_said_never_loses_the_calls_beside_it(
+    gateway: Gateway, api: httpx.AsyncClient, database_url: str
+) -> None:
+    limited = replace(HOLDER, limited=(Limited("key", "key_spender", Limits(tpm_limit=1000, max_parallel_requests=1)),))
+    async with gateway.store.session() as tables:
+        await tables.meters.admit(limited.limited, 1, "lease", 60)
+    odd = [
+        a_call(error="nul\0 and half a pair \ud83d", status=2**40),
+        a_call(input_tokens=2**63, output_tokens=-(2**70)),
+        a_call(reasoning_tokens=-1, cached_tokens=10**30),
+    ]
+
+    async with gateway.store.session() as tables:
+        await tables.calls.record([a_call(input_tokens=5), *odd], limited, "lease")
+
+    assert len(await logs(api)) == 4
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT tokens, leases FROM meters").fetchall()
+        numbers = connection.execute("SELECT min(output_tokens), min(reasoning_tokens), max(status) FROM calls")
+        assert numbers.fetchall() == [(0, 0, 999)]
+    assert found == [(5 + storable.MOST, {})]
 
 
 async def test_pages(gateway: Gateway, api: httpx.AsyncClient) -> None:

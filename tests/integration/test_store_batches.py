@@ -10,6 +10,7 @@ from psycopg.errors import UniqueViolation
 from manifold import ids
 from manifold.access import Caller
 from manifold.limits import Limited, Limits
+from manifold.storable import MOST_OF_A_BATCH
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch, Outcome
 from manifold.store.files import NewFile
@@ -197,3 +198,30 @@ async def test_a_copy_that_lives_for_an_hour_is_not_made_again_at_once(store: St
         assert await tables.inputs.ready(row, "file-there", int(time.time()) + 3600)
 
         assert await tables.inputs.ensure(batch.input_file_id, ["deployment"]) == []
+
+
+async def test_what_a_provider_says_of_its_job_is_kept_as_far_as_it_can_be(store: Store) -> None:
+    said = {"code": "nul\0", "message": "half a pair \ud83d", "line": 2**70}
+    ending = Ending("failed", "ref", None, ids.new("file"), None, [said])
+    counts = {
+        "requests": 2**63,
+        "failed_requests": -1,
+        "input_tokens": 2**80,
+        "cached_tokens": 0,
+        "output_tokens": 6 * 10**9,
+        "reasoning_tokens": 0,
+    }
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        job = await new_job(tables, batch)
+        assert await tables.jobs.unknown(job, "nul\0")
+        assert await tables.jobs.running(job, "ref")
+        assert await tables.jobs.ended(job, ending)
+        await tables.usage.record(batch, job, "group", counts, None)
+        [ended] = await tables.jobs.of_batch(batch.id)
+        found = await tables.batches.get(batch.id, ADMIN)
+
+    assert ended.errors == [{"code": "nul�", "message": "half a pair �", "line": 2**70}]
+    assert found is not None
+    assert found.usage is not None
+    assert (found.usage["input_tokens"], found.usage["output_tokens"]) == (MOST_OF_A_BATCH, 6 * 10**9)

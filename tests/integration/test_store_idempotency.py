@@ -25,7 +25,9 @@ async def stores(database_url: str) -> AsyncIterator[list[Store]]:
 
 
 def create(**headers: str) -> Create:
-    return attempt(Caller(key_id="key_1"), "POST /batches", b"body", {k.replace("_", "-"): v for k, v in headers.items()})
+    return attempt(
+        Caller(key_id="key_1"), "POST /batches", b"body", {k.replace("_", "-"): v for k, v in headers.items()}
+    )
 
 
 async def made(stores: list[Store], what: Create) -> list[str]:
@@ -71,4 +73,4 @@ async def _waits_for_a_lock(store: Store) -> None:
     async with store.session() as tables:
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         while await (await tables.connection.execute(waiting)).fetchone() is None:
-            await asyncio.sleep(0)
+            pass

@@ -19,6 +19,7 @@ from typing import Any, Literal, LiteralString
 
 from psycopg.types.json import Jsonb
 
+from manifold import storable
 from manifold.access import Caller
 from manifold.schemas import BatchStatus
 from manifold.store.connection import Connection
@@ -157,7 +158,8 @@ class Batches:
             f"""UPDATE batches SET {_WOKEN}
                WHERE id = %(id)s AND status IN ('in_progress', 'cancelling') AND due_at > clock_timestamp()
                    AND EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s AND state = 'running'
-                       AND coalesce(polled_at, submitted_at) < clock_timestamp() - make_interval(secs => %(seconds)s))""",
+                       AND coalesce(polled_at, submitted_at)
+                           < clock_timestamp() - make_interval(secs => %(seconds)s))""",
             {"id": batch_id, "seconds": seconds},
         )
         return changed.rowcount == 1
@@ -268,7 +270,7 @@ class Batches:
                         AND state NOT IN ('settled', 'refused', 'absent'))""",
             {
                 "outcome": outcome,
-                "errors": Jsonb([dict(error) for error in errors]) if errors else None,
+                "errors": Jsonb(storable.value(list(errors))) if errors else None,
                 "output": output_file_id,
                 "error": error_file_id,
                 "id": batch.id,

@@ -1,13 +1,14 @@
 """What was asked of deployments, by whom, and what it cost: one row for each call, written once it has ended."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, LiteralString
 
 import orjson
 
+from manifold import storable
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.meters import USED
@@ -57,6 +58,9 @@ class CallFilter:
     """The first moment that no longer counts."""
 
 
+LONGEST_ERROR = 200
+"""Characters that are kept of a provider's word for why a call failed."""
+
 _COLUMNS: LiteralString = """id, key_id, user_id, team_id, model_group, deployment_id, route, status, error,
     input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, seconds, created_at"""
 _INSERT: LiteralString = """
@@ -87,9 +91,10 @@ class Calls:
 
     async def record(self, calls: Sequence[Call], caller: Caller, lease: str) -> None:
         """Write the calls of one request, by one statement, which also meters a caller that has limits and ends the
-        lease of its admission."""
+        lease of its admission. What a provider said that cannot be kept is mended, and loses no record."""
+        calls = [_kept(call) for call in calls]
         # As one text: psycopg takes twice as long over an array for each column.
-        written = {"calls": orjson.dumps(list(calls), default=str).decode()} | owner(caller)
+        written = {"calls": orjson.dumps(calls, default=str).decode()} | owner(caller)
         if not caller.limited:
             await self._connection.execute(_INSERT, written)
             return
@@ -131,6 +136,18 @@ class Calls:
         rows = await self._connection.execute(_FORGET, {"seconds": older_than_seconds, "many": many})
         row = await rows.fetchone()
         return int(row[0]) if row else 0
+
+
+def _kept(call: Call) -> Call:
+    return replace(
+        call,
+        status=min(storable.count(call.status), 999),
+        error=None if call.error is None else storable.text(call.error, LONGEST_ERROR),
+        input_tokens=storable.count(call.input_tokens),
+        cached_tokens=storable.count(call.cached_tokens),
+        output_tokens=storable.count(call.output_tokens),
+        reasoning_tokens=storable.count(call.reasoning_tokens),
+    )
 
 
 def _condition(wanted: CallFilter) -> LiteralString:

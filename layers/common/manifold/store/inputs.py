@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, LiteralString
 
-from manifold import ids
+from manifold import ids, storable
 from manifold.store.connection import Connection
 from manifold.store.rows import fetch_all, fetch_one
 
@@ -114,7 +114,7 @@ class Inputs:
             """UPDATE inputs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
                    leased_until = NULL, updated_at = now()
                WHERE id = %s AND state = 'pending' AND lease = %s""",
-            (error, seconds, row.id, row.lease),
+            (storable.text(error), seconds, row.id, row.lease),
         )
 
     async def fail(self, row: InputRow, error: str) -> bool:
@@ -123,7 +123,7 @@ class Inputs:
             """UPDATE inputs SET state = 'failed', error = %s, due_at = NULL, lease = NULL, leased_until = NULL,
                    updated_at = now(), doubtful_at = now()
                WHERE id = %s AND state = 'pending' AND lease = %s""",
-            (error, row.id, row.lease),
+            (storable.text(error), row.id, row.lease),
         )
 
     async def discard(self, input_id: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Literal, LiteralString
 
 from psycopg.types.json import Jsonb
 
+from manifold import storable
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.connection import Connection
 from manifold.store.rows import fetch_all, fetch_one
@@ -137,7 +138,8 @@ class Jobs:
     async def unknown(self, job: JobRow, error: str) -> bool:
         """submitting → unknown: it may or may not have come to be."""
         return await self._changed(
-            "UPDATE jobs SET state = 'unknown', error = %s WHERE id = %s AND state = 'submitting'", (error, job.id)
+            "UPDATE jobs SET state = 'unknown', error = %s WHERE id = %s AND state = 'submitting'",
+            (storable.text(error), job.id),
         )
 
     async def refused(self, job: JobRow, error: str, *, lasting: bool, cool_seconds: float) -> bool:
@@ -146,7 +148,7 @@ class Jobs:
             """UPDATE jobs SET state = 'refused', error = %s, lasting = %s,
                    cool_until = now() + make_interval(secs => %s)
                WHERE id = %s AND state = 'submitting'""",
-            (error, lasting, cool_seconds, job.id),
+            (storable.text(error), lasting, cool_seconds, job.id),
         )
 
     async def absent(self, job: JobRow) -> bool:
@@ -181,7 +183,7 @@ class Jobs:
                 "error_ref": ending.error_ref,
                 "output": ending.output_file_id,
                 "error": ending.error_file_id,
-                "errors": Jsonb([dict(error) for error in ending.errors]) if ending.errors else None,
+                "errors": Jsonb(storable.value(list(ending.errors))) if ending.errors else None,
                 "id": job.id,
             },
         )
@@ -208,7 +210,7 @@ class Jobs:
             """UPDATE jobs SET state = 'stored', results = %s, error = NULL, due_at = NULL, lease = NULL,
                    leased_until = NULL
                WHERE id = %s AND state = 'ended' AND lease = %s""",
-            (Jsonb(dict(results)), job.id, job.lease),
+            (Jsonb(storable.value(dict(results))), job.id, job.lease),
         )
 
     async def retry_results(self, job: JobRow, error: str, seconds: float) -> bool:
@@ -216,7 +218,7 @@ class Jobs:
         return await self._changed(
             """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL, leased_until = NULL
                WHERE id = %s AND state = 'ended' AND lease = %s""",
-            (error, seconds, job.id, job.lease),
+            (storable.text(error), seconds, job.id, job.lease),
         )
 
     async def due_results(self, limit: int) -> list[str]:

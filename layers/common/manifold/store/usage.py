@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import LiteralString
 
+from manifold import storable
 from manifold.store.batches import BatchRow
 from manifold.store.connection import Connection
 from manifold.store.jobs import JobRow
@@ -38,7 +39,7 @@ class Usages:
                 "team": batch.team_id,
                 "key": batch.key_id,
                 "cost": cost,
-                **counts,
+                **{name: storable.count(number, storable.MOST_OF_A_BATCH) for name, number in counts.items()},
             },
         )
         holders = {"key": batch.key_id, "user": batch.user_id, "team": batch.team_id}
