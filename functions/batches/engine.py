@@ -4,6 +4,7 @@ There is one verb, so it does not matter who wakes it, how often, or where the l
 read from the rows each time.
 """
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 
@@ -44,15 +45,25 @@ class Engine:
         if batch is not None:
             await self._release(batch, await self._step(batch, jobs.get(batch.id)))
 
-    async def poll_due(self, limit: int) -> int:
-        """Poll up to `limit` due batches with running jobs, provider by provider; returns how many there were."""
+    async def poll_due(self, limit: int, silent: set[str]) -> int:
+        """Poll up to `limit` due batches with running jobs, deployment by deployment; returns how many there were.
+
+        No deployment in `silent` is asked. One of which nothing was heard is added to it.
+        """
         async with self._store.session() as tables:
-            batches = await tables.batches.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit)
+            batches = await tables.batches.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit, silent)
             jobs = await tables.jobs.open([batch.id for batch in batches])
         runs = self._runs([(batch, jobs[batch.id]) for batch in batches if batch.id in jobs])
-        waits = await self._polling.ask(runs)
+        asked = {run.batch.id for run in runs}
         for batch in batches:
-            await self._release(batch, waits.get(batch.id, UNCONFIGURED_PATIENCE))
+            if batch.id not in asked:
+                await self._release(batch, UNCONFIGURED_PATIENCE)
+        async with contextlib.aclosing(self._polling.ask(runs)) as written:
+            async for answers in written:
+                if not answers.statuses:
+                    silent.add(answers.deployment.id)
+                for run in answers.runs:
+                    await self._release(run.batch, answers.waits[run.batch.id])
         return len(batches)
 
     async def _step(self, batch: BatchRow, job: JobRow | None) -> float | None:
@@ -68,7 +79,7 @@ class Engine:
         if job.state in ("submitting", "unknown"):
             return await self._submission.reconcile(batch, job, deployment)
         if job.state == "running":
-            return (await self._polling.ask([Run(batch, job, deployment)]))[batch.id]
+            return await self._polling.ask_one(Run(batch, job, deployment))
         return await self._finish(batch, job, deployment)
 
     async def _finish(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> float | None:

@@ -1,9 +1,12 @@
-"""Ask providers how running jobs stand, and write what changed: all at once, by one writer."""
+"""Ask providers how running jobs stand, and write what changed: deployment by deployment, by one writer.
+
+Each deployment has a time of its own, and is written as soon as it has answered: a slow one holds up nobody else.
+"""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from manifold import ids, observe
@@ -16,6 +19,9 @@ from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.jobs import Ending, JobRow
 
+POLL_SECONDS = 15.0
+"""What one deployment gets for the cancels and the statuses of all its jobs that were claimed together."""
+CANCELS_AT_ONCE = 8
 DELAYS = (5.0, 15.0, 45.0, 60.0, 60.0, 60.0, 120.0, 120.0, 300.0)
 """Seconds between polls: quick at first, for small batches, then every five minutes."""
 CANCEL_DELAY = 2.0
@@ -41,72 +47,97 @@ class Run:
     deployment: Deployment
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one deployment answered about its jobs, as far as it did before its time was up."""
+
+    runs: Sequence[Run]
+    statuses: dict[str, JobStatus] = field(default_factory=dict)
+    """By the provider's id."""
+    cancelled: set[str] = field(default_factory=set)
+    """The jobs, by our id, whose cancel it took."""
+    waits: dict[str, float] = field(default_factory=dict)
+    """Seconds to the next look, by batch id; there once the answers are written."""
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.runs[0].deployment
+
+
 class Polling:
     def __init__(self, store: Store, queue: Queue, deployments: Deployments) -> None:
         self._store = store
         self._queue = queue
         self._deployments = deployments
 
-    async def ask(self, runs: Sequence[Run]) -> dict[str, float]:
+    async def ask(self, runs: Sequence[Run]) -> AsyncGenerator[Answers, None]:
         """Poll these jobs, cancel those whose batch is to be cancelled, and write how they stand.
 
-        Returns the seconds to the next look, by batch id.
+        Yields what a deployment answered as soon as it is written.
         """
-        cancelled = await self._cancel([run for run in runs if _is_to_cancel(run)])
-        statuses = await self._statuses(runs)
-        return {run.batch.id: await self._written(run, statuses.get(run.job.id), run in cancelled) for run in runs}
-
-    async def _cancel(self, runs: Sequence[Run]) -> list[Run]:
-        """Send the cancels; returns the runs whose provider took it."""
-        taken = await asyncio.gather(*(self._send_cancel(run) for run in runs))
-        done = [run for run, took in zip(runs, taken, strict=True) if took]
-        for run in done:
-            async with self._store.session() as tables:
-                await tables.jobs.cancel_sent(run.job)
-        return done
-
-    async def _send_cancel(self, run: Run) -> bool:
-        ref = _ref(run)
-        try:
-            await self._deployments.call(run.deployment, lambda provider, at: provider.cancel(at, ref))
-        except ProviderError as error:
-            observe.failed("job_not_cancelled_yet", error, job_id=run.job.id)
-            return False
-        return True
-
-    async def _statuses(self, runs: Sequence[Run]) -> dict[str, JobStatus]:
-        """What the providers say, by job id; without those that could not be had this time."""
         by_deployment: dict[str, list[Run]] = defaultdict(list)
         for run in runs:
             by_deployment[run.deployment.id].append(run)
-        answers = await asyncio.gather(*(self._ask_one(group) for group in by_deployment.values()))
-        return {job_id: status for answer in answers for job_id, status in answer.items()}
-
-    async def _ask_one(self, runs: Sequence[Run]) -> dict[str, JobStatus]:
-        refs = {_ref(run): run.job.id for run in runs}
-        deployment = runs[0].deployment
+        asked = [asyncio.create_task(self._answers(group)) for group in by_deployment.values()]
         try:
-            answer: Mapping[str, JobStatus] = await self._deployments.call(
-                deployment, lambda provider, at: provider.poll(at, list(refs))
-            )
-        except ProviderError as error:
-            observe.failed("jobs_not_polled", error, deployment_id=deployment.id, jobs=len(runs))
-            return {}
-        return {refs[ref]: status for ref, status in answer.items() if ref in refs}
+            for next_one in asyncio.as_completed(asked):
+                answers = await next_one
+                for run in answers.runs:
+                    answers.waits[run.batch.id] = await self._written(run, answers)
+                yield answers
+        finally:
+            for task in asked:
+                task.cancel()
 
-    async def _written(self, run: Run, status: JobStatus | None, cancelled: bool) -> float:
+    async def ask_one(self, run: Run) -> float:
+        """The same for one job; returns the seconds to the next look."""
+        return await self._written(run, await self._answers([run]))
+
+    async def _answers(self, runs: Sequence[Run]) -> Answers:
+        answers = Answers(runs)
+        gate = asyncio.Semaphore(CANCELS_AT_ONCE)
+        cancels = [self._cancel(run, answers, gate) for run in runs if _is_to_cancel(run)]
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await asyncio.gather(self._poll(answers), *cancels)
+        except TimeoutError:
+            told = {"jobs": len(runs), "known": len(answers.statuses)}
+            observe.warning("deployment_too_slow", deployment_id=answers.deployment.id, **told)
+        return answers
+
+    async def _cancel(self, run: Run, answers: Answers, gate: asyncio.Semaphore) -> None:
+        ref = _ref(run)
+        try:
+            async with gate:
+                await self._deployments.call(run.deployment, lambda provider, at: provider.cancel(at, ref))
+        except ProviderError as error:
+            observe.failed("job_not_cancelled_yet", error, job_id=run.job.id)
+        else:
+            answers.cancelled.add(run.job.id)
+
+    async def _poll(self, answers: Answers) -> None:
+        refs, known = [_ref(run) for run in answers.runs], answers.statuses
+        try:
+            await self._deployments.call(answers.deployment, lambda provider, at: provider.poll(at, refs, known))
+        except ProviderError as error:
+            observe.failed("jobs_not_polled", error, deployment_id=answers.deployment.id, jobs=len(refs))
+
+    async def _written(self, run: Run, answers: Answers) -> float:
         """One batch that cannot be written must not hold up the others that were claimed with it."""
         try:
-            return await self._write(run, status, cancelled)
+            return await self._write(run, answers)
         except Exception as error:
             observe.fault(error, batch_id=run.batch.id, job_id=run.job.id)
             return DELAYS[-1]
 
-    async def _write(self, run: Run, status: JobStatus | None, cancelled: bool) -> float:
+    async def _write(self, run: Run, answers: Answers) -> float:
+        status, cancelled = answers.statuses.get(_ref(run)), run.job.id in answers.cancelled
         if status is not None and (outcome := _OUTCOMES.get(status.state)):
             return await self._ended(run, status, outcome)
         async with self._store.session() as tables:
             await tables.jobs.polled(run.job)
+            if cancelled:
+                await tables.jobs.cancel_sent(run.job)
             if status is not None:
                 await tables.batches.progress(run.batch.id, status.total, status.completed, status.failed)
         if cancelled:

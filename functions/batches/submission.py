@@ -24,8 +24,7 @@ from manifold.store.files import FileRow
 from manifold.store.jobs import JobRow
 
 SETTLING_SECONDS = 90
-"""How long after its row was written a job may still come to be listed: a call takes 20 s at most, 40 with its repeat
-after a 401."""
+"""How long after its row was written a job may still come to be listed: a call takes 40 s at most."""
 HOLD_SECONDS = 30
 """How long a young batch waits for a deployment whose input is on its first attempt."""
 FIRST_POLL, RECHECK, PATIENCE = 5.0, 10.0, 60.0

@@ -5,7 +5,7 @@ any more, its deployment's files are listed and compared with the inputs: by the
 """
 
 import re
-import time
+from datetime import datetime
 
 from manifold import observe
 from manifold.deployments import Deployments
@@ -17,6 +17,8 @@ NAME = re.compile(r"(input_[A-Za-z0-9]+)\.jsonl")
 """What inputs are called at a provider."""
 MIN_AGE = 1800
 """Seconds that a copy must have been there: twice the longest run of the worker that made it."""
+CLEAR_SECONDS = 300.0
+"""What one run may take: a listing, and the deletes. What was deleted by then stays so."""
 MANY = 1000
 """How many copies one run deletes; the next one, an hour later, deletes the rest."""
 
@@ -34,7 +36,9 @@ class Orphans:
         if since is None or deployment is None:
             return
         try:
-            found = await self._deployments.call(deployment, self._clear)
+            found = await self._deployments.call(
+                deployment, lambda provider, at: self._clear(provider, at, since), seconds=CLEAR_SECONDS
+            )
         except ProviderError as error:
             observe.failed("orphans_not_cleared", error, deployment_id=deployment_id)
             return
@@ -43,9 +47,9 @@ class Orphans:
             async with self._store.session() as tables:
                 await tables.inputs.settle_doubts(deployment_id, since)
 
-    async def _clear(self, provider: Provider, at: Endpoint) -> int:
+    async def _clear(self, provider: Provider, at: Endpoint, now: datetime) -> int:
         """Delete up to `MANY` orphans, and return how many there were. All are listed before the rows are read."""
-        latest = time.time() - MIN_AGE
+        latest = now.timestamp() - MIN_AGE
         copies = [pair async for listed in provider.inputs(at) if (pair := _copy(listed, latest))]
         async with self._store.session() as tables:
             orphans = await tables.inputs.orphans(copies)

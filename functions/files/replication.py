@@ -66,7 +66,7 @@ class Replication:
             bytes=report.rewritten_bytes(deployment.model),
             lines=lambda: rewritten(self._storage.read(file.storage_key), deployment.model, report),
         )
-        return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data))
+        return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data), seconds=None)
 
     async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:
         async with self._store.transaction() as tables:

@@ -63,7 +63,7 @@ class Results:
             await self._storage.write(key, tally.through(provider.results(at, ref)))
             return tally
 
-        tally = await self._deployments.call(deployment, copy)
+        tally = await self._deployments.call(deployment, copy, seconds=None)
         if not tally.lines:
             await self._storage.delete(key)
         return tally

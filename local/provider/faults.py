@@ -15,9 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from local.provider.attendance import attended
 from local.provider.dialects import PREFIX, wording_of
 from local.provider.native.wordings import GeminiWording
+from local.provider.odd import Odd
 from local.provider.refusal import Refusal
 
-Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate"]
+Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "odd"]
 ROUTES = {
     ("POST", r"/files"): "files.create",
     ("GET", r"/files"): "files.list",
@@ -64,7 +65,9 @@ class Fault(BaseModel):
     retry_after_ms: str | None = None
     """The header of OpenAI's and Azure's, likewise."""
     seconds: float = 1.0
-    """How long a `delay` takes."""
+    """How long a `delay` takes: of a `batches.list` with no `times`, that of each page."""
+    members: dict[str, Any] = {}
+    """Of an `odd` answer: what its JSON object, and each entry of its list, has in the place of its own members."""
     code: str = "simulated"
     message: str = "The simulated provider was told to do this."
 
@@ -139,6 +142,8 @@ class FaultyASGI:
         entry = scope["state"]["entry"]
         if fault is None:
             return await self._app(scope, receive, _noting(send, entry))
+        if fault.kind == "odd":
+            return await self._app(scope, receive, Odd(fault.members, _noting(send, entry)))
         if fault.when == "within":
             return await self._app(scope, receive, Within(fault, scope["path"], receive, _noting(send, entry), send))
         if fault.kind == "truncate":

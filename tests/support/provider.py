@@ -1,10 +1,10 @@
 """What tests say to the simulated provider; its fixtures are in `tests.support.provider_fixtures`."""
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from local.provider import Simulator
-from manifold.providers import Endpoint, Input
+from manifold.providers import Endpoint, Input, JobStatus, Provider
 
 
 def endpoint(
@@ -30,6 +30,13 @@ def input_of(content: bytes | Iterable[bytes], name: str = "input_test.jsonl", s
             yield chunk
 
     return Input(name=name, bytes=len(content) if isinstance(content, bytes) else size or 0, lines=lines)
+
+
+async def polled(provider: Provider, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:
+    """What a poll of these jobs learns."""
+    known: dict[str, JobStatus] = {}
+    await provider.poll(at, refs, known)
+    return known
 
 
 def chat_line(model: str, custom_id: str, said: str = "hello", url: str = "/v1/chat/completions") -> bytes:

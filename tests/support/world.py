@@ -27,7 +27,7 @@ from files.results import Results
 from local.provider import Simulator
 from local.provider.batches import Batch, Pace
 from manifold.config import Deployment
-from manifold.deployments import Deployments
+from manifold.deployments import CALL_SECONDS, Deployments
 from manifold.gateway import Gateway
 from manifold.providers import Endpoint, Provider
 from manifold.providers.registry import chat_provider_for, provider_for
@@ -111,9 +111,15 @@ class MortalDeployments(Deployments):
         super().__init__(gateway.config, gateway.secrets, provider_for, chat_provider_for)
         self._steps = steps
 
-    async def call(self, deployment: Deployment, request: Callable[[Provider, Endpoint], Awaitable[Answer]]) -> Answer:
+    async def call(
+        self,
+        deployment: Deployment,
+        request: Callable[[Provider, Endpoint], Awaitable[Answer]],
+        *,
+        seconds: float | None = CALL_SECONDS,
+    ) -> Answer:
         work = super().call
-        return await self._steps.around("provider call", lambda: work(deployment, request))
+        return await self._steps.around("provider call", lambda: work(deployment, request, seconds=seconds))
 
 
 class MortalStorage(Storage):
@@ -250,7 +256,7 @@ class World:
     async def run_schedule(self) -> None:
         """What the poller does every minute."""
         await Sweep(self.gateway.store, self.gateway.queue, self.gateway.config.calls_retention).run()
-        await self.engine().poll_due(100)
+        await self.engine().poll_due(100, set())
 
     def engine(self) -> Engine:
         return Engine(self.gateway.store, self.gateway.queue, self.gateway.deployments)

@@ -25,12 +25,12 @@ class Engine:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def poll_due(self, many: int) -> int:
+    async def poll_due(self, many: int, silent: set[str]) -> int:
         self._clock.now += 10
         return many
 
 
-@pytest.mark.parametrize(("sweep", "claims"), [(0.0, 4), (25.0, 2)])
+@pytest.mark.parametrize(("sweep", "claims"), [(0.0, 4), (25.0, 1)])
 async def test_the_sweep_counts_against_the_time_for_claims(
     sweep: float, claims: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifold.providers import JobStatus, LineFailure
-from manifold.providers.wire import job_status, listed, unix_time
+from manifold.providers.wire import MAX_COUNT, job_status, listed, unix_time
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
 FIELDS = ("status", "request_counts", "output_file_id", "error_file_id", "errors")
@@ -60,6 +60,31 @@ def test_statuses(said: str, state: str) -> None:
     assert status.state == state
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [(7, 7), ("7", 7), (0, 0), ("9" * 5000, None), (10**30, None), (-1, None), (True, None), ("٣", None), ([7], None)],
+    ids=str,
+)
+def test_the_number_of_a_line(said: object, line: int | None) -> None:
+    status = job_status({"status": "failed", "errors": {"data": [{"message": "bad", "line": said}]}})
+    assert status is not None
+    assert [error.line for error in status.errors] == [line]
+
+
+@pytest.mark.parametrize(
+    ("said", "count"), [(3, 3), (-3, 0), (10**40, MAX_COUNT), (True, 0), ("3", 0), (3.5, 0)], ids=str
+)
+def test_counts(said: object, count: int) -> None:
+    status = job_status({"status": "failed", "request_counts": {"total": said}})
+    assert status is not None
+    assert status.total == count
+
+
+@pytest.mark.parametrize("said", ["a\0b", "a b", "file-\ud800", "x" * 513, "", 5, None], ids=repr)
+def test_what_cannot_be_a_reference_is_none(said: object) -> None:
+    assert job_status({"status": "completed", "output_file_id": said}) == JobStatus("completed")
+
+
 @pytest.mark.parametrize("said", ["queued", "", None, 3, "constructor"])
 def test_an_unknown_status_is_no_answer(said: object) -> None:
     assert job_status({"status": said}) is None
@@ -90,6 +115,12 @@ def test_no_page_raises(page: dict[str, Any]) -> None:
         (None, None),
         (True, None),
         (float("inf"), None),
+        (1e300, None),
+        (-5, None),
+        (253_402_300_800, None),
+        ("9999-12-31T23:59:59-23:00", None),
+        ("1" * 5000, None),
+        ([1_700_000_000], None),
     ],
 )
 def test_times(value: object, seconds: int | None) -> None:

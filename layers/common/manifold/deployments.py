@@ -1,11 +1,13 @@
 """Deployments as something to call: the provider behind each, its address and its key looked up at the call."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from manifold import observe
 from manifold.config import Aws, Config, Deployment
-from manifold.errors import ConfigError, ProviderRefused
+from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Provider, Signature
 from manifold.providers.chat import Ask, ChatProvider, Route
 from manifold.secrets import Secrets
@@ -16,6 +18,8 @@ ChatProviderFor = Callable[[str], ChatProvider]
 
 _TIMEOUT = 20.0
 """Seconds for a call that moves no file, where the deployment sets no `timeout`: three fit into the control worker."""
+CALL_SECONDS = 40.0
+"""Seconds for all requests of one call that moves no file: each 20 at most, twice after a 401."""
 
 _SERVING: Mapping[Route, frozenset[str | None]] = {
     "/chat/completions": frozenset({None, "chat"}),
@@ -58,10 +62,29 @@ class Deployments:
         modes = _SERVING[route]
         return [one for one in self._config.groups.get(group, ()) if one.mode in modes]
 
-    async def call(self, deployment: Deployment, request: Callable[[Provider, Endpoint], Awaitable[Answer]]) -> Answer:
-        """What `request` answers. A 401 is tried once more with the secret as it is now: the key may have rotated."""
+    async def call(
+        self,
+        deployment: Deployment,
+        request: Callable[[Provider, Endpoint], Awaitable[Answer]],
+        *,
+        seconds: float | None = CALL_SECONDS,
+    ) -> Answer:
+        """What `request` answers. A 401 is tried once more with the secret as it is now: the key may have rotated.
+
+        What takes longer than `seconds` is `ProviderUnclear`. So is an answer that an adapter did not expect: whatever
+        one deployment sends, it is an error of that deployment's, which stops nobody else's work.
+        """
         provider = self._provider_for(deployment.provider)
-        return await self._with_key(deployment, lambda endpoint: request(provider, endpoint))
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._with_key(deployment, lambda endpoint: request(provider, endpoint))
+        except (ProviderError, ManifoldError):
+            raise
+        except TimeoutError as error:
+            raise ProviderUnclear("no answer in time", code=TIMEOUT) from error
+        except Exception as error:
+            observe.fault(error, deployment_id=deployment.id)
+            raise ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}") from error
 
     async def complete(self, deployment: Deployment, ask: Ask) -> dict[str, Any]:
         """OpenAI's answer object, with the provider's own `model`. A 401 is tried once more, as in `call`."""

@@ -9,7 +9,7 @@ A provider's methods are plain calls with no state of ours: they return values, 
 - our own execution: `prepare` returns no ref, `submit` queues line ranges.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -135,10 +135,11 @@ class Provider(Protocol):
         """The provider's id of a job whose `submit` was unclear, or `None` if the provider lists no such job."""
         ...
 
-    async def poll(self, at: Endpoint, refs: Sequence[str]) -> Mapping[str, JobStatus]:
-        """The status of these jobs: one listing where they are many. A job that the provider lost is `failed`.
+    async def poll(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+        """Note in `known` the status of each of these jobs, as soon as it is learnt: one listing where they are many.
 
-        A ref whose status could not be had this time is left out of the answer.
+        A job that the provider lost is `failed`. A ref whose status could not be had this time is left out, and the
+        call may fail, or be cut off, when some are known.
         """
         ...
 

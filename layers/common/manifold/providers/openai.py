@@ -4,7 +4,7 @@ https://platform.openai.com/docs/api-reference/batch
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
@@ -12,7 +12,7 @@ from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, P
 from manifold.providers.addresses import openai_call
 from manifold.providers.call import Call
 from manifold.providers.http import Http
-from manifold.providers.wire import LOST, job_status, listed, unix_time
+from manifold.providers.wire import LOST, job_status, listed, reference, unix_time
 
 JOB_ID_KEY = "manifold_job_id"
 """Where a job's own id travels in the provider's metadata."""
@@ -24,6 +24,8 @@ CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
 PAGE, FILES_PAGE = 100, 1000
 MAX_POLL_PAGES = 10
+MAX_PAGES = 1000
+"""Pages of a listing after which it is taken for one that does not end."""
 FEW = 4
 """Up to so many jobs are asked for one by one; more, by listing."""
 CONCURRENT = 8
@@ -67,19 +69,16 @@ class OpenAI:
                 return None
         return None
 
-    async def poll(self, at: Endpoint, refs: Sequence[str]) -> Mapping[str, JobStatus]:
-        if len(refs) <= FEW:
-            return await self._poll_each(at, refs)
-        known: dict[str, JobStatus] = {}
-        try:
-            await self._poll_listed(at, refs, known)
-        except ProviderError as error:
-            if known:
-                return known
-            if not (isinstance(error, ProviderRefused) and error.lasting):
-                raise
-        rest = [ref for ref in refs if ref not in known]
-        return known | await self._poll_each(at, rest, alone=not known)
+    async def poll(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+        if len(refs) > FEW:
+            try:
+                await self._poll_listed(at, refs, known)
+            except ProviderError as error:
+                if any(ref in known for ref in refs):
+                    return
+                if not (isinstance(error, ProviderRefused) and error.lasting):
+                    raise
+        await self._poll_each(at, [ref for ref in refs if ref not in known], known)
 
     async def cancel(self, at: Endpoint, ref: str) -> None:
         try:
@@ -157,47 +156,54 @@ class OpenAI:
     async def _pages(self, at: Endpoint, what: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The provider's listing of files or batches, a page at a time, each with one entry at least."""
         cursor: dict[str, str] = {}
-        while True:
+        for _ in range(MAX_PAGES):
             page, following = self._page(await self._http.call("GET", self._call(at, what, **params, **cursor)))
             if page:
                 yield page
             if following is None or following == cursor:
                 return
             cursor = following
+        raise ProviderUnclear("a listing that does not end")
 
-    async def _poll_listed(self, at: Endpoint, refs: Sequence[str], known: dict[str, JobStatus]) -> None:
-        """Add to `known` the jobs that the newest pages show."""
-        wanted, pages = set(refs), 0
+    async def _poll_listed(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+        """Note the jobs that the newest pages show."""
+        missing, pages = set(refs), 0
         async for page in self._pages(at, "batches", limit=str(PAGE)):
-            known |= {ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in wanted}
+            found = {ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in missing}
+            known.update(found)
+            missing -= found.keys()
             pages += 1
-            if len(known) == len(wanted) or pages == MAX_POLL_PAGES:
+            if not missing or pages == MAX_POLL_PAGES:
                 return
 
-    async def _poll_each(self, at: Endpoint, refs: Sequence[str], *, alone: bool = True) -> dict[str, JobStatus]:
-        """One GET per job. Fails only if every one did: what was learned is worth more than why the rest was not."""
+    async def _poll_each(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+        """One GET per job. Fails only if no status is known: what was learnt is worth more than why the rest failed."""
         gate = asyncio.Semaphore(CONCURRENT)
 
-        async def ask(ref: str) -> JobStatus | None:
+        async def ask(ref: str) -> None:
             async with gate:
-                return await self._retrieve(at, ref)
+                status = await self._retrieve(at, ref)
+            if status is not None:
+                known[ref] = status
 
         answers = await asyncio.gather(*(ask(ref) for ref in refs), return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         for failure in failures:
-            if not isinstance(failure, ProviderError) or (alone and len(failures) == len(refs)):
+            if not isinstance(failure, ProviderError) or (not known and len(failures) == len(refs)):
                 raise failure
-        return {ref: answer for ref, answer in zip(refs, answers, strict=True) if isinstance(answer, JobStatus)}
 
     async def _retrieve(self, at: Endpoint, ref: str) -> JobStatus | None:
         try:
-            return job_status(self._batch(await self._http.call("GET", self._call(at, "batches", ref))))
+            batch = self._batch(await self._http.call("GET", self._call(at, "batches", ref)))
         except ProviderRefused as refusal:
             if refusal.status != GONE:
                 raise
             # A wrong address answers 404 for each job, too: only one that lists batches can have lost this one.
             await self._http.call("GET", self._call(at, "batches", limit="1"))
             return LOST
+        if _id(batch) != ref:
+            raise ProviderUnclear("an answer about another job")
+        return job_status(batch)
 
     async def _is_lost(self, at: Endpoint, ref: str) -> bool:
         """Whether the provider no longer has this input; not knowing counts as no."""
@@ -213,8 +219,8 @@ class OpenAI:
 
 
 def _id(answer: Mapping[str, Any]) -> str:
-    ref = answer.get("id")
-    if not isinstance(ref, str) or not ref:
+    ref = reference(answer.get("id"))
+    if ref is None:
         raise ProviderUnclear("an answer without an id")
     return ref
 

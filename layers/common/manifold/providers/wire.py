@@ -16,6 +16,10 @@ STATES: Mapping[str, JobState] = {state: state for state in get_args(JobState)} 
     "canceling": "cancelling",
     "canceled": "cancelled",
 }
+REFERENCE = re.compile(r"[!-~]{1,512}")
+END_OF_TIME = 253_402_300_800
+"""The year 10000, which Postgres takes and Python does not."""
+MAX_COUNT = 10**9
 LOST = JobStatus(state="failed", errors=(LineFailure("job_lost", "The provider no longer knows this job."),))
 
 
@@ -30,8 +34,8 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
         total=_count(counts.get("total")),
         completed=_count(counts.get("completed")),
         failed=_count(counts.get("failed")),
-        output_ref=_text(batch.get("output_file_id")),
-        error_ref=_text(batch.get("error_file_id")),
+        output_ref=reference(batch.get("output_file_id")),
+        error_ref=reference(batch.get("error_file_id")),
         errors=tuple(_failure(error) for error in _errors(batch)),
     )
 
@@ -42,14 +46,20 @@ def listed(page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
+def reference(value: object) -> str | None:
+    """A provider's own name of a thing: printable, and no longer than a row or an address takes."""
+    return value if isinstance(value, str) and REFERENCE.fullmatch(value) else None
+
+
 def unix_time(value: object) -> int | None:
     """Unix seconds from a number or an ISO 8601 time, `None` from anything else. No zone means UTC."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return int(value) if isinstance(value, int | float) else _iso_seconds(str(value))
+        seconds = int(value) if isinstance(value, int | float) else _iso_seconds(value)
     except (ValueError, OverflowError):
         return None
+    return seconds if 0 <= seconds < END_OF_TIME else None
 
 
 def _iso_seconds(text: str) -> int:
@@ -70,12 +80,11 @@ def _errors(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _failure(error: Mapping[str, Any]) -> LineFailure:
-    line = str(error.get("line"))
     return LineFailure(
         code=_text(error.get("code")),
         message=_text(error.get("message")) or "The provider gave no reason.",
         param=_text(error.get("param")),
-        line=int(line) if line.isdecimal() else None,
+        line=_line(error.get("line")),
     )
 
 
@@ -83,8 +92,15 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _line(value: object) -> int | None:
+    """A line's number, also as Azure writes it: in a string."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        return int(value)
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
+
+
 def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return min(max(0, value), MAX_COUNT) if type(value) is int else 0
 
 
 def _text(value: object) -> str | None:

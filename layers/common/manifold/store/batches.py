@@ -12,7 +12,7 @@ sends a message second, so that a wake which meets a held lease is seen when the
 time of the change itself: a transaction may have begun before the lease was taken, and its holder has not seen it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, LiteralString
@@ -184,17 +184,25 @@ class Batches:
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, BatchRow, query, {"id": batch_id, "lease": lease, "seconds": seconds})
 
-    async def claim_due(self, lease: str, seconds: int, limit: int) -> list[BatchRow]:
-        """Take up to `limit` due batches whose provider is to be asked, the longest due first."""
+    async def claim_due(self, lease: str, seconds: int, limit: int, silent: Collection[str] = ()) -> list[BatchRow]:
+        """Take up to `limit` due batches whose provider is to be asked, none of these deployments'.
+
+        The deployments take turns, each with the batch that has been due longest: one with many leaves room for all.
+        """
         query: LiteralString = f"""
             UPDATE batches SET lease = %(lease)s, leased_at = now(),
                 leased_until = now() + make_interval(secs => %(seconds)s)
             WHERE id IN (
-                SELECT b.id FROM batches b JOIN jobs j ON j.batch_id = b.id AND j.state = 'running'
+                SELECT b.id FROM batches b JOIN (
+                    SELECT batch_id, row_number() OVER (PARTITION BY deployment_id ORDER BY due.due_at) AS turn
+                    FROM jobs JOIN batches due ON due.id = batch_id
+                    WHERE state = 'running' AND due.due_at <= now() AND NOT deployment_id = ANY(%(silent)s)
+                ) running ON running.batch_id = b.id
                 WHERE b.due_at <= now() AND (b.leased_until IS NULL OR b.leased_until <= now())
-                ORDER BY b.due_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED)
+                ORDER BY running.turn, b.due_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED)
             RETURNING {_COLUMNS}"""
-        return await fetch_all(self._connection, BatchRow, query, {"lease": lease, "seconds": seconds, "limit": limit})
+        parameters = {"lease": lease, "seconds": seconds, "limit": limit, "silent": list(silent)}
+        return await fetch_all(self._connection, BatchRow, query, parameters)
 
     async def due(self, limit: int) -> list[str]:
         """Batches without a running job that have waited too long: a message was lost, or a worker died."""

@@ -1,0 +1,84 @@
+"""What a call of a deployment comes to: an answer, or an error that is that deployment's own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from manifold import observe
+from manifold.deployments import Deployments
+from manifold.errors import TIMEOUT, ProviderError, ProviderRefused, ProviderUnclear, Unavailable
+from manifold.providers import Endpoint, Provider
+from tests.support import gateways
+
+ADDRESS = {"OPENAI_PROVIDER_API_BASE": "http://127.0.0.1:1", "OPENAI_PROVIDER_API_KEY": "key"}
+Request = Callable[[Provider, Endpoint], Awaitable[None]]
+
+
+def raising(error: BaseException) -> Request:
+    async def request(_: Provider, __: Endpoint) -> None:
+        raise error
+
+    return request
+
+
+@pytest.fixture
+def deployments() -> Deployments:
+    return gateways.gateway("postgresql://nowhere", ADDRESS).deployments
+
+
+async def called(deployments: Deployments, request: Request, **how: Any) -> None:
+    deployment = deployments.get("special")
+    assert deployment is not None
+    await deployments.call(deployment, request, **how)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("Exceeds the limit (4300 digits)"),
+        TypeError("'NoneType' object is not iterable"),
+        AttributeError("'list' object has no attribute 'get'"),
+        KeyError("id"),
+        RecursionError("maximum recursion depth exceeded"),
+        OverflowError("int too large"),
+        UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"),
+        AssertionError(),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_answer_that_an_adapter_did_not_expect_tells_nothing(
+    deployments: Deployments, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = []
+    monkeypatch.setattr(observe, "fault", lambda fault, **fields: faults.append((fault, fields)))
+
+    with pytest.raises(ProviderUnclear, match=type(error).__name__):
+        await called(deployments, raising(error))
+
+    assert faults == [(error, {"deployment_id": "special"})]
+
+
+@pytest.mark.parametrize(
+    "error", [ProviderRefused("no", status=429), ProviderUnclear("?"), Unavailable("The bucket did not answer.")]
+)
+async def test_what_is_raised_on_purpose_stays_as_it_is(deployments: Deployments, error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        await called(deployments, raising(error))
+    assert caught.value is error
+
+
+async def test_a_call_that_takes_too_long_tells_nothing(deployments: Deployments) -> None:
+    async def request(_: Provider, __: Endpoint) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(ProviderError) as caught:
+        await called(deployments, request, seconds=0.01)
+    assert (type(caught.value), caught.value.code) == (ProviderUnclear, TIMEOUT)
+
+
+async def test_a_death_is_no_answer(deployments: Deployments) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        await called(deployments, raising(KeyboardInterrupt()))
