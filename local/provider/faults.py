@@ -17,8 +17,11 @@ from local.provider.dialects import PREFIX, wording_of
 from local.provider.native.wordings import GeminiWording
 from local.provider.odd import Odd
 from local.provider.refusal import Refusal
+from local.provider.refusals import refusal_about
 
-Kind = Literal["refuse", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "odd"]
+Kind = Literal[
+    "refuse", "too_long", "forbidden", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "odd"
+]
 ROUTES = {
     ("POST", r"/files"): "files.create",
     ("GET", r"/files"): "files.list",
@@ -46,6 +49,7 @@ class Fault(BaseModel):
 
     `when="after"` does the work first: a create that fails but happened. `when="within"` lets a stream begin, and
     strikes after `chunks` of it. A `hang` keeps the connection open and says nothing more until the client leaves.
+    `too_long` and `forbidden` refuse the prompt for its length or its content, in the words of the path's provider.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -230,10 +234,13 @@ class Within:
     def _event(self) -> bytes:
         if self._fault.kind == "garbage":
             return b"data: {not what you asked for\n\n"
-        return wording_of(self._path).event(_refusal(self._fault))
+        return wording_of(self._path).event(_refusal(self._fault, self._path))
 
 
-def _refusal(fault: Fault) -> Refusal:
+def _refusal(fault: Fault, path: str) -> Refusal:
+    if fault.kind == "too_long" or fault.kind == "forbidden":
+        match = PREFIX.match(path)
+        return refusal_about(fault.kind, match["form"] if match else "")
     return Refusal(fault.status or STATUSES[fault.kind], fault.code, fault.message, retry_after=fault.retry_after)
 
 
@@ -242,8 +249,8 @@ async def _reply(fault: Fault, path: str, send: Send) -> None:
     if fault.kind == "garbage":
         status, body, content_type = fault.status or 200, b"<html>not what you asked for", b"text/html"
     else:
-        status, content_type = fault.status or STATUSES[fault.kind], b"application/json"
-        body = json.dumps(wording_of(path).error(_refusal(fault))).encode()
+        refusal, content_type = _refusal(fault, path), b"application/json"
+        status, body = refusal.status, json.dumps(wording_of(path).error(refusal)).encode()
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
     if not isinstance(wording_of(path), GeminiWording):
         told = {b"retry-after": fault.retry_after, b"retry-after-ms": fault.retry_after_ms}

@@ -313,6 +313,19 @@ async def test_a_prompt_that_is_too_long(spoken: Spoken) -> None:
     assert told == (400, "invalid_request_error", "context_length_exceeded")
 
 
+@pytest.mark.parametrize(("kind", "code"), [("too_long", "context_length_exceeded"), ("forbidden", "content_filter")])
+async def test_a_prompt_that_is_refused_in_the_provider_s_own_words(
+    spoken: Spoken, simulated_provider: Simulator, kind: Any, code: str
+) -> None:
+    simulated_provider.fail(Fault(kind=kind))
+    assert await failed(spoken, chat()) == (400, "invalid_request_error", code)
+
+    simulated_provider.fail(Fault(kind=kind, when="within", chunks=1))
+    with pytest.raises(ProviderRefused) as caught:
+        await chunks(spoken, chat())
+    assert caught.value.answer().code == code
+
+
 async def test_our_own_key_is_not_the_callers_fault(spoken: Spoken) -> None:
     provider, at = spoken
     assert await failed((provider, replace(at, api_key="wrong-secret-key")), chat()) == ACCOUNT

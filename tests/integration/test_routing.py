@@ -142,6 +142,20 @@ class TestFallbacks:
         assert answer.headers["x-manifold-deployment"] == "mini-alone"
         assert answer.json()["model"] == "mini"
 
+    @pytest.mark.parametrize(("kind", "of"), [("too_long", "context_window"), ("forbidden", "content_policy")])
+    async def test_a_prompt_that_is_refused_goes_to_the_group_for_that_and_counts_against_nobody(
+        self, till: Till, queries: list[str], kind: Any, of: str
+    ) -> None:
+        only: dict[str, Any] = {f"{of}_fallbacks": {"pair": ("mini",)}}
+        route(till, allowed_fails=0, **only)
+        for account in ("azure-general", "azure-special"):
+            till.provider.fail(Fault(kind=kind, account=account, times=None))
+
+        assert await asked(till) == "mini-alone"
+
+        assert (len(till.calls("general")), len(till.calls("special"))) == (1, 0)
+        assert verbs(queries, "traffic") == []
+
     async def test_if_that_fails_too_the_first_cause_is_told(self, till: Till) -> None:
         route(till, fallbacks={"*": ("broken",)})
         till.provider.fail(Fault(kind="error", account="azure-general", status=503, times=None))

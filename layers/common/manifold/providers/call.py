@@ -10,7 +10,10 @@ CONNECT_SECONDS = 10.0
 SHORTEST_SECRET = 8
 """A header's value of fewer characters is no credential; taking it out would garble the text."""
 ADDRESSES = re.compile(r"(?:https?://|arn:aws)[^\s'\"<>)]+", re.IGNORECASE)
-KEYS = re.compile(r"\b(?:sk|org|proj|req|key|gsk|xai)[-_][A-Za-z0-9_*-]{6,}")
+KEYS = re.compile(
+    r"\b(?:sk|org|proj|req|key|gsk|xai)[-_][A-Za-z0-9_*-]{6,}|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+    re.IGNORECASE,
+)
 """What providers' own ids look like: of keys, organizations, projects and requests."""
 SNAPSHOT = r"(?:-20\d\d-?\d\d-?\d\d)?"
 """The date that a provider may add to the model's name."""

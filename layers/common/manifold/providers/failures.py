@@ -1,11 +1,11 @@
 """What an answer other than a success means: a definite no, or nothing that anybody knows.
 
-It reads the error bodies of all the dialects there are: `{"error": {…}}`, `{"error": "…"}` and `{"message": "…"}`.
+It reads the error bodies of all the dialects there are: `{"error": {…}}`, `{"error": "…"}`, `{"message": "…"}`,
+`{"detail": "…"}` and `{"errors": [{…}]}`.
 """
 
 import contextlib
 import math
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,26 +14,15 @@ from typing import Any
 import orjson
 
 from manifold import lenient
-from manifold.errors import CONTENT_FILTER, CONTENT_POLICY_CODES, ProviderRefused, ProviderUnclear
+from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers.call import Call
+from manifold.providers.wordings import prompts_fault
 
 # A 4xx that says "not now" or "not decided", where all others say "never".
 PASSING = frozenset({409, 423, 425, 429})
 UNDECIDED = frozenset({408, 499})
 PASSING_CODES = frozenset({"token_limit_exceeded", "quotaExceeded", "tooManyRequests", "unexpectedEntityState"})
 
-CONTEXT_LENGTH = re.compile(
-    r"context (?:length|window)|prompt is too long|too many (?:input )?tokens|input is too long"
-    r"|exceeds? the maximum (?:number of tokens|allowed (?:input )?length)|input token count",
-    re.IGNORECASE,
-)
-"""How providers without a code for it say that the prompt is too long."""
-CONTEXT_CODE = "context_length_exceeded"
-CONTENT_POLICY = re.compile(
-    r"content (?:filtering|management) policy|violat\w+ our (?:usage|content) policy|result of our safety system",
-    re.IGNORECASE,
-)
-"""How they say that it may not be answered."""
 STATUS_OF_TYPE = {
     "invalid_request_error": 400,
     "content_filter": 400,
@@ -131,6 +120,8 @@ def _failure(
     words, code, param = _worded(body or {})
     message = f"HTTP {status}"
     told = call.scrub_for_caller(words) if words else None
+    if (meant := prompts_fault(status, code, f"{words or ''} {_nested(body or {})}")) is not None:
+        code, status = meant, 400  # as OpenAI has it: the caller's own, whichever deployment is asked
     words = call.scrub(words) if words else None
     if status >= 500 or status in UNDECIDED:
         return ProviderUnclear(message, status=status, retry_after=wait, code=code, param=param, told=told, words=words)
@@ -147,18 +138,27 @@ def _worded(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None
         return error, "", None
     if isinstance(error, dict):
         return _detail(error, nameless="")
+    errors = body.get("errors")
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        return _detail(errors[0], nameless="")
+    if isinstance(body.get("detail"), str):
+        return body["detail"], None, None
     return _detail(body, nameless=None) if isinstance(body.get("message"), str) else (None, None, None)
 
 
 def _detail(error: Mapping[str, Any], nameless: str | None) -> tuple[str, str | None, str | None]:
     words = str(error.get("message") or "")
     code = next((str(error[name]) for name in ("code", "status", "type") if _is_word(error.get(name))), nameless)
-    if code != CONTEXT_CODE and CONTEXT_LENGTH.search(words):
-        code = CONTEXT_CODE
-    elif code not in CONTENT_POLICY_CODES and CONTENT_POLICY.search(words):
-        code = CONTENT_FILTER
     param = error.get("param")
     return words, code, param if isinstance(param, str) else None
+
+
+def _nested(body: Mapping[str, Any]) -> str:
+    """What OpenRouter passes on of the error of the provider behind it."""
+    error = body.get("error")
+    metadata = error.get("metadata") if isinstance(error, dict) else None
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return raw if isinstance(raw, str) else ""
 
 
 def _is_word(value: object) -> bool:

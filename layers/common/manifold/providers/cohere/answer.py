@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import CONTENT_FILTER, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers.answers import FinishReason, Said, choice, completion, tool_call, usage
+from manifold.providers.wordings import prompts_fault
 
 FINISHES: Mapping[str, FinishReason] = {
     "COMPLETE": "stop",
@@ -31,11 +32,18 @@ def answer_of(answer: Mapping[str, Any], model: str, created: int) -> dict[str, 
     return completion(str(answer.get("id")), model, created, [told], usage_of(answer.get("usage")))
 
 
-def finish_reason(reason: object) -> FinishReason:
-    """`ProviderUnclear` for a reason that says the answer failed."""
+def finish_reason(reason: object, words: object = None) -> FinishReason:
+    """`ProviderUnclear` for a reason that says the answer failed, or what Cohere's words about it mean."""
     if reason in FAILED:
-        raise ProviderUnclear("the model's answer failed", words=str(reason))
+        raise _failure(str(words or reason))
     return FINISHES.get(str(reason), "stop")
+
+
+def _failure(words: str) -> ProviderError:
+    meant = prompts_fault(500, CONTENT_FILTER if words == "ERROR_TOXIC" else None, words)
+    if meant is None:
+        return ProviderUnclear("the model's answer failed", words=words)
+    return ProviderRefused("the model's answer failed", status=400, code=meant, words=words, lasting=True)
 
 
 def usage_of(counts: object) -> dict[str, Any] | None:

@@ -56,6 +56,6 @@ class ChatReader:
         return [self._chunks.call(number, call["id"], function["name"], function.get("arguments") or "")]
 
     def _end(self, delta: Mapping[str, Any]) -> list[Chunk]:
-        finish = self._chunks.finish(finish_reason(delta.get("finish_reason")))
+        finish = self._chunks.finish(finish_reason(delta.get("finish_reason"), delta.get("error")))
         self.ended = True
         return [finish, *self._chunks.end(usage_of(delta.get("usage")))]
