@@ -58,6 +58,7 @@ DEFAULT_ACCOUNTS = (
         "sk-simulated-key-openai",
         frozenset({"gpt-4.1-mini", "gpt-5-mini", "text-embedding-3-small"}),
     ),
+    Account("mistral", "openai", "simulated-key-mistral", frozenset({"mistral-small-latest"})),
     Account(
         "anthropic",
         "anthropic",

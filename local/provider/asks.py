@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from local.provider.refusal import Refusal
 
@@ -39,7 +39,7 @@ class Called(Strict):
 
 
 class ToolCall(Strict):
-    id: str
+    id: Annotated[str, Field(max_length=40)]
     type: Literal["function"]
     function: Called
 
@@ -56,20 +56,29 @@ class User(Strict):
     name: str | None = None
 
 
-class Assistant(BaseModel):
-    """What a client hands back: it may hold whatever an answer's message held."""
-
-    model_config = ConfigDict(extra="allow")
+class Assistant(Strict):
+    """What a client hands back: what `ChatCompletionAssistantMessageParam` has, and an answer's `annotations`."""
 
     role: Literal["assistant"]
     content: str | list[Part] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    annotations: list[dict[str, Any]] | None = None
+    audio: dict[str, Any] | None = None
+    function_call: Called | None = None
     tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def says_something(self) -> "Assistant":
+        if self.content is None and not (self.tool_calls or self.function_call or self.refusal or self.audio):
+            raise ValueError("expected a string, got null")
+        return self
 
 
 class ToolResult(Strict):
     role: Literal["tool"]
     content: str | list[Part]
-    tool_call_id: str
+    tool_call_id: Annotated[str, Field(max_length=40)]
 
 
 Message = Annotated[System | User | Assistant | ToolResult, Field(discriminator="role")]

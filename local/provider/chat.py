@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import JSONResponse, Response
 
+from local.provider import mistral
 from local.provider.answers import (
     Answer,
     chat_answer,
@@ -59,6 +60,8 @@ router = APIRouter()
 @router.post("/chat/completions")
 @router.post("/deployments/{deployment}/chat/completions")
 async def create_chat_completion(call: Ask) -> Response:
+    if call.who.account.name == "mistral":
+        mistral.check(call.body)
     ask = chat_ask(call.body)
     answer = chat_answer(ask)
     _check_length(answer, ask.max_completion_tokens or ask.max_tokens or 0, "messages")

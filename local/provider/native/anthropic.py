@@ -1,13 +1,14 @@
 """Anthropic's Messages API: https://platform.claude.com/docs/en/api/messages"""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
+from local.provider.native.anthropic_messages import Message, Text, ToolResult, check_messages, words
 from local.provider.native.claude import check_limit, check_sampling, check_stops, check_user
 from local.provider.native.heard import CONTEXT_TOKENS, Heard, Strict, caller, mark, paced, read
 from local.provider.native.schemas import check
@@ -19,26 +20,6 @@ STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "
 UNAUTHORISED = Refusal(401, None, "invalid x-api-key")
 THOUGHT, SIGNATURE = "I was asked to echo.", "c2lnbmVk"
 LEAST_BUDGET = 1_024
-
-
-class Block(BaseModel):
-    """A block of a message's content; what it holds depends on its type."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: Literal["text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result"]
-    text: str | None = None
-    id: str | None = None
-    tool_use_id: str | None = None
-    content: Any = None
-
-
-class Message(Strict):
-    role: Literal["user", "assistant"]
-    content: str | Annotated[list[Block], Field(min_length=1)]
-
-    def blocks(self) -> Sequence[Block]:
-        return [Block(type="text", text=self.content)] if isinstance(self.content, str) else self.content
 
 
 class Schema(BaseModel):
@@ -85,7 +66,7 @@ class Ask(Strict):
     model: str
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)]
-    system: str | list[Block] | None = None
+    system: str | Annotated[list[Text], Field(min_length=1)] | None = None
     stream: bool = False
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -97,6 +78,10 @@ class Ask(Strict):
     output_config: OutputConfig = OutputConfig()
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
+
+    @property
+    def said_before(self) -> list[Text]:
+        return [Text(type="text", text=self.system)] if isinstance(self.system, str) else self.system or []
 
     @property
     def thinks(self) -> bool:
@@ -135,10 +120,7 @@ def _check(ask: Ask) -> None:
     _check_schemas(ask)
     if ask.tool_choice is not None and not ask.tools:
         raise Refusal(400, None, "tool_choice: may only be specified while providing tools")
-    if ask.messages[0].role != "user":
-        raise Refusal(400, None, 'messages: first message must use the "user" role')
-    for index, message in enumerate(ask.messages):
-        _check_message(ask.messages, index, message)
+    check_messages(ask.said_before, ask.messages)
 
 
 def _check_schemas(ask: Ask) -> None:
@@ -149,50 +131,20 @@ def _check_schemas(ask: Ask) -> None:
             check(tool.input_schema.model_dump(), f"tools.{index}.custom")
 
 
-def _check_message(messages: Sequence[Message], index: int, message: Message) -> None:
-    if any(map(_is_blank, message.blocks())):
-        raise Refusal(400, None, f"messages.{index}: text content blocks must contain non-whitespace text")
-    calls = {block.id for block in message.blocks() if block.type == "tool_use"}
-    after = messages[index + 1].blocks() if index + 1 < len(messages) else []
-    missing = calls - {block.tool_use_id for block in after if block.type == "tool_result"}
-    if missing:
-        words = "`tool_use` ids were found without `tool_result` blocks immediately after"
-        raise Refusal(400, None, f"messages.{index}: {words}: {', '.join(map(str, missing))}")
-
-
-def _is_blank(block: Block) -> bool:
-    within = block.content if block.type == "tool_result" and isinstance(block.content, list) else []
-    blank = block.type == "text" and not (block.text or "").strip()
-    return blank or any(_is_blank(Block.model_validate(inner)) for inner in within)
-
-
 def _heard(ask: Ask) -> Heard:
-    system = [Block(type="text", text=ask.system)] if isinstance(ask.system, str) else ask.system or []
     choice = ask.tool_choice or ToolChoice(type="auto")
     form = ask.output_config.format
-    texts = [_words(message.blocks()) for message in ask.messages]
+    texts = [words(message.content) for message in ask.messages]
     return Heard(
-        texts=[*(_words([block]) for block in system), *texts],
+        texts=[*(words([block]) for block in ask.said_before), *texts],
         tools={tool.name: tool.input_schema.model_dump() for tool in ask.tools},
         must_call=choice.type in ("any", "tool"),
-        may_call=choice.type != "none" and ask.messages[-1].blocks()[-1].type != "tool_result",
+        may_call=choice.type != "none" and not isinstance(ask.messages[-1].content[-1], ToolResult),
         only=choice.name,
         schema=form.schema_ if form else None,
         stops=ask.stop_sequences,
         limit=ask.max_tokens,
     )
-
-
-def _words(blocks: Sequence[Block]) -> str:
-    """The text; anything else by its type: `[image]`."""
-    return " ".join(_word(block) for block in blocks)
-
-
-def _word(block: Block) -> str:
-    if block.type == "tool_result":
-        content = block.content if isinstance(block.content, list) else [{"type": "text", "text": block.content or ""}]
-        return _words([Block.model_validate(inner) for inner in content])
-    return block.text if block.text is not None else f"[{block.type}]"
 
 
 def _usage(said: Said, prompt: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from botocore.loaders import Loader
@@ -16,6 +15,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from local.provider.accounts import BEDROCK_REGION
+from local.provider.native.bedrock_messages import check_messages
 from local.provider.native.claude import check_limit, check_sampling, check_stops
 from local.provider.native.heard import CONTEXT_TOKENS, Caller, Heard, bearer, caller, mark, paced
 from local.provider.native.schemas import check as check_schema
@@ -32,7 +32,6 @@ STOPS = {
 }
 UNAUTHORISED = Refusal(403, None, "Authentication failed: Please make sure your API Key is valid.")
 NO_MODEL = Refusal(400, None, "The provided model identifier is invalid.")
-NO_TOOLS = "The toolConfig field must be defined when using toolUse and toolResult content blocks."
 
 router = APIRouter()
 
@@ -98,22 +97,10 @@ def _shape() -> Shape:
 
 def _check(body: Mapping[str, Any]) -> None:
     """What the description does not say."""
-    messages = body.get("messages") or []
     inference = body.get("inferenceConfig", {})
     if any(not 0 <= inference.get(name, 0) <= 1 for name in ("temperature", "topP")):
         raise Refusal(400, None, "The value at inferenceConfig must be between 0 and 1.")
-    if not messages or messages[0]["role"] != "user":
-        raise Refusal(400, None, "A conversation must start with a user message.")
-    if any(one["role"] == other["role"] for one, other in pairwise(messages)):
-        raise Refusal(400, None, "A conversation must alternate between user and assistant roles.")
-    blocks = [block for message in messages for block in message["content"]]
-    if any("toolUse" in block or "toolResult" in block for block in blocks) and "toolConfig" not in body:
-        raise Refusal(400, None, NO_TOOLS)
-    results = [inner for block in blocks if "toolResult" in block for inner in block["toolResult"]["content"]]
-    if any("text" in block and not block["text"].strip() for block in (*blocks, *results)):
-        raise Refusal(400, None, "The text field in the ContentBlock object is blank.")
-    for index, message in enumerate(messages[:-1]):
-        _check_results(index, message["content"], messages[index + 1]["content"])
+    check_messages(body)
 
 
 def _check_schemas(body: Mapping[str, Any]) -> None:
@@ -154,14 +141,6 @@ def _check_choice(choice: Mapping[str, Any], config: Mapping[str, Any] | None) -
         raise Refusal(400, None, words)
     if not chosen and choice.get("type") not in ("auto", "any", "tool"):
         raise Refusal(400, None, "The model returned the following errors: missing field `type`")
-
-
-def _check_results(index: int, content: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> None:
-    calls = {block["toolUse"]["toolUseId"] for block in content if "toolUse" in block}
-    missing = calls - {block["toolResult"]["toolUseId"] for block in after if "toolResult" in block}
-    if missing:
-        words = f"Expected toolResult blocks at messages.{index + 1}.content for the following Ids"
-        raise Refusal(400, None, f"{words}: {', '.join(missing)}")
 
 
 def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

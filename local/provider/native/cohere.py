@@ -1,10 +1,11 @@
 """Cohere's chat, version 2: https://docs.cohere.com/reference/chat"""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import Field
+from pydantic import Field, field_validator
 from starlette.responses import JSONResponse, Response
 
 from local.provider.native.heard import CONTEXT_TOKENS, Heard, Strict, bearer, caller, mark, paced, read
@@ -32,6 +33,13 @@ class Part(Strict):
 class Called(Strict):
     name: str
     arguments: str
+
+    @field_validator("arguments")
+    @classmethod
+    def is_object(cls, arguments: str) -> str:
+        if type(json.loads(arguments)) is not dict:
+            raise ValueError("must be a JSON object")
+        return arguments
 
 
 class ToolCall(Strict):
@@ -135,10 +143,19 @@ def _check(ask: Ask) -> None:
         raise Refusal(400, None, "invalid request: tool_choice is only allowed together with tools")
     called: set[str] = set()
     for message in ask.messages:
+        if not isinstance(message, ToolResult) and _is_silent(message):
+            words = "message must be at least 1 token long or tool results must be specified."
+            raise Refusal(400, None, f"invalid request: {words}")
         if isinstance(message, Assistant):
             called |= {call.id for call in message.tool_calls}
         elif isinstance(message, ToolResult) and message.tool_call_id not in called:
             raise Refusal(400, None, "invalid request: tool_call_id of a tool message must be of a preceding tool call")
+
+
+def _is_silent(message: System | User | Assistant) -> bool:
+    called = isinstance(message, Assistant) and message.tool_calls
+    pictured = isinstance(message.content, list) and any(part.type != "text" for part in message.content)
+    return not called and not pictured and not _words(message.content).strip()
 
 
 def _heard(ask: Ask) -> Heard:

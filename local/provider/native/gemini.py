@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse, Response
 
@@ -18,6 +18,7 @@ FINISHES = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
 # Google answers a wrong key as a wrong request.
 UNAUTHORISED = Refusal(400, None, "API key not valid. Please pass a valid API key.")
 UNKNOWN_NAME = "Invalid JSON payload received. Unknown name or wrong value at '{path}': {problem}"
+MEDIA_TYPES = r"^(image/(png|jpeg|webp|heic|heif)|application/pdf|text/.+|audio/.+|video/.+)$"
 SIGNATURE = "c2lnbmVk"
 
 
@@ -26,8 +27,8 @@ class Strict(BaseModel):
 
 
 class Blob(Strict):
-    mime_type: str
-    data: str
+    mime_type: Annotated[str, Field(pattern=MEDIA_TYPES)]
+    data: Annotated[str, Field(min_length=1)]
 
 
 class FileData(Strict):
@@ -55,6 +56,13 @@ class Part(Strict):
     function_response: FunctionResponse | None = None
     thought: bool | None = None
     thought_signature: str | None = None
+
+    @model_validator(mode="after")
+    def has_data(self) -> "Part":
+        data = (self.text, self.inline_data, self.file_data, self.function_call, self.function_response)
+        if sum(bool(one) for one in data) != 1:
+            raise ValueError("required oneof field 'data' must have one initialized field")
+        return self
 
 
 class Content(Strict):
@@ -163,6 +171,12 @@ def _check(contents: Sequence[Content], index: int, content: Content, model: str
     if len(content.responses()) != len(before):
         words = "Please ensure that the number of function response parts is equal to the number of function call parts"
         raise Refusal(400, None, f"{words} of the function call turn.")
+    names = sorted(part.function_call.name for part in before if part.function_call is not None)
+    if sorted(part.function_response.name for part in content.responses() if part.function_response) != names:
+        raise Refusal(400, None, "The names of the function responses are not those of the function calls.")
+    if calls and (not index or contents[index - 1].role == "model"):
+        words = "function call turn comes immediately after a user turn or after a function response turn"
+        raise Refusal(400, None, f"Please ensure that {words}.")
     if calls and calls[0].thought_signature is None and model.startswith("gemini-3"):
         raise Refusal(400, None, "Function call is missing a thought_signature in functionCall parts.")
 

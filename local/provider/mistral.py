@@ -1,0 +1,50 @@
+"""What Mistral refuses of a conversation that OpenAI takes: https://docs.mistral.ai/api/#tag/chat"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from local.provider.asks import Called, Part, System, User, read_ask
+from local.provider.refusal import Refusal
+
+ToolId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9]{9}$")]
+"""Mistral's words: "Tool call id was … but must be a-z, A-Z, 0-9, with a length of 9"."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ToolCall(Strict):
+    id: ToolId
+    type: Literal["function"]
+    function: Called
+    index: int | None = None
+
+
+class Assistant(Strict):
+    role: Literal["assistant"]
+    content: str | list[Part] | None = None
+    tool_calls: list[ToolCall] | None = None
+    prefix: bool = False
+
+
+class ToolResult(Strict):
+    role: Literal["tool"]
+    content: str | list[Part] | None
+    tool_call_id: ToolId
+    name: str | None = None
+
+
+class Conversation(BaseModel):
+    messages: Annotated[
+        list[Annotated[System | User | Assistant | ToolResult, Field(discriminator="role")]], Field(min_length=1)
+    ]
+
+
+def check(body: Mapping[str, Any]) -> None:
+    for message in read_ask(Conversation, body).messages:
+        if isinstance(message, Assistant) and not message.content and not message.tool_calls:
+            words = "Assistant message must have either content or tool_calls, but not none."
+            raise Refusal(400, "invalid_request_assistant_message", words)

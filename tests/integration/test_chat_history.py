@@ -1,0 +1,165 @@
+"""Conversations that clients really hold, taken by simulated providers as strict as the real ones."""
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local.provider import Simulator
+from manifold.providers import Endpoint
+from manifold.providers.chat import Ask, ChatProvider
+from manifold.providers.registry import chat_provider_for, close_providers
+from tests.support.provider import endpoint
+from tests.unit.test_chat_history import SILENCES
+
+pytest_plugins = ("tests.support.provider_fixtures",)
+
+Spoken = tuple[ChatProvider, Endpoint]
+Messages = list[dict[str, Any]]
+TRANSLATED = ("anthropic", "bedrock", "cohere", "gemini")
+LIKE_OPENAI = ("openai", "azure-general", "mistral")
+PREFIXES = {"azure-general": "azure"}
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+PDF = {"file_data": "data:application/pdf;base64," + base64.b64encode(b"%PDF-1.4").decode(), "filename": "a_b.pdf"}
+THINKING = (
+    ("anthropic", "claude-haiku-4-5"),
+    ("anthropic", "claude-opus-4-6"),
+    ("cohere", "command-a-03-2025"),
+    ("gemini", "gemini-3-pro"),
+)
+SYSTEM = {"role": "system", "content": "Write a haiku."}
+
+
+@pytest.fixture(autouse=True)
+async def closing() -> AsyncIterator[None]:
+    yield
+    await close_providers()
+
+
+@pytest.fixture(params=(*TRANSLATED, *LIKE_OPENAI))
+def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
+    return speaking(simulated_provider, request.param)
+
+
+def speaking(simulator: Simulator, account: str) -> Spoken:
+    return chat_provider_for(PREFIXES.get(account, account)), endpoint(simulator, account)
+
+
+def user(content: object) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def called(known: str, arguments: object = "{}", **more: Any) -> dict[str, Any]:
+    call = {"id": known, "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [call], **more}
+
+
+def result(known: str, content: object = "sunny") -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": known, "content": content}
+
+
+async def answer(spoken: Spoken, messages: Messages, **more: Any) -> dict[str, Any]:
+    """The message that answers."""
+    provider, at = spoken
+    body = {"messages": messages, "tools": [WEATHER], **more}
+    completion = await provider.complete(at, Ask("/chat/completions", body, 5.0))
+    message: dict[str, Any] = completion["choices"][0]["message"]
+    return message
+
+
+OPENAI_REFUSES = ("user null", "user of no parts", "assistant of no parts")
+OPENAI_TAKES = {name: messages for name, messages in SILENCES.items() if name not in OPENAI_REFUSES}
+
+
+@pytest.mark.parametrize("account", TRANSLATED)
+@pytest.mark.parametrize("messages", SILENCES.values(), ids=SILENCES)
+async def test_what_says_nothing_is_no_error(simulated_provider: Simulator, account: str, messages: Messages) -> None:
+    assert (await answer(speaking(simulated_provider, account), messages))["content"].startswith("echo:")
+
+
+@pytest.mark.parametrize("account", LIKE_OPENAI)
+@pytest.mark.parametrize("messages", OPENAI_TAKES.values(), ids=OPENAI_TAKES)
+async def test_nor_is_it_at_a_server_like_openais(
+    simulated_provider: Simulator, account: str, messages: Messages
+) -> None:
+    assert (await answer(speaking(simulated_provider, account), messages))["content"].startswith("echo:")
+
+
+@pytest.mark.parametrize("first", [*TRANSLATED, "openai"])
+async def test_an_empty_answer_is_handed_back(simulated_provider: Simulator, spoken: Spoken, first: str) -> None:
+    """As it was given by whichever provider, in turn 2, to any."""
+    empty = await answer(speaking(simulated_provider, first), [user("x")], stop=["echo"], tools=None)
+    assert empty["content"] == ""
+    assert (await answer(spoken, [user("one"), empty, user("two")]))["content"].endswith("two")
+
+
+@pytest.mark.parametrize("account", TRANSLATED)
+async def test_a_system_alone_is_asked(simulated_provider: Simulator, account: str) -> None:
+    assert (await answer(speaking(simulated_provider, account), [SYSTEM]))["content"] == "echo: Write a haiku."
+
+
+@pytest.mark.parametrize("account", ["anthropic", "bedrock"])
+async def test_what_the_assistant_begins_may_end_with_space(simulated_provider: Simulator, account: str) -> None:
+    messages = [user("one"), {"role": "assistant", "content": "The answer is "}]
+    assert (await answer(speaking(simulated_provider, account), messages))["content"] == "echo: The answer is"
+
+
+@pytest.mark.parametrize("arguments", ['{"city": "Par', "", "[1]", "null", '"x"'])
+async def test_arguments_that_are_no_object(spoken: Spoken, arguments: str) -> None:
+    assert (await answer(spoken, [user("one"), called("call_1", arguments), result("call_1")]))[
+        "content"
+    ] == "echo: sunny"
+
+
+@pytest.mark.parametrize("known", ["functions.x:0", "x" * 65, "call|é", ""])
+async def test_ids_of_another_provider(spoken: Spoken, known: str) -> None:
+    assert (await answer(spoken, [user("one"), called(known), result(known)]))["content"] == "echo: sunny"
+
+
+async def test_ids_that_come_twice(spoken: Spoken) -> None:
+    turn = [called("call_0"), result("call_0")]
+    assert (await answer(spoken, [user("one"), *turn, *turn]))["content"] == "echo: sunny"
+
+
+async def test_an_empty_result(spoken: Spoken) -> None:
+    assert (await answer(spoken, [user("one"), called("call_1"), result("call_1", "")]))["content"] is not None
+
+
+@pytest.mark.parametrize("first", THINKING)
+async def test_a_thought_goes_on_at_any_other_provider(
+    simulated_provider: Simulator, spoken: Spoken, first: tuple[str, str]
+) -> None:
+    """A fallback in turn 2 is handed the answer of turn 1 as it came."""
+    provider, at = speaking(simulated_provider, first[0])
+    at = replace(at, model=first[1])
+    thought = await answer((provider, at), [user("weather")], reasoning_effort="low")
+    (call,) = thought["tool_calls"]
+    messages = [user("weather"), thought, result(call["id"])]
+    assert (await answer(spoken, messages))["content"] == "echo: sunny"
+
+
+@pytest.mark.parametrize("account", ["anthropic", "bedrock", "gemini"])
+@pytest.mark.parametrize("text", [[], [{"type": "text", "text": "read"}]])
+async def test_a_pdf(simulated_provider: Simulator, account: str, text: Messages) -> None:
+    part = {"type": "file", "file": PDF}
+    told = await answer(speaking(simulated_provider, account), [user([*text, part, part])])
+    assert told["content"].startswith("echo:")
+
+
+@pytest.mark.parametrize("account", TRANSLATED)
+async def test_a_jpeg_by_another_name(simulated_provider: Simulator, account: str) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}}
+    assert (await answer(speaking(simulated_provider, account), [user([picture])]))["content"].startswith("echo:")
+
+
+async def test_a_messages_own_mark(simulated_provider: Simulator) -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    messages = [SYSTEM | mark, user("one") | mark, called("call_1") | mark, result("call_1") | mark]
+    for account in ("anthropic", "bedrock", *LIKE_OPENAI):
+        assert (await answer(speaking(simulated_provider, account), messages))["content"] is not None
+
+
+async def test_half_an_emoji_reaches_every_provider(spoken: Spoken) -> None:
+    assert (await answer(spoken, [user("cut \ufffd")]))["content"] == "echo: cut \ufffd"
