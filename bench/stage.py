@@ -32,7 +32,7 @@ from manifold.gateway import Gateway
 from manifold.invocation import run
 from manifold.providers.registry import close_providers
 from manifold.queue import Kind, Message, Queue
-from manifold.storage import Storage
+from manifold.storage import Piece, Storage
 from manifold.store import Store, migrations
 from tests.support import postgres
 
@@ -67,6 +67,9 @@ class InstantStorage(Storage):
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         yield self._objects[key]
+
+    async def fetch(self, piece: Piece) -> bytes:
+        return self._objects[piece.key][piece.start : piece.start + piece.bytes]
 
     def link(self, key: str, *, filename: str, content_type: str, method: str = "get_object") -> str:
         return f"https://bucket.example/{key}"

@@ -3,13 +3,12 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from fastapi.responses import PlainTextResponse
 from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
 
 from files import fields
 from files.bodies import FileAnnounced, FileComplete, UploadComplete, UploadCreate
 from files.closing import Closing, Wanted
-from files.content import Content
+from files.content import Content, Download
 from files.creation import Creation, Draft
 from files.library import Library
 from files.presign import CONTENT, presigned
@@ -54,6 +53,13 @@ def _closing(gateway: Parts, caller: web.Authenticated) -> Closing:
 
 
 UseClosing = Annotated[Closing, Depends(_closing)]
+
+
+def _content(gateway: Parts, caller: web.Authenticated) -> Content:
+    return Content(gateway.store, gateway.storage, caller)
+
+
+UseContent = Annotated[Content, Depends(_content)]
 
 
 async def _upload(upload_id: str, uploads: UseUploads) -> UploadRow:
@@ -106,17 +112,13 @@ async def delete_file(file_id: str, request: Request, gateway: Parts, caller: we
 
 
 @routes.get("/files/{file_id}/content")
-async def file_content(file_id: str, gateway: Parts, caller: web.Authenticated) -> Response:
-    link = await Content(gateway.store, gateway.storage, caller).link(file_id)
-    hint = "The content is at this answer's Location, for five minutes. Follow it: curl -L.\n"
-    return PlainTextResponse(hint, 302, {"location": link, "cache-control": "no-store"})
+async def file_content(file_id: str, request: Request, content: UseContent) -> Response:
+    return _download(await content.get(file_id, request.headers))
 
 
 @routes.head("/files/{file_id}/content")
-async def file_content_head(file_id: str, gateway: Parts, caller: web.Authenticated) -> Response:
-    """A link of its own: S3 takes a presigned one with the method alone that it was signed for."""
-    link = await Content(gateway.store, gateway.storage, caller).link(file_id, "head_object")
-    return Response(status_code=302, headers={"location": link, "cache-control": "no-store"})
+async def file_content_head(file_id: str, content: UseContent) -> Response:
+    return _download(await content.head(file_id))
 
 
 @routes.post("/files/presign")
@@ -169,6 +171,10 @@ async def complete_upload(body: UploadComplete, row: Known, closing: UseClosing,
 @routes.post("/uploads/{upload_id}/cancel")
 async def cancel_upload(row: Known, uploads: UseUploads, library: UseLibrary) -> Response:
     return web.json(await library.upload(await uploads.cancel(row)))
+
+
+def _download(found: Download) -> Response:
+    return Response(found.body, found.status, found.headers)
 
 
 def _names(body: FileAnnounced, request: Request) -> list[str]:

@@ -1,11 +1,34 @@
-"""Where the bytes of a caller's file are fetched: a presigned link, for API Gateway could not carry them."""
+"""The bytes of a caller's file: in the answer where API Gateway can carry them, else a presigned link to them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
+from files import ranges
 from files.library import no_file
 from manifold.access import Caller
-from manifold.storage import Storage
+from manifold.storage import Piece, Storage, attachment
 from manifold.store import Store
+from manifold.store.files import FileRow
+
+INLINE_BYTES = 4 * 1024 * 1024
+"""Of what one answer carries: Lambda answers with 6 MB, in which bytes are base64."""
+TYPE = "application/octet-stream"
+"""OpenAI's, for every file. So no browser runs a page that somebody uploaded, and Lambda gets base64, whose length is
+known; a text would have its quotes escaped."""
+_HINT = (
+    b"The file is too large for this answer. It is at this answer's Location, for five minutes: follow it "
+    b"(curl -L, httpx follow_redirects=True), or ask for at most 4 MiB at a time by Range.\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes = field(default=b"", repr=False)
 
 
 class Content:
@@ -14,17 +37,47 @@ class Content:
         self._storage = storage
         self._caller = caller
 
-    async def link(self, file_id: str, method: Literal["get_object", "head_object"] = "get_object") -> str:
+    async def get(self, file_id: str, headers: Mapping[str, str]) -> Download:
+        """The file, or the range of it that these headers ask for; `RangeNotSatisfiable` if it has no such range."""
+        row = await self._row(file_id)
+        part = ranges.asked(headers, row.bytes, _etag(row))
+        wanted = range(row.bytes) if part is None else part
+        if len(wanted) > INLINE_BYTES:
+            return self._elsewhere(row, "get_object", _HINT)
+        body = await self._storage.fetch(Piece(row.storage_key, wanted.start, len(wanted)))
+        if part is None:
+            return Download(200, _headers(row), body)
+        return Download(206, _headers(row) | {"content-range": f"bytes {part.start}-{part.stop - 1}/{row.bytes}"}, body)
+
+    async def head(self, file_id: str) -> Download:
+        """What `get` answers for the whole file, without its bytes."""
+        row = await self._row(file_id)
+        if row.bytes > INLINE_BYTES:
+            return self._elsewhere(row, "head_object")
+        return Download(200, _headers(row) | {"content-length": str(row.bytes)})
+
+    def _elsewhere(self, row: FileRow, method: Literal["get_object", "head_object"], hint: bytes = b"") -> Download:
         """A link that downloads the file under its own name, for a few minutes; S3 takes it with this method alone."""
+        link = self._storage.link(row.storage_key, filename=row.filename, content_type=TYPE, method=method)
+        return Download(302, {"location": link, "cache-control": "no-store", "content-type": "text/plain"}, hint)
+
+    async def _row(self, file_id: str) -> FileRow:
         async with self._store.session() as tables:
             row = await tables.files.get(file_id, self._caller)
         if row is None:
             raise no_file(file_id)
-        return self._storage.link(
-            row.storage_key, filename=row.filename, content_type=_type(row.filename), method=method
-        )
+        return row
 
 
-def _type(filename: str) -> str:
-    """JSON Lines have no registered type; the rest is bytes, so that no browser runs a page that somebody uploaded."""
-    return "application/jsonl" if filename.lower().endswith(".jsonl") else "application/octet-stream"
+def _etag(row: FileRow) -> str:
+    return f'"{row.id}"'  # a file never changes
+
+
+def _headers(row: FileRow) -> dict[str, str]:
+    return {
+        "content-type": TYPE,
+        "content-disposition": attachment(row.filename),
+        "accept-ranges": "bytes",
+        "etag": _etag(row),
+        "cache-control": "no-store",
+    }

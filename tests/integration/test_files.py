@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-import requests
 
 from files.fields import BATCH_EXPIRY
 from manifold.queue import Message
@@ -490,32 +489,6 @@ async def test_an_expired_file_is_gone(desk: Desk) -> None:
     assert await listed(desk) == []
     async with desk.client() as client:
         assert error(await client.get(f"/files/{file.id}"))[0] == 404
-
-
-async def test_content_is_a_link_that_downloads_the_file_under_its_name(desk: Desk) -> None:
-    file = await desk.upload(name="Anfrage ü.jsonl")
-
-    async with desk.client() as client:
-        answer = await client.get(f"/files/{file.id}/content")
-
-    assert answer.status_code == 302
-    assert "curl -L" in answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    assert "sk-" not in answer.headers["location"]
-    found = await asyncio.to_thread(requests.get, answer.headers["location"], timeout=5)
-    assert found.content == LINES
-    assert found.headers["content-type"] == "application/jsonl"
-    assert "Anfrage%20%C3%BC.jsonl" in found.headers["content-disposition"]
-
-
-async def test_content_of_other_files_is_never_a_page_for_a_browser(desk: Desk) -> None:
-    file = await desk.upload(b"<script>", name="a.html", purpose="user_data", target_model_names=None)
-
-    async with desk.client() as client:
-        answer = await client.get(f"/files/{file.id}/content")
-
-    found = await asyncio.to_thread(requests.get, answer.headers["location"], timeout=5)
-    assert found.headers["content-type"] == "application/octet-stream"
 
 
 # -- whose a file is --------------------------------------------------------------------------------------------------

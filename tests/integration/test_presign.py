@@ -1,6 +1,5 @@
 """Files that come by a presigned PUT, and links to their content: by curl's means, without an SDK."""
 
-import asyncio
 import hashlib
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -136,38 +135,3 @@ async def test_a_large_file_is_asked_for_again(desk: Desk, monkeypatch: pytest.M
     assert error(await complete(desk, link["id"])) == (503, None, "unavailable")
     await desk.work_off()
     assert taken(await complete(desk, link["id"]))["status"] == "processed"
-
-
-# -- content ----------------------------------------------------------------------------------------------------------
-
-
-async def test_a_part_of_the_content_is_had_by_its_range(desk: Desk) -> None:
-    file = await desk.upload(LINES)
-    async with desk.client() as client:
-        link = (await client.get(f"/files/{file.id}/content")).headers["location"]
-
-    answer = await asyncio.to_thread(requests.get, link, headers={"Range": "bytes=10-19"}, timeout=10)
-
-    assert (answer.status_code, answer.content) == (206, LINES[10:20])
-
-
-async def test_a_head_of_the_content_leads_to_one(desk: Desk) -> None:
-    file = await desk.upload(LINES, name="Büch er.jsonl")
-    async with desk.client() as client:
-        answer = await client.head(f"/files/{file.id}/content")
-
-    assert (answer.status_code, answer.content) == (302, b"")
-    found = await asyncio.to_thread(requests.head, answer.headers["location"], timeout=10, stream=True)
-    assert (found.status_code, found.headers["content-length"]) == (200, str(len(LINES)))
-    query = parse_qs(urlsplit(answer.headers["location"]).query)
-    assert "filename*=UTF-8''B%C3%BCch%20er.jsonl" in query["response-content-disposition"][0]
-
-
-async def test_without_following_there_is_a_hint(desk: Desk) -> None:
-    file = await desk.upload(LINES)
-    async with desk.client() as client:
-        answer = await client.get(f"/files/{file.id}/content")
-
-    assert answer.status_code == 302
-    assert "curl -L" in answer.text
-    assert answer.headers["cache-control"] == "no-store"

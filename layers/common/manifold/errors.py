@@ -7,6 +7,7 @@
     ├── NotFound                 404
     ├── Conflict                 409, never retried by the SDK
     ├── PayloadTooLarge          413
+    ├── RangeNotSatisfiable      416, with Content-Range
     ├── BudgetExceeded           400, as LiteLLM has it
     ├── TooManyRequests          429, with Retry-After
     ├── Unavailable              503
@@ -76,6 +77,18 @@ class PayloadTooLarge(ManifoldError):
     status = 413
     type = "invalid_request_error"
     default_code = "payload_too_large"
+
+
+class RangeNotSatisfiable(ManifoldError):
+    """A `Range` that begins after the end of the file, which has `size` bytes."""
+
+    status = 416
+    type = "invalid_request_error"
+
+    def __init__(self, size: int) -> None:
+        message = f"The file has {size} bytes, and none in this range. Ask for a range within them."
+        super().__init__(message, param="Range", code="range_not_satisfiable")
+        self.size = size
 
 
 class BudgetExceeded(ManifoldError):

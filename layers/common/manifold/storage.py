@@ -98,13 +98,22 @@ class Storage:
         coming: deque[asyncio.Task[bytes]] = deque()
         try:
             for piece in pieces:
-                coming.append(asyncio.create_task(self._fetch(piece)))
+                coming.append(asyncio.create_task(self.fetch(piece)))
                 if len(coming) == _COMING:
                     yield await coming.popleft()
             while coming:
                 yield await coming.popleft()
         finally:
             await asyncio.gather(*coming, return_exceptions=True)
+
+    async def fetch(self, piece: Piece) -> bytes:
+        """The bytes of one piece, which is small."""
+        wanted = f"bytes={piece.start}-{piece.start + piece.bytes - 1}"
+
+        def fetch() -> bytes:
+            return self._client.get_object(Bucket=self._bucket, Key=piece.key, Range=wanted)["Body"].read()
+
+        return await _call(fetch)
 
     async def size(self, key: str) -> int | None:
         """The bytes that an object has; `None` if there is none."""
@@ -155,19 +164,11 @@ class Storage:
             Params={
                 "Bucket": self._bucket,
                 "Key": key,
-                "ResponseContentDisposition": _attachment(filename),
+                "ResponseContentDisposition": attachment(filename),
                 "ResponseContentType": content_type,
             },
             ExpiresIn=_LINK_SECONDS,
         )
-
-    async def _fetch(self, piece: Piece) -> bytes:
-        wanted = f"bytes={piece.start}-{piece.start + piece.bytes - 1}"
-
-        def fetch() -> bytes:
-            return self._client.get_object(Bucket=self._bucket, Key=piece.key, Range=wanted)["Body"].read()
-
-        return await _call(fetch)
 
 
 class _Multipart:
@@ -235,7 +236,7 @@ async def _call(request: Callable[[], Answer]) -> Answer:
         raise Unavailable("The file storage did not answer. Try again shortly.") from error
 
 
-def _attachment(filename: str) -> str:
+def attachment(filename: str) -> str:
     """A Content-Disposition that keeps the user's file name: https://datatracker.ietf.org/doc/html/rfc6266"""
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in filename)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

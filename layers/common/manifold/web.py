@@ -21,6 +21,7 @@ from manifold.errors import (
     InvalidRequest,
     ManifoldError,
     NotFound,
+    RangeNotSatisfiable,
     TooManyRequests,
     whole_seconds,
 )
@@ -195,6 +196,8 @@ def _failure(error: ManifoldError) -> Response:
     headers = {} if error.retryable or error.status != 409 else {"x-should-retry": "false"}
     if isinstance(error, TooManyRequests):
         headers["retry-after"] = whole_seconds(error.retry_after)
+    if isinstance(error, RangeNotSatisfiable):
+        headers["content-range"] = f"bytes */{error.size}"
     return JSONResponse(error.body(), error.status, headers)
 
 
