@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.provider.asks import ChatAsk, EmbeddingAsk, TextAsk
+from local.provider.refusal import Refusal
 from local.provider.talk import Said, chat_said, count, numbers, prompt_tokens, text_said
 
 LOGPROB = -0.1
+CONTEXT_TOKENS = 8_192
+"""How long the prompt and what may be answered can be together."""
 DIMENSIONS = 8
 
 
@@ -46,14 +49,21 @@ class Answer:
         }
 
 
-def chat_answer(ask: ChatAsk) -> Answer:
-    return Answer(ask.model, prompt_tokens(ask.messages), [chat_said(ask)] * (ask.n or 1))
+def chat_answer(ask: ChatAsk, dialect: str) -> Answer:
+    """A `Refusal` for a prompt that is too long, or that Azure will not answer."""
+    answer = Answer(ask.model, prompt_tokens(ask.messages), [chat_said(ask)] * (ask.n or 1))
+    _check_length(answer, ask.max_completion_tokens or ask.max_tokens or 0, "messages")
+    _check_content(answer, dialect)
+    return answer
 
 
 def text_answer(ask: TextAsk) -> Answer:
+    """A `Refusal` for a prompt that is too long."""
     prompts = [ask.prompt] if isinstance(ask.prompt, str) else ask.prompt
     said = [text_said(ask, prompt) for prompt in prompts for _ in range(ask.n or 1)]
-    return Answer(ask.model, sum(map(count, prompts)), said)
+    answer = Answer(ask.model, sum(map(count, prompts)), said)
+    _check_length(answer, ask.max_tokens or 0, "prompt")
+    return answer
 
 
 def chat_object(ask: ChatAsk, answer: Answer) -> dict[str, Any]:
@@ -114,6 +124,22 @@ def embedding_object(ask: EmbeddingAsk) -> dict[str, Any]:
     tokens = sum(map(count, texts))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": ask.model, "usage": usage}
+
+
+def _check_length(answer: Answer, wanted: int, param: str) -> None:
+    if answer.prompt + wanted > CONTEXT_TOKENS:
+        words = (
+            f"This model's maximum context length is {CONTEXT_TOKENS} tokens. However, your request asks for"
+            f" {answer.prompt + wanted} tokens. Please reduce the length of the {param}."
+        )
+        raise Refusal(400, "context_length_exceeded", words, param)
+
+
+def _check_content(answer: Answer, dialect: str) -> None:
+    """Azure refuses what OpenAI answers with no words and the reason."""
+    if dialect == "azure" and any(said.finish == "content_filter" for said in answer.choices):
+        words = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
+        raise Refusal(400, "content_filter", words, "prompt")
 
 
 def _vector(ask: EmbeddingAsk, text: str) -> list[float] | str:

@@ -15,8 +15,9 @@ from starlette.datastructures import FormData, UploadFile
 from local.provider.accounts import Account
 from local.provider.batches import Batch
 from local.provider.dialects import PREFIX, Dialect, dialect_of
-from local.provider.lines import ANSWERS, normal_url
+from local.provider.lines import normal_url
 from local.provider.refusal import Refusal
+from local.provider.replies import REPLIES
 from local.provider.world import World
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
@@ -201,7 +202,7 @@ def _asked(body: Mapping[str, Any]) -> BatchCreate:
 
 
 def _check_endpoint(endpoint: str, account: Account) -> None:
-    known = normal_url(endpoint) in ANSWERS
+    known = normal_url(endpoint) in REPLIES
     if account.dialect == "azure":
         known = normal_url(endpoint) == "/chat/completions"
     elif not endpoint.startswith("/v1/"):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from local.provider.refusal import Refusal
+from local.provider.schemas import check_strict
 
 Tokens = Annotated[int, Field(ge=1)]
 Stop = str | Annotated[list[str], Field(min_length=1, max_length=4)] | None
@@ -106,7 +107,7 @@ class NamedTool(Strict):
 
 
 class JsonSchema(Strict):
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     description: str | None = None
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
     strict: bool | None = None
@@ -185,6 +186,7 @@ def chat_ask(body: Mapping[str, Any]) -> ChatAsk:
     """The request, or a `Refusal` for what is wrong with it: its shape first, then what its parts say of each other."""
     ask = read_ask(ChatAsk, body)
     _check_sampling(ask)
+    _check_schemas(ask)
     _check_tool_results(ask.messages)
     if ask.tool_choice is not None and ask.tools is None:
         raise _invalid("'tool_choice' is only allowed when 'tools' are specified.", "tool_choice")
@@ -214,6 +216,19 @@ def _refusal(error: ValidationError) -> Refusal:
     if first["type"] == MISSING:
         return Refusal(400, "missing_required_parameter", f"Missing required parameter: '{param}'.", param)
     return Refusal(400, "invalid_value", f"Invalid value for '{param}': {first['msg']}", param)
+
+
+def _check_schemas(ask: ChatAsk) -> None:
+    form = ask.response_format
+    if form is not None and form.type == "json_schema":
+        if form.json_schema is None:
+            words = "Missing required parameter: 'response_format.json_schema'."
+            raise Refusal(400, "missing_required_parameter", words, "response_format.json_schema")
+        if form.json_schema.strict:
+            check_strict(form.json_schema.schema_, form.json_schema.name, "response_format")
+    for index, tool in enumerate(ask.tools or ()):
+        if tool.function.strict:
+            check_strict(tool.function.parameters or {}, tool.function.name, f"tools[{index}].function.parameters")
 
 
 def _check_sampling(ask: ChatAsk) -> None:

@@ -188,7 +188,8 @@ class Batches:
         output = self._files.result(account, f"{batch.id}_output.jsonl")
         errors = self._files.result(account, f"{batch.id}_error.jsonl")
         with output, errors:
-            for succeeded, line in answers(batch.file.path, batch.id, int(batch.created_at), batch.done):
+            told = answers(batch.file.path, batch.id, int(batch.created_at), batch.done, batch.account.dialect)
+            for succeeded, line in told:
                 (output if succeeded else errors).write(line)
                 batch.failed += not succeeded
             for line in late:

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 
 from local.provider import mistral
 from local.provider.answers import (
-    Answer,
     chat_answer,
     chat_chunks,
     chat_object,
@@ -24,9 +23,6 @@ from local.provider.answers import (
 from local.provider.api import Called, Caller
 from local.provider.asks import EmbeddingAsk, TextAsk, chat_ask, read_ask
 from local.provider.refusal import Refusal
-
-CONTEXT_TOKENS = 8_192
-"""How long the prompt and what may be answered can be together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +59,7 @@ async def create_chat_completion(call: Ask) -> Response:
     if call.who.account.name == "mistral":
         mistral.check(call.body)
     ask = chat_ask(call.body)
-    answer = chat_answer(ask)
-    _check_length(answer, ask.max_completion_tokens or ask.max_tokens or 0, "messages")
-    _check_content(call.who, answer)
+    answer = chat_answer(ask, call.who.account.dialect)
     if ask.stream:
         return _stream(call.who, chat_chunks(ask, answer))
     return JSONResponse(chat_object(ask, answer))
@@ -76,7 +70,6 @@ async def create_chat_completion(call: Ask) -> Response:
 async def create_completion(call: Ask) -> Response:
     ask = read_ask(TextAsk, call.body)
     answer = text_answer(ask)
-    _check_length(answer, ask.max_tokens or 0, "prompt")
     return _stream(call.who, text_chunks(ask, answer)) if ask.stream else JSONResponse(text_object(answer))
 
 
@@ -115,19 +108,3 @@ def _no_model(who: Caller, model: str) -> Refusal:
         return Refusal(404, "DeploymentNotFound", "The API deployment for this resource does not exist.")
     words = f"The model `{model}` does not exist or you do not have access to it."
     return Refusal(404, "model_not_found", words, "model")
-
-
-def _check_length(answer: Answer, wanted: int, param: str) -> None:
-    if answer.prompt + wanted > CONTEXT_TOKENS:
-        words = (
-            f"This model's maximum context length is {CONTEXT_TOKENS} tokens. However, your request asks for"
-            f" {answer.prompt + wanted} tokens. Please reduce the length of the {param}."
-        )
-        raise Refusal(400, "context_length_exceeded", words, param)
-
-
-def _check_content(who: Caller, answer: Answer) -> None:
-    """Azure refuses what OpenAI answers with no words and the reason."""
-    if who.account.dialect == "azure" and any(said.finish == "content_filter" for said in answer.choices):
-        words = "The response was filtered due to the prompt triggering Azure OpenAI's content management policy."
-        raise Refusal(400, "content_filter", words, "prompt")

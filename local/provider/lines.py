@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from local.provider.accounts import Account
+from local.provider.refusal import Refusal
+from local.provider.replies import reply
 
 FAIL_MARK = b"fail-this-line"
 """A line that holds these words anywhere is answered with a 400, in the error file."""
@@ -45,13 +47,16 @@ def validate(path: Path, endpoint: str, account: Account) -> Report:
     return report
 
 
-def answers(path: Path, batch_id: str, created: int, count: int) -> Iterator[tuple[bool, bytes]]:
-    """The first `count` lines answered, each with whether it succeeded; not in the order of the input, as in life."""
+def answers(path: Path, batch_id: str, created: int, count: int, dialect: str) -> Iterator[tuple[bool, bytes]]:
+    """The first `count` lines answered, each with whether it succeeded; not in the order of the input, as in life.
+
+    A body that its API does not take fails then, as at a provider, which does not look at bodies before.
+    """
     pending: tuple[bool, bytes] | None = None
     for number, raw in enumerate(_raw_lines(path)):
         if number >= count:
             break
-        answer = _answer(raw, batch_id, created)
+        answer = _answer(raw, batch_id, created, dialect)
         if pending is None:
             pending = answer
             continue
@@ -139,13 +144,17 @@ def _parsed(raw: bytes, account: Account) -> dict[str, Any] | None:
     return line if isinstance(line, dict) else None
 
 
-def _answer(raw: bytes, batch_id: str, created: int) -> tuple[bool, bytes]:
+def _answer(raw: bytes, batch_id: str, created: int, dialect: str) -> tuple[bool, bytes]:
     line = json.loads(raw.removeprefix(BOM))
     custom_id, mark = line["custom_id"], _mark(batch_id, line["custom_id"])
-    fails = FAIL_MARK in raw
-    body = _failure() if fails else ANSWERS[normal_url(line["url"])](line["body"], mark, created)
-    response = {"status_code": 400 if fails else 200, "request_id": f"req_{mark}", "body": body}
-    return not fails, _dump(_result(batch_id, custom_id, response, None))
+    try:
+        if FAIL_MARK in raw:
+            raise Refusal(400, None, "This line asked to fail.")
+        status, body = 200, reply(normal_url(line["url"]), line["body"], dialect, mark, created)
+    except Refusal as refusal:
+        status, body = refusal.status, _refused(refusal)
+    response = {"status_code": status, "request_id": f"req_{mark}", "body": body}
+    return status == 200, _dump(_result(batch_id, custom_id, response, None))
 
 
 def _result(batch_id: str, custom_id: str, response: object, error: object) -> dict[str, Any]:
@@ -157,90 +166,9 @@ def _result(batch_id: str, custom_id: str, response: object, error: object) -> d
     }
 
 
-def _failure() -> dict[str, Any]:
-    error = {"message": "This line asked to fail.", "type": "invalid_request_error", "param": None, "code": None}
-    return {"error": error}
-
-
-def _chat(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
-    asked = _text(body.get("messages"))
-    message = {"role": "assistant", "content": f"echo: {asked}", "refusal": None}
-    return {
-        "id": f"chatcmpl-{mark}",
-        "object": "chat.completion",
-        "created": created,
-        "model": body["model"],
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": _usage("prompt", "completion", asked),
-    }
-
-
-def _responses(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
-    asked = _text(body.get("input"))
-    content = [{"type": "output_text", "text": f"echo: {asked}", "annotations": []}]
-    message = {"id": f"msg_{mark}", "type": "message", "role": "assistant", "status": "completed", "content": content}
-    return {
-        "id": f"resp_{mark}",
-        "object": "response",
-        "created_at": created,
-        "status": "completed",
-        "model": body["model"],
-        "output": [message],
-        "usage": _usage("input", "output", asked),
-    }
-
-
-def _completions(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
-    asked = _text(body.get("prompt"))
-    return {
-        "id": f"cmpl-{mark}",
-        "object": "text_completion",
-        "created": created,
-        "model": body["model"],
-        "choices": [{"index": 0, "text": f"echo: {asked}", "logprobs": None, "finish_reason": "stop"}],
-        "usage": _usage("prompt", "completion", asked),
-    }
-
-
-def _embeddings(body: Mapping[str, Any], mark: str, created: int) -> dict[str, Any]:
-    asked = _text(body.get("input"))
-    numbers = [byte / 255 for byte in hashlib.sha256(asked.encode()).digest()[:8]]
-    tokens = len(asked.split())
-    return {
-        "object": "list",
-        "data": [{"object": "embedding", "index": 0, "embedding": numbers}],
-        "model": body["model"],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
-
-
-ANSWERS: Mapping[str, Callable[[Mapping[str, Any], str, int], dict[str, Any]]] = {
-    "/chat/completions": _chat,
-    "/responses": _responses,
-    "/completions": _completions,
-    "/embeddings": _embeddings,
-}
-
-
-def _usage(asked_name: str, told_name: str, asked: str) -> dict[str, Any]:
-    """One token a word; the answer echoes the question with one word more."""
-    words = len(asked.split())
-    return {
-        f"{asked_name}_tokens": words,
-        f"{asked_name}_tokens_details": {"cached_tokens": 0},
-        f"{told_name}_tokens": words + 1,
-        f"{told_name}_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 2 * words + 1,
-    }
-
-
-def _text(asked: object) -> str:
-    """The last thing said, as far as it is text."""
-    if isinstance(asked, list):
-        return _text(asked[-1]) if asked else ""
-    if isinstance(asked, dict):
-        return _text(asked.get("content", asked.get("text", "")))
-    return str(asked)
+def _refused(refusal: Refusal) -> dict[str, Any]:
+    kind = {"type": "invalid_request_error", "param": refusal.param, "code": refusal.code}
+    return {"error": {"message": refusal.message, **kind}}
 
 
 def _mark(batch_id: str, custom_id: str) -> str:

@@ -80,16 +80,35 @@ def numbers(text: str, dimensions: int) -> list[float]:
 
 def example(schema: Mapping[str, Any], text: str) -> Any:
     """The plainest value that fits a JSON schema; its strings are `text`."""
-    if "enum" in schema:
-        return schema["enum"][0]
+    return _example(schema, text, schema, ())
+
+
+def _example(schema: Mapping[str, Any], text: str, root: Mapping[str, Any], above: tuple[str, ...]) -> Any:
+    """`above` are the references that lead here: a schema that contains itself ends where it may."""
+    if "$ref" in schema:
+        return _example(_meant(schema["$ref"], root), text, root, (*above, schema["$ref"]))
+    variants = [one for name in ("anyOf", "oneOf", "allOf") for one in schema.get(name, ())]
+    if variants:
+        return _example(next(one for one in variants if one.get("$ref") not in above), text, root, above)
+    if "const" in schema or "enum" in schema:
+        return schema["const"] if "const" in schema else schema["enum"][0]
     kind = schema.get("type", "object")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
-        return {name: example(inner, text) for name, inner in schema.get("properties", {}).items()}
+        return {name: _example(inner, text, root, above) for name, inner in schema.get("properties", {}).items()}
     if kind == "array":
-        return [example(schema.get("items", {"type": "string"}), text)]
+        items = schema.get("items", {"type": "string"})
+        return [] if items.get("$ref") in above else [_example(items, text, root, above)]
     plain: Mapping[str, Any] = {"string": text, "integer": 1, "number": 0.5, "boolean": True}
     return plain.get(kind)
+
+
+def _meant(ref: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a reference within the schema stands for."""
+    found: Any = root
+    for name in filter(None, ref.removeprefix("#").split("/")):
+        found = found[name]
+    return dict(found)
 
 
 def _called(ask: ChatAsk, asked: str) -> Tool | None:
