@@ -20,8 +20,9 @@ from local.provider.refusal import Refusal
 from local.provider.refusals import refusal_about
 
 Kind = Literal[
-    "refuse", "too_long", "forbidden", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "odd"
-]
+    "refuse", "too_long", "forbidden", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "odd",
+    "inject",
+]  # fmt: skip
 ROUTES = {
     ("POST", r"/files"): "files.create",
     ("GET", r"/files"): "files.list",
@@ -49,6 +50,7 @@ class Fault(BaseModel):
 
     `when="after"` does the work first: a create that fails but happened. `when="within"` lets a stream begin, and
     strikes after `chunks` of it. A `hang` keeps the connection open and says nothing more until the client leaves.
+    An `inject` says `text` as it stands: within a stream, which then goes on, or in place of an answer (status 200).
     `too_long` and `forbidden` refuse the prompt for its length or its content, in the words of the path's provider.
     """
 
@@ -72,6 +74,8 @@ class Fault(BaseModel):
     """How long a `delay` takes: of a `batches.list` with no `times`, that of each page."""
     members: dict[str, Any] = {}
     """Of an `odd` answer: what its JSON object, and each entry of its list, has in the place of its own members."""
+    text: str = ""
+    """Of an `inject`: events of a stream, with their ends, or a body."""
     code: str = "simulated"
     message: str = "The simulated provider was told to do this."
 
@@ -224,6 +228,9 @@ class Within:
     async def _strike(self) -> None:
         if self._fault.kind == "delay":
             return await asyncio.sleep(self._fault.seconds)
+        if self._fault.kind == "inject":
+            body = self._fault.text.encode()
+            return await self._send({"type": "http.response.body", "body": body, "more_body": True})
         self._over = True
         if self._fault.kind == "hang":
             return await _hang(self._receive)
@@ -248,6 +255,8 @@ async def _reply(fault: Fault, path: str, send: Send) -> None:
     """Answer as the fault says."""
     if fault.kind == "garbage":
         status, body, content_type = fault.status or 200, b"<html>not what you asked for", b"text/html"
+    elif fault.kind == "inject":
+        status, body, content_type = fault.status or 200, fault.text.encode(), b"application/json"
     else:
         refusal, content_type = _refusal(fault, path), b"application/json"
         status, body = refusal.status, json.dumps(wording_of(path).error(refusal)).encode()

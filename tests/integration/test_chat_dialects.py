@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -494,3 +495,40 @@ async def test_a_provider_that_is_overloaded_within_a_stream(simulated_provider:
     with pytest.raises(ProviderError) as caught:
         await chunks(spoken, chat("one two three four"))
     assert shape(caught.value.answer()) == (429, "rate_limit_error", "rate_limit_exceeded")
+
+
+KEEPALIVES = ("data:\n\n", ":\n\n", ": ping\n\n", "event: ping\n\n", "data: \r\n\r\n", "id: 7\n\n")
+
+
+@pytest.mark.parametrize("provider", ["anthropic", "cohere", "gemini"])
+@pytest.mark.parametrize("text", KEEPALIVES)
+async def test_an_event_that_says_nothing_ends_no_stream(
+    simulated_provider: Simulator, provider: str, text: str
+) -> None:
+    simulated_provider.fail(Fault(kind="inject", route="chat.create", when="within", chunks=3, text=text))
+    spoken = chat_provider_for(provider), endpoint(simulated_provider, provider)
+    told = await chunks(spoken, chat("one two three four"))
+    said = "".join(choice["delta"].get("content") or "" for chunk in told for choice in chunk["choices"])
+    assert said == "echo: one two three four"
+
+
+HALF: dict[str, dict[str, Any]] = {
+    "anthropic": {"content": [{"type": "text", "text": "cut \ud83d"}], "stop_reason": "end_turn"},
+    "bedrock": {"output": {"message": {"content": [{"text": "cut \ud83d"}]}}, "stopReason": "end_turn"},
+    "cohere": {"message": {"content": [{"type": "text", "text": "cut \ud83d"}]}, "finish_reason": "COMPLETE"},
+    "gemini": {"candidates": [{"content": {"parts": [{"text": "cut \ud83d"}]}, "finishReason": "STOP"}]},
+}
+
+
+@pytest.mark.parametrize("provider", HALF)
+async def test_half_an_emoji_in_an_answer(simulated_provider: Simulator, provider: str) -> None:
+    simulated_provider.fail(Fault(kind="inject", route="chat.create", text=json.dumps(HALF[provider])))
+    answer = await chat_provider_for(provider).complete(endpoint(simulated_provider, provider), chat())
+    assert answer["choices"][0]["message"]["content"] == "cut \ufffd"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("error", [{"code": 429, "message": "slow down"}, "the model is gone"])
+async def test_an_error_within_a_success(simulated_provider: Simulator, provider: str, error: object) -> None:
+    simulated_provider.fail(Fault(kind="inject", route="chat.create", text=json.dumps({"error": error})))
+    await failed((chat_provider_for(provider), endpoint(simulated_provider, provider)), chat())

@@ -1,11 +1,13 @@
 """Every trouble of a completion, over HTTP: what becomes of it, and what the caller is told."""
 
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
 from local.provider import Fault, Simulator
@@ -211,3 +213,83 @@ async def test_nobody_is_told_where_a_call_went(
     told = str(error.answer().body())
     for secret in (at.api_key, at.model, host, "org-Abc123def", "req_0123456789abcdef", "https://"):
         assert secret not in told
+
+
+KEEPALIVES = (
+    "data:\n\n",
+    "data: \n\n",
+    ":\n\n",
+    ": OPENROUTER PROCESSING\n\n",
+    "event: ping\n\n",
+    "id: 7\nretry: 1\n\n",
+)
+SAID_TWICE = 'data:{"choices": [{"index": 0, "delta": {"content": "!"}}]}\r\n\r\n'
+
+
+@pytest.mark.parametrize("text", [*KEEPALIVES, "".join(KEEPALIVES), "\r\n\r\ndata:\r\n\r\n"])
+async def test_an_event_that_says_nothing_ends_no_stream(
+    spoken: Spoken, simulated_provider: Simulator, text: str
+) -> None:
+    simulated_provider.fail(fault("inject", when="within", chunks=3, text=text))
+    assert await streamed(spoken) == "echo: one two three four"
+
+
+async def test_an_event_without_a_space_and_with_other_line_ends(spoken: Spoken, simulated_provider: Simulator) -> None:
+    simulated_provider.fail(fault("inject", when="within", chunks=3, text=SAID_TWICE))
+    assert await streamed(spoken) == "echo: one! two three four"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ('{"error": {"code": 429, "message": "slow down"}}', 429),
+        ('{"error": "the model is gone"}', None),
+        ('{"object": "error", "message": "no", "code": 400}', 400),
+        ('{"choices": [{"index": 0, "delta": {"content": ""}, "error": {"code": 502, "message": "no"}}]}', 502),
+        ('{"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}', None),
+    ],
+)
+async def test_an_error_in_the_middle(
+    spoken: Spoken, simulated_provider: Simulator, error: str, status: int | None
+) -> None:
+    simulated_provider.fail(fault("inject", when="within", chunks=3, text=f"data: {error}\n\n"))
+    count, caught = await broken(spoken)
+    assert count > 0
+    assert caught.status in (status, 500 if status is None else status)
+
+
+@pytest.mark.parametrize(
+    ("choice", "told"),
+    [
+        ({"error": {"code": 429, "message": "slow down"}}, (429, "rate_limit_error", "rate_limit_exceeded")),
+        ({"error": {"code": 502, "message": "upstream"}}, (502, "server_error", "provider_error")),
+        ({"error": "upstream"}, (502, "server_error", "provider_error")),
+        ({"finish_reason": "error"}, (502, "server_error", "provider_error")),
+    ],
+)
+async def test_an_error_in_a_choice_is_no_answer(
+    spoken: Spoken, simulated_provider: Simulator, choice: dict[str, Any], told: tuple[int, str, str]
+) -> None:
+    whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "par"}, **choice}]}
+    simulated_provider.fail(fault("inject", text=json.dumps(whole)))
+    assert shape((await complete(spoken)).answer()) == told
+
+
+async def test_half_an_emoji_in_an_answer(spoken: Spoken, simulated_provider: Simulator) -> None:
+    said = r'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut \ud83d"}, "logprobs": NaN}]}'
+    simulated_provider.fail(fault("inject", text=said))
+    provider, at = spoken
+    answer = await provider.complete(at, chat())
+    assert json.loads(orjson.dumps(answer))["choices"][0]["message"]["content"] == "cut \ufffd"
+
+    event = 'data: {"choices": [{"index": 0, "delta": {"content": " \\ud83d"}}]}\n\n'
+    simulated_provider.fail(fault("inject", when="within", chunks=3, text=event))
+    assert await streamed(spoken) == "echo: one \ufffd two three four"
+
+
+async def streamed(spoken: Spoken) -> str:
+    provider, at = spoken
+    async with contextlib.aclosing(provider.stream(at, chat("one two three four"))) as stream:
+        chunks = [chunk async for chunk in stream]
+    orjson.dumps(chunks)
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -190,3 +190,49 @@ async def test_an_answer_of_another_shape_is_none(body: dict[str, Any]) -> None:
         await provider.complete(at, ask)
     with pytest.raises(ProviderUnclear, match="shape"):
         await anext(provider.stream(at, ask))
+
+
+class Telling(Client):
+    """A provider that tells these events, and then closes the connection."""
+
+    def __init__(self, *data: object) -> None:
+        super().__init__()
+        self._data = data
+
+    async def events(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
+        for one in self._data:
+            yield Event("message", one if isinstance(one, bytes) else orjson.dumps(one))
+
+
+def chunk(index: object = 0, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": finish}]}
+
+
+async def told(*data: object) -> int:
+    """How many chunks a stream of these events has, if it is whole."""
+    at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
+    stream = OpenAICompletions(Telling(*data)).stream(at, Ask("/chat/completions", {"messages": []}, 5.0))
+    return len([one async for one in stream])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (chunk(), chunk(finish="stop")),
+        (chunk(), chunk(finish="stop"), b"[DONE]"),
+        (chunk(), chunk(finish="stop"), b" [DONE] "),
+        (chunk(0), chunk(1, "length"), chunk(0, "stop")),
+        (chunk(), chunk(finish="stop"), {"choices": [], "usage": {"total_tokens": 3}}),
+        (chunk([0]), chunk([0], "stop")),
+        (chunk(), b"[DONE]"),
+    ],
+)
+async def test_a_stream_is_whole_when_each_choice_has_finished(data: Sequence[object]) -> None:
+    """Servers there are that leave out `[DONE]`."""
+    assert await told(*data) == sum(isinstance(one, dict) for one in data)
+
+
+@pytest.mark.parametrize("data", [(), (chunk(),), (chunk(0), chunk(1), chunk(0, "stop")), ({"choices": []},)])
+async def test_a_stream_that_ends_before_its_choices_do_broke_off(data: Sequence[object]) -> None:
+    with pytest.raises(ProviderUnclear, match="broke off"):
+        await told(*data)

@@ -74,15 +74,16 @@ class OpenChoices:
     """Which choices of a stream have begun and not finished: servers there are that leave out `[DONE]`."""
 
     def __init__(self) -> None:
-        self._open: set[object] = set()
+        self._open: set[str] = set()
         self._begun = False
 
     def note(self, chunk: dict[str, Any]) -> None:
         for choice in chunk.get("choices") or ():
             self._begun = True
-            self._open.add(choice.get("index"))
+            index = str(choice.get("index"))
+            self._open.add(index)
             if choice.get("finish_reason"):
-                self._open.discard(choice.get("index"))
+                self._open.discard(index)
 
     @property
     def all_finished(self) -> bool:
@@ -121,7 +122,7 @@ def _shaped(body: dict[str, Any], call: Call) -> dict[str, Any]:
         raise ProviderUnclear("an answer of an unknown shape")
     for choice in choices:
         if is_error(choice):
-            raise failure_within({"error": choice["error"]}, call)
+            raise failure_within({"error": choice.get("error")}, call)
         if choice.get("finish_reason") == "error":
             raise ProviderUnclear("the model's answer failed: error")
     return body

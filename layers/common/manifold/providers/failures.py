@@ -55,9 +55,9 @@ def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | Pro
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
-    """Whether what came in an answer that began as a success is an error: OpenAI's object, or a text as xAI's."""
+    """Whether what came in an answer that began as a success is an error: OpenAI's, xAI's text, or vLLM's object."""
     error = body.get("error")
-    return bool(error) and isinstance(error, dict | str)
+    return (bool(error) and isinstance(error, dict | str)) or body.get("object") == "error"
 
 
 def read_object(content: bytes) -> dict[str, Any] | None:
