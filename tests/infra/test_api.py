@@ -24,6 +24,28 @@ def test_the_stage_is_the_version_and_the_only_one(template: Template) -> None:
     assert stage["StageName"] == "v1"
 
 
+def test_a_flood_is_held_at_the_door(template: Template) -> None:
+    (stage,) = template.properties("AWS::ApiGateway::Stage").values()
+    (everywhere,) = stage["MethodSettings"]
+    assert (everywhere["ResourcePath"], everywhere["HttpMethod"]) == ("/*", "*")
+    assert everywhere["ThrottlingRateLimit"] == {"Ref": "RequestRate"}
+    assert everywhere["ThrottlingBurstLimit"] == {"Ref": "RequestBurst"}
+
+
+def test_a_line_of_the_access_log_is_json_without_a_secret(template: Template) -> None:
+    (stage,) = template.properties("AWS::ApiGateway::Stage").values()
+    condition, setting, _ = stage["AccessLogSetting"]["Fn::If"]
+    assert condition == "IsLogged"
+    group = setting["DestinationArn"]["Fn::GetAtt"][0]
+    assert template.resources[group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    said = set(json.loads(setting["Format"]).values())
+    assert "$context.requestId" in said
+    told = {"requestTimeEpoch", "requestId", "httpMethod", "resourcePath", "path", "status", "responseLength"}
+    told |= {"responseLatency", "integration.status", "integration.requestId", "integrationLatency"}
+    told |= {"error.responseType", "identity.sourceIp"}
+    assert said == {f"$context.{name}" for name in told}
+
+
 def test_it_is_regional_and_passes_bytes(template: Template) -> None:
     (api,) = template.properties("AWS::ApiGateway::RestApi").values()
     assert api["EndpointConfiguration"]["Types"] == ["REGIONAL"]

@@ -66,8 +66,34 @@ def test_every_function_has_a_log_group_that_forgets(template: Template) -> None
 def test_every_function_has_a_role_of_its_own(template: Template) -> None:
     roles = [function["Role"]["Fn::GetAtt"][0] for function in template.functions().values()]
     assert len(set(roles)) == len(roles)
-    for role in template.properties("AWS::IAM::Role").values():
-        assert set(role.get("ManagedPolicyArns", ())) <= MANAGED
+    for role in roles:
+        assert set(template.resources[role]["Properties"].get("ManagedPolicyArns", ())) <= MANAGED
+
+
+CONCURRENCY = {
+    "FilesApi": "FilesConcurrency",
+    "FilesWorker": "WorkerConcurrency",
+    "BatchesApi": "BatchesConcurrency",
+    "BatchesWorker": "WorkerConcurrency",
+    "BatchesPoller": "PollerConcurrency",
+    "CompletionsApi": "CompletionsConcurrency",
+    "AdminApi": "AdminConcurrency",
+}
+POSTGRES_CONNECTIONS = 100 - 3
+"""What a PostgreSQL takes by default (`max_connections`), less those that are kept for its superuser."""
+
+
+def test_every_function_is_bounded_by_a_parameter_of_its_own(template: Template) -> None:
+    for function, parameter in CONCURRENCY.items():
+        reserved = template.functions()[function]["ReservedConcurrentExecutions"]
+        assert reserved == {"Fn::If": ["IsReserved", {"Ref": parameter}, {"Ref": "AWS::NoValue"}]}
+    assert set(template.functions()) == {*CONCURRENCY, "Migrations"}
+
+
+def test_by_default_postgres_has_a_connection_for_each_environment(written: dict[str, Any]) -> None:
+    assert written["Parameters"]["ReservedConcurrency"]["Default"] == "true"
+    most = sum(written["Parameters"][parameter]["Default"] for parameter in CONCURRENCY.values())
+    assert most + 1 <= POSTGRES_CONNECTIONS, "with the one of Migrations"
 
 
 def test_no_role_has_a_wildcard(template: Template) -> None:
@@ -114,6 +140,10 @@ def test_resource_policies_keep_within_their_20_kilobytes(template: Template) ->
 def test_code_never_meets_an_older_schema(function: str, template: Template) -> None:
     assert template.resources[function]["DependsOn"] == "MigrationsRun"
     assert template.resources["MigrationsRun"]["Properties"]["Layer"]["Ref"].startswith("CommonLayer")
+
+
+def test_another_database_is_migrated_too(template: Template) -> None:
+    assert template.resources["MigrationsRun"]["Properties"]["Secret"] == {"Ref": "SecretArn"}
 
 
 def _statements(policy: dict[str, Any]) -> list[dict[str, Any]]:

@@ -29,14 +29,14 @@ def test_failures_are_told_by_message_and_concurrency_is_bounded(mappings: list[
     for mapping in mappings:
         assert mapping["BatchSize"] == 1
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-        assert mapping["ScalingConfig"]["MaximumConcurrency"] == {"Fn::If": ["IsAws", 10, 2]}
+        most = {"Fn::If": ["IsAws", {"Ref": "WorkerConcurrency"}, 2]}
+        assert mapping["ScalingConfig"]["MaximumConcurrency"] == most, "what is reserved, so that none is throttled"
 
 
 def test_a_message_that_fails_five_times_is_kept_and_alarmed_of(
     template: Template, mappings: list[dict[str, Any]]
 ) -> None:
-    alarms = template.properties("AWS::CloudWatch::Alarm").values()
-    watched = [attribute_of(alarm["Dimensions"][0]["Value"]) for alarm in alarms if alarm["Namespace"] == "AWS/SQS"]
+    watched = _watched(template, "ApproximateNumberOfMessagesVisible")
     for mapping in mappings:
         redrive = template.queue_of(mapping)["RedrivePolicy"]
         letters = attribute_of(redrive["deadLetterTargetArn"])
@@ -75,11 +75,50 @@ def test_the_data_outlives_the_stack(template: Template) -> None:
     assert template.resources["Bucket"]["UpdateReplacePolicy"] == "Retain"
 
 
+def test_a_message_that_waits_too_long_is_alarmed_of(template: Template, mappings: list[dict[str, Any]]) -> None:
+    watched = _watched(template, "ApproximateAgeOfOldestMessage")
+    assert watched == {attribute_of(mapping["EventSourceArn"]) for mapping in mappings}
+
+
+def _watched(template: Template, metric: str) -> set[str]:
+    """The queues whose metric has an alarm."""
+    alarms = [alarm for alarm in _alarms(template).values() if alarm.get("MetricName") == metric]
+    assert {alarm["Namespace"] for alarm in alarms} == {"AWS/SQS"}
+    return {attribute_of(alarm["Dimensions"][0]["Value"]) for alarm in alarms}
+
+
+def _alarms(template: Template) -> dict[str, Any]:
+    return template.properties("AWS::CloudWatch::Alarm")
+
+
 def test_faults_are_alarmed_of(template: Template) -> None:
     from manifold.observe import Metric, metrics
 
-    (alarm,) = [one for one in template.properties("AWS::CloudWatch::Alarm").values() if one["MetricName"] == "Faults"]
+    (alarm,) = [one for one in _alarms(template).values() if one.get("MetricName") == "Faults"]
     (function, *_) = template.functions().values()
     service = function["Environment"]["Variables"]["POWERTOOLS_SERVICE_NAME"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (metrics.namespace, Metric.FAULTS)
     assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "but"),
+    [
+        ("ApiErrorsAlarm", "Errors", {"FilesWorker", "BatchesWorker", "BatchesPoller", "Migrations"}),
+        ("ThrottlesAlarm", "Throttles", {"Migrations"}),
+    ],
+)
+def test_functions_that_fail_are_alarmed_of_by_lambdas_own_metric(
+    template: Template, name: str, metric: str, but: set[str]
+) -> None:
+    """Not by API Gateway's 5xx, among which are those of providers."""
+    total, *each = _alarms(template)[name]["Metrics"]
+    assert total["Expression"] == "SUM(METRICS())"
+    found = [one["MetricStat"]["Metric"] for one in each]
+    assert {(one["Namespace"], one["MetricName"]) for one in found} == {("AWS/Lambda", metric)}
+    assert {one["Dimensions"][0]["Value"]["Ref"] for one in found} == set(template.functions()) - but
+    assert {one["ReturnData"] for one in each} == {False}
+
+
+def test_no_alarm_fires_for_a_providers_errors(template: Template) -> None:
+    assert "AWS/ApiGateway" not in {alarm.get("Namespace") for alarm in _alarms(template).values()}

@@ -1,0 +1,100 @@
+"""Each function may do what its code does, and no more: the grants of the template against the calls in the code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.places import ROOT
+from tests.infra.template import Template
+
+CODE = ROOT / "functions"
+ACTIONS_OF_STORAGE = {
+    "clear": {"s3:ListBucket", "s3:DeleteObject"},
+    "delete": {"s3:DeleteObject"},
+    "gather": {"s3:GetObject"},
+    "fetch": {"s3:GetObject"},
+    "link": {"s3:GetObject"},
+    "put": {"s3:PutObject"},
+    "read": {"s3:GetObject"},
+    "size": {"s3:GetObject", "s3:ListBucket"},
+    "upload_link": {"s3:PutObject"},
+    "write": {"s3:PutObject", "s3:AbortMultipartUpload"},
+}
+"""What each method of `Storage` needs; without `s3:ListBucket` a missing object is a 403, and no 404."""
+FUNCTIONS = (
+    "FilesApi",
+    "FilesWorker",
+    "BatchesApi",
+    "BatchesWorker",
+    "BatchesPoller",
+    "CompletionsApi",
+    "AdminApi",
+    "Migrations",
+)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_sends_to_the_queues_that_its_code_sends_to(function: str, template: Template) -> None:
+    kinds = set(re.findall(r'\bMessage\("(\w+)"', _source(function, template)))
+    queues = {"ControlQueue" if kind == "batch" else "TransfersQueue" for kind in kinds}
+    assert _granted(function, template, "sqs:SendMessage") == queues
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_does_with_objects_what_its_code_does(function: str, template: Template) -> None:
+    methods = set(re.findall(r"\bstorage\.(\w+)\(", _source(function, template).replace("_storage", "storage")))
+    needed = set[str]().union(*(ACTIONS_OF_STORAGE[method] for method in methods))
+    assert {action for action in _actions(function, template) if action.startswith("s3:")} == needed
+
+
+def test_every_function_is_looked_at(template: Template) -> None:
+    assert set(template.functions()) == set(FUNCTIONS)
+
+
+def _source(function: str, template: Template) -> str:
+    """The text of the function's module, and of all that it imports of its own package."""
+    module = template.functions()[function]["Handler"].removesuffix(".handler")
+    return "\n".join(file.read_text() for file in _closure(CODE / f"{module.replace('.', '/')}.py"))
+
+
+def _closure(start: Path) -> set[Path]:
+    found, ahead = set[Path](), [start]
+    while ahead:
+        file = ahead.pop()
+        if file not in found:
+            found.add(file)
+            ahead.extend(_imported(file))
+    return found
+
+
+def _imported(file: Path) -> Iterator[Path]:
+    package = file.relative_to(CODE).parts[0]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == package:
+            place = CODE.joinpath(*node.module.split("."))
+            names = [place / f"{alias.name}.py" for alias in node.names]
+            yield from (one for one in [place.with_suffix(".py"), *names] if one.exists())
+
+
+def _statements(function: str, template: Template) -> Iterator[dict[str, Any]]:
+    for policy in template.role(function).get("Policies", ()):
+        for statement in policy["PolicyDocument"]["Statement"]:
+            yield statement["Fn::If"][1] if "Fn::If" in statement else statement
+
+
+def _actions(function: str, template: Template) -> set[str]:
+    return {action for statement in _statements(function, template) for action in _listed(statement["Action"])}
+
+
+def _granted(function: str, template: Template, action: str) -> set[str]:
+    """The resources on which it may do this."""
+    granting = [one for one in _statements(function, template) if action in _listed(one["Action"])]
+    return {resource["Fn::GetAtt"][0] for one in granting for resource in _listed(one["Resource"])}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
