@@ -15,7 +15,9 @@ from manifold.gateway import Gateway
 from manifold.store.calls import CallFilter
 from manifold.web import Admin, Authenticated
 
-routes = APIRouter()
+routes = APIRouter(route_class=web.KeyFirst)
+open_routes = APIRouter()
+"""Those that ask for no key."""
 
 
 async def _gateway(request: Request) -> Gateway:
@@ -157,12 +159,12 @@ async def model_group_info(groups: GroupsOf, model_group: str | None = None) -> 
     return web.json(groups.groups(model_group))
 
 
-@routes.get("/health/liveliness")
+@open_routes.get("/health/liveliness")
 async def liveliness() -> str:
     return "I'm alive!"
 
 
-@routes.get("/health/readiness")
+@open_routes.get("/health/readiness")
 async def readiness(gateway: GatewayOf) -> Response:
     return web.json(await health.readiness(gateway.store))
 
@@ -172,6 +174,7 @@ def create(gateway: Gateway) -> FastAPI:
     app = web.application("Manifold: administration", gateway.authenticate, observe.fault)
     app.state.gateway = gateway
     app.include_router(routes)
+    app.include_router(open_routes)
     return app
 
 

@@ -9,7 +9,7 @@ from batches.catalog import Catalog
 from manifold import idempotency, observe, web
 from manifold.gateway import Gateway
 
-routes = APIRouter()
+routes = APIRouter(route_class=web.KeyFirst)
 
 
 async def catalog(request: Request, caller: web.Authenticated) -> Catalog:

@@ -23,7 +23,7 @@ from manifold.providers.chat import Route
 MAX_BYTES = 6 * 1024 * 1024
 """Of a request's body: more than Lambda takes."""
 
-routes = APIRouter()
+routes = APIRouter(route_class=web.KeyFirst)
 
 
 @routes.post("/chat/completions")

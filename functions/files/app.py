@@ -23,7 +23,7 @@ from manifold.store.uploads import UploadRow
 MAX_BYTES = 4 * 1024 * 1024
 """Of a file or a part within one request: Lambda takes 6 MB, in which it is base64 and has its form around it."""
 
-routes = APIRouter()
+routes = APIRouter(route_class=web.KeyFirst)
 
 
 async def _gateway(request: Request) -> Gateway:

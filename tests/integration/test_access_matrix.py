@@ -3,18 +3,21 @@
 A route that the table does not know fails, so that nobody adds one without deciding who may use it.
 """
 
+import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from manifold import ids
 from manifold.access import Caller
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
-from manifold.queue import Message, Queue
+from manifold.queue import Message as Wake
+from manifold.queue import Queue
 from manifold.storage import Piece, Storage
 from manifold.store import Tables
 from manifold.store.batches import NewBatch
@@ -119,7 +122,7 @@ class Silent(Queue):
     def __init__(self) -> None:
         pass
 
-    async def send(self, message: Message, *, delay: float = 0) -> None:
+    async def send(self, message: Wake, *, delay: float = 0) -> None:
         pass
 
 
@@ -321,3 +324,27 @@ def visible(made: Iterable[tuple[str, Holder]], holder: Holder) -> list[str]:
 
 def _ids(listed: httpx.Response) -> list[str]:
     return [item["id"] for item in listed.json()["data"]]
+
+
+@pytest.mark.parametrize("key", [None, "sk-of-nobody"])
+@pytest.mark.parametrize(("name", "method", "path"), [route for route in ROUTES if route[1:] not in apps.PUBLIC])
+async def test_the_key_comes_before_the_body(
+    gateway: Gateway, name: str, method: str, path: str, key: str | None
+) -> None:
+    """The body, which would be large and no JSON, is not asked for."""
+    sent: list[Message] = []
+
+    async def unread() -> Message:
+        raise AssertionError("the body was read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"5500000")]
+    headers += [(b"authorization", f"Bearer {key}".encode())] if key else []
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+    await apps.create(name, gateway)(scope, unread, send)
+
+    assert sent[0]["status"] == 401
+    if method != "HEAD":
+        assert json.loads(sent[1]["body"])["error"]["code"] == "invalid_api_key"

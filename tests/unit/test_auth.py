@@ -44,8 +44,10 @@ async def test_the_master_key_is_never_looked_up() -> None:
 
 @pytest.mark.parametrize("key", ["sk-maste", "sk-master ", "SK-MASTER", "ключ", "x" * 10_000])
 async def test_nothing_but_the_master_key_is_the_master_key(key: str) -> None:
-    with pytest.raises(AuthenticationFailed):
+    with pytest.raises(AuthenticationFailed) as refused:
         await authenticated(None, key)
+    assert refused.value.message.startswith("Incorrect API key provided: it is not known.")
+    assert key not in refused.value.message
 
 
 async def test_a_caller_is_who_the_grant_says() -> None:
@@ -69,6 +71,7 @@ async def test_a_key_that_no_longer_works(changes: dict[str, Any], error: type[M
     with pytest.raises(error) as refused:
         await authenticated(replace(GRANT, **changes))
     assert refused.value.code == code
+    assert refused.value.message.startswith("Incorrect API key provided: it "), "LiteLLM looks for OpenAI's words"
 
 
 @pytest.mark.parametrize(

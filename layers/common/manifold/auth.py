@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from manifold.access import Caller
-from manifold.errors import AuthenticationFailed, PermissionDenied
+from manifold.errors import WRONG_KEY, AuthenticationFailed, PermissionDenied
 from manifold.limits import limited
 
 
@@ -77,12 +77,12 @@ async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
         return Caller(admin=True)
     grant = await find(key_hash(key))
     if grant is None:
-        raise AuthenticationFailed("The API key is not known. Check it, or ask an admin for a new one.")
+        raise AuthenticationFailed(f"{WRONG_KEY}: it is not known. Check it, or ask an admin for a new one.")
     if grant.expired:
-        raise AuthenticationFailed("The API key has expired. Ask an admin for a new one.", code="expired_api_key")
+        raise AuthenticationFailed(f"{WRONG_KEY}: it has expired. Ask an admin for a new one.", code="expired_api_key")
     allowances = [one for one in (grant.key, grant.user, grant.team) if one is not None]
     if any(one["blocked"] for one in allowances):
-        raise PermissionDenied("The API key is blocked. Ask an admin to unblock it.", code="blocked_api_key")
+        raise PermissionDenied(f"{WRONG_KEY}: it is blocked. Ask an admin to unblock it.", code="blocked_api_key")
     return Caller(
         key_id=grant.key_id,
         user_id=grant.user_id,

@@ -50,6 +50,10 @@ class InvalidRequest(ManifoldError):
     type = "invalid_request_error"
 
 
+WRONG_KEY = "Incorrect API key provided"
+"""How OpenAI's 401 begins. LiteLLM as a client takes one without these words for a bad request."""
+
+
 class AuthenticationFailed(ManifoldError):
     status = 401
     type = "invalid_request_error"

@@ -12,8 +12,9 @@ workers and the poller compose likewise; an app does it so, and tests as `create
     app = create(Gateway())
     handler = observe.observed(web.handler(app))
 
-A route asks for the caller as `caller: web.Authenticated` (or `web.Admin`), and for its use case by a dependency that
-makes it of `request.app.state.gateway`, so that nothing is read before the first request.
+The routes are of `web.KeyFirst`, so that the key comes before all else. A route asks for the caller as
+`caller: web.Authenticated` (or `web.Admin`), and for its use case by a dependency that makes it of
+`request.app.state.gateway`, so that nothing is read before the first request.
 """
 
 from functools import cached_property

@@ -2,12 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from mangum import Mangum
 from pydantic import BaseModel
 from starlette.datastructures import Headers, ImmutableMultiDict, MutableHeaders
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from manifold import ids
 from manifold.access import Caller
 from manifold.errors import (
+    WRONG_KEY,
     AuthenticationFailed,
     InvalidRequest,
     ManifoldError,
@@ -66,10 +68,29 @@ def handler(app: FastAPI) -> Callable[[Any, Any], Any]:
     return handle
 
 
+class KeyFirst(APIRoute):
+    """A route that looks at the key before anything of the body is read or parsed.
+
+    FastAPI itself parses the body first, and calls the dependencies after that.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            await caller(request)
+            return await handle(request)
+
+        return authenticated
+
+
 async def caller(request: Request) -> Caller:
-    """Whose key the request carries."""
-    authenticate: Authenticate = request.app.state.authenticate
-    return await authenticate(bearer(request))
+    """Whose key the request carries; it is looked up once."""
+    found: Caller | None = getattr(request.state, "caller", None)
+    if found is None:
+        authenticate: Authenticate = request.app.state.authenticate
+        found = request.state.caller = await authenticate(bearer(request))
+    return found
 
 
 Authenticated = Annotated[Caller, Depends(caller)]
@@ -99,7 +120,7 @@ def bearer(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
     if not token:
-        raise AuthenticationFailed("No API key was sent. Send it as 'Authorization: Bearer sk-…'.")
+        raise AuthenticationFailed(f"{WRONG_KEY}: none. Send it as 'Authorization: Bearer sk-…'.")
     return token
 
 
