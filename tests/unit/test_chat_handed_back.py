@@ -168,3 +168,23 @@ def test_ids_are_those_that_the_server_takes(provider: str, base_url: str, known
 def test_ids_that_a_server_takes_twice_stay() -> None:
     turn = [assistant(tool_calls=[CALL]), RESULT]
     assert handed([user("one"), *turn, *turn]) == [user("one"), *turn, *turn]
+
+
+@pytest.mark.parametrize(("provider", "content"), [("openai", None), ("mistral", "I cannot."), ("groq", "I cannot.")])
+def test_a_refusal_is_what_was_said_to_a_server_that_knows_none(provider: str, content: object) -> None:
+    (_, answer, _) = handed([user("one"), assistant(refusal="I cannot."), user("two")], provider)
+    assert answer["content"] == content
+    assert ("refusal" in answer) is (content is None)
+
+    part = {"type": "refusal", "refusal": "I cannot."}
+    (_, answer, _) = handed([user("one"), assistant([part]), user("two")], provider)
+    assert answer["content"] == [part if content is None else {"type": "text", "text": content}]
+
+
+@pytest.mark.parametrize(("provider", "kept"), [("openai", ["text"]), ("mistral", ["thinking", "text"])])
+def test_parts_that_a_model_thought_in_go_to_who_takes_them(provider: str, kept: list[str]) -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    messages = [user("one"), assistant([thought, {"type": "text", "text": "yes"}]), user("two")]
+    assert [part["type"] for part in handed(messages, provider)[1]["content"]] == kept
+    alone = [user("one"), assistant([thought]), user("two")]
+    assert len(handed(alone, provider)) == (1 if provider == "openai" else 3)

@@ -401,6 +401,21 @@ def test_a_file_without_its_type_is_what_its_name_says(provider: str) -> None:
     assert turns("bedrock", [user([file(PDF, "x.csv")])])[0][1][0]["document"]["format"] == "csv"
 
 
+@every_front
+def test_a_pdf_as_an_image(provider: str) -> None:
+    picture = {"type": "image_url", "image_url": {"url": f"data:application/pdf;base64,{PDF}"}}
+    assert turns(provider, [user([picture])]) == turns(provider, [user([file(name=None)])])
+
+
+@every_dialect
+def test_parts_that_another_model_thought_in_are_left_out(provider: str) -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    spoken = [user("one"), assistant([thought, {"type": "text", "text": "yes"}]), user("two")]
+    assert "hm" not in json.dumps(body(provider, spoken))
+    assert "yes" in json.dumps(body(provider, spoken))
+    assert "hm" not in json.dumps(body(provider, [user("one"), assistant([thought]), user("two")]))
+
+
 def test_bedrock_wants_names_that_differ_and_a_text_beside_documents() -> None:
     ((_, parts),) = turns("bedrock", [user([file(), file(), file(name="  ?? ")])])
     names = [part["document"]["name"] for part in parts if "document" in part]

@@ -15,6 +15,8 @@ from manifold.providers.parts import Part, Text, read_parts, read_texts, wrong
 UNREADABLE_ARGUMENTS = "unreadable_arguments"
 """The member that holds a tool call's arguments, as they came, where they are no JSON object: most providers take
 nothing but an object, and a call that was cut off (`finish_reason` is `length`) has none."""
+THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+"""Types of an answer's parts that are no words of it."""
 MARKS = ("cache_control",)
 """What a message itself may have of a provider's own."""
 
@@ -123,13 +125,20 @@ def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) 
         raise wrong(f"{path}.tool_calls", "must be a list")
     reasoning, thinking = message.get("reasoning_content"), message.get("thinking_blocks")
     return AssistantTurn(
-        parts=tuple(read_texts(content, f"{path}.content")),
+        parts=tuple(read_texts(_without_thoughts(content), f"{path}.content")),
         calls=tuple(_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls)),
         reasoning=reasoning if isinstance(reasoning, str) else None,
         thinking=tuple(block for block in thinking if isinstance(block, dict)) if isinstance(thinking, list) else (),
         path=path,
         extra=extra,
     )
+
+
+def _without_thoughts(content: object) -> object:
+    """The content without the parts that Mistral's reasoning models think in."""
+    if not isinstance(content, list):
+        return content
+    return [part for part in content if not (isinstance(part, dict) and part.get("type") in THOUGHTS)]
 
 
 def _call(call: object, path: str) -> ToolCall:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from manifold.providers.call_ids import MISTRAL, OPENAI, CallIds, IdRule
+from manifold.providers.conversation import THOUGHTS
 
 Object = dict[str, Any]
 
@@ -24,6 +25,7 @@ THINKERS = frozenset(
 )
 """Who calls it `reasoning`."""
 TAKERS: Mapping[str, frozenset[str]] = {
+    "refusal": frozenset({"azure", "litellm_proxy", "openai", "openrouter"}),
     "thinking_blocks": frozenset({"litellm_proxy"}),
     "reasoning_content": REASONERS,
     "reasoning": THINKERS,
@@ -35,6 +37,8 @@ TAKERS: Mapping[str, frozenset[str]] = {
 }
 """What answers of this gateway and of other servers have beyond OpenAI's request, and which prefixes of a model, or
 words of an address, are known to take it back."""
+THOUGHT_TAKERS = frozenset({"litellm_proxy", "mistral"})
+"""Who takes parts of these types back."""
 EMPTY = ("refusal", "audio", "function_call", "tool_calls", "annotations")
 """What an answer says by null or an empty list, and some servers refuse for that."""
 ID_RULES: Mapping[str, IdRule] = {"mistral": MISTRAL, "openai": OPENAI, "azure": OPENAI}
@@ -60,13 +64,24 @@ class HandedBack:
     def _message(self, message: Object) -> Object:
         kept: Object = self._kept(message)
         if isinstance(kept.get("content"), list):
-            kept = {**kept, "content": [self._kept(part) for part in kept["content"]]}
-        if message.get("role") != "assistant":
-            return kept
+            kept = {**kept, "content": [self._part(part) for part in kept["content"]]}
+        return self._answer(kept, message.get("refusal")) if message.get("role") == "assistant" else kept
+
+    def _answer(self, kept: Object, refusal: object) -> Object:
+        """An assistant's message. What it refused with is what it said, to a server that knows no refusals."""
+        if refusal and not kept.get("content") and "refusal" in self._dropped:
+            kept = {**kept, "content": refusal}
+        if isinstance(kept.get("content"), list) and not THOUGHT_TAKERS & self._names:
+            kept = {**kept, "content": [part for part in kept["content"] if not _is_thought(part)]}
         kept = {name: value for name, value in kept.items() if value or name not in EMPTY}
         if isinstance(kept.get("tool_calls"), list):
             return {**kept, "tool_calls": [self._kept(call) for call in kept["tool_calls"]]}
         return kept if kept.get("content") is not None or _says_otherwise(kept) else {**kept, "content": ""}
+
+    def _part(self, part: Any) -> Any:
+        if "refusal" in self._dropped and isinstance(part, dict) and part.get("type") == "refusal":
+            part = {"type": "text", "text": part.get("refusal")}
+        return self._kept(part)
 
     def _kept(self, owner: Any) -> Any:
         """The object without what the server does not take."""
@@ -80,6 +95,10 @@ class HandedBack:
             return list(messages)
         ids = CallIds(rule, [known for message in messages for known in _ids(message)])
         return [_with_ids(message, ids) for message in messages]
+
+
+def _is_thought(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") in THOUGHTS
 
 
 def _host(base_url: str) -> str:

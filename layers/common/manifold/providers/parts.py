@@ -112,7 +112,8 @@ def _part(part: object, path: str) -> Part:
     raise wrong(f"{path}.type", f"cannot be {kind!r} for this model: text, image_url and file are what it takes")
 
 
-def _picture(image: object, path: str, extra: Mapping[str, Any]) -> Picture:
+def _picture(image: object, path: str, extra: Mapping[str, Any]) -> Picture | Document:
+    """An image; or a PDF, which LiteLLM's clients send as one."""
     url = image.get("url") if isinstance(image, dict) else image
     if not isinstance(url, str):
         raise wrong(f"{path}.url", "must be an address or a data URL")
@@ -122,6 +123,8 @@ def _picture(image: object, path: str, extra: Mapping[str, Any]) -> Picture:
     if read is None:
         raise wrong(f"{path}.url", "must be an address, or data:image/…;base64,…")
     media_type, data = read
+    if media_type == PDF:
+        return Document(media_type, data, None, path, extra)
     return Picture(f"data:{media_type};base64,{data}", media_type, data, path, extra)
 
 
