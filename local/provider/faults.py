@@ -14,12 +14,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from local.provider.attendance import attended
 from local.provider.dialects import PREFIX, wording_of
+from local.provider.floods import FLOODS, Flood, flood, go_on, left
 from local.provider.native.wordings import GeminiWording
 from local.provider.odd import Odd
 from local.provider.refusal import Refusal
 from local.provider.refusals import refusal_about
 
-Kind = Literal[
+Kind = Flood | Literal[
     "refuse", "too_long", "forbidden", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "odd",
     "inject",
 ]  # fmt: skip
@@ -52,6 +53,7 @@ class Fault(BaseModel):
     strikes after `chunks` of it. A `hang` keeps the connection open and says nothing more until the client leaves.
     An `inject` says `text` as it stands: within a stream, which then goes on, or in place of an answer (status 200).
     `too_long` and `forbidden` refuse the prompt for its length or its content, in the words of the path's provider.
+    What a `Flood` is, `floods` says.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,13 +67,16 @@ class Fault(BaseModel):
     received: int | None = None
     """With `cut`: the bytes of the request's body after which it strikes, and the rest is never read."""
     status: int | None = None
-    """Of the kinds `refuse` (400), `rate_limit` (429) and `error` (500)."""
+    """Of the kinds `refuse` (400), `rate_limit` (429) and `error` (500), and of a flood (200)."""
     retry_after: str | None = None
     """The header, of seconds or an HTTP date, for any kind that answers; Gemini says seconds within its error."""
     retry_after_ms: str | None = None
     """The header of OpenAI's and Azure's, likewise."""
     seconds: float = 1.0
-    """How long a `delay` takes: of a `batches.list` with no `times`, that of each page."""
+    """How long a `delay` takes, and a `trickle` from byte to byte; of a `batches.list` with no `times`, each page."""
+    size: int = 256 * 1024 * 1024
+    content_type: str = "application/json"
+    """Of a flood."""
     members: dict[str, Any] = {}
     """Of an `odd` answer: what its JSON object, and each entry of its list, has in the place of its own members."""
     text: str = ""
@@ -169,7 +174,9 @@ class FaultyASGI:
         if fault.kind == "cut":
             return await _disconnect(send, abruptly=True)
         if fault.kind == "hang":
-            return await _hang(receive)
+            return await left(receive)
+        if fault.kind in FLOODS:
+            return await flood(fault, receive, send)
         return await _reply(fault, scope["path"], _noting(send, scope["state"]["entry"]))
 
     async def _delayed(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
@@ -233,7 +240,9 @@ class Within:
             return await self._send({"type": "http.response.body", "body": body, "more_body": True})
         self._over = True
         if self._fault.kind == "hang":
-            return await _hang(self._receive)
+            return await left(self._receive)
+        if self._fault.kind in FLOODS:
+            return await go_on(self._fault, self._receive, self._send)
         if self._fault.kind in ("cut", "truncate"):
             return await _disconnect(self._connection, abruptly=self._fault.kind == "cut")
         return await self._send({"type": "http.response.body", "body": self._event(), "more_body": False})
@@ -275,12 +284,6 @@ async def _receive(receive: Receive, count: int) -> None:
         count -= len(message.get("body", b""))
         if not message.get("more_body"):
             return
-
-
-async def _hang(receive: Receive) -> None:
-    """Nothing more, until the client has left."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _disconnect(send: Send, *, abruptly: bool) -> None:

@@ -15,6 +15,7 @@ import orjson
 from yarl import URL
 
 from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
+from manifold.providers import bodies
 from manifold.providers.call import Call
 from manifold.providers.failures import failure, failure_within, is_error, read_object
 from manifold.providers.sse import Event, Reader
@@ -22,6 +23,12 @@ from manifold.providers.sse import Event, Reader
 KEEPALIVE_SECONDS = 15.0
 DNS_SECONDS = 60
 EVENT_STREAM = "text/event-stream"
+MAX_ANSWER = 8 * 1024 * 1024
+"""Bytes of one answer, after decoding: Lambda returns 6 MB, and providers send spaces that the gateway does not."""
+MAX_ANSWERS = 64 * 1024 * 1024
+"""Bytes of all answers that are read at once: a request may have a hundred."""
+MAX_STREAM = 32 * 1024 * 1024
+"""Bytes of a stream, after decoding: each token comes in an object of its own."""
 
 
 class Client:
@@ -30,6 +37,7 @@ class Client:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._allowance = bodies.Allowance(MAX_ANSWERS)
 
     async def close(self) -> None:
         """Close the pooled connections, if they are of the running loop. The next call opens new ones."""
@@ -40,7 +48,7 @@ class Client:
     async def post(self, call: Call, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
         """Send a JSON body, or bytes that are one, and return the JSON object that answers."""
         async with self._send(call, body) as response:
-            content = await response.read()
+            content = await bodies.whole(_pieces(response, MAX_ANSWER), self._allowance)
         answer = read_object(content)
         if answer is None:
             raise ProviderUnclear("an answer that is no JSON object", status=response.status)
@@ -63,8 +71,8 @@ class Client:
         async with self._send(call, body) as response:
             if response.content_type != content_type:
                 raise ProviderUnclear(f"another type of content than {content_type}", words=response.content_type)
-            async for chunk in response.content.iter_any():
-                yield chunk
+            async for piece in _pieces(response, MAX_STREAM):
+                yield piece
 
     @contextlib.asynccontextmanager
     async def _send(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -82,7 +90,8 @@ class Client:
                 allow_redirects=False,
             ) as response:
                 if not 200 <= response.status < 300:
-                    raise failure(response.status, response.headers, await response.read(), call)
+                    content = await bodies.beginning(_raw(response), _encoding(response))
+                    raise failure(response.status, response.headers, content, call)
                 yield response
 
     def _open(self) -> aiohttp.ClientSession:
@@ -91,7 +100,10 @@ class Client:
         if self._session is None or self._loop is not loop:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=DNS_SECONDS)
             self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "manifold"}
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "manifold", "Accept-Encoding": bodies.ACCEPT_ENCODING},
+                auto_decompress=False,
             )
             self._loop = loop
         return self._session
@@ -128,3 +140,15 @@ def _read(reader: Reader, chunk: bytes) -> list[Event]:
         return [event for event in reader.feed(chunk) if event.data.strip()]
     except ValueError as error:
         raise ProviderUnclear(str(error)) from error
+
+
+def _pieces(response: aiohttp.ClientResponse, most: int) -> AsyncIterator[bytes]:
+    return bodies.decoded(_raw(response), _encoding(response), most)
+
+
+def _raw(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    return response.content.iter_any()
+
+
+def _encoding(response: aiohttp.ClientResponse) -> str:
+    return response.headers.get("content-encoding", "")

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.providers import Input
+from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.providers import Input, bodies
 from manifold.providers.call import CONNECT_SECONDS, Call
 from manifold.providers.failures import failure, read_object
 from manifold.providers.multipart import Multipart
@@ -21,6 +21,14 @@ from manifold.providers.multipart import Multipart
 TRANSFER_READ_SECONDS = 300.0
 """How long a provider may think over a file that it has received, or pause within one that it sends."""
 TRANSFER_WRITE_SECONDS = 60.0
+TRANSFER_SECONDS = 840.0
+"""For a file from start to end: the worker has 900."""
+MAX_ANSWER = 8 * 1024 * 1024
+"""Bytes of an answer that is no file, after decoding: its objects may take 24 times that, of 512 MiB."""
+MAX_ANSWERS = 64 * 1024 * 1024
+"""Bytes of all such answers that are read at once."""
+MAX_DOWNLOAD = 4 * 1024 * 1024 * 1024
+"""Bytes of a file, after decoding. 50,000 lines of 80 KB are less."""
 MAX_REDIRECTS = 3
 
 
@@ -31,6 +39,7 @@ class Http:
         self._transport = transport
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._allowance = bodies.Allowance(MAX_ANSWERS)
 
     async def close(self) -> None:
         """Close the pooled connections, if they are of the running loop. The next call opens new ones."""
@@ -38,15 +47,17 @@ class Http:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def call(self, method: str, call: Call, json: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Send a request that moves no file, and return the JSON object that answers it."""
+    async def call(
+        self, method: str, call: Call, json: Mapping[str, Any] | None = None, *, most: int = MAX_ANSWER
+    ) -> dict[str, Any]:
+        """Send a request that moves no file, and return the JSON object that answers it, of `most` bytes at most."""
         timeout = httpx.Timeout(call.timeout, connect=call.connect_timeout, pool=call.connect_timeout)
         with _translated(call):
+            request = self._open().build_request(
+                method, call.url, headers=call.headers, params=_params(call), json=json, timeout=timeout
+            )
             async with asyncio.timeout(call.timeout):
-                response = await self._open().request(
-                    method, call.url, headers=call.headers, params=_params(call), json=json, timeout=timeout
-                )
-        return _answer(response, call)
+                return await self._answer(request, call, most)
 
     async def upload(self, call: Call, fields: Mapping[str, str], data: Input) -> dict[str, Any]:
         """POST `data` as the form's `file`, streamed at its known length, and return the JSON object that answers."""
@@ -54,21 +65,23 @@ class Http:
         headers = {**call.headers, **form.headers}
         timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS, write=TRANSFER_WRITE_SECONDS)
         with _translated(call):
-            response = await self._open().post(
-                call.url, headers=headers, params=_params(call), content=form.stream(), timeout=timeout
+            request = self._open().build_request(
+                "POST", call.url, headers=headers, params=_params(call), content=form.stream(), timeout=timeout
             )
-        return _answer(response, call)
+            async with asyncio.timeout(TRANSFER_SECONDS):
+                return await self._answer(request, call, MAX_ANSWER)
 
     async def download(self, call: Call) -> AsyncIterator[bytes]:
         """The bytes behind a GET, as they come. A cut within them is `ProviderUnclear`, never a short file."""
         with _translated(call):
             async with contextlib.AsyncExitStack() as stack:
-                response = await self._follow(call, stack)
-                if not response.is_success:
-                    await response.aread()
-                    raise failure(response.status_code, response.headers, response.content, call)
-                async for chunk in response.aiter_bytes():
-                    yield chunk
+                async with asyncio.timeout(TRANSFER_READ_SECONDS):
+                    response = await self._follow(call, stack)
+                    if not response.is_success:
+                        raise await _failure(response, call)
+                raw = bodies.paced(_raw(response), TRANSFER_SECONDS)
+                async for piece in bodies.decoded(raw, _encoding(response), MAX_DOWNLOAD):
+                    yield piece
 
     async def _follow(self, call: Call, stack: contextlib.AsyncExitStack) -> httpx.Response:
         """GET, and the GETs it points to: a store of another origin gets none of our headers."""
@@ -87,8 +100,19 @@ class Http:
         """The client of the running loop. One of a loop that has ended cannot be used or closed any more."""
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            self._client, self._loop = httpx.AsyncClient(transport=self._transport), loop
+            headers = {"Accept-Encoding": bodies.ACCEPT_ENCODING}
+            self._client, self._loop = httpx.AsyncClient(transport=self._transport, headers=headers), loop
         return self._client
+
+    async def _answer(self, request: httpx.Request, call: Call, most: int) -> dict[str, Any]:
+        async with contextlib.aclosing(await self._open().send(request, stream=True)) as response:
+            if not response.is_success:
+                raise await _failure(response, call)
+            pieces = bodies.decoded(_raw(response), _encoding(response), most)
+            body = read_object(await bodies.whole(pieces, self._allowance))
+        if body is None:
+            raise ProviderUnclear("an answer that is no JSON object", status=response.status_code)
+        return body
 
 
 def _params(call: Call) -> Mapping[str, str] | None:
@@ -118,10 +142,17 @@ def _translated(call: Call) -> Iterator[None]:
         raise ProviderUnclear(f"no answer from {call.host}: {type(error).__name__}") from error
 
 
-def _answer(response: httpx.Response, call: Call) -> dict[str, Any]:
-    if not response.is_success:
-        raise failure(response.status_code, response.headers, response.content, call)
-    body = read_object(response.content)
-    if body is None:
-        raise ProviderUnclear("an answer that is no JSON object", status=response.status_code)
-    return body
+async def _failure(response: httpx.Response, call: Call) -> ProviderError:
+    content = await bodies.beginning(_raw(response), _encoding(response))
+    return failure(response.status_code, response.headers, content, call)
+
+
+async def _raw(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it came: httpx's own iterators would decode it, or keep it."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 (an AsyncClient's)
+    async for data in response.stream:
+        yield data
+
+
+def _encoding(response: httpx.Response) -> str:
+    return str(response.headers.get("content-encoding", ""))

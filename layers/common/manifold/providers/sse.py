@@ -25,7 +25,8 @@ class Reader:
     """Turns chunks, cut anywhere, into the events that are complete. What no blank line ended is none."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._rest_size = 0
         self._name = ""
         self._data: list[bytes] = []
         self._size = 0
@@ -38,11 +39,23 @@ class Reader:
             chunk = chunk.removeprefix(b"\n")
             self._ended_with_cr = False
         self._ended_with_cr = self._ended_with_cr or chunk.endswith(b"\r")
-        *lines, self._rest = LINE_END.split(self._rest + chunk)
-        events = [event for line in lines if (event := self._take(line)) is not None]
-        if self._size + len(self._rest) > MAX_PENDING:
+        first, *lines = LINE_END.split(chunk)
+        events = []
+        for piece in lines:
+            if (event := self._take(self._line(first))) is not None:
+                events.append(event)
+            first = piece
+        self._rest.append(first)
+        self._rest_size += len(first)
+        if self._size + self._rest_size > MAX_PENDING:
             raise ValueError("an event without an end")
         return events
+
+    def _line(self, end: bytes) -> bytes:
+        """The line that ends so."""
+        line = b"".join([*self._rest, end])
+        self._rest, self._rest_size = [], 0
+        return line
 
     def _take(self, line: bytes) -> Event | None:
         if not self._begun:
@@ -53,7 +66,7 @@ class Reader:
         value = value.removeprefix(b" ")
         if field == b"data":
             self._data.append(value)
-            self._size += len(value)
+            self._size += len(value) + 1  # so that a million of nothing is something, too
         elif field == b"event":
             self._name = value.decode(errors="replace")
         return None

@@ -36,7 +36,7 @@ class FrameReader:
     """Turns chunks, cut anywhere, into the events that are complete."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events that end within `chunk`. `ValueError`, after those before it, for a frame of a wrong checksum."""
@@ -48,14 +48,15 @@ class FrameReader:
                 raise ValueError("a frame of an impossible length")
             if len(self._rest) < size:
                 return
-            frame, self._rest = self._rest[:size], self._rest[size:]
+            frame = bytes(self._rest[:size])
+            del self._rest[:size]
             _check(frame, size - CHECKSUM.size)
             start = PRELUDE.size + CHECKSUM.size
             headers = _headers(frame[start : start + headers_size])
             yield _event(headers, frame[start + headers_size : -CHECKSUM.size])
 
 
-def _check(data: bytes, end: int) -> None:
+def _check(data: bytes | bytearray, end: int) -> None:
     (told,) = CHECKSUM.unpack_from(data, end)
     if zlib.crc32(data[:end]) != told:
         raise ValueError("a frame with a wrong checksum")

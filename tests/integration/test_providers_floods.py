@@ -1,0 +1,156 @@
+"""A provider's answer that has no end, or that decodes to a thousand times its size, takes no more than its bound."""
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+import pytest
+
+from local.places import ROOT
+from local.provider import Fault, Simulator
+from local.provider.floods import Flood
+from manifold.errors import ProviderUnclear
+from manifold.providers import bodies, http
+from manifold.providers.call import Call
+from manifold.providers.client import Client
+from manifold.providers.http import Http
+from tests.support.desk import SPECIAL
+
+pytest_plugins = ("tests.support.provider_fixtures",)
+
+MIB = 1024 * 1024
+SLACK = 40 * MIB
+"""What connections, their buffers and the garbage collector's habits may take beside the bounds."""
+UNCLEAR = "ProviderUnclear  "
+TOO_LARGE = UNCLEAR + "an answer of more than 8388608 bytes"
+
+
+@pytest.fixture
+def provider(simulated_provider: Simulator) -> Simulator:
+    simulated_provider.world.accounts[SPECIAL.name] = SPECIAL
+    return simulated_provider
+
+
+async def flooded(provider: Simulator, plan: dict[str, int], **fault: Any) -> dict[str, Any]:
+    """What a process of its own tells of so many calls of each way."""
+    provider.fail(Fault(times=None, **fault))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.flooded_process", provider.base(SPECIAL.name), SPECIAL.key,
+        json.dumps(plan),
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return dict(json.loads(said))
+
+
+@pytest.mark.parametrize("kind", ["bomb", "endless"])
+async def test_an_answer_takes_no_more_than_its_bound(provider: Simulator, kind: Flood) -> None:
+    said = await flooded(provider, {"call": 1, "complete": 1}, kind=kind)
+
+    assert (
+        said["call"]["outcomes"] == said["complete"]["outcomes"] == [UNCLEAR + "an answer of more than 8388608 bytes"]
+    )
+    assert max(one["grew"] for one in said.values()) < 2 * http.MAX_ANSWER + SLACK
+
+
+async def test_a_hundred_answers_at_once_take_no_more_than_their_common_bound(provider: Simulator) -> None:
+    said = await flooded(provider, {"complete": 100, "call": 100}, kind="bomb")
+
+    for one in said.values():
+        assert set(one["outcomes"]) <= {
+            TOO_LARGE,
+            UNCLEAR + "more bytes than the gateway holds at once",
+        }
+        assert one["grew"] < http.MAX_ANSWERS + http.MAX_ANSWER + 2 * SLACK
+
+
+@pytest.mark.parametrize("kind", ["bomb", "endless"])
+async def test_an_error_is_told_by_its_status_whatever_its_body(provider: Simulator, kind: Flood) -> None:
+    said = await flooded(provider, {"call": 1, "complete": 1, "stream": 1, "download": 1}, kind=kind, status=429)
+
+    assert [one["outcomes"] for one in said.values()] == [["ProviderRefused 429 HTTP 429"]] * 4
+    assert max(one["grew"] for one in said.values()) < SLACK
+
+
+@pytest.mark.parametrize("kind", ["bomb", "endless"])
+async def test_an_event_without_an_end_takes_no_more_than_its_bound(provider: Simulator, kind: Flood) -> None:
+    said = await flooded(provider, {"stream": 1}, kind=kind, content_type="text/event-stream")
+
+    assert said["stream"]["outcomes"] == [UNCLEAR + "an event without an end"]
+    assert said["stream"]["grew"] < 2 * 8 * MIB + SLACK
+
+
+async def test_a_file_that_decodes_to_gigabytes_streams(provider: Simulator) -> None:
+    said = await flooded(provider, {"download": 1}, kind="bomb")
+
+    assert said["download"] == {"outcomes": ["an answer"], "grew": said["download"]["grew"]}
+    assert said["download"]["grew"] < SLACK
+
+
+@pytest.mark.parametrize("kind", ["bomb", "endless"])
+async def test_a_file_past_all_bounds_is_given_up(
+    provider: Simulator, kind: Flood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MAX_DOWNLOAD", MIB)
+    provider.fail(Fault(kind=kind))
+
+    with pytest.raises(ProviderUnclear, match="more than 1048576 bytes"):
+        await downloaded(provider)
+
+
+async def test_a_file_that_trickles_is_given_up(provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "PACE_SECONDS", 0.05)
+    provider.fail(Fault(kind="trickle", seconds=0.02))
+
+    with pytest.raises(ProviderUnclear, match="too slowly"):
+        await downloaded(provider)
+
+
+async def test_a_file_has_a_time(provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "TRANSFER_SECONDS", 0.2)
+    provider.fail(Fault(kind="trickle", seconds=0.02))
+
+    with pytest.raises(ProviderUnclear, match="TimeoutError"):
+        await downloaded(provider)
+
+
+async def test_an_answer_that_trickles_has_its_call_s_time(provider: Simulator) -> None:
+    provider.fail(Fault(kind="trickle", seconds=0.02, times=None))
+    client, batches = Client(), Http()
+
+    with pytest.raises(ProviderUnclear):
+        await client.post(call(provider, "chat/completions", 0.3), {})
+    with pytest.raises(ProviderUnclear):
+        await batches.call("GET", call(provider, "batches/b", 0.3))
+    await client.close()
+    await batches.close()
+
+
+async def test_headers_have_an_end(provider: Simulator) -> None:
+    provider.fail(Fault(kind="endless_headers", times=None))
+    client, batches = Client(), Http()
+
+    with pytest.raises(ProviderUnclear):
+        await client.post(call(provider, "chat/completions", 20.0), {})
+    with pytest.raises(ProviderUnclear):
+        await batches.call("GET", call(provider, "batches/b", 20.0))
+    await client.close()
+    await batches.close()
+
+
+def call(provider: Simulator, path: str, seconds: float = 20.0) -> Call:
+    return Call(f"{provider.base(SPECIAL.name)}/{path}", {"Authorization": f"Bearer {SPECIAL.key}"}, {}, seconds)
+
+
+async def downloaded(provider: Simulator) -> None:
+    transfers = Http()
+    try:
+        async for _ in transfers.download(call(provider, "files/f/content")):
+            pass
+    finally:
+        await transfers.close()
