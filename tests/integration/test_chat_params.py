@@ -179,6 +179,13 @@ async def test_one_call_at_a_time(simulated_provider: Simulator, provider: str, 
 
 
 @pytest.mark.parametrize("provider", CLAUDE)
+async def test_an_effort_before_a_call_that_must_be_made(simulated_provider: Simulator, provider: str) -> None:
+    more: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required"}
+    to = spoken(simulated_provider, provider)
+    assert "hello" in await said(to, drop=True, reasoning_effort="low", **more)
+
+
+@pytest.mark.parametrize("provider", CLAUDE)
 async def test_a_mark_on_a_tools_result(simulated_provider: Simulator, provider: str) -> None:
     part = {"type": "text", "text": "sunny", "cache_control": {"type": "ephemeral"}}
     to = spoken(simulated_provider, provider)

@@ -183,6 +183,16 @@ def test_bedrock_is_told_of_tools_that_were_called_already(given: dict[str, Any]
     assert "do not call" in spec["description"]
 
 
+@pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
+@pytest.mark.parametrize("model", ["anthropic.claude-haiku-4-5", "anthropic.claude-opus-4-6"])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_claude_does_not_think_before_a_call_that_it_must_make(provider: str, model: str, choice: object) -> None:
+    asked: dict[str, Any] = {"tools": [TOOL], "tool_choice": choice}
+    assert refused(provider, model, reasoning_effort="low", **asked).param == "reasoning_effort"
+    assert request(provider, model, drop=True, reasoning_effort="low", **asked) == request(provider, model, **asked)
+    assert request(provider, model, reasoning_effort="none", **asked)
+
+
 @every_dialect
 @pytest.mark.parametrize("given", [{}, {"tools": []}, {"tools": [TOOL], "tool_choice": "none"}])
 def test_one_call_at_a_time_says_nothing_where_none_may_be_made(provider: str, given: dict[str, Any]) -> None:

@@ -118,6 +118,8 @@ def _check(ask: Ask) -> None:
     check_stops(ask.stop_sequences)
     check_user(ask.metadata.user_id if ask.metadata else None)
     _check_schemas(ask)
+    if ask.thinks and ask.tool_choice is not None and ask.tool_choice.type in ("any", "tool"):
+        raise Refusal(400, None, "Thinking may not be enabled when tool_choice forces tool use.")
     if ask.tool_choice is not None and not ask.tools:
         raise Refusal(400, None, "tool_choice: may only be specified while providing tools")
     check_messages(ask.said_before, ask.messages)

@@ -126,6 +126,8 @@ def _check_claude(model: str, body: Mapping[str, Any]) -> None:
     check_sampling(model, sampling, thinking)
     check_limit(model, inference.get("maxTokens"), thinking)
     check_stops(inference.get("stopSequences", ()))
+    if thinking and body.get("toolConfig", {}).get("toolChoice", {}).keys() & {"any", "tool"}:
+        raise Refusal(400, None, "Thinking may not be enabled when tool_choice forces tool use.")
     if choice is not None:
         _check_choice(choice, body.get("toolConfig"))
 

@@ -3,7 +3,7 @@
 https://platform.openai.com/docs/guides/function-calling
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from manifold.providers.asked import Params
 from manifold.providers.parts import wrong
 
 Mode = Literal["auto", "none", "required"]
+SPENT = "This tool is no longer there: do not call it."
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -57,6 +58,12 @@ def take_tools(params: Params) -> Tools:
     natives = tuple(tool for tool in read if not isinstance(tool, Function))
     chosen = _chosen(Tools(functions, natives, "auto"), choice)
     return replace(chosen, parallel=parallel or not chosen or chosen.mode == "none")
+
+
+def spent_tools(names: Iterable[str]) -> Tools:
+    """Tools that were called, by name alone, for a provider that wants each declared though none may be called."""
+    functions = (Function(name, SPENT, {}, strict=False, path="messages", extra={}) for name in dict.fromkeys(names))
+    return Tools(tuple(functions), (), "none")
 
 
 def refuse_one_at_a_time(tools: Tools, params: Params) -> None:

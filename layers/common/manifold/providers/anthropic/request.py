@@ -27,7 +27,8 @@ def request_of(model: str, ask: Ask, base_model: str | None = None) -> dict[str,
     """The body of `POST /v1/messages`. What `system` and `developer` say moves to the front, wherever it was."""
     known = base_model or model
     conversation, params = marked(read_history(ask.body.get("messages"), ANTHROPIC)), Params(ask)
-    thinking, limit = take_thinking(params, known)
+    tools = take_tools(params)
+    thinking, limit = take_thinking(params, known, must_call=tools.mode == "required")
     ours = {
         "model": model,
         "messages": _messages(conversation),
@@ -42,7 +43,7 @@ def request_of(model: str, ask: Ask, base_model: str | None = None) -> dict[str,
         **thinking,
     }
     ours = merged(ours, _output_format(params))
-    return merged(ours | _tools(take_tools(params)), params.rest())
+    return merged(ours | _tools(tools), params.rest())
 
 
 def _messages(conversation: Sequence[Turn]) -> list[dict[str, Any]]:

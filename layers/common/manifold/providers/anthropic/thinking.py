@@ -15,7 +15,7 @@ DEFAULT_MAX_TOKENS = 8_192
 """Anthropic requires a limit where OpenAI has none. Thinking comes on top of it."""
 
 
-def take_thinking(params: Params, model: str) -> tuple[dict[str, Any], int | None]:
+def take_thinking(params: Params, model: str, *, must_call: bool = False) -> tuple[dict[str, Any], int | None]:
     """The request's fields for `reasoning_effort`, and the `max_tokens` that they or a `thinking` of its own need.
 
     `None` where nothing is asked for. What the caller says in `thinking` itself stays with the rest.
@@ -28,8 +28,8 @@ def take_thinking(params: Params, model: str) -> tuple[dict[str, Any], int | Non
         return {}, limit
     if effort == "none":
         return {"thinking": {"type": "disabled"}}, limit
-    if effort not in BUDGETS:
-        params.refuse("reasoning_effort", f"it takes none, {', '.join(BUDGETS)}")
+    if why := _impossible(effort, must_call=must_call):
+        params.refuse("reasoning_effort", why)
         return {}, limit
     if is_adaptive(model):
         level = "low" if effort == "minimal" else effort
@@ -51,6 +51,12 @@ def thinks(params: Params, fields: dict[str, Any]) -> bool:
     """Whether the model is told to think, by these fields or by the caller's own `thinking`."""
     thinking = params.get("thinking") or fields.get("thinking")
     return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
+
+
+def _impossible(effort: object, *, must_call: bool) -> str | None:
+    if effort not in BUDGETS:
+        return f"it takes none, {', '.join(BUDGETS)}"
+    return "it cannot think before a call that it must make ('tool_choice')" if must_call else None
 
 
 def _budget(params: Params) -> int | None:

@@ -24,7 +24,7 @@ from manifold.providers.conversation import (
 )
 from manifold.providers.history import marked, read_history, user_first, without_last_space
 from manifold.providers.parts import Document, Part, Picture, Text, wrong
-from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
+from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, spent_tools, take_tools
 
 Object = dict[str, Any]
 
@@ -44,7 +44,6 @@ IMAGE_FORMATS: Mapping[str, str] = {
 }
 NO_RESULT: list[Object] = [{"json": {}}]
 """What a tool that gave nothing has given: a result must have content, and a text in it must not be blank."""
-SPENT = "This tool is no longer there: do not call it."
 MARKS = frozenset({"cache_control"})
 """Anthropic's mark of how far to cache the prompt: what it stands on, a `cachePoint` follows."""
 EFFORTS = ("low", "medium", "high")
@@ -58,7 +57,7 @@ def request_of(model: str, ask: Ask) -> Object:
     conversation, params = marked(read_history(ask.body.get("messages"), BEDROCK)), Params(ask)
     params.refuse_extras([part for turn in conversation for part in turn.parts], MARKS)
     tools = take_tools(params)
-    models_own, max_tokens = _reasoning(params, model)
+    models_own, max_tokens = _reasoning(params, model, tools)
     sampling = _sampling(params, model, models_own)
     ours: Object = {
         "messages": _messages(conversation, model),
@@ -82,10 +81,10 @@ def request_of(model: str, ask: Ask) -> Object:
     return merged(ours, theirs)
 
 
-def _reasoning(params: Params, model: str) -> tuple[Object, int | None]:
+def _reasoning(params: Params, model: str, tools: Tools) -> tuple[Object, int | None]:
     """The model's own fields for `reasoning_effort`, and its limit of tokens."""
     if is_claude(model):
-        return take_thinking(params, model)
+        return take_thinking(params, model, must_call=tools.mode == "required")
     limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
     if effort is None:
         return {}, limit
@@ -181,8 +180,10 @@ def _thought(block: Mapping[str, Any]) -> Object:
 
 def _tools(tools: Tools, conversation: Sequence[Turn], params: Params) -> Object:
     refuse_extras(tools, params, MARKS)
-    if not tools or tools.mode == "none":
-        return _spent_tools(conversation)
+    if not tools or tools.mode == "none":  # Converse has no other word for it
+        tools = spent_tools(named_calls(conversation).values())
+    if not tools:
+        return {}
     given = [entry for function in tools.functions for entry in _tool(function)]
     config: Object = {"tools": [*given, *tools.natives]}
     if tools.only is not None:
@@ -190,13 +191,6 @@ def _tools(tools: Tools, conversation: Sequence[Turn], params: Params) -> Object
     elif tools.mode == "required":
         config["toolChoice"] = {"any": {}}
     return {"toolConfig": config}
-
-
-def _spent_tools(conversation: Sequence[Turn]) -> Object:
-    """What was called must be declared, though nothing may be called: Converse has no other word for it."""
-    names = dict.fromkeys(named_calls(conversation).values())
-    specs = [{"name": name, "description": SPENT, "inputSchema": {"json": {"type": "object"}}} for name in names]
-    return {"toolConfig": {"tools": [{"toolSpec": spec} for spec in specs]}} if specs else {}
 
 
 def _one_at_a_time(tools: Tools, params: Params, model: str) -> Object:
