@@ -34,7 +34,7 @@ def too_large() -> InvalidRequest:
 
 def single(answer: Completion) -> bytes:
     """The one answer; `InvalidRequest` if it is too large."""
-    content = orjson.dumps(answer.body)
+    content = written(answer.body)
     if carried(content) > MAX_BYTES:
         raise too_large()
     return content
@@ -56,13 +56,31 @@ def _elements(outcomes: Sequence[Outcome]) -> Iterator[bytes]:
     """Each outcome as JSON. One that no longer fits becomes an error value, for which room was kept."""
     room = MAX_BYTES - ERROR_BYTES * len(outcomes)
     for outcome in outcomes:
-        content = orjson.dumps(outcome.body() if isinstance(outcome, ManifoldError) else outcome.body)
+        content = _content(outcome)
         size = carried(content) - ERROR_BYTES
         if size > room:
             content = orjson.dumps(too_large().body())
         else:
             room -= max(size, 0)
         yield content
+
+
+def _content(outcome: Outcome) -> bytes:
+    if isinstance(outcome, ManifoldError):
+        return written(outcome.body())
+    try:
+        return written(outcome.body)
+    except CallFailed as error:  # it takes no other place's answer with it
+        return written(error.body())
+
+
+def written(body: dict[str, Any]) -> bytes:
+    """The JSON of an answer, a chunk or an error; `CallFailed` for one that cannot be written."""
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:  # orjson reads 1,024 levels, and writes 254
+        message = "The provider's answer is nested too deep to be passed on."
+        raise CallFailed(message, status=502, code="provider_error") from error
 
 
 def headers(answer: Answer[Body]) -> dict[str, str]:

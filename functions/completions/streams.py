@@ -5,8 +5,6 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
-import orjson
-
 from completions import answers, usage
 from completions.deadline import OUTRUN, Cut
 from completions.fanout import first_of
@@ -115,4 +113,4 @@ class Stream:
 
 
 def _event(body: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(body) + b"\n\n"
+    return b"data: " + answers.written(body) + b"\n\n"

@@ -1,6 +1,7 @@
 """Completions over HTTP: the app, real Postgres, the simulated provider, and OpenAI's own client."""
 
 import asyncio
+import json
 import time
 
 import openai
@@ -227,6 +228,32 @@ class TestManyPrompts:
         calls = till.calls("mini")
         under_way = [sum(one["at"] < call["ended"] <= one["ended"] for one in calls) for call in calls]
         assert max(under_way) == most
+
+
+class TestOddAnswers:
+    async def test_one_that_is_nested_too_deep_is_an_error_in_its_place(self, till: Till) -> None:
+        deep = json.loads("[" * 300 + "]" * 300)
+        till.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
+
+        broken, answered = await till.chat(["mini", "general"])
+
+        assert broken["error"]["code"] == "provider_error"
+        assert said(answered)
+
+    async def test_a_single_one_is_a_502(self, till: Till) -> None:
+        deep = json.loads("[" * 300 + "]" * 300)
+        till.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
+
+        assert (await till.error(model="mini"))[0] == 502
+
+    async def test_a_chunk_that_is_nested_too_deep_ends_its_stream(self, till: Till) -> None:
+        chunk = '{"choices": [], "deep": ' + "[" * 300 + "]" * 300 + "}"
+        till.provider.fail(Fault(kind="inject", account="openai", when="within", text=f"data: {chunk}\n\n"))
+
+        answer = await till.post(model="mini", messages=HELLO, stream=True)
+
+        assert answer.text.count("provider_error") == 1
+        assert "[DONE]" not in answer.text
 
 
 class TestDeadline:

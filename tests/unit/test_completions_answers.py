@@ -41,6 +41,21 @@ def test_what_is_let_through_is_carried(text: str) -> None:
     assert response_bytes(answers.single(answer(text))) < LAMBDA_BYTES
 
 
+def deep(levels: int) -> answers.Completion:
+    """An answer that is read, and cannot be written again."""
+    return Answer({"deep": json.loads("[" * levels + "]" * levels)}, deployment("one"), attempts=1, seconds=0.1)
+
+
+def test_an_answer_that_is_nested_too_deep_is_an_error_in_its_place() -> None:
+    content = answers.several([[deep(10), deep(300), answer("Hello")]], nested=False)
+
+    first, second, third = json.loads(content)
+    assert second["error"]["code"] == "provider_error"
+    assert ("deep" in first, "choices" in third) == (True, True)
+    with pytest.raises(CallFailed, match="nested too deep"):
+        answers.single(deep(300))
+
+
 def test_of_several_those_that_fit_are_kept() -> None:
     large, small = answer("x" * 2_500_000), answer("small")
 
