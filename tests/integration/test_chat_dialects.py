@@ -527,6 +527,15 @@ async def test_half_an_emoji_in_an_answer(simulated_provider: Simulator, provide
     assert answer["choices"][0]["message"]["content"] == "cut \ufffd"
 
 
+async def test_counts_that_are_no_numbers(simulated_provider: Simulator) -> None:
+    usage = {"tokens": {"input_tokens": "many", "output_tokens": 1}}
+    simulated_provider.fail(
+        Fault(kind="inject", route="chat.create", text=json.dumps(HALF["cohere"] | {"usage": usage}))
+    )
+    error = await error_of((chat_provider_for("cohere"), endpoint(simulated_provider, "cohere")), chat())
+    assert shape(error.answer()) == (502, "server_error", "provider_error")
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("error", [{"code": 429, "message": "slow down"}, "the model is gone"])
 async def test_an_error_within_a_success(simulated_provider: Simulator, provider: str, error: object) -> None:

@@ -9,7 +9,9 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from local.provider import Fault
+from tests.support import gateways
 from tests.support.completing import AT_ONCE, HELLO, Till, completion, said
+from tests.support.gateways import MASTER_KEY
 
 pytest_plugins = ("tests.support.completing",)
 
@@ -52,6 +54,34 @@ async def test_embeddings_and_text_completions(till: Till) -> None:
 
     assert (vectors.model, len(vectors.data)) == ("vectors", 1)
     assert (text.model, bool(text.choices[0].text)) == ("mini", True)
+
+
+@pytest.mark.parametrize("model", ["mini", "general"])
+async def test_what_claude_answered_is_handed_back_to_a_strict_server(till: Till, model: str) -> None:
+    thought = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
+    thoughts = {"reasoning_content": "hm", "thinking_blocks": thought}
+    answer = {"role": "assistant", "content": "yes", "refusal": None, **thoughts}
+    silent = answer | {"content": None}
+    messages = [*HELLO, answer, *HELLO, silent, {"role": "user", "content": "and now?"}]
+
+    assert said(await till.chat(model, messages=messages)).endswith("and now?")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_an_emoji_passes_both_ways(till: Till, stream: bool) -> None:
+    """Python's and JavaScript's encoders write it, and so do providers; orjson neither reads nor writes it."""
+    answer = r'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut \ud83d"}}]}'
+    event = r'{"choices": [{"index": 0, "delta": {"content": " \ud83d"}}]}'
+    text, when = (f"data: {event}\n\n", "within") if stream else (answer, "before")
+    till.provider.fail(Fault.model_validate({"kind": "inject", "account": "openai", "text": text, "when": when}))
+    asked = {"model": "mini", "stream": stream, "messages": [{"role": "user", "content": "one \ud83d two"}]}
+
+    async with gateways.client(till.app, MASTER_KEY) as client:
+        told = await client.post("/chat/completions", content=json.dumps(asked))
+
+    assert told.status_code == 200
+    assert "\ufffd" in told.text
+    assert told.text.endswith("[DONE]\n\n" if stream else "}")
 
 
 class TestFailure:

@@ -128,6 +128,7 @@ def test_another_providers_marks_are_refused_or_dropped(provider: str) -> None:
         ),
         ([{"role": "tool", "tool_call_id": "call_1"}], "messages[0].content"),
         ([{"role": "assistant", "tool_calls": "one"}, *HELLO], "messages[0].tool_calls"),
+        ([{"role": "assistant", "tool_calls": {}}, *HELLO], "messages[0].tool_calls"),
         ([{"role": "assistant", "tool_calls": [{"id": "call_1"}]}, *HELLO], "messages[0].tool_calls[0]"),
         ([{"role": "user", "content": [{"type": "file", "file": {}}]}], "messages[0].content[0].file.file_data"),
         (

@@ -118,15 +118,15 @@ def _result(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) -> 
 
 def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) -> AssistantTurn:
     """An answer may have neither words nor calls: a model that said nothing is handed back as it was."""
-    content, calls = message.get("content"), message.get("tool_calls") or []
+    content, calls = message.get("content"), message.get("tool_calls")
+    if calls is not None and not isinstance(calls, list):
+        raise wrong(f"{path}.tool_calls", "must be a list")
     if not content and not calls:
         content = message.get("refusal")
-    if not isinstance(calls, list):
-        raise wrong(f"{path}.tool_calls", "must be a list")
     reasoning, thinking = message.get("reasoning_content"), message.get("thinking_blocks")
     return AssistantTurn(
         parts=tuple(read_texts(_without_thoughts(content), f"{path}.content")),
-        calls=tuple(_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls)),
+        calls=tuple(_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls or ())),
         reasoning=reasoning if isinstance(reasoning, str) else None,
         thinking=tuple(block for block in thinking if isinstance(block, dict)) if isinstance(thinking, list) else (),
         path=path,

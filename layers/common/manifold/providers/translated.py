@@ -133,7 +133,7 @@ def _readable() -> Iterator[None]:
     """What a provider sends in another shape than it documents is no answer."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ProviderUnclear(f"an answer of an unknown shape: {type(error).__name__}") from error
 
 
