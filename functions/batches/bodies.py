@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from manifold.members import CreateBody
 from manifold.schemas import BatchEndpoint, ExpiresAfter
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
@@ -11,10 +12,9 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
 
-class BatchCreate(BaseModel):
+class BatchCreate(CreateBody):
     """The body of `POST /batches`. `model` is ours: which of a file's model groups is to run it."""
 
-    model_config = ConfigDict(extra="forbid")
     input_file_id: str
     endpoint: BatchEndpoint
     completion_window: Literal["24h"]

@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
+from starlette.datastructures import FormData, UploadFile
 
-from files import fields
+from files import fields, forms, groups
 from files.bodies import FileAnnounced, FileComplete, UploadComplete, UploadCreate
 from files.closing import Closing, Wanted
 from files.content import Content, Download
@@ -17,6 +17,7 @@ from files.uploads import Announcement, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from manifold.gateway import Gateway
+from manifold.members import names_in
 from manifold.schemas import FilePurpose
 from manifold.store.uploads import UploadRow
 
@@ -125,7 +126,7 @@ async def file_content_head(file_id: str, content: UseContent) -> Response:
 async def presign_file(
     body: FileAnnounced, request: Request, gateway: Parts, caller: web.Authenticated, uploads: UseUploads
 ) -> Response:
-    announced = Announcement.of(body, _names(body, request))
+    announced = Announcement.of(body, _names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(caller, "POST /files/presign", announced.identity(), request.headers)
     return web.json(presigned(await uploads.create(announced, attempt), gateway.storage))
 
@@ -144,7 +145,7 @@ async def complete_file(
 async def create_upload(
     body: UploadCreate, request: Request, caller: web.Authenticated, uploads: UseUploads, library: UseLibrary
 ) -> Response:
-    announced = Announcement.of(body, _names(body, request))
+    announced = Announcement.of(body, _names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(caller, "POST /uploads", announced.identity(), request.headers)
     return web.json(await library.upload(await uploads.create(announced, attempt)))
 
@@ -159,7 +160,7 @@ async def add_upload_part(row: Known, request: Request, uploads: UseUploads) -> 
     require_pending(row)
     await _require_whole(request)
     async with request.form() as form:
-        content = await _part(form).read()
+        content = await _part(forms.body(form.multi_items(), ("data",)).get("data")).read()
     return web.json(await uploads.add_part(row, content))
 
 
@@ -177,25 +178,26 @@ def _download(found: Download) -> Response:
     return Response(found.body, found.status, found.headers)
 
 
-def _names(body: FileAnnounced, request: Request) -> list[str]:
-    """`target_model_names` of the body, else of the query, else of the headers."""
-    written = body.target_model_names or []
-    listed = [written] if isinstance(written, str) else written
-    in_body = ImmutableMultiDict([("target_model_names", name) for name in listed])
-    return web.group_names(in_body) or web.group_names(request.query_params) or web.group_names(request.headers)
+def _names(names: object, model: object, request: Request) -> list[str]:
+    """The model groups of a create: those of its body, else of the query, else of headers sent each time."""
+    query, headers = request.query_params, request.headers
+    forms.require_no_fields(query)
+    return groups.named(
+        [names_in(names), web.group_names(query), web.group_names(headers)],
+        [names_in(one, "model") for one in (model, query.getlist("model"), headers.getlist("x-litellm-model"))],
+    )
 
 
 async def _draft(request: Request, form: FormData) -> Draft:
-    """What the form says; `target_model_names` may also come by query, or by a header that a client always sends."""
-    text = {key: value for key, value in form.items() if isinstance(value, str)}
-    names = web.group_names(form) or web.group_names(request.query_params) or web.group_names(request.headers)
-    purpose = fields.purpose(text.get("purpose"))
-    file = _file(form)
+    """What the form says; the model groups may also be named elsewhere."""
+    said = forms.body(form.multi_items(), ("file", "purpose", "expires_after", "target_model_names", "model"))
+    purpose = fields.purpose(said.get("purpose"))
+    file = _file(said.get("file"))
     return Draft(
         filename=fields.filename(file.filename),
         purpose=purpose,
-        names=names,
-        expires_after=fields.expires_after(text, purpose),
+        names=_names(said.get("target_model_names"), said.get("model"), request),
+        expires_after=fields.expires_after(said.get("expires_after"), purpose),
         content=await file.read(),
     )
 
@@ -207,8 +209,8 @@ async def _require_whole(request: Request) -> None:
         raise InvalidRequest("The body breaks off in the middle. Send it again.", code="incomplete_body")
 
 
-def _file(form: FormData) -> UploadFile:
-    file = _sent(form, "file")
+def _file(sent: object) -> UploadFile:
+    file = _sent(sent, "file")
     if not file.size:
         raise InvalidRequest("The file is empty. Send one with content.", param="file", code="empty_file")
     if file.size > MAX_BYTES:
@@ -222,8 +224,8 @@ def _file(form: FormData) -> UploadFile:
     return file
 
 
-def _part(form: FormData) -> UploadFile:
-    part = _sent(form, "data")
+def _part(sent: object) -> UploadFile:
+    part = _sent(sent, "data")
     if (part.size or 0) > MAX_BYTES:
         raise PayloadTooLarge(
             f"The part has {part.size} bytes, and a part may have {MAX_BYTES} (4 MiB). Send smaller ones: "
@@ -233,8 +235,7 @@ def _part(form: FormData) -> UploadFile:
     return part
 
 
-def _sent(form: FormData, name: str) -> UploadFile:
-    file = form.get(name)
+def _sent(file: object, name: str) -> UploadFile:
     if not isinstance(file, UploadFile):
         message = f"Missing required parameter: '{name}'. Send it as a file of a multipart form."
         raise InvalidRequest(message, param=name, code="missing_required_parameter")

@@ -1,21 +1,25 @@
 """The bodies of requests that announce and complete files."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from manifold.members import CreateBody
 from manifold.schemas import ExpiresAfter
 
 
-class FileAnnounced(BaseModel):
-    """The body of `POST /files/presign`: a file whose bytes are to come. `target_model_names` is ours, as there."""
+class FileAnnounced(CreateBody):
+    """The body of `POST /files/presign`: a file whose bytes are to come.
 
-    model_config = ConfigDict(extra="forbid")
+    `target_model_names` is ours, `model` LiteLLM's word for the same.
+    """
+
     filename: str
     purpose: str
     bytes: int = Field(ge=1)
     expires_after: ExpiresAfter | None = None
-    target_model_names: str | list[str] | None = None
+    target_model_names: Any = None
+    model: Any = None
 
 
 class UploadCreate(FileAnnounced):
@@ -27,10 +31,9 @@ class UploadCreate(FileAnnounced):
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{32}$")]
 
 
-class FileComplete(BaseModel):
+class FileComplete(CreateBody):
     """The body of `POST /files/{file_id}/complete`, which may be left out."""
 
-    model_config = ConfigDict(extra="forbid")
     md5: Md5 | None = None
 
 

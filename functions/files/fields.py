@@ -1,6 +1,5 @@
 """The fields of a create, as forms, queries and headers spell them."""
 
-from collections.abc import Mapping
 from typing import cast, get_args
 
 from pydantic import ValidationError
@@ -53,10 +52,9 @@ def size(announced: int, purpose: FilePurpose) -> int:
     return announced
 
 
-def expires_after(form: Mapping[str, str], purpose: FilePurpose) -> int | None:
-    """The seconds that a file is kept, from the form's `expires_after[anchor]` and `expires_after[seconds]`."""
-    written = {key: form[f"expires_after[{key}]"] for key in ("anchor", "seconds") if form.get(f"expires_after[{key}]")}
-    if not written:
+def expires_after(written: object, purpose: FilePurpose) -> int | None:
+    """The seconds that a file is kept, from a form's `expires_after`; `None` if there is no such field."""
+    if written is None:
         return BATCH_EXPIRY if purpose == "batch" else None
     try:
         return ExpiresAfter.model_validate(written).seconds

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from files.fields import BATCH_EXPIRY
+from manifold.members import LITELLM
 from manifold.queue import Message
 from manifold.schemas import File
 from manifold.storage import Storage
@@ -85,12 +86,15 @@ async def test_the_file_says_how_its_inputs_stand(desk: Desk) -> None:
         {"target_model_names": " gpt-batch , mini-batch,, gpt-batch"},
         {"target_model_names": ["gpt-batch", "mini-batch"]},
         {"target_model_names[]": ["gpt-batch", "mini-batch"], "target_model_names": None},
+        {"target_model_names[0]": "gpt-batch", "target_model_names[1]": "mini-batch", "target_model_names": None},
+        {"target_model_names": '["gpt-batch", "mini-batch"]'},
+        {"target_model_names[0]": "gpt-batch", "target_model_names": "mini-batch,gpt-batch"},
     ],
 )
 async def test_target_model_names_in_every_spelling_of_a_form(desk: Desk, spelled: dict[str, Any]) -> None:
     file = await desk.upload(**spelled)
 
-    assert file.target_model_names == ["gpt-batch", "mini-batch"]
+    assert sorted(file.target_model_names or ()) == ["gpt-batch", "mini-batch"]
     assert set(await desk.inputs(file.id)) == {"general", "special", "mini"}
 
 
@@ -205,6 +209,26 @@ async def test_an_expiry_is_kept(desk: Desk, seconds: int) -> None:
         ({"expires_after[anchor]": "now", "expires_after[seconds]": "3600"}, "expires_after", "invalid_value"),
         ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "59"}, "expires_after", "invalid_value"),
         ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "x"}, "expires_after", "invalid_value"),
+        ({"expires_after": "3600"}, "expires_after", "invalid_value"),
+        ({"expires_after": ""}, "expires_after", "invalid_value"),
+        ({"expires_after": "{"}, "expires_after", "invalid_value"),
+        ({"expires_after": '{"seconds": 3600}'}, "expires_after", "invalid_value"),
+        ({"expires_after.seconds": "3600"}, "expires_after", "invalid_value"),
+        ({"expires_after[seconds]": ""}, "expires_after", "invalid_value"),
+        ({"expires_after[days]": "3"}, "expires_after", "invalid_value"),
+        ({"expires_after[seconds][0]": "3600"}, "expires_after[seconds][0]", "unknown_parameter"),
+        ({"expires_after_seconds": "3600"}, "expires_after_seconds", "unknown_parameter"),
+        ({"expires_after": ["{}", "{}"]}, "expires_after", "duplicate_parameter"),
+        ({"expires_after": "3600", "expires_after[seconds]": "3600"}, "expires_after[seconds]", "duplicate_parameter"),
+        ({"purpose": ["batch", "batch"]}, "purpose", "duplicate_parameter"),
+        ({"surprise": "1"}, "surprise", "unknown_parameter"),
+        ({"purpose[0]": "batch"}, "purpose[0]", "unknown_parameter"),
+        ({"target_model_names[a]": "gpt-batch"}, "target_model_names[a]", "unknown_parameter"),
+        ({"target_model_names": "[1]"}, "target_model_names", "invalid_value"),
+        ({"target_model_names": '["gpt-batch"'}, "target_model_names", "invalid_value"),
+        ({"target_model_names": None, "model": "none-such"}, "target_model_names", "model_not_found"),
+        ({"model": "mini-batch"}, "model", "contradictory_parameters"),
+        ({"model": ["gpt-batch", "mini-batch"]}, "model", "contradictory_parameters"),
         ({"name": "../../etc/passwd"}, "file", "invalid_filename"),
         ({"name": "a\\b.jsonl"}, "file", "invalid_filename"),
         ({"name": ".."}, "file", "invalid_filename"),
@@ -213,6 +237,96 @@ async def test_an_expiry_is_kept(desk: Desk, seconds: int) -> None:
 )
 async def test_a_bad_field_is_refused(desk: Desk, fields: dict[str, Any], param: str, code: str) -> None:
     assert error(await desk.post(**fields)) == (400, param, code)
+    await assert_nothing_kept(desk)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"expires_after": '{"anchor": "created_at", "seconds": 7200}'},
+        {"expires_after.anchor": "created_at", "expires_after.seconds": "7200"},
+        {"expires_after[anchor]": "created_at", "expires_after.seconds": "7200"},
+    ],
+)
+async def test_an_expiry_in_other_spellings_is_understood(desk: Desk, spelled: dict[str, Any]) -> None:
+    file = await desk.upload(**spelled)
+
+    assert file.expires_at == file.created_at + 7200
+
+
+async def test_an_unknown_field_is_named_beside_those_that_are_known(desk: Desk) -> None:
+    misspelt: Any = {"expire_after[seconds]": "3600"}
+
+    answer = await desk.post(**misspelt)
+
+    assert answer.json()["error"]["message"] == (
+        "Unknown parameter: 'expire_after[seconds]'. "
+        "The parameters here are file, purpose, expires_after, target_model_names, model."
+    )
+
+
+async def test_a_field_in_the_query_is_not_overlooked(desk: Desk) -> None:
+    async with desk.client() as client:
+        answer = await client.post(
+            "/files?expires_after[seconds]=3600", data={"purpose": "batch"}, files={"file": ("in.jsonl", LINES)}
+        )
+
+    assert error(answer) == (400, "expires_after[seconds]", "unknown_parameter")
+    await assert_nothing_kept(desk)
+
+
+async def test_a_text_that_was_sent_as_a_file_is_refused(desk: Desk) -> None:
+    async with desk.client() as client:
+        answer = await client.post("/files", files={"file": ("in.jsonl", LINES), "purpose": ("p.txt", b"batch")})
+
+    assert error(answer) == (400, "purpose", "invalid_value")
+
+
+async def test_what_litellm_sends_to_its_own_proxy_is_passed_over(desk: Desk) -> None:
+    own: Any = {name: "x" for name in LITELLM} | {"litellm_metadata[tags][0]": "nightly", "tags[]": "nightly"}
+
+    file = await desk.upload(**own)
+
+    assert file.target_model_names == ["gpt-batch"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "fields"),
+    [
+        ("", {"x-litellm-model": "mini-batch"}, {}),
+        ("?model=mini-batch", {}, {}),
+        ("", {}, {"model": "mini-batch"}),
+        ("?model=mini-batch", {"x-litellm-model": "mini-batch"}, {"target_model_names[0]": "mini-batch"}),
+        ("?target_model_names[0]=mini-batch", {}, {}),
+        ("", {"x-target-model-names": '["mini-batch"]'}, {}),
+    ],
+)
+async def test_litellms_ways_to_name_the_model(
+    desk: Desk, query: str, headers: dict[str, str], fields: dict[str, str]
+) -> None:
+    async with desk.client() as client:
+        answer = await client.post(
+            f"/files{query}", headers=headers, data={"purpose": "batch"} | fields, files={"file": ("in.jsonl", LINES)}
+        )
+
+    assert answer.json()["target_model_names"] == ["mini-batch"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("?model=mini-batch", {"x-litellm-model": "gpt-batch"}),
+        ("?model=mini-batch", {"x-target-model-names": "gpt-batch,mini-batch"}),
+        ("?model=mini-batch&model=gpt-batch", {}),
+    ],
+)
+async def test_models_that_contradict_each_other_are_refused(desk: Desk, query: str, headers: dict[str, str]) -> None:
+    async with desk.client() as client:
+        answer = await client.post(
+            f"/files{query}", headers=headers, data={"purpose": "batch"}, files={"file": ("in.jsonl", LINES)}
+        )
+
+    assert error(answer) == (400, "model", "contradictory_parameters")
     await assert_nothing_kept(desk)
 
 

@@ -27,10 +27,12 @@ from manifold.errors import (
     TooManyRequests,
     whole_seconds,
 )
+from manifold.members import names_in
 
 Authenticate = Callable[[str], Awaitable[Caller]]
 
 _runner = asyncio.Runner()
+_GROUP_NAMES = re.compile(r"target_model_names(?:\[\d*\]|\.\d+)?|x-target-model-names")
 
 
 class OnFault(Protocol):
@@ -125,14 +127,12 @@ def bearer(request: Request) -> str:
 
 
 def group_names(sent: ImmutableMultiDict[str, Any] | Headers) -> list[str]:
-    """The `target_model_names` of a form, a query or (as `x-target-model-names`) the headers, each once.
+    """The `target_model_names` of a query or (as `x-target-model-names`) the headers, each once.
 
-    They come repeated, with commas, or both, and OpenAI's SDK spells a list with brackets.
+    They come repeated, with commas, as JSON or all of it, and clients spell a list with brackets, numbered or not.
     """
-    spellings = ("target_model_names", "target_model_names[]", "x-target-model-names")
-    values = [value for key in spellings for value in sent.getlist(key)]
-    split = (name.strip() for value in values if isinstance(value, str) for name in value.split(","))
-    return list(dict.fromkeys(name for name in split if name))
+    fields = sent.items() if isinstance(sent, Headers) else sent.multi_items()
+    return names_in([value for key, value in fields if _GROUP_NAMES.fullmatch(key)])
 
 
 def json(body: BaseModel, status: int = 200) -> Response:
