@@ -22,7 +22,7 @@ from local.provider.refusals import refusal_about
 
 Kind = Flood | Literal[
     "refuse", "too_long", "forbidden", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "odd",
-    "inject",
+    "inject", "redirect",
 ]  # fmt: skip
 ROUTES = {
     ("POST", r"/files"): "files.create",
@@ -80,7 +80,7 @@ class Fault(BaseModel):
     members: dict[str, Any] = {}
     """Of an `odd` answer: what its JSON object, and each entry of its list, has in the place of its own members."""
     text: str = ""
-    """Of an `inject`: events of a stream, with their ends, or a body."""
+    """Of an `inject`: events of a stream, with their ends, or a body. Of a `redirect` (302): where to."""
     code: str = "simulated"
     message: str = "The simulated provider was told to do this."
 
@@ -266,10 +266,14 @@ async def _reply(fault: Fault, path: str, send: Send) -> None:
         status, body, content_type = fault.status or 200, b"<html>not what you asked for", b"text/html"
     elif fault.kind == "inject":
         status, body, content_type = fault.status or 200, fault.text.encode(), b"application/json"
+    elif fault.kind == "redirect":
+        status, body, content_type = 302, b"", b"text/plain"
     else:
         refusal, content_type = _refusal(fault, path), b"application/json"
         status, body = refusal.status, json.dumps(wording_of(path).error(refusal)).encode()
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    if fault.kind == "redirect":
+        headers.append((b"location", fault.text.encode()))
     if not isinstance(wording_of(path), GeminiWording):
         told = {b"retry-after": fault.retry_after, b"retry-after-ms": fault.retry_after_ms}
         headers += [(name, value.encode()) for name, value in told.items() if value is not None]

@@ -14,6 +14,8 @@ from local.provider import Fault, Simulator
 from local.provider.batches import Pace
 from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Job, Provider, azure
+from manifold.providers.call import Call
+from manifold.providers.http import Http
 from manifold.providers.registry import close_providers, provider_for
 from tests.support.provider import chat_lines, endpoint, input_of, polled
 
@@ -253,3 +255,37 @@ async def test_azure_file_that_takes_too_long_refuses_the_job_for_now(
 
     await asyncio.sleep(0.5)
     assert await provider.submit(at, job)
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::ffff:127.0.0.1]", "2130706433"])
+async def test_a_local_provider_s_download_goes_on_to_another_local_address(
+    simulated_provider: Simulator, host: str
+) -> None:
+    account = simulated_provider.world.accounts["openai"]
+    with simulated_provider.world.files.result(account.name, "output.jsonl") as output:
+        output.write(b"{}\n")
+    path = f"/files/{output.file_id}/content"
+    port = simulated_provider.url.rpartition(":")[2]
+    elsewhere = simulated_provider.base(account.name).replace(f"127.0.0.1:{port}", f"{host}:{port}")
+    simulated_provider.fail(Fault(kind="redirect", text=elsewhere + path))
+    http = Http()
+
+    with pytest.raises(ProviderRefused) as refused:
+        await _read(http, simulated_provider.base(account.name) + path, account.key)
+    await http.close()
+
+    assert refused.value.status == 401, "it came to the other address, and without the key"
+
+
+async def test_a_local_provider_s_download_goes_no_further_than_the_machine(simulated_provider: Simulator) -> None:
+    simulated_provider.fail(Fault(kind="redirect", text="http://169.254.169.254/latest/meta-data/"))
+    http = Http()
+
+    with pytest.raises(ProviderRefused, match="may not point to"):
+        await _read(http, simulated_provider.base("openai") + "/files/f/content", "key")
+    await http.close()
+
+
+async def _read(http: Http, url: str, key: str) -> None:
+    async for _ in http.download(Call(url, {"Authorization": f"Bearer {key}"}, {}, 5.0)):
+        pass

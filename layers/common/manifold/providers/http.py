@@ -8,12 +8,12 @@ another origin.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import Input, bodies
+from manifold.providers import Input, bodies, redirects
 from manifold.providers.call import CONNECT_SECONDS, Call
 from manifold.providers.failures import failure, read_object
 from manifold.providers.multipart import Multipart
@@ -32,11 +32,22 @@ MAX_DOWNLOAD = 4 * 1024 * 1024 * 1024
 MAX_REDIRECTS = 3
 
 
+class _Target(TypedDict):
+    """What a request is built of."""
+
+    url: httpx.URL
+    headers: Mapping[str, str]
+    extensions: dict[str, Any]
+
+
 class Http:
     """One pooled client, opened at its first use within the running event loop; `close` ends it."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport | None = None, resolve: redirects.Resolve = redirects.system
+    ) -> None:
         self._transport = transport
+        self._resolve = resolve
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._allowance = bodies.Allowance(MAX_ANSWERS)
@@ -88,13 +99,24 @@ class Http:
         client = self._open()
         timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS)
         request = client.build_request("GET", call.url, headers=call.headers, params=_params(call), timeout=timeout)
+        url = request.url
         for _ in range(MAX_REDIRECTS + 1):
             response = await stack.enter_async_context(contextlib.aclosing(await client.send(request, stream=True)))
             if not response.has_redirect_location:
                 break
-            target = request.url.join(response.headers["location"])
-            request = client.build_request("GET", target, headers=_headers_for(target, call), timeout=timeout)
+            url = url.join(response.headers["location"])
+            request = client.build_request("GET", **await self._towards(url, call), timeout=timeout)
         return response
+
+    async def _towards(self, url: httpx.URL, call: Call) -> _Target:
+        """Within the origin as before. Elsewhere to the address that was checked, by a connection of its own: the pool
+        knows connections by address, and not for which name their certificate was."""
+        here, there = _place(httpx.URL(call.url)), _place(url)
+        if there == here:
+            return {"url": url, "headers": call.headers, "extensions": {}}
+        address = await redirects.checked(there, here, self._resolve)
+        headers = {"Host": url.netloc.decode(), "Connection": "close"}
+        return {"url": url.copy_with(host=address), "headers": headers, "extensions": {"sni_hostname": there.host}}
 
     def _open(self) -> httpx.AsyncClient:
         """The client of the running loop. One of a loop that has ended cannot be used or closed any more."""
@@ -120,10 +142,9 @@ def _params(call: Call) -> Mapping[str, str] | None:
     return call.params or None
 
 
-def _headers_for(target: httpx.URL, call: Call) -> Mapping[str, str]:
-    origin = httpx.URL(call.url)
-    same = (target.scheme, target.host, target.port) == (origin.scheme, origin.host, origin.port)
-    return call.headers if same else {}
+def _place(url: httpx.URL) -> redirects.Place:
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+    return redirects.Place(url.scheme, url.raw_host.decode(), port)
 
 
 @contextlib.contextmanager
