@@ -257,3 +257,65 @@ async def test_an_answer_without_a_token_is_one() -> None:
 
     assert list(begun.body.head) == [ROLE]
     assert await anext(begun.body.rest, None) is None
+
+
+class Hanging(Fake):
+    """Says these chunks, and then nothing more; as an answer, nothing at all."""
+
+    def __init__(self, *said: dict[str, Any]) -> None:
+        super().__init__(lambda at, ask: {})
+        self._said = said
+
+    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
+        self.asked.append((at, ask))
+        await asyncio.Event().wait()
+        return {}
+
+    async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
+        self.asked.append((at, ask))
+        for chunk in self._said:
+            yield chunk
+        await asyncio.Event().wait()
+
+
+SHORT = RouterSettings(timeout=0.05)
+
+
+async def test_a_deployment_that_hangs_is_asked_for_its_own_time_and_then_another_is() -> None:
+    fake, reports = Hanging(), list[Attempt]()
+
+    with pytest.raises(CallFailed) as failed:
+        await router(fake, "one", "other", reports=reports, settings=SHORT).complete(CALL)
+
+    assert failed.value.code == "provider_timeout"
+    assert [(one.deployment.id, one.error and one.error.code) for one in reports] == [
+        ("one", "timeout"),
+        ("other", "timeout"),
+        ("one", "timeout"),
+    ]
+    assert {one.usage and one.usage["prompt_tokens"] for one in reports} == {3}
+
+
+@pytest.mark.parametrize("settings", [SHORT, RouterSettings(timeout=60, stream_timeout=0.05)])
+@pytest.mark.parametrize("said", [(), (ROLE,)])
+async def test_a_stream_has_so_much_time_for_its_first_token(
+    settings: RouterSettings, said: tuple[dict[str, Any], ...]
+) -> None:
+    fake = Hanging(*said)
+    stream = replace(CALL, body={**CALL.body, "stream": True})
+
+    with pytest.raises(CallFailed) as failed:
+        await router(fake, retries=0, settings=settings).begin(stream)
+
+    assert failed.value.code == "provider_timeout"
+
+
+async def test_a_stream_has_as_much_for_each_pause() -> None:
+    one = router(Hanging(ROLE, TOKEN, TOKEN), settings=RouterSettings(stream_timeout=0.05))
+
+    begun = await one.begin(CALL)
+
+    assert await one.next(begun, CALL.route) == TOKEN
+    with pytest.raises(ProviderUnclear) as paused:
+        await one.next(begun, CALL.route)
+    assert paused.value.code == "timeout"

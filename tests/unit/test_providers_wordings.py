@@ -7,7 +7,7 @@ import pytest
 
 from manifold.errors import ProviderRefused
 from manifold.providers.call import Call
-from manifold.providers.failures import failure_within
+from manifold.providers.failures import failure, failure_within
 from manifold.providers.wordings import CONTENT_WORDS, CONTEXT_WORDS, prompts_fault
 from tests.unit.test_providers_chat import failed
 
@@ -26,6 +26,7 @@ TOO_LONG = [
         "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 509178 tokens.",
     ),
     ("embeddings", 400, "This model's maximum context length is 8192 tokens, however you requested 10000 tokens."),
+    ("LiteLLM", 400, "litellm.ContextWindowExceededError: litellm.BadRequestError: XException - it does not fit"),
     ("Anthropic", 400, "prompt is too long: 213462 tokens > 200000 maximum"),
     (
         "Anthropic",
@@ -182,6 +183,13 @@ def test_some_say_it_by_a_code_or_elsewhere(body: dict[str, Any]) -> None:
     assert failed(400, body).code == CONTEXT
 
 
+def test_a_list_of_errors_is_its_first() -> None:
+    body = (
+        b'[{"error": {"code": 400, "message": "The input token count exceeds the maximum number of tokens allowed"}}]'
+    )
+    assert failure(400, {}, body, CALL).code == CONTEXT
+
+
 FOR_ITS_CONTENT = [
     (
         403,
@@ -208,6 +216,7 @@ FOR_ITS_CONTENT = [
     (400, {"error": {"message": "m", "code": "InputTextSensitiveContentDetected"}}),
     (400, {"error": {"code": "1301", "message": "System detected potentially unsafe or sensitive content in input."}}),
     (400, {"type": "error", "error": {"type": "x", "message": "Output blocked by content filtering policy"}}),
+    (400, {"error": {"message": "litellm.ContentPolicyViolationError: no", "type": None, "code": "400"}}),
     (400, {"message": "This request has been blocked by our content filters."}),
     (400, {"error": {"message": "invalid params, input new_sensitive (1026)"}}),
     (424, {"errors": [{"code": 2016, "message": "Prompt blocked due to security configurations"}]}),

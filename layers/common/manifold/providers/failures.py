@@ -40,7 +40,7 @@ LONGEST_WAIT = 3_600.0
 
 def failure(status: int, headers: Mapping[str, str], content: bytes, call: Call) -> ProviderRefused | ProviderUnclear:
     """The error that an answer of this status is. `headers` has lower-case names, or does not care."""
-    body = read_object(content)
+    body = _error_object(content)
     wait = retry_after(headers)
     return _failure(status, retry_info(body) if wait is None else wait, body, call)
 
@@ -62,11 +62,21 @@ def is_error(body: Mapping[str, Any]) -> bool:
 
 def read_object(content: bytes) -> dict[str, Any] | None:
     """The JSON object that these bytes are, or `None`."""
-    try:
-        body = lenient.answer(content)
-    except orjson.JSONDecodeError:
-        return None
+    body = _read(content)
     return body if isinstance(body, dict) else None
+
+
+def _error_object(content: bytes) -> dict[str, Any] | None:
+    """Also the first of a list, as Gemini's API in OpenAI's shape has it."""
+    body = _read(content)
+    first = body[0] if isinstance(body, list) and body else body
+    return first if isinstance(first, dict) else None
+
+
+def _read(content: bytes) -> Any:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        return lenient.answer(content)
+    return None
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -25,6 +25,7 @@ CONTEXT_WORDS: Mapping[str, str] = {
         r"max(?:imum)? context (?:length|limit|window|size)|reduce the length of the (?:input )?(?:messages|prompt)"
     ),
     "OpenAI": r"exceeds? the context window|input tokens exceed the configured limit",
+    "LiteLLM": r"ContextWindowExceededError",
     "any": r"context[ _](?:length|window|size|limit) (?:has been |was |is )?exceeded"
     r"|exceeds? (?:the |this )?(?:model'?s? |available )*context (?:length|window|size|limit)\b"
     r"|(?:longer|greater|larger) than (?:the )?(?:model'?s? )?context (?:length|window|size)",
@@ -56,6 +57,7 @@ CONTENT_CODES = re.compile(
 )
 """Alibaba's, Ark's, OpenAI's and Gemini's, beside `CONTENT_POLICY_CODES`."""
 CONTENT_WORDS: Mapping[str, str] = {
+    "LiteLLM": r"ContentPolicyViolationError",
     "Azure, Anthropic": r"content (?:filtering|management) policy|responsible ?ai ?policy",
     "OpenAI": r"violat\w+ our (?:usage|content) polic|our safety system"
     r"|(?:content|prompt|request|input|message) (?:was|has been|is) flagged",
