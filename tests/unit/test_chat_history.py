@@ -184,6 +184,20 @@ def test_a_user_who_answers_nothing_is_heard_to(provider: str) -> None:
 
 
 @every_front
+def test_a_user_and_an_assistant_who_say_nothing_are_heard_to(provider: str) -> None:
+    spoken = turns(provider, [user("one"), assistant("yes"), user(""), assistant("")])
+    assert [role in MODELS_SIDE for role, _ in spoken] == [False, True, False]
+
+
+@every_dialect
+def test_what_the_system_says_after_the_assistant_is_asked(provider: str) -> None:
+    messages = [user("one"), assistant("yes"), {"role": "system", "content": "Now say why."}]
+    spoken = turns(provider, messages)
+    assert [role in MODELS_SIDE for role, _ in spoken] == [False, True, False]
+    assert [part["text"] for part in spoken[-1][1]] == ["Now say why."]
+
+
+@every_front
 def test_a_user_goes_before_the_assistant(provider: str) -> None:
     spoken = turns(provider, [assistant("How can I help?"), user("one")])
     assert [role in MODELS_SIDE for role, _ in spoken] == [False, True, False]

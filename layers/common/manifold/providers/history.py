@@ -17,7 +17,7 @@ NOTHING_SAID = "."
 
 
 def read_history(messages: object, rule: IdRule) -> list[Turn]:
-    """The turns that say something, with call ids that the provider takes; the last of them is no system's.
+    """The turns that say something, with call ids that the provider takes. What the system alone said last is asked.
 
     `InvalidRequest` names what is not of OpenAI's shape, or says that nothing is said at all.
     """
@@ -25,14 +25,15 @@ def read_history(messages: object, rule: IdRule) -> list[Turn]:
     said = [turn for turn in conversation if _says_something(turn)]
     if not said:
         raise wrong("messages", "must say something: every message is empty")
-    if _ends_in_silence(conversation, said):
+    if _ends_in_silence(conversation):
         said.append(_silence(conversation[-1].path))
     return _asked(said)
 
 
 def _asked(said: list[Turn]) -> list[Turn]:
-    """The turns; where there are the system's alone, the last of them is what the model is asked."""
-    if not all(isinstance(turn, SystemTurn) for turn in said):
+    """The turns; where the system's alone came after the assistant's last, that is what the model is asked."""
+    spoken = [turn for turn in said if not isinstance(turn, SystemTurn)]
+    if not isinstance(said[-1], SystemTurn) or (spoken and not isinstance(spoken[-1], AssistantTurn)):
         return said
     last = said.pop()
     said.append(UserTurn(last.parts, last.path, last.extra))
@@ -69,12 +70,13 @@ def _silence(path: str) -> UserTurn:
     return UserTurn((Text(NOTHING_SAID, path, {}),), path)
 
 
-def _ends_in_silence(conversation: Sequence[Turn], said: Sequence[Turn]) -> bool:
+def _ends_in_silence(conversation: Sequence[Turn]) -> bool:
     """Whether a user answered nothing: without that turn, the model would go on with what it said before."""
-    last = conversation[-1]
-    spoken = [turn for turn in said if not isinstance(turn, SystemTurn)]
-    silent = isinstance(last, UserTurn) and not last.parts
-    return silent and bool(spoken) and isinstance(spoken[-1], AssistantTurn)
+    spoken = [turn for turn in conversation if not isinstance(turn, SystemTurn)]
+    said = [index for index, turn in enumerate(spoken) if _says_something(turn)]
+    if not said or not isinstance(spoken[said[-1]], AssistantTurn):
+        return False
+    return any(isinstance(turn, UserTurn) for turn in spoken[said[-1] :])
 
 
 def _says_something(turn: Turn) -> bool:
