@@ -8,6 +8,8 @@ from manifold.store import Store
 
 MANY = 500
 """How many of each kind one sweep takes; the next one takes the rest."""
+ANNOUNCE_SECONDS = 25.0
+"""How long sending them takes at most."""
 MANY_CALLS = 5_000
 """Rows of calls that one statement deletes."""
 STATEMENTS = 10
@@ -36,7 +38,7 @@ class Sweep:
                 *(Message("deployment", deployment_id) for deployment_id in await tables.inputs.doubtful()),
                 *(Message("upload", upload_id) for upload_id in await tables.uploads.due(MANY)),
             ]
-        await self._queue.announce(overdue)
+        await self._queue.announce(overdue, seconds=ANNOUNCE_SECONDS)
         await self._forget_calls()
         return len(overdue)
 

@@ -1,9 +1,11 @@
 """What the worker does for an upload: joins what is too large for a request, clears what is left after the end."""
 
 import secrets
+from functools import partial
 
 from files.assembly import Assembly
-from files.patience import FIRST_PAUSE, LEASE_SECONDS
+from files.lease import LEASE_SECONDS, LeaseLost, kept
+from files.patience import pause
 from manifold import observe
 from manifold.errors import ManifoldError
 from manifold.storage import Storage
@@ -18,28 +20,31 @@ class Joining:
         self._assembly = Assembly(store, storage)
 
     async def run(self, upload_id: str) -> None:
-        """Take the next step of this upload, if there is one for a worker."""
+        """Take the next step of this upload, if it is due for a worker, or say when to try again."""
         async with self._store.session() as tables:
-            held = await tables.uploads.claim_due(upload_id, secrets.token_hex(8), LEASE_SECONDS)
-            row = held or await tables.uploads.load(upload_id)
-        if held is not None:
-            await self._join(held)
-        elif row is not None and row.status != "pending":
-            await self._clear(row)
+            row = await tables.uploads.claim_due(upload_id, secrets.token_hex(8), LEASE_SECONDS)
+        if row is None:
+            return
+        try:
+            await (self._join(row) if row.status == "pending" else self._clear(row))
+        except LeaseLost:
+            observe.warning("lease_lost", upload_id=row.id)
+        except ManifoldError as error:
+            observe.failed("upload_put_off", error, upload_id=row.id, attempts=row.attempts)
+            async with self._store.session() as tables:
+                await tables.uploads.release(row, due_in=pause(row.attempts, error))
 
     async def _join(self, row: UploadRow) -> None:
-        """Join the parts, after which a complete needs a moment; what fails now, the sweep sends again."""
-        try:
-            await self._assembly.join(row)
-        except ManifoldError as error:
-            observe.failed("upload_not_joined", error, upload_id=row.id)
-            wait: float | None = FIRST_PAUSE
-        else:
-            wait = None
+        """Join the parts, after which a complete needs a moment."""
+        await kept(partial(self._renew, row), self._assembly.join(row))
         async with self._store.session() as tables:
-            await tables.uploads.release(row, due_in=wait)
+            await tables.uploads.release(row)
+
+    async def _renew(self, row: UploadRow, seconds: float) -> bool:
+        async with self._store.session() as tables:
+            return await tables.uploads.renew(row, seconds)
 
     async def _clear(self, row: UploadRow) -> None:
         await self._storage.clear(row.prefix)
         async with self._store.session() as tables:
-            await tables.uploads.cleared(row.id)
+            await tables.uploads.cleared(row)

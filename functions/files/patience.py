@@ -2,8 +2,6 @@
 
 from manifold.errors import ManifoldError, ProviderError, ProviderRefused
 
-LEASE_SECONDS = 960
-"""Longer than the longest run of a worker (900 s), so that a lease outlives whoever took it."""
 ATTEMPTS = 8
 """How often something is tried: about a quarter of an hour, where nobody asks for more patience."""
 LASTING_ATTEMPTS = 4
@@ -18,7 +16,7 @@ Fault = ProviderError | ManifoldError
 
 def pause(attempts: int, fault: Fault) -> float:
     """Seconds to the next attempt, and never fewer than the provider asked for."""
-    wait = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** (attempts - 1))
+    wait = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(attempts - 1, 30))  # what is never given up has had a thousand
     asked = fault.retry_after if isinstance(fault, ProviderError) else None
     return max(wait, asked or 0.0)
 

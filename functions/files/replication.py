@@ -1,9 +1,11 @@
 """A file's lines on their way to one deployment: S3 → its own model name → the provider, as one stream."""
 
 import secrets
+from functools import partial
 
+from files.lease import LEASE_SECONDS, LeaseLost, kept
 from files.lines import rewritten
-from files.patience import ATTEMPTS, LEASE_SECONDS, UNCONFIGURED, Fault, pause, public, spent
+from files.patience import ATTEMPTS, UNCONFIGURED, Fault, pause, public, spent
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -52,11 +54,17 @@ class Replication:
 
     async def _transfer(self, row: InputRow, file: FileRow, deployment: Deployment) -> None:
         try:
-            prepared = await self._prepare(row, file, deployment)
+            prepared = await kept(partial(self._renew, row), self._prepare(row, file, deployment))
+        except LeaseLost:
+            observe.warning("lease_lost", input_id=row.id)
         except (ProviderError, ManifoldError) as fault:
             await self._put_off(row, fault)
         else:
             await self._ready(row, deployment, prepared)
+
+    async def _renew(self, row: InputRow, seconds: float) -> bool:
+        async with self._store.session() as tables:
+            return await tables.inputs.renew(row, seconds)
 
     async def _prepare(self, row: InputRow, file: FileRow, deployment: Deployment) -> Prepared:
         assert file.report is not None  # noqa: S101 (only a file with a report has inputs)

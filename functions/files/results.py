@@ -1,9 +1,11 @@
 """A job's results on their way to us: provider → S3, as files that a batch will show once it is settled."""
 
 import secrets
+from functools import partial
 from typing import Any
 
-from files.patience import ATTEMPTS, LEASE_SECONDS, UNCONFIGURED, Fault, lasting, pause, public, spent
+from files.lease import LEASE_SECONDS, LeaseLost, kept
+from files.patience import ATTEMPTS, UNCONFIGURED, Fault, lasting, pause, public, spent
 from files.tally import Tally
 from manifold import observe
 from manifold.config import Deployment
@@ -45,12 +47,21 @@ class Results:
 
     async def _transfer(self, job: JobRow, deployment: Deployment) -> None:
         try:
-            output = await self._copy(deployment, job.output_ref, job.output_file_id)
-            error = await self._copy(deployment, job.error_ref, job.error_file_id)
+            output, error = await kept(partial(self._renew, job), self._copies(job, deployment))
+        except LeaseLost:
+            observe.warning("lease_lost", job_id=job.id)
         except (ProviderError, ManifoldError) as fault:
             await self._put_off(job, fault)
         else:
             await self._stored(job, {"output": _size(output), "error": _size(error), "usage": _usage(output, error)})
+
+    async def _renew(self, job: JobRow, seconds: float) -> bool:
+        async with self._store.session() as tables:
+            return await tables.jobs.renew_results(job, seconds)
+
+    async def _copies(self, job: JobRow, deployment: Deployment) -> tuple[Tally, Tally]:
+        output = await self._copy(deployment, job.output_ref, job.output_file_id)
+        return output, await self._copy(deployment, job.error_ref, job.error_file_id)
 
     async def _copy(self, deployment: Deployment, ref: str | None, file_id: str | None) -> Tally:
         """Copy one result file whole, over whatever an earlier attempt left of it. An empty one is not kept."""

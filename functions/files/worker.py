@@ -19,7 +19,7 @@ gateway = Gateway()
 @cache
 def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
     """What is done for each kind of message."""
-    store, storage, queue, deployments = gateway.store, gateway.storage, gateway.queue, gateway.deployments
+    store, storage, queue, deployments = gateway.store, gateway.transfer_storage, gateway.queue, gateway.deployments
     return {
         "input": Replication(store, storage, queue, deployments).run,
         "job": Results(store, storage, queue, deployments).run,

@@ -429,7 +429,7 @@ async def test_what_a_create_left_when_it_died_is_purged(desk: Desk, monkeypatch
     async with desk.gateway.store.session() as tables:
         assert await tables.files.to_purge(10) == []  # it may still come to its end
 
-    desk.age(3601)
+    desk.age(3616)
 
     async with desk.gateway.store.session() as tables:
         (file_id,) = await tables.files.to_purge(10)

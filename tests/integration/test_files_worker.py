@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from files import worker
-from files.patience import ATTEMPTS, LASTING_ATTEMPTS, LEASE_SECONDS
+from files import lease, removal, worker
+from files.lease import LEASE_SECONDS
+from files.patience import ATTEMPTS, LASTING_ATTEMPTS
 from local.provider import Account, Fault
 from manifold.providers import Endpoint, Prepared, Provider
 from manifold.queue import Message
@@ -91,6 +92,44 @@ async def test_two_workers_with_the_same_message_make_one_copy(desk: Desk) -> No
 
     assert len(uploads(desk, SPECIAL)) == 1
     assert await state(desk, file) == ("ready", None)
+
+
+async def until(desk: Desk, condition: str) -> None:
+    while not (await asyncio.to_thread(desk.sql, f"SELECT 1 FROM inputs WHERE {condition}")):
+        pass
+
+
+async def test_a_lease_is_kept_while_bytes_flow_so_that_a_message_that_comes_again_does_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    file, message = await one_input(desk)
+    desk.simulator.fail(Fault(kind="delay", route="files.create", seconds=1))
+    working = asyncio.create_task(desk.work(message))
+    await until(desk, "lease IS NOT NULL")
+
+    desk.age(LEASE_SECONDS - 1)
+    await until(desk, f"leased_until > now() + interval '{LEASE_SECONDS - 1} seconds'")
+    desk.age(LEASE_SECONDS - 1)
+    await desk.work(message)
+    await working
+
+    assert len(uploads(desk, SPECIAL)) == 1
+    assert await state(desk, file) == ("ready", None)
+
+
+async def test_a_worker_that_lost_its_lease_stops(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    file, message = await one_input(desk)
+    desk.simulator.fail(Fault(kind="delay", route="files.create", seconds=60))
+    working = asyncio.create_task(desk.work(message))
+    await until(desk, "lease IS NOT NULL")
+
+    desk.sql("UPDATE inputs SET lease = 'another', leased_until = now() + interval '1 minute'")
+    await working
+
+    assert await state(desk, file) == ("pending", None)
+    assert desk.sql("SELECT lease FROM inputs") == [("another",)]
 
 
 @pytest.mark.parametrize("kind", ["error", "rate_limit", "cut", "garbage"])
@@ -443,6 +482,7 @@ async def test_a_deleted_file_stays_while_an_open_batch_needs_it(desk: Desk) -> 
     assert len(at_provider(desk, GENERAL)) == len(at_provider(desk, SPECIAL)) == 1
 
     desk.sql("UPDATE batches SET status = 'completed', due_at = NULL")
+    desk.age(16)
     async with desk.gateway.store.session() as tables:
         assert await tables.files.to_purge(10) == [file.id]
     await desk.work(Message("file", file.id))
@@ -456,13 +496,67 @@ async def test_a_provider_that_does_not_answer_is_asked_again_by_the_sweep(desk:
     desk.simulator.fail(Fault(kind=kind, account=GENERAL.name, route="files.delete"))
     await desk.work(Message("file", file.id))
     assert len(at_provider(desk, GENERAL)) == 1
+    assert at_provider(desk, SPECIAL) == [], "one provider's fault keeps no other from it"
 
+    async with desk.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == []
+    desk.age(21)
     async with desk.gateway.store.session() as tables:
         assert await tables.files.to_purge(10) == [file.id]
     await desk.work(Message("file", file.id))
 
     assert at_provider(desk, GENERAL) == []
     assert desk.aws.keys() == []
+
+
+async def test_a_purge_that_keeps_failing_is_tried_after_pauses_that_grow_and_starves_no_other(desk: Desk) -> None:
+    failing = await deleted_file(desk)
+    desk.simulator.fail(Fault(kind="error", account=GENERAL.name, route="files.delete", times=None))
+    for _ in range(3):
+        desk.age(900)
+        await desk.work(Message("file", failing.id))
+        await desk.work(Message("file", failing.id))  # too early, so nothing happens
+    assert len(desk.simulator.log(GENERAL.name, "files.delete")) == 3
+
+    later = await deleted_file(desk)
+    desk.age(19)
+    async with desk.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == [later.id]
+    desk.age(20)
+    async with desk.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == [later.id, failing.id]
+
+
+async def test_a_delete_that_hangs_is_left_and_no_other_one_waits_there(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(removal, "DELETE_SECONDS", 0.2)
+    files = [await deleted_file(desk) for _ in range(3)]
+    desk.simulator.fail(Fault(kind="delay", account=GENERAL.name, route="files.delete", seconds=2, times=None))
+    purge = removal.Purge(desk.gateway.store, desk.gateway.storage, desk.gateway.deployments)
+
+    for file in files:
+        await purge.run(file.id)
+
+    assert len(desk.simulator.log(GENERAL.name, "files.delete")) == 1
+    assert at_provider(desk, SPECIAL) == []
+    assert desk.sql("SELECT DISTINCT attempts, due_at > now(), lease FROM files") == [(1, True, None)]
+
+
+async def test_two_workers_purge_a_file_once_and_a_dead_ones_purge_is_another_ones(desk: Desk) -> None:
+    file = await deleted_file(desk)
+    async with desk.gateway.store.session() as tables:
+        dead = await tables.files.claim_purge(file.id, "of-the-dead", LEASE_SECONDS)
+    assert dead is not None
+    await desk.work(Message("file", file.id))
+    assert desk.simulator.log(GENERAL.name, "files.delete") == []
+
+    desk.age(LEASE_SECONDS + 1)
+    await asyncio.gather(*(desk.work(Message("file", file.id)) for _ in range(2)))
+
+    assert len(desk.simulator.log(GENERAL.name, "files.delete")) == 1
+    async with desk.gateway.store.session() as tables:
+        assert not await tables.files.purged(dead)
 
 
 async def test_a_provider_that_will_not_delete_keeps_nobody_from_it(desk: Desk) -> None:

@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
+from files.lease import LEASE_SECONDS
 from files.orphans import MIN_AGE
-from files.patience import LEASE_SECONDS
 from local.provider import Fault
 from local.provider.files import File
 from manifold.queue import Message

@@ -221,7 +221,7 @@ async def test_two_sweeps_at_once_count_each_call_once(
 class Deaf:
     """A queue for a sweep that has no message to send."""
 
-    async def announce(self, messages: Sequence[Message]) -> None:
+    async def announce(self, messages: Sequence[Message], *, seconds: float) -> None:
         assert not messages
 
 

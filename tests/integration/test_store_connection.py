@@ -1,6 +1,8 @@
 """The one connection of an environment: units of work take turns on it, and it comes back when it was lost."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -9,6 +11,7 @@ from manifold.errors import InvalidRequest, Unavailable
 from manifold.store import Store, Tables
 from manifold.store import connection as connection_module
 from manifold.store.users import User
+from tests.support.silence import Proxy
 
 
 async def lose(tables: Tables, database_url: str) -> None:
@@ -100,3 +103,94 @@ async def test_what_postgres_cannot_store_is_the_requests_fault(store: Store) ->
     with pytest.raises(InvalidRequest, match="NUL"):
         async with store.session() as tables:
             await tables.users.insert(User(id="ann", metadata={"note": "\0"}))
+
+
+@pytest.fixture
+async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+    there = psycopg.conninfo.conninfo_to_dict(database_url)
+    async with Proxy.to(str(there["host"]), int(str(there["port"]))) as between:
+        yield between
+
+
+@pytest.fixture
+async def distant(proxy: Proxy, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """A store behind the proxy, without much patience."""
+    for name in ("TURN_SECONDS", "UNIT_SECONDS"):
+        monkeypatch.setattr(connection_module, name, 0.5)
+    for name in ("_CANCEL_SECONDS", "_CHECK_SECONDS", "_CONNECT_SECONDS"):
+        monkeypatch.setattr(connection_module, name, 0.2)
+    opened = Store(lambda: psycopg.conninfo.make_conninfo(database_url, host="127.0.0.1", port=proxy.port))
+    yield opened
+    await opened.close()
+
+
+async def test_a_connection_that_falls_silent_fails_its_unit_of_work_in_time_and_is_left(
+    distant: Store, proxy: Proxy
+) -> None:
+    assert await count_users(distant) == 0
+    proxy.silent = True
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(10):
+            await count_users(distant)
+
+    proxy.silent = False
+    assert await count_users(distant) == 0
+
+
+async def test_units_of_work_that_wait_behind_a_silent_one_fail_in_time(distant: Store, proxy: Proxy) -> None:
+    assert await count_users(distant) == 0
+    proxy.silent = True
+
+    async with asyncio.timeout(10):
+        outcomes = await asyncio.gather(*(count_users(distant) for _ in range(5)), return_exceptions=True)
+
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+
+
+async def test_a_transaction_that_falls_silent_is_not_committed(distant: Store, proxy: Proxy) -> None:
+    async def work() -> None:
+        async with asyncio.timeout(10), distant.transaction() as tables:
+            await tables.users.ensure("ann")
+            proxy.silent = True
+            await tables.users.ensure("bob")
+
+    with pytest.raises(Unavailable):
+        await work()
+    proxy.silent = False
+    assert await count_users(distant) == 0
+
+
+async def test_a_server_that_takes_a_connection_and_says_nothing(distant: Store, proxy: Proxy) -> None:
+    proxy.silent = True
+    with pytest.raises(Unavailable):
+        async with asyncio.timeout(10):
+            await count_users(distant)
+
+
+async def test_a_slow_statement_is_cancelled_and_its_connection_serves_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store.session() as tables:
+        pid = tables.connection.info.backend_pid
+    monkeypatch.setattr(connection_module, "UNIT_SECONDS", 0.2)
+    with pytest.raises(Unavailable):
+        async with store.session() as tables:
+            await tables.connection.execute("SELECT pg_sleep(60)")
+
+    async with store.session() as tables:
+        assert tables.connection.info.backend_pid == pid
+        running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+        assert await (await tables.connection.execute(running)).fetchone() == (0,)
+
+
+async def test_a_connection_is_asked_after_a_rest_whatever_the_monotonic_clock_says(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with store.session() as tables:
+        await lose(tables, database_url)
+    frozen = time.monotonic()
+    thawed = time.time() + 60
+    monkeypatch.setattr("time.monotonic", lambda: frozen)
+    monkeypatch.setattr("time.time", lambda: thawed)
+
+    assert await count_users(store) == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from files import closing
+from files import closing, lease
 from tests.integration.test_crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
 from tests.support.world import World
@@ -63,7 +63,7 @@ async def test_a_worker_killed_between_any_two_steps(world: World, monkeypatch: 
         upload_id, part_ids = await sent(world)
         assert await completed(world, upload_id, part_ids) == "pending"
         died = await killed_at(world, step, world.deliver_all)
-        world.age(961)
+        world.age(lease.LEASE_SECONDS + 16)
         await world.run_schedule()
         await world.deliver_all()
         assert await completed(world, upload_id, part_ids) == "completed"
@@ -113,7 +113,7 @@ async def test_a_death_while_the_sweep_clears(world: World) -> None:
             await world.deliver_all()
 
         died = await killed_at(world, step, swept)
-        world.age(16)
+        world.age(lease.LEASE_SECONDS + 1)
         await swept()
         assert world.stored() == []
         assert world.rows("SELECT status, due_at FROM uploads") == [{"status": "expired", "due_at": None}]

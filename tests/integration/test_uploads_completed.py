@@ -245,7 +245,7 @@ async def test_what_an_abandoned_join_left_is_purged_with_its_reservation(desk: 
     ((file_id,),) = desk.sql("SELECT id FROM files")
     await desk.gateway.storage.put(f"files/{file_id}", LINES)
 
-    desk.age(RESERVED_SECONDS + 1)
+    desk.age(RESERVED_SECONDS + 16)
 
     async with desk.gateway.store.session() as tables:
         assert await tables.files.to_purge(10) == [file_id]

@@ -126,7 +126,7 @@ class Desk:
 
     def age(self, seconds: float) -> None:
         """Let time pass for what waits or is held."""
-        for table in ("inputs", "jobs"):
+        for table in ("inputs", "jobs", "files"):
             self.sql(
                 f"""UPDATE {table} SET due_at = due_at - make_interval(secs => %(seconds)s),
                         leased_until = leased_until - make_interval(secs => %(seconds)s)""".replace(

@@ -96,9 +96,9 @@ class MortalStore(Store):
         self._steps.pass_by("after session")
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tables]:
+    async def transaction(self, seconds: float | None = None) -> AsyncIterator[Tables]:
         self._steps.pass_by("before transaction")
-        async with super().transaction() as tables:
+        async with super().transaction(seconds) as tables:
             yield tables
             self._steps.pass_by("before commit")
         self._steps.pass_by("after commit")

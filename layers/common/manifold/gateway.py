@@ -70,6 +70,13 @@ class Gateway:
         return Storage(self.environment.bucket)
 
     @cached_property
+    def transfer_storage(self) -> "Storage":
+        """The same bucket, with a worker's patience."""
+        from manifold.storage import TRANSFER, Storage
+
+        return Storage(self.environment.bucket, TRANSFER)
+
+    @cached_property
     def queue(self) -> "Queue":
         from manifold.queue import Queue
 

@@ -11,9 +11,10 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from manifold.errors import Unavailable
@@ -26,6 +27,17 @@ log = logging.getLogger(__name__)
 Kind = Literal["batch", "input", "job", "file", "upload", "deployment"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
+ANNOUNCE_SECONDS = 8.0
+"""How long announcing takes at most, unless the caller has more time."""
+
+
+def config(connect_seconds: float, read_seconds: float) -> Config:
+    """Two attempts. botocore would wait for a minute, five times; API Gateway gives up after 29 seconds."""
+    retries: Any = {"total_max_attempts": 2, "mode": "standard"}
+    return Config(connect_timeout=connect_seconds, read_timeout=read_seconds, retries=retries)
+
+
+_CONFIG = config(1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ class Queue:
     def __init__(self, control_url: str, transfers_url: str) -> None:
         self._control_url = control_url
         self._transfers_url = transfers_url
-        self._client: SQSClient = boto3.client("sqs")
+        self._client: SQSClient = boto3.client("sqs", config=_CONFIG)
 
     async def send(self, message: Message, *, delay: float = 0) -> None:
         """Send one message, to arrive after `delay` seconds. To be called after the row is committed."""
@@ -69,10 +81,19 @@ class Queue:
         except (BotoCoreError, ClientError) as error:
             raise Unavailable("The work queue did not answer. Try again shortly.") from error
 
-    async def announce(self, messages: Iterable[Message], *, delay: float = 0) -> None:
-        """Send what committed rows ask for. What the queue does not take now, the schedule finds in the rows."""
-        for message in messages:
-            try:
-                await self.send(message, delay=delay)
-            except Unavailable as error:
-                log.warning("no %s message for %s: %s", message.kind, message.id, error.message)
+    async def announce(
+        self, messages: Iterable[Message], *, delay: float = 0, seconds: float = ANNOUNCE_SECONDS
+    ) -> None:
+        """Send what committed rows ask for. What the queue does not take in time, the schedule finds in the rows."""
+        try:
+            async with asyncio.timeout(seconds):
+                for message in messages:
+                    await self._announce(message, delay)
+        except TimeoutError:
+            log.warning("the work queue did not take all messages in %s s", seconds)
+
+    async def _announce(self, message: Message, delay: float) -> None:
+        try:
+            await self.send(message, delay=delay)
+        except Unavailable as error:
+            log.warning("no %s message for %s: %s", message.kind, message.id, error.message)

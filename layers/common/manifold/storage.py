@@ -45,15 +45,37 @@ class Piece:
             yield cls(key, start, min(most, size - start))
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long S3 may be silent."""
+
+    connect: float
+    read: float
+    attempts: int
+
+    def config(self) -> Config:
+        # boto3's defaults sign presigned links with SigV2 in us-east-1 and name the global host elsewhere.
+        return Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "virtual"},
+            connect_timeout=self.connect,
+            read_timeout=self.read,
+            retries={"total_max_attempts": self.attempts, "mode": "standard"},
+        )
+
+
+REQUEST = Patience(connect=2, read=5, attempts=2)
+"""Of a request, which API Gateway gives up after 29 s."""
+TRANSFER = Patience(connect=5, read=30, attempts=4)
+"""Of a worker, which has 900 s and streams what cannot be begun again for nothing."""
+
+
 class Storage:
     """One bucket."""
 
-    def __init__(self, bucket: str) -> None:
+    def __init__(self, bucket: str, patience: Patience = REQUEST) -> None:
         self._bucket = bucket
-        # boto3's defaults sign presigned links with SigV2 in us-east-1 and name the global host elsewhere.
-        self._client: S3Client = boto3.client(
-            "s3", config=Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
-        )
+        self._client: S3Client = boto3.client("s3", config=patience.config())
 
     async def put(self, key: str, body: bytes) -> None:
         """Write a small object."""

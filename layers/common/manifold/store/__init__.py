@@ -52,9 +52,9 @@ class Store:
             yield Tables(connection)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tables]:
-        """Statements that happen together or not at all."""
-        async with self.database.transaction() as connection:
+    async def transaction(self, seconds: float | None = None) -> AsyncIterator[Tables]:
+        """Statements that happen together or not at all, within so many seconds or the usual ones."""
+        async with self.database.transaction(seconds) as connection:
             yield Tables(connection)
 
     async def close(self) -> None:

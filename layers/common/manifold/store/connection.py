@@ -2,13 +2,19 @@
 
 Units of work take turns on it: concurrent `conn.transaction()` blocks on one psycopg connection lose each other's
 writes. It is reconnected only before a unit of work's first statement, so no statement is ever sent twice.
+
+A unit of work has an end, whether the server is slow or silent: its statement is cancelled and, should that not help,
+the socket is shut. It is done from here: a pooler in transaction mode takes no `statement_timeout` from a client.
 """
 
 import asyncio
+import contextlib
+import os
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -20,6 +26,21 @@ Query = LiteralString
 
 PREPARE_AFTER = 5
 """How often a statement has come when it is prepared."""
+TURN_SECONDS = 10.0
+"""How long a unit of work waits for those before it."""
+UNIT_SECONDS = 12.0
+"""How long it takes at most, with a connect where one is needed: with the turn well below API Gateway's 29 s."""
+_ADDRESS_SECONDS = 5  # for each address that the host's name has
+_CONNECT_SECONDS = 8.0
+_CHECK_SECONDS = 2.0
+_CANCEL_SECONDS = 1.0
+_SOCKET: Mapping[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""A peer that is gone is noticed by the kernel, also while nothing is awaited."""
 _IDLE_SECONDS = 10.0  # a connection that rested longer (a frozen environment, a pooler) is asked before it is used
 
 
@@ -34,26 +55,28 @@ class Database:
         self._prepare_threshold = PREPARE_AFTER if prepared else None
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
-        self._used_at = 0.0
+        self._used_at = 0.0  # by the wall's clock: a monotonic one may stand still while Lambda freezes us
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Connection]:
-        """The connection in autocommit: each statement is its own transaction."""
-        async with self._turn:
+    async def session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """The connection in autocommit: each statement is its own transaction. With so many seconds, or the usual."""
+        async with self._in_turn():
+            until = asyncio.get_running_loop().time() + (seconds or UNIT_SECONDS)
             connection = await self._open()
             try:
-                yield connection
+                async with _ended_by(connection, until):
+                    yield connection
             except psycopg.OperationalError as error:
                 raise Unavailable("The database did not answer. Try again shortly.") from error
             except psycopg.DataError as error:
                 raise InvalidRequest("The request holds what cannot be stored, such as a NUL character.") from error
             finally:
-                self._used_at = time.monotonic()
+                self._used_at = time.time()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, seconds: float | None = None) -> AsyncIterator[Connection]:
         """The connection inside one transaction: committed at the end, rolled back when an exception leaves it."""
-        async with self.session() as connection, connection.transaction():
+        async with self.session(seconds) as connection, connection.transaction():
             yield connection
 
     async def close(self) -> None:
@@ -61,6 +84,18 @@ class Database:
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise Unavailable("The database is too busy. Try again shortly.") from error
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def _open(self) -> Connection:
         connection = self._connection
@@ -75,23 +110,49 @@ class Database:
     async def _alive(self, connection: Connection) -> bool:
         if connection.closed:
             return False
-        if time.monotonic() - self._used_at < _IDLE_SECONDS:
+        if 0 <= time.time() - self._used_at < _IDLE_SECONDS:
             return True
         try:
-            await connection.execute("SELECT 1")
+            async with _ended_by(connection, asyncio.get_running_loop().time() + _CHECK_SECONDS):
+                await connection.execute("SELECT 1")
         except psycopg.OperationalError:
             return False
         return True
 
     async def _connect(self) -> Connection:
         try:
-            return await psycopg.AsyncConnection.connect(
-                self._url(),
-                autocommit=True,
-                prepare_threshold=self._prepare_threshold,
-                connect_timeout=5,
-                keepalives_idle=30,
-                application_name="manifold",
-            )
-        except psycopg.OperationalError as error:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await psycopg.AsyncConnection.connect(
+                    self._url(),
+                    autocommit=True,
+                    prepare_threshold=self._prepare_threshold,
+                    connect_timeout=_ADDRESS_SECONDS,
+                    application_name="manifold",
+                    **_SOCKET,
+                )
+        except (psycopg.OperationalError, TimeoutError) as error:
             raise Unavailable("The database cannot be reached. Try again shortly.") from error
+
+
+@asynccontextmanager
+async def _ended_by(connection: Connection, until: float) -> AsyncIterator[None]:
+    """Have what runs on the connection fail with an `OperationalError` at this time of the loop."""
+    watch = asyncio.create_task(_end(connection, until))
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
+async def _end(connection: Connection, until: float) -> None:
+    await asyncio.sleep(until - asyncio.get_running_loop().time())
+    with contextlib.suppress(psycopg.Error):
+        await connection.cancel_safe(timeout=_CANCEL_SECONDS)
+    await asyncio.sleep(_CANCEL_SECONDS)
+    _shut(connection)
+
+
+def _shut(connection: Connection) -> None:
+    """Shut the socket, of which psycopg then reads the end. It stays open, as libpq's."""
+    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
+        same.shutdown(socket.SHUT_RDWR)

@@ -55,6 +55,15 @@ class NewFile:
     status: Literal["uploaded", "processed"] = "processed"
 
 
+@dataclass(frozen=True, slots=True)
+class PurgeRow:
+    """A deleted file that somebody holds to purge it."""
+
+    id: str
+    attempts: int
+    lease: str
+
+
 def storage_key(file_id: str) -> str:
     """Where the bytes of a managed file are in the bucket."""
     return f"files/{file_id}"
@@ -158,9 +167,11 @@ class Files:
         return [file_id for (file_id,) in await rows.fetchall()]
 
     async def to_purge(self, limit: int) -> list[str]:
-        """Deleted files that no open batch needs and whose bytes are still there."""
+        """Deleted files that no open batch needs, whose bytes are there for too long, and which nobody holds."""
         rows = await self._connection.execute(
-            f"SELECT id FROM files f WHERE {_PURGEABLE} ORDER BY deleted_at LIMIT %s",
+            f"""SELECT id FROM files f WHERE {_PURGEABLE} AND {_FREE}
+                    AND coalesce(f.due_at, f.deleted_at) <= now() - interval '15 seconds'
+                ORDER BY coalesce(f.due_at, f.deleted_at) LIMIT %s""",
             (limit,),
         )
         return [file_id for (file_id,) in await rows.fetchall()]
@@ -170,12 +181,31 @@ class Files:
         rows = await self._connection.execute(f"SELECT 1 FROM files f WHERE f.id = %s AND {_PURGEABLE}", (file_id,))
         return await rows.fetchone() is not None
 
-    async def purged(self, file_id: str) -> None:
-        """Record that the bytes and the providers' copies are gone."""
+    async def claim_purge(self, file_id: str, lease: str, seconds: float) -> PurgeRow | None:
+        """Take a purgeable file for this long, or `None`: needed, gone, not due, or another worker has it."""
+        query: LiteralString = f"""
+            UPDATE files f SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
+                attempts = attempts + 1
+            WHERE f.id = %(id)s AND {_PURGEABLE} AND {_FREE} AND coalesce(f.due_at, f.deleted_at) <= now()
+            RETURNING id, attempts, lease"""
+        return await fetch_one(self._connection, PurgeRow, query, {"id": file_id, "lease": lease, "seconds": seconds})
+
+    async def retry_purge(self, row: PurgeRow, seconds: float) -> None:
+        """Give the lease back and try again after this long."""
         await self._connection.execute(
-            "UPDATE files SET purged_at = now() WHERE id = %s AND deleted_at IS NOT NULL AND purged_at IS NULL",
-            (file_id,),
+            """UPDATE files SET due_at = now() + make_interval(secs => %s), lease = NULL, leased_until = NULL
+               WHERE id = %s AND purged_at IS NULL AND lease = %s""",
+            (seconds, row.id, row.lease),
         )
+
+    async def purged(self, row: PurgeRow) -> bool:
+        """deleted → purged, by the holder of the lease: the bytes and the providers' copies are gone."""
+        changed = await self._connection.execute(
+            """UPDATE files SET purged_at = now(), due_at = NULL, lease = NULL, leased_until = NULL
+               WHERE id = %s AND deleted_at IS NOT NULL AND purged_at IS NULL AND lease = %s""",
+            (row.id, row.lease),
+        )
+        return changed.rowcount == 1
 
     async def _insert(self, file: NewFile, caller: Caller, deleted_after: int | None) -> FileRow:
         query: LiteralString = f"""
@@ -202,5 +232,6 @@ class Files:
 
 
 _LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"
+_FREE: LiteralString = "(leased_until IS NULL OR leased_until <= now())"
 _PURGEABLE: LiteralString = """deleted_at <= now() AND purged_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = f.id AND b.due_at IS NOT NULL)"""

@@ -99,6 +99,14 @@ class Inputs:
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, InputRow, query, {"id": input_id, "lease": lease, "seconds": seconds})
 
+    async def renew(self, row: InputRow, seconds: float) -> bool:
+        """Hold on for this long, from now; false if the input is somebody else's, or nobody's."""
+        return await self._changed(
+            """UPDATE inputs SET leased_until = clock_timestamp() + make_interval(secs => %s)
+               WHERE id = %s AND state = 'pending' AND lease = %s""",
+            (seconds, row.id, row.lease),
+        )
+
     async def ready(self, row: InputRow, provider_ref: str | None, expires_at: int | None) -> bool:
         """pending → ready, by the holder of the lease."""
         return await self._changed(

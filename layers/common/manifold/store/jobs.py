@@ -204,6 +204,14 @@ class Jobs:
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, JobRow, query, {"id": job_id, "lease": lease, "seconds": seconds})
 
+    async def renew_results(self, job: JobRow, seconds: float) -> bool:
+        """Hold on for this long, from now; false if the job is somebody else's, or nobody's."""
+        return await self._changed(
+            """UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => %s)
+               WHERE id = %s AND state = 'ended' AND lease = %s""",
+            (seconds, job.id, job.lease),
+        )
+
     async def stored(self, job: JobRow, results: Mapping[str, Any]) -> bool:
         """ended → stored, by the holder of the lease."""
         return await self._changed(

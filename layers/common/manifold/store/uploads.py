@@ -23,8 +23,8 @@ UPLOAD_SECONDS = 3600
 
 _FREE: LiteralString = "(u.leased_until IS NULL OR u.leased_until <= now())"
 _OPEN: LiteralString = "u.status = 'pending' AND u.expires_at > now()"
-_COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, u.names, u.part_ids, u.md5, u.report,
-    u.lease, u.created_at, u.expires_at, {_OPEN} AS takes_parts,
+_COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, u.names, u.part_ids, u.attempts, u.md5,
+    u.report, u.lease, u.created_at, u.expires_at, {_OPEN} AS takes_parts,
     CASE WHEN u.status = 'pending' AND u.expires_at <= now() AND {_FREE} THEN 'expired' ELSE u.status END AS status"""
 _FROM: LiteralString = "FROM uploads u JOIN files f ON f.id = u.file_id"
 
@@ -39,6 +39,8 @@ class UploadRow:
     """As promised at its creation."""
     names: list[str]
     part_ids: list[str] | None
+    attempts: int
+    """Of a worker, at what it is to do next."""
     md5: str | None
     """Of the joined bytes; `None` until they are joined."""
     report: dict[str, Any] | None
@@ -130,22 +132,31 @@ class Uploads:
         query: LiteralString = f"""
             UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 md5 = CASE WHEN u.part_ids = %(parts)s THEN u.md5 END,
-                report = CASE WHEN u.part_ids = %(parts)s THEN u.report END, part_ids = %(parts)s
+                report = CASE WHEN u.part_ids = %(parts)s THEN u.report END, part_ids = %(parts)s, attempts = 0
             FROM files f
             WHERE u.id = %(id)s AND f.id = u.file_id AND {_OPEN} AND {_FREE} RETURNING {_COLUMNS}"""
         parameters = {"id": upload_id, "parts": list(part_ids), "lease": lease, "seconds": seconds}
         return await fetch_one(self._connection, UploadRow, query, parameters)
 
     async def claim_due(self, upload_id: str, lease: str, seconds: float) -> UploadRow | None:
-        """Take the lease on an upload whose parts a worker is to join."""
+        """Take the lease on an upload whose parts a worker is to join or, where it has ended, to clear."""
         query: LiteralString = f"""
-            UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s)
+            UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
+                attempts = u.attempts + 1
             FROM files f
-            WHERE u.id = %(id)s AND f.id = u.file_id AND {_OPEN} AND {_FREE} AND u.due_at <= now()
-                AND u.md5 IS NULL
+            WHERE u.id = %(id)s AND f.id = u.file_id AND {_FREE} AND u.due_at <= now()
+                AND (u.status <> 'pending' OR {_OPEN} AND u.md5 IS NULL)
             RETURNING {_COLUMNS}"""
         return await fetch_one(
             self._connection, UploadRow, query, {"id": upload_id, "lease": lease, "seconds": seconds}
+        )
+
+    async def renew(self, row: UploadRow, seconds: float) -> bool:
+        """Hold on for this long, from now; false if the upload is somebody else's, or nobody's."""
+        return await self._changed(
+            """UPDATE uploads SET leased_until = clock_timestamp() + make_interval(secs => %s)
+               WHERE id = %s AND lease = %s""",
+            (seconds, row.id, row.lease),
         )
 
     async def joined(self, row: UploadRow, md5: str, report: dict[str, Any] | None) -> bool:
@@ -173,7 +184,8 @@ class Uploads:
     async def complete(self, row: UploadRow) -> bool:
         """pending → completed; its parts are to be cleared."""
         return await self._changed(
-            """UPDATE uploads SET status = 'completed', report = NULL, due_at = now(), lease = NULL, leased_until = NULL
+            """UPDATE uploads SET status = 'completed', report = NULL, due_at = now(), attempts = 0, lease = NULL,
+                   leased_until = NULL
                WHERE id = %s AND status = 'pending' AND lease = %s""",
             (row.id, row.lease),
         )
@@ -181,7 +193,7 @@ class Uploads:
     async def cancel(self, upload_id: str) -> bool:
         """pending → cancelled, also while its parts are joined; these are to be cleared."""
         return await self._changed(
-            """UPDATE uploads SET status = 'cancelled', due_at = now(), lease = NULL, leased_until = NULL
+            """UPDATE uploads SET status = 'cancelled', due_at = now(), attempts = 0, lease = NULL, leased_until = NULL
                WHERE id = %s AND status = 'pending' AND expires_at > now()""",
             (upload_id,),
         )
@@ -189,19 +201,21 @@ class Uploads:
     async def expire(self, limit: int) -> None:
         """pending → expired, where the hour is over and nobody is joining; the parts are to be cleared."""
         await self._connection.execute(
-            """UPDATE uploads SET status = 'expired', due_at = now() WHERE id IN (
+            """UPDATE uploads SET status = 'expired', due_at = now(), attempts = 0 WHERE id IN (
                    SELECT id FROM uploads WHERE status = 'pending' AND expires_at <= now()
                        AND (leased_until IS NULL OR leased_until <= now())
                    ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)""",
             (limit,),
         )
 
-    async def cleared(self, upload_id: str) -> None:
+    async def cleared(self, row: UploadRow) -> None:
         """The parts of an upload that has ended are gone; so are their rows, which nobody reads any more."""
         await self._connection.execute(
-            """WITH ended AS (UPDATE uploads SET due_at = NULL WHERE id = %s AND status <> 'pending' RETURNING id)
+            """WITH ended AS (
+                   UPDATE uploads SET due_at = NULL, lease = NULL, leased_until = NULL
+                   WHERE id = %s AND status <> 'pending' AND lease = %s RETURNING id)
                DELETE FROM upload_parts WHERE upload_id IN (SELECT id FROM ended)""",
-            (upload_id,),
+            (row.id, row.lease),
         )
 
     async def due(self, limit: int) -> list[str]:

@@ -11,6 +11,7 @@ _LOCK = 7_281_905_113  # any constant: it keeps two migrators apart
 async def apply(connection: AsyncConnection[TupleRow]) -> list[str]:
     """Apply what is missing, all of it or nothing, and return the names of what was applied."""
     async with connection.transaction():
+        await connection.execute("SET LOCAL statement_timeout = 0")
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         await connection.execute(
             """CREATE TABLE IF NOT EXISTS migrations (

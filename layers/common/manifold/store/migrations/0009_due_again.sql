@@ -1,0 +1,12 @@
+-- What is to be done later has a due time, attempts and a lease: also the purge of a file, and the clearing of an upload.
+
+ALTER TABLE files
+    ADD COLUMN attempts integer NOT NULL DEFAULT 0,     -- at its purge
+    ADD COLUMN due_at timestamptz,                      -- when to try its purge again; null before the first attempt
+    ADD COLUMN lease text,
+    ADD COLUMN leased_until timestamptz;
+
+DROP INDEX files_to_purge;
+CREATE INDEX files_to_purge ON files ((coalesce(due_at, deleted_at))) WHERE purged_at IS NULL AND deleted_at IS NOT NULL;
+
+ALTER TABLE uploads ADD COLUMN attempts integer NOT NULL DEFAULT 0;  -- at what a worker is to do next

@@ -1,0 +1,108 @@
+"""A lease that is kept while work is done, and what ends the work."""
+
+import asyncio
+
+import pytest
+
+from files import lease
+from files.lease import MISSES, LeaseLost, kept
+from manifold.errors import Unavailable
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.0)
+
+
+class Lease:
+    """Answers renewals in turn: held, lost, or no answer. The last one stays."""
+
+    def __init__(self, *answers: bool | None) -> None:
+        self._answers = list(answers)
+        self.renewals = 0
+        self.reached = asyncio.Event()
+
+    async def renew(self, seconds: float) -> bool:
+        assert seconds == lease.LEASE_SECONDS
+        self.renewals += 1
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if len(self._answers) == 1:
+            self.reached.set()
+        if answer is None:
+            raise Unavailable("The database did not answer.")
+        return answer
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_it_is_renewed_until_the_work_is_done() -> None:
+    held = Lease(True, True, True)
+
+    async def work() -> str:
+        await held.reached.wait()
+        return "done"
+
+    assert await kept(held.renew, work()) == "done"
+    renewals = held.renewals
+    await asyncio.sleep(0)
+    assert held.renewals == renewals
+
+
+async def test_a_fault_of_the_work_is_its_own() -> None:
+    async def work() -> None:
+        raise Unavailable("no bucket")
+
+    with pytest.raises(Unavailable, match="no bucket"):
+        await kept(Lease(True).renew, work())
+
+
+async def test_work_whose_lease_is_lost_is_ended_before_it_is_said() -> None:
+    ended = []
+
+    async def work() -> None:
+        try:
+            await forever()
+        finally:
+            ended.append(True)
+
+    with pytest.raises(LeaseLost):
+        await kept(Lease(True, False).renew, work())
+    assert ended == [True]
+
+
+async def test_a_database_that_is_silent_once_ends_nothing() -> None:
+    held = Lease(*[None] * (MISSES - 1), True)
+
+    async def work() -> None:
+        await held.reached.wait()
+
+    await kept(held.renew, work())
+
+
+async def test_a_database_that_stays_silent_ends_the_work_when_the_lease_has_run_out() -> None:
+    held = Lease(None)
+
+    with pytest.raises(LeaseLost):
+        await kept(held.renew, forever())
+    assert held.renewals == MISSES
+
+
+async def test_work_that_is_given_up_is_given_up_whole() -> None:
+    begun, ended = asyncio.Event(), []
+
+    async def work() -> None:
+        try:
+            begun.set()
+            await forever()
+        finally:
+            ended.append(True)
+
+    keeping = asyncio.create_task(kept(Lease(True).renew, work()))
+    await begun.wait()
+    keeping.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    assert ended == [True]

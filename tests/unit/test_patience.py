@@ -1,0 +1,37 @@
+"""How long an AWS service may be silent, against the 29 s that API Gateway waits."""
+
+import pytest
+
+from files.closing import PATIENCE_SECONDS
+from manifold import queue
+from manifold.storage import REQUEST, TRANSFER
+from manifold.store import connection
+
+GATEWAY_SECONDS = 29.0
+BACKOFF_SECONDS = 1.0  # before botocore's second attempt, at most
+
+
+def test_a_request_outlives_a_silent_storage() -> None:
+    longest = REQUEST.attempts * (REQUEST.connect + REQUEST.read) + BACKOFF_SECONDS
+
+    assert longest < GATEWAY_SECONDS - 10
+
+
+def test_a_worker_has_more_patience_and_an_end() -> None:
+    assert REQUEST.read < TRANSFER.read < 60
+
+
+def test_a_request_outlives_a_silent_queue_behind_a_slow_database() -> None:
+    unit = connection.UNIT_SECONDS + 2 * connection._CANCEL_SECONDS
+
+    assert unit + queue.ANNOUNCE_SECONDS < GATEWAY_SECONDS
+    assert unit + connection.TURN_SECONDS < GATEWAY_SECONDS
+
+
+@pytest.mark.parametrize("seconds", [connection._CONNECT_SECONDS, connection._CHECK_SECONDS])
+def test_a_connect_leaves_time_for_its_unit_of_work(seconds: float) -> None:
+    assert seconds < connection.UNIT_SECONDS
+
+
+def test_a_complete_that_waits_leaves_time_to_say_so() -> None:
+    assert PATIENCE_SECONDS < GATEWAY_SECONDS
