@@ -21,6 +21,8 @@ class Bound:
     """How long one attempt may take, or one pause within a stream: seconds."""
 
     seconds: float
+    natural: float
+    """What it would be if the caller had set no `timeout`."""
     callers: bool
     """Whether the caller's `timeout` cuts it short."""
     fair: bool
@@ -97,7 +99,7 @@ class Deadline:
         natural = own if own is not None and has_own else left * (SHARE if others else 1.0)
         callers = self.at < min(now + natural, self.gateways)
         seconds = max(0.0, self.at - now if callers else natural)
-        return Bound(seconds, callers, fair=has_own or seconds >= self.patience / 2)
+        return Bound(seconds, natural, callers, fair=has_own or seconds >= self.patience / 2)
 
 
 def exceeded() -> CallFailed:

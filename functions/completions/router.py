@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Generic, Protocol, TypeVar
 
 from completions import usage
-from completions.deadline import NOTE_SECONDS, Bound, Cut, Deadline, cancelled, exceeded
+from completions.deadline import NOTE_SECONDS, Bound, Cut, Deadline, TimedOut, cancelled, exceeded
 from completions.ledger import Attempt, Report
 from completions.plan import Call
 from completions.retries import Course, Failure, hope, is_withheld, no_room, stand_ins, stand_ins_for_silence
@@ -16,14 +16,15 @@ from completions.room import Room
 from manifold import observe
 from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
-from manifold.errors import TIMEOUT, CallFailed, InvalidRequest, ManifoldError, ProviderError
+from manifold.errors import CallFailed, InvalidRequest, ManifoldError, ProviderError
 from manifold.providers.chat import Ask, Route
 
 Body = TypeVar("Body")
 Chunks = AsyncGenerator[dict[str, Any], None]
 random = Random()
 BACKSTOP_SECONDS = 1.0
-"""The HTTP client's own limit comes so much later than the attempt's, which alone says what its end means."""
+"""The HTTP client's own limit comes so much later than the attempt's, which alone says what its end means. It depends
+on no caller: the time that a connection may take is part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ class Router:
         return exceeded() if self._deadline.left <= 0 else error.answer()
 
     async def _begin(self, deployment: Deployment, ask: Ask) -> Begun:
-        whole = self._deadline.left + BACKSTOP_SECONDS
-        ask = replace(ask, body=usage.metered(ask.body, deployment), timeout=whole)
+        whole = self._deadline.bound(None, others=False).natural
+        ask = replace(ask, body=usage.metered(ask.body, deployment), timeout=whole + BACKSTOP_SECONDS)
         chunks = self._deployments.stream(deployment, ask)
         head: list[dict[str, Any]] = []
         async for chunk in chunks:
@@ -226,7 +227,7 @@ class Router:
             await self._choices.failed(deployment, failure)
 
     def _ask(self, call: Call, bound: Bound) -> Ask:
-        return Ask(call.route, call.body, bound.seconds + BACKSTOP_SECONDS, self._settings.drop_params)
+        return Ask(call.route, call.body, bound.natural + BACKSTOP_SECONDS, self._settings.drop_params)
 
     def _own_timeout(self, deployment: Deployment, *, stream: bool) -> float | None:
         """What `config.yaml` says, in seconds: of a stream, for its first token and for each pause after it."""
@@ -243,7 +244,7 @@ class Router:
 
 def _unanswered(call: Call, deployment: Deployment, began: float, error: Failure) -> Attempt:
     """An attempt without an answer. One that was cut short had been sent, so its prompt counts."""
-    sent = usage.estimated(call.body) if isinstance(error, Cut) or error.code == TIMEOUT else None
+    sent = usage.estimated(call.body) if isinstance(error, Cut | TimedOut) else None
     return Attempt(deployment, call.route, _now() - began, sent, error)
 
 

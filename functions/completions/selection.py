@@ -16,7 +16,7 @@ from completions.deadline import Cut, TimedOut
 from completions.ledger import Attempt, used
 from manifold import ids, observe, routing
 from manifold.config import Deployment, RouterSettings
-from manifold.errors import CALLERS_STATUSES, InvalidRequest, ManifoldError, ProviderError
+from manifold.errors import CALLERS_STATUSES, TIMEOUT, InvalidRequest, ManifoldError, ProviderError
 from manifold.prices import Prices, Tokens
 from manifold.routing import Load
 from manifold.store import Store
@@ -103,7 +103,7 @@ class Selection:
         """Count a failure of a deployment that another could stand in for."""
         if isinstance(error, InvalidRequest | Cut) or error.status in CALLERS_STATUSES:
             return
-        settings, hung = self._selector.settings, isinstance(error, TimedOut)
+        settings, hung = self._selector.settings, error.code == TIMEOUT
         allowed = ALLOWED_FAILS if settings.allowed_fails is None else settings.allowed_fails
         if settings.allowed_fails is None and (hung or error.status in COOL_AT_ONCE):
             allowed = 0

@@ -83,6 +83,7 @@ def router(
     secrets: Secrets | None = None,
     others: Sequence[Deployment] = (),
     settings: RouterSettings | None = None,
+    seconds: float | None = None,
 ) -> Router:
     group = (*(deployment(name) for name in names or ("one",)), *others)
     if secrets is not None:
@@ -93,7 +94,7 @@ def router(
     return Router(
         deployments,
         Room(),
-        Deadline.of(None, 29),
+        Deadline.of(None, 29).within(seconds),
         report,
         First(),
         settings or RouterSettings(),
@@ -319,3 +320,24 @@ async def test_a_stream_has_as_much_for_each_pause() -> None:
     with pytest.raises(ProviderUnclear) as paused:
         await one.next(begun, CALL.route)
     assert paused.value.code == "timeout"
+
+
+async def test_the_time_that_a_connection_may_take_is_not_the_callers_to_set() -> None:
+    hasty, patient = (Fake(lambda at, ask: {"choices": []}) for _ in range(2))
+
+    await router(hasty, seconds=3).complete(CALL)
+    await router(patient).complete(CALL)
+
+    assert hasty.asked[0][1].timeout == pytest.approx(patient.asked[0][1].timeout, abs=1)
+
+
+async def test_nothing_is_charged_for_a_connection_that_did_not_open() -> None:
+    reports: list[Attempt] = []
+
+    def refuse(at: Endpoint, ask: Ask) -> dict[str, Any]:
+        raise ProviderRefused("no connection", code="timeout")
+
+    with pytest.raises(CallFailed):
+        await router(Fake(refuse), retries=0, reports=reports).complete(CALL)
+
+    assert [(one.error and one.error.code, one.usage) for one in reports] == [("timeout", None)]

@@ -5,11 +5,12 @@ import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import Endpoint
+from manifold.providers import Endpoint, client
 from manifold.providers.addresses import azure_call, openai_call
 from manifold.providers.call import Call
 from manifold.providers.chat import Ask
@@ -236,3 +237,9 @@ async def test_a_stream_is_whole_when_each_choice_has_finished(data: Sequence[ob
 async def test_a_stream_that_ends_before_its_choices_do_broke_off(data: Sequence[object]) -> None:
     with pytest.raises(ProviderUnclear, match="broke off"):
         await told(*data)
+
+
+def test_a_connection_that_does_not_open_in_time_is_told_from_one_that_is_refused() -> None:
+    with pytest.raises(ProviderRefused) as late, client._translated(CALL):
+        raise aiohttp.ConnectionTimeoutError
+    assert (late.value.code, late.value.lasting, late.value.answer().status) == ("timeout", False, 504)

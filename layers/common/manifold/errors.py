@@ -237,7 +237,7 @@ CONTENT_POLICY_CODES = frozenset({CONTENT_FILTER, "content_policy_violation", "i
 GENERIC_CODES = frozenset({"invalid_request_error", "BadRequestError", "INVALID_ARGUMENT", "ValidationException"})
 """What says no more than the status does."""
 TIMEOUT = "timeout"
-"""The `code` of a `ProviderUnclear` whose answer did not come in time."""
+"""The `code` of a `ProviderUnclear` whose answer did not come in time, and of a connection that did not open."""
 
 
 def _callers_fault(error: ProviderError) -> CallFailed | None:

@@ -121,7 +121,9 @@ def _translated(call: Call) -> Iterator[None]:
     """Turn the client library's errors into ours: no request left, or nobody knows what became of it."""
     try:
         yield
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+    except aiohttp.ConnectionTimeoutError as error:
+        raise ProviderRefused(f"no connection to {call.host} in {call.connect_timeout:.1f} s", code=TIMEOUT) from error
+    except aiohttp.ClientConnectorError as error:
         raise ProviderRefused(call.scrub(f"no connection to {call.host}: {type(error).__name__}")) from error
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise ProviderRefused(f"not a URL that can be called: check api_base ({call.host})", lasting=True) from error
