@@ -41,13 +41,14 @@ class Targets:
     def settled(self, names: Sequence[str], report: Report) -> tuple[list[str], Report]:
         """The groups that may run a file of such lines, and its report, in which lines that none of them runs are bad.
 
-        A file that no group may run is kept nevertheless: its batches fail and say why, as OpenAI's do.
+        Where groups are named and the lines have one model, that model may be any: each deployment gets its own in its
+        place. A file that no group may run is kept nevertheless: its batches fail and say why, as OpenAI's do.
         """
         if report.model is None:
             return self.named(names), report
         group = self._caller.group(report.model)
         groups = self.named(names) if names else self._of_lines(group)
-        if group in groups:
+        if group in groups or (names and not _has_several(report)):
             return groups, report
         return groups, lines.without_group(report, _no_group(report.model, groups))
 
@@ -56,6 +57,10 @@ class Targets:
             return []
         self._caller.require([group])
         return [group]
+
+
+def _has_several(report: Report) -> bool:
+    return any(error.code == "model_mismatch" for error in report.errors)
 
 
 def _no_group(model: str, groups: Sequence[str]) -> str:

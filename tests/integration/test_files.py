@@ -16,7 +16,7 @@ from manifold.schemas import File
 from manifold.storage import Storage
 from manifold.store.teams import Team
 from manifold.store.users import User
-from tests.support.desk import Desk
+from tests.support.desk import SPECIAL, Desk
 from tests.support.gateways import sdk
 from tests.support.provider import chat_line, chat_lines
 
@@ -164,9 +164,40 @@ async def test_a_file_with_bad_lines_is_kept_and_goes_nowhere(desk: Desk, conten
     assert desk.aws.take(desk.aws.transfers_queue_url) == []
 
 
-@pytest.mark.parametrize(("names", "model"), [("mini-batch", "gpt-batch"), (None, "none-such"), (None, "lab/chat")])
-async def test_lines_whose_model_no_group_of_the_file_serves_are_bad(desk: Desk, names: str | None, model: str) -> None:
-    file = await desk.upload(chat_lines(model, 3), target_model_names=names)
+@pytest.mark.parametrize("model", ["gpt-4o-mini-2024-07-18", "gpt-batch", "lab/chat", "small"])
+async def test_lines_of_one_model_go_to_the_groups_that_are_named_whatever_it_is(desk: Desk, model: str) -> None:
+    """`gpt-batch` is a group that this key may not use: nothing of it is used."""
+    key = await desk.key("key_1", models=["mini-batch"], aliases={"small": "mini-batch"})
+
+    file = await desk.upload(chat_lines(model, 3), target_model_names="mini-batch", key=key)
+    await desk.work_off()
+
+    assert file.target_model_names == ["mini-batch"]
+    assert {name: one.state for name, one in (await desk.inputs(file.id)).items()} == {"mini": "ready"}
+    assert [sent["models"] for sent in desk.simulator.log(SPECIAL.name, "files.create")] == [("mini-model",)]
+
+
+async def test_lines_of_several_models_are_bad_whatever_groups_are_named(desk: Desk) -> None:
+    content = chat_line("none-such", "1") + chat_line("gpt-batch", "2")
+
+    file = await desk.upload(content, target_model_names="gpt-batch")
+
+    ((report,),) = desk.sql("SELECT report FROM files")
+    assert [(one["line"], one["code"]) for one in report["errors"]] == [(1, "model_not_found"), (2, "model_mismatch")]
+    assert await desk.inputs(file.id) == {}
+
+
+async def test_a_line_without_a_model_is_bad_whatever_groups_are_named(desk: Desk) -> None:
+    file = await desk.upload(chat_line("other", "1") + chat_line("other", "2").replace(b'"model"', b'"mode"'))
+
+    ((report,),) = desk.sql("SELECT report FROM files")
+    assert [(one["line"], one["param"]) for one in report["errors"]] == [(2, "body.model")]
+    assert await desk.inputs(file.id) == {}
+
+
+@pytest.mark.parametrize("model", ["none-such", "lab/chat"])
+async def test_lines_whose_model_no_group_serves_are_bad(desk: Desk, model: str) -> None:
+    file = await desk.upload(chat_lines(model, 3), target_model_names=None)
 
     ((report,),) = desk.sql("SELECT report FROM files")
     assert [(one["line"], one["code"], one["param"]) for one in report["errors"]] == [

@@ -12,6 +12,7 @@ import pytest
 from files.app import create
 from local.places import ROOT
 from local.provider import Simulator
+from manifold.jsonl import MAX_LINE_BYTES
 from tests.support import gateways
 from tests.support.desk import SPECIAL
 from tests.support.plain_s3 import PlainS3, serving
@@ -22,6 +23,8 @@ pytest_plugins = ("tests.support.provider_fixtures",)
 
 INPUT_BYTES = 32 * MIB
 """A megabyte that comes, the same rewritten, and what HTTP copies of it."""
+LONG_LINE_BYTES = 256 * MIB
+"""The line as it came, its halves, the rewritten one, and what HTTP copies of it: a quarter of the function's."""
 RESULT_BYTES = 48 * MIB
 """Three parts of 5 MiB that go, one that fills, and what is copied on the way."""
 ANSWER = {"status_code": 200, "body": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}, "text": "x" * 4000}}
@@ -69,6 +72,20 @@ async def test_results_of_hundred_megabytes_are_stored_in_constant_memory(
     assert after - before < RESULT_BYTES
     stored = [content for key, content in s3.objects.items() if "file-out" in key]
     assert [content.count(b"\n") for content in stored] == [10, 26_000]
+
+
+async def test_lines_of_almost_the_longest_are_brought_in_a_few_times_their_length(
+    database_url: str, s3: PlainS3, provider: Simulator
+) -> None:
+    long = chat_line("mini-batch", "request-0000", "x" * (MAX_LINE_BYTES - MIB))
+    inputs = [
+        await _input(database_url, chat_line("mini-batch", "request-0000"), 1), await _input(database_url, long, 3)
+    ]  # fmt: skip
+
+    before, after = await _worked_off(database_url, provider, [("input", input_id) for input_id in inputs])
+
+    assert after - before < LONG_LINE_BYTES
+    assert [entry["lines"] for entry in provider.log(SPECIAL.name, "files.create")] == [1, 3]
 
 
 async def _input(database_url: str, line: bytes, count: int) -> str:

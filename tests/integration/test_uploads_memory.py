@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from files.app import create
 from local.places import ROOT
+from manifold.jsonl import MAX_LINE_BYTES
 from tests.support import gateways
 from tests.support.plain_s3 import PlainS3, serving
 from tests.support.provider import chat_line
@@ -17,6 +19,10 @@ from tests.support.uploading import MIB, Uploader
 
 STREAM_BYTES = 64 * MIB
 """Four pieces of 2 MiB that come, three parts of 6 MiB that go, one that fills, and what is copied on the way."""
+
+
+LONG_LINE_BYTES = 320 * MIB
+"""The line as it came, with marks in it and parsed, and a stream's own: a fifth of what the function has."""
 
 
 @pytest.fixture
@@ -45,6 +51,24 @@ async def test_a_file_of_hundred_megabytes_is_joined_in_constant_memory(database
 
     assert after - before < STREAM_BYTES
     assert [len(content) for key, content in s3.objects.items() if "/files/" in key] == [len(small), len(large)]
+
+
+async def test_lines_of_almost_the_longest_are_checked_in_a_few_times_their_length(
+    database_url: str, s3: PlainS3
+) -> None:
+    line = chat_line("gpt-batch", "request-0", "x" * (MAX_LINE_BYTES - MIB))
+    contents = chat_line("gpt-batch", "request-0"), b"".join(line.replace(b"-0", b"-%d" % n, 1) for n in range(3))
+    gateway = gateways.gateway(database_url)
+    async with gateways.client(create(gateway)) as client:
+        uploads = [await Uploader(client).sent(content) for content in contents]
+    await gateway.store.close()
+
+    before, after = await completed(database_url, uploads)
+
+    assert after - before < LONG_LINE_BYTES
+    with psycopg.connect(database_url) as connection:
+        reports = connection.execute("SELECT report FROM files ORDER BY bytes").fetchall()
+    assert [(report["lines"], report["error_count"]) for (report,) in reports] == [(1, 0), (3, 0)]
 
 
 async def completed(database_url: str, uploads: list[tuple[str, list[str]]]) -> list[int]:

@@ -255,7 +255,7 @@ def stream(long_line: int) -> Iterator[bytes]:
 
 
 def test_memory_stays_within_the_longest_line_whatever_the_file() -> None:
-    chunks = list(stream(30 * 2**20))
+    chunks = list(stream(60 * 2**20))
     assert sum(map(len, chunks)) > 64_000_000
     checker = Check()
     tracemalloc.start()
@@ -267,7 +267,33 @@ def test_memory_stays_within_the_longest_line_whatever_the_file() -> None:
     finally:
         tracemalloc.stop()
     assert [(error.line, error.code) for error in report.errors] == [(68 * 62 + 1, "line_too_long")]
-    assert peak < MAX_LINE_BYTES + 4 * 2**20
+    assert peak < 1.25 * MAX_LINE_BYTES + 4 * 2**20
+
+
+def test_a_long_line_is_good_up_to_the_limit_and_one_byte_more_is_bad() -> None:
+    checker = Check()
+    envelope = len(jsonl(request("1", body=body(user=""))))
+
+    for extra in (0, 1):
+        line = jsonl(request(str(extra), body=body(user="x" * (MAX_LINE_BYTES - envelope + extra))))
+        for start in range(0, len(line), 2**20):
+            checker.feed(line[start : start + 2**20])
+    report = checker.finish()
+
+    assert report.longest_line == MAX_LINE_BYTES
+    assert [(error.line, error.code) for error in report.errors] == [(2, "line_too_long")]
+    assert f"{MAX_LINE_BYTES:,} bytes" in report.errors[0].message
+
+
+@pytest.mark.parametrize(("opening", "good"), [(1_900_000, True), (2_100_000, False)])
+def test_a_long_line_of_too_many_small_values_is_not_parsed(opening: int, good: bool) -> None:
+    checker = Check()
+    line = jsonl(request("1", body=body(metadata=["{}"]))).replace(b'"{}"', b",".join([b"[]"] * opening))
+    assert len(line) > 5 * 2**20
+
+    checker.feed(line)
+
+    assert [error.code for error in checker.finish().errors] == ([] if good else ["line_too_long"])
 
 
 # --- against a plain reading by `json` ---

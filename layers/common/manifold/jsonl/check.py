@@ -7,7 +7,7 @@ from manifold.jsonl import request
 from manifold.jsonl.common import Common
 from manifold.jsonl.custom_ids import CustomIds
 from manifold.jsonl.errors import LineErrors
-from manifold.jsonl.lines import MAX_LINE_BYTES, TOO_LONG, Lines
+from manifold.jsonl.lines import MAX_BRACKETS, MAX_LINE_BYTES, PLAIN_BYTES, TOO_LONG, Lines
 from manifold.jsonl.models import Span, spans
 from manifold.jsonl.position import Position
 from manifold.jsonl.report import MAX_ERRORS, Report
@@ -101,14 +101,16 @@ class Check:
 
     def _request(self, line: bytes) -> None:
         if line is TOO_LONG:
-            limit = f"{self._max_line_bytes:,} bytes"
-            raise BadLine("line_too_long", f"This line is longer than {limit}, the most that a request can have.")
+            limit = f"{self._max_line_bytes:,} bytes, the most that a request can have"
+            dense = f"{PLAIN_BYTES:,} bytes and has more than {MAX_BRACKETS:,} brackets"
+            raise BadLine("line_too_long", f"This line is longer than {limit}, or than {dense}. Shorten it.")
         parsed = request.parsed(line)
         numbers = self._position.numbers(1)
         self._custom_ids.extend([request.custom_id(parsed)], numbers)
         url = request.url(parsed)
         self._one_model(request.model(parsed))
         self._urls.add(url, numbers)
+        del parsed  # it takes many times the line's length, and the line may be parsed again below
         found = spans(line)
         self._models += len(found)
         self._model_bytes += sum(end - start for start, end in found)

@@ -4,15 +4,19 @@ from collections.abc import Iterator
 from io import BytesIO
 from itertools import chain
 
-MAX_LINE_BYTES = 4 * 1024 * 1024
+MAX_LINE_BYTES = 32 * 1024 * 1024
 """The longest line that is read, its line end included.
 
-Room for images of 3 MB in base64, or a context of a million tokens. While it is parsed, a line of text takes 7 to 12
-times its length, so up to 48 MB; one of nothing but tiny objects, the worst that JSON can do, takes 70 times.
+It is the longest request that any provider documents (docs/providers.md). While it is checked, a line of base64 takes 4
+times its length, one of text with a character beyond the Basic Multilingual Plane 10 times, so up to 320 MB.
 """
+PLAIN_BYTES = 4 * 1024 * 1024
+"""A line up to here may hold anything: one of nothing but tiny objects, the worst that JSON can do, takes 70 times."""
+MAX_BRACKETS = 2_000_000
+"""Of a longer line, those that open: as many objects take 400 MB."""
 
 TOO_LONG = b"\0too long"
-"""Stands for a line that is longer (compare with `is`)."""
+"""Stands for a line that is longer, or long and dense (compare with `is`)."""
 
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = ord("\n")
@@ -30,7 +34,8 @@ class Lines:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The lines that end in this chunk. Each is made when it is asked for, so that its memory serves the next."""
-        pieces = (chunk[start : start + self._max_bytes] for start in range(0, len(chunk), self._max_bytes))
+        size = min(self._max_bytes, PLAIN_BYTES)
+        pieces = (chunk[start : start + size] for start in range(0, len(chunk), size))
         return chain.from_iterable(map(self._cut, pieces))  # `yield from` would take as long again
 
     def finish(self) -> Iterator[bytes]:
@@ -39,7 +44,7 @@ class Lines:
             yield self._take()
 
     def _cut(self, piece: bytes) -> Iterator[bytes]:
-        """The lines that end in a piece that is no longer than the longest line."""
+        """The lines that end in a piece that is no longer than a line that may hold anything."""
         lines = BytesIO(piece)
         first = lines.readline()
         self._hold(first)
@@ -59,7 +64,7 @@ class Lines:
             self._begun += piece
 
     def _take(self) -> bytes:
-        line = TOO_LONG if self._too_long else bytes(self._begun)
+        line = TOO_LONG if self._too_long or _is_dense(self._begun) else bytes(self._begun)
         self._too_long = False
         self._begun.clear()
         if self._at_start and line.startswith(_BOM):
@@ -67,3 +72,7 @@ class Lines:
             line = line[len(_BOM) :]
         self._at_start = False
         return line
+
+
+def _is_dense(line: bytearray) -> bool:
+    return len(line) > PLAIN_BYTES and line.count(b"{") + line.count(b"[") > MAX_BRACKETS
