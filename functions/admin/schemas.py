@@ -4,11 +4,13 @@ A member that LiteLLM knows and Manifold does not act on is accepted, and named 
 unknown member is refused, so that a misspelt `models` makes no unlimited key.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -60,6 +62,29 @@ class Body(BaseModel):
         return self._ignored
 
 
+DEEPEST = 32
+"""Levels of lists and objects in `metadata`."""
+
+
+def _shallow(metadata: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [metadata]
+    for _ in range(DEEPEST):
+        level = [member for one in level for member in _members(one)]
+    if any(isinstance(one, dict | list) for one in level):
+        raise ValueError(f"nested deeper than {DEEPEST} levels. Store it flatter, or as one text")
+    return metadata
+
+
+def _members(of: Any) -> Iterable[Any]:
+    if isinstance(of, dict):
+        return of.values()
+    return of if isinstance(of, list) else ()
+
+
+Metadata = Annotated[dict[str, Any], AfterValidator(_shallow)]
+"""What the admin notes of a key, a user or a team."""
+
+
 class LimitFields(Body):
     """Limits of a key, a user or a team, to which completions are held."""
 
@@ -79,7 +104,7 @@ class KeyFields(LimitFields):
     team_id: Text | None = None
     key_alias: Text | None = None
     duration: Duration | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     blocked: bool | None = None
 
 
@@ -112,7 +137,7 @@ class UserNew(LimitFields):
     user_alias: Text | None = None
     user_email: Text | None = None
     models: list[Text] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     auto_create_key: bool = True
     key_alias: Text | None = None
     duration: Duration | None = None
@@ -124,7 +149,7 @@ class TeamNew(LimitFields):
     team_id: Text | None = None
     team_alias: Text | None = None
     models: list[Text] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Metadata | None = None
     blocked: bool | None = None
 
 

@@ -110,6 +110,11 @@ def moment(written: str | None, param: str, *, end: bool = False) -> datetime | 
     except ValueError as error:
         message = f"'{param}' must be a date, as in 2026-01-31, or a time, as in 2026-01-31T12:00:00Z."
         raise InvalidRequest(message, param=param, code="invalid_value") from error
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    return found + timedelta(days=1) if end and len(written) == len("2026-01-31") else found
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if not end or len(written) > len("2026-01-31"):
+        return found
+    try:
+        return found + timedelta(days=1)
+    except OverflowError as error:
+        message = f"'{param}' is the last day that there is. Leave it out for the calls of all days."
+        raise InvalidRequest(message, param=param, code="invalid_value") from error

@@ -10,7 +10,7 @@ import pytest
 from openai import NotFoundError
 
 from admin import app as admin_app
-from admin.schemas import NOT_ACTED_ON
+from admin.schemas import DEEPEST, NOT_ACTED_ON
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
 from tests.support.gateways import MASTER_KEY, client, sdk
@@ -156,6 +156,32 @@ async def test_what_is_no_json_object_or_no_text_is_refused(api: httpx.AsyncClie
     answer = await api.post("/key/generate", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 400, answer.text
+
+
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for level in range(levels - 1):
+        found = {"a": [found] if level % 2 else found}
+    return found
+
+
+@pytest.mark.parametrize("path", ["/key/generate", "/user/new", "/team/new"])
+@pytest.mark.parametrize("levels", [60, 500])
+async def test_metadata_that_is_nested_too_deep_is_refused(api: httpx.AsyncClient, path: str, levels: int) -> None:
+    status, param, message = await refused(api, path, {"metadata": nested(levels)})
+
+    assert (status, param) == (400, "metadata")
+    assert f"{DEEPEST} levels" in message
+
+
+async def test_metadata_of_an_update_is_checked_likewise_and_what_is_not_too_deep_comes_back(
+    api: httpx.AsyncClient,
+) -> None:
+    deep = nested(20)
+    key = await post(api, "/key/generate", {"metadata": deep})
+    assert (await get(api, "/key/info", key=key["key"]))["info"]["metadata"] == deep
+
+    assert (await refused(api, "/key/update", {"key": key["key"], "metadata": nested(500)}))[:2] == (400, "metadata")
 
 
 async def test_a_value_or_an_alias_in_use_is_a_conflict(api: httpx.AsyncClient) -> None:

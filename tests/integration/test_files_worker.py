@@ -272,7 +272,7 @@ async def test_a_copy_that_arrives_after_the_purge_is_taken_back(desk: Desk, mon
     file, message = await one_input(desk)
     call = desk.gateway.deployments.call
 
-    async def purge_meanwhile(deployment: Any, request: Any) -> Any:
+    async def purge_meanwhile(deployment: Any, request: Any, **more: Any) -> Any:
         async def and_purge(provider: Provider, at: Endpoint) -> Prepared:
             made: Prepared = await request(provider, at)
             monkeypatch.setattr(desk.gateway.deployments, "call", call)
@@ -281,7 +281,7 @@ async def test_a_copy_that_arrives_after_the_purge_is_taken_back(desk: Desk, mon
             await desk.work(Message("file", file.id))
             return made
 
-        return await call(deployment, and_purge)
+        return await call(deployment, and_purge, **more)
 
     monkeypatch.setattr(desk.gateway.deployments, "call", purge_meanwhile)
     await desk.work(message)

@@ -156,8 +156,31 @@ async def test_the_calls_of_some_days(gateway: Gateway, api: httpx.AsyncClient, 
     assert await logs(api, start_date="2026-01-31", end_date="2026-01-31") == [call.id]
     assert await logs(api, start_date="2026-01-31T12:00:00Z", end_date="2026-01-31T13:00:00+00:00") == [call.id]
     assert await logs(api, start_date="2026-02-01") == await logs(api, end_date="2026-01-30") == []
+    assert await logs(api, start_date="20260131", end_date="20260131") == [call.id]
     wrong = await api.get("/spend/logs", params={"start_date": "yesterday"})
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "start_date")
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ({"end_date": "9999-12-31"}, 400),
+        ({"end_date": "9999-12-30"}, 200),
+        ({"end_date": "9999-12-31T23:59:59.999999-12:00"}, 200),
+        ({"end_date": "10000-01-01"}, 400),
+        ({"end_date": "0001-01-01"}, 200),
+        ({"start_date": "0001-01-01T00:00:00+14:00"}, 200),
+        ({"start_date": "0000-01-01"}, 400),
+        ({"start_date": "9999-12-31"}, 200),
+        ({"start_date": "2026-01-31\0"}, 400),
+    ],
+)
+async def test_the_first_and_the_last_days(api: httpx.AsyncClient, query: dict[str, str], status: int) -> None:
+    answer = await api.get("/spend/logs", params=query)
+
+    assert answer.status_code == status, answer.text
+    if status == 400:
+        assert answer.json()["error"]["param"] in query
 
 
 async def test_what_a_key_has_cost(gateway: Gateway, api: httpx.AsyncClient) -> None:
