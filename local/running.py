@@ -1,6 +1,6 @@
 """A stack that is up: where its parts are, the keys to them, and the first calls to it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -9,7 +9,13 @@ import httpx
 from local.emulator import Emulator
 from local.errors import StackError
 
+WARM_READS = ("/files", "/batches", "/models")
+WARM_REFUSAL = "/chat/completions"
+"""The routes by which the functions behind some are warmed."""
+WARM_INVOKED = ("FilesWorker", "BatchesWorker", "BatchesPoller")
+"""The functions behind none."""
 _SECONDS = 60.0  # a cold start on a busy machine
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +54,35 @@ def generate_key(base_url: str, master_key: str, models: Iterable[str]) -> str:
     return key
 
 
-def warm(base_url: str, key: str, aws: Emulator, workers: Iterable[str]) -> None:
-    """Have the functions that a first batch needs import what they need, all at once."""
+def warm(base_url: str, key: str, aws: Emulator, outputs: Mapping[str, str]) -> None:
+    """Have each function started, and those with routes read their secret and connect, before somebody waits for it.
+
+    No provider is called: a completion of no known model comes as far as that.
+    """
     with ThreadPoolExecutor() as pool:
-        answered = pool.map(lambda path: _call("GET", base_url + path, key), ("/files", "/batches"))
-        worked = pool.map(lambda worker: aws.invoke(worker, {"Records": []}), workers)
+        answered = pool.map(lambda path: _call("GET", base_url + path, key), WARM_READS)
+        refused = pool.submit(_refused, base_url + WARM_REFUSAL, key)
+        worked = pool.map(lambda name: aws.invoke(outputs[f"{name}Name"], {"Records": []}), WARM_INVOKED)
         list(answered)
         list(worked)
+        refused.result()
+
+
+def _refused(url: str, key: str) -> None:
+    """On a busy machine the function may start after its request's time is over, which is a 504; then it is warm."""
+    for _ in range(_ATTEMPTS):
+        answer = httpx.post(url, headers=_headers(key), json={"model": "none", "messages": []}, timeout=_SECONDS)
+        if answer.is_client_error:
+            return
+    raise StackError(f"POST {url} answered {answer.status_code}: {answer.text}")
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _call(method: str, url: str, key: str, body: object = None) -> httpx.Response:
-    answer = httpx.request(method, url, headers={"Authorization": f"Bearer {key}"}, json=body, timeout=_SECONDS)
+    answer = httpx.request(method, url, headers=_headers(key), json=body, timeout=_SECONDS)
     if answer.is_error:
         raise StackError(f"{method} {url} answered {answer.status_code}: {answer.text}")
     return answer

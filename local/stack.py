@@ -226,12 +226,11 @@ def _open(plan: _Plan, parts: _Parts, outputs: dict[str, str]) -> Running:
     base_url = f"{parts.aws.url}/_aws/execute-api/{outputs['ApiId']}/v1"
     master = plan.config.master_key
     master_key = plan.secret[master.name] if isinstance(master, SecretName) else master.text
-    with ThreadPoolExecutor() as pool:
-        api_key = pool.submit(generate_key, base_url, master_key, plan.config.groups)
-        warm(base_url, master_key, parts.aws, (outputs["FilesWorkerName"], outputs["BatchesWorkerName"]))
+    api_key = generate_key(base_url, master_key, plan.config.groups)
+    warm(base_url, api_key, parts.aws, outputs)
     return Running(
         base_url=base_url,
-        api_key=api_key.result(),
+        api_key=api_key,
         master_key=master_key,
         provider_url=parts.provider_url,
         aws_url=parts.aws.url,

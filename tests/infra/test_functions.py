@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from local.running import WARM_INVOKED, WARM_READS, WARM_REFUSAL
 from tests.infra.template import Template
 
 MANAGED = {  # what SAM itself attaches: to write logs, to join a VPC, to read a queue
@@ -28,6 +29,13 @@ def test_every_handler_is_there(template: Template) -> None:
     for function in template.functions().values():
         module, _, name = function["Handler"].rpartition(".")
         assert callable(getattr(import_module(module), name))
+
+
+def test_every_function_but_migrations_is_warmed_on_one_machine(template: Template, written: dict[str, Any]) -> None:
+    asked = {("GET", path) for path in WARM_READS} | {("POST", WARM_REFUSAL)}
+    warmed = {function for route, function in template.routes() if route in asked}
+    assert warmed | set(WARM_INVOKED) == set(template.functions()) - {"Migrations"}
+    assert {f"{name}Name" for name in WARM_INVOKED} <= set(written["Outputs"])
 
 
 def test_every_function_has_a_timeout_of_its_own(written: dict[str, Any], template: Template) -> None:
