@@ -39,7 +39,8 @@ async def _require_open_deployments(config: Config, tables: Tables) -> None:
         named = "; ".join(f"'{deployment}' for {_some(batches)}" for deployment, batches in lost.items())
         raise ConfigError(
             f"{config.file} lacks deployments on which batches are running: {named}. Put them back (their"
-            " model_info.id is the name given here) until these batches have ended, or cancel the batches first."
+            " model_info.id is the name given here) until these batches have ended; or end them now, with the master"
+            " key: POST /batches/{{batch_id}}/end."
         )
 
 

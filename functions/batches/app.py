@@ -6,6 +6,8 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from batches.bodies import BatchCreate
 from batches.catalog import Catalog
+from batches.ending import Ending
+from batches.view import batch_object
 from manifold import idempotency, observe, web
 from manifold.gateway import Gateway
 
@@ -45,6 +47,12 @@ async def retrieve_batch(batch_id: str, batches: OfCaller) -> Response:
 @routes.post("/batches/{batch_id}/cancel")
 async def cancel_batch(batch_id: str, batches: OfCaller) -> Response:
     return web.json(await batches.cancel(batch_id))
+
+
+@routes.post("/batches/{batch_id}/end")
+async def end_batch(request: Request, batch_id: str, admin: web.Admin) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    return web.json(batch_object(await Ending(gateway.store).stop(batch_id, admin)))
 
 
 def create(gateway: Gateway) -> FastAPI:

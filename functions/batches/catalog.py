@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from batches.bodies import BatchCreate
+from batches.ending import no_batch
 from batches.view import batch_object
 from manifold import ids
 from manifold.access import Caller
@@ -45,7 +46,7 @@ class Catalog:
         async with self._store.session() as tables:
             row = await tables.batches.get(batch_id, self._caller)
             if row is None:
-                raise _no_batch(batch_id)
+                raise no_batch(batch_id)
             running = row.status in ("in_progress", "cancelling")
             stale = running and await tables.batches.wake_stale(batch_id, FRESH_SECONDS)
         if stale:
@@ -71,7 +72,7 @@ class Catalog:
             row = await tables.batches.cancel(batch_id, self._caller)
             row = row or await tables.batches.get(batch_id, self._caller)
         if row is None:
-            raise _no_batch(batch_id)
+            raise no_batch(batch_id)
         if row.status != "cancelling":
             raise InvalidRequest(
                 f"The batch cannot be cancelled: it is already {row.status}.", code="batch_not_cancellable"
@@ -112,7 +113,3 @@ class Catalog:
         if not usable:
             self._caller.require(file.groups, param="input_file_id")
         return usable
-
-
-def _no_batch(batch_id: str) -> NotFound:
-    return NotFound(f"No batch found with id '{batch_id}'.", param="batch_id", code="batch_not_found")

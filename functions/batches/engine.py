@@ -6,8 +6,9 @@ read from the rows each time.
 
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from batches.ending import Ending
 from batches.polling import STORE_PATIENCE, Polling, Run
 from batches.settlement import LeaseLost, Settlement
 from batches.submission import Submission
@@ -36,6 +37,7 @@ class Engine:
         self._submission = Submission(store, queue, deployments)
         self._polling = Polling(store, queue, deployments)
         self._settlement = Settlement(store, Prices())
+        self._ending = Ending(store)
 
     async def look(self, batch_id: str) -> None:
         """Take the next step of this batch, if it is due and nobody else holds it."""
@@ -54,10 +56,7 @@ class Engine:
             batches = await tables.batches.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit, silent)
             jobs = await tables.jobs.open([batch.id for batch in batches])
         runs = self._runs([(batch, jobs[batch.id]) for batch in batches if batch.id in jobs])
-        asked = {run.batch.id for run in runs}
-        for batch in batches:
-            if batch.id not in asked:
-                await self._release(batch, UNCONFIGURED_PATIENCE)
+        await self._pass_over(batches, jobs, {run.batch.id for run in runs})
         async with contextlib.aclosing(self._polling.ask(runs)) as written:
             async for answers in written:
                 if not answers.statuses:
@@ -65,6 +64,15 @@ class Engine:
                 for run in answers.runs:
                     await self._release(run.batch, answers.waits[run.batch.id])
         return len(batches)
+
+    async def _pass_over(self, batches: Sequence[BatchRow], jobs: Mapping[str, JobRow], asked: Collection[str]) -> None:
+        """Give up what is overdue, and give back the leases of what cannot be asked."""
+        for batch in batches:
+            job = jobs.get(batch.id)
+            if job is not None and batch.overdue:
+                await self._step(batch, job)
+            elif batch.id not in asked:
+                await self._release(batch, UNCONFIGURED_PATIENCE)
 
     async def _step(self, batch: BatchRow, job: JobRow | None) -> float | None:
         """The seconds to the next look; `None` if the batch has ended."""
@@ -74,29 +82,40 @@ class Engine:
                 return None
             return await self._submission.start(batch)
         deployment = self._deployments.get(job.deployment_id)
+        if batch.overdue and job.state != "stored":
+            await self._ending.give_up(batch, job, configured=deployment is not None)
+            return None
+        if job.state == "stored":
+            await self._settle(batch, job, deployment)
+            return None
         if deployment is None:
             return _unconfigured(job)
         if job.state in ("submitting", "unknown"):
             return await self._submission.reconcile(batch, job, deployment)
         if job.state == "running":
             return await self._polling.ask_one(Run(batch, job, deployment))
-        return await self._finish(batch, job, deployment)
+        await self._queue.announce([Message("job", job.id)])
+        return STORE_PATIENCE
 
-    async def _finish(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> float | None:
-        if job.state == "ended":
-            await self._queue.announce([Message("job", job.id)])
-            return STORE_PATIENCE
+    async def _settle(self, batch: BatchRow, job: JobRow, deployment: Deployment | None) -> None:
+        """Its results are here, so it ends also where `config.yaml` has lost the deployment."""
         try:
             await self._settlement.settle(batch, job, deployment)
         except LeaseLost:
             observe.warning("lease_lost", batch_id=batch.id)
-        return None
+        except Exception as error:
+            if not batch.overdue:
+                raise
+            observe.fault(error, batch_id=batch.id, job_id=job.id)
+            await self._ending.give_up(batch, job, configured=deployment is not None)
 
     def _runs(self, claimed: Sequence[tuple[BatchRow, JobRow]]) -> list[Run]:
         """What can be polled; a job whose deployment is gone from the configuration is reported."""
         runs = []
         for batch, job in claimed:
             deployment = self._deployments.get(job.deployment_id)
+            if batch.overdue:
+                continue
             if deployment is None:
                 _unconfigured(job)
             elif job.state == "running":
@@ -114,6 +133,6 @@ class Engine:
 
 
 def _unconfigured(job: JobRow) -> float:
-    """The job cannot be reached, and is not given up: the deployment may come back into `config.yaml`."""
+    """The job cannot be reached; until it is overdue, the deployment may come back into `config.yaml`."""
     observe.warning("deployment_not_configured", deployment_id=job.deployment_id, batch_id=job.batch_id)
     return UNCONFIGURED_PATIENCE

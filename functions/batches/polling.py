@@ -6,15 +6,17 @@ Each deployment has a time of its own, and is written as soon as it has answered
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from batches.validation import entry
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ProviderError
 from manifold.providers import JobState, JobStatus, LineFailure
 from manifold.queue import Message, Queue
+from manifold.scrubbing import Scrubber
 from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.jobs import Ending, JobRow
@@ -148,13 +150,14 @@ class Polling:
 
     async def _ended(self, run: Run, status: JobStatus, outcome: Outcome) -> float:
         """Its results are to be stored, by the worker that moves bytes; with none, it can be settled at once."""
+        scrubber = self._deployments.scrubber(run.deployment, await self._own(run))
         ending = Ending(
             outcome=outcome,
             output_ref=status.output_ref,
             error_ref=status.error_ref,
             output_file_id=ids.new("file") if status.output_ref else None,
             error_file_id=ids.new("file") if status.error_ref else None,
-            errors=[_shown(error, run) for error in status.errors],
+            errors=[_shown(error, scrubber) for error in status.errors],
         )
         async with self._store.transaction() as tables:
             changed = await tables.jobs.ended(run.job, ending)
@@ -166,16 +169,22 @@ class Polling:
             await self._queue.announce([Message("job", run.job.id)])
         return STORE_PATIENCE
 
+    async def _own(self, run: Run) -> dict[str, str]:
+        """The provider's ids of this job and its input, with those that the client knows."""
+        async with self._store.session() as tables:
+            prepared = await tables.inputs.get(run.job.input_id)
+        ref = prepared.provider_ref if prepared else None
+        return {_ref(run): run.batch.id} | ({ref: run.batch.input_file_id} if ref else {})
+
 
 def _is_to_cancel(run: Run) -> bool:
     return run.batch.status == "cancelling" and run.job.cancel_sent_at is None
 
 
-def _shown(error: LineFailure, run: Run) -> dict[str, Any]:
-    """An entry of the batch's `errors.data`, in the client's words instead of the provider's."""
-    message = error.message.replace(run.deployment.model, run.deployment.group)
-    shown = asdict(error) | {"message": message.replace(_ref(run), run.batch.id)}
-    return {name: value.replace("\0", "") if isinstance(value, str) else value for name, value in shown.items()}
+def _shown(error: LineFailure, scrubber: Scrubber) -> dict[str, Any]:
+    """An entry of the batch's `errors.data`, with nothing in it of where the job ran."""
+    words = scrubber.text(error.message) or "The provider gave no reason."
+    return entry(scrubber.word(error.code), words, param=scrubber.word(error.param), line=error.line)
 
 
 def _ref(run: Run) -> str:

@@ -12,6 +12,9 @@ from manifold.store.jobs import JobRow
 
 MAX_REFUSALS = 5
 """How often one deployment may refuse one batch for a reason that waiting will not change."""
+MAX_WRONG = 2
+"""The same, where it says that the request itself is wrong: once more, as a file may not be known everywhere yet."""
+WRONG = frozenset({400, 404, 405, 410, 413, 415, 422, 501})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Outlet:
     """Seconds for which it is to be left alone."""
     refusals: int
     """How often it refused this batch for good reason."""
+    wrong: int = 0
+    """How often it found the request itself wrong."""
 
     @property
     def order(self) -> int | None:
@@ -44,7 +49,9 @@ class Outlet:
     @property
     def hopeless(self) -> bool:
         """Nothing will change by waiting."""
-        return self.refusals >= MAX_REFUSALS or (self.input is not None and self.input.state == "failed")
+        if self.refusals >= MAX_REFUSALS or self.wrong >= MAX_WRONG:
+            return True
+        return self.input is not None and self.input.state == "failed"
 
     @property
     def ready(self) -> bool:
@@ -66,13 +73,16 @@ def outlets(
 ) -> list[Outlet]:
     """The deployments of a batch, with what its rows say of them."""
     by_deployment = {row.deployment_id: row for row in inputs}
-    refusals = Counter(job.deployment_id for job in jobs if job.state == "refused" and job.lasting)
+    refused = [job for job in jobs if job.state == "refused" and job.lasting]
+    refusals = Counter(job.deployment_id for job in refused)
+    wrong = Counter(job.deployment_id for job in refused if job.status in WRONG)
     return [
         Outlet(
             deployment,
             by_deployment.get(deployment.id),
             cooling.get(deployment.id, 0.0),
             refusals[deployment.id],
+            wrong[deployment.id],
         )
         for deployment in deployments
     ]

@@ -33,8 +33,11 @@ class Settlement:
         self._store = store
         self._prices = prices
 
-    async def settle(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> None:
-        """Register the stored results and end the batch as its job ended; raises `LeaseLost`."""
+    async def settle(self, batch: BatchRow, job: JobRow, deployment: Deployment | None) -> None:
+        """Register the stored results and end the batch as its job ended; raises `LeaseLost`.
+
+        Where `config.yaml` has lost the deployment, its price is not known.
+        """
         outcome = job.outcome
         assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
         results = job.results or {}
@@ -42,11 +45,12 @@ class Settlement:
         if "lost" in results:
             outcome = "failed"
         tokens = Tokens(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"])
-        cost = await asyncio.to_thread(self._prices.of, deployment, tokens, batch=True)
+        group = deployment.group if deployment else batch.groups[0]
+        cost = await asyncio.to_thread(self._prices.of, deployment, tokens, batch=True) if deployment else None
         async with self._store.transaction() as tables:
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
-            await tables.usage.record(batch, job, deployment.group, usage, cost)
+            await tables.usage.record(batch, job, group, usage, cost)
             succeeded = usage["requests"] - usage["failed_requests"]
             await tables.batches.progress(batch.id, usage["requests"], succeeded, usage["failed_requests"])
             settled = await tables.jobs.settled(job)

@@ -6,7 +6,6 @@ unclear is looked for at the provider by the job's id, and taken as absent only 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from random import Random
 
 from batches.selection import Outlet, choose, outlets
@@ -29,6 +28,8 @@ HOLD_SECONDS = 30
 """How long a young batch waits for a deployment whose input is on its first attempt."""
 FIRST_POLL, RECHECK, PATIENCE = 5.0, 10.0, 60.0
 """Seconds to the next look: at a fresh job, at an unclear one, and at a batch that waits for an input."""
+MAX_CAUSES = 10
+"""Causes that are named where every deployment refused a batch."""
 COOL, MAX_COOL = 10.0, 300.0
 """Seconds to leave a deployment alone after its first refusal of a batch, doubling up to the second."""
 
@@ -48,7 +49,7 @@ class Submission:
         if errors or file is None:
             await self._fail(batch, errors)
             return None
-        if batch.expires_at <= datetime.now(UTC):
+        if batch.left <= 0:
             await self._expire(batch)
             return None
         candidates = await self._outlets(batch, file)
@@ -65,15 +66,14 @@ class Submission:
             prepared = await tables.inputs.get(job.input_id)
             others = await tables.jobs.refs_of_input(job.input_id)
         wanted = replace(_provider_job(batch, job, prepared.provider_ref if prepared else None), others=others)
-        settled = (datetime.now(UTC) - job.created_at).total_seconds() > SETTLING_SECONDS
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, wanted))
         except ProviderError as error:
             observe.failed("job_not_found_out", error, job_id=job.id, deployment_id=deployment.id)
-            return max(RECHECK, error.retry_after or 0)
+            return max(RECHECK, min(error.retry_after or 0, MAX_COOL, batch.left))
         if ref is not None and (wait := await self._running(batch, job, ref)) is not None:
             return wait
-        if not settled:
+        if job.age <= SETTLING_SECONDS:
             return RECHECK
         async with self._store.session() as tables:
             await tables.jobs.absent(job)
@@ -106,7 +106,7 @@ class Submission:
             observe.failed("job_unclear", error, job_id=job.id, deployment_id=deployment.id)
             observe.count(Metric.JOBS_UNCLEAR)
             async with self._store.session() as tables:
-                await tables.jobs.unknown(job, error.public)
+                await tables.jobs.unknown(job, error.explained)
             return RECHECK
         wait = await self._running(batch, job, ref)
         return RECHECK if wait is None else wait
@@ -124,10 +124,12 @@ class Submission:
     async def _refused(self, job: JobRow, outlet: Outlet, error: ProviderRefused) -> float:
         observe.failed("job_refused", error, job_id=job.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_REFUSED)
-        cool = error.retry_after or min(MAX_COOL, COOL * 2**outlet.refusals)
+        lost = isinstance(error, InputLost)
+        cool = min(MAX_COOL, error.retry_after or COOL * 2**outlet.refusals)
         async with self._store.session() as tables:
-            await tables.jobs.refused(job, error.public, lasting=error.lasting, cool_seconds=cool)
-            if isinstance(error, InputLost):  # the next look asks for another
+            status = None if lost else error.status
+            await tables.jobs.refused(job, error.explained, status=status, lasting=error.lasting, cool_seconds=cool)
+            if lost:  # the next look asks for another
                 await tables.inputs.discard(job.input_id)
         return 0
 
@@ -135,21 +137,25 @@ class Submission:
         """No deployment can be asked now: end the batch if none ever will, else wait for the first that may."""
         hopeful = [outlet for outlet in candidates if not outlet.hopeless]
         if not hopeful:
-            await self._fail(batch, [await self._cause(batch, candidates)])
+            await self._fail(batch, await self._causes(batch, candidates))
             return None
         cooling = [outlet.cooling for outlet in hopeful if outlet.cooling]
         held = [_hold(batch)] if any(outlet.ready for outlet in hopeful) else []  # it waits for the others alone
         return max(0.0, min([*cooling, *held, PATIENCE]))
 
-    async def _cause(self, batch: BatchRow, candidates: Sequence[Outlet]) -> dict[str, object]:
+    async def _causes(self, batch: BatchRow, candidates: Sequence[Outlet]) -> list[dict[str, object]]:
+        """Each thing that a deployment said, once, the last one first."""
         if not candidates:
-            return entry("model_not_found", "No deployment that runs batches serves the file's model.", param="model")
+            message = "No deployment that runs batches serves the file's model."
+            return [entry("model_not_found", message, param="model")]
         async with self._store.session() as tables:
             jobs = await tables.jobs.of_batch(batch.id)
-        causes = [job.error for job in jobs if job.error and job.state == "refused"]
-        causes += [outlet.input.error for outlet in candidates if outlet.input and outlet.input.error]
-        last = f" The last cause: {causes[-1]}" if causes else ""
-        return entry("deployments_refused", f"Every deployment of the model refused the batch.{last}")
+        said = [job.error for job in jobs if job.error and job.state == "refused"]
+        said += [outlet.input.error for outlet in candidates if outlet.input and outlet.input.error]
+        causes = [f" {cause}" for cause in dict.fromkeys(reversed(said))][:MAX_CAUSES] or [""]
+        return [
+            entry("deployments_refused", f"Every deployment of the model refused the batch.{one}") for one in causes
+        ]
 
     async def _fail(self, batch: BatchRow, errors: Sequence[dict[str, object]]) -> None:
         async with self._store.session() as tables:
@@ -165,7 +171,7 @@ class Submission:
 
 def _hold(batch: BatchRow) -> float:
     """Seconds for which the batch still waits for deployments whose inputs are on their first attempt."""
-    return HOLD_SECONDS - (datetime.now(UTC) - batch.created_at).total_seconds()
+    return HOLD_SECONDS - batch.age
 
 
 def _provider_job(batch: BatchRow, job: JobRow, input_ref: str | None) -> Job:

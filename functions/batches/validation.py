@@ -25,7 +25,7 @@ def input_errors(batch: BatchRow, file: FileRow | None) -> list[dict[str, Any]]:
     return entries
 
 
-def entry(code: str, message: str, *, param: str | None = None, line: int | None = None) -> dict[str, Any]:
+def entry(code: str | None, message: str, *, param: str | None = None, line: int | None = None) -> dict[str, Any]:
     """One entry of `errors.data`."""
     return {"code": code, "message": message, "param": param, "line": line}
 

@@ -15,10 +15,9 @@ Fault = ProviderError | ManifoldError
 
 
 def pause(attempts: int, fault: Fault) -> float:
-    """Seconds to the next attempt, and never fewer than the provider asked for."""
-    wait = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(attempts - 1, 30))  # what is never given up has had a thousand
+    """Seconds to the next attempt: what the provider asked for, if that is more, and never more than `MAX_PAUSE`."""
     asked = fault.retry_after if isinstance(fault, ProviderError) else None
-    return max(wait, asked or 0.0)
+    return min(MAX_PAUSE, max(FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), asked or 0.0))
 
 
 def spent(attempts: int, fault: Fault) -> bool:
@@ -32,4 +31,4 @@ def lasting(fault: Fault) -> bool:
 
 def public(fault: Fault) -> str:
     """What the file's owner may read of it."""
-    return fault.public if isinstance(fault, ProviderError) else fault.message
+    return fault.explained if isinstance(fault, ProviderError) else fault.message

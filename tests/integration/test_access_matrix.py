@@ -38,6 +38,7 @@ ADMINS_ALONE = {
     ("POST", "/key/regenerate"),
     ("POST", "/user/new"),
     ("POST", "/team/new"),
+    ("POST", "/batches/{batch_id}/end"),
 }
 EVERY_KEY = {
     ("GET", "/key/info"),

@@ -168,19 +168,37 @@ async def test_a_batch_waits_while_every_deployment_is_busy(world: World) -> Non
     assert len(world.jobs_at_providers()) == 1
 
 
-async def test_when_every_deployment_refuses_for_good_the_batch_fails_with_the_cause(world: World) -> None:
-    world.provider.fail(Fault(kind="refuse", route="batches.create", times=None, message="secret deployment words"))
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_a_request_that_every_deployment_finds_wrong_fails_the_batch_soon_with_the_cause(
+    world: World, status: int
+) -> None:
+    words = "This deployment, gpt-4o-mini-general-deployment, does not serve /v1/chat/completions."
+    world.provider.fail(Fault(kind="refuse", status=status, route="batches.create", times=None, message=words))
     batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+
+    ended = await world.run_until_ended(batch.id, rounds=5)
+
+    assert ended.status == "failed"
+    assert ended.errors is not None
+    told = {error.message: error.code for error in ended.errors.data}
+    shown = "The provider answered HTTP {}: This deployment, {}, does not serve /v1/chat/completions."
+    assert f"Every deployment of the model refused the batch. {shown.format(status, '***')}" in told
+    assert set(told.values()) == {"deployments_refused"}
+    assert len(world.provider.log(route="batches.create")) <= 4
+
+
+async def test_an_account_that_is_refused_is_asked_five_times_and_its_words_are_the_admins(world: World) -> None:
+    words = "Incorrect API key provided: sk-proj-****abcd."
+    world.provider.fail(Fault(kind="refuse", status=401, route="batches.create", times=None, message=words))
+    batch = await world.create((await world.upload(chat_lines("gpt-4.1-mini-batch", 1))).id)
 
     ended = await world.run_until_ended(batch.id, rounds=200)
 
     assert ended.status == "failed"
     assert ended.errors is not None
     [error] = ended.errors.data
-    assert error.code == "deployments_refused"
-    assert error.message is not None
-    assert "HTTP 400" in error.message
-    assert "secret" not in error.message
+    assert str(error.message).endswith("HTTP 401: the gateway's own account was refused. Tell who runs this gateway.")
+    assert len(world.rows("SELECT 1 FROM jobs WHERE state = 'refused'")) == 5
 
 
 async def test_a_batch_that_nobody_takes_expires(world: World) -> None:

@@ -173,11 +173,14 @@ async def test_one_deployment_down_holds_up_no_other(desk: Desk) -> None:
     assert states == {"general": "pending", "special": "ready"}
 
 
+TOLD = "The simulated provider was told to do this."
+
+
 @pytest.mark.parametrize(
     ("kind", "attempts", "shown"),
     [
-        ("refuse", LASTING_ATTEMPTS, "The provider answered HTTP 400."),
-        ("rate_limit", ATTEMPTS, "The provider answered HTTP 429."),
+        ("refuse", LASTING_ATTEMPTS, f"The provider answered HTTP 400: {TOLD}"),
+        ("rate_limit", ATTEMPTS, f"The provider answered HTTP 429: {TOLD}"),
         ("cut", ATTEMPTS, "The provider gave no answer."),
     ],
 )
@@ -421,7 +424,7 @@ async def test_results_that_the_provider_has_lost_are_given_up(desk: Desk) -> No
     assert found == "stored"
     assert results is not None
     assert (results["output"], results["error"]) == (None, None)
-    assert results["lost"] == "The provider answered HTTP 404."
+    assert results["lost"] == "The provider answered HTTP 404: No such File object: ***"
     assert desk.woken() == ["batch_1"]
 
 

@@ -66,6 +66,9 @@ def _cancelled(site: Site, key: str, file_id: str) -> None:
     batch_id = site.call("BatchesApi", "batches.create", file_id=file_id, key=key)["id"]
     assert site.call("BatchesApi", "batches.cancel", batch_id=batch_id, key=key)["status"] == "cancelling"
     assert site.finish(batch_id, key)["status"] == "cancelled"
+    other = site.call("BatchesApi", "batches.create", file_id=file_id, key=key)["id"]
+    ended = site.call("BatchesApi", "batches.end", batch_id=other)
+    assert (ended["status"], ended["errors"]["data"][0]["code"]) == ("failed", "batch_ended_by_admin")
 
 
 def _deleted(site: Site, key: str, file_id: str) -> None:

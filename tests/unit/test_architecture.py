@@ -66,14 +66,16 @@ def transitions(title: str) -> list[Transition]:
 
 
 def checked_states(table: str) -> frozenset[str]:
-    """The states that the table's CHECK constraint allows."""
+    """The states that the table's CHECK constraint allows, as the last migration has it that writes one."""
     created = re.search(rf"CREATE TABLE {table} \((.*?)\n\);", SQL, flags=re.DOTALL)
     assert created
-    allowed = re.search(
+    allowed = re.findall(
         r"^ +(?:status|state) .*?CHECK \(\w+ IN \((.*?)\)\)", created[1], flags=re.DOTALL | re.MULTILINE
     )
+    changed = rf"CONSTRAINT {table}_(?:status|state)_check CHECK \(\w+ IN \((.*?)\)\)"
+    allowed += re.findall(changed, SQL, flags=re.DOTALL)
     assert allowed, f"{table} has no checked state"
-    return frozenset(re.findall(r"'(\w+)'", allowed[1]))
+    return frozenset(re.findall(r"'(\w+)'", allowed[-1]))
 
 
 def updates(table: str) -> dict[str, frozenset[str]]:

@@ -121,7 +121,7 @@ def test_what_a_caller_is_told_is_scrubbed() -> None:
 
 def test_a_model_and_a_host_are_scrubbed_however_they_are_written() -> None:
     error = failed(400, {"error": {"message": "O1, o1-2024-12-17 and o1-20241217 of West.Example.com:443"}})
-    assert error.told == "***, *** and *** of ***:443"
+    assert error.told == "***, *** and *** of ***"
 
 
 def test_a_refusal_and_an_unclear_end_tell_a_caller_the_same() -> None:

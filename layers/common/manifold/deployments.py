@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from manifold import observe
 from manifold.config import Aws, Config, Deployment
 from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Provider, Signature
+from manifold.providers.call import host_of
 from manifold.providers.chat import Ask, ChatProvider, Route
+from manifold.scrubbing import Scrubber
 from manifold.secrets import Secrets
 
 Answer = TypeVar("Answer")
@@ -85,6 +88,17 @@ class Deployments:
         except Exception as error:
             observe.fault(error, deployment_id=deployment.id)
             raise ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}") from error
+
+    def scrubber(self, deployment: Deployment, own: Mapping[str, str]) -> Scrubber:
+        """For what the deployment's provider says of a batch; `own` are ids of the provider's, each with ours."""
+        known = Scrubber(model=deployment.model, shown_as=deployment.group, own=own)
+        try:
+            endpoint = self._endpoint(deployment)
+        except ProviderRefused:
+            return known
+        signature = endpoint.signature
+        secrets = [endpoint.api_key, endpoint.organization, signature and signature.secret_access_key]
+        return replace(known, host=host_of(endpoint.base_url), secrets=[one for one in secrets if one])
 
     async def complete(self, deployment: Deployment, ask: Ask) -> dict[str, Any]:
         """OpenAI's answer object, with the provider's own `model`. A 401 is tried once more, as in `call`."""

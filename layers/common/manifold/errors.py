@@ -185,6 +185,16 @@ class ProviderError(Exception):
         """What anyone may be told: no address, no key, not a word of the provider's own."""
         return f"The provider answered HTTP {self.status}." if self.status else "The provider gave no answer."
 
+    @property
+    def explained(self) -> str:
+        """What the owner of a file or a batch is told: what the provider said of it, where it is not our account's."""
+        if not self.status or self.status >= 500:
+            return self.public
+        answered = f"The provider answered HTTP {self.status}"
+        if self.status in OUR_STATUSES or self.code in OUR_CODES:
+            return f"{answered}: the gateway's own account was refused. Tell who runs this gateway."
+        return f"{answered}: {self.told}" if self.told else f"{answered}."
+
     def answer(self) -> CallFailed:
         """What the caller of a completion is told: its own faults in full, ours and the provider's by their kind."""
         for kind in (_callers_fault, _our_account, _too_many, _too_late, _overloaded):
@@ -228,8 +238,10 @@ class ProviderUnclear(ProviderError):
 
 CALLERS_STATUSES = frozenset({400, 413, 415, 422})
 """What a provider answers to a request that is wrong in itself; another deployment would hardly take it."""
-ACCOUNT_STATUSES = frozenset({401, 402, 403, 404})
-ACCOUNT_CODES = frozenset({"invalid_api_key", "insufficient_quota", "billing_hard_limit_reached", "model_not_found"})
+OUR_STATUSES = frozenset({401, 402, 403})
+OUR_CODES = frozenset({"invalid_api_key", "insufficient_quota", "billing_hard_limit_reached"})
+ACCOUNT_STATUSES = OUR_STATUSES | {404}
+ACCOUNT_CODES = OUR_CODES | {"model_not_found"}
 """Our key, our bill or our deployment's name at the provider: nothing that a caller could put right."""
 CONTENT_FILTER = "content_filter"
 CONTENT_POLICY_CODES = frozenset({CONTENT_FILTER, "content_policy_violation", "invalid_prompt"})

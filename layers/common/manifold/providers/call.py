@@ -1,23 +1,13 @@
 """Where a call goes and in whose name, and what of it must not be told."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlsplit
 
+from manifold.scrubbing import HIDDEN, SHORTEST_SECRET, Scrubber
+
 MAX_MESSAGE = 500
 CONNECT_SECONDS = 10.0
-SHORTEST_SECRET = 8
-"""A header's value of fewer characters is no credential; taking it out would garble the text."""
-ADDRESSES = re.compile(r"(?:https?://|arn:aws)[^\s'\"<>)]+", re.IGNORECASE)
-KEYS = re.compile(
-    r"\b(?:sk|org|proj|req|key|gsk|xai)[-_][A-Za-z0-9_*-]{6,}|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
-    re.IGNORECASE,
-)
-"""What providers' own ids look like: of keys, organizations, projects and requests."""
-SNAPSHOT = r"(?:-20\d\d-?\d\d-?\d\d)?"
-"""The date that a provider may add to the model's name."""
-
 
 Sign = Callable[[str, bytes], Mapping[str, str]]
 """The headers that vouch for a POST of these bytes to this address."""
@@ -58,24 +48,27 @@ class Call:
     @property
     def host(self) -> str:
         """For messages; never the whole address, whose query may hold a credential."""
-        try:
-            return urlsplit(self.url).hostname or "an address without a host"
-        except ValueError:
-            return "an address that cannot be read"
+        return host_of(self.url) or "an address without a host"
 
     def scrub(self, text: str) -> str:
         """`text` without our credentials, and of a bounded length: for our own rows and logs."""
-        for value in self.headers.values():
-            secret = value.removeprefix("Bearer ")
+        for secret in self._secrets():
             if len(secret) >= SHORTEST_SECRET:
-                text = text.replace(secret, "***")
+                text = text.replace(secret, HIDDEN)
         return text[:MAX_MESSAGE]
 
-    def scrub_for_caller(self, text: str) -> str:
-        """`text` without anything that tells where the call went: no address, no id of an account, no deployment."""
-        text = KEYS.sub("***", ADDRESSES.sub("***", self.scrub(text)))
-        text = re.sub(re.escape(self.host), "***", text, flags=re.IGNORECASE)
-        if not self.model:
-            return text
-        named = rf"(?<![\w.-]){re.escape(self.model)}{SNAPSHOT}(?![\w-])"
-        return re.sub(named, "***", text, flags=re.IGNORECASE)
+    @property
+    def scrubber(self) -> Scrubber:
+        """For the provider's words on this call, which its caller may read."""
+        return Scrubber(host=host_of(self.url), secrets=self._secrets(), model=self.model, uuids=True)
+
+    def _secrets(self) -> list[str]:
+        return [value.removeprefix("Bearer ") for value in self.headers.values()]
+
+
+def host_of(url: str) -> str:
+    """The host that a URL names, or nothing."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

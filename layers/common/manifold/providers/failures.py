@@ -129,9 +129,11 @@ def _failure(
 ) -> ProviderRefused | ProviderUnclear:
     words, code, param = _worded(body or {})
     message = f"HTTP {status}"
-    told = call.scrub_for_caller(words) if words else None
     if (meant := prompts_fault(status, code, f"{words or ''} {_nested(body or {})}")) is not None:
         code, status = meant, 400  # as OpenAI has it: the caller's own, whichever deployment is asked
+    scrubber = call.scrubber
+    told, param = scrubber.text(words) if words else None, scrubber.word(param)
+    code = code if code is None else scrubber.word(code) or ""
     words = call.scrub(words) if words else None
     if status >= 500 or status in UNDECIDED:
         return ProviderUnclear(message, status=status, retry_after=wait, code=code, param=param, told=told, words=words)

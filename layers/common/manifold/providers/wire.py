@@ -20,6 +20,8 @@ REFERENCE = re.compile(r"[!-~]{1,512}")
 END_OF_TIME = 253_402_300_800
 """The year 10000, which Postgres takes and Python does not."""
 MAX_COUNT = 10**9
+MAX_ERRORS = 100
+"""Errors of a failed job that are read."""
 LOST = JobStatus(state="failed", errors=(LineFailure("job_lost", "The provider no longer knows this job."),))
 
 
@@ -74,9 +76,12 @@ def _snake(status: object) -> str:
 
 
 def _errors(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    data = _mapping(batch.get("errors")).get("data")
-    entries = [data] if isinstance(data, dict) else data
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    """The entries of `errors`, which is a list of them, an object with such a list, one of them, or a text."""
+    said = batch.get("errors") or batch.get("error")
+    if isinstance(said, dict):
+        said = said.get("data", said if "message" in said else None)
+    entries = said if isinstance(said, list) else [said]
+    return [entry if isinstance(entry, dict) else {"message": entry} for entry in entries[:MAX_ERRORS] if entry]
 
 
 def _failure(error: Mapping[str, Any]) -> LineFailure:

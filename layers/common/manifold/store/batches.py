@@ -25,15 +25,25 @@ from manifold.schemas import BatchStatus
 from manifold.store.connection import Connection
 from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
 
+GRACE_SECONDS = 86_400
+"""How long after its completion window a batch's provider may still say how it ended."""
+LAST_SECONDS = 3_600
+"""How long it is asked then, from the first look on: we may have been away longer than the provider."""
+
 Outcome = Literal["completed", "failed", "expired", "cancelled"]
 
 _COLUMNS: LiteralString = """id, input_file_id, endpoint, completion_window, groups, metadata, status, errors,
     output_file_id, error_file_id, total, completed, failed, output_expires_after, user_id, team_id, key_id,
     created_at, in_progress_at, expires_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,
-    cancelled_at, due_at, lease,
+    cancelled_at, due_at, lease, extract(epoch FROM now() - created_at)::float8 AS age,
+    extract(epoch FROM expires_at - now())::float8 AS left,
+    extract(epoch FROM now() - overdue_at)::float8 AS overdue_for,
     (SELECT jsonb_build_object('input_tokens', sum(input_tokens), 'cached_tokens', sum(cached_tokens),
         'output_tokens', sum(output_tokens), 'reasoning_tokens', sum(reasoning_tokens))
      FROM usage WHERE batch_id = batches.id HAVING count(*) > 0) AS usage"""
+_CLAIMED: LiteralString = """lease = %(lease)s, leased_at = now(),
+    leased_until = now() + make_interval(secs => %(seconds)s), overdue_at = coalesce(overdue_at,
+        CASE WHEN expires_at < now() - make_interval(secs => %(grace)s) THEN now() END)"""
 _WOKEN: LiteralString = "due_at = now(), woken_at = clock_timestamp()"
 _RELEASED: LiteralString = "lease = NULL, leased_at = NULL, leased_until = NULL"
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
@@ -69,7 +79,18 @@ class BatchRow:
     cancelled_at: datetime | None
     due_at: datetime | None
     lease: str | None
+    age: float
+    """Seconds since it was created, when this was read: by the database's clock, as the next two are."""
+    left: float
+    """Seconds to the end of its completion window, or fewer than none."""
+    overdue_for: float | None
+    """Seconds since the first look at it that came later than `GRACE_SECONDS` after the window."""
     usage: dict[str, int] | None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether nobody is to be asked about it any more."""
+        return self.overdue_for is not None and self.overdue_for >= LAST_SECONDS
 
     @property
     def owner(self) -> Caller:
@@ -178,11 +199,11 @@ class Batches:
     async def claim(self, batch_id: str, lease: str, seconds: int) -> BatchRow | None:
         """Take a due batch for this long, or `None`: ended, not due, or another worker has it."""
         query: LiteralString = f"""
-            UPDATE batches SET lease = %(lease)s, leased_at = now(),
-                leased_until = now() + make_interval(secs => %(seconds)s)
+            UPDATE batches SET {_CLAIMED}
             WHERE id = %(id)s AND due_at <= now() AND (leased_until IS NULL OR leased_until <= now())
             RETURNING {_COLUMNS}"""
-        return await fetch_one(self._connection, BatchRow, query, {"id": batch_id, "lease": lease, "seconds": seconds})
+        parameters = {"id": batch_id, "lease": lease, "seconds": seconds, "grace": GRACE_SECONDS}
+        return await fetch_one(self._connection, BatchRow, query, parameters)
 
     async def claim_due(self, lease: str, seconds: int, limit: int, silent: Collection[str] = ()) -> list[BatchRow]:
         """Take up to `limit` due batches whose provider is to be asked, none of these deployments'.
@@ -190,8 +211,7 @@ class Batches:
         The deployments take turns, each with the batch that has been due longest: one with many leaves room for all.
         """
         query: LiteralString = f"""
-            UPDATE batches SET lease = %(lease)s, leased_at = now(),
-                leased_until = now() + make_interval(secs => %(seconds)s)
+            UPDATE batches SET {_CLAIMED}
             WHERE id IN (
                 SELECT b.id FROM batches b JOIN (
                     SELECT batch_id, row_number() OVER (PARTITION BY deployment_id ORDER BY due.due_at) AS turn
@@ -201,7 +221,13 @@ class Batches:
                 WHERE b.due_at <= now() AND (b.leased_until IS NULL OR b.leased_until <= now())
                 ORDER BY running.turn, b.due_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED)
             RETURNING {_COLUMNS}"""
-        parameters = {"lease": lease, "seconds": seconds, "limit": limit, "silent": list(silent)}
+        parameters = {
+            "lease": lease,
+            "seconds": seconds,
+            "limit": limit,
+            "silent": list(silent),
+            "grace": GRACE_SECONDS,
+        }
         return await fetch_all(self._connection, BatchRow, query, parameters)
 
     async def due(self, limit: int) -> list[str]:
@@ -275,7 +301,7 @@ class Batches:
                     errors = %(errors)s, output_file_id = %(output)s, error_file_id = %(error)s
                 WHERE id = %(id)s AND lease = %(lease)s AND status NOT IN {_ENDED}
                     AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s
-                        AND state NOT IN ('settled', 'refused', 'absent'))""",
+                        AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))""",
             {
                 "outcome": outcome,
                 "errors": Jsonb(storable.value(list(errors))) if errors else None,
@@ -286,3 +312,15 @@ class Batches:
             },
         )
         return changed.rowcount == 1
+
+    async def stop(self, batch_id: str, errors: Sequence[Mapping[str, Any]]) -> BatchRow | None:
+        """Any open status → failed, or cancelled where a cancel was asked for, whoever has the lease; else `None`."""
+        query: LiteralString = f"""
+            UPDATE batches SET status = CASE status WHEN 'cancelling' THEN 'cancelled' ELSE 'failed' END,
+                cancelled_at = CASE status WHEN 'cancelling' THEN now() END,
+                failed_at = CASE status WHEN 'cancelling' THEN NULL ELSE now() END,
+                due_at = NULL, {_RELEASED}, errors = %(errors)s
+            WHERE id = %(id)s AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+            RETURNING {_COLUMNS}"""
+        parameters = {"id": batch_id, "errors": Jsonb([dict(error) for error in errors])}
+        return await fetch_one(self._connection, BatchRow, query, parameters)

@@ -4,10 +4,10 @@
         │  │          ▲
         │  └─► unknown ──► absent
         ▼
-      refused
+      refused            each of the open ones ──► abandoned
 
-`refused` and `absent` jobs never came to be at the provider; another one may follow. The unique index `jobs_one_open`
-keeps two from being open at once.
+`refused` and `absent` jobs never came to be at the provider; another one may follow. `abandoned` ones may run there
+still, and nothing that they come to is used. The unique index `jobs_one_open` keeps two from being open at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ from manifold.store.batches import BatchRow, Outcome
 from manifold.store.connection import Connection
 from manifold.store.rows import fetch_all, fetch_one
 
-States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent"]
+States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent", "abandoned"]
 
 _COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provider_ref, outcome, error, lasting,
     errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at, attempts,
-    lease, created_at, submitted_at"""
-_OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent')"
+    lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age"""
+_OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,10 @@ class JobRow:
     lease: str | None
     created_at: datetime
     submitted_at: datetime | None
+    status: int | None
+    """The HTTP status that it was refused with."""
+    age: float
+    """Seconds since it was written, when this was read: by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +146,25 @@ class Jobs:
             (storable.text(error), job.id),
         )
 
-    async def refused(self, job: JobRow, error: str, *, lasting: bool, cool_seconds: float) -> bool:
+    async def refused(self, job: JobRow, error: str, *, status: int | None, lasting: bool, cool_seconds: float) -> bool:
         """submitting → refused: the provider said no. Leave its deployment alone for this long."""
         return await self._changed(
-            """UPDATE jobs SET state = 'refused', error = %s, lasting = %s,
+            """UPDATE jobs SET state = 'refused', error = %s, status = %s, lasting = %s,
                    cool_until = now() + make_interval(secs => %s)
                WHERE id = %s AND state = 'submitting'""",
-            (storable.text(error), lasting, cool_seconds, job.id),
+            (storable.text(error), status, lasting, cool_seconds, job.id),
         )
+
+    async def abandon(self, batch_id: str) -> list[JobRow]:
+        """Any open state → abandoned: whatever it comes to is not used. Returns the jobs as they were till then."""
+        query: LiteralString = f"""
+            WITH open AS (
+                SELECT {_COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {_OPEN} FOR UPDATE),
+            closed AS (
+                UPDATE jobs SET state = 'abandoned', outcome = NULL, due_at = NULL, lease = NULL, leased_until = NULL
+                WHERE id IN (SELECT id FROM open))
+            SELECT * FROM open"""
+        return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
 
     async def absent(self, job: JobRow) -> bool:
         """unknown → absent: the provider did not list it when its settling time was over."""

@@ -1,0 +1,83 @@
+"""The end of a batch whose provider does not end it: a stated time after its window, or at once where an admin says so.
+
+What the provider may still do for it is not used. What had been stored of its results is cleared like a deleted file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from batches.validation import entry
+from manifold import observe
+from manifold.access import Caller
+from manifold.errors import NotFound
+from manifold.observe import Metric
+from manifold.store import Store, Tables
+from manifold.store.batches import BatchRow, Outcome
+from manifold.store.files import NewFile
+from manifold.store.jobs import JobRow
+
+GIVEN_UP = (
+    "The batch was given up a day after its completion window: its provider did not say how it ended, or did not give"
+    " its results. What comes later is not used."
+)
+UNCONFIGURED = " The gateway's configuration has no longer the deployment that ran it."
+ENDED = "An administrator of this gateway ended the batch. What its provider may still do for it is not used."
+
+
+class Ending:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def give_up(self, batch: BatchRow, job: JobRow, *, configured: bool) -> None:
+        """End an overdue batch as `expired`, or `cancelled` where a cancel was asked for."""
+        cause = f" The last cause: {job.error}" if job.error else ""
+        error = entry("batch_abandoned", GIVEN_UP + ("" if configured else UNCONFIGURED) + cause)
+        outcome: Outcome = "cancelled" if batch.status == "cancelling" else "expired"
+        async with self._store.transaction() as tables:
+            await _drop(tables, batch, await tables.jobs.abandon(batch.id))
+            ended = await tables.batches.end(batch, outcome, errors=[error])
+        _log(batch, [job] if ended else [])
+
+    async def stop(self, batch_id: str, admin: Caller) -> BatchRow:
+        """End a batch now, as `failed` or `cancelled`; one that has ended stays as it is."""
+        async with self._store.transaction() as tables:
+            stopped = await tables.batches.stop(batch_id, [entry("batch_ended_by_admin", ENDED)])
+            jobs = await tables.jobs.abandon(batch_id) if stopped else []
+            row = stopped or await tables.batches.get(batch_id, admin)
+            if row is None:
+                raise no_batch(batch_id)
+            await _drop(tables, row, jobs)
+        if stopped:
+            _log(row, jobs)
+        return row
+
+
+async def _drop(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]) -> None:
+    """Have the objects cleared that an unfinished transfer of results may have left."""
+    for job in jobs:
+        for file_id in filter(None, (job.output_file_id, job.error_file_id)):
+            await tables.files.insert(_left_over(file_id, batch), batch.owner)
+            await tables.files.delete(file_id, Caller(admin=True))
+
+
+def _left_over(file_id: str, batch: BatchRow) -> NewFile:
+    return NewFile(
+        id=file_id,
+        purpose="batch_output",
+        filename=f"{batch.id}.jsonl",
+        bytes=0,
+        groups=batch.groups,
+        expires_after=None,
+    )
+
+
+def _log(batch: BatchRow, jobs: Sequence[JobRow]) -> None:
+    """An admin finds the job at its provider by these ids."""
+    observe.count(Metric.BATCHES_ENDED)
+    for job in jobs:
+        fields: dict[str, Any] = {"state": job.state, "provider_ref": job.provider_ref}
+        observe.warning("job_abandoned", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id, **fields)
+
+
+def no_batch(batch_id: str) -> NotFound:
+    return NotFound(f"No batch found with id '{batch_id}'.", param="batch_id", code="batch_not_found")

@@ -1,0 +1,275 @@
+"""Every batch ends, whatever its provider does, and at once where an admin says so; the database's clock decides."""
+
+import contextlib
+from typing import Any
+
+import psycopg
+import pytest
+
+from batches import submission
+from local.provider import Fault
+from manifold import ids
+from manifold.config import Deployment
+from manifold.deployments import Deployments
+from manifold.queue import Message
+from tests.support.provider import chat_lines
+from tests.support.world import World
+
+pytest_plugins = ("tests.support.world_fixtures",)
+
+GROUP = "gpt-4.1-mini-batch"
+DAY = 86_400
+
+
+async def open_batch(world: World, state: str) -> str:
+    """A batch whose job is in this state."""
+    if state in ("unknown", "submitting"):
+        world.provider.fail(Fault(kind="cut", route="batches.create"))
+        world.provider.fail(Fault(kind="refuse", status=401, route="batches.list", times=None))
+    if state == "running":
+        world.provider.world.stall("openai", "in_progress")
+    world.provider.fail(Fault(kind="error", status=500, route="files.content", times=None))
+    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    for _ in range(3):
+        await world.deliver_all()
+        world.age(20)
+        await world.run_schedule()
+    if state == "submitting":
+        change(world, "UPDATE jobs SET state = 'submitting'")
+    [job] = world.rows("SELECT state FROM jobs")
+    assert job["state"] == state
+    return batch.id
+
+
+def change(world: World, statement: str) -> None:
+    with psycopg.connect(world._database_url, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def dead(world: World) -> None:
+    """An account that refuses everything, and whose files nobody can tell about."""
+    world.provider.world.faults.clear()
+    world.provider.fail(Fault(kind="error", account="openai", route="files.content", times=None))
+    world.provider.fail(Fault(kind="refuse", status=401, account="openai", times=None))
+
+
+async def days(world: World, count: float) -> None:
+    """Let time pass, and the schedule run for the last hours of it."""
+    rounds = 5
+    world.age(count * DAY - rounds * 1_800)
+    for _ in range(rounds):
+        world.age(1_800)
+        await world.run_schedule()
+        await world.deliver_all()
+
+
+STATES = pytest.mark.parametrize("state", ["submitting", "unknown", "running", "ended"])
+
+
+@STATES
+@pytest.mark.parametrize("cancelled", [False, True], ids=["open", "cancelling"])
+async def test_a_batch_at_a_dead_account_ends(world: World, state: str, cancelled: bool) -> None:
+    batch_id = await open_batch(world, state)
+    dead(world)
+    if cancelled:
+        change(world, "UPDATE batches SET status = 'cancelling', cancelling_at = now()")
+
+    await days(world, 1.9)
+    assert (await world.retrieve(batch_id)).status not in ("expired", "cancelled"), "its provider may still come back"
+    await days(world, 0.3)
+
+    ended = await world.retrieve(batch_id)
+    assert ended.status == ("cancelled" if cancelled else "expired")
+    assert ended.errors is not None
+    assert [error.code for error in ended.errors.data] == ["batch_abandoned"]
+    assert world.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
+    assert world.rows("SELECT 1 FROM files WHERE purpose = 'batch_output' AND purged_at IS NULL") == []
+    assert [key for key in world.stored() if "output" in key] == []
+
+
+async def test_a_provider_that_is_there_again_is_asked_before_its_batch_is_given_up(world: World) -> None:
+    batch_id = await open_batch(world, "running")
+    world.provider.world.faults.clear()
+    world.provider.world.stall("openai", None)
+
+    world.age(10 * DAY)
+    await world.run_schedule()
+    await world.deliver_all()
+
+    assert (await world.run_until_ended(batch_id)).status == "completed"
+
+
+@STATES
+async def test_a_batch_whose_deployment_is_gone_ends(world: World, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_id = await open_batch(world, state)
+    monkeypatch.setattr(Deployments, "get", lambda *_: None)
+
+    await days(world, 2.2)
+
+    ended = await world.retrieve(batch_id)
+    assert ended.status == "expired"
+    assert ended.errors is not None
+    assert "has no longer the deployment" in str(ended.errors.data[0].message)
+
+
+async def test_results_that_are_here_are_settled_also_where_the_deployment_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = await open_batch(world, "ended")
+    world.provider.world.faults.clear()
+    world.age(901)
+    world.mailbox.messages.clear()
+    [job] = world.rows("SELECT id FROM jobs")
+    await world.deliver(Message("job", job["id"]))
+    monkeypatch.setattr(Deployments, "get", lambda *_: None)
+
+    await world.deliver_all()
+
+    assert (await world.retrieve(batch_id)).status == "completed"
+    assert world.rows("SELECT model_group, cost FROM usage") == [{"model_group": GROUP, "cost": None}]
+
+
+@STATES
+async def test_a_job_whose_every_answer_is_a_fault_ends(
+    world: World, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = await open_batch(world, state)
+
+    async def breaking(self: Deployments, deployment: Deployment, *_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(Deployments, "call", breaking)
+    world.age(2.1 * DAY)
+    for _ in range(8):
+        world.age(1_000)
+        with contextlib.suppress(RuntimeError):
+            await world.run_schedule()
+            await world.deliver_all()
+
+    monkeypatch.undo()
+    assert (await world.retrieve(batch_id)).status == "expired"
+
+
+@STATES
+@pytest.mark.parametrize("cancelled", [False, True], ids=["open", "cancelling"])
+async def test_an_admin_ends_a_batch_at_once(world: World, state: str, cancelled: bool) -> None:
+    batch_id = await open_batch(world, state)
+    dead(world)
+    if cancelled:
+        change(world, "UPDATE batches SET status = 'cancelling', cancelling_at = now()")
+    async with world.gateway.store.session() as tables:
+        assert await tables.batches.claim(batch_id, "a worker that is at it", 75) or True
+
+    ended = await world.call("POST", f"/batches/{batch_id}/end")
+
+    assert ended["status"] == ("cancelled" if cancelled else "failed")
+    assert [error["code"] for error in ended["errors"]["data"]] == ["batch_ended_by_admin"]
+    assert await world.call("POST", f"/batches/{batch_id}/end") == ended, "asking twice is no error"
+    async with world.gateway.store.session() as tables:
+        assert await tables.jobs.open_deployments() == {}
+    before = len(world.provider.log())
+    await days(world, 0.2)
+    assert (await world.retrieve(batch_id)).status == ended["status"]
+    assert len(world.provider.log()) == before
+    assert world.rows("SELECT 1 FROM usage") == []
+
+
+async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(world: World) -> None:
+    batch_id = await open_batch(world, "running")
+    change(world, "UPDATE batches SET due_at = now() - interval '1 hour', leased_until = NULL")
+    async with world.gateway.store.session() as tables:
+        batch = await tables.batches.claim(batch_id, "lease", 75)
+        job = (await tables.jobs.open([batch_id]))[batch_id]
+    assert batch is not None
+    await world.call("POST", f"/batches/{batch_id}/end")
+
+    async with world.gateway.store.session() as tables:
+        assert not await tables.jobs.running(job, "batch_other")
+        assert await tables.batches.started(batch_id) is None
+        assert not await tables.batches.end(batch, "completed")
+        assert await tables.jobs.insert(ids.new("job"), batch, job.input_id, job.deployment_id) is None
+        assert not await tables.batches.release(batch, 5)
+    assert (await world.retrieve(batch_id)).status == "failed"
+
+
+async def test_results_stored_too_late_are_not_used(world: World) -> None:
+    await open_batch(world, "ended")
+    [row] = world.rows("SELECT id, batch_id FROM jobs")
+    world.age(1_000)
+    async with world.gateway.store.session() as tables:
+        job = await tables.jobs.claim_results(row["id"], "lease", 960)
+        assert job is not None
+        await world.call("POST", f"/batches/{row['batch_id']}/end")
+        assert not await tables.jobs.stored(job, {})
+        assert not await tables.jobs.retry_results(job, "late", 5)
+    assert (await world.retrieve(row["batch_id"])).output_file_id is None
+
+
+# -- whose clock decides ----------------------------------------------------------------------------------------------
+
+
+async def test_a_machine_whose_clock_is_ahead_finds_no_job_absent(world: World) -> None:
+    """The row is a few seconds old: whatever the time is here, no second job is sent."""
+    world.provider.fail(Fault(kind="cut", route="batches.create", times=None))
+    await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    await world.deliver_all()
+    for _ in range(8):
+        world.age(11)
+        await world.run_schedule()
+        await world.deliver_all()
+        [job] = world.rows("SELECT state FROM jobs")
+        assert job["state"] == "unknown"
+    world.age(11)
+    await world.run_schedule()
+    await world.deliver_all()
+
+    assert len(world.rows("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
+
+
+def test_no_age_that_decides_is_read_from_the_machines_clock() -> None:
+    assert not hasattr(submission, "datetime")
+    assert not hasattr(submission, "time")
+
+
+# -- what a provider asks us to wait ----------------------------------------------------------------------------------
+
+YEAR = str(365 * DAY)
+AGES = pytest.mark.parametrize("asked", [YEAR, "1e300", "9" * 5000, "nan", "-1", "Fri, 31 Dec 2100 23:59:59 GMT"])
+
+
+@AGES
+async def test_a_deployment_cools_no_longer_than_we_say(world: World, asked: str) -> None:
+    world.provider.fail(Fault(kind="rate_limit", route="batches.create", retry_after=asked))
+    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    await world.deliver_all()
+
+    [row] = world.rows("SELECT extract(epoch FROM cool_until - now())::float8 AS cools FROM jobs")
+    assert 0 < row["cools"] <= submission.MAX_COOL
+    world.age(submission.MAX_COOL)
+    assert (await world.run_until_ended(batch.id)).status == "completed"
+
+
+@AGES
+async def test_a_search_waits_no_longer_than_we_say(world: World, asked: str) -> None:
+    world.provider.fail(Fault(kind="cut", route="batches.create"))
+    world.provider.fail(Fault(kind="rate_limit", route="batches.list", times=None, retry_after=asked))
+    await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    await world.deliver_all()
+    world.age(11)
+    await world.deliver_all()
+    await world.run_schedule()
+
+    [row] = world.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM batches")
+    assert row["wait"] <= submission.MAX_COOL
+
+
+@AGES
+async def test_an_input_waits_no_longer_than_we_say(world: World, asked: str) -> None:
+    world.provider.fail(Fault(kind="rate_limit", route="files.create", times=None, retry_after=asked))
+    await world.upload(chat_lines(GROUP, 1))
+    [message] = world.mailbox.messages
+    world.mailbox.messages.clear()
+    await world.deliver(message)
+
+    [row] = world.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM inputs")
+    assert 0 < row["wait"] <= 900
