@@ -23,10 +23,15 @@ def engine() -> Engine:
     return Engine(gateway.store, gateway.queue, gateway.deployments)
 
 
+def sweep() -> Sweep:
+    config = gateway.config
+    return Sweep(gateway.store, gateway.queue, config.calls_retention, config.batch_retention)
+
+
 async def poll() -> dict[str, int]:
     """One run of the schedule; returns how many batches were polled and how many messages sent again."""
     began = time.monotonic()
-    resent = await Sweep(gateway.store, gateway.queue, gateway.config.calls_retention).run()
+    resent = await sweep().run()
     polled, silent = 0, set[str]()
     while time.monotonic() - began < BUDGET_SECONDS:
         claimed = await engine().poll_due(MANY, silent)

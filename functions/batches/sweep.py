@@ -17,12 +17,15 @@ STATEMENTS = 10
 
 
 class Sweep:
-    """`retention` is how long the rows of calls are kept; `None`: for good."""
+    """`retention` is how long the rows of calls are kept, `batch_retention` those of what ended; `None`: for good."""
 
-    def __init__(self, store: Store, queue: Queue, retention: timedelta | None) -> None:
+    def __init__(
+        self, store: Store, queue: Queue, retention: timedelta | None, batch_retention: timedelta | None = None
+    ) -> None:
         self._store = store
         self._queue = queue
         self._retention = retention
+        self._batch_retention = batch_retention
 
     async def run(self) -> int:
         """Send again what nobody came for, and return how many messages that were."""
@@ -40,6 +43,7 @@ class Sweep:
             ]
         await self._queue.announce(overdue, seconds=ANNOUNCE_SECONDS)
         await self._forget_calls()
+        await self._forget_batches()
         return len(overdue)
 
     async def _forget_calls(self) -> None:
@@ -49,3 +53,14 @@ class Sweep:
             for _ in range(STATEMENTS):
                 if await tables.calls.forget(self._retention.total_seconds(), MANY_CALLS) < MANY_CALLS:
                     break
+
+    async def _forget_batches(self) -> None:
+        """Batches first: their files may go then."""
+        if self._batch_retention is None:
+            return
+        seconds = self._batch_retention.total_seconds()
+        async with self._store.session() as tables:
+            for forget in (tables.retention.forget_batches, tables.retention.forget_files):
+                for _ in range(STATEMENTS):
+                    if await forget(seconds, MANY) < MANY:
+                        break

@@ -255,7 +255,8 @@ class World:
 
     async def run_schedule(self) -> None:
         """What the poller does every minute."""
-        await Sweep(self.gateway.store, self.gateway.queue, self.gateway.config.calls_retention).run()
+        config = self.gateway.config
+        await Sweep(self.gateway.store, self.gateway.queue, config.calls_retention, config.batch_retention).run()
         await self.engine().poll_due(100, set())
 
     def engine(self) -> Engine:

@@ -6,7 +6,7 @@ import pytest
 
 from batches import poller
 
-PARTS = SimpleNamespace(store=None, queue=None, config=SimpleNamespace(calls_retention=None))
+PARTS = SimpleNamespace(store=None, queue=None, config=SimpleNamespace(calls_retention=None, batch_retention=None))
 
 
 class Clock:

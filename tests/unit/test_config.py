@@ -360,6 +360,16 @@ def test_a_strategy_must_be_one(load: Load) -> None:
 
 @pytest.mark.parametrize(
     ("written", "kept"),
+    [("", 90), ("batch_retention_period: 2w", 14), ("batch_retention_period: null", None)],
+)
+def test_how_long_batches_are_kept(load: Load, written: str, kept: int | None) -> None:
+    loaded = load(one() + f"general_settings: {{{written}}}")
+    assert loaded.batch_retention == (None if kept is None else timedelta(days=kept))
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
     [("", 90), ("maximum_spend_logs_retention_period: 2w", 14), ("maximum_spend_logs_retention_period: null", None)],
 )
 def test_how_long_calls_are_kept(load: Load, written: str, kept: int | None) -> None:

@@ -78,6 +78,8 @@ class Config:
     router: RouterSettings = field(default_factory=RouterSettings)
     calls_retention: timedelta | None = None
     """How long the rows of calls are kept; `None`: for good."""
+    batch_retention: timedelta | None = None
+    """How long the rows of ended batches and purged files are kept; `None`: for good."""
     key_cache_ttl: float = 0.0
     """Seconds for which an environment remembers a key that it has looked up."""
     looked_up: tuple[str, ...] = ()

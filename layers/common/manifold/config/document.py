@@ -120,6 +120,7 @@ class GeneralSettings(Written):
     enforce_fallback_model_access: Switch = False
     user_api_key_cache_ttl: Pause = 0.0
     maximum_spend_logs_retention_period: Annotated[Duration, ByName] | None = timedelta(days=90)
+    batch_retention_period: Annotated[Duration, ByName] | None = timedelta(days=90)
 
 
 Fallbacks = list[dict[Word, list[Word]]]

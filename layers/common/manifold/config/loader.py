@@ -37,6 +37,7 @@ def load(path: Path, lookup: Lookup) -> Config:
         tuple(f"{path}: {references.hidden(warning)}" for warning in warnings),
         router,
         written.general_settings.maximum_spend_logs_retention_period,
+        written.general_settings.batch_retention_period,
         written.general_settings.user_api_key_cache_ttl,
         references.names,
     )

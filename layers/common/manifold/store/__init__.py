@@ -12,6 +12,7 @@ from manifold.store.inputs import Inputs
 from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
+from manifold.store.retention import Retention
 from manifold.store.teams import Teams
 from manifold.store.traffic import Traffic
 from manifold.store.uploads import Uploads
@@ -36,6 +37,7 @@ class Tables:
         self.meters = Meters(connection)
         self.calls = Calls(connection)
         self.traffic = Traffic(connection)
+        self.retention = Retention(connection)
         self.idempotency = Idempotency(connection)
 
 

@@ -1,0 +1,69 @@
+"""What ended long ago is forgotten: batches with their jobs and usage, then purged files with their inputs and uploads.
+
+Each method is one statement, which locks the rows that it takes and passes by those of another sweep. Nothing that
+is open, or that a row which stays refers to, is taken.
+"""
+
+from typing import LiteralString
+
+from manifold.store.connection import Connection
+
+_BATCHES: LiteralString = """
+    WITH old AS (
+        SELECT id FROM batches WHERE due_at IS NULL
+            AND coalesce(completed_at, failed_at, expired_at, cancelled_at) < now() - make_interval(secs => %(seconds)s)
+            AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = batches.id
+                AND j.state NOT IN ('settled', 'refused', 'absent'))
+        ORDER BY coalesce(completed_at, failed_at, expired_at, cancelled_at) LIMIT %(many)s FOR UPDATE SKIP LOCKED
+    ), used AS (
+        DELETE FROM usage USING old WHERE usage.batch_id = old.id RETURNING key_id, cost
+    ), kept AS (
+        INSERT INTO past_spend (key_id, cost)
+        SELECT key_id, sum(cost) FROM used WHERE key_id IS NOT NULL AND cost IS NOT NULL
+        GROUP BY key_id ORDER BY key_id
+        ON CONFLICT (key_id) DO UPDATE SET cost = past_spend.cost + excluded.cost
+    ), submitted AS (
+        DELETE FROM jobs USING old WHERE jobs.batch_id = old.id
+    ), gone AS (
+        DELETE FROM batches USING old WHERE batches.id = old.id RETURNING 1
+    )
+    SELECT count(*) FROM gone"""
+_FILES: LiteralString = """
+    WITH old AS (
+        SELECT id FROM files f WHERE purged_at < now() - make_interval(secs => %(seconds)s)
+            AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = f.id)
+            AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.output_file_id = f.id)
+            AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.error_file_id = f.id)
+            AND NOT EXISTS (SELECT 1 FROM inputs i WHERE i.file_id = f.id AND (i.state <> 'discarded'
+                OR i.doubtful_at IS NOT NULL OR EXISTS (SELECT 1 FROM jobs j WHERE j.input_id = i.id)))
+            AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.file_id = f.id
+                AND (u.status = 'pending' OR u.due_at IS NOT NULL))
+        ORDER BY purged_at LIMIT %(many)s FOR UPDATE SKIP LOCKED
+    ), brought AS (
+        DELETE FROM inputs USING old WHERE inputs.file_id = old.id
+    ), parts AS (
+        DELETE FROM upload_parts USING uploads u, old WHERE upload_parts.upload_id = u.id AND u.file_id = old.id
+    ), joined AS (
+        DELETE FROM uploads USING old WHERE uploads.file_id = old.id
+    ), gone AS (
+        DELETE FROM files USING old WHERE files.id = old.id RETURNING 1
+    )
+    SELECT count(*) FROM gone"""
+
+
+class Retention:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def forget_batches(self, older_than_seconds: float, many: int) -> int:
+        """Delete so many batches that ended before that, and how many there were; what they cost stays in the spend."""
+        return await self._forget(_BATCHES, older_than_seconds, many)
+
+    async def forget_files(self, older_than_seconds: float, many: int) -> int:
+        """Delete so many files that were purged before that and that no batch has, and how many there were."""
+        return await self._forget(_FILES, older_than_seconds, many)
+
+    async def _forget(self, query: LiteralString, seconds: float, many: int) -> int:
+        rows = await self._connection.execute(query, {"seconds": seconds, "many": many})
+        row = await rows.fetchone()
+        return int(row[0]) if row else 0
