@@ -1,11 +1,14 @@
 """`/files` and `/uploads`: https://platform.openai.com/docs/api-reference/files, …/uploads"""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
-from files import fields, forms, groups
+from files import fields, forms, groups, multipart
 from files.bodies import FileAnnounced, FileComplete, UploadComplete, UploadCreate
 from files.closing import Closing, Wanted
 from files.content import Content, Download
@@ -80,8 +83,7 @@ KnownOfFile = Annotated[UploadRow, Depends(_upload_of_file)]
 
 @routes.post("/files")
 async def create_file(request: Request, gateway: Parts, caller: web.Authenticated) -> Response:
-    await _require_whole(request)
-    async with request.form() as form:
+    async with _form(request) as form:
         draft = await _draft(request, form)
     attempt = idempotency.attempt(caller, "POST /files", draft.identity(), request.headers)
     creation = Creation(gateway.store, gateway.storage, gateway.queue, gateway.deployments, caller)
@@ -158,8 +160,7 @@ async def retrieve_upload(row: Known, library: UseLibrary) -> Response:
 @routes.post("/uploads/{upload_id}/parts")
 async def add_upload_part(row: Known, request: Request, uploads: UseUploads) -> Response:
     require_pending(row)
-    await _require_whole(request)
-    async with request.form() as form:
+    async with _form(request) as form:
         content = await _part(forms.body(form.multi_items(), ("data",)).get("data")).read()
     return web.json(await uploads.add_part(row, content))
 
@@ -202,11 +203,39 @@ async def _draft(request: Request, form: FormData) -> Draft:
     )
 
 
-async def _require_whole(request: Request) -> None:
-    """A form that is cut off is refused: Starlette would drop the file in it, as if none had been sent."""
-    is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
-    if is_form and not (await request.body())[-64:].rstrip(b"\r\n").endswith(b"--"):
-        raise InvalidRequest("The body breaks off in the middle. Send it again.", code="incomplete_body")
+class _FormParser(MultiPartParser):
+    """Reads `filename*`, too, which RFC 7578 forbids and clients send."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        part.content_disposition = multipart.with_plain_name(part.content_disposition or b"")
+        super().on_headers_finished()
+
+
+@asynccontextmanager
+async def _form(request: Request) -> AsyncGenerator[FormData, None]:
+    """The form in the body, whose files are closed afterwards."""
+    form = await _read_form(request)
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+async def _read_form(request: Request) -> FormData:
+    """The form in the body. One that cannot be read is told why, of which a parser says nothing."""
+    content_type = request.headers.get("content-type", "")
+    if not multipart.is_form(content_type):
+        return await request.form()
+    body = multipart.whole(await request.body(), content_type)
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        return await _FormParser(request.headers, pieces(), max_part_size=2 * MAX_BYTES).parse()
+    except MultiPartException as error:
+        raise InvalidRequest(f"The body is no form that can be read. {error.message}", code="invalid_form") from error
 
 
 def _file(sent: object) -> UploadFile:
@@ -236,6 +265,9 @@ def _part(sent: object) -> UploadFile:
 
 
 def _sent(file: object, name: str) -> UploadFile:
+    if isinstance(file, str):
+        message = f"The part '{name}' has no file name, so it is a text. Send it with one: filename=\"input.jsonl\"."
+        raise InvalidRequest(message, param=name, code="missing_required_parameter")
     if not isinstance(file, UploadFile):
         message = f"Missing required parameter: '{name}'. Send it as a file of a multipart form."
         raise InvalidRequest(message, param=name, code="missing_required_parameter")

@@ -1,0 +1,77 @@
+"""Multipart forms as clients write them, byte by byte."""
+
+import pytest
+
+from tests.integration.test_files import LINES, assert_nothing_kept, error
+from tests.support.desk import Desk
+
+pytest_plugins = ("tests.support.desk_fixtures",)
+
+
+def part(disposition: str, content: bytes) -> bytes:
+    return b"--b\r\nContent-Disposition: form-data; " + disposition.encode() + b"\r\n\r\n" + content + b"\r\n"
+
+
+PURPOSE = part('name="purpose"', b"batch")
+FILE = part('name="file"; filename="in.jsonl"', LINES)
+FORM = PURPOSE + FILE + b"--b--\r\n"
+
+
+async def post(desk: Desk, body: bytes, boundary: str = "; boundary=b") -> "tuple[int, dict[str, object]]":
+    async with desk.client() as client:
+        headers = {"content-type": f"multipart/form-data{boundary}"}
+        answer = await client.post("/files", headers=headers, content=body)
+    if answer.status_code != 200:
+        assert error(answer)
+    return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize(
+    ("names", "name"),
+    [
+        ("filename*=UTF-8''B%C3%BCch%20er.jsonl", "B\xfcch er.jsonl"),
+        ("filename*=utf-8'en'a.jsonl", "a.jsonl"),
+        ("filename=\"=?utf-8?B?QsO8Y2g=?=\"; filename*=utf-8''B%C3%BCch", "B\xfcch"),
+        ("filename*=UTF-8''new.jsonl; filename=\"old.jsonl\"", "new.jsonl"),
+        ("filename*=iso-8859-1''%A3.jsonl", "\xa3.jsonl"),
+        ('filename="a filename*=b.jsonl"', "a filename*=b.jsonl"),
+        ("filename*=UTF-8''a%22b.jsonl", 'a"b.jsonl'),
+    ],
+)
+async def test_the_name_of_a_file_in_each_notation(desk: Desk, names: str, name: str) -> None:
+    status, file = await post(desk, PURPOSE + part(f'name="file"; {names}', LINES) + b"--b--\r\n")
+
+    assert (status, file.get("filename"), file.get("bytes")) == (200, name, len(LINES))
+
+
+@pytest.mark.parametrize(
+    "body", [b"This is a form.\r\n" + FORM, b"\r\n" + FORM, FORM + b"The end.", FORM[:-2], FORM + b"\r\n" * 99]
+)
+async def test_a_preamble_and_an_epilogue_are_passed_over(desk: Desk, body: bytes) -> None:
+    status, file = await post(desk, body)
+
+    assert (status, file.get("bytes")) == (200, len(LINES))
+
+
+@pytest.mark.parametrize(
+    ("body", "boundary", "words"),
+    [
+        (FORM, "", "no boundary"),
+        (FORM, "; boundary=other", "'--other'"),
+        (b"", "; boundary=b", "'--b'"),
+        (FORM.replace(b"\r\n", b"\n"), "; boundary=b", "in LF"),
+        (PURPOSE + FILE, "; boundary=b", "breaks off"),
+        (PURPOSE + FILE[:-20], "; boundary=b", "breaks off"),
+        (PURPOSE + part('name="file"', LINES) + b"--b--", "; boundary=b", "no file name"),
+        (PURPOSE + part('name="file"', b"x" * 2_000_000) + b"--b--", "; boundary=b", "no file name"),
+        (PURPOSE + part('filename="a"', LINES) + b"--b--", "; boundary=b", "name"),
+        (PURPOSE + FILE + FILE + b"--b--", "; boundary=b", "sent twice"),
+        (PURPOSE + part("name=\"file\"; filename*=UTF-8''..%2Fa", LINES) + b"--b--", "; boundary=b", "path"),
+    ],
+)
+async def test_a_form_that_cannot_be_read_is_told_why(desk: Desk, body: bytes, boundary: str, words: str) -> None:
+    status, answer = await post(desk, body, boundary)
+
+    assert status == 400
+    assert words in str(answer)
+    await assert_nothing_kept(desk)
