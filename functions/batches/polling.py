@@ -17,7 +17,7 @@ from manifold.errors import ProviderError
 from manifold.providers import JobState, JobStatus, LineFailure
 from manifold.queue import Message, Queue
 from manifold.scrubbing import Scrubber
-from manifold.store import Store
+from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.jobs import Ending, JobRow
 
@@ -36,6 +36,8 @@ _OUTCOMES: dict[JobState, Outcome] = {
     "expired": "expired",
     "cancelled": "cancelled",
 }
+DOUBT_SECONDS = 1200.0
+"""How long an end that cannot be right yet is asked again, since it was first said."""
 STORE_PATIENCE = 300.0
 """Seconds until somebody looks whether an ended job's results were stored."""
 
@@ -135,18 +137,28 @@ class Polling:
     async def _write(self, run: Run, answers: Answers) -> float:
         status, cancelled = answers.statuses.get(_ref(run)), run.job.id in answers.cancelled
         if status is not None and (outcome := _OUTCOMES.get(status.state)):
+            if _is_doubtful(run, status):
+                return await self._doubt(run, status)
             return await self._ended(run, status, outcome)
         async with self._store.session() as tables:
-            await tables.jobs.polled(run.job)
+            await tables.jobs.polled(run.job, answered=status is not None)
             if cancelled:
                 await tables.jobs.cancel_sent(run.job)
             if status is not None:
-                await tables.batches.progress(run.batch.id, status.total, status.completed, status.failed)
+                await _progress(tables, run, status)
         if cancelled:
             return CANCEL_DELAY
         if _is_to_cancel(run):
             return CANCEL_AGAIN
         return DELAYS[min(run.job.polls + 1, len(DELAYS) - 1)]
+
+    async def _doubt(self, run: Run, status: JobStatus) -> float:
+        """An end that cannot be right yet is asked again, with the pauses of a fresh job."""
+        observe.warning("job_end_doubted", job_id=run.job.id, batch_id=run.batch.id, lost=status.lost)
+        async with self._store.session() as tables:
+            await tables.jobs.end_seen(run.job)
+            await _progress(tables, run, status)
+        return DELAYS[0 if run.job.end_seen_for is None else min(run.job.polls + 1, len(DELAYS) - 1)]
 
     async def _ended(self, run: Run, status: JobStatus, outcome: Outcome) -> float:
         """Its results are to be stored, by the worker that moves bytes; with none, it can be settled at once."""
@@ -157,11 +169,12 @@ class Polling:
             error_ref=status.error_ref,
             output_file_id=ids.new("file") if status.output_ref else None,
             error_file_id=ids.new("file") if status.error_ref else None,
-            errors=[_shown(error, scrubber) for error in status.errors],
+            errors=[*(_shown(error, scrubber) for error in status.errors), *_unnamed(run, status)],
+            answers=status.answers(run.batch.total),
         )
         async with self._store.transaction() as tables:
             changed = await tables.jobs.ended(run.job, ending)
-            await tables.batches.progress(run.batch.id, status.total, status.completed, status.failed)
+            await _progress(tables, run, status)
             await tables.batches.finalizing(run.batch.id)
         if ending.output_ref is None and ending.error_ref is None:
             return 0
@@ -175,6 +188,27 @@ class Polling:
             prepared = await tables.inputs.get(run.job.input_id)
         ref = prepared.provider_ref if prepared else None
         return {_ref(run): run.batch.id} | ({ref: run.batch.input_file_id} if ref else {})
+
+
+async def _progress(tables: Tables, run: Run, status: JobStatus) -> None:
+    """How many requests there are is what the file says."""
+    await tables.batches.progress(run.batch.id, run.batch.total or status.total, status.completed, status.failed)
+
+
+def _is_doubtful(run: Run, status: JobStatus) -> bool:
+    """Whether this end is to be asked again: the job is unknown, or its counts announce files that are not named."""
+    if not (status.lost or status.lacks_files(run.batch.total)):
+        return False
+    return (run.job.end_seen_for or 0) < DOUBT_SECONDS
+
+
+def _unnamed(run: Run, status: JobStatus) -> list[dict[str, Any]]:
+    """The entry of `errors.data` of an end whose files were never named."""
+    if not status.lacks_files(run.batch.total):
+        return []
+    counted = f"{status.completed} completed and {status.failed} failed requests"
+    message = f"The provider counts {counted}, and named no file of results within {DOUBT_SECONDS / 60:.0f} minutes."
+    return [entry("results_missing", message)]
 
 
 def _is_to_cancel(run: Run) -> bool:

@@ -52,7 +52,8 @@ class Settlement:
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
             await tables.usage.record(batch, job, group, usage, cost)
             succeeded = usage["requests"] - usage["failed_requests"]
-            await tables.batches.progress(batch.id, usage["requests"], succeeded, usage["failed_requests"])
+            total = batch.total or usage["requests"]
+            await tables.batches.progress(batch.id, total, succeeded, usage["failed_requests"])
             settled = await tables.jobs.settled(job)
             ended = await tables.batches.end(
                 batch, outcome, errors=_errors(job, results), output_file_id=output, error_file_id=error
@@ -90,8 +91,7 @@ async def _register(
 def _errors(job: JobRow, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "lost" in results:
         return [entry("results_lost", f"The batch ran, but its results could not be had. {results['lost']}")]
-    if job.errors:
-        return job.errors
-    if job.outcome == "failed":
+    found = [*(job.errors or ()), *results.get("errors", ())]
+    if not found and job.outcome == "failed":
         return [entry("batch_failed", "The provider failed the batch and gave no cause.")]
-    return []
+    return found

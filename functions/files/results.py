@@ -1,33 +1,41 @@
-"""A job's results on their way to us: provider → S3, as files that a batch will show once it is settled."""
+"""A job's results on their way to us: provider → S3, as files that a batch will show once it is settled.
+
+They are believed if they are what the provider announced. What is not is fetched again, and after `DOUBT_SECONDS` what
+came is kept, and the batch's `errors` say what is wrong with it.
+"""
 
 import secrets
-from functools import partial
+from collections.abc import Coroutine
 from typing import Any
 
+from files.fetching import Fetching, Found
 from files.lease import LEASE_SECONDS, LeaseLost, kept
 from files.patience import ATTEMPTS, UNCONFIGURED, Fault, lasting, pause, public, spent
-from files.tally import Tally
-from manifold import observe
+from files.verdict import Entry, flaws, oddities, told
+from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.errors import ManifoldError, ProviderError
-from manifold.providers import Endpoint, Provider
+from manifold.errors import ManifoldError, ProviderError, ProviderUnclear
+from manifold.providers import ENDED, JobStatus
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Storage
 from manifold.store import Store
-from manifold.store.files import storage_key
-from manifold.store.jobs import JobRow
+from manifold.store.jobs import JobRow, Named
 
 UNCONFIGURED_PAUSE = 300.0
 """Seconds to the next attempt at a job whose deployment `config.yaml` has lost: it may come back."""
+DOUBT_SECONDS = 1200.0
+"""How long results are fetched again that are not what was announced, since that was first seen."""
+REFUSED_PAUSE = 400.0
+"""Seconds at least to the next attempt at results that the provider refuses for good: 20 minutes in all."""
 
 
 class Results:
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments) -> None:
         self._store = store
-        self._storage = storage
         self._queue = queue
         self._deployments = deployments
+        self._fetching = Fetching(storage, deployments)
 
     async def run(self, job_id: str) -> None:
         """Store what an ended job left, count it, and wake its batch; or say when to try again."""
@@ -47,37 +55,75 @@ class Results:
 
     async def _transfer(self, job: JobRow, deployment: Deployment) -> None:
         try:
-            output, error = await kept(partial(self._renew, job), self._copies(job, deployment))
+            found = await self._leased(job, self._fetching.fetch(job, deployment))
+            await self._judge(job, deployment, found)
         except LeaseLost:
             observe.warning("lease_lost", job_id=job.id)
-        except (ProviderError, ManifoldError) as fault:
-            await self._put_off(job, fault)
+
+    async def _leased(self, job: JobRow, work: Coroutine[Any, Any, Found]) -> Found:
+        """What the work finds, while the job stays ours."""
+
+        async def renew(seconds: float) -> bool:
+            async with self._store.session() as tables:
+                return await tables.jobs.renew_results(job, seconds)
+
+        return await kept(renew, work)
+
+    async def _judge(self, job: JobRow, deployment: Deployment, found: Found) -> None:
+        wrong = flaws(job, found)
+        if found.faults:
+            await self._put_off(job, deployment, found, found.faults[-1])
+        elif not wrong:
+            await self._stored(job, _results(found, oddities(job, found)))
+        elif (job.doubted_for or 0) >= DOUBT_SECONDS:
+            await self._keep(job, deployment, found)
         else:
-            await self._stored(job, {"output": _size(output), "error": _size(error), "usage": _usage(output, error)})
+            await self._doubt(job, deployment, found, told(wrong))
 
-    async def _renew(self, job: JobRow, seconds: float) -> bool:
-        async with self._store.session() as tables:
-            return await tables.jobs.renew_results(job, seconds)
+    async def _put_off(self, job: JobRow, deployment: Deployment, found: Found, fault: Fault) -> None:
+        """Try again for as long as the provider may still have the results; a lasting no means that it lost them."""
+        observe.failed("results_not_had", fault, job_id=job.id, attempts=job.attempts)
+        wait = pause(job.attempts, fault)
+        if not lasting(fault):
+            await self._retry(job, public(fault), wait, found)
+        elif spent(job.attempts, fault) and job.error == public(fault):
+            await self._keep(job, deployment, found)
+        else:
+            await self._retry(job, public(fault), max(wait, REFUSED_PAUSE), found)
 
-    async def _copies(self, job: JobRow, deployment: Deployment) -> tuple[Tally, Tally]:
-        output = await self._copy(deployment, job.output_ref, job.output_file_id)
-        return output, await self._copy(deployment, job.error_ref, job.error_file_id)
+    async def _doubt(self, job: JobRow, deployment: Deployment, found: Found, cause: str) -> None:
+        """Fetch them again, and any file that the provider names only now."""
+        observe.warning("results_doubted", job_id=job.id, attempts=job.attempts, cause=cause)
+        await self._ask_again(job, deployment)
+        await self._retry(job, cause, pause(job.attempts, ProviderUnclear(cause)), found, doubted=True)
 
-    async def _copy(self, deployment: Deployment, ref: str | None, file_id: str | None) -> Tally:
-        """Copy one result file whole, over whatever an earlier attempt left of it. An empty one is not kept."""
-        if ref is None or file_id is None:
-            return Tally()
-        key = storage_key(file_id)
+    async def _keep(self, job: JobRow, deployment: Deployment, found: Found) -> None:
+        """Give up waiting for better ones."""
+        wrong = flaws(job, found)
+        observe.warning("results_kept_in_doubt", job_id=job.id, attempts=job.attempts, cause=told(wrong))
+        try:
+            held = await self._leased(job, self._fetching.kept(job, deployment))
+        except ManifoldError as fault:
+            await self._retry(job, fault.message, pause(job.attempts, fault), found)
+            return
+        if held.lines:
+            await self._stored(job, _results(held, [*wrong, *oddities(job, held)]))
+        else:
+            cause = public(found.faults[-1]) if found.faults else told(wrong)
+            await self._stored(job, {**_results(held, []), "lost": cause})
 
-        async def copy(provider: Provider, at: Endpoint) -> Tally:
-            tally = Tally()
-            await self._storage.write(key, tally.through(provider.results(at, ref)))
-            return tally
-
-        tally = await self._deployments.call(deployment, copy, seconds=None)
-        if not tally.lines:
-            await self._storage.delete(key)
-        return tally
+    async def _ask_again(self, job: JobRow, deployment: Deployment) -> None:
+        """Note what the provider names and counts by now."""
+        ref, known = job.provider_ref or "", dict[str, JobStatus]()
+        try:
+            await self._deployments.call(deployment, lambda provider, at: provider.poll(at, [ref], known))
+        except ProviderError as fault:
+            observe.failed("results_not_asked_for", fault, job_id=job.id)
+            return
+        status = known.get(ref)
+        if status is not None and status.state in ENDED and not status.lost:
+            async with self._store.session() as tables:
+                await tables.jobs.named(job, _names(job, status))
 
     async def _stored(self, job: JobRow, results: dict[str, Any]) -> None:
         async with self._store.transaction() as tables:
@@ -87,29 +133,33 @@ class Results:
             observe.event("results_stored", job_id=job.id, batch_id=job.batch_id, attempts=job.attempts)
             await self._queue.announce([Message("batch", job.batch_id)])
 
-    async def _put_off(self, job: JobRow, fault: Fault) -> None:
-        """Try again for as long as the provider may still have the results; a lasting no means that it lost them."""
-        observe.failed("results_not_had", fault, job_id=job.id, attempts=job.attempts)
-        if lasting(fault) and spent(job.attempts, fault):
-            lost = {"output": None, "error": None, "usage": _usage(), "lost": public(fault)}
-            await self._stored(job, lost)
-        else:
-            await self._retry(job, public(fault), pause(job.attempts, fault))
-
-    async def _retry(self, job: JobRow, cause: str, wait: float) -> None:
+    async def _retry(
+        self, job: JobRow, cause: str, wait: float, found: Found | None = None, *, doubted: bool = False
+    ) -> None:
+        """`found` is what may have been written by then."""
+        kept = dict(job.kept)
+        for name, tally in found.files.items() if found else ():
+            kept[name] = max(kept.get(name, 0), tally.lines)
         async with self._store.session() as tables:
-            await tables.jobs.retry_results(job, cause, wait)
+            await tables.jobs.retry_results(job, cause, wait, kept=kept, doubted=doubted)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("job", job.id)], delay=wait)
 
 
-def _size(tally: Tally) -> dict[str, int] | None:
-    return {"bytes": tally.bytes, "lines": tally.lines} if tally.lines else None
+def _names(job: JobRow, status: JobStatus) -> Named:
+    return Named(
+        output_ref=status.output_ref,
+        error_ref=status.error_ref,
+        output_file_id=ids.new("file") if status.output_ref else None,
+        error_file_id=ids.new("file") if status.error_ref else None,
+        answers=status.answers(job.requests),
+    )
 
 
-def _usage(*tallies: Tally) -> dict[str, int]:
-    """What a job's result files say it used; the names are those of the table `usage`."""
-    return {
+def _results(found: Found, errors: list[Entry]) -> dict[str, Any]:
+    """What the job's row keeps of them; the names of the usage are those of the table `usage`."""
+    tallies = found.files.values()
+    usage = {
         "requests": sum(tally.lines for tally in tallies),
         "failed_requests": sum(tally.failed for tally in tallies),
         "input_tokens": sum(tally.input_tokens for tally in tallies),
@@ -117,3 +167,10 @@ def _usage(*tallies: Tally) -> dict[str, int]:
         "output_tokens": sum(tally.output_tokens for tally in tallies),
         "reasoning_tokens": sum(tally.reasoning_tokens for tally in tallies),
     }
+    results = {"output": _size(found, "output"), "error": _size(found, "error"), "usage": usage}
+    return {**results, "errors": errors} if errors else results
+
+
+def _size(found: Found, name: str) -> dict[str, int] | None:
+    tally = found.files.get(name)
+    return {"bytes": tally.bytes, "lines": tally.lines} if tally and tally.lines else None

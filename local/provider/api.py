@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from local.provider.accounts import Account
-from local.provider.batches import Batch
+from local.provider.batches import ENDED, Batch
 from local.provider.dialects import PREFIX, Dialect, dialect_of
 from local.provider.lines import normal_url
 from local.provider.refusal import Refusal
@@ -165,7 +165,9 @@ def cancel_batch(batch_id: str, who: Called) -> dict[str, Any]:
 
 
 def _shown(who: Caller, batch: Batch) -> dict[str, Any]:
-    return who.dialect.batch(batch, who.world.batches.progress(batch), who.world.files.empty(who.account.name).id)
+    shown = who.dialect.batch(batch, who.world.batches.progress(batch), who.world.files.empty(who.account.name).id)
+    odd = who.world.batches.oddities.get(who.account.name)
+    return odd.shown(shown, ended=batch.state in ENDED) if odd else shown
 
 
 def _key(request: Request, account: Account) -> str | None:

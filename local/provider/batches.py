@@ -11,6 +11,7 @@ from typing import Any
 from local.provider.accounts import Account
 from local.provider.files import File, Files
 from local.provider.lines import answers, expired, validate
+from local.provider.oddities import Oddities
 from local.provider.refusal import Refusal, not_found
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -75,6 +76,8 @@ class Batches:
         self.pace = pace
         self.stalls: dict[str, str] = {}
         """Account name → the state that its batches do not leave."""
+        self.oddities: dict[str, Oddities] = {}
+        """Account name → what is wrong with the ends of its batches."""
 
     def create(
         self, account: Account, file: File, endpoint: str, window: str, metadata: Mapping[str, str] | None
@@ -142,6 +145,7 @@ class Batches:
     def clear(self) -> None:
         self._batches.clear()
         self.stalls.clear()
+        self.oddities.clear()
 
     def _updated(self, batch: Batch) -> Batch:
         with batch.lock:
@@ -185,12 +189,13 @@ class Batches:
     def _write_results(self, batch: Batch, late: Iterable[bytes] = ()) -> None:
         """The output file and the error file, each named only where it has a line."""
         account = batch.account.name
+        odd = self.oddities.get(account, Oddities())
         output = self._files.result(account, f"{batch.id}_output.jsonl")
         errors = self._files.result(account, f"{batch.id}_error.jsonl")
         with output, errors:
             told = answers(batch.file.path, batch.id, int(batch.created_at), batch.done, batch.account.dialect)
             for succeeded, line in told:
-                (output if succeeded else errors).write(line)
+                (output if succeeded else errors).write(odd.written(line))
                 batch.failed += not succeeded
             for line in late:
                 errors.write(line)

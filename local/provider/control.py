@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from local.provider.accounts import Account, DialectName, Latency
 from local.provider.batches import Pace
 from local.provider.faults import Fault
+from local.provider.oddities import Oddities
 from local.provider.world import World
 
 router = APIRouter(prefix="/control")
@@ -85,6 +86,13 @@ def clear_faults(request: Request, account: str | None = None) -> None:
 @router.post("/stall")
 def stall(body: Stall, request: Request) -> Stall:
     _world(request).stall(body.account, body.state)
+    return body
+
+
+@router.post("/oddities/{account}")
+def oddities(account: str, body: Oddities, request: Request) -> Oddities:
+    """What is wrong with the ends of the account's batches from now on, and with their results."""
+    _world(request).batches.oddities[account] = body
     return body
 
 

@@ -81,6 +81,13 @@ class Fault(BaseModel):
     """Of an `odd` answer: what its JSON object, and each entry of its list, has in the place of its own members."""
     text: str = ""
     """Of an `inject`: events of a stream, with their ends, or a body. Of a `redirect` (302): where to."""
+    bytes: int | None = None
+    """Of its body that an answer has before it is a `truncate`d one; half of it, if `None`."""
+    framing: Literal["length", "close", "chunked"] = "length"
+    """How a `truncate`d answer says where it ends: by a length, which it does not reach; by the connection's end; or
+    well, as if it were whole."""
+    ranges: bool = True
+    """Whether a `truncate`d answer is to a request for a range, too."""
     code: str = "simulated"
     message: str = "The simulated provider was told to do this."
 
@@ -160,7 +167,7 @@ class FaultyASGI:
         if fault.when == "within":
             return await self._app(scope, receive, Within(fault, scope["path"], receive, _noting(send, entry), send))
         if fault.kind == "truncate":
-            return await self._truncated(scope, receive, send)
+            return await self._app(_without_ranges(scope, fault), receive, Truncated(fault, send))
         if fault.kind == "delay":
             return await self._delayed(fault, scope, receive, _noting(send, entry))
         if fault.received is not None:
@@ -191,18 +198,57 @@ class FaultyASGI:
             await asyncio.sleep(fault.seconds)
         await self._app(scope, receive, late if fault.when == "after" else send)
 
-    async def _truncated(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The answer starts well, and its connection closes within the body."""
 
-        async def half(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                body = message.get("body", b"")
-                await send({**message, "body": body[: len(body) // 2], "more_body": True})
-                await _disconnect(send, abruptly=False)
-            else:
-                await send(message)
+def _without_ranges(scope: Scope, fault: Fault) -> Scope:
+    """The request as a server sees it that knows no ranges."""
+    if fault.ranges:
+        return scope
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
 
-        await self._app(scope, receive, half)
+
+class Truncated:
+    """The answer starts well, and ends within its body."""
+
+    def __init__(self, fault: Fault, send: Send) -> None:
+        self._fault = fault
+        self._send = send
+        self._left = fault.bytes
+        self._over = False
+
+    async def __call__(self, message: Message) -> None:
+        if self._over:
+            return None
+        if message["type"] == "http.response.start":
+            return await self._start(message)
+        body = message.get("body", b"")
+        if self._left is None:
+            self._left = len(body) // 2
+        piece = body[: self._left]
+        self._left -= len(piece)
+        self._over = not self._left or not message.get("more_body", False)
+        return await self._part(piece)
+
+    async def _start(self, message: Message) -> None:
+        if self._fault.framing == "close":
+            transport = self._send.__self__.transport  # type: ignore[attr-defined]
+            transport.write(b"HTTP/1.1 %d\r\nconnection: close\r\n" % message["status"] + _raw(message) + b"\r\n")
+            return
+        dropped = (b"content-length",) if self._fault.framing == "chunked" else ()
+        await self._send({**message, "headers": [one for one in message["headers"] if one[0] not in dropped]})
+
+    async def _part(self, piece: bytes) -> None:
+        if self._fault.framing == "close":
+            self._send.__self__.transport.write(piece)  # type: ignore[attr-defined]
+        else:
+            more = not self._over or self._fault.framing == "length"
+            await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+        if self._over and self._fault.framing != "chunked":
+            await _disconnect(self._send, abruptly=False)
+
+
+def _raw(message: Message) -> bytes:
+    """The headers but that of the length."""
+    return b"".join(b"%s: %s\r\n" % one for one in message["headers"] if one[0] != b"content-length")
 
 
 def _route(method: str, tail: str) -> str:

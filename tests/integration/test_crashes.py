@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 
 from local.provider import Fault
+from local.provider.oddities import Oddities
 from manifold.queue import Message
 from tests.support.provider import chat_lines
 from tests.support.world import ENDED, Killed, World
@@ -80,6 +81,38 @@ async def test_a_worker_killed_between_any_two_steps(world: World) -> None:
         return died
 
     assert await at_every_step(world, scenario) > 40
+
+
+async def test_a_worker_killed_while_the_end_and_the_results_are_in_doubt(world: World) -> None:
+    async def scenario(step: int) -> bool:
+        world.provider.world.batches.oddities["openai"] = Oddities(unnamed=1)
+        world.provider.fail(Fault(kind="truncate", route="files.content", framing="chunked", ranges=False))
+        batch_id = await started(world)
+        died = await killed_at(world, step, lambda: world.run_until_ended(batch_id))
+        await to_the_end(world, batch_id)
+        return died
+
+    assert await at_every_step(world, scenario) > 60
+
+
+async def test_a_worker_killed_while_results_that_stay_wrong_are_kept(world: World) -> None:
+    async def scenario(step: int) -> bool:
+        world.provider.world.batches.oddities["openai"] = Oddities(missing=1)
+        batch_id = await started(world)
+        for _ in range(3):
+            await world.deliver_all()
+            world.age(6)
+            await world.run_schedule()
+        world.age(1800)
+        died = await killed_at(world, step, lambda: world.run_until_ended(batch_id))
+        ended = await world.run_until_ended(batch_id, rounds=80)
+        assert ended.errors is not None
+        assert {error.code for error in ended.errors.data} == {"results_incomplete"}
+        assert world.rows("SELECT requests FROM usage") == [{"requests": LINES - 1}]
+        assert len(world.content(str(ended.output_file_id)).splitlines()) == LINES - 1
+        return died
+
+    assert await at_every_step(world, scenario) > 10
 
 
 async def test_a_create_killed_between_any_two_steps_is_found_by_its_retry(world: World) -> None:

@@ -386,7 +386,7 @@ async def test_a_results_message_that_comes_again_or_twice_at_once_stores_them_o
     assert desk.woken() == ["batch_1"]
 
 
-@pytest.mark.parametrize("kind", ["error", "rate_limit", "cut", "truncate"])
+@pytest.mark.parametrize("kind", ["error", "rate_limit", "cut"])
 async def test_results_that_break_off_are_fetched_again_from_the_start(desk: Desk, kind: Any) -> None:
     message = Message("job", await ended_job(desk))
     desk.simulator.fail(Fault(kind=kind, route="files.content", times=3))

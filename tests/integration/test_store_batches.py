@@ -160,6 +160,54 @@ async def test_counts_never_go_down(store: Store) -> None:
     assert (found.total, found.completed, found.failed) == (10, 7, 1)
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ((10, 4, 3), (10, 4, 3)),
+        ((10, 3, 1), (10, 3, 1)),
+        ((10, 0, 4), (10, 0, 4)),
+        ((10, 2, 1), (10, 4, 0)),
+        ((10, 10, 1), (10, 9, 1)),
+        ((10, 11, 0), (10, 10, 0)),
+        ((10, 0, 11), (10, 0, 10)),
+        ((10, -1, 5), (10, 0, 5)),
+        ((10, 2**63, 2**63), (10, 0, 10)),
+        ((2, 1, 1), (10, 4, 0)),
+        ((20, 5, 0), (20, 5, 0)),
+    ],
+)
+async def test_counts_are_one_set_that_never_exceeds_the_total(
+    store: Store, told: tuple[int, int, int], kept: tuple[int, int, int]
+) -> None:
+    async with store.session() as tables:
+        batch = await new_batch(tables)
+        await tables.batches.progress(batch.id, 10, 4, 0)
+        await tables.batches.progress(batch.id, *told)
+        found = await tables.batches.get(batch.id, ADMIN)
+    assert found is not None
+    assert (found.total, found.completed, found.failed) == kept
+
+
+async def test_an_end_in_doubt_is_counted_from_when_it_was_first_said(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        job = await new_job(tables, batch)
+        assert await tables.jobs.running(job, "ref")
+        await tables.jobs.polled(job)
+        await tables.jobs.end_seen(job)
+        first = (await tables.jobs.open([batch.id]))[batch.id]
+        await tables.jobs.polled(job, answered=False)
+        await tables.jobs.end_seen(job)
+        second = (await tables.jobs.open([batch.id]))[batch.id]
+        await tables.jobs.polled(job)
+        going_on = (await tables.jobs.open([batch.id]))[batch.id]
+    assert first.polls == 0
+    assert first.end_seen_for is not None
+    assert second.end_seen_for is not None
+    assert second.end_seen_for >= first.end_seen_for
+    assert going_on.end_seen_for is None
+
+
 async def test_usage_is_written_once_a_job(store: Store) -> None:
     counts = dict.fromkeys(
         ("requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), 1

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from files import tally as tally_module
-from files.tally import Tally
+from files.tally import Answered, Tally
+from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 
 CHAT = {
     "prompt_tokens": 10,
@@ -33,14 +34,24 @@ def line(usage: dict[str, Any] | None = None, status: int = 200, error: object =
     return json.dumps({"id": "batch_req_1", "custom_id": "a", "response": response, "error": error}).encode()
 
 
-async def tallied(*chunks: bytes) -> Tally:
+async def passed(*chunks: bytes, fault: ProviderError | None = None) -> tuple[Tally, bytes]:
+    """What was counted, and what went on."""
+
     async def source() -> AsyncIterator[bytes]:
         for chunk in chunks:
             yield chunk
+        if fault is not None:
+            raise fault
 
-    tally = Tally()
-    passed = [chunk async for chunk in tally.through(source())]
-    assert passed == list(chunks)
+    tally = Tally("group", Answered())
+    kept = b"".join([chunk async for chunk in tally.through(source())])
+    assert tally.bytes == len(kept)
+    return tally, kept
+
+
+async def tallied(*chunks: bytes) -> Tally:
+    tally, kept = await passed(*chunks)
+    assert kept == b"".join(chunks)
     return tally
 
 
@@ -56,10 +67,70 @@ async def test_tokens_are_summed_in_every_apis_words() -> None:
 
 
 async def test_a_line_failed_by_its_error_or_by_its_status() -> None:
-    lines = (line(CHAT), line(status=400), line(error={"code": "batch_expired", "message": "late"}), b"garbage", b"[1]")
+    lines = (line(CHAT), line(status=400), line(error={"code": "batch_expired", "message": "late"}), b"")
     tally = await tallied(b"\n".join(lines))
 
-    assert (tally.lines, tally.failed) == (5, 4)
+    assert (tally.lines, tally.failed, tally.strange) == (3, 2, 0)
+
+
+@pytest.mark.parametrize("odd", [b"garbage", b"[1]", b"{}", b'{"custom_id": 1}', b"<html>", b'{"custom_id": "a"'])
+async def test_a_line_that_is_no_result_is_kept_and_told_from_one_that_failed(odd: bytes) -> None:
+    tally = await tallied(b"\n".join((line(CHAT), odd, line(status=400), b"")))
+
+    assert (tally.lines, tally.failed, tally.strange, tally.torn) == (2, 1, 1, False)
+
+
+async def test_a_last_line_that_is_whole_needs_no_newline() -> None:
+    tally = await tallied(line(CHAT) + b"\n" + line(RESPONSES))
+
+    assert (tally.lines, tally.torn) == (2, False)
+
+
+@pytest.mark.parametrize("cut", [1, 10, len(line(CHAT)) - 1])
+async def test_a_line_that_breaks_off_is_not_kept(cut: int) -> None:
+    tally, kept = await passed(line(CHAT) + b"\n" + line(CHAT)[:cut])
+
+    assert (tally.lines, tally.torn, kept) == (1, True, line(CHAT) + b"\n")
+
+
+@pytest.mark.parametrize("page", [b"<html>", b"Bad gateway", b"\x1f\x8b\x08"])
+async def test_a_page_is_no_line_that_broke_off(page: bytes) -> None:
+    tally, kept = await passed(page)
+
+    assert (tally.lines, tally.strange, tally.torn, kept) == (0, 1, False, b"")
+
+
+async def test_what_was_whole_before_the_provider_broke_off_goes_on() -> None:
+    tally, kept = await passed(line(CHAT) + b"\n" + b'{"cust', fault=ProviderUnclear("cut"))
+
+    assert (tally.lines, kept) == (1, line(CHAT) + b"\n")
+    assert tally.cut is not None
+
+
+async def test_a_fault_before_the_first_byte_is_raised() -> None:
+    with pytest.raises(ProviderRefused):
+        await passed(fault=ProviderRefused("no"))
+
+
+async def test_the_models_name_becomes_the_groups_and_every_other_byte_is_kept() -> None:
+    before = b'{"custom_id": "a", "response": {"body": {"model" : "gpt-4o-mini-deployment", "x":"\\ud83d"}}}\r\n'
+    _, kept = await passed(before)
+
+    assert kept == before.replace(b"gpt-4o-mini-deployment", b"group")
+
+
+async def test_results_of_one_request_are_counted_over_all_files_of_a_job() -> None:
+    answered = Answered()
+    for custom_id in ("a", "b", "a", "a"):
+        answered.add(custom_id)
+
+    assert answered.repeated() == 2
+
+
+@pytest.mark.parametrize("tokens_told", [-5, 2**31, 2**70, 1e30, 10**400])
+async def test_tokens_beyond_all_measure_count_nothing(tokens_told: float) -> None:
+    usage = {"prompt_tokens": tokens_told, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 9}}
+    assert tokens(await tallied(line(usage) + b"\n")) == (0, 0, 3, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n \n\n"])
@@ -79,7 +150,7 @@ async def test_tokens_that_are_no_numbers_count_nothing(usage: dict[str, Any]) -
 async def test_a_line_too_long_to_hold_is_counted_and_those_after_it_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally_module, "LONGEST_LINE", 2_000)
 
-    tally = await tallied(b"x" * 1_500, b"x" * 1_500, b"x" * 10 + b"\n" + line(CHAT))
+    tally = await tallied(b'{"x' + b"x" * 1_500, b"x" * 1_500, b"x" * 10 + b"\n" + line(CHAT))
 
     assert (tally.lines, tally.failed, tally.input_tokens) == (2, 0, 10)
 

@@ -5,12 +5,14 @@
     report = check.finish()                      out(rewrite.finish())
 
 Both are pure (bytes in, values out) and hold one line and one chunk at a time, whatever the file. A line ends with
-`\n`; the `\r` before it, blank lines and a missing last newline are kept as they are.
+`\n`; the `\r` before it, blank lines and a missing last newline are kept as they are. `manifold.jsonl.result` reads the
+lines of a result file, which providers write.
 """
 
 from manifold.jsonl.check import Check
+from manifold.jsonl.custom_ids import CustomIds
 from manifold.jsonl.lines import MAX_LINE_BYTES
 from manifold.jsonl.report import LineError, Report, UrlUse
 from manifold.jsonl.rewrite import Rewrite
 
-__all__ = ["MAX_LINE_BYTES", "Check", "LineError", "Report", "Rewrite", "UrlUse"]
+__all__ = ["MAX_LINE_BYTES", "Check", "CustomIds", "LineError", "Report", "Rewrite", "UrlUse"]

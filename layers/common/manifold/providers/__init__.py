@@ -118,6 +118,25 @@ class JobStatus:
     output_ref: str | None = None
     error_ref: str | None = None
     errors: tuple[LineFailure, ...] = ()
+    lost: bool = False
+    """Whether this end is only that the provider does not know the job, which it may again at the next poll."""
+
+    def answers(self, requests: int) -> int:
+        """How many results these counts announce, of a job of so many requests. Where a completed one counts nothing,
+        each request has one."""
+        counted = max(self.completed, 0) + max(self.failed, 0)
+        if self.state == "completed" and not counted:
+            return requests
+        return min(counted, requests)
+
+    def lacks_files(self, requests: int) -> bool:
+        """Whether it counts results, and names no file that can hold them. Failed requests may be in either file, or
+        be told in `errors` alone where the job itself failed."""
+        if self.output_ref is not None or not self.answers(requests):
+            return False
+        if self.completed > 0:
+            return True
+        return self.error_ref is None and not (self.state == "failed" and self.errors)
 
 
 class Provider(Protocol):

@@ -7,13 +7,14 @@ another origin.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Any, TypedDict
 
 import httpx
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Input, bodies, redirects
+from manifold.providers.body import Body
 from manifold.providers.call import CONNECT_SECONDS, Call
 from manifold.providers.failures import failure, read_object
 from manifold.providers.multipart import Multipart
@@ -83,22 +84,40 @@ class Http:
                 return await self._answer(request, call, MAX_ANSWER)
 
     async def download(self, call: Call) -> AsyncIterator[bytes]:
-        """The bytes behind a GET, as they come. A cut within them is `ProviderUnclear`, never a short file."""
+        """The bytes behind a GET, as they come. What breaks off is asked for from there, as long as that brings more;
+        where it does not, or the server gives no ranges, it is `ProviderUnclear`, never a short file."""
+        body, end = Body(), asyncio.get_running_loop().time() + TRANSFER_SECONDS
         with _translated(call):
-            async with contextlib.AsyncExitStack() as stack:
-                async with asyncio.timeout(TRANSFER_READ_SECONDS):
-                    response = await self._follow(call, stack)
-                    if not response.is_success:
-                        raise await _failure(response, call)
-                raw = bodies.paced(_raw(response), TRANSFER_SECONDS)
-                async for piece in bodies.decoded(raw, _encoding(response), MAX_DOWNLOAD):
-                    yield piece
+            while not body.whole:
+                try:
+                    async with contextlib.aclosing(self._rest(call, body, end)) as chunks:
+                        async for chunk in chunks:
+                            yield chunk
+                except httpx.TransportError:
+                    if not body.goes_on:
+                        raise
 
-    async def _follow(self, call: Call, stack: contextlib.AsyncExitStack) -> httpx.Response:
-        """GET, and the GETs it points to: a store of another origin gets none of our headers."""
+    async def _rest(self, call: Call, body: Body, end: float) -> AsyncGenerator[bytes, None]:
+        """The bytes of one answer: all, or those after the ones that came before."""
+        async with contextlib.AsyncExitStack() as stack:
+            async with asyncio.timeout(TRANSFER_READ_SECONDS):
+                response = await self._follow(call, body.asks(), stack)
+                if not body.begins(response.status_code, response.headers):
+                    if body.whole:
+                        return
+                    raise await _failure(response, call)
+            raw = bodies.paced(_raw(response), end - asyncio.get_running_loop().time())
+            async for piece in bodies.decoded(raw, _encoding(response), MAX_DOWNLOAD - body.received):
+                body.takes(piece)
+                yield piece
+            body.ends()
+
+    async def _follow(self, call: Call, more: Mapping[str, str], stack: contextlib.AsyncExitStack) -> httpx.Response:
+        """GET, and the GETs it points to: a store of another origin gets none of our headers but `more`."""
         client = self._open()
         timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS)
         request = client.build_request("GET", call.url, headers=call.headers, params=_params(call), timeout=timeout)
+        request.headers.update(more)
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
             response = await stack.enter_async_context(contextlib.aclosing(await client.send(request, stream=True)))
@@ -106,6 +125,7 @@ class Http:
                 break
             url = url.join(response.headers["location"])
             request = client.build_request("GET", **await self._towards(url, call), timeout=timeout)
+            request.headers.update(more)
         return response
 
     async def _towards(self, url: httpx.URL, call: Call) -> _Target:

@@ -215,7 +215,9 @@ class OpenAI:
 
     async def _is_ending(self, at: Endpoint, ref: str) -> bool:
         status = await self._retrieve(at, ref)
-        return status is not None and (status.state in ENDED or status.state == "cancelling")
+        if status is None or status.lost:
+            return False
+        return status.state in ENDED or status.state == "cancelling"
 
 
 def _id(answer: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ END_OF_TIME = 253_402_300_800
 MAX_COUNT = 10**9
 MAX_ERRORS = 100
 """Errors of a failed job that are read."""
-LOST = JobStatus(state="failed", errors=(LineFailure("job_lost", "The provider no longer knows this job."),))
+LOST = JobStatus(state="failed", errors=(LineFailure("job_lost", "The provider no longer knows this job."),), lost=True)
 
 
 def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
@@ -33,9 +33,9 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     counts = _mapping(batch.get("request_counts"))
     return JobStatus(
         state=state,
-        total=_count(counts.get("total")),
-        completed=_count(counts.get("completed")),
-        failed=_count(counts.get("failed")),
+        total=count(counts.get("total")),
+        completed=count(counts.get("completed")),
+        failed=count(counts.get("failed")),
         output_ref=reference(batch.get("output_file_id")),
         error_ref=reference(batch.get("error_file_id")),
         errors=tuple(_failure(error) for error in _errors(batch)),
@@ -62,6 +62,13 @@ def unix_time(value: object) -> int | None:
     except (ValueError, OverflowError):
         return None
     return seconds if 0 <= seconds < END_OF_TIME else None
+
+
+def count(value: object) -> int:
+    """A whole number from 0 to `MAX_COUNT`: the nearest of them, and 0 for what is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return min(max(0, value), MAX_COUNT) if type(value) is int else 0
 
 
 def _iso_seconds(text: str) -> int:
@@ -102,10 +109,6 @@ def _line(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         return int(value)
     return value if type(value) is int and 0 <= value <= MAX_COUNT else None
-
-
-def _count(value: object) -> int:
-    return min(max(0, value), MAX_COUNT) if type(value) is int else 0
 
 
 def _text(value: object) -> str | None:

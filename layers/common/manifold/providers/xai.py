@@ -14,6 +14,7 @@ from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Job, JobState
 from manifold.providers.call import Call
 from manifold.providers.openai import INPUT_SECONDS, JOB_ID_KEY, OpenAI
+from manifold.providers.wire import count
 
 RESULTS, ERRORS = "results", "errors"
 """What stands before the batch's id in a ref of its successes and of its failures: xAI has one list of both."""
@@ -120,8 +121,7 @@ def _state(batch: Mapping[str, Any], counts: Mapping[str, int]) -> JobState:
 
 
 def _count(batch: Mapping[str, Any], name: str) -> int:
-    value = _mapping(batch.get("state")).get(name)
-    return value if isinstance(value, int) else 0
+    return count(_mapping(batch.get("state")).get(name))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -46,6 +46,7 @@ _CLAIMED: LiteralString = """lease = %(lease)s, leased_at = now(),
         CASE WHEN expires_at < now() - make_interval(secs => %(grace)s) THEN now() END)"""
 _WOKEN: LiteralString = "due_at = now(), woken_at = clock_timestamp()"
 _RELEASED: LiteralString = "lease = NULL, leased_at = NULL, leased_until = NULL"
+_MOST = 10**9  # two of them are an int4
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
 
@@ -264,12 +265,15 @@ class Batches:
         return row[0] if row else None
 
     async def progress(self, batch_id: str, total: int, completed: int, failed: int) -> None:
-        """Note how far the provider is. Counts never go down: a late poll brings old ones."""
+        """Note how far the provider is, as one set: at most `total` in all, and never fewer than were noted before, as
+        a late poll brings old counts."""
         await self._connection.execute(
-            """UPDATE batches SET total = greatest(total, %s), completed = greatest(completed, %s),
-                   failed = greatest(failed, %s)
-               WHERE id = %s AND due_at IS NOT NULL""",
-            (total, completed, failed, batch_id),
+            """UPDATE batches SET total = greatest(total, %(total)s),
+                   failed = least(%(failed)s, greatest(total, %(total)s)),
+                   completed = least(%(completed)s, greatest(0, greatest(total, %(total)s) - %(failed)s))
+               WHERE id = %(id)s AND due_at IS NOT NULL
+                   AND least(%(completed)s + %(failed)s, greatest(total, %(total)s)) >= completed + failed""",
+            {"id": batch_id, "total": _sane(total), "completed": _sane(completed), "failed": _sane(failed)},
         )
 
     async def finalizing(self, batch_id: str) -> None:
@@ -324,3 +328,8 @@ class Batches:
             RETURNING {_COLUMNS}"""
         parameters = {"id": batch_id, "errors": Jsonb([dict(error) for error in errors])}
         return await fetch_one(self._connection, BatchRow, query, parameters)
+
+
+def _sane(count: int) -> int:
+    """A count as Postgres takes it, whatever a provider says."""
+    return min(max(count, 0), _MOST)

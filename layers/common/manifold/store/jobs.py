@@ -26,7 +26,10 @@ States = Literal["submitting", "unknown", "running", "ended", "stored", "settled
 
 _COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provider_ref, outcome, error, lasting,
     errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at, attempts,
-    lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age"""
+    lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
+    coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
+    extract(epoch FROM now() - doubted_at)::float8 AS doubted_for,
+    (SELECT total FROM batches WHERE id = jobs.batch_id) AS requests"""
 _OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
 
 
@@ -58,6 +61,27 @@ class JobRow:
     """The HTTP status that it was refused with."""
     age: float
     """Seconds since it was written, when this was read: by the database's clock."""
+    answers: int | None
+    """How many results the provider's counts announced."""
+    kept: dict[str, int]
+    """The lines of "output" and "error" that are in S3 while the results are in doubt."""
+    end_seen_for: float | None
+    """Seconds since the provider first said an end that cannot be right yet, by the database's clock."""
+    doubted_for: float | None
+    """Seconds since its results were first not what was announced."""
+    requests: int
+    """Of its batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The result files that a provider names, with the ids that ours of them will have."""
+
+    output_ref: str | None
+    error_ref: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    answers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,7 @@ class Ending:
     output_file_id: str | None
     error_file_id: str | None
     errors: Sequence[Mapping[str, Any]]
+    answers: int | None = None
 
 
 class Jobs:
@@ -170,10 +195,22 @@ class Jobs:
         """unknown → absent: the provider did not list it when its settling time was over."""
         return await self._changed("UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'", (job.id,))
 
-    async def polled(self, job: JobRow) -> None:
+    async def polled(self, job: JobRow, *, answered: bool = True) -> None:
         """The provider was asked, and the job goes on."""
         await self._connection.execute(
-            "UPDATE jobs SET polls = polls + 1, polled_at = now() WHERE id = %s AND state = 'running'", (job.id,)
+            """UPDATE jobs SET polls = polls + 1, polled_at = now(),
+                   end_seen_at = CASE WHEN %s THEN NULL ELSE end_seen_at END
+               WHERE id = %s AND state = 'running'""",
+            (answered, job.id),
+        )
+
+    async def end_seen(self, job: JobRow) -> None:
+        """The provider was asked, and says an end that cannot be right yet. The pauses between polls begin anew."""
+        await self._connection.execute(
+            """UPDATE jobs SET polls = CASE WHEN end_seen_at IS NULL THEN 0 ELSE polls + 1 END, polled_at = now(),
+                   end_seen_at = coalesce(end_seen_at, now())
+               WHERE id = %s AND state = 'running'""",
+            (job.id,),
         )
 
     async def cancel_sent(self, job: JobRow) -> None:
@@ -187,7 +224,7 @@ class Jobs:
         return await self._changed(
             """UPDATE jobs SET state = CASE WHEN %(nothing)s THEN 'stored' ELSE 'ended' END,
                    outcome = %(outcome)s, output_ref = %(output_ref)s, error_ref = %(error_ref)s,
-                   output_file_id = %(output)s, error_file_id = %(error)s, errors = %(errors)s,
+                   output_file_id = %(output)s, error_file_id = %(error)s, errors = %(errors)s, answers = %(answers)s,
                    polls = polls + 1, polled_at = now(), ended_at = now(),
                    due_at = CASE WHEN %(nothing)s THEN NULL ELSE now() END
                WHERE id = %(id)s AND state = 'running'""",
@@ -199,6 +236,7 @@ class Jobs:
                 "output": ending.output_file_id,
                 "error": ending.error_file_id,
                 "errors": Jsonb(storable.value(list(ending.errors))) if ending.errors else None,
+                "answers": ending.answers,
                 "id": job.id,
             },
         )
@@ -236,12 +274,41 @@ class Jobs:
             (Jsonb(storable.value(dict(results))), job.id, job.lease),
         )
 
-    async def retry_results(self, job: JobRow, error: str, seconds: float) -> bool:
-        """Give the lease back and try again after this long."""
+    async def retry_results(
+        self,
+        job: JobRow,
+        error: str,
+        seconds: float,
+        *,
+        kept: Mapping[str, int] | None = None,
+        doubted: bool = False,
+    ) -> bool:
+        """Give the lease back and try again after this long. `doubted`: they are not what was announced."""
         return await self._changed(
-            """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL, leased_until = NULL
+            """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
+                   leased_until = NULL, doubted_at = CASE WHEN %s THEN coalesce(doubted_at, now()) ELSE doubted_at END,
+                   kept = coalesce(%s, kept)
                WHERE id = %s AND state = 'ended' AND lease = %s""",
-            (storable.text(error), seconds, job.id, job.lease),
+            (storable.text(error), seconds, doubted, Jsonb(dict(kept)) if kept else None, job.id, job.lease),
+        )
+
+    async def named(self, job: JobRow, named: Named) -> bool:
+        """The provider names a file of an ended job late, or counts anew. What it named before stays."""
+        return await self._changed(
+            """UPDATE jobs SET answers = %(answers)s,
+                   output_ref = coalesce(output_ref, %(output_ref)s), error_ref = coalesce(error_ref, %(error_ref)s),
+                   output_file_id = coalesce(output_file_id, %(output)s),
+                   error_file_id = coalesce(error_file_id, %(error)s)
+               WHERE id = %(id)s AND state = 'ended' AND lease = %(lease)s""",
+            {
+                "answers": named.answers,
+                "output_ref": named.output_ref,
+                "error_ref": named.error_ref,
+                "output": named.output_file_id,
+                "error": named.error_file_id,
+                "id": job.id,
+                "lease": job.lease,
+            },
         )
 
     async def due_results(self, limit: int) -> list[str]:

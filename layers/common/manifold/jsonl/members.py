@@ -1,0 +1,73 @@
+"""The members of a JSON object in the raw bytes of a line, found without parsing what their values hold.
+
+So a line can be read in part that a strict parser refuses whole: for half a surrogate pair, bytes that are no UTF-8, a
+NaN or a bare control character in a value that nobody asked for.
+"""
+
+import re
+from typing import NamedTuple
+
+from manifold import lenient
+
+_SPACE = rb"[ \t\r\n]*+"
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_OPEN = re.compile(_SPACE + rb"\{" + _SPACE)
+_NAME = re.compile(rb"(" + _STRING + rb")" + _SPACE + rb":" + _SPACE, re.DOTALL)
+_NEXT = re.compile(_SPACE + rb",?+" + _SPACE)
+_PLAIN = re.compile(_STRING + rb'|[^"{}\[\],\s]++', re.DOTALL)
+_INSIDE = re.compile(rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+", re.DOTALL)
+
+
+class Broken(Exception):
+    """There is no object, or no end of it."""
+
+
+class Member(NamedTuple):
+    name: str
+    start: int
+    """Where its value begins in the line."""
+    end: int
+
+
+def members(line: bytes, start: int) -> tuple[list[Member], int]:
+    """The members of the object that begins at `start`, in order, and where it ends. Raises `Broken`."""
+    opened = _OPEN.match(line, start)
+    if opened is None:
+        raise Broken
+    found, at = [], opened.end()
+    while name := _NAME.match(line, at):
+        end = _skip(line, name.end())
+        found.append(Member(_text(name[1]), name.end(), end))
+        at = _after_comma(line, end)
+    if line[at : at + 1] != b"}":
+        raise Broken
+    return found, at + 1
+
+
+def _skip(line: bytes, at: int) -> int:
+    """Where the value that begins at `at` ends, found with a constant stack however deep it goes."""
+    if plain := _PLAIN.match(line, at):
+        return plain.end()
+    depth = 0
+    while (bracket := line[at : at + 1]) and bracket in b"{[}]":
+        depth += 1 if bracket in b"{[" else -1
+        at += 1
+        if depth <= 0:
+            break
+        inside = _INSIDE.match(line, at)
+        at = inside.end() if inside else at
+    if depth or not bracket:
+        raise Broken
+    return at
+
+
+def _after_comma(line: bytes, at: int) -> int:
+    found = _NEXT.match(line, at)
+    return found.end() if found else at
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return str(lenient.answer(raw))
+    except ValueError:
+        return raw[1:-1].decode(errors="replace")

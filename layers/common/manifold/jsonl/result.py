@@ -1,0 +1,138 @@
+"""One line of a provider's result file: which request it answers, how that went, and where it names the model."""
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from manifold import lenient
+from manifold.jsonl.members import Broken, Member, members
+
+Span = tuple[int, int]
+
+FAILED = 400
+MOST = 2**31 - 1
+"""The largest number that is believed: no answer takes more tokens, and no sum of them leaves a bigint."""
+_BOM = b"\xef\xbb\xbf"
+_KEY = b'"model"'
+_ESCAPED = b"\\u006"  # begins the escape of each letter of "model"
+_MODEL = re.compile(rb'"model"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+_NOTHING = (b"null", b"false", b"{}", b'""')
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    custom_id: str
+    failed: bool
+    """Whether the line has an error, or a status of 400 and above."""
+    usage: Mapping[str, Any]
+    """As far as it can be read."""
+    models: tuple[Span, ...]
+    """Where the values of `response.body.model` stand that are text."""
+
+
+def read(line: bytes) -> Result | None:
+    """What a line says, as far as it can be read; `None` for one that is no object with a `custom_id` of text."""
+    try:
+        answer = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return _searched(line)
+    custom_id = answer.get("custom_id") if isinstance(answer, dict) else None
+    if not isinstance(custom_id, str):
+        return None
+    response = part(answer, "response")
+    body = part(response, "body")
+    failed = bool(answer.get("error")) or number(response, "status_code") >= FAILED
+    return Result(custom_id, failed, part(body, "usage"), _named(line) if "model" in body else ())
+
+
+def renamed(line: bytes, models: Iterable[Span], token: bytes) -> bytes:
+    """The same bytes, with this JSON text in the place of these values."""
+    pieces, kept = [], 0
+    for start, end in models:
+        pieces += [line[kept:start], token]
+        kept = end
+    return b"".join([*pieces, line[kept:]]) if pieces else line
+
+
+def part(of: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The first of these members that is an object, or an empty one."""
+    return next((of[name] for name in names if isinstance(of.get(name), dict)), {})
+
+
+def number(of: Mapping[str, Any], *names: str) -> int:
+    """The first of these members that is a whole number of 0 to `MOST`, or 0."""
+    return next((found for name in names if (found := _whole(of.get(name))) is not None), 0)
+
+
+def _whole(value: object) -> int | None:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MOST else None
+
+
+def _named(line: bytes) -> tuple[Span, ...]:
+    """The models of a line that is valid JSON and has some. Where `"model"` stands once, and no escape could hide
+    another spelling of it, it stands there: in a text it would read `\\"model\\"`."""
+    if line.count(_KEY) == 1 and _ESCAPED not in line:
+        found = _MODEL.match(line, line.find(_KEY))
+        return (found.span(1),) if found else ()
+    return tuple(_models(line, members(line, 0)[0]))
+
+
+def _searched(line: bytes) -> Result | None:
+    """The same of a line that a strict parser refuses."""
+    try:
+        top, end = members(line, len(_BOM) if line.startswith(_BOM) else 0)
+    except Broken:
+        return None
+    custom_id = _value(line, _last(top, "custom_id"))
+    if line[end:].strip() or not isinstance(custom_id, str):
+        return None
+    response = list(_inner(line, top, "response"))
+    body = list(_inner(line, response, "body"))
+    usage = _value(line, _last(body, "usage"))
+    failed = _has_error(line, _last(top, "error")) or _status(line, _last(response, "status_code")) >= FAILED
+    return Result(custom_id, failed, usage if isinstance(usage, dict) else {}, tuple(_models(line, top)))
+
+
+def _models(line: bytes, top: Iterable[Member]) -> Iterator[Span]:
+    for member in _inner(line, list(_inner(line, top, "response")), "body"):
+        if member.name == "model" and line.startswith(b'"', member.start):
+            yield member.start, member.end
+
+
+def _inner(line: bytes, outer: Iterable[Member], name: str) -> Iterator[Member]:
+    """The members of each object of this name; none of one that is broken inside."""
+    for member in outer:
+        if member.name == name and line.startswith(b"{", member.start):
+            with contextlib.suppress(Broken):
+                yield from members(line, member.start)[0]
+
+
+def _last(found: Iterable[Member], name: str) -> Member | None:
+    """The one that counts where a name is given twice."""
+    return next((member for member in reversed(list(found)) if member.name == name), None)
+
+
+def _value(line: bytes, member: Member | None, levels: int = 2) -> Any:
+    """`None` also for what cannot be read; of an object, in so many levels, the members that can be."""
+    if member is None:
+        return None
+    try:
+        return lenient.answer(line[member.start : member.end])
+    except ValueError:
+        within = _inner(line, [member], member.name) if levels else ()
+        return {inner.name: _value(line, inner, levels - 1) for inner in within}
+
+
+def _has_error(line: bytes, member: Member | None) -> bool:
+    """One that cannot be read is one nevertheless."""
+    return member is not None and line[member.start : member.end] not in _NOTHING
+
+
+def _status(line: bytes, member: Member | None) -> int:
+    return _whole(_value(line, member)) or 0
