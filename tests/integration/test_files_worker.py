@@ -173,7 +173,7 @@ async def test_one_deployment_down_holds_up_no_other(desk: Desk) -> None:
     assert states == {"general": "pending", "special": "ready"}
 
 
-TOLD = "The simulated provider was told to do this."
+TOLD = "*** says no"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def named(model: str) -> Scrubber:
         ("include the request ID req_0123abcd in your message", "include the request ID *** in your message"),
         ("/subscriptions/1b2c/resourceGroups/rg/providers/x is unknown", "*** is unknown"),
         ("arn:aws:bedrock:us-east-1:123456789012:model/x is unknown", "*** is unknown"),
+        ("internal-host-17 and ip-10-0-3-7 say no", "*** and *** say no"),
         ("ask ops@acme.example.com", "ask ***"),
         ("no route to proxy.svc.cluster.local", "no route to ***"),
         ("The deployment gpt-4o-mini-general-deployment is busy", "The deployment gpt-4o-batch is busy"),
