@@ -1,6 +1,7 @@
 # Everything that is installed or made goes below .local/ and .venv/. Needed: make, git and Python 3.11 or later with venv.
 
-PYTHON ?= python3
+# The Python of the functions, where there is one that starts; else any.
+PYTHON ?= $(firstword $(foreach python,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13),$(shell $(python) -c 'import sys; print(sys.executable)' 2>/dev/null)) python3)
 TOOLS := .local/tools
 UV := $(TOOLS)/uv/bin/uv
 RUN := .venv/bin/python
@@ -24,6 +25,7 @@ down: .venv/.installed ## end the stack of `make up` and remove what it left
 	$(RUN) -m local down
 
 test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam`
+	@echo "testing on $$($(RUN) --version)"
 	$(RUN) -m pytest --ignore=tests/sam
 
 test-sam: tools ## sam local: each function in a container
