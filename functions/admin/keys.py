@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from admin.groups import require_known
@@ -77,7 +76,7 @@ class VirtualKeys:
         return await self._change(named, {"blocked": blocked}, shown=named)
 
     async def regenerate(self, body: KeyRegenerate) -> KeyAnswer:
-        """A new value for the key; the old one is worth nothing at once. What the key owns stays its own."""
+        """A new value for the key, which owns the same. The old one ends, soon where environments remember keys."""
         self._check(body, body.new_key)
         value = body.new_key or ids.virtual_key()
         return await self._change(body.key, _changes(body) | _value(value), shown=value, ignored=body.ignored)
@@ -134,8 +133,7 @@ def _changes(fields: KeyFields) -> dict[str, Any]:
     given = fields.model_dump(include=set(KeyFields.model_fields), exclude_unset=True)
     changes = {name: _EMPTY.get(name) if value is None else value for name, value in given.items()}
     if "duration" in changes:
-        duration = changes.pop("duration")
-        changes["expires_at"] = duration and datetime.now(UTC) + duration
+        changes |= {"expires_at": None, "expires_in": changes.pop("duration")}
     if "key_alias" in changes:
         changes["alias"] = changes.pop("key_alias")
     return changes

@@ -227,11 +227,6 @@ async def test_a_machine_whose_clock_is_ahead_finds_no_job_absent(world: World) 
     assert len(world.rows("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
 
 
-def test_no_age_that_decides_is_read_from_the_machines_clock() -> None:
-    assert not hasattr(submission, "datetime")
-    assert not hasattr(submission, "time")
-
-
 # -- what a provider asks us to wait ----------------------------------------------------------------------------------
 
 YEAR = str(365 * DAY)

@@ -164,6 +164,28 @@ def test_the_environment_is_read_in_one_module() -> None:
     assert readers == ["layers/common/manifold/config/environment.py"]
 
 
+READ_THE_CLOCK = {
+    "functions/completions/deadline.py": "API Gateway's time of arrival is compared with Lambda's",
+    "functions/files/removal.py": "what this environment remembers of a deployment",
+    "layers/common/manifold/auth.py": "what this environment remembers of a key",
+    "layers/common/manifold/prices.py": "the price of the day",
+    "layers/common/manifold/providers/failures.py": "a provider's date, bounded",
+    "layers/common/manifold/providers/translated.py": "`created` of an answer",
+    "layers/common/manifold/secrets.py": "what this environment remembers of the secret",
+    "layers/common/manifold/store/connection.py": "whether the connection has rested",
+}
+"""Who reads the machine's clock, and for what: no age of a row (docs/decisions/0005-one-clock.md)."""
+
+
+def test_the_ages_of_rows_are_the_databases() -> None:
+    readers = {
+        str(file.relative_to(ROOT))
+        for file in (*code("functions"), *code("layers"))
+        if re.search(r"\bdatetime\.(now|utcnow)\(|\btime\.time\b", file.read_text())
+    }
+    assert readers == set(READ_THE_CLOCK)
+
+
 def test_the_indexes_that_are_named_exist() -> None:
     indexes = {name for name in names(PAGE) if re.fullmatch(r"[a-z]+_one_\w+", name)}
     assert indexes == set(re.findall(r"UNIQUE INDEX ([a-z]+_one_\w+)", SQL))

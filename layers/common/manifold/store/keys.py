@@ -1,7 +1,7 @@
 """Virtual keys: who holds one, what it may use, and until when. Of the key itself only a hash is stored."""
 
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, LiteralString
 
 import orjson
@@ -52,6 +52,8 @@ class Key(Limits):
     metadata: dict[str, Any] = field(default_factory=dict)
     blocked: bool = False
     expires_at: datetime | None = None
+    expires_in: timedelta | None = None
+    """From the moment in which it is written, in place of `expires_at`."""
     created_by: str | None = None
 
 
@@ -78,8 +80,9 @@ class Keys:
             INSERT INTO api_keys (id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
                 expires_at, rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by)
             VALUES (%(id)s, %(token_hash)s, %(name)s, %(alias)s, %(user_id)s, %(team_id)s, %(models)s, %(aliases)s,
-                %(metadata)s, %(blocked)s, %(expires_at)s, %(rpm_limit)s, %(tpm_limit)s, %(max_parallel_requests)s,
-                %(max_budget)s, %(budget_duration)s, %(created_by)s)
+                %(metadata)s, %(blocked)s, coalesce(now() + %(expires_in)s, %(expires_at)s),
+                %(rpm_limit)s, %(tpm_limit)s, %(max_parallel_requests)s, %(max_budget)s,
+                %(budget_duration)s, %(created_by)s)
             RETURNING {_COLUMNS}"""
         return await self._write(query, key)
 
@@ -88,8 +91,8 @@ class Keys:
         query: LiteralString = f"""
             UPDATE api_keys SET token_hash = %(token_hash)s, name = %(name)s, alias = %(alias)s, user_id = %(user_id)s,
                 team_id = %(team_id)s, models = %(models)s, aliases = %(aliases)s, metadata = %(metadata)s,
-                blocked = %(blocked)s, expires_at = %(expires_at)s, rpm_limit = %(rpm_limit)s,
-                tpm_limit = %(tpm_limit)s, max_parallel_requests = %(max_parallel_requests)s,
+                blocked = %(blocked)s, expires_at = coalesce(now() + %(expires_in)s, %(expires_at)s),
+                rpm_limit = %(rpm_limit)s, tpm_limit = %(tpm_limit)s, max_parallel_requests = %(max_parallel_requests)s,
                 max_budget = %(max_budget)s, budget_duration = %(budget_duration)s, updated_at = now()
             WHERE id = %(id)s AND deleted_at IS NULL
             RETURNING {_COLUMNS}"""
