@@ -16,7 +16,7 @@ from local.provider.attendance import attended
 from local.provider.dialects import PREFIX, wording_of
 from local.provider.floods import FLOODS, Flood, flood, go_on, left
 from local.provider.native.wordings import GeminiWording
-from local.provider.odd import Odd
+from local.provider.overlay import Overlay
 from local.provider.refusal import Refusal
 from local.provider.refusals import refusal_about
 
@@ -163,7 +163,7 @@ class FaultyASGI:
         if fault is None:
             return await self._app(scope, receive, _noting(send, entry))
         if fault.kind == "odd":
-            return await self._app(scope, receive, Odd(fault.members, _noting(send, entry)))
+            return await self._app(scope, receive, Overlay(fault.members, _noting(send, entry)))
         if fault.when == "within":
             return await self._app(scope, receive, Within(fault, scope["path"], receive, _noting(send, entry), send))
         if fault.kind == "truncate":

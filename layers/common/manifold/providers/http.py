@@ -14,8 +14,8 @@ import httpx
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Input, bodies, redirects
-from manifold.providers.body import Body
 from manifold.providers.call import CONNECT_SECONDS, Call
+from manifold.providers.download import Download
 from manifold.providers.failures import failure, read_object
 from manifold.providers.multipart import Multipart
 
@@ -86,31 +86,31 @@ class Http:
     async def download(self, call: Call) -> AsyncIterator[bytes]:
         """The bytes behind a GET, as they come. What breaks off is asked for from there, as long as that brings more;
         where it does not, or the server gives no ranges, it is `ProviderUnclear`, never a short file."""
-        body, end = Body(), asyncio.get_running_loop().time() + TRANSFER_SECONDS
+        download, end = Download(), asyncio.get_running_loop().time() + TRANSFER_SECONDS
         with _translated(call):
-            while not body.whole:
+            while not download.whole:
                 try:
-                    async with contextlib.aclosing(self._rest(call, body, end)) as chunks:
+                    async with contextlib.aclosing(self._rest(call, download, end)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                 except httpx.TransportError:
-                    if not body.goes_on:
+                    if not download.goes_on:
                         raise
 
-    async def _rest(self, call: Call, body: Body, end: float) -> AsyncGenerator[bytes, None]:
+    async def _rest(self, call: Call, download: Download, end: float) -> AsyncGenerator[bytes, None]:
         """The bytes of one answer: all, or those after the ones that came before."""
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(TRANSFER_READ_SECONDS):
-                response = await self._follow(call, body.asks(), stack)
-                if not body.begins(response.status_code, response.headers):
-                    if body.whole:
+                response = await self._follow(call, download.asks(), stack)
+                if not download.begins(response.status_code, response.headers):
+                    if download.whole:
                         return
                     raise await _failure(response, call)
             raw = bodies.paced(_raw(response), end - asyncio.get_running_loop().time())
-            async for piece in bodies.decoded(raw, _encoding(response), MAX_DOWNLOAD - body.received):
-                body.takes(piece)
+            async for piece in bodies.decoded(raw, _encoding(response), MAX_DOWNLOAD - download.received):
+                download.takes(piece)
                 yield piece
-            body.ends()
+            download.ends()
 
     async def _follow(self, call: Call, more: Mapping[str, str], stack: contextlib.AsyncExitStack) -> httpx.Response:
         """GET, and the GETs it points to: a store of another origin gets none of our headers but `more`."""

@@ -148,7 +148,7 @@ async def test_a_range_that_ends_early_is_followed_by_the_next() -> None:
 
 
 async def test_no_server_is_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manifold.providers.body.MAX_ANSWERS", 5)
+    monkeypatch.setattr("manifold.providers.download.MAX_ANSWERS", 5)
     server = Server(10)
     with pytest.raises(ProviderUnclear):
         await downloaded(server)

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import Message, Send
 
 
-class Odd:
+class Overlay:
     """Sends what the application does, with these members in its object and in each entry of its list."""
 
     def __init__(self, members: Mapping[str, Any], send: Send) -> None:

@@ -13,7 +13,7 @@ _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _UNSATISFIED = re.compile(r"(?:bytes )?\*/(\d+)")
 
 
-class Body:
+class Download:
     """The file as it comes, in one answer or in several."""
 
     def __init__(self) -> None:
