@@ -5,7 +5,7 @@ import secrets
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from local.provider.asks import ChatAsk, EmbeddingAsk, TextAsk
@@ -59,7 +59,7 @@ def chat_answer(ask: ChatAsk, dialect: str) -> Answer:
 
 def text_answer(ask: TextAsk) -> Answer:
     """A `Refusal` for a prompt that is too long."""
-    prompts = [ask.prompt] if isinstance(ask.prompt, str) else ask.prompt
+    prompts = texts("" if ask.prompt is None else ask.prompt)
     said = [text_said(ask, prompt) for prompt in prompts for _ in range(ask.n or 1)]
     answer = Answer(ask.model, sum(map(count, prompts)), said)
     _check_length(answer, ask.max_tokens or 0, "prompt")
@@ -70,20 +70,20 @@ def chat_object(ask: ChatAsk, answer: Answer) -> dict[str, Any]:
     choices = [
         {
             "index": index,
-            "message": _message(said, answer.mark),
+            "message": _message(ask, said, answer),
             "logprobs": _logprobs(ask, said.tokens),
             "finish_reason": said.finish,
         }
         for index, said in enumerate(answer.choices)
     ]
-    return answer.object("chatcmpl", "chat.completion", choices) | {"usage": answer.usage()}
+    return answer.object("chatcmpl", "chat.completion", choices) | _tier(ask) | {"usage": answer.usage()}
 
 
 def chat_chunks(ask: ChatAsk, answer: Answer) -> Iterator[dict[str, Any]]:
     """The first chunk of a choice tells the role, the last one how it ended, those between a token each."""
 
     def chunk(choices: Sequence[dict[str, Any]], usage: dict[str, Any] | None = None) -> dict[str, Any]:
-        made = answer.object("chatcmpl", "chat.completion.chunk", choices)
+        made = answer.object("chatcmpl", "chat.completion.chunk", choices) | _tier(ask)
         return made | {"usage": usage} if _tells_usage(ask) else made
 
     for index, said in enumerate(answer.choices):
@@ -95,9 +95,9 @@ def chat_chunks(ask: ChatAsk, answer: Answer) -> Iterator[dict[str, Any]]:
         yield chunk([], answer.usage())
 
 
-def text_object(answer: Answer) -> dict[str, Any]:
+def text_object(ask: TextAsk, answer: Answer) -> dict[str, Any]:
     choices = [
-        {"index": index, "text": said.text, "logprobs": None, "finish_reason": said.finish}
+        {"index": index, "text": said.text, "logprobs": _text_logprobs(ask, said.tokens), "finish_reason": said.finish}
         for index, said in enumerate(answer.choices)
     ]
     return answer.object("cmpl", "text_completion", choices) | {"usage": answer.usage()}
@@ -106,7 +106,7 @@ def text_object(answer: Answer) -> dict[str, Any]:
 def text_chunks(ask: TextAsk, answer: Answer) -> Iterator[dict[str, Any]]:
     for index, said in enumerate(answer.choices):
         for token in said.tokens:
-            choice = {"index": index, "text": token, "logprobs": None, "finish_reason": None}
+            choice = {"index": index, "text": token, "logprobs": _text_logprobs(ask, [token]), "finish_reason": None}
             yield answer.object("cmpl", "text_completion", [choice])
         yield answer.object(
             "cmpl", "text_completion", [{"index": index, "text": "", "logprobs": None, "finish_reason": said.finish}]
@@ -116,14 +116,19 @@ def text_chunks(ask: TextAsk, answer: Answer) -> Iterator[dict[str, Any]]:
 
 
 def embedding_object(ask: EmbeddingAsk) -> dict[str, Any]:
-    inputs = ask.input if isinstance(ask.input, list) else [ask.input]
-    texts = [" ".join(map(str, inputs))] if inputs and isinstance(inputs[0], int) else [str(each) for each in inputs]
+    inputs = texts(ask.input)
     data = [
-        {"object": "embedding", "index": index, "embedding": _vector(ask, text)} for index, text in enumerate(texts)
+        {"object": "embedding", "index": index, "embedding": _vector(ask, text)} for index, text in enumerate(inputs)
     ]
-    tokens = sum(map(count, texts))
+    tokens = sum(map(count, inputs))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": ask.model, "usage": usage}
+
+
+def texts(given: str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]) -> list[str]:
+    """What was given, as texts: one text or several, each in words or as the numbers of its tokens."""
+    several = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
+    return [one if isinstance(one, str) else " ".join(map(str, one)) for one in several]
 
 
 def _check_length(answer: Answer, wanted: int, param: str) -> None:
@@ -149,25 +154,47 @@ def _vector(ask: EmbeddingAsk, text: str) -> list[float] | str:
     return values
 
 
-def _message(said: Said, mark: str) -> dict[str, Any]:
+def _message(ask: ChatAsk, said: Said, answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": said.text, "refusal": None, "annotations": []}
-    if said.tool is None:
-        return message
-    call = {"id": f"call_{mark}", "type": "function", "function": {"name": said.tool, "arguments": said.text}}
-    return message | {"content": None, "tool_calls": [call]}
+    if said.tool is not None:
+        return message | {"content": None} | _call(said, said.text, _call_id(said, answer.mark))
+    if "audio" in (ask.modalities or ()):
+        sound = base64.b64encode(said.text.encode()).decode()
+        heard = {"id": f"audio_{answer.mark}", "data": sound, "expires_at": answer.created + 3600}
+        return message | {"content": None, "audio": heard | {"transcript": said.text}}
+    return message
 
 
 def _opening(said: Said, mark: str) -> dict[str, Any]:
     if said.tool is None:
         return {"content": "", "refusal": None}
-    call = {"index": 0, "id": f"call_{mark}", "type": "function", "function": {"name": said.tool, "arguments": ""}}
-    return {"content": None, "tool_calls": [call]}
+    return {"content": None} | _call(said, "", _call_id(said, mark) | {"index": 0})
 
 
 def _piece(said: Said, token: str) -> dict[str, Any]:
     if said.tool is None:
         return {"content": token}
-    return {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
+    return _call(replace(said, tool=None), token, {"index": 0})
+
+
+def _call_id(said: Said, mark: str) -> dict[str, Any]:
+    return {"id": f"call_{mark}", "type": said.kind}
+
+
+def _call(said: Said, text: str, members: dict[str, Any]) -> dict[str, Any]:
+    """The members of a message that call a tool, or of a piece of it."""
+    named = {"name": said.tool} if said.tool else {}
+    called = named | {"input" if said.kind == "custom" else "arguments": text}
+    if said.kind == "function_call":
+        return {"function_call": called}
+    return {"tool_calls": [members | {said.kind: called}]}
+
+
+def _tier(ask: ChatAsk) -> dict[str, Any]:
+    """Where the request names a tier, the answer does."""
+    if ask.service_tier is None:
+        return {}
+    return {"service_tier": {"auto": "default", "fast": "priority"}.get(ask.service_tier, ask.service_tier)}
 
 
 def _delta(
@@ -181,6 +208,17 @@ def _logprobs(ask: ChatAsk, tokens: Sequence[str]) -> dict[str, Any] | None:
         return None
     told = [_logprob(token) | {"top_logprobs": [_logprob(token)] * min(ask.top_logprobs or 0, 1)} for token in tokens]
     return {"content": told, "refusal": None}
+
+
+def _text_logprobs(ask: TextAsk, tokens: Sequence[str]) -> dict[str, Any] | None:
+    if ask.logprobs is None:
+        return None
+    return {
+        "tokens": tokens,
+        "token_logprobs": [LOGPROB] * len(tokens),
+        "top_logprobs": [{token: LOGPROB} for token in tokens] if ask.logprobs else None,
+        "text_offset": [sum(map(len, tokens[:index])) for index in range(len(tokens))],
+    }
 
 
 def _logprob(token: str) -> dict[str, Any]:

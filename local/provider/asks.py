@@ -4,15 +4,29 @@ https://platform.openai.com/docs/api-reference/chat/create
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
+from local.provider.messages import Assistant, Message, ToolResult
+from local.provider.options import (
+    AudioOptions,
+    CacheOptions,
+    Moderation,
+    Prediction,
+    StreamOptions,
+    WebSearchOptions,
+)
 from local.provider.refusal import Refusal
 from local.provider.schemas import check_strict
+from local.provider.strict import Strict
+from local.provider.tools import Choice, Function, FunctionTool, Name, Tool, ToolName
 
 Tokens = Annotated[int, Field(ge=1)]
+Texts = Annotated[list[str], Field(min_length=1)]
+Tokenized = Annotated[list[int], Field(min_length=1)]
+Prompts = str | Texts | Tokenized | Annotated[list[Tokenized], Field(min_length=1)]
 Stop = str | Annotated[list[str], Field(min_length=1, max_length=4)] | None
 AskT = TypeVar("AskT", bound=BaseModel)
 REASONING = re.compile(r"o\d.*|gpt-5(?!-chat|\.[1-4]).*|.*-reasoning")
@@ -21,93 +35,8 @@ UNKNOWN = "extra_forbidden"
 MISSING = "missing"
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Part(BaseModel):
-    """A part of a message's content; each type carries its matter under its own name."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: Literal["text", "image_url", "input_audio", "file", "refusal"]
-    text: str | None = None
-
-
-class Called(Strict):
-    name: str
-    arguments: str
-
-
-class ToolCall(Strict):
-    id: Annotated[str, Field(max_length=40)]
-    type: Literal["function"]
-    function: Called
-
-
-class System(Strict):
-    role: Literal["system", "developer"]
-    content: str | list[Part]
-    name: str | None = None
-
-
-class User(Strict):
-    role: Literal["user"]
-    content: str | Annotated[list[Part], Field(min_length=1)]
-    name: str | None = None
-
-
-class Assistant(Strict):
-    """What a client hands back: what `ChatCompletionAssistantMessageParam` has, and an answer's `annotations`."""
-
-    role: Literal["assistant"]
-    content: str | list[Part] | None = None
-    name: str | None = None
-    refusal: str | None = None
-    annotations: list[dict[str, Any]] | None = None
-    audio: dict[str, Any] | None = None
-    function_call: Called | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
-
-    @model_validator(mode="after")
-    def says_something(self) -> "Assistant":
-        if self.content is None and not (self.tool_calls or self.function_call or self.refusal or self.audio):
-            raise ValueError("expected a string, got null")
-        return self
-
-
-class ToolResult(Strict):
-    role: Literal["tool"]
-    content: str | list[Part]
-    tool_call_id: Annotated[str, Field(max_length=40)]
-
-
-Message = Annotated[System | User | Assistant | ToolResult, Field(discriminator="role")]
-
-
-class Function(Strict):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class Tool(Strict):
-    type: Literal["function"]
-    function: Function
-
-
-class FunctionName(Strict):
-    name: str
-
-
-class NamedTool(Strict):
-    type: Literal["function"]
-    function: FunctionName
-
-
 class JsonSchema(Strict):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    name: Name
     description: str | None = None
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
     strict: bool | None = None
@@ -118,17 +47,12 @@ class ResponseFormat(Strict):
     json_schema: JsonSchema | None = None
 
 
-class StreamOptions(Strict):
-    include_usage: bool = False
-    include_obfuscation: bool | None = None
-
-
 class Sampling(Strict):
     """What all completions take."""
 
     model: str
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     max_tokens: Tokens | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -143,40 +67,44 @@ class Sampling(Strict):
 
 class ChatAsk(Sampling):
     messages: Annotated[list[Message], Field(min_length=1)]
-    audio: dict[str, Any] | None = None
+    audio: AudioOptions | None = None
+    function_call: Literal["none", "auto"] | ToolName | None = None
+    functions: Annotated[list[Function], Field(min_length=1, max_length=128)] | None = None
     logprobs: bool | None = None
     max_completion_tokens: Tokens | None = None
     metadata: dict[str, str] | None = None
     modalities: list[Literal["text", "audio"]] | None = None
-    moderation: dict[str, Any] | None = None
+    moderation: Moderation | None = None
     parallel_tool_calls: bool | None = None
-    prediction: dict[str, Any] | None = None
+    prediction: Prediction | None = None
     prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     response_format: ResponseFormat | None = None
     safety_identifier: str | None = None
-    service_tier: str | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     store: bool | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Choice | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
-    web_search_options: dict[str, Any] | None = None
+    web_search_options: WebSearchOptions | None = None
 
 
 class TextAsk(Sampling):
-    prompt: str | Annotated[list[str], Field(min_length=1)]
-    best_of: int | None = None
+    prompt: Prompts | None = None
+    """A document's beginning, where there is none."""
+    best_of: Annotated[int, Field(ge=1, le=20)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
     suffix: str | None = None
 
 
 class EmbeddingAsk(Strict):
     model: str
-    input: str | Annotated[list[str], Field(min_length=1)] | list[int] | list[list[int]]
+    input: Prompts
     dimensions: Annotated[int, Field(ge=1)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None
@@ -188,12 +116,19 @@ def chat_ask(body: Mapping[str, Any]) -> ChatAsk:
     _check_sampling(ask)
     _check_schemas(ask)
     _check_tool_results(ask.messages)
-    if ask.tool_choice is not None and ask.tools is None:
-        raise _invalid("'tool_choice' is only allowed when 'tools' are specified.", "tool_choice")
-    if ask.top_logprobs is not None and not ask.logprobs:
-        raise _invalid("'top_logprobs' is only allowed when 'logprobs' is true.", "top_logprobs")
+    _check_pairs(ask)
     if ask.max_tokens is not None and ask.max_completion_tokens is not None:
         raise _invalid("Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.", None)
+    return ask
+
+
+def text_ask(body: Mapping[str, Any]) -> TextAsk:
+    """The request, or a `Refusal` for what is wrong with it."""
+    ask = read_ask(TextAsk, body)
+    if ask.best_of is not None and ask.best_of < (ask.n or 1):
+        raise _invalid("'best_of' must be greater than or equal to 'n'.", "best_of")
+    if ask.stream and (ask.best_of or 1) > (ask.n or 1):
+        raise _invalid("Results of 'best_of' cannot be streamed.", "best_of")
     return ask
 
 
@@ -202,20 +137,44 @@ def read_ask(kind: type[AskT], body: Mapping[str, Any]) -> AskT:
     try:
         ask = kind.model_validate(body)
     except ValidationError as error:
-        raise _refusal(error) from error
+        raise _refusal(error, body) from error
     if body.get("stream_options") is not None and not body.get("stream"):
         raise _invalid("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
     return ask
 
 
-def _refusal(error: ValidationError) -> Refusal:
-    first = error.errors()[0]
-    param = ".".join(str(part) for part in first["loc"])
+def _refusal(error: ValidationError, body: Mapping[str, Any]) -> Refusal:
+    # Of the variants of a union, the one that the body comes closest to.
+    first = max(error.errors(), key=lambda one: len(one["loc"]))
+    param = ".".join(_path(first["loc"], body))
     if first["type"] == UNKNOWN:
         return Refusal(400, "unknown_parameter", f"Unknown parameter: '{param}'.", param)
     if first["type"] == MISSING:
         return Refusal(400, "missing_required_parameter", f"Missing required parameter: '{param}'.", param)
     return Refusal(400, "invalid_value", f"Invalid value for '{param}': {first['msg']}", param)
+
+
+def _path(loc: Sequence[int | str], body: Any) -> Iterator[str]:
+    """Where in the body that is: pydantic names the variants of a union, too."""
+    for part in loc[:-1]:
+        if isinstance(part, int) if isinstance(body, list) else isinstance(body, dict) and part in body:
+            yield str(part)
+            body = body[part]
+    yield str(loc[-1])
+
+
+def _check_pairs(ask: ChatAsk) -> None:
+    """What is taken together with something else alone."""
+    for name, needed, is_there in (
+        ("tool_choice", "'tools' are specified", ask.tools),
+        ("parallel_tool_calls", "'tools' are specified", ask.tools),
+        ("function_call", "'functions' are specified", ask.functions),
+        ("top_logprobs", "'logprobs' is true", ask.logprobs),
+    ):
+        if getattr(ask, name) is not None and not is_there:
+            raise _invalid(f"'{name}' is only allowed when {needed}.", name)
+    if "audio" in (ask.modalities or ()) and ask.audio is None:
+        raise Refusal(400, "missing_required_parameter", "Missing required parameter: 'audio'.", "audio")
 
 
 def _check_schemas(ask: ChatAsk) -> None:
@@ -227,7 +186,7 @@ def _check_schemas(ask: ChatAsk) -> None:
         if form.json_schema.strict:
             check_strict(form.json_schema.schema_, form.json_schema.name, "response_format")
     for index, tool in enumerate(ask.tools or ()):
-        if tool.function.strict:
+        if isinstance(tool, FunctionTool) and tool.function.strict:
             check_strict(tool.function.parameters or {}, tool.function.name, f"tools[{index}].function.parameters")
 
 

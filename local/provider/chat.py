@@ -21,7 +21,7 @@ from local.provider.answers import (
     text_object,
 )
 from local.provider.api import Called, Caller
-from local.provider.asks import EmbeddingAsk, TextAsk, chat_ask, read_ask
+from local.provider.asks import EmbeddingAsk, chat_ask, read_ask, text_ask
 from local.provider.refusal import Refusal
 
 
@@ -40,7 +40,7 @@ async def asked(request: Request, who: Called) -> Asked:
     if (deployment is not None) != (who.version is not None):
         raise Refusal(404, "404", "Resource not found")
     model = deployment or body.get("model")
-    who.entry.update(model=model, stream=bool(body.get("stream")), parameters=sorted(body))
+    who.entry.update(model=model, stream=bool(body.get("stream")), parameters=sorted(body), body=body)
     if model is None:
         raise Refusal(400, "missing_required_parameter", "you must provide a model parameter", "model")
     if model not in who.account.models:
@@ -68,9 +68,9 @@ async def create_chat_completion(call: Ask) -> Response:
 @router.post("/completions")
 @router.post("/deployments/{deployment}/completions")
 async def create_completion(call: Ask) -> Response:
-    ask = read_ask(TextAsk, call.body)
+    ask = text_ask(call.body)
     answer = text_answer(ask)
-    return _stream(call.who, text_chunks(ask, answer)) if ask.stream else JSONResponse(text_object(answer))
+    return _stream(call.who, text_chunks(ask, answer)) if ask.stream else JSONResponse(text_object(ask, answer))
 
 
 @router.post("/embeddings")

@@ -49,8 +49,8 @@ def health() -> dict[str, str]:
 @router.get("/log")
 def log(request: Request, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
     """Each call received, oldest first: `at client method path account route status fault`, and by route `file_id
-    file_name bytes sha256 lines models`, `metadata input_file_id batch_id` or `model stream parameters ended
-    disconnected`."""
+    file_name bytes sha256 lines models`, `metadata input_file_id batch_id` or `model stream parameters body
+    ended disconnected`."""
     return _world(request).log(account, route)
 
 

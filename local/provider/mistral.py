@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from local.provider.asks import Called, Part, System, User, read_ask
+from local.provider.asks import read_ask
+from local.provider.messages import Part, System, User
 from local.provider.refusal import Refusal
+from local.provider.strict import Strict
+from local.provider.tools import Called
 
 ToolId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9]{9}$")]
 """Mistral's words: "Tool call id was … but must be a-z, A-Z, 0-9, with a length of 9"."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class ToolCall(Strict):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from local.provider.answers import chat_answer, chat_object, embedding_object, text_answer, text_object
-from local.provider.asks import EmbeddingAsk, TextAsk, chat_ask, read_ask
+from local.provider.asks import EmbeddingAsk, chat_ask, read_ask, text_ask
 from local.provider.responses import response_object
 
 
@@ -23,7 +23,8 @@ def _chat(body: Mapping[str, Any], dialect: str, mark: str, created: int) -> dic
 
 
 def _completions(body: Mapping[str, Any], dialect: str, mark: str, created: int) -> dict[str, Any]:
-    return text_object(replace(text_answer(read_ask(TextAsk, body)), mark=mark, created=created))
+    ask = text_ask(body)
+    return text_object(ask, replace(text_answer(ask), mark=mark, created=created))
 
 
 def _embeddings(body: Mapping[str, Any], dialect: str, mark: str, created: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from local.provider.answers import Answer, chat_answer
-from local.provider.asks import Strict, Tokens, chat_ask, read_ask
+from local.provider.asks import Tokens, chat_ask, read_ask
+from local.provider.strict import Strict
 
 
 class Format(Strict):

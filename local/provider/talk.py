@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from local.provider.asks import Assistant, ChatAsk, Message, NamedTool, Part, Stop, TextAsk, Tool, ToolResult
+from local.provider.asks import ChatAsk, Stop, TextAsk
+from local.provider.messages import Assistant, FunctionResult, Message, Part, ToolResult
+from local.provider.tools import AllowedTools, CustomTool, Function, FunctionTool, NamedCustom, NamedFunction, ToolName
 
 FILTER_MARK = "filter-this"
 """A prompt that holds these words is answered as harmful content is."""
-Finish = Literal["stop", "length", "tool_calls", "content_filter"]
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+Kind = Literal["function", "custom", "function_call"]
+"""What is called: a tool of either type, or a function as there were before tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Said:
     text: str
     finish: Finish
     tool: str | None = None
+    kind: Kind = "function"
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -33,9 +38,9 @@ def chat_said(ask: ChatAsk) -> Said:
     asked = last_words(ask.messages)
     if FILTER_MARK in asked:
         return Said("", "content_filter")
-    tool = _called(ask, asked)
-    if tool is not None:
-        return Said(json.dumps(example(tool.function.parameters or {}, asked)), "tool_calls", tool.function.name)
+    call = _called(ask, asked)
+    if call is not None:
+        return call
     return cut(_content(ask, asked), ask.stop, ask.max_completion_tokens or ask.max_tokens)
 
 
@@ -111,17 +116,46 @@ def _meant(ref: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     return dict(found)
 
 
-def _called(ask: ChatAsk, asked: str) -> Tool | None:
-    """The tool that the answer calls: one that is asked for by `tool_choice`, or by its name in the prompt."""
-    tools = ask.tools or []
-    if ask.tool_choice == "none" or isinstance(ask.messages[-1], ToolResult | Assistant):
+def _called(ask: ChatAsk, asked: str) -> Said | None:
+    """The call that is the answer, if one is."""
+    if isinstance(ask.messages[-1], ToolResult | FunctionResult | Assistant):
         return None
-    if isinstance(ask.tool_choice, NamedTool):
-        name = ask.tool_choice.function.name
-        return next((tool for tool in tools if tool.function.name == name), None)
-    if ask.tool_choice == "required":
+    tool = _tool(ask, asked)
+    if isinstance(tool, CustomTool):
+        return Said(asked, "tool_calls", tool.name, "custom")
+    if tool is not None:
+        return Said(_arguments(tool.function, asked), "tool_calls", tool.name)
+    function = _function(ask, asked)
+    return Said(_arguments(function, asked), "function_call", function.name, "function_call") if function else None
+
+
+def _arguments(function: Function, asked: str) -> str:
+    return json.dumps(example(function.parameters or {}, asked))
+
+
+def _tool(ask: ChatAsk, asked: str) -> FunctionTool | CustomTool | None:
+    """The tool that the answer calls: one that is asked for by `tool_choice`, or by its name in the prompt."""
+    choice, tools = ask.tool_choice, ask.tools or []
+    if choice == "none":
+        return None
+    if isinstance(choice, NamedFunction | NamedCustom):
+        return next((tool for tool in tools if tool.name == choice.name), None)
+    if isinstance(choice, AllowedTools):
+        names = [tool.name for tool in choice.allowed_tools.tools]
+        tools, choice = [tool for tool in tools if tool.name in names], choice.allowed_tools.mode
+    if choice == "required":
         return tools[0]
-    return next((tool for tool in tools if tool.function.name in asked), None)
+    return next((tool for tool in tools if tool.name in asked), None)
+
+
+def _function(ask: ChatAsk, asked: str) -> Function | None:
+    """The function that the answer calls, where the request has no tools."""
+    if ask.function_call == "none":
+        return None
+    if isinstance(ask.function_call, ToolName):
+        named = ask.function_call.name
+        return next((function for function in ask.functions or () if function.name == named), None)
+    return next((function for function in ask.functions or () if function.name in asked), None)
 
 
 def _content(ask: ChatAsk, asked: str) -> str:

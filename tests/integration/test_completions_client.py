@@ -1,18 +1,13 @@
 """`clients/completions.py`, and the examples of it, against the app behind a real server."""
 
-import asyncio
 import json
 import os
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import openai
 import pytest
-import uvicorn
 from openai.types.chat import ChatCompletion
 
 from clients import completions as helper
@@ -25,19 +20,14 @@ from clients.completions import (
 from completions import app as completions_app
 from local.places import DEFAULT_CONFIG, ROOT
 from local.provider import Fault, Latency, Simulator, defaults
-from local.provider.server import _free_socket
-from manifold.gateway import Gateway
-from manifold.providers.registry import close_providers
 from tests.support import gateways
 from tests.support.gateways import MASTER_KEY
+from tests.support.serving import PYTHONS, served
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
 MODELS = ["gpt-3.5-turbo", "claude-instant-1.2", "command-nightly"]
 HEY = [{"role": "user", "content": "Hey, how's it going"}]
-OLDER = ROOT / ".local" / "tools" / "openai2" / "bin" / "python"
-PYTHONS = [Path(sys.executable), *([OLDER] if OLDER.exists() else [])]
-"""That of the tests, with the newest openai, and where it is installed one with openai 2."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,31 +35,11 @@ def base_url(database_url: str, simulated_provider: Simulator, monkeypatch: pyte
     """The address of the app, which is also in the environment."""
     port = int(simulated_provider.url.rpartition(":")[2])
     variables = {"MANIFOLD_CONFIG": str(DEFAULT_CONFIG), **defaults(port)}
-    with _served(gateways.gateway(database_url, variables)) as url:
+    gateway = gateways.gateway(database_url, variables)
+    with served(completions_app.create(gateway), gateway) as url:
         monkeypatch.setenv("MANIFOLD_BASE_URL", url)
         monkeypatch.setenv("MANIFOLD_API_KEY", MASTER_KEY)
         yield url
-
-
-@contextmanager
-def _served(gateway: Gateway) -> Iterator[str]:
-    with _free_socket() as bound:
-        server = uvicorn.Server(
-            uvicorn.Config(completions_app.create(gateway), lifespan="off", ws="none", log_level="warning")
-        )
-
-        async def serve() -> None:
-            await server.serve(sockets=[bound])
-            await gateway.store.close()
-            await close_providers()
-
-        thread = threading.Thread(target=asyncio.run, args=[serve()])
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda python: python.parts[-3])

@@ -16,7 +16,7 @@ from local.provider.asks import ChatAsk, EmbeddingAsk, TextAsk
 pytest_plugins = ("tests.support.provider_fixtures",)
 
 MODEL = "gpt-4.1-mini"
-DEPRECATED = {"function_call", "functions"}
+PART = "messages.0.content.0"
 SCHEMA = {
     "type": "object",
     "properties": {"city": {"type": "string"}, "days": {"type": "array", "items": {"type": "integer"}}},
@@ -43,7 +43,7 @@ def said(text: str) -> Any:
     ],
 )
 def test_the_parameters_are_those_of_the_sdk(ours: type[BaseModel], theirs: type) -> None:
-    assert set(ours.model_fields) == set(theirs.__annotations__) - DEPRECATED
+    assert set(ours.model_fields) == set(theirs.__annotations__)
 
 
 def test_the_answer_echoes_and_counts(client: OpenAI) -> None:
@@ -128,15 +128,45 @@ def test_legacy_completions(client: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
+        ({"prompt": "x", "best_of": 1, "n": 2}, "best_of"),
+        ({"prompt": "x", "best_of": 2, "stream": True}, "best_of"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": "x", "messages": []}, "messages"),
+    ],
+)
+def test_a_bad_legacy_request(client: OpenAI, body: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        client.post("/completions", body={"model": MODEL, **body}, cast_to=object)
+    assert (caught.value.param or "").startswith(param)
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
         ({"messages": []}, "messages"),
         ({"messages": "hello"}, "messages"),
-        ({"messages": [{"role": "user"}]}, "messages.0.user.content"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content"),
         ({"messages": [{"role": "nobody", "content": "x"}]}, "messages.0"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "call_1"}]}, "messages.[0].role"),
         ({"messages": said("x"), "temperature": 3}, "temperature"),
         ({"messages": said("x"), "n": 0}, "n"),
         ({"messages": said("x"), "nonsense": 1}, "nonsense"),
         ({"messages": said("x"), "tool_choice": "auto"}, "tool_choice"),
+        ({"messages": said("x"), "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"messages": said("x"), "function_call": "auto"}, "function_call"),
+        ({"messages": said("x"), "modalities": ["text", "audio"]}, "audio"),
+        ({"messages": said("x"), "audio": {"format": "midi", "voice": "alloy"}}, "audio.format"),
+        ({"messages": said("x"), "web_search_options": {"depth": 1}}, "web_search_options.depth"),
+        ({"messages": said("x"), "tools": [{"type": "custom", "custom": {"name": "a b"}}]}, "tools.0.custom.name"),
+        ({"messages": said("x"), "tools": [{"type": "custom", "function": {"name": "a"}}]}, "tools.0.custom"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "input_audio": {}}]}]},
+            PART + ".input_audio.data",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {}}]}]},
+            PART + ".cache_control",
+        ),
         ({"messages": said("x"), "stream_options": {"include_usage": True}}, "stream_options"),
         ({"messages": said("x"), "top_logprobs": 2}, "top_logprobs"),
         ({"messages": said("x" + " word" * 9_000)}, "messages"),

@@ -38,6 +38,10 @@ def test_every_answer_has_the_sdks_strict_types(python: Path, stack: Running) ->
     assert _run(python, "tests/stack/sdk_session.py", stack).startswith("ok with openai")
 
 
+def test_every_parameter(python: Path, stack: Running) -> None:
+    assert _run(python, "tests/stack/sdk_parameters.py", stack).startswith("ok with openai")
+
+
 def _uploads(stack: Running) -> list[dict[str, str]]:
     """The files that the simulated provider was sent, oldest first."""
     answer = httpx.get(f"{stack.provider_url}/control/log", params={"route": "files.create"})
