@@ -25,6 +25,7 @@ NO_ROOM_WAIT = 30.0
 """Seconds: half of the minute that limits are of."""
 CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 """OpenAI's word for a prompt that is too long, which the adapters give to every provider's."""
+ALL_FAILING = "no_deployment_available"
 
 Failure = ProviderError | InvalidRequest
 Hope = Literal["anywhere", "elsewhere", "nowhere"]
@@ -126,4 +127,11 @@ def no_room(group: str) -> CallFailed:
         type="rate_limit_error",
         code="rate_limit_exceeded",
         retry_after=NO_ROOM_WAIT,
+    )
+
+
+def all_failing(group: str) -> CallFailed:
+    """Why a group is passed over while another one could answer."""
+    return CallFailed(
+        f"Each deployment of '{group}' has just failed: try again later.", status=503, code=ALL_FAILING
     )

@@ -11,7 +11,17 @@ from completions import usage
 from completions.deadline import NOTE_SECONDS, Bound, Cut, Deadline, TimedOut, cancelled, exceeded
 from completions.ledger import Attempt, Report
 from completions.plan import Call
-from completions.retries import Course, Failure, hope, is_withheld, no_room, stand_ins, stand_ins_for_silence
+from completions.retries import (
+    ALL_FAILING,
+    Course,
+    Failure,
+    all_failing,
+    hope,
+    is_withheld,
+    no_room,
+    stand_ins,
+    stand_ins_for_silence,
+)
 from completions.room import Room
 from manifold import observe
 from manifold.config import Deployment, RouterSettings
@@ -59,6 +69,10 @@ class Choices(Protocol):
 
     async def failed(self, deployment: Deployment, error: Failure) -> None:
         """Count a failure of a deployment that another could stand in for."""
+        ...
+
+    def failing(self, candidates: Sequence[Deployment]) -> bool:
+        """Whether each of them is to be left alone."""
         ...
 
 
@@ -157,7 +171,10 @@ class Router:
             raise exceeded() from None
 
     async def _anywhere(self, call: Call, attempt: Attempting[Body]) -> Answer[Body]:
-        """The group's answer or, where it fails, that of the first group that can stand in for it."""
+        """The group's answer or, where it fails, that of the first group that can stand in for it.
+
+        A group that was passed over is asked after all, where no other gives an answer.
+        """
         spare = bool(self._calls(call, stand_ins(self._settings, call.group, exceeded())))
         try:
             return await self._attempts(call, attempt, spare=spare)
@@ -166,6 +183,8 @@ class Router:
         for left, other in _counted_down(self._calls(call, stand_ins(self._settings, call.group, failure))):
             with contextlib.suppress(ManifoldError):  # the group that was asked for says why
                 return await self._attempts(other, attempt, spare=left > 0)
+        if failure.code == ALL_FAILING:
+            return await self._attempts(call, attempt, spare=False)
         raise failure
 
     def _calls(self, call: Call, groups: Sequence[str]) -> list[Call]:
@@ -178,10 +197,15 @@ class Router:
         ]
 
     async def _attempts(self, call: Call, attempt: Attempting[Body], *, spare: bool) -> Answer[Body]:
-        """The group's answer; `spare` says whether another group could still give one if it fails."""
+        """The group's answer; `spare` says whether another group could still give one if it fails.
+
+        That one is asked at once where each deployment of this group has just failed.
+        """
         course = Course(
             self._deployments.serving(call.group, call.route), self._retries, random, self._settings.retry_after
         )
+        if spare and self._choices.failing(course.candidates):
+            raise all_failing(call.group)
         while self._deadline.left > 0:
             deployment = await self._choices.choose(course.candidates)
             if deployment is None:
@@ -199,7 +223,8 @@ class Router:
                     return Answer(body, deployment, course.attempts, _now() - began)
             await self._failed(deployment, call.route, failure)
             pause = course.failed(deployment, failure)
-            if pause is None or pause >= self._deadline.left:
+            passed_over = spare and self._choices.failing(course.candidates)
+            if pause is None or pause >= self._deadline.left or passed_over:
                 raise self._last(failure, deployment, course.attempts)
             await asyncio.sleep(pause)
         raise exceeded()

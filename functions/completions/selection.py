@@ -44,8 +44,8 @@ class Health:
             self._cool_until[deployment_id] = _now() + seconds
 
     def usable(self, candidates: Sequence[Deployment]) -> Sequence[Deployment]:
-        """Those that are not to be left alone; all of them, where that would leave none."""
-        return [one for one in candidates if self._cool_until.get(one.id, 0.0) <= _now()] or candidates
+        """Those that are not to be left alone."""
+        return [one for one in candidates if self._cool_until.get(one.id, 0.0) <= _now()]
 
 
 class Selector:
@@ -85,11 +85,15 @@ class Selection:
     async def choose(self, candidates: Sequence[Deployment]) -> Deployment | None:
         """The deployment to ask, whose call counts from now on; `None` if none has room for it."""
         await self._look(candidates)
-        usable = self._selector.health.usable(candidates)
+        usable = self._selector.health.usable(candidates) or candidates
         chosen = routing.choose(self._strategy, usable, self._loads, self._selector.random)
         if chosen is not None and self._strategy in _COUNTS_CALLS:
             await self._begin(chosen)
         return chosen
+
+    def failing(self, candidates: Sequence[Deployment]) -> bool:
+        """Whether each of them is to be left alone, as far as this environment knows."""
+        return not self._selector.health.usable(candidates)
 
     def note(self, attempt: Attempt) -> None:
         """A call has ended."""

@@ -131,6 +131,30 @@ async def test_a_group_that_hangs_leaves_time_for_its_fallback(till: Till, datab
 
 
 @pytest.mark.parametrize("stream", [False, True])
+async def test_a_group_that_hung_is_passed_over_while_its_fallback_answers(
+    till: Till, database_url: str, stream: bool
+) -> None:
+    route(till, fallbacks={"general": ("mini",)})
+    hang(till)
+
+    answers = [await till.post(model="general", messages=HELLO, stream=stream) for _ in range(2)]
+
+    assert [answer.headers["x-manifold-deployment"] for answer in answers] == ["mini-alone", "mini-alone"]
+    assert [code for _, _, code, _ in calls(database_url)] == ["timeout", None, None]
+
+
+async def test_a_group_that_was_passed_over_is_asked_where_no_other_answers(till: Till) -> None:
+    route(till, fallbacks={"general": ("mini",)})
+    till.provider.fail(Fault(kind="hang", account="azure-general"))
+    await till.post(model="general", messages=HELLO)
+    till.provider.fail(Fault(kind="error", account="openai", times=None))
+
+    answer = await till.post(model="general", messages=HELLO, num_retries=0)
+
+    assert answer.headers["x-manifold-deployment"] == "general-alone"
+
+
+@pytest.mark.parametrize("stream", [False, True])
 async def test_a_timeout_of_the_callers_own_counts_against_no_deployment(
     till: Till, database_url: str, stream: bool
 ) -> None:

@@ -147,7 +147,7 @@ async def test_a_cut_connection_tells_nothing(scene: Scene, act: Act, route: str
 
 @each_act
 async def test_an_answer_cut_short_tells_nothing(scene: Scene, act: Act, route: str) -> None:
-    scene.fail("truncate", route)
+    scene.fail("truncate", route, times=None, ranges=False)
     with pytest.raises(ProviderUnclear):
         await act(scene)
 

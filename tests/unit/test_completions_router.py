@@ -74,6 +74,9 @@ class First:
     async def failed(self, deployment: Deployment, error: Exception) -> None:
         pass
 
+    def failing(self, candidates: Sequence[Deployment]) -> bool:
+        return False
+
 
 def router(
     fake: Fake,
