@@ -215,11 +215,12 @@ async def test_a_poll_of_many_says_when_to_come_again(scene: Scene) -> None:
 
 
 async def test_a_listing_that_breaks_off_keeps_what_it_told(scene: Scene) -> None:
-    refs = [await scene.provider.submit(scene.at, replace(scene.job, id=f"j{number}")) for number in range(100)]
+    at = replace(scene.at, timeout=30.0)
+    refs = [await scene.provider.submit(at, replace(scene.job, id=f"j{number}")) for number in range(100)]
     scene.fail("delay", "batches.list", seconds=0)
     scene.fail("rate_limit", "batches.list")
 
-    known = await polled(scene.provider, scene.at, [scene.ref, *refs])
+    known = await polled(scene.provider, at, [scene.ref, *refs])
 
     assert set(known) == set(refs), "the newest page, and no call more once there were too many"
     assert scene.simulator.log(route="batches.retrieve") == []

@@ -10,6 +10,8 @@ import pytest
 from local.provider import Fault
 from manifold import ids
 from manifold.config import Deployment, RouterSettings
+from manifold.deployments import Deployments
+from manifold.providers.chat import Ask
 from manifold.store import Store
 from manifold.store.traffic import Ended
 from tests.support.completing import HELLO, Till
@@ -40,6 +42,41 @@ async def asked(till: Till, model: str = "pair", **body: Any) -> str:
     asking: dict[str, Any] = {"messages": HELLO, "num_retries": 1} | body
     answer = await till.post(model=model, **asking)
     return answer.headers.get("x-manifold-deployment") or str(answer.status_code)
+
+
+class Held:
+    """Calls that wait at the gateway's door, once their deployment is chosen, until they are let go."""
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._changed = asyncio.Condition()
+        self._gate = asyncio.Event()
+
+    async def wait(self) -> None:
+        async with self._changed:
+            self._begun += 1
+            self._changed.notify_all()
+        await self._gate.wait()
+
+    async def begun(self, count: int) -> None:
+        """Return when so many calls have begun."""
+        async with asyncio.timeout(25), self._changed:
+            await self._changed.wait_for(lambda: self._begun >= count)
+
+    def let_go(self) -> None:
+        self._gate.set()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    waiting, complete = Held(), Deployments.complete
+
+    async def later(deployments: Deployments, deployment: Deployment, ask: Ask) -> dict[str, Any]:
+        await waiting.wait()
+        return await complete(deployments, deployment, ask)
+
+    monkeypatch.setattr(Deployments, "complete", later)
+    return waiting
 
 
 def verbs(queries: list[str], table: str) -> list[str]:
@@ -230,42 +267,44 @@ class TestFallbacks:
 
 
 class TestStrategies:
-    async def test_least_busy(self, till: Till) -> None:
+    async def test_least_busy(self, till: Till, held: Held) -> None:
         route(till, orders=False, routing_strategy="least-busy")
-        till.slow("general", answer=0.5)
-        till.slow("special", answer=0.5)
 
-        async def later(seconds: float) -> str:
-            await asyncio.sleep(seconds)  # who reads at the same moment sees the same load
-            return await asked(till)
+        async with asyncio.TaskGroup() as group:
+            asking = []
+            for number in range(6):
+                asking.append(group.create_task(asked(till)))
+                await held.begun(number + 1)  # who reads at the same moment sees the same load
+            held.let_go()
 
-        found = await asyncio.gather(*(later(number * 0.02) for number in range(6)))
-
-        assert sorted(found) == ["pair-general"] * 3 + ["pair-special"] * 3
+        assert sorted(task.result() for task in asking) == ["pair-general"] * 3 + ["pair-special"] * 3
         assert {await asked(till) for _ in range(12)} == {"pair-general", "pair-special"}
 
-    async def test_least_busy_within_one_request(self, till: Till) -> None:
+    async def test_least_busy_within_one_request(self, till: Till, held: Held) -> None:
         route(till, orders=False, routing_strategy="least-busy")
-        till.slow("general", answer=0.2)
-        till.slow("special", answer=0.2)
 
-        await till.post(model="pair", messages=[HELLO] * 6)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(till.post(model="pair", messages=[HELLO] * 6))
+            await held.begun(6)
+            held.let_go()
 
         assert (len(till.calls("general")), len(till.calls("special"))) == (3, 3)
 
     async def test_the_call_of_an_environment_that_died_runs_out(self, till: Till, store: Store) -> None:
         route(till, orders=False, routing_strategy="least-busy")
+        lease = ids.new("call")
         async with store.session() as tables:
-            await tables.traffic.began("pair-general", ids.new("call"), 5, 0.2)
+            await tables.traffic.began("pair-general", lease, 5, 3_600)
         assert {await asked(till) for _ in range(5)} == {"pair-special"}
 
-        await asyncio.sleep(0.3)
+        async with store.session() as tables:  # as it stands once its time has passed
+            await tables.traffic.began("pair-general", lease, 5, -1)
 
         assert {await asked(till) for _ in range(20)} == {"pair-general", "pair-special"}
 
     async def test_latency(self, till: Till) -> None:
         route(till, orders=False, routing_strategy="latency-based-routing")
-        till.slow("general", answer=0.2)
+        till.slow("general", answer=2)
 
         first_two = {await asked(till) for _ in range(2)}
 

@@ -14,6 +14,16 @@ from tests.unit.test_providers_chat import failed
 CALL = Call("https://host.example", {}, {}, 1.0)
 CONTEXT = "context_length_exceeded"
 TOO_LONG = [
+    ("OpenAI's embeddings", 400, "Invalid 'input[0]': maximum input length is 8192 tokens."),
+    ("GitHub Models", 413, "Request body too large for gpt-4o model. Max size: 8000 tokens."),
+    ("Volcengine", 400, "Total tokens of image and text exceed max message tokens. Request id: 0217"),
+    ("SiliconFlow", 400, "length of prompt_tokens (32769) must be less than max_seq_len (32768)."),
+    (
+        "TensorRT-LLM",
+        400,
+        "The sum of prompt length (72417.0), query length (0) should not exceed max_num_tokens (69632)",
+    ),
+    ("MLC LLM", 400, "Request prompt has 5000 tokens in total, larger than the model input length limit 4096."),
     (
         "OpenAI",
         400,

@@ -18,13 +18,15 @@ CONTEXT_CODES = frozenset(
         "exceed_context_size_error",  # llama.cpp
         "model_context_window_exceeded",  # Z.ai
         "model_max_prompt_tokens_exceeded",  # GitHub Copilot
+        "tokens_limit_reached",  # GitHub Models
     }
 )
 CONTEXT_WORDS: Mapping[str, str] = {
     "OpenAI, Azure, DeepSeek, vLLM, SGLang, Mistral, Fireworks, OpenRouter, Bedrock's Llama": (
         r"max(?:imum)? context (?:length|limit|window|size)|reduce the length of the (?:input )?(?:messages|prompt)"
     ),
-    "OpenAI": r"exceeds? the context window|input tokens exceed the configured limit",
+    "OpenAI": r"exceeds? the context window|input tokens exceed the configured limit"
+    r"|maximum input length is \d+ tokens",
     "LiteLLM": r"ContextWindowExceededError",
     "any": r"context[ _](?:length|window|size|limit) (?:has been |was |is )?exceeded"
     r"|exceeds? (?:the |this )?(?:model'?s? |available )*context (?:length|window|size|limit)\b"
@@ -37,6 +39,11 @@ CONTEXT_WORDS: Mapping[str, str] = {
     "Cohere": r"too many tokens: (?:total number of tokens|size limit exceeded)",
     "Cerebras": r"current length is \d+ while limit is \d+",
     "GitHub Copilot": r"prompt token count of \d+ exceeds the limit of \d+",
+    "GitHub Models": r"request body too large for .{1,60} max size: \d+ tokens",
+    "Volcengine": r"total tokens of image and text exceed max message tokens",
+    "SiliconFlow": r"prompt_tokens \(\d+\) must be less than max_seq_len",
+    "TensorRT-LLM": r"prompt length \([\d.]+\).{0,40} should not exceed max_num_tokens",
+    "MLC LLM": r"larger than the model input length limit",
     "Text Generation Inference, Together": r"`?inputs`? tokens \+ `?max_new_tokens`? must be"
     r"|`?inputs`? must have less than \d+ tokens",
     "vLLM": r"longer than the maximum model length|too long to fit into the model|too long and exceeds limit of \d+"
