@@ -132,6 +132,4 @@ def no_room(group: str) -> CallFailed:
 
 def all_failing(group: str) -> CallFailed:
     """Why a group is passed over while another one could answer."""
-    return CallFailed(
-        f"Each deployment of '{group}' has just failed: try again later.", status=503, code=ALL_FAILING
-    )
+    return CallFailed(f"Each deployment of '{group}' has just failed: try again later.", status=503, code=ALL_FAILING)

@@ -163,3 +163,12 @@ async def test_a_messages_own_mark(simulated_provider: Simulator) -> None:
 
 async def test_half_an_emoji_reaches_every_provider(spoken: Spoken) -> None:
     assert (await answer(spoken, [user("cut \ufffd")]))["content"] == "echo: cut \ufffd"
+
+
+@pytest.mark.parametrize("account", TRANSLATED)
+@pytest.mark.parametrize("name", ["", "functions.get weather", "x" * 300])
+async def test_a_call_of_a_tool_that_there_is_not(simulated_provider: Simulator, account: str, name: str) -> None:
+    made = called("call_1")
+    made["tool_calls"][0]["function"]["name"] = name
+    messages = [user("one"), made, result("call_1", "no such tool"), user("go on")]
+    assert (await answer(speaking(simulated_provider, account), messages, tools=[]))["content"].startswith("echo:")

@@ -123,6 +123,13 @@ def test_an_answer_that_says_something_otherwise_stays(answer: dict[str, Any]) -
     assert handed([user("one"), answer, RESULT]) == [user("one"), answer, RESULT]
 
 
+@pytest.mark.parametrize(("transcript", "content"), [("Good day.", "Good day."), (None, "")])
+def test_what_was_said_aloud_is_said_in_words_to_who_hears_nothing(transcript: str | None, content: str) -> None:
+    spoken = assistant(audio={"id": "audio_1", "data": "UklG", "transcript": transcript}, tool_calls=[])
+    (_, said, _) = handed([user("one"), {**spoken, "prefix": True}, user("two")], "mistral")
+    assert said == assistant(content, prefix=True)
+
+
 def test_content_that_must_be_there_is_empty() -> None:
     assert handed([assistant()]) == [assistant("")]
     (_, thought, _) = handed([user("one"), assistant(reasoning_content="hm"), user("two")], "deepseek")

@@ -258,6 +258,22 @@ def test_arguments_that_are_no_object_are_carried_in_one(provider: str, argument
     assert list(inputs(body(provider, messages))) == [value]
 
 
+@every_dialect
+@pytest.mark.parametrize("name", ["", "functions.get weather", "x" * 300])
+def test_a_call_of_a_tool_that_there_is_not_goes_on(provider: str, name: str) -> None:
+    made = call("call_1") | {"function": {"name": name, "arguments": "{}"}}
+    messages = [user("one"), assistant(None, tool_calls=[made]), result("call_1", "no such tool")]
+    sent = json.dumps(body(provider, messages))
+    expected = (name[:200] or "nameless") if provider != "bedrock" else re.sub("[. ]", "_", name)[:64] or "nameless"
+    assert f'"name": "{expected}"' in sent
+
+
+@every_dialect
+def test_what_was_said_aloud_is_said_in_words(provider: str) -> None:
+    spoken = assistant(None, audio={"id": "audio_1", "transcript": "Good day."})
+    assert "Good day." in said(provider, [user("one"), spoken, user("two")])
+
+
 FITS_ALL = ("call_1", "toolu_01A-b", "x" * 64)
 ODD = ("functions.x:0", "call|1", "", "é", "a b", "chatcmpl-tool/1")
 

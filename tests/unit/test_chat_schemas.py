@@ -82,6 +82,10 @@ HARD: dict[str, Any] = {
         ),
         ({"const": 3, "minimum": 1}, {"const": 3, "description": "{minimum: 1}"}),
         ({"type": "array", "items": True}, {"type": "array", "items": True}),
+        (
+            {**ITEM, "anyOf": [{"required": ["n"]}, {"maxProperties": 0}]},
+            {**CLOSED, "description": '{anyOf: [{"required":["n"]},{"maxProperties":0}]}'},
+        ),
     ],
 )
 def test_a_schema_as_claude_takes_it(schema: dict[str, Any], sent: dict[str, Any]) -> None:
@@ -115,6 +119,8 @@ def test_what_was_hard_is_taken() -> None:
         {"enum": [{"a": 1}]},
         {"$ref": "https://example.com/schema"},
         {"$ref": "#/$defs/A", "$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}},
+        {"type": "array", "items": [{"type": "string"}]},
+        {"type": "array", "items": True},
         {},
     ],
 )
@@ -159,6 +165,13 @@ def test_each_way_to_send_a_schema(dialect: Any, model: str) -> None:
         formed = json.loads(asked["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
         told = [one["toolSpec"]["inputSchema"]["json"] for one in asked["toolConfig"]["tools"]]
     assert (formed, told) == (strict, [strict, HARD])
+
+
+@pytest.mark.parametrize("definitions", ["$defs", "definitions"])
+def test_a_tools_arguments_that_are_a_reference(definitions: str) -> None:
+    schema = {"$ref": f"#/{definitions}/Item", definitions: {"Item": ITEM}}
+    (one,) = sent(Anthropic(), "claude-haiku-4-5", tools=[tool(schema, strict=True)])["tools"]
+    assert one["input_schema"] == {**CLOSED, definitions: {"Item": CLOSED}}
 
 
 @pytest.mark.parametrize(("dialect", "model"), CLAUDE)

@@ -15,6 +15,7 @@ Object = Mapping[str, Any]
 NO_TOOLS = "The toolConfig field must be defined when using toolUse and toolResult content blocks."
 TOOL_USE_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 """Claude's own; `ToolUseId` allows `.` and `:`, too."""
+TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 DOCUMENT_NAME = re.compile(r"[a-zA-Z0-9\-()\[\]]+(?:\s[a-zA-Z0-9\-()\[\]]+)*")
 LONGEST_NAME = 200
 
@@ -32,6 +33,8 @@ def check_messages(body: Object) -> None:
         raise Refusal(400, None, NO_TOOLS)
     if any(_is_blank(block) for block in [*blocks, *_inner(blocks), *(body.get("system") or ())]):
         raise Refusal(400, None, "The text field in the ContentBlock object is blank.")
+    if not all(TOOL_NAME.fullmatch(block["toolUse"]["name"]) for block in blocks if "toolUse" in block):
+        raise Refusal(400, None, "Value at 'toolUse.name' failed to satisfy constraint: [a-zA-Z0-9_-]+, at most 64")
     _check_ids(messages)
     _check_end(messages[-1])
 

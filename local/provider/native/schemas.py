@@ -34,6 +34,8 @@ def _all(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     open_ones = [schema]
     while open_ones:
         one = open_ones.pop()
+        if not isinstance(one, dict):
+            raise Refusal(400, None, "A schema must be an object")
         yield one
         open_ones += _within(one)
 

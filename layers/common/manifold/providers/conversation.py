@@ -15,6 +15,9 @@ from manifold.providers.parts import Part, Text, read_parts, read_texts, wrong
 UNREADABLE_ARGUMENTS = "unreadable_arguments"
 """The member that holds a tool call's arguments, as they came, where they are no JSON object: most providers take
 nothing but an object, and a call that was cut off (`finish_reason` is `length`) has none."""
+NAMELESS = "nameless"
+LONGEST_NAME = 200
+"""A model calls tools that there are not, too: by no name, or by one that Claude would refuse for ever after."""
 THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 """Types of an answer's parts that are no words of it."""
 MARKS = ("cache_control",)
@@ -122,7 +125,7 @@ def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) 
     if calls is not None and not isinstance(calls, list):
         raise wrong(f"{path}.tool_calls", "must be a list")
     if not content and not calls:
-        content = message.get("refusal")
+        content = said_otherwise(message, "refusal") or said_otherwise(message, "audio")
     reasoning, thinking = message.get("reasoning_content"), message.get("thinking_blocks")
     return AssistantTurn(
         parts=tuple(read_texts(_without_thoughts(content), f"{path}.content")),
@@ -132,6 +135,13 @@ def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) 
         path=path,
         extra=extra,
     )
+
+
+def said_otherwise(message: Mapping[str, Any], name: str) -> str | None:
+    """What an answer said by its `refusal` or, in words, by its `audio`."""
+    said = message.get(name)
+    text = said.get("transcript") if name == "audio" and isinstance(said, dict) else said
+    return text if isinstance(text, str) else None
 
 
 def _without_thoughts(content: object) -> object:
@@ -146,7 +156,8 @@ def _call(call: object, path: str) -> ToolCall:
     if not isinstance(call, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise wrong(path, "must be a tool call of a function")
     extra = {name: value for name, value in call.items() if name not in ("id", "type", "function", "index")}
-    return ToolCall(str(call.get("id")), function["name"], _arguments(function.get("arguments")), extra)
+    name = function["name"][:LONGEST_NAME] or NAMELESS
+    return ToolCall(str(call.get("id")), name, _arguments(function.get("arguments")), extra)
 
 
 def _arguments(given: object) -> dict[str, Any]:

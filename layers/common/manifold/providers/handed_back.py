@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from manifold.providers.call_ids import MISTRAL, OPENAI, CallIds, IdRule
-from manifold.providers.conversation import THOUGHTS
+from manifold.providers.conversation import THOUGHTS, said_otherwise
 
 Object = dict[str, Any]
 
@@ -26,6 +26,7 @@ THINKERS = frozenset(
 """Who calls it `reasoning`."""
 TAKERS: Mapping[str, frozenset[str]] = {
     "refusal": frozenset({"azure", "litellm_proxy", "openai", "openrouter"}),
+    "audio": frozenset({"azure", "litellm_proxy", "openai", "openrouter"}),
     "thinking_blocks": frozenset({"litellm_proxy"}),
     "reasoning_content": REASONERS,
     "reasoning": THINKERS,
@@ -65,12 +66,13 @@ class HandedBack:
         kept: Object = self._kept(message)
         if isinstance(kept.get("content"), list):
             kept = {**kept, "content": [self._part(part) for part in kept["content"]]}
-        return self._answer(kept, message.get("refusal")) if message.get("role") == "assistant" else kept
+        return self._answer(kept, message) if message.get("role") == "assistant" else kept
 
-    def _answer(self, kept: Object, refusal: object) -> Object:
-        """An assistant's message. What it refused with is what it said, to a server that knows no refusals."""
-        if refusal and not kept.get("content") and "refusal" in self._dropped:
-            kept = {**kept, "content": refusal}
+    def _answer(self, kept: Object, message: Mapping[str, Any]) -> Object:
+        """An assistant's message. To a server that knows no refusals, or no voice, what it said so is its content."""
+        otherwise = [said_otherwise(message, name) for name in ("refusal", "audio") if name in self._dropped]
+        if not kept.get("content") and any(otherwise):
+            kept = {**kept, "content": next(filter(None, otherwise))}
         if isinstance(kept.get("content"), list) and not THOUGHT_TAKERS & self._names:
             kept = {**kept, "content": [part for part in kept["content"] if not _is_thought(part)]}
         kept = {name: value for name, value in kept.items() if value or name not in EMPTY}

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from manifold.providers.anthropic.sampling import take_sampling
-from manifold.providers.anthropic.schemas import strict_schema
+from manifold.providers.anthropic.schemas import dereferenced, strict_schema
 from manifold.providers.anthropic.thinking import is_signed, max_tokens, take_thinking, thinks
 from manifold.providers.asked import Params, merged, present
 from manifold.providers.call_ids import ANTHROPIC
@@ -125,7 +125,8 @@ def parameters_of(function: Function) -> Mapping[str, Any]:
     """The schema of a function's arguments, which only a strict one must have as Claude takes it."""
     if not function.strict:
         return function.parameters
-    return strict_schema({"type": "object", **function.parameters}, f"{function.path}.function.parameters")
+    schema = {"type": "object", **dereferenced(function.parameters)}
+    return strict_schema(schema, f"{function.path}.function.parameters")
 
 
 def _output_format(params: Params) -> dict[str, Any]:

@@ -17,7 +17,11 @@ MAX_DEPTH = 100
 """Schemas within schemas. A body of JSON is written to 254 levels, of which each may take two."""
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
 COMBINED = ("anyOf", "oneOf", "allOf")
-"""Of these, the first that a schema has counts; `oneOf` is said as `anyOf`."""
+"""Of these, the first that a schema has counts; `oneOf` is said as `anyOf`.
+
+One of schemas that say less than a type is said in words."""
+KINDS = frozenset({"type", "enum", "const", "$ref", "anyOf", "allOf"})
+"""Members of which a schema must have one."""
 DEFINITIONS = ("$defs", "definitions")
 PLAIN = ("type", "title", "description", "enum", "const")
 IMPLIED: Mapping[str, str] = {"properties": "object", "items": "array", "format": "string"}
@@ -28,6 +32,16 @@ def strict_schema(schema: Mapping[str, Any], path: str) -> Schema:
     """A copy with what Claude takes, and the rest in words. `InvalidRequest` names `path` if it is nested too deep."""
     strict: Schema = _Strict(path).schema(dict(schema), 0)
     return strict
+
+
+def dereferenced(schema: Mapping[str, Any]) -> Schema:
+    """A copy, with what a reference in the place of the whole refers to: a tool's arguments must be an object."""
+    kind, _, name = str(schema.get("$ref")).removeprefix("#/").partition("/")
+    definitions = schema.get(kind) if kind in DEFINITIONS else None
+    found = definitions.get(name) if isinstance(definitions, dict) else None
+    if not isinstance(found, dict):
+        return dict(schema)
+    return {**{member: value for member, value in schema.items() if member != "$ref"}, **found}
 
 
 class _Strict:
@@ -61,7 +75,10 @@ class _Strict:
         found = next((name for name in COMBINED if isinstance(left.get(name), list)), None)
         if found is None:
             return {}
-        variants = [self.schema(variant, depth + 1) for variant in left.pop(found)]
+        variants = [self.schema(variant, depth + 1) for variant in left[found]]
+        if not all(map(_says_what, variants)):
+            return {}
+        del left[found]
         return {"anyOf" if found == "oneOf" else found: variants}
 
     def _object(self, left: Schema, depth: int) -> Schema:
@@ -93,6 +110,10 @@ def written(value: object, path: str) -> str:
         return orjson.dumps(value).decode()
     except TypeError as error:
         raise wrong(path, "is nested too deep") from error
+
+
+def _says_what(schema: object) -> bool:
+    return isinstance(schema, dict) and not KINDS.isdisjoint(schema)
 
 
 def _typed(schema: Mapping[str, Any]) -> Schema:

@@ -1,5 +1,6 @@
 """OpenAI's chat request in Converse's words."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -46,6 +47,9 @@ NO_RESULT: list[Object] = [{"json": {}}]
 """What a tool that gave nothing has given: a result must have content, and a text in it must not be blank."""
 MARKS = frozenset({"cache_control"})
 """Anthropic's mark of how far to cache the prompt: what it stands on, a `cachePoint` follows."""
+NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+LONGEST_NAME = 64
+"""https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html"""
 EFFORTS = ("low", "medium", "high")
 
 
@@ -138,8 +142,13 @@ def _blocks(turn: Turn, *, thinks: bool) -> list[Object]:
 
 
 def _call(call: ToolCall) -> list[Object]:
-    use = {"toolUseId": call.id, "name": call.name, "input": call.arguments}
+    use = {"toolUseId": call.id, "name": _name_of(call.name), "input": call.arguments}
     return [{"toolUse": use}, *_cache_points(call.extra)]
+
+
+def _name_of(called: str) -> str:
+    """The name of a tool that was called, which the model may have made up."""
+    return NOT_IN_A_NAME.sub("_", called)[:LONGEST_NAME]
 
 
 def _blocks_of(part: Part) -> list[Object]:
@@ -181,7 +190,7 @@ def _thought(block: Mapping[str, Any]) -> Object:
 def _tools(tools: Tools, conversation: Sequence[Turn], params: Params) -> Object:
     refuse_extras(tools, params, MARKS)
     if not tools or tools.mode == "none":  # Converse has no other word for it
-        tools = spent_tools(named_calls(conversation).values())
+        tools = spent_tools(map(_name_of, named_calls(conversation).values()))
     if not tools:
         return {}
     given = [entry for function in tools.functions for entry in _tool(function)]

@@ -83,9 +83,7 @@ def _contents(conversation: Sequence[Turn]) -> list[Object]:
     names = named_calls(conversation)
     return [
         {"role": role, "parts": [part for turn in run for part in _parts(turn, names)]}
-        for role, run in groupby(
-            user_first(conversation), lambda turn: "model" if isinstance(turn, AssistantTurn) else "user"
-        )
+        for role, run in groupby(user_first(conversation), _role)
     ]
 
 
