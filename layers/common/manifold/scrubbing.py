@@ -80,12 +80,16 @@ class Scrubber:
 
     def _instead(self, found: re.Match[str]) -> str:
         if found["own"]:
-            return self.own[found["own"]]
+            return self._ours().get(found["own"].casefold(), HIDDEN)
         if found["account"]:
             return found["account"] + HIDDEN
         if found["model"]:
             return (found["before"] or "") + self.shown_as
         return HIDDEN
+
+    def _ours(self) -> dict[str, str]:
+        """They are found in upper and lower case alike."""
+        return {theirs.casefold(): ours for theirs, ours in self.own.items()}
 
     def _pattern(self) -> re.Pattern[str]:
         own = _any(self.own) and rf"(?<![\w-]){_any(self.own)}(?![\w-])"
