@@ -76,6 +76,16 @@ async def test_a_batch_that_ended_long_ago_is_forgotten_and_its_cost_is_not(
         assert await tables.calls.spend("key_spender") == Decimal("0.5")
 
 
+async def test_a_batch_that_was_given_up_long_ago_is_forgotten(store: Store, database_url: str) -> None:
+    async with store.session() as tables:
+        await spender(tables)
+        batch_id = await ended(tables, "expired")
+        sql(database_url, OLD.format(batch_id))
+        sql(database_url, "UPDATE jobs SET state = 'abandoned', outcome = NULL")
+
+        assert await tables.retention.forget_batches(90 * DAY, 10) == 1
+
+
 async def test_an_open_batch_is_kept_however_old(store: Store, database_url: str) -> None:
     async with store.session() as tables:
         await spender(tables)

@@ -13,7 +13,7 @@ _BATCHES: LiteralString = """
         SELECT id FROM batches WHERE due_at IS NULL
             AND coalesce(completed_at, failed_at, expired_at, cancelled_at) < now() - make_interval(secs => %(seconds)s)
             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = batches.id
-                AND j.state NOT IN ('settled', 'refused', 'absent'))
+                AND j.state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
         ORDER BY coalesce(completed_at, failed_at, expired_at, cancelled_at) LIMIT %(many)s FOR UPDATE SKIP LOCKED
     ), used AS (
         DELETE FROM usage USING old WHERE usage.batch_id = old.id RETURNING key_id, cost
