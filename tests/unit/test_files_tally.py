@@ -66,6 +66,13 @@ async def test_tokens_are_summed_in_every_apis_words() -> None:
     assert (tally.lines, tally.failed) == (3, 0)
 
 
+async def test_numbers_that_are_written_as_texts_are_numbers() -> None:
+    failed = line().replace(b"200", b'"429"')
+    tally = await tallied(line({"prompt_tokens": "10", "completion_tokens": 5.0}) + b"\n" + failed)
+
+    assert (tokens(tally), tally.lines, tally.failed) == ((10, 0, 5, 0), 2, 1)
+
+
 async def test_a_line_failed_by_its_error_or_by_its_status() -> None:
     lines = (line(CHAT), line(status=400), line(error={"code": "batch_expired", "message": "late"}), b"")
     tally = await tallied(b"\n".join(lines))
@@ -141,7 +148,14 @@ async def test_blank_lines_are_none(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "usage", [{"prompt_tokens": "10"}, {"prompt_tokens": None}, {"prompt_tokens": True}, {"prompt_tokens_details": 3}]
+    "usage",
+    [
+        {"prompt_tokens": "ten"},
+        {"prompt_tokens": "9" * 5000},
+        {"prompt_tokens": None},
+        {"prompt_tokens": True},
+        {"prompt_tokens_details": 3},
+    ],
 )
 async def test_tokens_that_are_no_numbers_count_nothing(usage: dict[str, Any]) -> None:
     assert tokens(await tallied(line(usage))) == (0, 0, 0, 0)

@@ -20,6 +20,7 @@ _BOM = b"\xef\xbb\xbf"
 _KEY = b'"model"'
 _ESCAPED = b"\\u006"  # begins the escape of each letter of "model"
 _MODEL = re.compile(rb'"model"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+_DIGITS = re.compile("[0-9]{1,10}")
 _NOTHING = (b"null", b"false", b"{}", b'""')
 
 
@@ -64,11 +65,13 @@ def part(of: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def number(of: Mapping[str, Any], *names: str) -> int:
-    """The first of these members that is a whole number of 0 to `MOST`, or 0."""
+    """The first of these members that is a whole number of 0 to `MOST`, also as a text or a float, or 0."""
     return next((found for name in names if (found := _whole(of.get(name))) is not None), 0)
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value <= MOST else None
