@@ -59,13 +59,13 @@ class Fetching:
                     break
         return found
 
-    async def kept(self, job: JobRow, deployment: Deployment) -> Found:
-        """What is in S3 by now."""
+    async def kept(self, job: JobRow) -> Found:
+        """What is in S3 by now, with the group's name in it."""
         found = Found()
         for name, _, file_id in _named(job):
             key = storage_key(file_id)
             if await self._storage.size(key):
-                async for _ in found.opened(name, deployment.group).through(self._storage.read(key)):
+                async for _ in found.opened(name, group="").through(self._storage.read(key)):
                     pass
         return found
 

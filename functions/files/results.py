@@ -15,17 +15,20 @@ from files.verdict import Entry, flaws, oddities, told
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.errors import ManifoldError, ProviderError, ProviderUnclear
+from manifold.errors import ManifoldError, ProviderError, ProviderUnclear, Unavailable
 from manifold.providers import ENDED, JobStatus
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Storage
 from manifold.store import Store
+from manifold.store.batches import LAST_SECONDS
 from manifold.store.jobs import JobRow, Named
 
 UNCONFIGURED_PAUSE = 300.0
 """Seconds to the next attempt at a job whose deployment `config.yaml` has lost: it may come back."""
 DOUBT_SECONDS = 1200.0
 """How long results are fetched again that are not what was announced, since that was first seen."""
+LATE_SECONDS = LAST_SECONDS / 2
+"""From when on a part of the results is enough: one more attempt keeps it, before the batch is given up."""
 REFUSED_PAUSE = 400.0
 """Seconds at least to the next attempt at results that the provider refuses for good: 20 minutes in all."""
 
@@ -47,18 +50,22 @@ class Results:
             observe.warning("results_keep_failing", job_id=job.id, attempts=job.attempts, cause=job.error)
             observe.count(observe.Metric.FAULTS)
         deployment = self._deployments.get(job.deployment_id)
-        if deployment is None:
-            observe.warning("deployment_unconfigured", job_id=job.id, deployment_id=job.deployment_id)
-            await self._retry(job, UNCONFIGURED, UNCONFIGURED_PAUSE)
-        else:
-            await self._transfer(job, deployment)
-
-    async def _transfer(self, job: JobRow, deployment: Deployment) -> None:
         try:
-            found = await self._leased(job, self._fetching.fetch(job, deployment))
-            await self._judge(job, deployment, found)
+            if deployment is None:
+                await self._unreachable(job)
+            else:
+                found = await self._leased(job, self._fetching.fetch(job, deployment))
+                await self._judge(job, deployment, found)
         except LeaseLost:
             observe.warning("lease_lost", job_id=job.id)
+
+    async def _unreachable(self, job: JobRow) -> None:
+        observe.warning("deployment_unconfigured", job_id=job.id, deployment_id=job.deployment_id)
+        found = Found(faults=[Unavailable(UNCONFIGURED)])
+        if _is_enough(job, found):
+            await self._keep(job, found)
+        else:
+            await self._retry(job, UNCONFIGURED, UNCONFIGURED_PAUSE)
 
     async def _leased(self, job: JobRow, work: Coroutine[Any, Any, Found]) -> Found:
         """What the work finds, while the job stays ours."""
@@ -71,23 +78,23 @@ class Results:
 
     async def _judge(self, job: JobRow, deployment: Deployment, found: Found) -> None:
         wrong = flaws(job, found)
-        if found.faults:
-            await self._put_off(job, deployment, found, found.faults[-1])
-        elif not wrong:
+        if not wrong:
             await self._stored(job, _results(found, oddities(job, found)))
-        elif (job.doubted_for or 0) >= DOUBT_SECONDS:
-            await self._keep(job, deployment, found)
+        elif _is_enough(job, found):
+            await self._keep(job, found)
+        elif found.faults:
+            await self._put_off(job, found, found.faults[-1])
         else:
             await self._doubt(job, deployment, found, told(wrong))
 
-    async def _put_off(self, job: JobRow, deployment: Deployment, found: Found, fault: Fault) -> None:
+    async def _put_off(self, job: JobRow, found: Found, fault: Fault) -> None:
         """Try again for as long as the provider may still have the results; a lasting no means that it lost them."""
         observe.failed("results_not_had", fault, job_id=job.id, attempts=job.attempts)
         wait = pause(job.attempts, fault)
         if not lasting(fault):
             await self._retry(job, public(fault), wait, found)
         elif spent(job.attempts, fault) and job.error == public(fault):
-            await self._keep(job, deployment, found)
+            await self._keep(job, found)
         else:
             await self._retry(job, public(fault), max(wait, REFUSED_PAUSE), found)
 
@@ -97,12 +104,12 @@ class Results:
         await self._ask_again(job, deployment)
         await self._retry(job, cause, pause(job.attempts, ProviderUnclear(cause)), found, doubted=True)
 
-    async def _keep(self, job: JobRow, deployment: Deployment, found: Found) -> None:
+    async def _keep(self, job: JobRow, found: Found) -> None:
         """Give up waiting for better ones."""
         wrong = flaws(job, found)
         observe.warning("results_kept_in_doubt", job_id=job.id, attempts=job.attempts, cause=told(wrong))
         try:
-            held = await self._leased(job, self._fetching.kept(job, deployment))
+            held = await self._leased(job, self._fetching.kept(job))
         except ManifoldError as fault:
             await self._retry(job, fault.message, pause(job.attempts, fault), found)
             return
@@ -144,6 +151,13 @@ class Results:
             await tables.jobs.retry_results(job, cause, wait, kept=kept, doubted=doubted)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("job", job.id)], delay=wait)
+
+
+def _is_enough(job: JobRow, found: Found) -> bool:
+    """Whether nothing better is waited for: in vain for long enough, or the batch is given up else, with what came."""
+    if not found.faults and (job.doubted_for or 0) >= DOUBT_SECONDS:
+        return True
+    return (job.late_for or 0) >= LATE_SECONDS and (found.lines > 0 or any(job.kept.values()))
 
 
 def _names(job: JobRow, status: JobStatus) -> Named:

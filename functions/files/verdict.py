@@ -42,7 +42,7 @@ def told(entries: Sequence[Entry]) -> str:
 def _of_file(name: str, tally: Tally, kept: int) -> list[Entry]:
     entries = []
     if tally.torn or tally.cut or tally.lines < kept:
-        message = f"The provider's {name} file broke off. What was whole of it is kept."
+        message = f"The provider's {name} file broke off. Only whole lines of it are kept."
         entries.append(entry("results_incomplete", message))
     if tally.strange:
         message = f"{tally.strange} lines of the provider's {name} file are no JSON object with a custom_id."

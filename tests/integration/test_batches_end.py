@@ -8,6 +8,7 @@ import pytest
 
 from batches import submission
 from local.provider import Fault
+from local.provider.oddities import Oddities
 from manifold import ids
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -85,6 +86,33 @@ async def test_a_batch_at_a_dead_account_ends(world: World, state: str, cancelle
     assert world.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
     assert world.rows("SELECT 1 FROM files WHERE purpose = 'batch_output' AND purged_at IS NULL") == []
     assert [key for key in world.stored() if "output" in key] == []
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["refused", "deployment gone"])
+async def test_what_came_of_the_results_is_kept_when_its_batch_is_late(
+    world: World, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.provider.world.batches.oddities["openai"] = Oddities(missing=1)
+    batch = await world.create((await world.upload(chat_lines(GROUP, 4))).id)
+    for _ in range(3):
+        await world.deliver_all()
+        world.age(6)
+        await world.run_schedule()
+    assert world.rows("SELECT state, kept FROM jobs") == [{"state": "ended", "kept": {"output": 3}}]
+    world.provider.fail(Fault(kind="error", status=500, route="files.content", times=None))
+    if gone:
+        monkeypatch.setattr(Deployments, "get", lambda *_: None)
+
+    await days(world, 1.9)
+    assert (await world.retrieve(batch.id)).status == "finalizing", "its provider may still come back"
+    await days(world, 0.3)
+
+    ended = await world.retrieve(batch.id)
+    assert ended.status == "completed"
+    assert ended.errors is not None
+    assert {error.code for error in ended.errors.data} == {"results_incomplete"}
+    assert len(world.content(str(ended.output_file_id)).splitlines()) == 3
+    assert world.rows("SELECT requests, input_tokens FROM usage") == [{"requests": 3, "input_tokens": 6}]
 
 
 async def test_a_provider_that_is_there_again_is_asked_before_its_batch_is_given_up(world: World) -> None:

@@ -29,7 +29,8 @@ _COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provi
     lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
     extract(epoch FROM now() - doubted_at)::float8 AS doubted_for,
-    (SELECT total FROM batches WHERE id = jobs.batch_id) AS requests"""
+    (SELECT total FROM batches WHERE id = jobs.batch_id) AS requests,
+    (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS late_for"""
 _OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
 
 
@@ -71,6 +72,8 @@ class JobRow:
     """Seconds since its results were first not what was announced."""
     requests: int
     """Of its batch."""
+    late_for: float | None
+    """Seconds since its batch was first found so late that it is given up after `LAST_SECONDS` of them."""
 
 
 @dataclass(frozen=True, slots=True)
