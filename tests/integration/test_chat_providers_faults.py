@@ -275,6 +275,11 @@ async def test_an_error_in_a_choice_is_no_answer(
     assert shape((await complete(spoken)).answer()) == told
 
 
+async def test_a_list_of_errors_is_no_answer(spoken: Spoken, simulated_provider: Simulator) -> None:
+    simulated_provider.fail(fault("inject", text=json.dumps({"error": [{"message": "upstream"}]})))
+    assert (await complete(spoken)).status == 500
+
+
 async def test_half_an_emoji_in_an_answer(spoken: Spoken, simulated_provider: Simulator) -> None:
     said = r'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut \ud83d"}, "logprobs": NaN}]}'
     simulated_provider.fail(fault("inject", text=said))

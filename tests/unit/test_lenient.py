@@ -54,6 +54,7 @@ def test_what_a_client_writes_wrong_otherwise_stays_wrong(content: bytes) -> Non
     ("content", "value"),
     [
         (b'{"a": NaN}', None),
+        (b'\xef\xbb\xbf{"a": "marked"}', "marked"),
         (b'{"a": -Infinity}', None),
         (b'{"a": "NaN \\" Infinity", "b": Infinity}', 'NaN " Infinity'),
         (b'{"a": "caf\xe9"}', "caf\ufffd"),

@@ -47,6 +47,13 @@ async def test_a_body_that_ends_early_is_none(encoding: str) -> None:
         await read(ENCODED[encoding][:-4], encoding)
 
 
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("after", [bytes(9), b"garbage \x1f\x8b"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "Deflate"])
+async def test_what_comes_after_the_end_is_no_more_of_it(encoding: str, after: bytes, size: int) -> None:
+    assert b"".join(await read(ENCODED[encoding] + after, encoding, size=size)) == TEXT
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_an_empty_body_is_empty(encoding: str) -> None:
     assert await read(b"", encoding) == []

@@ -175,7 +175,6 @@ class Answering(Client):
 @pytest.mark.parametrize(
     "body",
     [
-        {"choices": [], "usage": 7},
         {"choices": {"0": {}}},
         {"choices": [None]},
         {"choices": ["text"]},
@@ -191,6 +190,26 @@ async def test_an_answer_of_another_shape_is_none(body: dict[str, Any]) -> None:
         await provider.complete(at, ask)
     with pytest.raises(ProviderUnclear, match="shape"):
         await anext(provider.stream(at, ask))
+
+
+@pytest.mark.parametrize("body", [{}, {"choices": None}, {"error": {}}])
+async def test_an_answer_without_choices_is_none(body: dict[str, Any]) -> None:
+    at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
+
+    for route in ("/chat/completions", "/completions"):
+        with pytest.raises(ProviderUnclear, match="choices"):
+            await OpenAICompletions(Answering(body)).complete(at, Ask(route, {}, 5.0))
+    assert await OpenAICompletions(Answering({"data": []})).complete(at, Ask("/embeddings", {}, 5.0)) == {"data": []}
+
+
+@pytest.mark.parametrize("usage", [7, "7", [7], True])
+async def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
+    provider = OpenAICompletions(Answering({"choices": [], "usage": usage}))
+    at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
+    ask = Ask("/chat/completions", {"messages": []}, 5.0)
+
+    assert (await provider.complete(at, ask))["usage"] is None
+    assert (await anext(provider.stream(at, ask)))["usage"] is None
 
 
 class Telling(Client):

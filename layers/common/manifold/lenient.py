@@ -28,11 +28,12 @@ def request(content: bytes | str) -> Any:
 
 
 def answer(content: bytes) -> Any:
-    """The same for what a provider sent: NaN and Infinity, bytes that are no UTF-8 and bare control characters, too."""
+    """The same for what a provider sent: NaN, Infinity, bytes that are no UTF-8, bare control characters and a mark of
+    the byte order, too."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        text = content.decode(errors="replace").encode()
+        text = content.decode("utf-8-sig", errors="replace").encode()
         return orjson.loads(STRING_OR_CONSTANT.sub(_readable, text))
 
 

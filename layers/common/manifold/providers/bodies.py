@@ -18,6 +18,8 @@ ERROR_BYTES = 64 * 1024
 """Of an error's body: what is beyond is left unread."""
 MAX_MEMBERS = 1024
 """Of one gzip body: each may be 20 bytes that hold nothing."""
+MEMBER = b"\x1f"
+"""The first byte of each."""
 PACE_SECONDS, MIN_BYTES_PER_SECOND = 60.0, 100
 """A body that has been waited for so long, and came more slowly than this, is given up."""
 WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -40,16 +42,20 @@ class Allowance:
 
 
 class Inflater:
-    """Decodes what zlib reads, a piece at a time; gzip members may follow one another."""
+    """Decodes what zlib reads, a piece at a time; gzip members may follow one another, and anything else is no more of
+    the body, as curl and the browsers have it."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._decoder: zlib._Decompress | None = None
         self._members = 0
+        self._over = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """What `data` decodes to; `zlib.error` if it is not of this encoding."""
         while data:
+            if self._decoder is not None and self._decoder.eof and not self._goes_on(data):
+                return
             if self._decoder is None or self._decoder.eof:
                 self._decoder = self._next(data)
             piece = self._decoder.decompress(data, PIECE_BYTES)
@@ -57,6 +63,11 @@ class Inflater:
                 yield piece
                 piece = self._decoder.decompress(self._decoder.unconsumed_tail, PIECE_BYTES)
             data = self._decoder.unused_data
+
+    def _goes_on(self, after: bytes) -> bool:
+        """Whether what comes after an end is another member."""
+        self._over = self._over or not ("gzip" in self._encoding and after.startswith(MEMBER))
+        return not self._over
 
     def close(self) -> None:
         """`zlib.error` if the body is not whole."""

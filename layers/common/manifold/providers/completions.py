@@ -36,7 +36,10 @@ class OpenAICompletions:
 
     async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
         call = self._call(at, ask)
-        return _shaped(await self._client.post(call, self._body(at, ask)), call)
+        answer = _shaped(await self._client.post(call, self._body(at, ask)), call)
+        if ask.route != "/embeddings" and not isinstance(answer.get("choices"), list):
+            raise ProviderUnclear("an answer without choices")
+        return answer
 
     async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
         call, open_choices = self._call(at, ask), OpenChoices()
@@ -115,10 +118,13 @@ def _chunk(event: Event, call: Call) -> dict[str, Any]:
 def _shaped(body: dict[str, Any], call: Call) -> dict[str, Any]:
     """The answer or chunk, if what the gateway reads of it has OpenAI's shape; the rest is the client's to read.
 
-    One whose model failed on the way says so in a choice, as OpenRouter's do.
+    One whose model failed on the way says so in a choice, as OpenRouter's do. A usage that cannot be read is none: the
+    answer is there, and paid for.
     """
     choices, usage = body.get("choices") or [], body.get("usage")
-    if not isinstance(usage, dict | None) or not isinstance(choices, list) or not all(map(_is_choice, choices)):
+    if not isinstance(usage, dict | None):
+        body = {**body, "usage": None}
+    if not isinstance(choices, list) or not all(map(_is_choice, choices)):
         raise ProviderUnclear("an answer of an unknown shape")
     for choice in choices:
         if is_error(choice):

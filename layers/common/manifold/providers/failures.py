@@ -57,7 +57,7 @@ def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | Pro
 def is_error(body: Mapping[str, Any]) -> bool:
     """Whether what came in an answer that began as a success is an error: OpenAI's, xAI's text, or vLLM's object."""
     error = body.get("error")
-    return (bool(error) and isinstance(error, dict | str)) or body.get("object") == "error"
+    return (bool(error) and isinstance(error, dict | str | list)) or body.get("object") == "error"
 
 
 def read_object(content: bytes) -> dict[str, Any] | None:
