@@ -162,6 +162,7 @@ def _compose(environment: Environment, queue: Queue, key_cache_ttl: float) -> No
     storage = InstantStorage()
     for gateway in _GATEWAYS:
         gateway.environment, gateway.queue, gateway.storage = environment, queue, storage
+        gateway.transfer_storage = storage
         gateway.config = replace(gateway.config, key_cache_ttl=key_cache_ttl)
     run(_migrate())
 

@@ -31,13 +31,13 @@ class Sweep:
         """Send again what nobody came for, and return how many messages that were."""
         async with self._store.session() as tables:
             await tables.idempotency.forget(KEY_SECONDS)
-            await tables.files.expire(MANY)
+            expired = await tables.files.expire(MANY)
             await tables.uploads.expire(MANY)
             overdue = [
                 *(Message("batch", batch_id) for batch_id in await tables.batches.due(MANY)),
                 *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
                 *(Message("job", job_id) for job_id in await tables.jobs.due_results(MANY)),
-                *(Message("file", file_id) for file_id in await tables.files.to_purge(MANY)),
+                *(Message("file", file_id) for file_id in [*expired, *await tables.files.to_purge(MANY)]),
                 *(Message("deployment", deployment_id) for deployment_id in await tables.inputs.doubtful()),
                 *(Message("upload", upload_id) for upload_id in await tables.uploads.due(MANY)),
             ]

@@ -23,5 +23,6 @@ def asked(headers: Mapping[str, str], size: int, etag: str) -> range | None:
     start = int(first) if first else max(0, size - int(last))
     end = min(size, int(last) + 1) if first and last else size
     if start >= end:
-        raise RangeNotSatisfiable(size)
+        message = f"The file has {size} bytes, and none in this range. Ask for a range within them."
+        raise RangeNotSatisfiable(message, size=size, param="Range")
     return range(start, end)

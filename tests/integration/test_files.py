@@ -687,7 +687,7 @@ async def test_a_key_sees_what_its_user_or_team_or_itself_owns(
     file = await desk.upload(key=keys[owner])
 
     assert await listed(desk, keys[other]) == (["input.jsonl"] if sees else [])
-    assert await statuses(desk, keys[other], file) == ([200, 302, 200, 200] if sees else [404, 404, 400, 404])
+    assert await statuses(desk, keys[other], file) == ([200, 200, 200, 200] if sees else [404, 404, 400, 404])
 
 
 async def test_the_admin_sees_every_file(desk: Desk, keys: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, field_validator
 
 from manifold import errors, web
 from manifold.access import Caller
-from manifold.errors import AuthenticationFailed, CallFailed, ManifoldError
+from manifold.errors import AuthenticationFailed, CallFailed, ManifoldError, RangeNotSatisfiable
 
 
 class Order(BaseModel):
@@ -28,9 +28,11 @@ class Order(BaseModel):
 
 
 def example(kind: type[ManifoldError]) -> ManifoldError:
-    """An error of this class; that of a provider's call has the call's own status."""
+    """An error of this class, with what else it needs."""
     if issubclass(kind, CallFailed):
         return kind("Do this instead.", param="p", status=502)
+    if issubclass(kind, RangeNotSatisfiable):
+        return kind("Do this instead.", param="p", size=3)
     return kind("Do this instead.", param="p")
 
 

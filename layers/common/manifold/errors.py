@@ -88,10 +88,10 @@ class RangeNotSatisfiable(ManifoldError):
 
     status = 416
     type = "invalid_request_error"
+    default_code = "range_not_satisfiable"
 
-    def __init__(self, size: int) -> None:
-        message = f"The file has {size} bytes, and none in this range. Ask for a range within them."
-        super().__init__(message, param="Range", code="range_not_satisfiable")
+    def __init__(self, message: str, *, size: int, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, param=param, code=code)
         self.size = size
 
 
