@@ -41,8 +41,9 @@ class Ending:
     async def stop(self, batch_id: str, admin: Caller) -> BatchRow:
         """End a batch now, as `failed` or `cancelled`; one that has ended stays as it is."""
         async with self._store.transaction() as tables:
+            jobs = await tables.jobs.abandon(batch_id)  # as everywhere, jobs are locked before their batch
             stopped = await tables.batches.stop(batch_id, [entry("batch_ended_by_admin", ENDED)])
-            jobs = await tables.jobs.abandon(batch_id) if stopped else []
+            jobs += await tables.jobs.abandon(batch_id)  # one that a worker wrote meanwhile
             row = stopped or await tables.batches.get(batch_id, admin)
             if row is None:
                 raise no_batch(batch_id)

@@ -1,5 +1,6 @@
 """Every batch ends, whatever its provider does, and at once where an admin says so; the database's clock decides."""
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -218,6 +219,21 @@ async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(world:
         assert await tables.jobs.insert(ids.new("job"), batch, job.input_id, job.deployment_id) is None
         assert not await tables.batches.release(batch, 5)
     assert (await world.retrieve(batch_id)).status == "failed"
+
+
+async def test_an_admin_ends_a_batch_that_a_worker_is_just_writing(world: World) -> None:
+    batch_id = await open_batch(world, "running")
+    async with await psycopg.AsyncConnection.connect(world._database_url) as worker, asyncio.TaskGroup() as tasks:
+        await worker.execute("SELECT 1 FROM jobs FOR KEY SHARE")  # as a row of its usage does
+        ending = tasks.create_task(world.call("POST", f"/batches/{batch_id}/end"))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not world.rows(waiting):  # noqa: ASYNC110 (Postgres is asked)
+            await asyncio.sleep(0)
+        await worker.execute("UPDATE batches SET completed = 1")
+        await worker.commit()
+
+    assert (await ending)["status"] == "failed"
+    assert world.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
 
 
 async def test_results_stored_too_late_are_not_used(world: World) -> None:
