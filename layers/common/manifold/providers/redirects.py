@@ -21,10 +21,14 @@ Kind = Literal["public", "private", "loopback", "closed"]
 
 PRIVATE = [ip_network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")]
 CLOSED = [
-    ip_network(one) for one in ("fd00:ec2::/32", "fec0::/10", "2002::/16", "2001::/32", "64:ff9b:1::/48", "::/96")
+    ip_network(one)
+    for one in (
+        *("fd00:ec2::/32", "192.0.0.0/24", "168.63.129.16/32", "fec0::/10"),
+        *("2002::/16", "2001::/32", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"),
+    )
 ]
-"""AWS's metadata by IPv6, site-local addresses, and what may lead to any IPv4 address: 6to4, Teredo, a network's own
-NAT64, IPv4-compatible ones."""
+"""Metadata of AWS by IPv6, of Oracle's and Azure's clouds; site-local addresses; and what may lead to any IPv4 address:
+6to4, Teredo, a network's own NAT64, IPv4-compatible and IPv4-translated ones."""
 NAT64 = IPv6Network("64:ff9b::/96")
 """How a network without IPv4 reaches all of it: such an address is what it holds (RFC 6052)."""
 
