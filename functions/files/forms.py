@@ -13,7 +13,8 @@ _ELEMENT = re.compile(r"(?:\[\d*\]|\.\d+)?")
 _MEMBER = re.compile(r"\[(\w+)\]|\.(\w+)")
 _LISTS, _OBJECTS = frozenset({"target_model_names", "model"}), frozenset({"expires_after"})
 _FILES = frozenset({"file", "data"})
-_NOT_IN_QUERY = frozenset({"expires_after", "purpose", "filename", "bytes", "mime_type"})
+_NOT_IN_QUERY = frozenset({"expiresafter", "purpose", "filename", "bytes", "mimetype"})
+"""However they are written."""
 
 
 def body(fields: Iterable[tuple[str, object]], known: Iterable[str]) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def body(fields: Iterable[tuple[str, object]], known: Iterable[str]) -> dict[str
 def require_no_fields(query: Iterable[str]) -> None:
     """Raise `InvalidRequest` if a query has what belongs into the body, where it would be overlooked."""
     for field in query:
-        if _head(field) in _NOT_IN_QUERY:
+        if re.sub("[-_ ]", "", _head(field)).lower() in _NOT_IN_QUERY:
             message = f"The parameter '{field[:64]}' is in the query. Send it in the body."
             raise InvalidRequest(message, param=field[:64], code="unknown_parameter")
 

@@ -296,13 +296,14 @@ async def test_an_unknown_field_is_named_beside_those_that_are_known(desk: Desk)
     )
 
 
-async def test_a_field_in_the_query_is_not_overlooked(desk: Desk) -> None:
+@pytest.mark.parametrize("field", ["expires_after[seconds]", "expires-after", "expiresAfter", "EXPIRES_AFTER"])
+async def test_a_field_in_the_query_is_not_overlooked(desk: Desk, field: str) -> None:
     async with desk.client() as client:
         answer = await client.post(
-            "/files?expires_after[seconds]=3600", data={"purpose": "batch"}, files={"file": ("in.jsonl", LINES)}
+            f"/files?{field}=3600", data={"purpose": "batch"}, files={"file": ("in.jsonl", LINES)}
         )
 
-    assert error(answer) == (400, "expires_after[seconds]", "unknown_parameter")
+    assert error(answer) == (400, field, "unknown_parameter")
     await assert_nothing_kept(desk)
 
 
