@@ -26,6 +26,9 @@ ALLOWED_FAILS = 3
 """Failures within a minute after which a deployment is still asked, as in LiteLLM."""
 COOL_AT_ONCE = frozenset({401, 402, 404, 429})
 """What another try soon would not change; it counts like any other failure where `allowed_fails` is set."""
+REST = 2.0
+"""As many times the time that a deployment was waited for in vain, it is left alone: another request, in which another
+deployment hangs for as long, does not come back to it."""
 MAX_COOLDOWN = 300.0
 """Seconds for which a provider's `Retry-After` is believed."""
 _COUNTS_CALLS = frozenset({"least-busy", "usage-based-routing", "usage-based-routing-v2"})
@@ -111,7 +114,8 @@ class Selection:
         allowed = ALLOWED_FAILS if settings.allowed_fails is None else settings.allowed_fails
         if settings.allowed_fails is None and (hung or error.status in COOL_AT_ONCE):
             allowed = 0
-        least = max(settings.cooldown_time, error.seconds) if isinstance(error, TimedOut) else settings.cooldown_time
+        waited = error.seconds if isinstance(error, TimedOut) else 0.0
+        least = max(settings.cooldown_time, REST * waited)
         cooldown = min(error.retry_after or least, MAX_COOLDOWN)
         try:
             async with self._selector.store.session() as tables:

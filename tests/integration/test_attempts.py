@@ -143,6 +143,22 @@ async def test_a_group_that_hung_is_passed_over_while_its_fallback_answers(
     assert [code for _, _, code, _ in calls(database_url)] == ["timeout", None, None]
 
 
+async def test_who_hung_rests_while_another_hangs_in_the_next_request(till: Till, database_url: str) -> None:
+    """With no more cooldown than that, two deployments that hang do so once each, and then their fallback is asked."""
+    route(till, fallbacks={"pair": ("mini",)})
+    hasty = tuple(replace(one, timeout=5.0, order=None) for one in till.gateway.config.deployments)
+    router = replace(till.gateway.config.router, cooldown_time=0)
+    till.gateway.config = replace(till.gateway.config, deployments=hasty, router=router)
+    hang(till)
+    hang(till, account="azure-special")
+
+    for _ in range(3):
+        answer = await till.post(model="pair", messages=HELLO, num_retries=0)
+
+    assert answer.headers["x-manifold-deployment"] == "mini-alone"
+    assert [one for one, _, code, _ in calls(database_url) if code == "timeout"] == ["pair-general", "pair-special"]
+
+
 async def test_a_group_that_was_passed_over_is_asked_where_no_other_answers(till: Till) -> None:
     route(till, fallbacks={"general": ("mini",)})
     till.provider.fail(Fault(kind="hang", account="azure-general"))

@@ -153,6 +153,7 @@ def test_a_message_of_another_shape(provider: str, messages: object, param: str)
         ([{"type": "custom", "custom": {"name": "weather"}}], None, "tools[0].type"),
         ([TOOL], "always", "tool_choice"),
         ([TOOL], {"type": "function"}, "tool_choice"),
+        ([TOOL], {"type": "function", "function": {"name": "another"}}, "tool_choice"),
         (
             [TOOL],
             {"type": "allowed_tools", "allowed_tools": {"tools": [{"type": "function"}]}},

@@ -108,7 +108,7 @@ def _chosen(tools: Tools, choice: object) -> Tools:
     if choice in ("none", "required"):
         return replace(tools, mode="none" if choice == "none" else "required")
     if isinstance(choice, dict) and choice.get("type") == "function":
-        return replace(tools, mode="required", only=_name(choice, "tool_choice"))
+        return replace(tools, mode="required", only=_known(_name(choice, "tool_choice"), tools))
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         return _allowed(tools, choice.get("allowed_tools"))
     raise wrong("tool_choice", "must be none, auto, required, or name functions")
@@ -121,6 +121,13 @@ def _allowed(tools: Tools, allowed: object) -> Tools:
     required = isinstance(allowed, dict) and allowed.get("mode") == "required"
     functions = tuple(function for function in tools.functions if function.name in names)
     return replace(tools, functions=functions, mode="required" if required else "auto")
+
+
+def _known(name: str, tools: Tools) -> str:
+    """The name, if a function has it. What the provider's own tools are called is for the provider to know."""
+    if tools.functions and not tools.natives and name not in {function.name for function in tools.functions}:
+        raise wrong("tool_choice", "must name a function of 'tools'")
+    return name
 
 
 def _name(choice: object, path: str) -> str:
