@@ -26,7 +26,7 @@ class Attempt:
     route: Route
     seconds: float
     usage: Mapping[str, Any] | None = None
-    """OpenAI's usage object, or an estimate of a call that was cut short; `None` of one that the provider refused."""
+    """OpenAI's usage object, or an estimate where the provider told none; `None` of a call that it refused."""
     error: ProviderError | ManifoldError | None = None
     """Also the gateway's own, which cut a stream short."""
 

@@ -160,7 +160,7 @@ class Router:
         return withheld
 
     def _report_answer(self, call: Call, answer: Answer[dict[str, Any]]) -> None:
-        self._report(Attempt(answer.deployment, call.route, answer.seconds, answer.body.get("usage")))
+        self._report(Attempt(answer.deployment, call.route, answer.seconds, usage.told(call.body, answer.body)))
 
     async def _in_time(self, answer: Awaitable[Answer[Body]]) -> Answer[Body]:
         """Each attempt ends by itself before the deadline; this is for what else may take long."""

@@ -64,6 +64,14 @@ def estimated(body: Mapping[str, Any], pieces: int = 0) -> dict[str, Any]:
     }
 
 
+def told(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The usage that a whole answer tells or, where it tells none, an estimate by its letters and the prompt's."""
+    said = [choice.get("message") or choice.get("text") for choice in answer.get("choices") or ()]
+    texts = [{**one, "role": None} if isinstance(one, dict) else one for one in said]
+    usage: dict[str, Any] = answer.get("usage") or estimated(body, -(-_letters(texts) // LETTERS))
+    return usage
+
+
 def _letters(prompt: object) -> int:
     """The length of all texts in it; a number is a token already, and a file is no text."""
     count, parts = 0, [prompt]

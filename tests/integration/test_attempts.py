@@ -220,6 +220,21 @@ async def test_what_was_given_up_is_metered(till: Till, database_url: str) -> No
     assert rows(database_url, "SELECT tokens FROM meters") == [{"tokens": SENT}]
 
 
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": "many"}])
+async def test_what_a_provider_does_not_count_is_estimated(
+    till: Till, database_url: str, usage: dict[str, Any]
+) -> None:
+    said = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi! " * 4}}]}
+    till.provider.fail(Fault(kind="inject", account="openai", text=json.dumps({**said, **usage})))
+
+    answer = await till.post(model="mini", messages=HELLO)
+
+    assert answer.status_code == 200
+    assert rows(database_url, "SELECT input_tokens, output_tokens FROM calls") == [
+        {"input_tokens": SENT, "output_tokens": 4}
+    ]
+
+
 async def test_a_request_whose_client_is_gone_is_written_down(till: Till, database_url: str) -> None:
     hang(till)
     with pytest.raises(TimeoutError):
