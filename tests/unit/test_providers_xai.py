@@ -4,13 +4,17 @@ The shapes are those of docs.x.ai/developers/rest-api-reference/inference/batche
 xai-sdk-python; errors and cancellations as LiteLLM's and Vercel's adapters read them.
 """
 
+from itertools import count
 from typing import Any
 
+import httpx
 import pytest
 
-from manifold.providers import JobStatus, LineFailure
+from manifold.errors import ProviderUnclear
+from manifold.providers import Endpoint, JobStatus, LineFailure, xai
+from manifold.providers.http import Http
 from manifold.providers.wire import job_status
-from manifold.providers.xai import as_openai, output_line
+from manifold.providers.xai import XAI, as_openai, output_line
 
 NOBODY = {"num_requests": 0, "num_pending": 0, "num_success": 0, "num_error": 0, "num_cancelled": 0}
 COMPLETION = {"id": "e7c2162b", "object": "chat.completion", "choices": []}
@@ -84,3 +88,20 @@ def test_a_response_is_that_of_the_api_called(named: str) -> None:
 def test_what_has_no_response_is_an_error(result: dict[str, Any], error: dict[str, str]) -> None:
     line = output_line({"batch_request_id": "a", **result})
     assert (line["response"], line["error"]) == (None, error)
+
+
+@pytest.mark.parametrize(("same", "most"), [(True, 2), (False, 5)])
+async def test_results_that_do_not_end_are_given_up(same: bool, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xai, "MAX_PAGES", 5)
+    tokens = count()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        page = [{"batch_request_id": "a", "batch_result": {"response": {"chat_get_completion": COMPLETION}}}]
+        return httpx.Response(200, json={"results": page, "pagination_token": "same" if same else str(next(tokens))})
+
+    http = Http(httpx.MockTransport(answer))
+    pages = XAI(http).results(Endpoint("m", "https://a.example.com/v1", "key"), "results:batch_1")
+    assert len([await anext(pages) for _ in range(most)]) == most
+    with pytest.raises(ProviderUnclear, match="do not end"):
+        await anext(pages)
+    await http.close()

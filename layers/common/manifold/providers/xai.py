@@ -13,7 +13,7 @@ import orjson
 from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Job, JobState
 from manifold.providers.call import Call
-from manifold.providers.openai import INPUT_SECONDS, JOB_ID_KEY, OpenAI
+from manifold.providers.openai import INPUT_SECONDS, JOB_ID_KEY, MAX_PAGES, OpenAI
 from manifold.providers.wire import count
 
 RESULTS, ERRORS = "results", "errors"
@@ -67,7 +67,7 @@ class XAI(OpenAI):
 
     async def _result_pages(self, at: Endpoint, batch_id: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         cursor: dict[str, str] = {}
-        while True:
+        for _ in range(MAX_PAGES):
             call = self._call(at, "batches", batch_id, "results", limit=str(PAGE), **cursor)
             answer = await self._http.call("GET", call)
             page = answer.get("results")
@@ -77,7 +77,10 @@ class XAI(OpenAI):
             token = answer.get("pagination_token")
             if not token or not page:
                 return
-            cursor = {"pagination_token": str(token)}
+            if cursor == (following := {"pagination_token": str(token)}):
+                break
+            cursor = following
+        raise ProviderUnclear("results that do not end")
 
 
 def as_openai(batch: Mapping[str, Any]) -> Mapping[str, Any]:
