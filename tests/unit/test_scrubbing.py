@@ -39,10 +39,9 @@ def named(model: str) -> Scrubber:
         ("No access to project proj_abc123def.", "No access to project ***."),
         ("project 123456789012 has no quota", "project *** has no quota"),
         (f"Batch {REF} failed: {INPUT} is gone.", "Batch batch_Ours failed: file-Ours is gone."),
-        (
-            f"BATCH {REF.upper()} failed: {INPUT.lower()}, {INPUT.replace('s', chr(0x17F))}",
-            "BATCH batch_Ours failed: file-Ours, file-Ours",
-        ),
+        (f"BATCH {REF.upper()} failed: {INPUT.lower()}", "BATCH batch_Ours failed: file-Ours"),
+        (f"x{REF} and {REF}_output", "xbatch_Ours and batch_Ours_output"),
+        ("模型gpt-4o-mini-general-deployment不存在。见platform.acme.com。", "模型gpt-4o-batch不存在。见***。"),
         ("See batch_0123456789abcdef and file-Zz0123456789.", "See *** and ***."),
         (
             "Resource acme-prod (acme-prod.openai.azure.com:443) at 10.0.3.7:8443, [fd00:ab::12:7] and localhost:9000",

@@ -14,8 +14,12 @@ LONGEST_READ = 4_000
 """Characters of a provider's text that are looked at."""
 SHORTEST_SECRET = 8
 """A value of fewer characters is no credential; taking it out would garble the text."""
+LONG_REF = 16
+"""An id of the provider's of so many characters is found within a word, too."""
 LONG_SECRET = 16
 """From so many characters on, the first or last eight are taken out, too: some APIs quote a part of the key."""
+FLAGS = re.IGNORECASE | re.ASCII
+"""A name ends where its script does: Chinese and Japanese have no spaces."""
 PLAIN_WORD = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 ORDINARY = re.compile(r"[A-Za-z]+")
 """A model's name that may as well be a word of the sentence, as `batch` is."""
@@ -44,7 +48,7 @@ _PATTERNS = (
     r"(?<=Bearer )\S+",
     r"[\w-]{0,24}\*{3,}[\w-]{0,24}",
 )
-_KNOWN = re.compile("|".join(_PATTERNS), re.IGNORECASE)
+_KNOWN = "|".join(_PATTERNS)
 _ACCOUNT = (
     r"(?P<account>\b(?:organi[sz]ation|project|account|subscription|tenant|resource|workspace"
     r"|(?:request|correlation|activity|trace|session|operation|apim)[ _-]?id)"
@@ -93,9 +97,11 @@ class Scrubber:
 
     def _pattern(self) -> re.Pattern[str]:
         own = _any(self.own) and rf"(?<![\w-]){_any(self.own)}(?![\w-])"
+        if long := _any([ref for ref in self.own if len(ref) >= LONG_REF]):  # also within a word
+            own += "|" + long
         uuids = [rf"(?<!\w){_UUID}(?!\w)"] if self.uuids else []
-        parts = [f"(?P<own>{own or '(?!)'})", *self._secrets(), _ACCOUNT, _KNOWN.pattern, *uuids, *self._hosts()]
-        return re.compile("|".join([*parts, f"(?P<model>{self._model()})"]), re.IGNORECASE)
+        parts = [f"(?P<own>{own or '(?!)'})", *self._secrets(), _ACCOUNT, _KNOWN, *uuids, *self._hosts()]
+        return re.compile("|".join([*parts, f"(?P<model>{self._model()})"]), FLAGS)
 
     def _secrets(self) -> list[str]:
         known = [secret for secret in self.secrets if len(secret) >= SHORTEST_SECRET]
