@@ -88,10 +88,11 @@ class Results:
             await self._doubt(job, deployment, found, told(wrong))
 
     async def _put_off(self, job: JobRow, found: Found, fault: Fault) -> None:
-        """Try again for as long as the provider may still have the results; a lasting no means that it lost them."""
+        """Try again for as long as the provider may still have the results; a lasting no of its own means that it
+        lost them."""
         observe.failed("results_not_had", fault, job_id=job.id, attempts=job.attempts)
         wait = pause(job.attempts, fault)
-        if not lasting(fault):
+        if not _is_lost(fault):
             await self._retry(job, public(fault), wait, found)
         elif spent(job.attempts, fault) and job.error == public(fault):
             await self._keep(job, found)
@@ -151,6 +152,11 @@ class Results:
             await tables.jobs.retry_results(job, cause, wait, kept=kept, doubted=doubted)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("job", job.id)], delay=wait)
+
+
+def _is_lost(fault: Fault) -> bool:
+    """Whether the provider has no such results. A key, a bill or an address of ours that is wrong may be mended."""
+    return isinstance(fault, ProviderError) and lasting(fault) and fault.status is not None and not fault.is_ours
 
 
 def _is_enough(job: JobRow, found: Found) -> bool:

@@ -221,6 +221,13 @@ async def test_fewer_answers_than_counted_are_looked_for_and_then_told(world: Wo
     assert sum(counts(ended)[1:]) <= LINES
 
 
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_results_outlive_an_account_that_is_refused_for_a_while(world: World, status: int) -> None:
+    fail(world, "refuse", times=6, status=status)
+
+    check_whole(world, await ran(world))
+
+
 async def test_what_was_had_before_a_worse_answer_is_kept(world: World) -> None:
     odd(world, missing=1)
     batch_id = await ended_at_provider(world)

@@ -176,6 +176,11 @@ class ProviderError(Exception):
         """The provider's own words, without our credentials."""
 
     @property
+    def is_ours(self) -> bool:
+        """Whether our key or our bill was refused, which who runs the gateway can mend."""
+        return self.status in OUR_STATUSES or self.code in OUR_CODES
+
+    @property
     def cause(self) -> str:
         """What a log line says: our own phrase and, if it is a plain word, the provider's code."""
         return f"{self.message} ({self.code})" if self.code and _PLAIN_CODE.fullmatch(self.code) else self.message
@@ -191,7 +196,7 @@ class ProviderError(Exception):
         if not self.status or self.status >= 500:
             return self.public
         answered = f"The provider answered HTTP {self.status}"
-        if self.status in OUR_STATUSES or self.code in OUR_CODES:
+        if self.is_ours:
             return f"{answered}: the gateway's own account was refused. Tell who runs this gateway."
         return f"{answered}: {self.told}" if self.told else f"{answered}."
 
