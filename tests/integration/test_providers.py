@@ -267,13 +267,24 @@ async def test_a_cancel_keeps_partial_results_and_may_come_again(spoken: Spoken,
     assert 0 < len(await results(provider, at, status.output_ref)) == status.completed < status.total == 1_000
 
 
-async def test_a_cancel_of_an_ended_or_lost_job_is_no_error(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_a_cancel_of_an_ended_job_is_no_error(spoken: Spoken) -> None:
     provider, at = spoken
     _, ref = await submitted(provider, at)
     await ended(provider, at, ref)
     await provider.cancel(at, ref)
+
+
+async def test_a_cancel_of_a_job_that_is_not_known_has_not_been_taken(
+    spoken: Spoken, simulated_provider: Simulator
+) -> None:
+    """It may be known again in a moment, so the cancel is to be sent again."""
+    provider, at = spoken
+    _, ref = await submitted(provider, at)
     simulated_provider.world.batches.forget(ref)
-    await provider.cancel(at, ref)
+
+    with pytest.raises(ProviderRefused) as caught:
+        await provider.cancel(at, ref)
+    assert caught.value.status == 404
 
 
 async def test_a_cancel_that_was_refused_is_an_error(spoken: Spoken, simulated_provider: Simulator) -> None:
