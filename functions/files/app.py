@@ -120,8 +120,8 @@ async def file_content(file_id: str, request: Request, content: UseContent) -> R
 
 
 @routes.head("/files/{file_id}/content")
-async def file_content_head(file_id: str, content: UseContent) -> Response:
-    return _download(await content.head(file_id))
+async def file_content_head(file_id: str, request: Request, content: UseContent) -> Response:
+    return _download(await content.head(file_id, request.headers))
 
 
 @routes.post("/files/presign")

@@ -16,6 +16,9 @@ INLINE_BYTES = 4 * 1024 * 1024
 TYPE = "application/octet-stream"
 """OpenAI's, for every file. So no browser runs a page that somebody uploaded, and Lambda gets base64, whose length is
 known; a text would have its quotes escaped."""
+_SAME_TYPE = "application/binary"
+"""The only type that OpenAI's SDKs say they accept. They are answered by it: `sam local start-api` decodes the base64 of an
+answer only if the client accepts the answer's type."""
 _HINT = (
     b"The file is too large for this answer. It is at this answer's Location, for five minutes: follow it "
     b"(curl -L, httpx follow_redirects=True), or ask for at most 4 MiB at a time by Range.\n"
@@ -46,15 +49,15 @@ class Content:
             return self._elsewhere(row, "get_object", _HINT)
         body = await self._storage.fetch(Piece(row.storage_key, wanted.start, len(wanted)))
         if part is None:
-            return Download(200, _headers(row), body)
-        return Download(206, _headers(row) | {"content-range": f"bytes {part.start}-{part.stop - 1}/{row.bytes}"}, body)
+            return Download(200, _headers(row, headers), body)
+        return Download(206, _headers(row, headers) | {"content-range": f"bytes {part.start}-{part.stop - 1}/{row.bytes}"}, body)
 
-    async def head(self, file_id: str) -> Download:
+    async def head(self, file_id: str, headers: Mapping[str, str]) -> Download:
         """What `get` answers for the whole file, without its bytes."""
         row = await self._row(file_id)
         if row.bytes > INLINE_BYTES:
             return self._elsewhere(row, "head_object")
-        return Download(200, _headers(row) | {"content-length": str(row.bytes)})
+        return Download(200, _headers(row, headers) | {"content-length": str(row.bytes)})
 
     def _elsewhere(self, row: FileRow, method: Literal["get_object", "head_object"], hint: bytes = b"") -> Download:
         """A link that downloads the file under its own name, for a few minutes; S3 takes it with this method alone."""
@@ -73,9 +76,9 @@ def _etag(row: FileRow) -> str:
     return f'"{row.id}"'  # a file never changes
 
 
-def _headers(row: FileRow) -> dict[str, str]:
+def _headers(row: FileRow, asked: Mapping[str, str]) -> dict[str, str]:
     return {
-        "content-type": TYPE,
+        "content-type": _SAME_TYPE if asked.get("accept") == _SAME_TYPE else TYPE,
         "content-disposition": attachment(row.filename),
         "accept-ranges": "bytes",
         "etag": _etag(row),

@@ -168,6 +168,7 @@ async def test_clients_that_follow_no_redirect_have_the_bytes(desk: Desk, tmp_pa
 
     assert plain.content == raw.content == (tmp_path / "streamed.jsonl").read_bytes() == direct.content == LINES
     assert plain.text.splitlines() == LINES.decode().splitlines()
+    assert plain.response.headers["content-type"] == "application/binary"  # all that the SDK accepts
     assert plain.response.headers["x-request-id"]
 
 
