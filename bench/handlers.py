@@ -108,7 +108,7 @@ def _reads(stage: "Stage") -> Iterator[Case]:
 def _background(stage: "Stage") -> Iterator[Case]:
     from batches import poller
     from batches import worker as control
-    from files import worker as transfers
+    from files.transfers import worker as transfers
 
     done: dict[str, list[str]] = {"batchItemFailures": []}
     first = stage.inputs[0]

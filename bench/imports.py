@@ -30,7 +30,7 @@ NEEDS = {
     "batches.poller": (*EVERY, "boto3"),
     "completions.app": WEB,
     "files.app": (*WEB, "boto3"),
-    "files.worker": (*EVERY, "boto3"),
+    "files.transfers.worker": (*EVERY, "boto3"),
 }
 """Each function and what it cannot do without from its first line on. httpx comes with the first call of a provider."""
 GOAL = 1.25

@@ -1,4 +1,4 @@
-"""The way of a file to one deployment, as `files.worker` takes it: read, rewritten, sent as a form over HTTP.
+"""The way of a file to one deployment, as `files.transfers.worker` takes it: read, rewritten, sent as a form over HTTP.
 
 The bucket is stood in for by the disk; the provider is the simulated one, in a process of its own.
 """

@@ -23,7 +23,7 @@ from batches import worker as control
 from bench import PATHS, ROOT
 from bench.events import CONTEXT, event
 from files import app as files
-from files import worker as transfers
+from files.transfers import worker as transfers
 from local.processes import Service, free_port
 from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.server import defaults

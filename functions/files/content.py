@@ -17,7 +17,7 @@ TYPE = "application/octet-stream"
 """OpenAI's, for every file. So no browser runs a page that somebody uploaded, and Lambda gets base64, whose length is
 known; a text would have its quotes escaped."""
 _SAME_TYPE = "application/binary"
-"""The only type that OpenAI's SDKs say they accept. They are answered by it: `sam local start-api` decodes the base64 of an
+"""The only type that OpenAI's SDKs accept by name. They get it: `sam local start-api` decodes the base64 of an
 answer only if the client accepts the answer's type."""
 _HINT = (
     b"The file is too large for this answer. It is at this answer's Location, for five minutes: follow it "
@@ -50,7 +50,9 @@ class Content:
         body = await self._storage.fetch(Piece(row.storage_key, wanted.start, len(wanted)))
         if part is None:
             return Download(200, _headers(row, headers), body)
-        return Download(206, _headers(row, headers) | {"content-range": f"bytes {part.start}-{part.stop - 1}/{row.bytes}"}, body)
+        return Download(
+            206, _headers(row, headers) | {"content-range": f"bytes {part.start}-{part.stop - 1}/{row.bytes}"}, body
+        )
 
     async def head(self, file_id: str, headers: Mapping[str, str]) -> Download:
         """What `get` answers for the whole file, without its bytes."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from files import lease, removal, worker
-from files.lease import LEASE_SECONDS
-from files.patience import ATTEMPTS, LASTING_ATTEMPTS
+from files.transfers import lease, purge, worker
+from files.transfers.lease import LEASE_SECONDS
+from files.transfers.retry_policy import ATTEMPTS, LASTING_ATTEMPTS
 from local.provider import Account, Fault
 from manifold.providers import Endpoint, Prepared, Provider
 from manifold.queue import Message
@@ -533,13 +533,13 @@ async def test_a_purge_that_keeps_failing_is_tried_after_pauses_that_grow_and_st
 async def test_a_delete_that_hangs_is_left_and_no_other_one_waits_there(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(removal, "DELETE_SECONDS", 0.2)
+    monkeypatch.setattr(purge, "DELETE_SECONDS", 0.2)
     files = [await deleted_file(desk) for _ in range(3)]
     desk.simulator.fail(Fault(kind="delay", account=GENERAL.name, route="files.delete", seconds=2, times=None))
-    purge = removal.Purge(desk.gateway.store, desk.gateway.storage, desk.gateway.deployments)
+    purging = purge.Purge(desk.gateway.store, desk.gateway.storage, desk.gateway.deployments)
 
     for file in files:
-        await purge.run(file.id)
+        await purging.run(file.id)
 
     assert len(desk.simulator.log(GENERAL.name, "files.delete")) == 1
     assert at_provider(desk, SPECIAL) == []

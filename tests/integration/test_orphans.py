@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from files.lease import LEASE_SECONDS
-from files.orphans import MIN_AGE
+from files.transfers.lease import LEASE_SECONDS
+from files.transfers.orphans import MIN_AGE
 from local.provider import Fault
 from local.provider.files import File
 from manifold.queue import Message

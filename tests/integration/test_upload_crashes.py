@@ -2,7 +2,8 @@
 
 import pytest
 
-from files import closing, lease
+from files import closing
+from files.transfers import lease
 from tests.integration.test_crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
 from tests.support.world import World

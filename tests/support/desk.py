@@ -10,11 +10,11 @@ import httpx
 import psycopg
 
 from files import app as files_app
-from files.joining import Joining
-from files.orphans import Orphans
-from files.removal import Purge
-from files.replication import Replication
-from files.results import Results
+from files.transfers.joining import Joining
+from files.transfers.orphans import Orphans
+from files.transfers.purge import Purge
+from files.transfers.replication import Replication
+from files.transfers.results import Results
 from local.provider import Account, Simulator
 from manifold.auth import key_hash
 from manifold.providers.registry import close_providers

@@ -8,8 +8,8 @@ import asyncio
 import json
 import sys
 
-from files.replication import Replication
-from files.results import Results
+from files.transfers.replication import Replication
+from files.transfers.results import Results
 from manifold.providers.registry import close_providers
 from tests.support import gateways
 from tests.support.closing_process import peak

@@ -19,11 +19,11 @@ from batches import app as batches_app
 from batches.engine import Engine
 from batches.sweep import Sweep
 from files import app as files_app
-from files.joining import Joining
-from files.orphans import Orphans
-from files.removal import Purge
-from files.replication import Replication
-from files.results import Results
+from files.transfers.joining import Joining
+from files.transfers.orphans import Orphans
+from files.transfers.purge import Purge
+from files.transfers.replication import Replication
+from files.transfers.results import Results
 from local.provider import Simulator
 from local.provider.batches import Batch, Pace
 from manifold.config import Deployment

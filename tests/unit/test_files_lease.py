@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from files import lease
-from files.lease import MISSES, LeaseLost, kept
+from files.transfers import lease
+from files.transfers.lease import MISSES, LeaseLost, kept
 from manifold.errors import Unavailable
 
 

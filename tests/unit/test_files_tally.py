@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files import tally as tally_module
-from files.tally import Answered, Tally
+from files.transfers import tally as tally_module
+from files.transfers.tally import Answered, Tally
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 
 CHAT = {

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from files.patience import Fault, lasting
-from files.tally import Answered, Tally
+from files.transfers.retry_policy import Fault, lasting
+from files.transfers.tally import Answered, Tally
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError

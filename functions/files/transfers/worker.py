@@ -4,11 +4,11 @@ deployment's orphans. Each 900 s at most."""
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 
-from files.joining import Joining
-from files.orphans import Orphans
-from files.removal import Purge
-from files.replication import Replication
-from files.results import Results
+from files.transfers.joining import Joining
+from files.transfers.orphans import Orphans
+from files.transfers.purge import Purge
+from files.transfers.replication import Replication
+from files.transfers.results import Results
 from manifold.gateway import Gateway
 from manifold.invocation import sqs_handler
 from manifold.queue import Kind, Message

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from files.fetching import Found
-from files.patience import public
-from files.tally import Tally
+from files.transfers.fetching import Found
+from files.transfers.retry_policy import public
+from files.transfers.tally import Tally
 from manifold.store.jobs import JobRow
 
 Entry = dict[str, Any]

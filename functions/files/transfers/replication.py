@@ -3,9 +3,9 @@
 import secrets
 from functools import partial
 
-from files.lease import LEASE_SECONDS, LeaseLost, kept
 from files.lines import rewritten
-from files.patience import ATTEMPTS, UNCONFIGURED, Fault, pause, public, spent
+from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
+from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, pause, public, spent
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments

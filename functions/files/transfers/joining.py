@@ -4,8 +4,8 @@ import secrets
 from functools import partial
 
 from files.assembly import Assembly
-from files.lease import LEASE_SECONDS, LeaseLost, kept
-from files.patience import pause
+from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
+from files.transfers.retry_policy import pause
 from manifold import observe
 from manifold.errors import ManifoldError
 from manifold.storage import Storage

@@ -8,10 +8,10 @@ import secrets
 from collections.abc import Coroutine
 from typing import Any
 
-from files.fetching import Fetching, Found
-from files.lease import LEASE_SECONDS, LeaseLost, kept
-from files.patience import ATTEMPTS, UNCONFIGURED, Fault, lasting, pause, public, spent
-from files.verdict import Entry, flaws, oddities, told
+from files.transfers.fetching import Fetching, Found
+from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
+from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, lasting, pause, public, spent
+from files.transfers.verdict import Entry, flaws, oddities, told
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments

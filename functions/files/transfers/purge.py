@@ -1,0 +1,79 @@
+"""The purge of a deleted file: its bytes in S3 and the copies at the providers."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+
+from files.transfers.lease import LEASE_SECONDS
+from files.transfers.retry_policy import pause
+from manifold import observe
+from manifold.deployments import Deployments
+from manifold.errors import TIMEOUT, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.storage import Storage
+from manifold.store import Store
+from manifold.store.files import PurgeRow, storage_key
+from manifold.store.inputs import InputRow
+
+DELETE_SECONDS = 5.0
+"""How long a provider's delete of a file is waited for."""
+HANGING_SECONDS = 60.0
+"""How long an environment asks for no other one at a deployment where that was too short: the queue is everybody's."""
+
+
+class Purge:
+    def __init__(self, store: Store, storage: Storage, deployments: Deployments) -> None:
+        self._store = store
+        self._storage = storage
+        self._deployments = deployments
+        self._hanging: dict[str, float] = {}
+        """Deployments whose deletes are not waited for, until when by the wall's clock."""
+
+    async def run(self, file_id: str) -> None:
+        """Clear a due file that was deleted and that no open batch needs, or say when to try again."""
+        async with self._store.session() as tables:
+            row = await tables.files.claim_purge(file_id, secrets.token_hex(8), LEASE_SECONDS)
+            inputs = await tables.inputs.of_file(file_id) if row else []
+        if row is None:
+            return
+        try:
+            await self._clear(row, inputs)
+        except (ProviderError, ManifoldError) as fault:
+            observe.failed("file_not_purged", fault, file_id=file_id, attempts=row.attempts)
+            async with self._store.session() as tables:
+                await tables.files.retry_purge(row, pause(row.attempts, fault))
+
+    async def _clear(self, row: PurgeRow, inputs: Sequence[InputRow]) -> None:
+        for fault in await asyncio.gather(*map(self._discard, inputs), return_exceptions=True):
+            if isinstance(fault, BaseException):
+                raise fault
+        await self._storage.delete(storage_key(row.id))
+        async with self._store.session() as tables:
+            await tables.files.purged(row)
+        observe.event("file_purged", file_id=row.id)
+
+    async def _discard(self, row: InputRow) -> None:
+        """Have the provider's copy gone, or as gone as it will be: a lasting no leaves it to its expiry there."""
+        try:
+            await self._discard_copy(row)
+        except ProviderRefused as error:
+            if not error.lasting:
+                raise
+            observe.failed("input_not_discarded", error, input_id=row.id, deployment_id=row.deployment_id)
+        async with self._store.session() as tables:
+            await tables.inputs.discard(row.id)
+
+    async def _discard_copy(self, row: InputRow) -> None:
+        deployment, ref = self._deployments.get(row.deployment_id), row.provider_ref
+        if deployment is None or ref is None:
+            return
+        if time.time() < self._hanging.get(deployment.id, 0.0):
+            raise ProviderUnclear("its deletes hang", code=TIMEOUT)
+        try:
+            await self._deployments.call(
+                deployment, lambda provider, at: provider.discard(at, ref), seconds=DELETE_SECONDS
+            )
+        except ProviderUnclear as error:
+            if error.code == TIMEOUT:
+                self._hanging[deployment.id] = time.time() + HANGING_SECONDS
+            raise
