@@ -8,11 +8,12 @@ from functools import cache
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from completions import answers, plan, streams, wanted
+from completions import answers, plan, streams
+from completions.concurrency import ConcurrencyLimits
 from completions.deadline import Deadline
 from completions.exchange import Exchange
 from completions.ledger import Ledger, both
-from completions.room import Room
+from completions.request import read
 from completions.router import Router
 from completions.selection import Selector
 from manifold import observe, web
@@ -46,30 +47,30 @@ async def _answer(request: Request, route: Route) -> Response:
     ledger = Ledger(gateway.store, gateway.prices, gateway.environment.completions_timeout)
     deadline = Deadline.of(request.scope.get("aws.event"), gateway.environment.completions_timeout)
     caller = await web.caller(request)
-    asked = wanted.read(await _content(request), route)
-    rows = plan.rows(asked, caller, gateway.deployments)
+    parameters = read(await _content(request), route)
+    rows = plan.rows(parameters, caller, gateway.deployments)
     async with AsyncExitStack() as end:
         report = await end.enter_async_context(ledger.admitted(caller, [call.group for row in rows for call in row]))
         selector: Selector = request.app.state.selector()
         selection = await end.enter_async_context(selector.selection())
         report = both(report, selection.note)
-        within = deadline.within(asked.timeout)
+        within = deadline.within(parameters.timeout)
         router = Router(
             gateway.deployments,
-            request.app.state.room,
+            request.app.state.limits,
             within,
             report,
             selection,
             selector.settings,
             caller.may_use,
-            retries=asked.retries,
+            retries=parameters.retries,
         )
-        if asked.stream:
+        if parameters.stream:
             stream = await streams.begin(router, rows[0], report)
             return StreamingResponse(
                 _until(end.pop_all(), stream.events()), 200, stream.headers, media_type="text/event-stream"
             )
-        content, headers = await Exchange(router, asked, rows).answer()
+        content, headers = await Exchange(router, parameters, rows).answer()
     return Response(content, 200, headers, "application/json")
 
 
@@ -105,7 +106,7 @@ def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
     app = web.application("Manifold completions", gateway.authenticate, observe.fault)
     app.state.gateway = gateway
-    app.state.room = Room()
+    app.state.limits = ConcurrencyLimits()
     app.state.selector = cache(lambda: _selector(gateway))  # config.yaml is not read when the module is imported
     app.exception_handler(CallFailed)(_failed)
     app.include_router(routes)

@@ -15,7 +15,7 @@ from manifold.errors import ManifoldError, ProviderError
 from manifold.prices import Prices, Tokens
 from manifold.providers.chat import Route
 from manifold.store import Store
-from manifold.store.calls import Call
+from manifold.store.calls import CallRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,9 @@ class Ledger:
         except ManifoldError as error:  # the answers are paid for, and the client gets them
             observe.fault(error, calls=str(len(calls)))
 
-    def _call(self, attempt: Attempt) -> Call:
+    def _call(self, attempt: Attempt) -> CallRecord:
         tokens = used(attempt.usage or {})
-        return Call(
+        return CallRecord(
             id=ids.new("call"),
             model_group=attempt.deployment.group,
             deployment_id=attempt.deployment.id,

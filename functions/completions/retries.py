@@ -28,10 +28,10 @@ CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 ALL_FAILING = "no_deployment_available"
 
 Failure = ProviderError | InvalidRequest
-Hope = Literal["anywhere", "elsewhere", "nowhere"]
+RetryScope = Literal["anywhere", "elsewhere", "nowhere"]
 
 
-def hope(error: Failure) -> Hope:
+def retry_scope(error: Failure) -> RetryScope:
     """Where another attempt may succeed: `elsewhere` is any deployment but the one that failed."""
     if isinstance(error, InvalidRequest) or error.code in ACCOUNT_CODES:
         return "elsewhere"
@@ -40,7 +40,7 @@ def hope(error: Failure) -> Hope:
     return "elsewhere" if isinstance(error, ProviderRefused) and error.lasting else "anywhere"
 
 
-class Course:
+class RetryPlan:
     """The attempts of one call. Each deployment is asked once before any is asked a second time."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Course:
 
     def failed(self, deployment: Deployment, error: Failure) -> float | None:
         """Note a failed attempt; the seconds to wait before the next one, `None` if there is to be none."""
-        where = hope(error)
+        where = retry_scope(error)
         self._fresh.remove(deployment)
         if where != "anywhere":
             self._usable.remove(deployment)
@@ -84,7 +84,7 @@ class Course:
         return max(self._least_pause, longest * self._random.uniform(0.5, 1.0))
 
 
-def stand_ins(settings: RouterSettings, group: str, error: ManifoldError) -> Sequence[str]:
+def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) -> Sequence[str]:
     """The groups to ask in place of one that failed with this.
 
     They are those for such a failure, where any group has such, else those for any failure.
@@ -101,7 +101,7 @@ def stand_ins(settings: RouterSettings, group: str, error: ManifoldError) -> Seq
     return _listed({"*": settings.default_fallbacks, **settings.fallbacks}, group)
 
 
-def stand_ins_for_silence(settings: RouterSettings, group: str) -> Sequence[str]:
+def fallbacks_for_withheld(settings: RouterSettings, group: str) -> Sequence[str]:
     """The groups to ask in place of one whose provider withheld its answer."""
     return _listed(settings.content_policy_fallbacks, group)
 

@@ -8,21 +8,21 @@ from random import Random
 from typing import Any, Generic, Protocol, TypeVar
 
 from completions import usage
+from completions.concurrency import ConcurrencyLimits
 from completions.deadline import NOTE_SECONDS, Bound, Cut, Deadline, TimedOut, cancelled, exceeded
 from completions.ledger import Attempt, Report
-from completions.plan import Call
+from completions.plan import PlannedCall
 from completions.retries import (
     ALL_FAILING,
-    Course,
     Failure,
+    RetryPlan,
     all_failing,
-    hope,
+    fallbacks_for,
+    fallbacks_for_withheld,
     is_withheld,
     no_room,
-    stand_ins,
-    stand_ins_for_silence,
+    retry_scope,
 )
-from completions.room import Room
 from manifold import observe
 from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
@@ -72,7 +72,7 @@ class Choices(Protocol):
         ...
 
     def failing(self, candidates: Sequence[Deployment]) -> bool:
-        """Whether each of them is to be left alone."""
+        """Whether each of them is in cooldown."""
         ...
 
 
@@ -82,7 +82,7 @@ class Router:
     def __init__(
         self,
         deployments: Deployments,
-        room: Room,
+        limits: ConcurrencyLimits,
         deadline: Deadline,
         report: Report,
         choices: Choices,
@@ -92,7 +92,7 @@ class Router:
         retries: int | None = None,
     ) -> None:
         self._deployments = deployments
-        self._room = room
+        self._limits = limits
         self._deadline = deadline
         self._report = report
         self._choices = choices
@@ -100,7 +100,7 @@ class Router:
         self._may_use = may_use
         self._retries = settings.num_retries if retries is None else retries
 
-    async def complete(self, call: Call) -> Answer[dict[str, Any]]:
+    async def complete(self, call: PlannedCall) -> Answer[dict[str, Any]]:
         """OpenAI's answer object with the name of the group that gave it as `model`.
 
         Raises `CallFailed` or `InvalidRequest`.
@@ -108,11 +108,11 @@ class Router:
         answer = await self._in_time(self._anywhere(call, self._deployments.complete))
         self._report_answer(call, answer)
         if answer.deployment.group == call.group and is_withheld(answer.body):
-            answer = await self._instead(call, answer)
+            answer = await self._fall_back(call, answer)
         answer.body["model"] = answer.deployment.group
         return answer
 
-    async def begin(self, call: Call) -> Answer[Begun]:
+    async def begin(self, call: PlannedCall) -> Answer[Begun]:
         """A stream up to its first token, so that a deployment which fails before it can be replaced.
 
         Its chunks have the provider's own `model`, and whoever reads them to the end reports the attempt.
@@ -148,9 +148,9 @@ class Router:
                 break
         return Begun(head, chunks)
 
-    async def _instead(self, call: Call, withheld: Answer[dict[str, Any]]) -> Answer[dict[str, Any]]:
+    async def _fall_back(self, call: PlannedCall, withheld: Answer[dict[str, Any]]) -> Answer[dict[str, Any]]:
         """The answer of the first group that gives one in place of this, or this."""
-        others = self._calls(call, stand_ins_for_silence(self._settings, call.group))
+        others = self._calls(call, fallbacks_for_withheld(self._settings, call.group))
         for left, other in _counted_down(others):
             with contextlib.suppress(ManifoldError):
                 answer = await self._in_time(self._attempts(other, self._deployments.complete, spare=left > 0))
@@ -159,8 +159,8 @@ class Router:
                     return answer
         return withheld
 
-    def _report_answer(self, call: Call, answer: Answer[dict[str, Any]]) -> None:
-        self._report(Attempt(answer.deployment, call.route, answer.seconds, usage.told(call.body, answer.body)))
+    def _report_answer(self, call: PlannedCall, answer: Answer[dict[str, Any]]) -> None:
+        self._report(Attempt(answer.deployment, call.route, answer.seconds, usage.of_answer(call.body, answer.body)))
 
     async def _in_time(self, answer: Awaitable[Answer[Body]]) -> Answer[Body]:
         """Each attempt ends by itself before the deadline; this is for what else may take long."""
@@ -170,24 +170,24 @@ class Router:
         except TimeoutError:
             raise exceeded() from None
 
-    async def _anywhere(self, call: Call, attempt: Attempting[Body]) -> Answer[Body]:
+    async def _anywhere(self, call: PlannedCall, attempt: Attempting[Body]) -> Answer[Body]:
         """The group's answer or, where it fails, that of the first group that can stand in for it.
 
         A group that was passed over is asked after all, where no other gives an answer.
         """
-        spare = bool(self._calls(call, stand_ins(self._settings, call.group, exceeded())))
+        spare = bool(self._calls(call, fallbacks_for(self._settings, call.group, exceeded())))
         try:
             return await self._attempts(call, attempt, spare=spare)
         except ManifoldError as error:
             failure = error
-        for left, other in _counted_down(self._calls(call, stand_ins(self._settings, call.group, failure))):
+        for left, other in _counted_down(self._calls(call, fallbacks_for(self._settings, call.group, failure))):
             with contextlib.suppress(ManifoldError):  # the group that was asked for says why
                 return await self._attempts(other, attempt, spare=left > 0)
         if failure.code == ALL_FAILING:
             return await self._attempts(call, attempt, spare=False)
         raise failure
 
-    def _calls(self, call: Call, groups: Sequence[str]) -> list[Call]:
+    def _calls(self, call: PlannedCall, groups: Sequence[str]) -> list[PlannedCall]:
         """The same call to each of these groups that may stand in and answers on its route."""
         return [
             replace(call, group=group)
@@ -196,40 +196,42 @@ class Router:
             if self._deployments.serving(group, call.route)
         ]
 
-    async def _attempts(self, call: Call, attempt: Attempting[Body], *, spare: bool) -> Answer[Body]:
+    async def _attempts(self, call: PlannedCall, attempt: Attempting[Body], *, spare: bool) -> Answer[Body]:
         """The group's answer; `spare` says whether another group could still give one if it fails.
 
         That one is asked at once where each deployment of this group has just failed.
         """
-        course = Course(
+        plan = RetryPlan(
             self._deployments.serving(call.group, call.route), self._retries, random, self._settings.retry_after
         )
-        if spare and self._choices.failing(course.candidates):
+        if spare and self._choices.failing(plan.candidates):
             raise all_failing(call.group)
         while self._deadline.left > 0:
-            deployment = await self._choices.choose(course.candidates)
+            deployment = await self._choices.choose(plan.candidates)
             if deployment is None:
                 raise no_room(call.group)
-            course.attempts += 1
-            async with self._room.at(deployment):
+            plan.attempts += 1
+            async with self._limits.at(deployment):
                 own = self._own_timeout(deployment, stream=call.body.get("stream") is True)
-                bound = self._deadline.bound(own, others=spare or course.has_another)
+                bound = self._deadline.bound(own, others=spare or plan.has_another)
                 began = _now()
                 try:
                     body = await self._attempt(call, deployment, attempt, bound)
                 except (ProviderError, InvalidRequest) as error:
                     failure = error
                 else:
-                    return Answer(body, deployment, course.attempts, _now() - began)
+                    return Answer(body, deployment, plan.attempts, _now() - began)
             await self._failed(deployment, call.route, failure)
-            pause = course.failed(deployment, failure)
-            passed_over = spare and self._choices.failing(course.candidates)
+            pause = plan.failed(deployment, failure)
+            passed_over = spare and self._choices.failing(plan.candidates)
             if pause is None or pause >= self._deadline.left or passed_over:
-                raise self._last(failure, deployment, course.attempts)
+                raise self._last(failure, deployment, plan.attempts)
             await asyncio.sleep(pause)
         raise exceeded()
 
-    async def _attempt(self, call: Call, deployment: Deployment, attempt: Attempting[Body], bound: Bound) -> Body:
+    async def _attempt(
+        self, call: PlannedCall, deployment: Deployment, attempt: Attempting[Body], bound: Bound
+    ) -> Body:
         """One attempt within its bound. Whatever ends it without an answer, it is reported as that."""
         began = _now()
         try:
@@ -251,7 +253,7 @@ class Router:
         if not alone or self._settings.fallbacks or self._settings.default_fallbacks:
             await self._choices.failed(deployment, failure)
 
-    def _ask(self, call: Call, bound: Bound) -> Ask:
+    def _ask(self, call: PlannedCall, bound: Bound) -> Ask:
         return Ask(call.route, call.body, bound.natural + BACKSTOP_SECONDS, self._settings.drop_params)
 
     def _own_timeout(self, deployment: Deployment, *, stream: bool) -> float | None:
@@ -262,18 +264,20 @@ class Router:
     def _last(self, failure: Failure, deployment: Deployment, attempts: int) -> ManifoldError:
         if isinstance(failure, InvalidRequest):
             return failure
-        if hope(failure) != "nowhere" and not isinstance(failure, Cut):  # what is the caller's is the caller's to mend
+        if retry_scope(failure) != "nowhere" and not isinstance(
+            failure, Cut
+        ):  # what is the caller's is the caller's to mend
             observe.failed("call_failed", failure, deployment_id=deployment.id, attempts=attempts)
         return self.failure(failure)
 
 
-def _unanswered(call: Call, deployment: Deployment, began: float, error: Failure) -> Attempt:
+def _unanswered(call: PlannedCall, deployment: Deployment, began: float, error: Failure) -> Attempt:
     """An attempt without an answer. One that was cut short had been sent, so its prompt counts."""
     sent = usage.estimated(call.body) if isinstance(error, Cut | TimedOut) else None
     return Attempt(deployment, call.route, _now() - began, sent, error)
 
 
-def _counted_down(calls: Sequence[Call]) -> Iterator[tuple[int, Call]]:
+def _counted_down(calls: Sequence[PlannedCall]) -> Iterator[tuple[int, PlannedCall]]:
     """Each call, and how many follow it."""
     return zip(range(len(calls) - 1, -1, -1), calls, strict=True)
 

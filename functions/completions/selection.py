@@ -24,9 +24,9 @@ from manifold.store.traffic import Ended
 
 ALLOWED_FAILS = 3
 """Failures within a minute after which a deployment is still asked, as in LiteLLM."""
-COOL_AT_ONCE = frozenset({401, 402, 404, 429})
+IMMEDIATE_STATUSES = frozenset({401, 402, 404, 429})
 """What another try soon would not change; it counts like any other failure where `allowed_fails` is set."""
-REST = 2.0
+TIMEOUT_FACTOR = 2.0
 """As many times the time that a deployment was waited for in vain, it is left alone: another request, in which another
 deployment hangs for as long, does not come back to it."""
 MAX_COOLDOWN = 300.0
@@ -35,20 +35,20 @@ _COUNTS_CALLS = frozenset({"least-busy", "usage-based-routing", "usage-based-rou
 _WATCHES = _COUNTS_CALLS | {"latency-based-routing"}
 
 
-class Health:
+class Cooldowns:
     """What this environment knows of failing deployments. Times are the event loop's."""
 
     def __init__(self) -> None:
-        self._cool_until: dict[str, float] = {}
+        self._until: dict[str, float] = {}
 
-    def learn(self, cooling: dict[str, float]) -> None:
-        """Leave these deployments alone for so many seconds each."""
-        for deployment_id, seconds in cooling.items():
-            self._cool_until[deployment_id] = _now() + seconds
+    def learn(self, seconds_left: dict[str, float]) -> None:
+        """Keep these deployments in cooldown for so many seconds each."""
+        for deployment_id, seconds in seconds_left.items():
+            self._until[deployment_id] = _now() + seconds
 
     def usable(self, candidates: Sequence[Deployment]) -> Sequence[Deployment]:
-        """Those that are not to be left alone."""
-        return [one for one in candidates if self._cool_until.get(one.id, 0.0) <= _now()]
+        """Those that are not in cooldown."""
+        return [one for one in candidates if self._until.get(one.id, 0.0) <= _now()]
 
 
 class Selector:
@@ -59,7 +59,7 @@ class Selector:
         self.store = store
         self.prices = prices
         self.patience = patience
-        self.health = Health()
+        self.cooldowns = Cooldowns()
         self.random = Random()
         self.costs: dict[str, Load] = {}
 
@@ -87,16 +87,16 @@ class Selection:
 
     async def choose(self, candidates: Sequence[Deployment]) -> Deployment | None:
         """The deployment to ask, whose call counts from now on; `None` if none has room for it."""
-        await self._look(candidates)
-        usable = self._selector.health.usable(candidates) or candidates
+        await self._load(candidates)
+        usable = self._selector.cooldowns.usable(candidates) or candidates
         chosen = routing.choose(self._strategy, usable, self._loads, self._selector.random)
         if chosen is not None and self._strategy in _COUNTS_CALLS:
             await self._begin(chosen)
         return chosen
 
     def failing(self, candidates: Sequence[Deployment]) -> bool:
-        """Whether each of them is to be left alone, as far as this environment knows."""
-        return not self._selector.health.usable(candidates)
+        """Whether each of them is in cooldown, as far as this environment knows."""
+        return not self._selector.cooldowns.usable(candidates)
 
     def note(self, attempt: Attempt) -> None:
         """A call has ended."""
@@ -112,14 +112,14 @@ class Selection:
             return
         settings, hung = self._selector.settings, error.code == TIMEOUT
         allowed = ALLOWED_FAILS if settings.allowed_fails is None else settings.allowed_fails
-        if settings.allowed_fails is None and (hung or error.status in COOL_AT_ONCE):
+        if settings.allowed_fails is None and (hung or error.status in IMMEDIATE_STATUSES):
             allowed = 0
         waited = error.seconds if isinstance(error, TimedOut) else 0.0
-        least = max(settings.cooldown_time, REST * waited)
+        least = max(settings.cooldown_time, TIMEOUT_FACTOR * waited)
         cooldown = min(error.retry_after or least, MAX_COOLDOWN)
         try:
             async with self._selector.store.session() as tables:
-                self._selector.health.learn(await tables.traffic.failed(deployment.id, allowed, cooldown))
+                self._selector.cooldowns.learn(await tables.traffic.failed(deployment.id, allowed, cooldown))
         except ManifoldError as fault:  # it is about the next calls, not about this one
             observe.fault(fault)
 
@@ -136,7 +136,7 @@ class Selection:
         except ManifoldError as fault:  # the answers are there
             observe.fault(fault)
 
-    async def _look(self, candidates: Sequence[Deployment]) -> None:
+    async def _load(self, candidates: Sequence[Deployment]) -> None:
         if self._strategy == "simple-shuffle":
             return
         async with self._reading:
@@ -148,9 +148,9 @@ class Selection:
 
     async def _read(self, deployment_ids: Sequence[str]) -> None:
         async with self._selector.store.session() as tables:
-            looks = await tables.traffic.look(deployment_ids)
-        self._selector.health.learn({look.deployment_id: look.cooling for look in looks})
-        self._loads.update(dict.fromkeys(deployment_ids, Load()) | {look.deployment_id: look.load for look in looks})
+            known = await tables.traffic.stats(deployment_ids)
+        self._selector.cooldowns.learn({one.deployment_id: one.cooldown for one in known})
+        self._loads.update(dict.fromkeys(deployment_ids, Load()) | {one.deployment_id: one.load for one in known})
 
     def _price(self, deployments: Sequence[Deployment]) -> None:
         costs = self._selector.costs

@@ -9,7 +9,7 @@ from completions import answers, usage
 from completions.deadline import OUTRUN, Cut
 from completions.fanout import first_of
 from completions.ledger import Attempt, Report
-from completions.plan import Call
+from completions.plan import PlannedCall
 from completions.router import Answer, Begun, Router
 from manifold import observe
 from manifold.errors import CallFailed, ManifoldError, ProviderError
@@ -17,7 +17,7 @@ from manifold.errors import CallFailed, ManifoldError, ProviderError
 DONE = b"data: [DONE]\n\n"
 
 
-async def begin(router: Router, calls: Sequence[Call], report: Report) -> "Stream":
+async def begin(router: Router, calls: Sequence[PlannedCall], report: Report) -> "Stream":
     """The stream of the only call, or of the one whose first token comes first; the others are closed."""
     if len(calls) == 1:
         begun = await router.begin(calls[0])
@@ -30,7 +30,7 @@ async def begin(router: Router, calls: Sequence[Call], report: Report) -> "Strea
 class Stream:
     """One stream on its way out. Its end is reported when it is read to its end, breaks off or is closed."""
 
-    def __init__(self, begun: Answer[Begun], call: Call, router: Router, report: Report) -> None:
+    def __init__(self, begun: Answer[Begun], call: PlannedCall, router: Router, report: Report) -> None:
         self._begun = begun
         self._call = call
         self._router = router
@@ -77,11 +77,11 @@ class Stream:
 
     async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
         """The chunks that the client is to see, with the group's name as `model`."""
-        wanted = usage.wanted(self._call.body)
+        shown = usage.is_requested(self._call.body)
         async for chunk in self._all():
             self._note(chunk)
-            if wanted or not usage.is_only_usage(chunk):
-                if not wanted and chunk.get("usage", ...) is None:
+            if shown or not usage.is_only_usage(chunk):
+                if not shown and chunk.get("usage", ...) is None:
                     del chunk["usage"]  # it is there because the gateway asked
                 chunk["model"] = self._begun.deployment.group
                 yield chunk
@@ -100,10 +100,10 @@ class Stream:
 
     def _broken(self, error: ProviderError) -> CallFailed:
         """What the client is told, which has a part of the answer."""
-        told = self._router.failure(error)
-        if error.status is not None or told.code != "provider_error":
-            return told
-        return CallFailed("The provider's answer broke off before its end.", status=told.status, code=told.code)
+        failure = self._router.failure(error)
+        if error.status is not None or failure.code != "provider_error":
+            return failure
+        return CallFailed("The provider's answer broke off before its end.", status=failure.status, code=failure.code)
 
     def _reported(self) -> None:
         """Where the provider did not tell the usage, it is estimated."""

@@ -31,7 +31,7 @@ LETTERS = 4
 Chunk = dict[str, Any]
 
 
-def wanted(body: Mapping[str, Any]) -> bool:
+def is_requested(body: Mapping[str, Any]) -> bool:
     """Whether the client asked for the chunk that tells the usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
@@ -40,7 +40,7 @@ def wanted(body: Mapping[str, Any]) -> bool:
 def metered(body: Mapping[str, Any], deployment: Deployment) -> Mapping[str, Any]:
     """The body that has the deployment tell the usage, too, if it can."""
     options = body.get("stream_options") or {}
-    if deployment.provider not in TELLING or wanted(body) or not isinstance(options, dict):
+    if deployment.provider not in TELLING or is_requested(body) or not isinstance(options, dict):
         return body
     return {**body, "stream_options": {**options, "include_usage": True}}
 
@@ -52,7 +52,7 @@ def is_only_usage(chunk: Chunk) -> bool:
 
 def pieces(chunk: Chunk) -> int:
     """How many choices a chunk adds to: as many tokens came at least."""
-    return sum(1 for choice in chunk.get("choices") or () if choice.get("text") or _said(choice))
+    return sum(1 for choice in chunk.get("choices") or () if choice.get("text") or _has_content(choice))
 
 
 def estimated(body: Mapping[str, Any], pieces: int = 0) -> dict[str, Any]:
@@ -64,10 +64,10 @@ def estimated(body: Mapping[str, Any], pieces: int = 0) -> dict[str, Any]:
     }
 
 
-def told(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+def of_answer(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
     """The usage that a whole answer tells or, where it tells none, an estimate by its letters and the prompt's."""
-    said = [choice.get("message") or choice.get("text") for choice in answer.get("choices") or ()]
-    texts = [{**one, "role": None} if isinstance(one, dict) else one for one in said]
+    contents = [choice.get("message") or choice.get("text") for choice in answer.get("choices") or ()]
+    texts = [{**one, "role": None} if isinstance(one, dict) else one for one in contents]
     usage: dict[str, Any] = answer.get("usage") or estimated(body, -(-_letters(texts) // LETTERS))
     return usage
 
@@ -88,5 +88,5 @@ def _letters(prompt: object) -> int:
     return count
 
 
-def _said(choice: Chunk) -> bool:
+def _has_content(choice: Chunk) -> bool:
     return any(value for name, value in (choice.get("delta") or {}).items() if name != "role")

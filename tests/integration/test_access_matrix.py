@@ -21,7 +21,7 @@ from manifold.queue import Queue
 from manifold.storage import Piece, Storage
 from manifold.store import Tables
 from manifold.store.batches import NewBatch
-from manifold.store.calls import Call
+from manifold.store.calls import CallRecord
 from manifold.store.files import NewFile
 from manifold.store.keys import Key
 from manifold.store.teams import Team
@@ -198,7 +198,7 @@ async def batch_of(gateway: Gateway, owner: Holder) -> str:
 
 
 async def call_of(gateway: Gateway, owner: Holder) -> str:
-    call = Call(
+    call = CallRecord(
         id=ids.new("call"), model_group="gpt", deployment_id="one", route="/embeddings", status=200, seconds=0.1
     )
     async with gateway.store.session() as tables:

@@ -62,7 +62,7 @@ def calls(database_url: str) -> list[tuple[Any, ...]]:
 
 
 def failing(database_url: str) -> list[str]:
-    """The deployments that are to be left alone."""
+    """The deployments in cooldown."""
     found = rows(database_url, "SELECT deployment_id FROM traffic WHERE cool_until > now() ORDER BY 1")
     return [row["deployment_id"] for row in found]
 

@@ -342,7 +342,7 @@ async def test_a_latency_follows_the_latest_answers(store: Store) -> None:
         for latency in (1.0, 2.0, None):
             await tables.traffic.ended("lease", {"one": Ended(10, latency)})
 
-        [look] = await tables.traffic.look(["one", "another"])
+        [stats] = await tables.traffic.stats(["one", "another"])
 
-    assert look.latency == pytest.approx(1.3)
-    assert (look.tokens, look.busy, look.cooling) == (30, 0, 0)
+    assert stats.latency == pytest.approx(1.3)
+    assert (stats.tokens, stats.busy, stats.cooldown) == (30, 0, 0)

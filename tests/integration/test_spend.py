@@ -20,7 +20,7 @@ from manifold.gateway import Gateway
 from manifold.limits import Limited, Limits
 from manifold.queue import Message, Queue
 from manifold.store import Store
-from manifold.store.calls import Call
+from manifold.store.calls import CallRecord
 from manifold.store.keys import Key
 from tests.support import gateways
 
@@ -37,7 +37,7 @@ async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def a_call(**more: Any) -> Call:
+def a_call(**more: Any) -> CallRecord:
     facts: dict[str, Any] = {
         "model_group": "gpt",
         "deployment_id": "one",
@@ -45,10 +45,10 @@ def a_call(**more: Any) -> Call:
         "status": 200,
         "seconds": 1.5,
     }
-    return Call(**{"id": ids.new("call")} | facts | more)
+    return CallRecord(**{"id": ids.new("call")} | facts | more)
 
 
-async def record(gateway: Gateway, *calls: Call, caller: Caller = HOLDER) -> None:
+async def record(gateway: Gateway, *calls: CallRecord, caller: Caller = HOLDER) -> None:
     async with gateway.store.session() as tables:
         await tables.calls.record(calls, caller, "")
 
@@ -192,7 +192,7 @@ async def test_what_a_key_has_cost(gateway: Gateway, api: httpx.AsyncClient) -> 
     assert (before, after) == (0, 0.75)
 
 
-async def age(database_url: str, *calls: Call, days: int) -> None:
+async def age(database_url: str, *calls: CallRecord, days: int) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute(
             "UPDATE calls SET created_at = now() - make_interval(days => %s) WHERE id = ANY(%s)",

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from completions.retries import MAX_PAUSE, Course, Failure, hope, is_withheld, stand_ins
+from completions.retries import MAX_PAUSE, Failure, RetryPlan, fallbacks_for, is_withheld, retry_scope
 from manifold.config import Deployment, RouterSettings
 from manifold.errors import TIMEOUT, CallFailed, InvalidRequest, ProviderRefused, ProviderUnclear
 from tests.support.deployments import deployment
@@ -30,7 +30,7 @@ BUSY = ProviderRefused("busy", status=429)
     ids=str,
 )
 def test_where_another_attempt_may_succeed(error: Failure, where: str) -> None:
-    assert hope(error) == where
+    assert retry_scope(error) == where
 
 
 FILTERED = {"finish_reason": "content_filter"}
@@ -51,58 +51,58 @@ def test_an_answer_with_nothing_in_it_but_that_it_is_withheld(answer: dict[str, 
     assert is_withheld(answer) is withheld
 
 
-def course(*deployments: Deployment, retries: int = 9) -> Course:
-    return Course(deployments, retries, Random(7))
+def retry_plan(*deployments: Deployment, retries: int = 9) -> RetryPlan:
+    return RetryPlan(deployments, retries, Random(7))
 
 
-def attempt(course: Course, at: Deployment, error: Failure) -> float | None:
-    course.attempts += 1
-    return course.failed(at, error)
+def attempt(plan: RetryPlan, at: Deployment, error: Failure) -> float | None:
+    plan.attempts += 1
+    return plan.failed(at, error)
 
 
 def test_each_deployment_is_asked_once_before_any_is_asked_again() -> None:
-    way = course(ONE, OTHER)
+    plan = retry_plan(ONE, OTHER)
 
-    assert attempt(way, ONE, BUSY) == 0
-    assert list(way.candidates) == [OTHER]
-    pause = attempt(way, OTHER, BUSY)
+    assert attempt(plan, ONE, BUSY) == 0
+    assert list(plan.candidates) == [OTHER]
+    pause = attempt(plan, OTHER, BUSY)
     assert pause is not None
     assert pause > 0
-    assert list(way.candidates) == [ONE, OTHER]
+    assert list(plan.candidates) == [ONE, OTHER]
 
 
 def test_one_that_cannot_is_not_asked_again() -> None:
-    way = course(ONE, OTHER)
+    plan = retry_plan(ONE, OTHER)
 
-    assert attempt(way, ONE, ProviderRefused("key", status=401, lasting=True)) == 0
-    assert attempt(way, OTHER, BUSY) is not None
-    assert list(way.candidates) == [OTHER]
-    assert attempt(way, OTHER, InvalidRequest("no")) is None
+    assert attempt(plan, ONE, ProviderRefused("key", status=401, lasting=True)) == 0
+    assert attempt(plan, OTHER, BUSY) is not None
+    assert list(plan.candidates) == [OTHER]
+    assert attempt(plan, OTHER, InvalidRequest("no")) is None
 
 
 def test_a_request_that_is_wrong_is_given_up() -> None:
-    assert attempt(course(ONE, OTHER), ONE, ProviderRefused("bad", status=400, lasting=True)) is None
+    assert attempt(retry_plan(ONE, OTHER), ONE, ProviderRefused("bad", status=400, lasting=True)) is None
 
 
 def test_there_are_only_so_many_attempts() -> None:
-    way = course(ONE, OTHER, retries=1)
+    plan = retry_plan(ONE, OTHER, retries=1)
 
-    assert attempt(way, ONE, BUSY) == 0
-    assert attempt(way, OTHER, BUSY) is None
-    assert attempt(course(ONE, retries=0), ONE, BUSY) is None
+    assert attempt(plan, ONE, BUSY) == 0
+    assert attempt(plan, OTHER, BUSY) is None
+    assert attempt(retry_plan(ONE, retries=0), ONE, BUSY) is None
 
 
 def test_pauses_are_what_the_provider_said_else_grow_to_a_bound() -> None:
-    way = course(ONE)
+    plan = retry_plan(ONE)
 
-    assert attempt(way, ONE, ProviderRefused("busy", status=429, retry_after=17)) == 17
-    pauses = [attempt(way, ONE, BUSY) or 0 for _ in range(8)]
+    assert attempt(plan, ONE, ProviderRefused("busy", status=429, retry_after=17)) == 17
+    pauses = [attempt(plan, ONE, BUSY) or 0 for _ in range(8)]
     assert pauses[0] < pauses[3] <= MAX_PAUSE
     assert max(pauses) <= MAX_PAUSE
 
 
 @pytest.mark.parametrize(
-    ("fallbacks", "default", "stand_in"),
+    ("fallbacks", "default", "groups"),
     [
         ({"a": ("b",)}, ("c",), ["b"]),
         ({"b": ("a",)}, ("c",), ["c"]),
@@ -110,8 +110,8 @@ def test_pauses_are_what_the_provider_said_else_grow_to_a_bound() -> None:
         ({"a": (), "*": ("b",)}, ("c",), []),
     ],
 )
-def test_the_groups_that_stand_in(
-    fallbacks: dict[str, tuple[str, ...]], default: tuple[str, ...], stand_in: list[str]
+def test_the_fallbacks_of_a_group(
+    fallbacks: dict[str, tuple[str, ...]], default: tuple[str, ...], groups: list[str]
 ) -> None:
     settings = RouterSettings(fallbacks=fallbacks, default_fallbacks=default)
-    assert stand_ins(settings, "a", CallFailed("down", status=502)) == stand_in
+    assert fallbacks_for(settings, "a", CallFailed("down", status=502)) == groups

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from completions.concurrency import ConcurrencyLimits
 from completions.deadline import Deadline
 from completions.ledger import Attempt
-from completions.plan import Call
-from completions.room import Room
+from completions.plan import PlannedCall
 from completions.router import Router
 from manifold.config import Config, Deployment, PlainText, RouterSettings, SecretName
 from manifold.deployments import Deployments
@@ -22,7 +22,7 @@ from manifold.secrets import Secrets
 from tests.support.deployments import deployment
 
 Answering = Callable[[Endpoint, Ask], dict[str, Any]]
-CALL = Call("group", "/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})
+CALL = PlannedCall("group", "/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})
 OPEN = frozenset({"group", "open"})
 ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
 TOKEN = {"choices": [{"delta": {"content": "Hello"}}]}
@@ -96,7 +96,7 @@ def router(
     report = (reports if reports is not None else []).append
     return Router(
         deployments,
-        Room(),
+        ConcurrencyLimits(),
         Deadline.of(None, 29).within(seconds),
         report,
         First(),

@@ -7,7 +7,7 @@ looks every other name up, once. `Environment` is the only reader of the process
 from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.environment import Environment
 from manifold.config.loader import load
-from manifold.config.router import RouterSettings
+from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from manifold.config import known
 from manifold.config.deployments import Deployment
-from manifold.config.router import FALLBACKS_BY_GROUP, RouterSettings
+from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
 
 CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token"})

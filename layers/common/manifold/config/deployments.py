@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from manifold.config.router import RouterSettings
+from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, SecretName, Setting
 from manifold.errors import ConfigError
 

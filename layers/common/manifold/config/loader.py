@@ -9,7 +9,7 @@ from typing import Any
 from manifold.config import checks, document, known
 from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.references import Lookup, References
-from manifold.config.router import FALLBACKS_BY_GROUP, RouterSettings
+from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
 

@@ -16,7 +16,7 @@ from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class CallRecord:
     """A call that was sent to a deployment, whatever ended it."""
 
     id: str
@@ -38,7 +38,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallRow(Call):
+class CallRow(CallRecord):
     key_id: str | None
     user_id: str | None
     team_id: str | None
@@ -89,7 +89,7 @@ class Calls:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def record(self, calls: Sequence[Call], caller: Caller, lease: str) -> None:
+    async def record(self, calls: Sequence[CallRecord], caller: Caller, lease: str) -> None:
         """Write the calls of one request, by one statement, which also meters a caller that has limits and ends the
         lease of its admission. What a provider said that cannot be kept is mended, and loses no record."""
         calls = [_kept(call) for call in calls]
@@ -107,11 +107,11 @@ class Calls:
         await self._connection.execute(_METERED, written | used)
 
     async def page(
-        self, caller: Caller, wanted: CallFilter, *, limit: int, after: Cursor | None = None
+        self, caller: Caller, conditions: CallFilter, *, limit: int, after: Cursor | None = None
     ) -> list[CallRow]:
         """Those that the caller may see, the newest first; one row more than `limit`, if there is one."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE {visible(caller)}" + _condition(wanted)
-        parameters = owner(caller) | _parameters(wanted) | page_parameters(after, limit)
+        query: LiteralString = f"SELECT {_COLUMNS} FROM calls WHERE {visible(caller)}" + _condition(conditions)
+        parameters = owner(caller) | _parameters(conditions) | page_parameters(after, limit)
         return await fetch_all(self._connection, CallRow, query + page_clause(after, "desc"), parameters)
 
     async def get(self, call_id: str, caller: Caller) -> CallRow | None:
@@ -138,7 +138,7 @@ class Calls:
         return int(row[0]) if row else 0
 
 
-def _kept(call: Call) -> Call:
+def _kept(call: CallRecord) -> CallRecord:
     return replace(
         call,
         status=min(storable.count(call.status), 999),
@@ -150,18 +150,18 @@ def _kept(call: Call) -> Call:
     )
 
 
-def _condition(wanted: CallFilter) -> LiteralString:
-    by_key: LiteralString = " AND key_id = %(by_key)s" if wanted.key_id else ""
-    by_user: LiteralString = " AND user_id = %(by_user)s" if wanted.user_id else ""
-    by_team: LiteralString = " AND team_id = %(by_team)s" if wanted.team_id else ""
-    since: LiteralString = " AND created_at >= %(start)s" if wanted.start else ""
-    until: LiteralString = " AND created_at < %(end)s" if wanted.end else ""
+def _condition(conditions: CallFilter) -> LiteralString:
+    by_key: LiteralString = " AND key_id = %(by_key)s" if conditions.key_id else ""
+    by_user: LiteralString = " AND user_id = %(by_user)s" if conditions.user_id else ""
+    by_team: LiteralString = " AND team_id = %(by_team)s" if conditions.team_id else ""
+    since: LiteralString = " AND created_at >= %(start)s" if conditions.start else ""
+    until: LiteralString = " AND created_at < %(end)s" if conditions.end else ""
     return by_key + by_user + by_team + since + until
 
 
-def _parameters(wanted: CallFilter) -> dict[str, Any]:
+def _parameters(conditions: CallFilter) -> dict[str, Any]:
     """Beside the caller's own `key_id`, `user_id` and `team_id`, which `visible` has."""
-    given = asdict(wanted)
+    given = asdict(conditions)
     return {"by_key": given["key_id"], "by_user": given["user_id"], "by_team": given["team_id"]} | {
         name: given[name] for name in ("start", "end")
     }

@@ -15,21 +15,21 @@ _THIS_MINUTE: LiteralString = "date_trunc('minute', now())"
 # One statement, so that it is atomic: the rows are locked first, in one order, and read as they are then. All of them
 # change, or none.
 _ADMIT: LiteralString = f"""
-    WITH wanted AS (
+    WITH requested AS (
         SELECT * FROM unnest(%(subjects)s::text[], %(rpm)s::bigint[], %(tpm)s::bigint[], %(parallel)s::bigint[],
             %(budgets)s::numeric[], %(periods)s::float8[])
-            AS wanted (subject, rpm_limit, tpm_limit, max_parallel_requests, max_budget, period)
+            AS requested (subject, rpm_limit, tpm_limit, max_parallel_requests, max_budget, period)
     ), held AS MATERIALIZED (
         SELECT * FROM meters WHERE subject = ANY(%(subjects)s) ORDER BY subject FOR UPDATE
     ), standing AS (
-        SELECT wanted.*, live.*,
+        SELECT requested.*, live.*,
             CASE WHEN minute >= {_THIS_MINUTE} THEN requests ELSE 0 END AS requests,
             CASE WHEN minute >= {_THIS_MINUTE} THEN tokens ELSE 0 END AS tokens,
             CASE WHEN period_ends_at > now() THEN spent ELSE 0 END AS spent,
             CASE WHEN period IS NULL THEN 'infinity' WHEN period_ends_at > now()
                 THEN least(period_ends_at, now() + make_interval(secs => period))
                 ELSE now() + make_interval(secs => period) END AS period_ends_at
-        FROM held JOIN wanted USING (subject) CROSS JOIN LATERAL (
+        FROM held JOIN requested USING (subject) CROSS JOIN LATERAL (
             SELECT coalesce(jsonb_object_agg(key, value), '{{}}') AS leases,
                 coalesce(sum((value ->> 0)::bigint), 0)::bigint AS under_way
             FROM jsonb_each(leases) WHERE (value ->> 1)::float8 > extract(epoch FROM now())) live

@@ -17,15 +17,15 @@ _ALIVE: LiteralString = "(value ->> 1)::float8 > extract(epoch FROM now())"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A deployment's load, and for how long it is to be left alone."""
+class DeploymentStats:
+    """A deployment's load, and the seconds that are left of its cooldown."""
 
     deployment_id: str
     busy: int
     requests: int
     tokens: int
     latency: float | None
-    cooling: float
+    cooldown: float
 
     @property
     def load(self) -> Load:
@@ -44,7 +44,7 @@ class Traffic:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def look(self, deployment_ids: Sequence[str]) -> list[Look]:
+    async def stats(self, deployment_ids: Sequence[str]) -> list[DeploymentStats]:
         """Those of them that were ever watched. A latency that is older than an hour says nothing any more."""
         query: LiteralString = f"""
             SELECT deployment_id,
@@ -52,9 +52,9 @@ class Traffic:
                 CASE WHEN {_IS_THIS_MINUTE} THEN requests ELSE 0 END AS requests,
                 CASE WHEN {_IS_THIS_MINUTE} THEN tokens ELSE 0 END AS tokens,
                 CASE WHEN measured_at > now() - interval '1 hour' THEN latency END AS latency,
-                greatest(0, coalesce(extract(epoch FROM cool_until - now()), 0))::float8 AS cooling
+                greatest(0, coalesce(extract(epoch FROM cool_until - now()), 0))::float8 AS cooldown
             FROM traffic WHERE deployment_id = ANY(%(ids)s)"""
-        return await fetch_all(self._connection, Look, query, {"ids": list(deployment_ids)})
+        return await fetch_all(self._connection, DeploymentStats, query, {"ids": list(deployment_ids)})
 
     async def began(self, deployment_id: str, lease: str, calls: int, seconds: float) -> None:
         """A call is under way, by which this lease stands for so many of them, for so many seconds at most."""
@@ -98,9 +98,9 @@ class Traffic:
         )
 
     async def failed(self, deployment_id: str, allowed_fails: int, cooldown: float) -> dict[str, float]:
-        """Count a failure; after more than these within a minute, the deployment is to be left alone for so long.
+        """Count a failure; after more than these within a minute, the deployment is in cooldown for so many seconds.
 
-        Returns all deployments that are to be left alone, each with the seconds left.
+        Returns all deployments in cooldown, each with the seconds left.
         """
         rows = await self._connection.execute(
             f"""WITH failed AS (
@@ -122,4 +122,4 @@ class Traffic:
                 WHERE cool_until > now()""",
             {"id": deployment_id, "allowed": allowed_fails, "cooldown": cooldown},
         )
-        return {found: seconds for found, seconds in await rows.fetchall()}
+        return {known_id: seconds for known_id, seconds in await rows.fetchall()}

@@ -21,7 +21,7 @@ MAX_RETRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CompletionRequest:
     """A request that could be read. Its shape alone says the answer's: a list for a list, whatever its length."""
 
     route: Route
@@ -39,7 +39,7 @@ class Wanted:
     retries: int | None
 
 
-def read(content: bytes, route: Route) -> Wanted:
+def read(content: bytes, route: Route) -> CompletionRequest:
     """Read a body; `InvalidRequest` names what is wrong with it."""
     body = _object(content)
     chat = route == "/chat/completions"
@@ -53,7 +53,7 @@ def read(content: bytes, route: Route) -> Wanted:
     if len(models) * len(bodies) > MAX_CALLS:
         raise _invalid(f"{len(models) * len(bodies)} calls in one request: at most {MAX_CALLS} are made.", "messages")
     stream = _stream(body, route, single=not several_prompts and (fastest or not several_models))
-    return Wanted(
+    return CompletionRequest(
         route, models, several_models, bodies, several_prompts, fastest, stream, timeout, workers or WORKERS, retries
     )
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from completions import wanted
+from completions import request
 from manifold.errors import InvalidRequest
 
 PROMPT = [{"role": "user", "content": "Hello"}]
 
 
-def read(**body: Any) -> wanted.Wanted:
-    return wanted.read(json.dumps({"model": "a", "messages": PROMPT} | body).encode(), "/chat/completions")
+def read(**body: Any) -> request.CompletionRequest:
+    return request.read(json.dumps({"model": "a", "messages": PROMPT} | body).encode(), "/chat/completions")
 
 
 @pytest.mark.parametrize(
@@ -25,36 +25,42 @@ def read(**body: Any) -> wanted.Wanted:
     ],
 )
 def test_one_model_or_several(model: object, models: list[str], several: bool) -> None:
-    asked = read(model=model)
+    parsed = read(model=model)
 
-    assert (asked.models, asked.several_models) == (models, several)
+    assert (parsed.models, parsed.several_models) == (models, several)
 
 
 def test_one_prompt_is_the_body_as_it_came() -> None:
-    asked = read(temperature=1, unknown={"x": 1})
+    parsed = read(temperature=1, unknown={"x": 1})
 
-    assert asked.several_prompts is False
-    assert asked.bodies == [{"messages": PROMPT, "temperature": 1, "unknown": {"x": 1}}]
+    assert parsed.several_prompts is False
+    assert parsed.bodies == [{"messages": PROMPT, "temperature": 1, "unknown": {"x": 1}}]
 
 
 def test_several_prompts_are_a_body_each() -> None:
-    asked = read(messages=[PROMPT, PROMPT * 2], temperature=1)
+    parsed = read(messages=[PROMPT, PROMPT * 2], temperature=1)
 
-    assert asked.several_prompts is True
-    assert asked.bodies == [{"messages": PROMPT, "temperature": 1}, {"messages": PROMPT * 2, "temperature": 1}]
+    assert parsed.several_prompts is True
+    assert parsed.bodies == [{"messages": PROMPT, "temperature": 1}, {"messages": PROMPT * 2, "temperature": 1}]
 
 
 def test_the_gateways_own_members_are_taken_out() -> None:
-    asked = read(fastest_response=True, max_workers=7, timeout=1.5, num_retries=0)
+    parsed = read(fastest_response=True, max_workers=7, timeout=1.5, num_retries=0)
 
-    assert (asked.fastest, asked.workers, asked.timeout, asked.retries) == (True, 7, 1.5, 0)
-    assert asked.bodies == [{"messages": PROMPT}]
+    assert (parsed.fastest, parsed.workers, parsed.timeout, parsed.retries) == (True, 7, 1.5, 0)
+    assert parsed.bodies == [{"messages": PROMPT}]
 
 
 def test_null_is_as_if_left_out() -> None:
-    asked = read(fastest_response=None, max_workers=None, timeout=None, num_retries=None, stream=None)
+    parsed = read(fastest_response=None, max_workers=None, timeout=None, num_retries=None, stream=None)
 
-    assert (asked.fastest, asked.workers, asked.timeout, asked.retries, asked.stream) == (False, 100, None, None, False)
+    assert (parsed.fastest, parsed.workers, parsed.timeout, parsed.retries, parsed.stream) == (
+        False,
+        100,
+        None,
+        None,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,11 +79,11 @@ def test_several_answers_cannot(body: dict[str, Any]) -> None:
 
 
 def test_other_routes_take_one_model_whatever_is_in_its_name() -> None:
-    asked = wanted.read(b'{"model": "a,b", "input": "x", "messages": 3}', "/embeddings")
+    parsed = request.read(b'{"model": "a,b", "input": "x", "messages": 3}', "/embeddings")
 
-    assert (asked.models, asked.bodies) == (["a,b"], [{"input": "x", "messages": 3}])
+    assert (parsed.models, parsed.bodies) == (["a,b"], [{"input": "x", "messages": 3}])
     with pytest.raises(InvalidRequest):
-        wanted.read(b'{"model": ["a"], "input": "x"}', "/embeddings")
+        request.read(b'{"model": ["a"], "input": "x"}', "/embeddings")
 
 
 @pytest.mark.parametrize(
@@ -86,19 +92,19 @@ def test_other_routes_take_one_model_whatever_is_in_its_name() -> None:
 )
 def test_what_is_no_object(content: bytes, code: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        wanted.read(content, "/chat/completions")
+        request.read(content, "/chat/completions")
 
     assert refused.value.code == code
 
 
 def test_the_most_calls_are_still_made() -> None:
-    assert len(read(messages=[PROMPT] * wanted.MAX_CALLS).bodies) == 1000
-    assert len(read(model=["a"] * wanted.MAX_MODELS, messages=[PROMPT] * 10).models) == 100
+    assert len(read(messages=[PROMPT] * request.MAX_CALLS).bodies) == 1000
+    assert len(read(model=["a"] * request.MAX_MODELS, messages=[PROMPT] * 10).models) == 100
 
 
 def test_half_an_emoji_is_no_reason_to_refuse_a_prompt() -> None:
     """JavaScript's `slice` and Python's `json.dumps` make such texts; the provider gets one that can be written."""
-    asked = wanted.read(
+    parsed = request.read(
         rb'{"model": "a", "messages": [{"role": "user", "content": "cut \ud83d"}]}', "/chat/completions"
     )
-    assert asked.bodies[0]["messages"][0]["content"] == "cut \ufffd"
+    assert parsed.bodies[0]["messages"][0]["content"] == "cut \ufffd"

@@ -6,17 +6,17 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from manifold.config import Deployment
 
 
-class Room:
+class ConcurrencyLimits:
     """A deployment that states an `rpm` never has more than so many calls under way; they wait for each other."""
 
     def __init__(self) -> None:
-        self._places: dict[str, asyncio.Semaphore] = {}
+        self._semaphores: dict[str, asyncio.Semaphore] = {}
 
     def at(self, deployment: Deployment) -> AbstractAsyncContextManager[None]:
         """A place among the deployment's calls, given back when the context ends."""
         if deployment.rpm is None:
             return nullcontext()
-        places = self._places.get(deployment.id)
+        places = self._semaphores.get(deployment.id)
         if places is None:
-            places = self._places[deployment.id] = asyncio.Semaphore(deployment.rpm)
+            places = self._semaphores[deployment.id] = asyncio.Semaphore(deployment.rpm)
         return places

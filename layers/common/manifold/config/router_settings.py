@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from manifold.routing import Strategy
 
 FALLBACKS_BY_GROUP = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
-"""The settings that name stand-ins for single groups."""
+"""The settings that name fallbacks of single groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class RouterSettings:
     allowed_fails: int | None = None
     """Failures within a minute after which a deployment is still asked; `None`: as LiteLLM does without it."""
     cooldown_time: float = 5.0
-    """Seconds for which a deployment is left alone."""
+    """Seconds of a deployment's cooldown."""
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of each model group, those that are asked in its place when it fails."""
     context_window_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
