@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.measure import Measure, processor
 from bench.stage import provider
-from files.lines import rewritten
+from files.transfers.replication import rewritten
 from local.provider.server import defaults
 from manifold.jsonl import Report
 from manifold.providers import Endpoint, Input

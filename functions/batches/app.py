@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from batches.bodies import BatchCreate
 from batches.catalog import Catalog
 from batches.ending import Ending
-from batches.view import batch_object
+from batches.serializers import batch_object
 from manifold import idempotency, observe, web
 from manifold.gateway import Gateway
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from batches.bodies import BatchCreate
 from batches.ending import no_batch
-from batches.view import batch_object
+from batches.serializers import batch_object
 from manifold import ids
 from manifold.access import Caller
 from manifold.errors import InvalidRequest, NotFound

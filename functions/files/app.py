@@ -8,14 +8,14 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from files import fields, forms, groups, multipart
+from files import fields, forms, model_names, multipart
 from files.bodies import FileAnnounced, FileComplete, UploadComplete, UploadCreate
-from files.closing import Closing, Wanted
+from files.catalog import Catalog
+from files.completion import Completion, CompletionOrder
 from files.content import Content, Download
 from files.creation import Creation, Draft
-from files.library import Library
+from files.deletion import Deletion
 from files.presign import CONTENT, presigned
-from files.removal import Removal
 from files.uploads import Announcement, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.errors import InvalidRequest, PayloadTooLarge, Unavailable
@@ -45,18 +45,18 @@ def _uploads(gateway: Parts, caller: web.Authenticated) -> Uploads:
 UseUploads = Annotated[Uploads, Depends(_uploads)]
 
 
-def _library(gateway: Parts, caller: web.Authenticated) -> Library:
-    return Library(gateway.store, gateway.deployments, caller)
+def _catalog(gateway: Parts, caller: web.Authenticated) -> Catalog:
+    return Catalog(gateway.store, gateway.deployments, caller)
 
 
-UseLibrary = Annotated[Library, Depends(_library)]
+UseCatalog = Annotated[Catalog, Depends(_catalog)]
 
 
-def _closing(gateway: Parts, caller: web.Authenticated) -> Closing:
-    return Closing(gateway.store, gateway.storage, gateway.queue, gateway.deployments, caller)
+def _completion(gateway: Parts, caller: web.Authenticated) -> Completion:
+    return Completion(gateway.store, gateway.storage, gateway.queue, gateway.deployments, caller)
 
 
-UseClosing = Annotated[Closing, Depends(_closing)]
+UseCompletion = Annotated[Completion, Depends(_completion)]
 
 
 def _content(gateway: Parts, caller: web.Authenticated) -> Content:
@@ -93,25 +93,25 @@ async def create_file(request: Request, gateway: Parts, caller: web.Authenticate
 @routes.get("/files")
 async def list_files(
     request: Request,
-    library: UseLibrary,
+    catalog: UseCatalog,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     purpose: FilePurpose | None = None,
 ) -> Response:
     names = web.group_names(request.query_params)
-    return web.json(await library.page(limit=limit, order=order, after=after, purpose=purpose, names=names))
+    return web.json(await catalog.page(limit=limit, order=order, after=after, purpose=purpose, names=names))
 
 
 @routes.get("/files/{file_id}")
-async def retrieve_file(file_id: str, library: UseLibrary) -> Response:
-    return web.json(await library.retrieve(file_id))
+async def retrieve_file(file_id: str, catalog: UseCatalog) -> Response:
+    return web.json(await catalog.retrieve(file_id))
 
 
 @routes.delete("/files/{file_id}")
 async def delete_file(file_id: str, request: Request, gateway: Parts, caller: web.Authenticated) -> Response:
-    removal = Removal(gateway.store, gateway.queue, caller)
-    return web.json(await removal.delete(file_id, again=idempotency.is_retry(request.headers)))
+    deletion = Deletion(gateway.store, gateway.queue, caller)
+    return web.json(await deletion.delete(file_id, again=idempotency.is_retry(request.headers)))
 
 
 @routes.get("/files/{file_id}/content")
@@ -135,26 +135,26 @@ async def presign_file(
 
 @routes.post("/files/{file_id}/complete")
 async def complete_file(
-    row: KnownOfFile, closing: UseClosing, library: UseLibrary, body: FileComplete | None = None
+    row: KnownOfFile, completion: UseCompletion, catalog: UseCatalog, body: FileComplete | None = None
 ) -> Response:
-    closed = await closing.complete(row, Wanted([CONTENT], body.md5 if body else None, presigned=True))
+    closed = await completion.complete(row, CompletionOrder([CONTENT], body.md5 if body else None, presigned=True))
     if closed.status == "pending":
         raise Unavailable("The file is not ready yet. Complete it again shortly.")
-    return web.json(await library.retrieve(closed.file_id))
+    return web.json(await catalog.retrieve(closed.file_id))
 
 
 @routes.post("/uploads")
 async def create_upload(
-    body: UploadCreate, request: Request, caller: web.Authenticated, uploads: UseUploads, library: UseLibrary
+    body: UploadCreate, request: Request, caller: web.Authenticated, uploads: UseUploads, catalog: UseCatalog
 ) -> Response:
     announced = Announcement.of(body, _names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(caller, "POST /uploads", announced.identity(), request.headers)
-    return web.json(await library.upload(await uploads.create(announced, attempt)))
+    return web.json(await catalog.upload(await uploads.create(announced, attempt)))
 
 
 @routes.get("/uploads/{upload_id}")
-async def retrieve_upload(row: Known, library: UseLibrary) -> Response:
-    return web.json(await library.upload(row))
+async def retrieve_upload(row: Known, catalog: UseCatalog) -> Response:
+    return web.json(await catalog.upload(row))
 
 
 @routes.post("/uploads/{upload_id}/parts")
@@ -166,13 +166,13 @@ async def add_upload_part(row: Known, request: Request, uploads: UseUploads) -> 
 
 
 @routes.post("/uploads/{upload_id}/complete")
-async def complete_upload(body: UploadComplete, row: Known, closing: UseClosing, library: UseLibrary) -> Response:
-    return web.json(await library.upload(await closing.complete(row, Wanted(body.part_ids, body.md5))))
+async def complete_upload(body: UploadComplete, row: Known, completion: UseCompletion, catalog: UseCatalog) -> Response:
+    return web.json(await catalog.upload(await completion.complete(row, CompletionOrder(body.part_ids, body.md5))))
 
 
 @routes.post("/uploads/{upload_id}/cancel")
-async def cancel_upload(row: Known, uploads: UseUploads, library: UseLibrary) -> Response:
-    return web.json(await library.upload(await uploads.cancel(row)))
+async def cancel_upload(row: Known, uploads: UseUploads, catalog: UseCatalog) -> Response:
+    return web.json(await catalog.upload(await uploads.cancel(row)))
 
 
 def _download(found: Download) -> Response:
@@ -183,7 +183,7 @@ def _names(names: object, model: object, request: Request) -> list[str]:
     """The model groups of a create: those of its body, else of the query, else of headers sent each time."""
     query, headers = request.query_params, request.headers
     forms.require_no_fields(query)
-    return groups.named(
+    return model_names.requested(
         [names_in(names), web.group_names(query), web.group_names(headers)],
         [names_in(one, "model") for one in (model, query.getlist("model"), headers.getlist("x-litellm-model"))],
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from files import ranges
-from files.library import no_file
+from files.catalog import no_file
 from manifold.access import Caller
 from manifold.storage import Piece, Storage, attachment
 from manifold.store import Store

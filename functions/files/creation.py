@@ -4,15 +4,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from files import inputs, lines
+from files import inputs
+from files.serializers import file_object
 from files.targets import Targets
-from files.view import file_object
 from manifold import ids
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import Unavailable
 from manifold.idempotency import Create
-from manifold.jsonl import Report
+from manifold.jsonl import Check, Report
 from manifold.queue import Message, Queue
 from manifold.schemas import File, FilePurpose
 from manifold.storage import Storage
@@ -71,10 +71,10 @@ class Creation:
     def _checked(self, draft: Draft) -> tuple[list[str], Report | None]:
         """The groups that may run it and, for a batch's input, what its lines are like."""
         targets = Targets(self._deployments, self._caller)
-        groups = targets.allowed(draft.names, draft.purpose)
+        groups = targets.for_purpose(draft.names, draft.purpose)
         if draft.purpose != "batch":
             return groups, None
-        return targets.settled(draft.names, lines.checked(draft.content))
+        return targets.for_report(draft.names, Check.whole(draft.content))
 
     async def _earlier(self, tables: Tables, attempt: Create) -> FileRow | None:
         """What an earlier attempt at the same create made. Our own copy is purged with its reservation."""

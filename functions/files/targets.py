@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from files import lines
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest
@@ -17,14 +16,14 @@ class Targets:
         self._deployments = deployments
         self._caller = caller
 
-    def allowed(self, names: Sequence[str], purpose: FilePurpose) -> list[str]:
+    def for_purpose(self, names: Sequence[str], purpose: FilePurpose) -> list[str]:
         """The groups behind the names that come with a file of this purpose; only a batch's input has any."""
         if names and purpose != "batch":
             message = "Only a file with the purpose 'batch' has target_model_names. Leave them out."
             raise InvalidRequest(message, param=PARAM, code="invalid_purpose")
-        return self.named(names)
+        return self.for_names(names)
 
-    def named(self, names: Sequence[str]) -> list[str]:
+    def for_names(self, names: Sequence[str]) -> list[str]:
         """The groups behind these names, which the caller may use and which run batches; each once."""
         for name in names:
             if not self._deployments.has(self._caller.group(name)):
@@ -38,19 +37,19 @@ class Targets:
                 raise InvalidRequest(message, param=PARAM, code="model_not_batchable")
         return groups
 
-    def settled(self, names: Sequence[str], report: Report) -> tuple[list[str], Report]:
+    def for_report(self, names: Sequence[str], report: Report) -> tuple[list[str], Report]:
         """The groups that may run a file of such lines, and its report, in which lines that none of them runs are bad.
 
         Where groups are named and the lines have one model, that model may be any: each deployment gets its own in its
         place. A file that no group may run is kept nevertheless: its batches fail and say why, as OpenAI's do.
         """
         if report.model is None:
-            return self.named(names), report
+            return self.for_names(names), report
         group = self._caller.group(report.model)
-        groups = self.named(names) if names else self._of_lines(group)
+        groups = self.for_names(names) if names else self._of_lines(group)
         if group in groups or (names and not _has_several(report)):
             return groups, report
-        return groups, lines.without_group(report, _no_group(report.model, groups))
+        return groups, report.rejected("model_not_found", _no_group(report.model, groups), "body.model")
 
     def _of_lines(self, group: str) -> list[str]:
         if not self._deployments.of([group]):

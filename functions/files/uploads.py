@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from files import fields
 from files.bodies import FileAnnounced
-from files.library import no_file
+from files.catalog import no_file
 from files.targets import Targets
 from manifold import ids
 from manifold.access import Caller
@@ -69,7 +69,7 @@ class Uploads:
 
     async def create(self, announced: Announcement, attempt: Create) -> UploadRow:
         """Reserve the file; nobody sees it until the upload is completed."""
-        Targets(self._deployments, self._caller).allowed(announced.names, announced.purpose)
+        Targets(self._deployments, self._caller).for_purpose(announced.names, announced.purpose)
         async with self._store.transaction() as tables:
             return await self._earlier(tables, attempt) or await self._reserve(tables, announced, attempt)
 

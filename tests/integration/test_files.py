@@ -569,7 +569,7 @@ async def test_a_list_goes_on_after_a_file_that_was_deleted_since(desk: Desk) ->
 async def test_a_list_that_one_answer_cannot_hold_is_cut(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         await desk.upload(name=f"{number}.jsonl")
-    monkeypatch.setattr("files.library.MAX_PAGE_BYTES", 1000)
+    monkeypatch.setattr("files.catalog.MAX_PAGE_BYTES", 1000)
 
     async with sdk(desk.app) as client:
         page = await client.files.list()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import requests
 
-from files import closing
+from files import completion
 from tests.integration.test_files import error
 from tests.support.desk import Desk
 from tests.support.gateways import MASTER_KEY
@@ -127,8 +127,8 @@ async def test_a_link_is_over_after_an_hour(desk: Desk) -> None:
 
 
 async def test_a_large_file_is_asked_for_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "INLINE_BYTES", 0)
-    monkeypatch.setattr(closing, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(completion, "INLINE_BYTES", 0)
+    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
     link = taken(await presign(desk))
     put(link["url"], LINES)
 

@@ -13,12 +13,12 @@ from manifold.errors import Unavailable
 from manifold.gateway import Gateway
 from manifold.jsonl import Check
 from manifold.queue import Message, Queue
-from manifold.storage import Patience, Piece, Storage
+from manifold.storage import Piece, Storage, Timeouts
 from manifold.store.files import NewFile
 from tests.support import gateways
 from tests.support.provider import chat_lines
 
-HASTY = Patience(connect=0.2, read=0.2, attempts=2)
+HASTY = Timeouts(connect=0.2, read=0.2, attempts=2)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from files import closing
+from files import completion
 from files.transfers import lease
 from tests.integration.test_crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
@@ -48,7 +48,7 @@ async def test_a_complete_killed_between_any_two_steps(world: World) -> None:
     async def scenario(step: int) -> bool:
         upload_id, part_ids = await sent(world)
         died = await killed_at(world, step, lambda: completed(world, upload_id, part_ids))
-        world.age(closing.LEASE_SECONDS + 1)
+        world.age(completion.LEASE_SECONDS + 1)
         assert await completed(world, upload_id, part_ids) == "completed"
         await check(world)
         return died
@@ -57,8 +57,8 @@ async def test_a_complete_killed_between_any_two_steps(world: World) -> None:
 
 
 async def test_a_worker_killed_between_any_two_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "INLINE_BYTES", 0)
-    monkeypatch.setattr(closing, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(completion, "INLINE_BYTES", 0)
+    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
 
     async def scenario(step: int) -> bool:
         upload_id, part_ids = await sent(world)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from files import closing
+from files import completion
 from files.uploads import RESERVED_SECONDS
 from manifold.queue import Message
 from manifold.storage import Storage
@@ -126,7 +126,7 @@ async def test_completes_at_once_make_one_file(desk: Desk, uploads: Uploader) ->
 async def test_a_complete_that_waits_too_long_may_try_again(
     uploads: Uploader, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(closing, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
     upload_id, part_ids = await uploads.sent(LINES)
     desk.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
@@ -318,8 +318,8 @@ async def test_the_upload_of_a_deleted_file_has_none(desk: Desk, uploads: Upload
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is joined within a request."""
-    monkeypatch.setattr(closing, "INLINE_BYTES", 0)
-    monkeypatch.setattr(closing, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(completion, "INLINE_BYTES", 0)
+    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("slow")
@@ -339,7 +339,7 @@ async def test_a_large_file_is_joined_by_the_worker(desk: Desk, uploads: Uploade
 
 @pytest.mark.usefixtures("slow")
 async def test_a_request_waits_for_the_worker(desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "PATIENCE_SECONDS", 20.0)
+    monkeypatch.setattr(completion, "WAIT_SECONDS", 20.0)
     upload_id, part_ids = await uploads.sent(LINES)
 
     async def work() -> None:

@@ -74,7 +74,7 @@ async def test_lines_of_almost_the_longest_are_checked_in_a_few_times_their_leng
 async def completed(database_url: str, uploads: list[tuple[str, list[str]]]) -> list[int]:
     """The peak of the memory of a process that completes these, after each."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.closing_process", database_url, json.dumps(uploads),
+        sys.executable, "-m", "tests.support.completing_process", database_url, json.dumps(uploads),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
         stdout=asyncio.subprocess.PIPE,

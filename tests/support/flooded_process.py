@@ -14,7 +14,7 @@ from manifold.errors import ProviderError
 from manifold.providers.call import Call
 from manifold.providers.client import Client
 from manifold.providers.http import Http
-from tests.support.closing_process import peak
+from tests.support.completing_process import peak
 
 Way = Callable[[Call], Awaitable[Any]]
 

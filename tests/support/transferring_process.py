@@ -12,7 +12,7 @@ from files.transfers.replication import Replication
 from files.transfers.results import Results
 from manifold.providers.registry import close_providers
 from tests.support import gateways
-from tests.support.closing_process import peak
+from tests.support.completing_process import peak
 from tests.support.world import Mailbox, Steps
 
 

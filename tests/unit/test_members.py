@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from batches.bodies import BatchCreate
-from files import forms, groups
+from files import forms, model_names
 from manifold.errors import InvalidRequest
 from manifold.members import LITELLM, names_in
 
@@ -64,13 +64,13 @@ def test_a_form_is_the_body_that_it_stands_for(fields: list[tuple[str, object]],
 
 
 def test_the_first_place_that_names_groups_counts() -> None:
-    assert groups.named([[], ["a", "b"], ["c"]], [[], []]) == ["a", "b"]
-    assert groups.named([[]], [[], ["a"], ["a"]]) == groups.named([["a"]], [["a"]]) == ["a"]
+    assert model_names.requested([[], ["a", "b"], ["c"]], [[], []]) == ["a", "b"]
+    assert model_names.requested([[]], [[], ["a"], ["a"]]) == model_names.requested([["a"]], [["a"]]) == ["a"]
 
 
 @pytest.mark.parametrize(("names", "model"), [([["a"]], [["b"]]), ([["a", "b"]], [["a"]]), ([[]], [["a"], ["b"]])])
 def test_models_that_contradict_each_other(names: list[list[str]], model: list[list[str]]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        groups.named(names, model)
+        model_names.requested(names, model)
 
     assert refused.value.code == "contradictory_parameters"

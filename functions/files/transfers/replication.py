@@ -1,16 +1,16 @@
 """A file's lines on their way to one deployment: S3 → its own model name → the provider, as one stream."""
 
 import secrets
+from collections.abc import AsyncIterator
 from functools import partial
 
-from files.lines import rewritten
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
 from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, pause, public, spent
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
-from manifold.jsonl import Report
+from manifold.jsonl import Report, Rewrite
 from manifold.providers import Endpoint, Input, Prepared, Provider
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Storage
@@ -124,3 +124,13 @@ class Replication:
         observe.event("input_failed", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
         observe.count(observe.Metric.INPUTS_FAILED)
         await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
+
+
+async def rewritten(chunks: AsyncIterator[bytes], model: str, report: Report) -> AsyncIterator[bytes]:
+    """The lines of a checked file, whose report this is, with this model in each."""
+    rewrite = Rewrite(model, report)
+    async for chunk in chunks:
+        if lines := rewrite.feed(chunk):
+            yield lines
+    if last := rewrite.finish():
+        yield last

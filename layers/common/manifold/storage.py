@@ -46,7 +46,7 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long S3 may be silent."""
 
     connect: float
@@ -64,18 +64,18 @@ class Patience:
         )
 
 
-REQUEST = Patience(connect=2, read=5, attempts=2)
+REQUEST = Timeouts(connect=2, read=5, attempts=2)
 """Of a request, which API Gateway gives up after 29 s."""
-TRANSFER = Patience(connect=5, read=30, attempts=4)
+TRANSFER = Timeouts(connect=5, read=30, attempts=4)
 """Of a worker, which has 900 s and streams what cannot be begun again for nothing."""
 
 
 class Storage:
     """One bucket."""
 
-    def __init__(self, bucket: str, patience: Patience = REQUEST) -> None:
+    def __init__(self, bucket: str, timeouts: Timeouts = REQUEST) -> None:
         self._bucket = bucket
-        self._client: S3Client = boto3.client("s3", config=patience.config())
+        self._client: S3Client = boto3.client("s3", config=timeouts.config())
 
     async def put(self, key: str, body: bytes) -> None:
         """Write a small object."""

@@ -42,6 +42,13 @@ class Check:
         self._model_bytes = 0
         self._bytes = 0
 
+    @classmethod
+    def whole(cls, content: bytes) -> Report:
+        """The report of a whole file's bytes."""
+        check = cls()
+        check.feed(content)
+        return check.finish()
+
     def feed(self, chunk: bytes) -> None:
         self._bytes += len(chunk)
         self._check(self._lines.feed(chunk))

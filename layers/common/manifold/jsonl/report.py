@@ -1,7 +1,7 @@
 """What one pass over a batch input file found."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from heapq import merge
 from itertools import islice
 from typing import Any, Self
@@ -72,6 +72,14 @@ class Report:
         """An error for each line whose `url` is another than the batch's endpoint: the first `MAX_ERRORS`, in order."""
         wrong = [[(line, url) for line in use.lines] for url, use in self.urls.items() if url != endpoint]
         return [_url_mismatch(line, url, endpoint) for line, url in islice(merge(*wrong), MAX_ERRORS)]
+
+    def rejected(self, code: str, message: str, param: str) -> "Report":
+        """The report of the same file where each good line has this error, too: no model group may run it."""
+        numbers = islice(merge(*(use.lines for use in self.urls.values())), MAX_ERRORS)
+        added = [LineError(line, code, message, param) for line in numbers]
+        errors = sorted([*self.errors, *added], key=lambda error: error.line or 0)[:MAX_ERRORS]
+        count = sum(use.count for use in self.urls.values())
+        return replace(self, errors=tuple(errors), error_count=self.error_count + count)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

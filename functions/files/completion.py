@@ -30,13 +30,13 @@ INLINE_BYTES = 256 * 1024 * 1024
 """Of the largest file that is joined within its request: docs/decisions/0009-inline-complete.md."""
 LEASE_SECONDS = 30
 """Longer than a request may take (29 s), so that a lease outlives whoever took it."""
-PATIENCE_SECONDS = 20.0
+WAIT_SECONDS = 20.0
 """How long a request waits for another one, or for the worker, to be done with the same upload."""
-_LOOK_SECONDS = 0.25
+_CHECK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CompletionOrder:
     """What a client says the file is made of."""
 
     part_ids: Sequence[str]
@@ -50,7 +50,7 @@ class Wanted:
         return row.md5 is not None and row.part_ids == list(self.part_ids)
 
 
-class Closing:
+class Completion:
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments, caller: Caller) -> None:
         self._store = store
         self._storage = storage
@@ -59,32 +59,32 @@ class Closing:
         self._caller = caller
         self._assembly = Assembly(store, storage)
 
-    async def complete(self, row: UploadRow, wanted: Wanted) -> UploadRow:
+    async def complete(self, row: UploadRow, order: CompletionOrder) -> UploadRow:
         """Make the file. The upload is `completed` then, or still `pending`, if a worker needs more time for it.
 
         To be called again for a `pending` one. Raises `InvalidRequest` if the parts are not those of the file that was
         announced; they stay, so that the upload may be completed with others.
         """
         if row.status == "pending":
-            await self._check(row, wanted)
-            await self._hand_over(row, wanted)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+            await self._check(row, order)
+            await self._hand_over(row, order)
+        deadline = time.monotonic() + WAIT_SECONDS
         while row.status == "pending":
-            done = await self._attempt(row, wanted)
+            done = await self._attempt(row, order)
             if not done and time.monotonic() > deadline:
                 return _still_pending(row)
             if not done:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_CHECK_SECONDS)
             row = await self._reload(row)
-        _check_end(row, wanted)
+        _check_end(row, order)
         return row
 
-    async def _check(self, row: UploadRow, wanted: Wanted) -> None:
+    async def _check(self, row: UploadRow, order: CompletionOrder) -> None:
         """What can be told of the parts without reading them."""
-        if wanted.presigned:
+        if order.presigned:
             await self._check_content(row)
         else:
-            await self._check_parts(row, wanted.part_ids)
+            await self._check_parts(row, order.part_ids)
 
     async def _check_content(self, row: UploadRow) -> None:
         size = await self._storage.size(row.part_key(CONTENT))
@@ -106,44 +106,44 @@ class Closing:
                 raise InvalidRequest(message, param="part_ids", code="part_not_found")
         _check_sum(row, sum(part.bytes for part in parts.values()), "part_ids")
 
-    async def _hand_over(self, row: UploadRow, wanted: Wanted) -> None:
+    async def _hand_over(self, row: UploadRow, order: CompletionOrder) -> None:
         """Have a worker join what would take too long here."""
-        if row.bytes <= INLINE_BYTES or wanted.is_joined(row):
+        if row.bytes <= INLINE_BYTES or order.is_joined(row):
             return
         async with self._store.session() as tables:
-            held = await tables.uploads.claim(row.id, wanted.part_ids, secrets.token_hex(8), LEASE_SECONDS)
+            held = await tables.uploads.claim(row.id, order.part_ids, secrets.token_hex(8), LEASE_SECONDS)
             if held is not None:  # else the worker has it already
                 await tables.uploads.release(held, due_in=0)
         await self._queue.announce([Message("upload", row.id)])
 
-    async def _attempt(self, row: UploadRow, wanted: Wanted) -> bool:
+    async def _attempt(self, row: UploadRow, order: CompletionOrder) -> bool:
         """Take the upload as far as it goes; false if somebody else is at it."""
-        if row.bytes > INLINE_BYTES and not wanted.is_joined(row):
+        if row.bytes > INLINE_BYTES and not order.is_joined(row):
             return False
         async with self._store.session() as tables:
-            held = await tables.uploads.claim(row.id, wanted.part_ids, secrets.token_hex(8), LEASE_SECONDS)
+            held = await tables.uploads.claim(row.id, order.part_ids, secrets.token_hex(8), LEASE_SECONDS)
         if held is None:
             return False
         try:
-            await self._finish(held if wanted.is_joined(held) else await self._assembly.join(held), wanted)
+            await self._finish(held if order.is_joined(held) else await self._assembly.join(held), order)
         except Exception:
             async with self._store.session() as tables:
                 await tables.uploads.release(held)
             raise
         return True
 
-    async def _finish(self, row: UploadRow, wanted: Wanted) -> None:
+    async def _finish(self, row: UploadRow, order: CompletionOrder) -> None:
         """Show the file, complete the upload and have the inputs prepared, all at once."""
-        if wanted.md5 and wanted.md5.lower() != row.md5:
+        if order.md5 and order.md5.lower() != row.md5:
             await self._drop(row)
             raise _wrong_md5(row)
-        groups, report = self._settled(row)
+        groups, report = self._targets(row)
         async with self._store.transaction() as tables:
             file = await tables.files.register(row.file_id, groups=groups, report=report.to_json() if report else None)
             if file is None or not await tables.uploads.complete(row):
                 raise Unavailable("The upload ended meanwhile. Try again to learn how.")
-            wanted_inputs = await inputs.ensure(tables, file, self._deployments)
-        await self._queue.announce(Message("input", input_id) for input_id in wanted_inputs)
+            pending = await inputs.ensure(tables, file, self._deployments)
+        await self._queue.announce(Message("input", input_id) for input_id in pending)
         await self._queue.announce([Message("upload", row.id)])
 
     async def _drop(self, row: UploadRow) -> None:
@@ -152,10 +152,10 @@ class Closing:
             await tables.uploads.forget(row)
         await self._storage.delete(storage_key(row.file_id))
 
-    def _settled(self, row: UploadRow) -> tuple[list[str], Report | None]:
+    def _targets(self, row: UploadRow) -> tuple[list[str], Report | None]:
         if row.report is None:
             return [], None
-        return Targets(self._deployments, self._caller).settled(row.names, Report.from_json(row.report))
+        return Targets(self._deployments, self._caller).for_report(row.names, Report.from_json(row.report))
 
     async def _reload(self, row: UploadRow) -> UploadRow:
         async with self._store.session() as tables:
@@ -172,11 +172,11 @@ def _check_sum(row: UploadRow, sent: int, param: str) -> None:
         raise InvalidRequest(message, param=param, code="bytes_mismatch")
 
 
-def _check_end(row: UploadRow, wanted: Wanted) -> None:
+def _check_end(row: UploadRow, order: CompletionOrder) -> None:
     """A repeated complete gets the first one's answer; one that means another file does not."""
-    if row.status != "completed" or row.part_ids != list(wanted.part_ids):
+    if row.status != "completed" or row.part_ids != list(order.part_ids):
         raise closed(row)
-    if wanted.md5 and wanted.md5.lower() != row.md5:
+    if order.md5 and order.md5.lower() != row.md5:
         raise _wrong_md5(row)
 
 

@@ -7,7 +7,7 @@ from manifold.errors import InvalidRequest
 Names = Sequence[str]
 
 
-def named(target_model_names: Sequence[Names], model: Sequence[Names]) -> list[str]:
+def requested(target_model_names: Sequence[Names], model: Sequence[Names]) -> list[str]:
     """What the first place says that says anything. Raises `InvalidRequest` if `model` says something else.
 
     Each is given by place: the body first, then the query, then the headers.

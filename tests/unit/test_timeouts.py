@@ -2,7 +2,7 @@
 
 import pytest
 
-from files.closing import PATIENCE_SECONDS
+from files.completion import WAIT_SECONDS
 from manifold import queue
 from manifold.storage import REQUEST, TRANSFER
 from manifold.store import connection
@@ -34,4 +34,4 @@ def test_a_connect_leaves_time_for_its_unit_of_work(seconds: float) -> None:
 
 
 def test_a_complete_that_waits_leaves_time_to_say_so() -> None:
-    assert PATIENCE_SECONDS < GATEWAY_SECONDS
+    assert WAIT_SECONDS < GATEWAY_SECONDS

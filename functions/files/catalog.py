@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from files.view import file_object, upload_object
+from files.serializers import file_object, upload_object
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
@@ -18,7 +18,7 @@ MAX_PAGE_BYTES = 5_000_000
 """Lambda answers with 6 MB at most: a page that would be longer is cut, and says that there is more."""
 
 
-class Library:
+class Catalog:
     def __init__(self, store: Store, deployments: Deployments, caller: Caller) -> None:
         self._store = store
         self._deployments = deployments

@@ -1,13 +1,13 @@
 """The owner's delete of a file. The bytes go later: `files.transfers.purge`."""
 
-from files.library import no_file
+from files.catalog import no_file
 from manifold.access import Caller
 from manifold.queue import Message, Queue
 from manifold.schemas import FileDeleted
 from manifold.store import Store
 
 
-class Removal:
+class Deletion:
     def __init__(self, store: Store, queue: Queue, caller: Caller) -> None:
         self._store = store
         self._queue = queue
