@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Response
 
 from admin import health
 from admin.groups import Groups
@@ -11,6 +11,7 @@ from admin.owners import Teams, Users
 from admin.schemas import KeyNamed, KeyNew, KeyRegenerate, KeysNamed, KeyUpdate, TeamNew, Text, UserNew
 from admin.spend import Spend, moment
 from manifold import observe, web
+from manifold.app import GatewayDep, application
 from manifold.gateway import Gateway
 from manifold.store.calls import CallFilter
 from manifold.web import Admin, Authenticated
@@ -20,31 +21,23 @@ open_routes = APIRouter()
 """Those that ask for no key."""
 
 
-async def _gateway(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
-GatewayOf = Annotated[Gateway, Depends(_gateway)]
-
-
-async def _keys(gateway: GatewayOf) -> VirtualKeys:
+async def _keys(gateway: GatewayDep) -> VirtualKeys:
     return VirtualKeys(gateway.store, gateway.config, gateway.master_key)
 
 
-async def _users(gateway: GatewayOf) -> Users:
+async def _users(gateway: GatewayDep) -> Users:
     return Users(gateway.store, gateway.config)
 
 
-async def _teams(gateway: GatewayOf) -> Teams:
+async def _teams(gateway: GatewayDep) -> Teams:
     return Teams(gateway.store, gateway.config)
 
 
-async def _spend(gateway: GatewayOf, caller: Authenticated) -> Spend:
+async def _spend(gateway: GatewayDep, caller: Authenticated) -> Spend:
     return Spend(gateway.store, caller)
 
 
-async def _groups(gateway: GatewayOf, caller: Authenticated) -> Groups:
+async def _groups(gateway: GatewayDep, caller: Authenticated) -> Groups:
     return Groups(gateway.config, caller)
 
 
@@ -165,17 +158,13 @@ async def liveliness() -> str:
 
 
 @open_routes.get("/health/readiness")
-async def readiness(gateway: GatewayOf) -> Response:
+async def readiness(gateway: GatewayDep) -> Response:
     return web.json(await health.readiness(gateway.store))
 
 
 def create(gateway: Gateway) -> FastAPI:
-    """The app on these parts."""
-    app = web.application("Manifold: administration", gateway.authenticate, observe.fault)
-    app.state.gateway = gateway
-    app.include_router(routes)
-    app.include_router(open_routes)
-    return app
+    """The app on a gateway's parts."""
+    return application("Manifold: administration", gateway, routes, open_routes)
 
 
 app = create(Gateway())

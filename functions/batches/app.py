@@ -9,13 +9,13 @@ from batches.catalog import Catalog
 from batches.ending import Ending
 from batches.serializers import batch_object
 from manifold import idempotency, observe, web
+from manifold.app import GatewayDep, application
 from manifold.gateway import Gateway
 
 routes = APIRouter(route_class=web.KeyFirst)
 
 
-async def catalog(request: Request, caller: web.Authenticated) -> Catalog:
-    gateway: Gateway = request.app.state.gateway
+async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
     return Catalog(gateway.store, gateway.queue, caller)
 
 
@@ -50,17 +50,13 @@ async def cancel_batch(batch_id: str, batches: OfCaller) -> Response:
 
 
 @routes.post("/batches/{batch_id}/end")
-async def end_batch(request: Request, batch_id: str, admin: web.Admin) -> Response:
-    gateway: Gateway = request.app.state.gateway
+async def end_batch(gateway: GatewayDep, batch_id: str, admin: web.Admin) -> Response:
     return web.json(batch_object(await Ending(gateway.store).stop(batch_id, admin)))
 
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
-    app = web.application("Manifold batches", gateway.authenticate, observe.fault)
-    app.state.gateway = gateway
-    app.include_router(routes)
-    return app
+    return application("Manifold batches", gateway, routes)
 
 
 app = create(Gateway())

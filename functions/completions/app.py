@@ -17,6 +17,7 @@ from completions.request import read
 from completions.router import Router
 from completions.selection import Selector
 from manifold import observe, web
+from manifold.app import GatewayDep, application
 from manifold.errors import CallFailed, PayloadTooLarge
 from manifold.gateway import Gateway
 from manifold.providers.chat import Route
@@ -28,22 +29,21 @@ routes = APIRouter(route_class=web.KeyFirst)
 
 
 @routes.post("/chat/completions")
-async def create_chat_completion(request: Request) -> Response:
-    return await _answer(request, "/chat/completions")
+async def create_chat_completion(request: Request, gateway: GatewayDep) -> Response:
+    return await _answer(request, gateway, "/chat/completions")
 
 
 @routes.post("/completions")
-async def create_completion(request: Request) -> Response:
-    return await _answer(request, "/completions")
+async def create_completion(request: Request, gateway: GatewayDep) -> Response:
+    return await _answer(request, gateway, "/completions")
 
 
 @routes.post("/embeddings")
-async def create_embedding(request: Request) -> Response:
-    return await _answer(request, "/embeddings")
+async def create_embedding(request: Request, gateway: GatewayDep) -> Response:
+    return await _answer(request, gateway, "/embeddings")
 
 
-async def _answer(request: Request, route: Route) -> Response:
-    gateway: Gateway = request.app.state.gateway
+async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
     ledger = Ledger(gateway.store, gateway.prices, gateway.environment.completions_timeout)
     deadline = Deadline.of(request.scope.get("aws.event"), gateway.environment.completions_timeout)
     caller = await web.caller(request)
@@ -104,12 +104,10 @@ def _selector(gateway: Gateway) -> Selector:
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
-    app = web.application("Manifold completions", gateway.authenticate, observe.fault)
-    app.state.gateway = gateway
+    app = application("Manifold completions", gateway, routes)
     app.state.limits = ConcurrencyLimits()
     app.state.selector = cache(lambda: _selector(gateway))  # config.yaml is not read when the module is imported
     app.exception_handler(CallFailed)(_failed)
-    app.include_router(routes)
     return app
 
 

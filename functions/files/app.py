@@ -18,6 +18,7 @@ from files.deletion import Deletion
 from files.presign import CONTENT, presigned
 from files.uploads import Announcement, Uploads, require_pending
 from manifold import idempotency, observe, web
+from manifold.app import GatewayDep, application
 from manifold.errors import InvalidRequest, PayloadTooLarge, Unavailable
 from manifold.gateway import Gateway
 from manifold.members import names_in
@@ -30,36 +31,28 @@ MAX_BYTES = 4 * 1024 * 1024
 routes = APIRouter(route_class=web.KeyFirst)
 
 
-async def _gateway(request: Request) -> Gateway:
-    gateway: Gateway = request.app.state.gateway
-    return gateway
-
-
-Parts = Annotated[Gateway, Depends(_gateway)]
-
-
-def _uploads(gateway: Parts, caller: web.Authenticated) -> Uploads:
+async def _uploads(gateway: GatewayDep, caller: web.Authenticated) -> Uploads:
     return Uploads(gateway.store, gateway.storage, gateway.queue, gateway.deployments, caller)
 
 
 UseUploads = Annotated[Uploads, Depends(_uploads)]
 
 
-def _catalog(gateway: Parts, caller: web.Authenticated) -> Catalog:
+async def _catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
     return Catalog(gateway.store, gateway.deployments, caller)
 
 
 UseCatalog = Annotated[Catalog, Depends(_catalog)]
 
 
-def _completion(gateway: Parts, caller: web.Authenticated) -> Completion:
+async def _completion(gateway: GatewayDep, caller: web.Authenticated) -> Completion:
     return Completion(gateway.store, gateway.storage, gateway.queue, gateway.deployments, caller)
 
 
 UseCompletion = Annotated[Completion, Depends(_completion)]
 
 
-def _content(gateway: Parts, caller: web.Authenticated) -> Content:
+async def _content(gateway: GatewayDep, caller: web.Authenticated) -> Content:
     return Content(gateway.store, gateway.storage, caller)
 
 
@@ -82,7 +75,7 @@ KnownOfFile = Annotated[UploadRow, Depends(_upload_of_file)]
 
 
 @routes.post("/files")
-async def create_file(request: Request, gateway: Parts, caller: web.Authenticated) -> Response:
+async def create_file(request: Request, gateway: GatewayDep, caller: web.Authenticated) -> Response:
     async with _form(request) as form:
         draft = await _draft(request, form)
     attempt = idempotency.attempt(caller, "POST /files", draft.identity(), request.headers)
@@ -109,7 +102,7 @@ async def retrieve_file(file_id: str, catalog: UseCatalog) -> Response:
 
 
 @routes.delete("/files/{file_id}")
-async def delete_file(file_id: str, request: Request, gateway: Parts, caller: web.Authenticated) -> Response:
+async def delete_file(file_id: str, request: Request, gateway: GatewayDep, caller: web.Authenticated) -> Response:
     deletion = Deletion(gateway.store, gateway.queue, caller)
     return web.json(await deletion.delete(file_id, again=idempotency.is_retry(request.headers)))
 
@@ -126,7 +119,7 @@ async def file_content_head(file_id: str, request: Request, content: UseContent)
 
 @routes.post("/files/presign")
 async def presign_file(
-    body: FileAnnounced, request: Request, gateway: Parts, caller: web.Authenticated, uploads: UseUploads
+    body: FileAnnounced, request: Request, gateway: GatewayDep, caller: web.Authenticated, uploads: UseUploads
 ) -> Response:
     announced = Announcement.of(body, _names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(caller, "POST /files/presign", announced.identity(), request.headers)
@@ -276,10 +269,7 @@ def _sent(file: object, name: str) -> UploadFile:
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
-    app = web.application("Manifold files", gateway.authenticate, observe.fault)
-    app.state.gateway = gateway
-    app.include_router(routes)
-    return app
+    return application("Manifold files", gateway, routes)
 
 
 app = create(Gateway())

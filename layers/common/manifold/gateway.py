@@ -1,20 +1,7 @@
 """What every function is composed of: environment, configuration, secrets and store, each built when first needed.
 
-A function makes one `Gateway` when it is imported, which reads nothing yet. Nothing here is for HTTP alone, so that
-workers and the poller compose likewise; an app does it so, and tests as `create(Gateway(environment))`:
-
-    def create(gateway: Gateway) -> FastAPI:
-        app = web.application("Manifold files", gateway.authenticate, observe.fault)
-        app.state.gateway = gateway
-        app.include_router(routes)
-        return app
-
-    app = create(Gateway())
-    handler = observe.observed(web.handler(app))
-
-The routes are of `web.KeyFirst`, so that the key comes before all else. A route asks for the caller as
-`caller: web.Authenticated` (or `web.Admin`), and for its use case by a dependency that makes it of
-`request.app.state.gateway`, so that nothing is read before the first request.
+A function makes one `Gateway` when it is imported, which reads nothing yet; tests make theirs with an environment.
+Apps, workers, the poller and the migrations take their parts from it. Apps are made by `manifold.app.application`.
 """
 
 from functools import cached_property

@@ -1,0 +1,37 @@
+"""A function's HTTP app on a gateway, and how its routes reach that gateway.
+
+    def create(gateway: Gateway) -> FastAPI:
+        return application("Manifold files", gateway, routes)
+
+    app = create(Gateway())
+    handler = observe.observed(web.handler(app))
+
+The routes are of `web.KeyFirst`, so that the key is checked before anything else of the request. A route declares its
+caller as `caller: web.Authenticated` (or `web.Admin`), and its use case as a dependency on `GatewayDep`. Nothing is
+read when the module is imported: neither the environment nor `config.yaml`.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+
+from manifold import observe, web
+from manifold.gateway import Gateway
+
+
+def application(title: str, gateway: Gateway, *routes: APIRouter) -> FastAPI:
+    """The app that serves these routes on a gateway's parts."""
+    app = web.application(title, gateway.authenticate, observe.fault)
+    app.state.gateway = gateway
+    for router in routes:
+        app.include_router(router)
+    return app
+
+
+async def gateway_of(request: Request) -> Gateway:
+    """The gateway on which the request's app was made."""
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+GatewayDep = Annotated[Gateway, Depends(gateway_of)]
