@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from batches.bodies import BatchCreate
+from batches.cancellation import CancelRequests
 from batches.catalog import Catalog
 from batches.ending import Ending
 from batches.serializers import batch_object
@@ -45,8 +46,10 @@ async def retrieve_batch(batch_id: str, batches: OfCaller) -> Response:
 
 
 @routes.post("/batches/{batch_id}/cancel")
-async def cancel_batch(batch_id: str, batches: OfCaller) -> Response:
-    return web.json(await batches.cancel(batch_id))
+async def cancel_batch(request: Request, batch_id: str, caller: web.Authenticated) -> Response:
+    gateway: Gateway = request.app.state.gateway
+    row = await CancelRequests(gateway.store, gateway.queue).accept(batch_id, caller)
+    return web.json(batch_object(row))
 
 
 @routes.post("/batches/{batch_id}/end")

@@ -1,9 +1,9 @@
-"""What clients ask of batches: create, retrieve, list, cancel. No provider is called: rows, then a message."""
+"""What clients ask of batches: create, retrieve, list. No provider is called: rows, then a message."""
 
 from collections.abc import Sequence
 
 from batches.bodies import BatchCreate
-from batches.ending import no_batch
+from batches.errors import batch_not_found
 from batches.serializers import batch_object
 from manifold import ids
 from manifold.access import Caller
@@ -46,7 +46,7 @@ class Catalog:
         async with self._store.session() as tables:
             row = await tables.batches.get(batch_id, self._caller)
             if row is None:
-                raise no_batch(batch_id)
+                raise batch_not_found(batch_id)
             running = row.status in ("in_progress", "cancelling")
             stale = running and await tables.batches.wake_stale(batch_id, FRESH_SECONDS)
         if stale:
@@ -65,20 +65,6 @@ class Catalog:
             named = [self._caller.group(group) for group in groups]
             rows = await tables.batches.page(self._caller, limit=limit, after=cursor, groups=named)
         return Page[Batch].of([batch_object(row) for row in rows], limit)
-
-    async def cancel(self, batch_id: str) -> Batch:
-        """Ask for a cancel. Asking twice is no error; asking after the end is."""
-        async with self._store.session() as tables:
-            row = await tables.batches.cancel(batch_id, self._caller)
-            row = row or await tables.batches.get(batch_id, self._caller)
-        if row is None:
-            raise no_batch(batch_id)
-        if row.status != "cancelling":
-            raise InvalidRequest(
-                f"The batch cannot be cancelled: it is already {row.status}.", code="batch_not_cancellable"
-            )
-        await self._queue.announce([Message("batch", batch_id)])
-        return batch_object(row)
 
     def _batch(self, wanted: BatchCreate, file: FileRow | None) -> NewBatch:
         if file is None:

@@ -6,13 +6,14 @@ What the provider may still do for it is not used. What had been stored of its r
 from collections.abc import Sequence
 from typing import Any
 
+from batches.cancellation import outcome_of_overdue
+from batches.errors import batch_not_found
 from batches.validation import entry
 from manifold import observe
 from manifold.access import Caller
-from manifold.errors import NotFound
 from manifold.observe import Metric
 from manifold.store import Store, Tables
-from manifold.store.batches import BatchRow, Outcome
+from manifold.store.batches import BatchRow
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
 
@@ -32,10 +33,9 @@ class Ending:
         """End an overdue batch as `expired`, or `cancelled` where a cancel was asked for."""
         cause = f" The last cause: {job.error}" if job.error else ""
         error = entry("batch_abandoned", GIVEN_UP + ("" if configured else UNCONFIGURED) + cause)
-        outcome: Outcome = "cancelled" if batch.status == "cancelling" else "expired"
         async with self._store.transaction() as tables:
             await _drop(tables, batch, await tables.jobs.abandon(batch.id))
-            ended = await tables.batches.end(batch, outcome, errors=[error])
+            ended = await tables.batches.end(batch, outcome_of_overdue(batch), errors=[error])
         _log(batch, [job] if ended else [])
 
     async def stop(self, batch_id: str, admin: Caller) -> BatchRow:
@@ -46,7 +46,7 @@ class Ending:
             jobs += await tables.jobs.abandon(batch_id)  # one that a worker wrote meanwhile
             row = stopped or await tables.batches.get(batch_id, admin)
             if row is None:
-                raise no_batch(batch_id)
+                raise batch_not_found(batch_id)
             await _drop(tables, row, jobs)
         if stopped:
             _log(row, jobs)
@@ -78,7 +78,3 @@ def _log(batch: BatchRow, jobs: Sequence[JobRow]) -> None:
     for job in jobs:
         fields: dict[str, Any] = {"state": job.state, "provider_ref": job.provider_ref}
         observe.warning("job_abandoned", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id, **fields)
-
-
-def no_batch(batch_id: str) -> NotFound:
-    return NotFound(f"No batch found with id '{batch_id}'.", param="batch_id", code="batch_not_found")

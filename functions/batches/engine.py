@@ -8,8 +8,10 @@ import contextlib
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 
+from batches.cancellation import Cancellation
 from batches.ending import Ending
-from batches.polling import STORE_PATIENCE, Polling, Run
+from batches.polling import RESULTS_CHECK_SECONDS, Polling
+from batches.running_job import RunningJob
 from batches.settlement import LeaseLost, Settlement
 from batches.submission import Submission
 from manifold import observe
@@ -35,7 +37,8 @@ class Engine:
         self._queue = queue
         self._deployments = deployments
         self._submission = Submission(store, queue, deployments)
-        self._polling = Polling(store, queue, deployments)
+        self._cancellation = Cancellation(store, deployments)
+        self._polling = Polling(store, queue, deployments, self._cancellation)
         self._settlement = Settlement(store, Prices())
         self._ending = Ending(store)
 
@@ -55,14 +58,14 @@ class Engine:
         async with self._store.session() as tables:
             batches = await tables.batches.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit, silent)
             jobs = await tables.jobs.open([batch.id for batch in batches])
-        runs = self._runs([(batch, jobs[batch.id]) for batch in batches if batch.id in jobs])
-        await self._pass_over(batches, jobs, {run.batch.id for run in runs})
-        async with contextlib.aclosing(self._polling.ask(runs)) as written:
-            async for answers in written:
-                if not answers.statuses:
-                    silent.add(answers.deployment.id)
-                for run in answers.runs:
-                    await self._release(run.batch, answers.waits[run.batch.id])
+        running = self._running([(batch, jobs[batch.id]) for batch in batches if batch.id in jobs])
+        await self._pass_over(batches, jobs, {one.batch.id for one in running})
+        async with contextlib.aclosing(self._polling.poll(running)) as results:
+            async for result in results:
+                if not result.statuses:
+                    silent.add(result.deployment.id)
+                for one in result.jobs:
+                    await self._release(one.batch, result.pauses[one.batch.id])
         return len(batches)
 
     async def _pass_over(self, batches: Sequence[BatchRow], jobs: Mapping[str, JobRow], asked: Collection[str]) -> None:
@@ -78,7 +81,7 @@ class Engine:
         """The seconds to the next look; `None` if the batch has ended."""
         if job is None:
             if batch.status == "cancelling":
-                await self._settlement.cancel_unsubmitted(batch)
+                await self._cancellation.end_unsubmitted(batch)
                 return None
             return await self._submission.start(batch)
         deployment = self._deployments.get(job.deployment_id)
@@ -93,9 +96,9 @@ class Engine:
         if job.state in ("submitting", "unknown"):
             return await self._submission.reconcile(batch, job, deployment)
         if job.state == "running":
-            return await self._polling.ask_one(Run(batch, job, deployment))
+            return await self._polling.poll_one(RunningJob(batch, job, deployment))
         await self._queue.announce([Message("job", job.id)])
-        return STORE_PATIENCE
+        return RESULTS_CHECK_SECONDS
 
     async def _settle(self, batch: BatchRow, job: JobRow, deployment: Deployment | None) -> None:
         """Its results are here, so it ends also where `config.yaml` has lost the deployment."""
@@ -109,9 +112,9 @@ class Engine:
             observe.fault(error, batch_id=batch.id, job_id=job.id)
             await self._ending.give_up(batch, job, configured=deployment is not None)
 
-    def _runs(self, claimed: Sequence[tuple[BatchRow, JobRow]]) -> list[Run]:
+    def _running(self, claimed: Sequence[tuple[BatchRow, JobRow]]) -> list[RunningJob]:
         """What can be polled; a job whose deployment is gone from the configuration is reported."""
-        runs = []
+        running = []
         for batch, job in claimed:
             deployment = self._deployments.get(job.deployment_id)
             if batch.overdue:
@@ -119,8 +122,8 @@ class Engine:
             if deployment is None:
                 _unconfigured(job)
             elif job.state == "running":
-                runs.append(Run(batch, job, deployment))
-        return runs
+                running.append(RunningJob(batch, job, deployment))
+        return running
 
     async def _release(self, batch: BatchRow, wait: float | None) -> None:
         """Give the lease back, and see that somebody comes when the next look is soon."""

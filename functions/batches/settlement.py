@@ -63,12 +63,6 @@ class Settlement:
         observe.event("batch_ended", batch_id=batch.id, outcome=outcome, deployment_id=job.deployment_id)
         observe.count(Metric.BATCHES_ENDED)
 
-    async def cancel_unsubmitted(self, batch: BatchRow) -> None:
-        """cancelling → cancelled, for a batch none of whose jobs came to be."""
-        async with self._store.session() as tables:
-            await tables.batches.end(batch, "cancelled")
-        observe.count(Metric.BATCHES_ENDED)
-
 
 async def _register(
     tables: Tables, batch: BatchRow, file_id: str | None, stored: Mapping[str, Any] | None, kind: str

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from batches.polling import Polling, Run
+from batches.polling import Polling
+from batches.running_job import RunningJob
 from local.provider import Fault
 from manifold.queue import Message
 from tests.support.provider import chat_line, chat_lines
@@ -298,10 +299,10 @@ async def test_one_batch_that_cannot_be_written_does_not_hold_up_the_others(
         world.provider.world.stall(account, None)
     write = Polling._write
 
-    async def failing(self: Polling, run: Run, *more: Any) -> float:
-        if run.batch.id == broken.id:
+    async def failing(self: Polling, running: RunningJob, *more: Any) -> float:
+        if running.batch.id == broken.id:
             raise RuntimeError("a row that Postgres does not take")
-        return await write(self, run, *more)
+        return await write(self, running, *more)
 
     monkeypatch.setattr(Polling, "_write", failing)
     assert (await world.run_until_ended(sound.id)).status == "completed"

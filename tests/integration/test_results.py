@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from batches.polling import DOUBT_SECONDS
+from batches.polling import PREMATURE_END_SECONDS
 from local.provider import Fault
 from local.provider.oddities import TEXTS, Oddities, Text
 from manifold.schemas import Batch
@@ -77,7 +77,7 @@ async def test_files_that_are_never_named_end_the_batch_with_errors_that_say_so(
     batch_id = await ended_at_provider(world)
     asked = len(world.provider.log(route="batches.retrieve"))
 
-    world.age(DOUBT_SECONDS / 2)
+    world.age(PREMATURE_END_SECONDS / 2)
     await world.run_schedule()
     assert (await world.retrieve(batch_id)).status == "in_progress"
     assert len(world.provider.log(route="batches.retrieve")) > asked

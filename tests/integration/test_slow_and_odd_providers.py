@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from batches import polling
-from batches.polling import Polling, Run
+from batches.cancellation import Cancellation
+from batches.polling import Polling
+from batches.running_job import RunningJob
 from local.provider import Fault
 from manifold.providers import Endpoint, JobStatus
 from manifold.providers.openai import OpenAI
@@ -49,7 +51,7 @@ def leased(world: World) -> list[dict[str, Any]]:
     return world.rows("SELECT id FROM batches WHERE lease IS NOT NULL")
 
 
-async def claimed(world: World) -> list[Run]:
+async def claimed(world: World) -> list[RunningJob]:
     async with world.gateway.store.session() as tables:
         batches: list[BatchRow] = await tables.batches.claim_due("lease", 75, 100)
         jobs = await tables.jobs.open([batch.id for batch in batches])
@@ -57,7 +59,7 @@ async def claimed(world: World) -> list[Run]:
     for batch in batches:
         deployment = world.gateway.deployments.get(jobs[batch.id].deployment_id)
         assert deployment is not None
-        runs.append(Run(batch, jobs[batch.id], deployment))
+        runs.append(RunningJob(batch, jobs[batch.id], deployment))
     return runs
 
 
@@ -101,12 +103,13 @@ async def test_a_deployment_is_written_while_another_still_hangs(world: World, m
         await poll(self, at, refs, known)
 
     monkeypatch.setattr(OpenAI, "poll", hanging)
-    runs = await claimed(world)
-    assert len(runs) == 2
+    jobs = await claimed(world)
+    assert len(jobs) == 2
+    store, deployments = world.gateway.store, world.gateway.deployments
 
-    answers = await anext(Polling(world.gateway.store, world.mailbox, world.gateway.deployments).ask(runs))
+    result = await anext(Polling(store, world.mailbox, deployments, Cancellation(store, deployments)).poll(jobs))
 
-    assert [run.batch.id for run in answers.runs] == [sound]
+    assert [running.batch.id for running in result.jobs] == [sound]
     assert (await world.retrieve(sound)).status == "finalizing"
 
 

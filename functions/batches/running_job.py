@@ -1,0 +1,23 @@
+"""A job that runs at its provider, with what polling and cancellation need to know of it."""
+
+from dataclasses import dataclass
+
+from manifold.config import Deployment
+from manifold.store.batches import BatchRow
+from manifold.store.jobs import JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A batch under our lease, its job in the state `running`, and the deployment that the job runs on."""
+
+    batch: BatchRow
+    job: JobRow
+    deployment: Deployment
+
+    @property
+    def ref(self) -> str:
+        """The provider's id of the job."""
+        ref = self.job.provider_ref
+        assert ref is not None  # noqa: S101 (a running job has one, by a constraint)
+        return ref
