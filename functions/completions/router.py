@@ -27,7 +27,7 @@ from manifold import observe
 from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
 from manifold.errors import CallFailed, InvalidRequest, ManifoldError, ProviderError
-from manifold.providers.chat import Ask, Route
+from manifold.providers.chat import ProviderRequest, Route
 
 Body = TypeVar("Body")
 Chunks = AsyncGenerator[dict[str, Any], None]
@@ -49,7 +49,7 @@ class Answer(Generic[Body]):
     """That the last attempt took; of a stream, to its first token."""
 
 
-Attempting = Callable[[Deployment, Ask], Awaitable[Body]]
+Attempting = Callable[[Deployment, ProviderRequest], Awaitable[Body]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +137,10 @@ class Router:
         """What the client is told of a provider's error: the deadline's own, where that is why it came."""
         return exceeded() if self._deadline.left <= 0 else error.answer()
 
-    async def _begin(self, deployment: Deployment, ask: Ask) -> Begun:
+    async def _begin(self, deployment: Deployment, request: ProviderRequest) -> Begun:
         whole = self._deadline.bound(None, others=False).natural
-        ask = replace(ask, body=usage.metered(ask.body, deployment), timeout=whole + BACKSTOP_SECONDS)
-        chunks = self._deployments.stream(deployment, ask)
+        request = replace(request, body=usage.metered(request.body, deployment), timeout=whole + BACKSTOP_SECONDS)
+        chunks = self._deployments.stream(deployment, request)
         head: list[dict[str, Any]] = []
         async for chunk in chunks:
             head.append(chunk)
@@ -236,7 +236,7 @@ class Router:
         began = _now()
         try:
             async with asyncio.timeout(bound.seconds):
-                return await attempt(deployment, self._ask(call, bound))
+                return await attempt(deployment, self._request(call, bound))
         except asyncio.CancelledError as error:
             self._report(_unanswered(call, deployment, began, cancelled(error)))
             raise
@@ -253,8 +253,8 @@ class Router:
         if not alone or self._settings.fallbacks or self._settings.default_fallbacks:
             await self._choices.failed(deployment, failure)
 
-    def _ask(self, call: PlannedCall, bound: Bound) -> Ask:
-        return Ask(call.route, call.body, bound.natural + BACKSTOP_SECONDS, self._settings.drop_params)
+    def _request(self, call: PlannedCall, bound: Bound) -> ProviderRequest:
+        return ProviderRequest(call.route, call.body, bound.natural + BACKSTOP_SECONDS, self._settings.drop_params)
 
     def _own_timeout(self, deployment: Deployment, *, stream: bool) -> float | None:
         """What `config.yaml` says, in seconds: of a stream, for its first token and for each pause after it."""

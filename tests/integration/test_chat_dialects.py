@@ -21,7 +21,7 @@ from manifold.deployments import Deployments
 from manifold.errors import CallFailed, InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Signature
 from manifold.providers.bedrock import signature
-from manifold.providers.chat import Ask, ChatProvider
+from manifold.providers.chat import ChatProvider, ProviderRequest
 from manifold.providers.registry import chat_provider_for, close_providers, provider_for
 from manifold.secrets import Secrets
 from tests.support.provider import endpoint
@@ -63,24 +63,24 @@ def own_role() -> Iterator[None]:
     signature._session.cache_clear()
 
 
-def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> Ask:
-    return Ask("/chat/completions", {"messages": [{"role": "user", "content": said}], **more}, timeout)
+def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
+    return ProviderRequest("/chat/completions", {"messages": [{"role": "user", "content": said}], **more}, timeout)
 
 
-async def chunks(spoken: Spoken, ask: Ask) -> list[dict[str, Any]]:
+async def chunks(spoken: Spoken, request: ProviderRequest) -> list[dict[str, Any]]:
     provider, at = spoken
-    async with contextlib.aclosing(provider.stream(at, ask)) as stream:
+    async with contextlib.aclosing(provider.stream(at, request)) as stream:
         return [chunk async for chunk in stream]
 
 
-async def failed(spoken: Spoken, ask: Ask) -> tuple[int, str, str | None]:
-    return shape((await error_of(spoken, ask)).answer())
+async def failed(spoken: Spoken, request: ProviderRequest) -> tuple[int, str, str | None]:
+    return shape((await error_of(spoken, request)).answer())
 
 
-async def error_of(spoken: Spoken, ask: Ask) -> ProviderError:
+async def error_of(spoken: Spoken, request: ProviderRequest) -> ProviderError:
     provider, at = spoken
     with pytest.raises(ProviderError) as caught:
-        await provider.complete(at, ask)
+        await provider.complete(at, request)
     return caught.value
 
 
@@ -92,8 +92,8 @@ async def test_an_answer(spoken: Spoken) -> None:
     provider, at = spoken
     system = {"role": "system", "content": "be kind"}
     user = {"role": "user", "content": [{"type": "text", "text": "hello"}, PICTURE]}
-    ask = chat(messages=[system, user], temperature=0.5, top_p=1, stop="never", max_tokens=50, user=None)
-    answer = await provider.complete(at, ask)
+    request = chat(messages=[system, user], temperature=0.5, top_p=1, stop="never", max_tokens=50, user=None)
+    answer = await provider.complete(at, request)
 
     ChatCompletion.model_validate(answer)
     (choice,) = answer["choices"]
@@ -169,8 +169,8 @@ async def test_an_answer_of_a_json_schema(spoken: Spoken) -> None:
 
 async def test_an_effort(spoken: Spoken) -> None:
     provider, at = spoken
-    ask = chat("hello", reasoning_effort="low")
-    assert (await provider.complete(at, ask))["choices"][0]["message"]["content"] == "echo: hello"
+    request = chat("hello", reasoning_effort="low")
+    assert (await provider.complete(at, request))["choices"][0]["message"]["content"] == "echo: hello"
 
 
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-6"])
@@ -196,8 +196,8 @@ async def test_a_conversation_that_another_provider_began(simulated_provider: Si
         called = (await provider.complete(at, chat("the weather", tools=[WEATHER])))["choices"][0]["message"]
         result = {"role": "tool", "tool_call_id": called["tool_calls"][0]["id"], "content": "sunny"}
         for other, there in spoken:
-            ask = chat(messages=[asked, called, result], tools=[WEATHER])
-            answer = await other.complete(there, ask)
+            request = chat(messages=[asked, called, result], tools=[WEATHER])
+            answer = await other.complete(there, request)
             assert answer["choices"][0]["message"]["content"] == "echo: sunny"
 
 
@@ -292,19 +292,19 @@ async def left_early(simulator: Simulator) -> bool:
 async def test_content_that_is_filtered(simulated_provider: Simulator, provider: str) -> None:
     """Cohere refuses, as Azure does; the others answer with the reason and no words, as OpenAI does."""
     spoken = chat_provider_for(provider), endpoint(simulated_provider, provider)
-    ask = chat("filter-this prompt")
+    request = chat("filter-this prompt")
     if provider == "cohere":
-        assert await failed(spoken, ask) == (400, "invalid_request_error", "content_filter")
+        assert await failed(spoken, request) == (400, "invalid_request_error", "content_filter")
         return
-    answer = await spoken[0].complete(spoken[1], ask)
+    answer = await spoken[0].complete(spoken[1], request)
     assert answer["choices"][0]["finish_reason"] == "content_filter"
-    assert (await chunks(spoken, ask))[-1]["choices"][0]["finish_reason"] == "content_filter"
+    assert (await chunks(spoken, request))[-1]["choices"][0]["finish_reason"] == "content_filter"
 
 
 async def test_the_other_routes_are_refused_before_any_call(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
     with pytest.raises(InvalidRequest) as caught:
-        await provider.complete(at, Ask("/embeddings", {"input": "hello"}, 5.0))
+        await provider.complete(at, ProviderRequest("/embeddings", {"input": "hello"}, 5.0))
     assert caught.value.param == "model"
     assert simulated_provider.log() == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from local.provider import Simulator
 from manifold.providers import Endpoint
-from manifold.providers.chat import Ask, ChatProvider
+from manifold.providers.chat import ChatProvider, ProviderRequest
 from manifold.providers.registry import chat_provider_for, close_providers
 from tests.support.provider import endpoint
 from tests.unit.test_chat_history import SILENCES
@@ -64,7 +64,7 @@ async def answer(spoken: Spoken, messages: Messages, **more: Any) -> dict[str, A
     """The message that answers."""
     provider, at = spoken
     body = {"messages": messages, "tools": [WEATHER], **more}
-    completion = await provider.complete(at, Ask("/chat/completions", body, 5.0))
+    completion = await provider.complete(at, ProviderRequest("/chat/completions", body, 5.0))
     message: dict[str, Any] = completion["choices"][0]["message"]
     return message
 

@@ -10,7 +10,7 @@ import pytest
 from local.provider import Fault, Simulator
 from manifold.errors import InvalidRequest, ProviderError
 from manifold.providers import Endpoint
-from manifold.providers.chat import Ask, ChatProvider
+from manifold.providers.chat import ChatProvider, ProviderRequest
 from manifold.providers.registry import chat_provider_for, close_providers
 from tests.support.provider import endpoint
 
@@ -57,8 +57,8 @@ def spoken(simulator: Simulator, provider: str, model: str | None = None, base_m
 
 async def said(to: Spoken, *, drop: bool = False, **body: Any) -> str:
     provider, at = to
-    ask = Ask("/chat/completions", {"messages": HELLO, **body}, 5.0, drop_params=drop)
-    message = (await provider.complete(at, ask))["choices"][0]["message"]
+    request = ProviderRequest("/chat/completions", {"messages": HELLO, **body}, 5.0, drop_params=drop)
+    message = (await provider.complete(at, request))["choices"][0]["message"]
     return str(message["content"] or message["tool_calls"][0]["function"]["arguments"])
 
 

@@ -12,7 +12,7 @@ import pytest
 from local.provider import Latency, Simulator
 from manifold.errors import ProviderError, ProviderRefused
 from manifold.providers import Endpoint
-from manifold.providers.chat import Ask, ChatProvider, Route
+from manifold.providers.chat import ChatProvider, ProviderRequest, Route
 from manifold.providers.registry import chat_provider_for, close_providers
 from tests.support.provider import endpoint
 
@@ -41,13 +41,13 @@ def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spo
     return chat_provider_for(name), endpoint(simulated_provider, account, api_version=version)
 
 
-def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> Ask:
+def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
     body = {"model": "group", "messages": [{"role": "user", "content": said}], **more}
-    return Ask("/chat/completions", body, timeout)
+    return ProviderRequest("/chat/completions", body, timeout)
 
 
-async def chunks(provider: ChatProvider, at: Endpoint, ask: Ask) -> list[dict[str, Any]]:
-    async with contextlib.aclosing(provider.stream(at, ask)) as stream:
+async def chunks(provider: ChatProvider, at: Endpoint, request: ProviderRequest) -> list[dict[str, Any]]:
+    async with contextlib.aclosing(provider.stream(at, request)) as stream:
         return [chunk async for chunk in stream]
 
 
@@ -108,7 +108,7 @@ async def test_a_tool_call_and_its_result(spoken: Spoken) -> None:
 
     result = {"role": "tool", "tool_call_id": called["message"]["tool_calls"][0]["id"], "content": "sunny"}
     body = {"messages": [asked, called["message"], result], "tools": [TOOL]}
-    answer = await provider.complete(at, Ask("/chat/completions", body, 5.0))
+    answer = await provider.complete(at, ProviderRequest("/chat/completions", body, 5.0))
     assert answer["choices"][0]["message"]["content"] == "echo: sunny"
 
 
@@ -121,7 +121,7 @@ async def test_a_tool_call_and_its_result(spoken: Spoken) -> None:
 )
 async def test_the_other_routes(spoken: Spoken, route: Route, body: dict[str, Any], kind: str) -> None:
     provider, at = spoken
-    answer = await provider.complete(at, Ask(route, body, 5.0))
+    answer = await provider.complete(at, ProviderRequest(route, body, 5.0))
     assert (answer["object"], answer["model"]) == (kind, at.model)
 
 
@@ -138,7 +138,7 @@ async def test_a_stream(spoken: Spoken) -> None:
 
 async def test_a_stream_of_text(spoken: Spoken) -> None:
     provider, at = spoken
-    told = await chunks(provider, at, Ask("/completions", {"prompt": "once upon"}, 5.0))
+    told = await chunks(provider, at, ProviderRequest("/completions", {"prompt": "once upon"}, 5.0))
     assert "".join(chunk["choices"][0]["text"] for chunk in told) == "echo: once upon"
 
 

@@ -13,7 +13,7 @@ import pytest
 from local.provider import Fault, Simulator
 from manifold.errors import CallFailed, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.chat import Ask, ChatProvider
+from manifold.providers.chat import ChatProvider, ProviderRequest
 from manifold.providers.registry import chat_provider_for, close_providers
 from tests.support.provider import endpoint
 
@@ -38,28 +38,28 @@ def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spo
     return chat_provider_for(request.param), endpoint(simulated_provider, account)
 
 
-def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> Ask:
-    return Ask("/chat/completions", {"messages": [{"role": "user", "content": said}], **more}, timeout)
+def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
+    return ProviderRequest("/chat/completions", {"messages": [{"role": "user", "content": said}], **more}, timeout)
 
 
 def fault(kind: str, **how: Any) -> Fault:
     return Fault.model_validate({"kind": kind, "route": "chat.create", **how})
 
 
-async def complete(spoken: Spoken, ask: Ask | None = None) -> ProviderError:
+async def complete(spoken: Spoken, request: ProviderRequest | None = None) -> ProviderError:
     provider, at = spoken
     with pytest.raises(ProviderError) as caught:
-        await provider.complete(at, ask or chat())
+        await provider.complete(at, request or chat())
     return caught.value
 
 
-async def broken(spoken: Spoken, ask: Ask | None = None) -> tuple[int, ProviderError]:
+async def broken(spoken: Spoken, request: ProviderRequest | None = None) -> tuple[int, ProviderError]:
     """How many chunks came before the stream's error, and the error."""
     provider, at = spoken
     came: list[dict[str, Any]] = []
 
     async def read() -> None:
-        async with contextlib.aclosing(provider.stream(at, ask or chat("one two three four"))) as stream:
+        async with contextlib.aclosing(provider.stream(at, request or chat("one two three four"))) as stream:
             async for chunk in stream:
                 came.append(chunk)
 

@@ -14,8 +14,8 @@ from local.provider import Fault, Simulator
 from local.provider.batches import Pace
 from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Job, Provider, azure
-from manifold.providers.call import Call
 from manifold.providers.http import Http
+from manifold.providers.http_call import HttpCall
 from manifold.providers.registry import close_providers, provider_for
 from tests.support.provider import chat_lines, endpoint, input_of, polled
 
@@ -288,5 +288,5 @@ async def test_a_local_provider_s_download_goes_no_further_than_the_machine(simu
 
 
 async def _read(http: Http, url: str, key: str) -> None:
-    async for _ in http.download(Call(url, {"Authorization": f"Bearer {key}"}, {}, 5.0)):
+    async for _ in http.download(HttpCall(url, {"Authorization": f"Bearer {key}"}, {}, 5.0)):
         pass

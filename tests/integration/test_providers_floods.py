@@ -13,9 +13,9 @@ from local.provider import Fault, Simulator
 from local.provider.floods import Flood
 from manifold.errors import ProviderUnclear
 from manifold.providers import bodies, http
-from manifold.providers.call import Call
 from manifold.providers.client import Client
 from manifold.providers.http import Http
+from manifold.providers.http_call import HttpCall
 from tests.support.desk import SPECIAL
 
 pytest_plugins = ("tests.support.provider_fixtures",)
@@ -143,8 +143,8 @@ async def test_headers_have_an_end(provider: Simulator) -> None:
     await batches.close()
 
 
-def call(provider: Simulator, path: str, seconds: float = 20.0) -> Call:
-    return Call(f"{provider.base(SPECIAL.name)}/{path}", {"Authorization": f"Bearer {SPECIAL.key}"}, {}, seconds)
+def call(provider: Simulator, path: str, seconds: float = 20.0) -> HttpCall:
+    return HttpCall(f"{provider.base(SPECIAL.name)}/{path}", {"Authorization": f"Bearer {SPECIAL.key}"}, {}, seconds)
 
 
 async def downloaded(provider: Simulator) -> None:

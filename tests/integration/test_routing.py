@@ -11,7 +11,7 @@ from local.provider import Fault
 from manifold import ids
 from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.store import Store
 from manifold.store.traffic import Ended
 from tests.support.completing import HELLO, Till
@@ -71,9 +71,9 @@ class Held:
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     waiting, complete = Held(), Deployments.complete
 
-    async def later(deployments: Deployments, deployment: Deployment, ask: Ask) -> dict[str, Any]:
+    async def later(deployments: Deployments, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
         await waiting.wait()
-        return await complete(deployments, deployment, ask)
+        return await complete(deployments, deployment, request)
 
     monkeypatch.setattr(Deployments, "complete", later)
     return waiting

@@ -11,20 +11,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from manifold.errors import ProviderError
-from manifold.providers.call import Call
 from manifold.providers.client import Client
 from manifold.providers.http import Http
+from manifold.providers.http_call import HttpCall
 from tests.support.completing_process import peak
 
-Way = Callable[[Call], Awaitable[Any]]
+Way = Callable[[HttpCall], Awaitable[Any]]
 
 
 def ways(client: Client, http: Http) -> dict[str, tuple[str, Way]]:
-    async def stream(call: Call) -> None:
+    async def stream(call: HttpCall) -> None:
         async for _ in client.events(call, {"stream": True}):
             pass
 
-    async def download(call: Call) -> None:
+    async def download(call: HttpCall) -> None:
         async for _ in http.download(call):
             pass
 
@@ -49,7 +49,7 @@ async def main(base: str, key: str, plan: dict[str, int]) -> dict[str, Any]:
     said = {}
     for name, count in plan.items():
         path, way = ways(client, http)[name]
-        call = Call(f"{base}/{path}", {"Authorization": f"Bearer {key}"}, {}, 60.0)
+        call = HttpCall(f"{base}/{path}", {"Authorization": f"Bearer {key}"}, {}, 60.0)
         before = peak()
         outcomes = await asyncio.gather(*(outcome(way(call)) for _ in range(count)))
         said[name] = {"outcomes": sorted(set(outcomes)), "grew": peak() - before}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from manifold.errors import InvalidRequest
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from tests.unit.test_chat_translation import DIALECTS, HELLO, every_dialect, refused, request
 
 FRONT = ("anthropic", "bedrock", "gemini")
@@ -358,9 +358,9 @@ def test_thoughts_that_nobody_signed_are_not_given_back(provider: str, blocks: o
 def test_claudes_thoughts_go_to_no_other_model_of_bedrock(model: str) -> None:
     thought = {"type": "thinking", "thinking": "hm", "signature": "sig"}
     messages = [user("one"), assistant("yes", thinking_blocks=[thought]), user("two")]
-    ask = Ask("/chat/completions", {"messages": messages}, 5.0)
-    assert "reasoningContent" not in json.dumps(DIALECTS["bedrock"].request(model, ask, stream=False))
-    claude = DIALECTS["bedrock"].request("eu.anthropic.claude-haiku-4-5-v1:0", ask, stream=False)
+    request = ProviderRequest("/chat/completions", {"messages": messages}, 5.0)
+    assert "reasoningContent" not in json.dumps(DIALECTS["bedrock"].request(model, request, stream=False))
+    claude = DIALECTS["bedrock"].request("eu.anthropic.claude-haiku-4-5-v1:0", request, stream=False)
     assert claude["messages"][1]["content"][0]["reasoningContent"]["reasoningText"]["signature"] == "sig"
 
 

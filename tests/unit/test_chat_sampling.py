@@ -7,7 +7,7 @@ import pytest
 from manifold.errors import InvalidRequest
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.reasoning import without_sampling
 
 OLD, BOTH_REFUSED, NONE_TAKEN = "claude-sonnet-4-20250514", "claude-haiku-4-5", "claude-opus-4-8"
@@ -15,15 +15,19 @@ NAMES = ("temperature", "top_p", "top_k")
 
 
 def anthropic(model: str, *, drop: bool = False, **body: Any) -> dict[str, Any]:
-    ask = Ask("/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0, drop_params=drop)
-    sent = Anthropic().request(model, ask, stream=False)
+    request = ProviderRequest(
+        "/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0, drop_params=drop
+    )
+    sent = Anthropic().request(model, request, stream=False)
     return {name: sent[name] for name in NAMES if name in sent}
 
 
 def bedrock(model: str, *, drop: bool = False, **body: Any) -> dict[str, Any]:
     """The same, in Anthropic's names."""
-    ask = Ask("/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0, drop_params=drop)
-    sent = Bedrock().request(f"eu.anthropic.{model}-v1:0", ask, stream=False)
+    request = ProviderRequest(
+        "/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0, drop_params=drop
+    )
+    sent = Bedrock().request(f"eu.anthropic.{model}-v1:0", request, stream=False)
     config, own = sent["inferenceConfig"], sent.get("additionalModelRequestFields", {})
     named = {"temperature": config.get("temperature"), "top_p": config.get("topP"), "top_k": own.get("top_k")}
     return {name: value for name, value in named.items() if value is not None}
@@ -103,10 +107,12 @@ def test_a_temperature_beyond_claudes(value: float) -> None:
 
 
 def test_the_base_model_tells_what_a_name_does_not() -> None:
-    ask = Ask("/chat/completions", {"messages": [{"role": "user", "content": "hello"}], "temperature": 0.5}, 5.0)
+    request = ProviderRequest(
+        "/chat/completions", {"messages": [{"role": "user", "content": "hello"}], "temperature": 0.5}, 5.0
+    )
     with pytest.raises(InvalidRequest):
-        Anthropic().request("my-claude", ask, stream=False, base_model="anthropic/claude-opus-4-8")
-    assert Anthropic().request("my-claude", ask, stream=False)["temperature"] == 0.5
+        Anthropic().request("my-claude", request, stream=False, base_model="anthropic/claude-opus-4-8")
+    assert Anthropic().request("my-claude", request, stream=False)["temperature"] == 0.5
 
 
 SAMPLING = {"temperature": 0.5, "top_p": 0.9, "presence_penalty": 1, "logprobs": True, "top_logprobs": 2}

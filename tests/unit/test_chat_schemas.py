@@ -12,7 +12,7 @@ from manifold.errors import InvalidRequest
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.anthropic.schemas import MAX_DEPTH, strict_schema
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.cohere import Cohere
 from manifold.providers.gemini import Gemini
 
@@ -141,8 +141,8 @@ def tool(schema: object, **more: Any) -> dict[str, Any]:
 
 
 def sent(dialect: Any, model: str, **body: Any) -> dict[str, Any]:
-    ask = Ask("/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0)
-    made: dict[str, Any] = dialect.request(model, ask, stream=False)
+    request = ProviderRequest("/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0)
+    made: dict[str, Any] = dialect.request(model, request, stream=False)
     return made
 
 

@@ -12,11 +12,11 @@ from manifold.errors import ProviderRefused
 from manifold.providers.answers import Chunks
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.call import Call
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.cohere import Cohere
 from manifold.providers.failures import failure
 from manifold.providers.gemini import Gemini
+from manifold.providers.http_call import HttpCall
 from manifold.providers.translated import Dialect, meant
 
 SHAPES = Path(__file__).parents[1] / "shapes"
@@ -71,7 +71,7 @@ def add_calls(calls: list[dict[str, Any]], more: Iterable[Mapping[str, Any]]) ->
 @pytest.mark.parametrize("file", shapes("requests"))
 def test_a_request(file: Path) -> None:
     dialect, shape = read(file)
-    body = dialect.request(shape["model"], Ask("/chat/completions", shape["ask"], 5.0), stream=False)
+    body = dialect.request(shape["model"], ProviderRequest("/chat/completions", shape["ask"], 5.0), stream=False)
     body.pop("stream", None)
     assert body == shape["body"]
 
@@ -116,7 +116,7 @@ def test_a_stream_without_its_end(file: Path) -> None:
 @pytest.mark.parametrize("file", shapes("errors"))
 def test_an_error(file: Path) -> None:
     dialect, shape = read(file)
-    call = Call("https://example.com", {}, {}, 5.0)
+    call = HttpCall("https://example.com", {}, {}, 5.0)
     error = failure(shape["status"], shape["headers"], json.dumps(shape["body"]).encode(), call)
     told = (meant(error, dialect.meanings) if isinstance(error, ProviderRefused) else error).answer()
     assert [told.status, told.type, told.code] == shape["told"]

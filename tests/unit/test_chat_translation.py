@@ -10,11 +10,11 @@ from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.providers.answers import Chunks
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.anthropic.models import is_adaptive
-from manifold.providers.asked import merged
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.cohere import Cohere
 from manifold.providers.gemini import Gemini
+from manifold.providers.parameters import merged
 from manifold.providers.translated import Dialect
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -37,8 +37,8 @@ every_dialect = pytest.mark.parametrize("provider", DIALECTS)
 
 
 def request(provider: str, model: str | None = None, *, drop: bool = False, **body: Any) -> dict[str, Any]:
-    ask = Ask("/chat/completions", {"messages": HELLO, **body}, 5.0, drop_params=drop)
-    return DIALECTS[provider].request(model or MODELS[provider], ask, stream=False)
+    request = ProviderRequest("/chat/completions", {"messages": HELLO, **body}, 5.0, drop_params=drop)
+    return DIALECTS[provider].request(model or MODELS[provider], request, stream=False)
 
 
 def refused(provider: str, model: str | None = None, **body: Any) -> InvalidRequest:
@@ -244,11 +244,11 @@ PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/
 @pytest.mark.parametrize("base_model", ["anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock/us.anthropic.claude-x"])
 def test_the_base_model_tells_what_an_arn_does_not(base_model: str) -> None:
     asked: dict[str, Any] = {"reasoning_effort": "low", "tools": [TOOL], "parallel_tool_calls": False}
-    ask = Ask("/chat/completions", {"messages": HELLO, **asked}, 5.0)
-    known = Bedrock().request(PROFILE, ask, stream=False, base_model=base_model)
+    request = ProviderRequest("/chat/completions", {"messages": HELLO, **asked}, 5.0)
+    known = Bedrock().request(PROFILE, request, stream=False, base_model=base_model)
     assert known["additionalModelRequestFields"].keys() >= {"thinking", "tool_choice"}
     with pytest.raises(InvalidRequest) as caught:
-        Bedrock().request(PROFILE, ask, stream=False)
+        Bedrock().request(PROFILE, request, stream=False)
     assert caught.value.param == "reasoning_effort"
 
 
@@ -368,8 +368,8 @@ def test_what_gemini_withholds_is_filtered(reason: str) -> None:
 
 
 def test_the_most_effort() -> None:
-    ask = Ask("/chat/completions", {"messages": HELLO, "reasoning_effort": "max"}, 5.0)
-    adaptive = Anthropic().request("claude-opus-4-6", ask, stream=False)
+    most = ProviderRequest("/chat/completions", {"messages": HELLO, "reasoning_effort": "max"}, 5.0)
+    adaptive = Anthropic().request("claude-opus-4-6", most, stream=False)
     assert adaptive["output_config"] == {"effort": "max"}
     budgeted = [request(provider, reasoning_effort="max")["thinking"] for provider in ("anthropic", "cohere")]
     assert budgeted == [request(provider, reasoning_effort="xhigh")["thinking"] for provider in ("anthropic", "cohere")]

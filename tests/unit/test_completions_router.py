@@ -17,11 +17,11 @@ from manifold.config import Config, Deployment, PlainText, RouterSettings, Secre
 from manifold.deployments import Deployments
 from manifold.errors import CallFailed, InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.secrets import Secrets
 from tests.support.deployments import deployment
 
-Answering = Callable[[Endpoint, Ask], dict[str, Any]]
+Answering = Callable[[Endpoint, ProviderRequest], dict[str, Any]]
 CALL = PlannedCall("group", "/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})
 OPEN = frozenset({"group", "open"})
 ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
@@ -33,17 +33,17 @@ class Fake:
 
     def __init__(self, answer: Answering) -> None:
         self._answer = answer
-        self.asked: list[tuple[Endpoint, Ask]] = []
+        self.asked: list[tuple[Endpoint, ProviderRequest]] = []
         self.closed = 0
 
-    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
-        self.asked.append((at, ask))
-        return self._answer(at, ask)
+    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        self.asked.append((at, request))
+        return self._answer(at, request)
 
-    async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
-        self.asked.append((at, ask))
+    async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+        self.asked.append((at, request))
         try:
-            for chunk in self._answer(at, ask)["chunks"]:
+            for chunk in self._answer(at, request)["chunks"]:
                 yield chunk
                 await asyncio.sleep(0)
         finally:
@@ -115,7 +115,7 @@ def _no_batches(name: str) -> Any:
 
 
 def only_new_key(answer: Mapping[str, Any]) -> Answering:
-    def answering(at: Endpoint, _: Ask) -> dict[str, Any]:
+    def answering(at: Endpoint, _: ProviderRequest) -> dict[str, Any]:
         if at.api_key != "new":
             raise ProviderRefused("wrong key", status=401, lasting=True)
         return dict(answer)
@@ -124,7 +124,7 @@ def only_new_key(answer: Mapping[str, Any]) -> Answering:
 
 
 async def test_the_answer_has_the_groups_name() -> None:
-    answer = await router(Fake(lambda at, ask: {"model": "gpt-4o-2024-08-06"})).complete(CALL)
+    answer = await router(Fake(lambda at, request: {"model": "gpt-4o-2024-08-06"})).complete(CALL)
 
     assert answer.body == {"model": "group"}
     assert (answer.deployment.id, answer.attempts) == ("one", 1)
@@ -162,7 +162,7 @@ async def test_every_attempt_is_reported() -> None:
 
 
 def _in_turn(answers: list[Any]) -> Answering:
-    def answering(at: Endpoint, ask: Ask) -> dict[str, Any]:
+    def answering(at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         answer = answers.pop(0)
         if isinstance(answer, ProviderError):
             raise answer
@@ -205,7 +205,7 @@ async def test_a_group_that_the_caller_may_not_use_is_passed_over_where_that_is_
 
 @pytest.mark.parametrize("settings", [RouterSettings(), RouterSettings(fallbacks={"*": ("open",)})])
 async def test_without_a_group_for_that_it_stays_withheld(settings: RouterSettings) -> None:
-    fake = Fake(lambda at, ask: dict(WITHHELD))
+    fake = Fake(lambda at, request: dict(WITHHELD))
 
     given = await router(fake, others=[deployment("open", "open")], settings=settings).complete(CALL)
 
@@ -214,7 +214,7 @@ async def test_without_a_group_for_that_it_stays_withheld(settings: RouterSettin
 
 
 async def test_what_one_provider_cannot_do_another_may() -> None:
-    def picky(at: Endpoint, ask: Ask) -> dict[str, Any]:
+    def picky(at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         raise InvalidRequest("'logprobs' cannot be translated.", param="logprobs")
 
     fake = Fake(picky)
@@ -224,7 +224,7 @@ async def test_what_one_provider_cannot_do_another_may() -> None:
 
 
 async def test_the_last_cause_is_told_without_its_words() -> None:
-    def refuse(at: Endpoint, ask: Ask) -> dict[str, Any]:
+    def refuse(at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         raise ProviderRefused("key sk-123 of https://host is wrong", status=401, lasting=True)
 
     with pytest.raises(CallFailed) as failed:
@@ -235,7 +235,7 @@ async def test_the_last_cause_is_told_without_its_words() -> None:
 
 
 async def test_a_stream_begins_with_its_first_token() -> None:
-    fake = Fake(lambda at, ask: {"chunks": [ROLE, TOKEN, TOKEN]})
+    fake = Fake(lambda at, request: {"chunks": [ROLE, TOKEN, TOKEN]})
 
     begun = await router(fake).begin(CALL)
 
@@ -246,18 +246,18 @@ async def test_a_stream_begins_with_its_first_token() -> None:
 
 
 async def test_a_stream_asks_the_provider_for_usage() -> None:
-    fake = Fake(lambda at, ask: {"chunks": [TOKEN]})
+    fake = Fake(lambda at, request: {"chunks": [TOKEN]})
 
     begun = await router(fake).begin(CALL)
 
-    [(_, ask)] = fake.asked
-    assert ask.body["stream_options"] == {"include_usage": True}
+    [(_, request)] = fake.asked
+    assert request.body["stream_options"] == {"include_usage": True}
     assert "stream_options" not in CALL.body
     await begun.body.rest.aclose()
 
 
 async def test_an_answer_without_a_token_is_one() -> None:
-    begun = await router(Fake(lambda at, ask: {"chunks": [ROLE]})).begin(CALL)
+    begun = await router(Fake(lambda at, request: {"chunks": [ROLE]})).begin(CALL)
 
     assert list(begun.body.head) == [ROLE]
     assert await anext(begun.body.rest, None) is None
@@ -267,16 +267,16 @@ class Hanging(Fake):
     """Says these chunks, and then nothing more; as an answer, nothing at all."""
 
     def __init__(self, *said: dict[str, Any]) -> None:
-        super().__init__(lambda at, ask: {})
+        super().__init__(lambda at, request: {})
         self._said = said
 
-    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
-        self.asked.append((at, ask))
+    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        self.asked.append((at, request))
         await asyncio.Event().wait()
         return {}
 
-    async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
-        self.asked.append((at, ask))
+    async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+        self.asked.append((at, request))
         for chunk in self._said:
             yield chunk
         await asyncio.Event().wait()
@@ -326,7 +326,7 @@ async def test_a_stream_has_as_much_for_each_pause() -> None:
 
 
 async def test_the_time_that_a_connection_may_take_is_not_the_callers_to_set() -> None:
-    hasty, patient = (Fake(lambda at, ask: {"choices": []}) for _ in range(2))
+    hasty, patient = (Fake(lambda at, request: {"choices": []}) for _ in range(2))
 
     await router(hasty, seconds=3).complete(CALL)
     await router(patient).complete(CALL)
@@ -337,7 +337,7 @@ async def test_the_time_that_a_connection_may_take_is_not_the_callers_to_set() -
 async def test_nothing_is_charged_for_a_connection_that_did_not_open() -> None:
     reports: list[Attempt] = []
 
-    def refuse(at: Endpoint, ask: Ask) -> dict[str, Any]:
+    def refuse(at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         raise ProviderRefused("no connection", code="timeout")
 
     with pytest.raises(CallFailed):

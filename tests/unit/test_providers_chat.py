@@ -12,14 +12,14 @@ import pytest
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, client
 from manifold.providers.addresses import azure_call, openai_call
-from manifold.providers.call import Call
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.client import Client
 from manifold.providers.completions import OpenAICompletions
 from manifold.providers.failures import failure, failure_within
+from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
 
-CALL = Call(
+CALL = HttpCall(
     "https://west.example.com/v1/chat/completions",
     {"Authorization": "Bearer sk-very-secret-key", "x": "1"},
     {},
@@ -44,7 +44,7 @@ def test_addresses() -> None:
 
 
 def test_an_address_keeps_the_query_of_its_base() -> None:
-    assert Call("https://h/x?a=1", {}, {"b": "2 3"}, 5.0).address == "https://h/x?a=1&b=2+3"
+    assert HttpCall("https://h/x?a=1", {}, {"b": "2 3"}, 5.0).address == "https://h/x?a=1&b=2+3"
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ class Answering(Client):
         super().__init__()
         self._body = body
 
-    async def post(self, call: Call, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
+    async def post(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
         return self._body
 
-    async def events(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
+    async def events(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
         yield Event("", orjson.dumps(self._body))
 
 
@@ -184,12 +184,12 @@ class Answering(Client):
 async def test_an_answer_of_another_shape_is_none(body: dict[str, Any]) -> None:
     provider = OpenAICompletions(Answering(body))
     at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
-    ask = Ask("/chat/completions", {"messages": []}, 5.0)
+    request = ProviderRequest("/chat/completions", {"messages": []}, 5.0)
 
     with pytest.raises(ProviderUnclear, match="shape"):
-        await provider.complete(at, ask)
+        await provider.complete(at, request)
     with pytest.raises(ProviderUnclear, match="shape"):
-        await anext(provider.stream(at, ask))
+        await anext(provider.stream(at, request))
 
 
 @pytest.mark.parametrize("body", [{}, {"choices": None}, {"error": {}}])
@@ -198,18 +198,20 @@ async def test_an_answer_without_choices_is_none(body: dict[str, Any]) -> None:
 
     for route in ("/chat/completions", "/completions"):
         with pytest.raises(ProviderUnclear, match="choices"):
-            await OpenAICompletions(Answering(body)).complete(at, Ask(route, {}, 5.0))
-    assert await OpenAICompletions(Answering({"data": []})).complete(at, Ask("/embeddings", {}, 5.0)) == {"data": []}
+            await OpenAICompletions(Answering(body)).complete(at, ProviderRequest(route, {}, 5.0))
+    assert await OpenAICompletions(Answering({"data": []})).complete(at, ProviderRequest("/embeddings", {}, 5.0)) == {
+        "data": []
+    }
 
 
 @pytest.mark.parametrize("usage", [7, "7", [7], True])
 async def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
     provider = OpenAICompletions(Answering({"choices": [], "usage": usage}))
     at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
-    ask = Ask("/chat/completions", {"messages": []}, 5.0)
+    request = ProviderRequest("/chat/completions", {"messages": []}, 5.0)
 
-    assert (await provider.complete(at, ask))["usage"] is None
-    assert (await anext(provider.stream(at, ask)))["usage"] is None
+    assert (await provider.complete(at, request))["usage"] is None
+    assert (await anext(provider.stream(at, request)))["usage"] is None
 
 
 class Telling(Client):
@@ -219,7 +221,7 @@ class Telling(Client):
         super().__init__()
         self._data = data
 
-    async def events(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
+    async def events(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
         for one in self._data:
             yield Event("message", one if isinstance(one, bytes) else orjson.dumps(one))
 
@@ -231,7 +233,7 @@ def chunk(index: object = 0, finish: str | None = None) -> dict[str, Any]:
 async def told(*data: object) -> int:
     """How many chunks a stream of these events has, if it is whole."""
     at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
-    stream = OpenAICompletions(Telling(*data)).stream(at, Ask("/chat/completions", {"messages": []}, 5.0))
+    stream = OpenAICompletions(Telling(*data)).stream(at, ProviderRequest("/chat/completions", {"messages": []}, 5.0))
     return len([one async for one in stream])
 
 

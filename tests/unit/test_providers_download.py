@@ -6,11 +6,11 @@ import httpx
 import pytest
 
 from manifold.errors import ProviderError, ProviderUnclear
-from manifold.providers.call import Call
 from manifold.providers.http import Http
+from manifold.providers.http_call import HttpCall
 
 FILE = b"".join(b'{"custom_id":"%d"}\n' % number for number in range(40))
-CALL = Call("https://api.example.com/v1/files/f/content", {"api-key": "very-secret"}, {}, 5.0)
+CALL = HttpCall("https://api.example.com/v1/files/f/content", {"api-key": "very-secret"}, {}, 5.0)
 Cut = Callable[[int], bool]
 
 

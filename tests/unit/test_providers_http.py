@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers.call import Call
 from manifold.providers.failures import LONGEST_WAIT, failure, failure_within, retry_after
 from manifold.providers.http import Http
+from manifold.providers.http_call import HttpCall
 
 KEY = "very-secret"
 RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
-CALL = Call("https://api.example.com/v1/batches", {"Authorization": f"Bearer {KEY}", "api-key": KEY}, {}, 5.0)
+CALL = HttpCall("https://api.example.com/v1/batches", {"Authorization": f"Bearer {KEY}", "api-key": KEY}, {}, 5.0)
 Handler = Callable[[httpx.Request], httpx.Response]
 
 

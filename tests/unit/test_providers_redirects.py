@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from manifold.errors import ProviderRefused
-from manifold.providers.call import Call
 from manifold.providers.http import Http
+from manifold.providers.http_call import HttpCall
 from manifold.providers.redirects import Place, checked, kind_of, system
 
 PUBLIC = Place("https", "api.example.com", 443)
@@ -139,7 +139,7 @@ async def test_the_address_that_was_checked_is_called_and_looked_up_once() -> No
         return httpx.Response(200, content=b"bytes") if len(seen) > 1 else httpx.Response(302, headers=location)
 
     http = Http(httpx.MockTransport(answer), rebinding)
-    call = Call("https://api.example.com/v1/files/f/content", {"Authorization": "Bearer very-secret"}, {}, 5.0)
+    call = HttpCall("https://api.example.com/v1/files/f/content", {"Authorization": "Bearer very-secret"}, {}, 5.0)
     assert [chunk async for chunk in http.download(call)] == [b"bytes"]
     await http.close()
 
@@ -157,7 +157,7 @@ async def test_each_hop_is_checked() -> None:
     http = Http(httpx.MockTransport(lambda _: httpx.Response(302, headers={"location": next(places)})), resolve)
 
     with pytest.raises(ProviderRefused, match="may not point to"):
-        async for _ in http.download(Call("https://api.example.com/v1/files/f/content", {}, {}, 5.0)):
+        async for _ in http.download(HttpCall("https://api.example.com/v1/files/f/content", {}, {}, 5.0)):
             pass
     await http.close()
     assert list(places) == []

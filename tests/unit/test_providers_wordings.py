@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from manifold.errors import ProviderRefused
-from manifold.providers.call import Call
 from manifold.providers.failures import failure, failure_within
+from manifold.providers.http_call import HttpCall
 from manifold.providers.wordings import CONTENT_WORDS, CONTEXT_WORDS, prompts_fault
 from tests.unit.test_providers_chat import failed
 
-CALL = Call("https://host.example", {}, {}, 1.0)
+CALL = HttpCall("https://host.example", {}, {}, 1.0)
 CONTEXT = "context_length_exceeded"
 TOO_LONG = [
     ("OpenAI's embeddings", 400, "Invalid 'input[0]': maximum input length is 8192 tokens."),

@@ -10,8 +10,8 @@ from manifold import observe
 from manifold.config import Aws, Config, Deployment
 from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Provider, Signature
-from manifold.providers.call import host_of
-from manifold.providers.chat import Ask, ChatProvider, Route
+from manifold.providers.chat import ChatProvider, ProviderRequest, Route
+from manifold.providers.http_call import host_of
 from manifold.scrubbing import Scrubber
 from manifold.secrets import Secrets
 
@@ -68,11 +68,11 @@ class Deployments:
     async def call(
         self,
         deployment: Deployment,
-        request: Callable[[Provider, Endpoint], Awaitable[Answer]],
+        operation: Callable[[Provider, Endpoint], Awaitable[Answer]],
         *,
         seconds: float | None = CALL_SECONDS,
     ) -> Answer:
-        """What `request` answers. A 401 is tried once more with the secret as it is now: the key may have rotated.
+        """What `operation` returns. A 401 is tried once more with the secret as it is now: the key may have rotated.
 
         What takes longer than `seconds` is `ProviderUnclear`. So is an answer that an adapter did not expect: whatever
         one deployment sends, it is an error of that deployment's, which stops nobody else's work.
@@ -80,7 +80,7 @@ class Deployments:
         provider = self._provider_for(deployment.provider)
         try:
             async with asyncio.timeout(seconds):
-                return await self._with_key(deployment, lambda endpoint: request(provider, endpoint))
+                return await self._with_key(deployment, lambda endpoint: operation(provider, endpoint))
         except (ProviderError, ManifoldError):
             raise
         except TimeoutError as error:
@@ -100,17 +100,17 @@ class Deployments:
         secrets = [endpoint.api_key, endpoint.organization, signature and signature.secret_access_key]
         return replace(known, host=host_of(endpoint.base_url), secrets=[one for one in secrets if one])
 
-    async def complete(self, deployment: Deployment, ask: Ask) -> dict[str, Any]:
+    async def complete(self, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
         """OpenAI's answer object, with the provider's own `model`. A 401 is tried once more, as in `call`."""
         provider = self._chat_provider_for(deployment.provider)
-        return await self._with_key(deployment, lambda endpoint: provider.complete(endpoint, ask))
+        return await self._with_key(deployment, lambda endpoint: provider.complete(endpoint, request))
 
-    async def stream(self, deployment: Deployment, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, deployment: Deployment, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
         """OpenAI's chunks, with the provider's own `model`. A 401 is tried once more, as in `call`."""
         provider = self._chat_provider_for(deployment.provider)
         begun = False
         try:
-            async with contextlib.aclosing(provider.stream(self._endpoint(deployment), ask)) as chunks:
+            async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:
                 async for chunk in chunks:
                     begun = True
                     yield chunk
@@ -119,16 +119,16 @@ class Deployments:
             if begun:
                 raise
             self._renew_key(error)
-        async with contextlib.aclosing(provider.stream(self._endpoint(deployment), ask)) as chunks:
+        async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def _with_key(self, deployment: Deployment, request: Callable[[Endpoint], Awaitable[Answer]]) -> Answer:
+    async def _with_key(self, deployment: Deployment, operation: Callable[[Endpoint], Awaitable[Answer]]) -> Answer:
         try:
-            return await request(self._endpoint(deployment))
+            return await operation(self._endpoint(deployment))
         except ProviderRefused as error:
             self._renew_key(error)
-        return await request(self._endpoint(deployment))
+        return await operation(self._endpoint(deployment))
 
     def _renew_key(self, error: ProviderRefused) -> None:
         """Have the secret fetched again after a 401; any other error, and one that this cannot mend, is raised."""

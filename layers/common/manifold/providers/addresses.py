@@ -7,27 +7,27 @@ import re
 from urllib.parse import quote
 
 from manifold.providers import Endpoint
-from manifold.providers.call import Call
+from manifold.providers.http_call import HttpCall
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 RESOURCE_END = re.compile(r"/openai(?:/v1)?/?$")
 
 
-def openai_call(at: Endpoint, *path: str, **params: str) -> Call:
+def openai_call(at: Endpoint, *path: str, **params: str) -> HttpCall:
     """A call of OpenAI's API, or of any that is like it, at the base URL."""
     headers = {"Authorization": f"Bearer {at.api_key}"}
     if at.organization:
         headers["OpenAI-Organization"] = at.organization
-    return Call(f"{at.base_url.rstrip('/')}/{_joined(path)}", headers, params, at.timeout, at.model)
+    return HttpCall(f"{at.base_url.rstrip('/')}/{_joined(path)}", headers, params, at.timeout, at.model)
 
 
-def azure_call(at: Endpoint, *path: str, **params: str) -> Call:
+def azure_call(at: Endpoint, *path: str, **params: str) -> HttpCall:
     """A call of Azure OpenAI's `/openai/v1` form, or of the dated one if the deployment's version is a date."""
     dated = is_dated(at)
     if dated or at.api_version == "preview":
         params = {"api-version": str(at.api_version), **params}
     root = RESOURCE_END.sub("", at.base_url.rstrip("/")) + ("/openai" if dated else "/openai/v1")
-    return Call(f"{root}/{_joined(path)}", {"api-key": at.api_key}, params, at.timeout, at.model)
+    return HttpCall(f"{root}/{_joined(path)}", {"api-key": at.api_key}, params, at.timeout, at.model)
 
 
 def is_dated(at: Endpoint) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from manifold.errors import InputLost, ProviderError, ProviderRefused
 from manifold.providers import Endpoint, Input, Job, Prepared
 from manifold.providers.addresses import azure_call, is_dated
-from manifold.providers.call import Call
+from manifold.providers.http_call import HttpCall
 from manifold.providers.openai import INPUT_SECONDS, OpenAI
 
 FIRST_EXPIRING_VERSION = "2025-03-01"
@@ -54,7 +54,7 @@ class AzureOpenAI(OpenAI):
         path = endpoint.removeprefix("/v1")
         return "/chat/completions" if path == "/responses" else path
 
-    def _call(self, at: Endpoint, *path: str, **params: str) -> Call:
+    def _call(self, at: Endpoint, *path: str, **params: str) -> HttpCall:
         return azure_call(at, *path, **params)
 
     async def _processed(self, at: Endpoint, ref: str) -> None:

@@ -20,7 +20,7 @@ Route = Literal["/chat/completions", "/embeddings", "/completions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ProviderRequest:
     """One call: the body as the client sent it, but for what the gateway itself took out."""
 
     route: Route
@@ -35,11 +35,11 @@ class Ask:
 class ChatProvider(Protocol):
     """A provider's completions. Cancelling a call closes its connection at once: the provider stops, too."""
 
-    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
+    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         """OpenAI's answer object for the route; its `model` is the provider's own word."""
         ...
 
-    def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
+    def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
         """The answer's chunks, as OpenAI streams them; the adapter asks for a stream, whatever the body says.
 
         It ends where the provider said that the answer is whole, and raises `ProviderUnclear` where it broke off.

@@ -16,8 +16,8 @@ from yarl import URL
 
 from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers import bodies
-from manifold.providers.call import Call
 from manifold.providers.failures import failure, failure_within, is_error, read_object
+from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event, Reader
 
 KEEPALIVE_SECONDS = 15.0
@@ -45,7 +45,7 @@ class Client:
             session, self._session = self._session, None
             await session.close()
 
-    async def post(self, call: Call, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
+    async def post(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
         """Send a JSON body, or bytes that are one, and return the JSON object that answers."""
         async with self._send(call, body) as response:
             content = await bodies.whole(_pieces(response, MAX_ANSWER), self._allowance)
@@ -56,7 +56,7 @@ class Client:
             raise failure_within(answer, call)
         return answer
 
-    async def events(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
+    async def events(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> AsyncGenerator[Event, None]:
         """Send a body and read the server-sent events that answer, to wherever the connection ends them."""
         reader = Reader()
         async with contextlib.aclosing(self.chunks(call, body, EVENT_STREAM)) as chunks:
@@ -65,7 +65,7 @@ class Client:
                     yield event
 
     async def chunks(
-        self, call: Call, body: Mapping[str, Any] | bytes, content_type: str
+        self, call: HttpCall, body: Mapping[str, Any] | bytes, content_type: str
     ) -> AsyncGenerator[bytes, None]:
         """Send a body and read the bytes that answer, as they come. Another type of content is `ProviderUnclear`."""
         async with self._send(call, body) as response:
@@ -75,7 +75,7 @@ class Client:
                 yield piece
 
     @contextlib.asynccontextmanager
-    async def _send(self, call: Call, body: Mapping[str, Any] | bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _send(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The successful answer. Its connection goes back to the pool if it was read to the end, and else closes."""
         content = body if isinstance(body, bytes) else _written(body)
         call = call.signed(content)
@@ -117,7 +117,7 @@ def _written(body: Mapping[str, Any]) -> bytes:
 
 
 @contextlib.contextmanager
-def _translated(call: Call) -> Iterator[None]:
+def _translated(call: HttpCall) -> Iterator[None]:
     """Turn the client library's errors into ours: no request left, or nobody knows what became of it."""
     try:
         yield

@@ -12,11 +12,11 @@ from typing import Any
 from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.addresses import azure_call, is_dated, openai_call
-from manifold.providers.call import Call
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.client import Client
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.handed_back import HandedBack
+from manifold.providers.http_call import HttpCall
 from manifold.providers.reasoning import without_sampling
 from manifold.providers.sse import DONE, Event
 
@@ -34,16 +34,16 @@ class OpenAICompletions:
         self._client = client
         self._provider = provider
 
-    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
-        call = self._call(at, ask)
-        answer = _shaped(await self._client.post(call, self._body(at, ask)), call)
-        if ask.route != "/embeddings" and not isinstance(answer.get("choices"), list):
+    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        call = self._call(at, request)
+        answer = _shaped(await self._client.post(call, self._body(at, request)), call)
+        if request.route != "/embeddings" and not isinstance(answer.get("choices"), list):
             raise ProviderUnclear("an answer without choices")
         return answer
 
-    async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
-        call, open_choices = self._call(at, ask), OpenChoices()
-        body = {**self._body(at, ask), "stream": True}
+    async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+        call, open_choices = self._call(at, request), OpenChoices()
+        body = {**self._body(at, request), "stream": True}
         async with contextlib.aclosing(self._client.events(call, body)) as events:
             async for event in events:
                 if event.data.strip() == DONE:
@@ -55,22 +55,22 @@ class OpenAICompletions:
         if not open_choices.all_finished:
             raise ProviderUnclear("the stream broke off before its end")
 
-    def _body(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
-        chat = ask.route == "/chat/completions"
-        body = HandedBack(self._provider, at.base_url).body(ask.body) if chat else ask.body
-        sent = without_sampling(body, at.base_model or at.model) if ask.drop_params else body
+    def _body(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        chat = request.route == "/chat/completions"
+        body = HandedBack(self._provider, at.base_url).body(request.body) if chat else request.body
+        sent = without_sampling(body, at.base_model or at.model) if request.drop_params else body
         return {**sent, "model": at.model}
 
-    def _call(self, at: Endpoint, ask: Ask) -> Call:
-        return replace(openai_call(at, *_parts(ask)), timeout=ask.timeout)
+    def _call(self, at: Endpoint, request: ProviderRequest) -> HttpCall:
+        return replace(openai_call(at, *_parts(request)), timeout=request.timeout)
 
 
 class AzureCompletions(OpenAICompletions):
     """Azure's: in the dated versions the address names the deployment, in `/openai/v1` the body alone does."""
 
-    def _call(self, at: Endpoint, ask: Ask) -> Call:
-        parts = ("deployments", at.model, *_parts(ask)) if is_dated(at) else _parts(ask)
-        return replace(azure_call(at, *parts), timeout=ask.timeout)
+    def _call(self, at: Endpoint, request: ProviderRequest) -> HttpCall:
+        parts = ("deployments", at.model, *_parts(request)) if is_dated(at) else _parts(request)
+        return replace(azure_call(at, *parts), timeout=request.timeout)
 
 
 class OpenChoices:
@@ -93,8 +93,8 @@ class OpenChoices:
         return self._begun and not self._open
 
 
-def _parts(ask: Ask) -> tuple[str, ...]:
-    return tuple(ask.route.strip("/").split("/"))
+def _parts(request: ProviderRequest) -> tuple[str, ...]:
+    return tuple(request.route.strip("/").split("/"))
 
 
 async def _drain(events: AsyncGenerator[Event, None]) -> None:
@@ -105,7 +105,7 @@ async def _drain(events: AsyncGenerator[Event, None]) -> None:
                 pass
 
 
-def _chunk(event: Event, call: Call) -> dict[str, Any]:
+def _chunk(event: Event, call: HttpCall) -> dict[str, Any]:
     """The event's object, unless it is the error that ends a stream that began well."""
     chunk = read_object(event.data)
     if chunk is None:
@@ -115,7 +115,7 @@ def _chunk(event: Event, call: Call) -> dict[str, Any]:
     return _shaped(chunk, call)
 
 
-def _shaped(body: dict[str, Any], call: Call) -> dict[str, Any]:
+def _shaped(body: dict[str, Any], call: HttpCall) -> dict[str, Any]:
     """The answer or chunk, if what the gateway reads of it has OpenAI's shape; the rest is the client's to read.
 
     One whose model failed on the way says so in a choice, as OpenRouter's do. A usage that cannot be read is none: the

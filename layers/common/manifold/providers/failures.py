@@ -15,7 +15,7 @@ import orjson
 
 from manifold import lenient
 from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.providers.call import Call
+from manifold.providers.http_call import HttpCall
 from manifold.providers.wordings import prompts_fault
 
 # A 4xx that says "not now" or "not decided", where all others say "never".
@@ -38,14 +38,16 @@ LONGEST_WAIT = 3_600.0
 """Seconds: no provider is left alone for longer, whatever it says."""
 
 
-def failure(status: int, headers: Mapping[str, str], content: bytes, call: Call) -> ProviderRefused | ProviderUnclear:
+def failure(
+    status: int, headers: Mapping[str, str], content: bytes, call: HttpCall
+) -> ProviderRefused | ProviderUnclear:
     """The error that an answer of this status is. `headers` has lower-case names, or does not care."""
     body = _error_object(content)
     wait = retry_after(headers)
     return _failure(status, retry_info(body) if wait is None else wait, body, call)
 
 
-def failure_within(body: Mapping[str, Any], call: Call) -> ProviderRefused | ProviderUnclear:
+def failure_within(body: Mapping[str, Any], call: HttpCall) -> ProviderRefused | ProviderUnclear:
     """The error that came in an answer which began as a success: within a stream, or in place of one."""
     error = body.get("error")
     detail = error if isinstance(error, dict) else body
@@ -125,7 +127,7 @@ def _bounded(seconds: float) -> float:
 
 
 def _failure(
-    status: int, wait: float | None, body: Mapping[str, Any] | None, call: Call
+    status: int, wait: float | None, body: Mapping[str, Any] | None, call: HttpCall
 ) -> ProviderRefused | ProviderUnclear:
     words, code, param = _worded(body or {})
     message = f"HTTP {status}"

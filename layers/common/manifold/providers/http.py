@@ -14,9 +14,9 @@ import httpx
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Input, bodies, redirects
-from manifold.providers.call import CONNECT_SECONDS, Call
 from manifold.providers.download import Download
 from manifold.providers.failures import failure, read_object
+from manifold.providers.http_call import CONNECT_SECONDS, HttpCall
 from manifold.providers.multipart import Multipart
 
 TRANSFER_READ_SECONDS = 300.0
@@ -60,7 +60,7 @@ class Http:
             await client.aclose()
 
     async def call(
-        self, method: str, call: Call, json: Mapping[str, Any] | None = None, *, most: int = MAX_ANSWER
+        self, method: str, call: HttpCall, json: Mapping[str, Any] | None = None, *, most: int = MAX_ANSWER
     ) -> dict[str, Any]:
         """Send a request that moves no file, and return the JSON object that answers it, of `most` bytes at most."""
         timeout = httpx.Timeout(call.timeout, connect=call.connect_timeout, pool=call.connect_timeout)
@@ -71,7 +71,7 @@ class Http:
             async with asyncio.timeout(call.timeout):
                 return await self._answer(request, call, most)
 
-    async def upload(self, call: Call, fields: Mapping[str, str], data: Input) -> dict[str, Any]:
+    async def upload(self, call: HttpCall, fields: Mapping[str, str], data: Input) -> dict[str, Any]:
         """POST `data` as the form's `file`, streamed at its known length, and return the JSON object that answers."""
         form = Multipart(fields, data)
         headers = {**call.headers, **form.headers}
@@ -83,7 +83,7 @@ class Http:
             async with asyncio.timeout(TRANSFER_SECONDS):
                 return await self._answer(request, call, MAX_ANSWER)
 
-    async def download(self, call: Call) -> AsyncIterator[bytes]:
+    async def download(self, call: HttpCall) -> AsyncIterator[bytes]:
         """The bytes behind a GET, as they come. What breaks off is asked for from there, as long as that brings more;
         where it does not, or the server gives no ranges, it is `ProviderUnclear`, never a short file."""
         download, end = Download(), asyncio.get_running_loop().time() + TRANSFER_SECONDS
@@ -97,7 +97,7 @@ class Http:
                     if not download.goes_on:
                         raise
 
-    async def _rest(self, call: Call, download: Download, end: float) -> AsyncGenerator[bytes, None]:
+    async def _rest(self, call: HttpCall, download: Download, end: float) -> AsyncGenerator[bytes, None]:
         """The bytes of one answer: all, or those after the ones that came before."""
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(TRANSFER_READ_SECONDS):
@@ -112,7 +112,9 @@ class Http:
                 yield piece
             download.ends()
 
-    async def _follow(self, call: Call, more: Mapping[str, str], stack: contextlib.AsyncExitStack) -> httpx.Response:
+    async def _follow(
+        self, call: HttpCall, more: Mapping[str, str], stack: contextlib.AsyncExitStack
+    ) -> httpx.Response:
         """GET, and the GETs it points to: a store of another origin gets none of our headers but `more`."""
         client = self._open()
         timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS)
@@ -128,7 +130,7 @@ class Http:
             request.headers.update(more)
         return response
 
-    async def _towards(self, url: httpx.URL, call: Call) -> _Target:
+    async def _towards(self, url: httpx.URL, call: HttpCall) -> _Target:
         """Within the origin as before. Elsewhere to the address that was checked, by a connection of its own: the pool
         knows connections by address, and not for which name their certificate was."""
         here, there = _place(httpx.URL(call.url)), _place(url)
@@ -146,7 +148,7 @@ class Http:
             self._client, self._loop = httpx.AsyncClient(transport=self._transport, headers=headers), loop
         return self._client
 
-    async def _answer(self, request: httpx.Request, call: Call, most: int) -> dict[str, Any]:
+    async def _answer(self, request: httpx.Request, call: HttpCall, most: int) -> dict[str, Any]:
         async with contextlib.aclosing(await self._open().send(request, stream=True)) as response:
             if not response.is_success:
                 raise await _failure(response, call)
@@ -157,7 +159,7 @@ class Http:
         return body
 
 
-def _params(call: Call) -> Mapping[str, str] | None:
+def _params(call: HttpCall) -> Mapping[str, str] | None:
     # An empty mapping would strip the query that the URL itself may have.
     return call.params or None
 
@@ -168,7 +170,7 @@ def _place(url: httpx.URL) -> redirects.Place:
 
 
 @contextlib.contextmanager
-def _translated(call: Call) -> Iterator[None]:
+def _translated(call: HttpCall) -> Iterator[None]:
     """Turn the client library's errors into ours: no request left, or nobody knows what became of it."""
     try:
         yield
@@ -183,7 +185,7 @@ def _translated(call: Call) -> Iterator[None]:
         raise ProviderUnclear(f"no answer from {call.host}: {type(error).__name__}") from error
 
 
-async def _failure(response: httpx.Response, call: Call) -> ProviderError:
+async def _failure(response: httpx.Response, call: HttpCall) -> ProviderError:
     content = await bodies.beginning(_raw(response), _encoding(response))
     return failure(response.status_code, response.headers, content, call)
 

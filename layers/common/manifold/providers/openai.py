@@ -10,8 +10,8 @@ from typing import Any
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared
 from manifold.providers.addresses import openai_call
-from manifold.providers.call import Call
 from manifold.providers.http import Http
+from manifold.providers.http_call import HttpCall
 from manifold.providers.wire import LOST, job_status, listed, reference, unix_time
 
 JOB_ID_KEY = "manifold_job_id"
@@ -116,7 +116,7 @@ class OpenAI:
     def _endpoint(self, endpoint: str) -> str:
         return endpoint
 
-    def _call(self, at: Endpoint, *path: str, **params: str) -> Call:
+    def _call(self, at: Endpoint, *path: str, **params: str) -> HttpCall:
         return openai_call(at, *path, **params)
 
     def _create_body(self, at: Endpoint, job: Job) -> dict[str, Any]:
@@ -130,7 +130,7 @@ class OpenAI:
             body["output_expires_after"] = {"anchor": "created_at", "seconds": OUTPUT_SECONDS}
         return body
 
-    def _cancel_call(self, at: Endpoint, ref: str) -> Call:
+    def _cancel_call(self, at: Endpoint, ref: str) -> HttpCall:
         return self._call(at, "batches", ref, "cancel")
 
     def _batch(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -180,13 +180,13 @@ class OpenAI:
         """One GET per job. Fails only if no status is known: what was learnt is worth more than why the rest failed."""
         gate = asyncio.Semaphore(CONCURRENT)
 
-        async def ask(ref: str) -> None:
+        async def retrieve(ref: str) -> None:
             async with gate:
                 status = await self._retrieve(at, ref)
             if status is not None:
                 known[ref] = status
 
-        answers = await asyncio.gather(*(ask(ref) for ref in refs), return_exceptions=True)
+        answers = await asyncio.gather(*(retrieve(ref) for ref in refs), return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         for failure in failures:
             if not isinstance(failure, ProviderError) or (not known and len(failures) == len(refs)):

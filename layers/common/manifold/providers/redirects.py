@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Literal
 
 from manifold.errors import ProviderRefused
-from manifold.providers.call import CONNECT_SECONDS
+from manifold.providers.http_call import CONNECT_SECONDS
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]

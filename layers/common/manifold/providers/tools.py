@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from manifold.providers.asked import Params
+from manifold.providers.parameters import Params
 from manifold.providers.parts import wrong
 
 Mode = Literal["auto", "none", "required"]

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, Protocol
 from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.answers import Chunks
-from manifold.providers.asked import wants_usage
-from manifold.providers.call import Call
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.client import Client
 from manifold.providers.failures import failure_within, is_error, read_object
+from manifold.providers.http_call import HttpCall
+from manifold.providers.parameters import wants_usage
 from manifold.providers.sse import DONE, Event
 
 
@@ -47,9 +47,11 @@ class Dialect(Protocol):
     @property
     def meanings(self) -> Sequence[Meaning]: ...
 
-    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call: ...
+    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall: ...
 
-    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
+    def request(
+        self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
+    ) -> dict[str, Any]:
         """The provider's body. `InvalidRequest` names what cannot be said in it.
 
         `base_model` is what the model is, where its name does not tell: an ARN, or a deployment's own.
@@ -62,7 +64,7 @@ class Dialect(Protocol):
 
     def reader(self, chunks: Chunks) -> Reader: ...
 
-    def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]: ...
+    def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]: ...
 
 
 class Translated:
@@ -72,27 +74,27 @@ class Translated:
         self._client = client
         self._dialect = dialect
 
-    async def complete(self, at: Endpoint, ask: Ask) -> dict[str, Any]:
-        body = self._body(at, ask, stream=False)
+    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        body = self._body(at, request, stream=False)
         with self._meant():
-            answer = await self._client.post(self._dialect.call(at, ask, stream=False), body)
+            answer = await self._client.post(self._dialect.call(at, request, stream=False), body)
         with _readable():
             return self._dialect.answer(answer, at.model, int(time.time()))
 
-    async def stream(self, at: Endpoint, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
-        body = self._body(at, ask, stream=True)
-        call = self._dialect.call(at, ask, stream=True)
-        reader = self._dialect.reader(Chunks(at.model, int(time.time()), wants_usage(ask)))
+    async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+        body = self._body(at, request, stream=True)
+        call = self._dialect.call(at, request, stream=True)
+        reader = self._dialect.reader(Chunks(at.model, int(time.time()), wants_usage(request)))
         with self._meant():
             events = self._dialect.events(self._client, call, body)
             async with contextlib.aclosing(events), contextlib.aclosing(_chunks(events, reader, call)) as read:
                 async for chunk in read:
                     yield chunk
 
-    def _body(self, at: Endpoint, ask: Ask, *, stream: bool) -> dict[str, Any]:
-        if ask.route != "/chat/completions":
+    def _body(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> dict[str, Any]:
+        if request.route != "/chat/completions":
             raise InvalidRequest("This model answers /chat/completions alone.", param="model", code="route_not_served")
-        return self._dialect.request(at.model, ask, stream=stream, base_model=at.base_model)
+        return self._dialect.request(at.model, request, stream=stream, base_model=at.base_model)
 
     @contextlib.contextmanager
     def _meant(self) -> Iterator[None]:
@@ -111,7 +113,7 @@ def meant(refusal: ProviderRefused, meanings: Sequence[Meaning]) -> ProviderRefu
     return refusal
 
 
-async def _chunks(events: AsyncIterator[Event], reader: Reader, call: Call) -> AsyncGenerator[dict[str, Any], None]:
+async def _chunks(events: AsyncIterator[Event], reader: Reader, call: HttpCall) -> AsyncGenerator[dict[str, Any], None]:
     async for event in events:
         if event.data.strip() == DONE:
             break
@@ -137,7 +139,7 @@ def _readable() -> Iterator[None]:
         raise ProviderUnclear(f"an answer of an unknown shape: {type(error).__name__}") from error
 
 
-def _object(event: Event, call: Call) -> dict[str, Any]:
+def _object(event: Event, call: HttpCall) -> dict[str, Any]:
     """The event's object, unless it is the error that ends a stream that began well."""
     body = read_object(event.data)
     if body is None:

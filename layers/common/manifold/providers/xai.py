@@ -12,7 +12,7 @@ import orjson
 
 from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Job, JobState
-from manifold.providers.call import Call
+from manifold.providers.http_call import HttpCall
 from manifold.providers.openai import INPUT_SECONDS, JOB_ID_KEY, MAX_PAGES, OpenAI
 from manifold.providers.wire import count
 
@@ -48,7 +48,7 @@ class XAI(OpenAI):
         """There is no metadata: the name carries the job's id. Each line says which API it calls."""
         return {"name": job.id, "input_file_id": job.input_ref}
 
-    def _cancel_call(self, at: Endpoint, ref: str) -> Call:
+    def _cancel_call(self, at: Endpoint, ref: str) -> HttpCall:
         call = self._call(at, "batches", ref)
         return replace(call, url=f"{call.url}:cancel")
 

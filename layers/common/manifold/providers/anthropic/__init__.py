@@ -12,9 +12,9 @@ from manifold.providers.answers import Chunks
 from manifold.providers.anthropic.answer import answer_of
 from manifold.providers.anthropic.request import request_of
 from manifold.providers.anthropic.stream import MessageReader
-from manifold.providers.call import Call
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.client import Client
+from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
 from manifold.providers.translated import Meaning
 
@@ -26,13 +26,15 @@ class Anthropic:
 
     meanings = (Meaning(400, re.compile("credit balance", re.IGNORECASE), "insufficient_quota", 402),)
 
-    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
+    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
         headers = {"x-api-key": at.api_key, "anthropic-version": at.api_version or VERSION}
         root = at.base_url.rstrip("/").removesuffix("/v1")
-        return Call(f"{root}/v1/messages", headers, {}, ask.timeout, at.model)
+        return HttpCall(f"{root}/v1/messages", headers, {}, request.timeout, at.model)
 
-    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
-        return request_of(model, ask, base_model) | {"stream": stream}
+    def request(
+        self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
+    ) -> dict[str, Any]:
+        return request_of(model, request, base_model) | {"stream": stream}
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
         return answer_of(answer, model, created)
@@ -40,5 +42,5 @@ class Anthropic:
     def reader(self, chunks: Chunks) -> MessageReader:
         return MessageReader(chunks)
 
-    def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         return client.events(call, body)

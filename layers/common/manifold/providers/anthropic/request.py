@@ -9,11 +9,11 @@ from typing import Any
 from manifold.providers.anthropic.sampling import take_sampling
 from manifold.providers.anthropic.schemas import dereferenced, strict_schema
 from manifold.providers.anthropic.thinking import is_signed, max_tokens, take_thinking, thinks
-from manifold.providers.asked import Params, merged, present
 from manifold.providers.call_ids import ANTHROPIC
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.conversation import AssistantTurn, ResultTurn, ToolCall, Turn, UserTurn, system_texts
 from manifold.providers.history import marked, read_history, user_first, without_last_space
+from manifold.providers.parameters import Params, merged, present
 from manifold.providers.parts import PDF, Document, Part, Picture, wrong
 from manifold.providers.tools import Function, Tools, take_tools
 
@@ -23,10 +23,10 @@ PERSONAL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|^\s*\+\d[\d\s().-]{5,}$")
 CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def request_of(model: str, ask: Ask, base_model: str | None = None) -> dict[str, Any]:
+def request_of(model: str, request: ProviderRequest, base_model: str | None = None) -> dict[str, Any]:
     """The body of `POST /v1/messages`. What `system` and `developer` say moves to the front, wherever it was."""
     known = base_model or model
-    conversation, params = marked(read_history(ask.body.get("messages"), ANTHROPIC)), Params(ask)
+    conversation, params = marked(read_history(request.body.get("messages"), ANTHROPIC)), Params(request)
     tools = take_tools(params)
     thinking, limit = take_thinking(params, known, must_call=tools.mode == "required")
     ours = {

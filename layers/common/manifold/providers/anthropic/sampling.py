@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from manifold.providers.anthropic.models import takes_both, takes_sampling
-from manifold.providers.asked import Params
+from manifold.providers.parameters import Params
 
 DEFAULT = 1
 """Of `temperature` and `top_p`: it says nothing, and is left out."""

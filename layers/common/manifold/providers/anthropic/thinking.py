@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifold.providers.anthropic.models import is_adaptive, most_tokens
-from manifold.providers.asked import BUDGETS, Params
+from manifold.providers.parameters import BUDGETS, Params
 
 LEAST_BUDGET = 1_024
 DEFAULT_MAX_TOKENS = 8_192

@@ -18,9 +18,9 @@ from manifold.providers.bedrock.frames import CONTENT_TYPE, FrameReader
 from manifold.providers.bedrock.request import request_of
 from manifold.providers.bedrock.signature import region_of, signer
 from manifold.providers.bedrock.stream import ConverseReader
-from manifold.providers.call import Call
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.client import Client
+from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
 from manifold.providers.translated import Meaning
 
@@ -37,16 +37,18 @@ class Bedrock:
         Meaning(403, WRONG_KEY, "invalid_api_key", 401),
     )
 
-    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
+    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
         action = "converse-stream" if stream else "converse"
         path = f"/model/{quote(at.model, safe='')}/{action}"
         if at.api_key or at.signature is None:
             headers = {"Authorization": f"Bearer {at.api_key}"}
-            return Call(_base(at) + path, headers, {}, ask.timeout, at.model)
-        return Call(_base(at) + path, {}, {}, ask.timeout, at.model, signer(at.signature, region_of(at)))
+            return HttpCall(_base(at) + path, headers, {}, request.timeout, at.model)
+        return HttpCall(_base(at) + path, {}, {}, request.timeout, at.model, signer(at.signature, region_of(at)))
 
-    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
-        return request_of(base_model or model, ask)
+    def request(
+        self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
+    ) -> dict[str, Any]:
+        return request_of(base_model or model, request)
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
         return answer_of(answer, model, created)
@@ -54,7 +56,7 @@ class Bedrock:
     def reader(self, chunks: Chunks) -> ConverseReader:
         return ConverseReader(chunks)
 
-    async def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    async def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         frames = FrameReader()
         async with contextlib.aclosing(client.chunks(call, body, CONTENT_TYPE)) as chunks:
             async for chunk in chunks:

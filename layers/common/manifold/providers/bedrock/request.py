@@ -10,10 +10,9 @@ from manifold.providers.anthropic.request import parameters_of
 from manifold.providers.anthropic.sampling import take_sampling
 from manifold.providers.anthropic.schemas import strict_schema, written
 from manifold.providers.anthropic.thinking import is_signed, take_thinking, thinks
-from manifold.providers.asked import Params, merged, present
 from manifold.providers.bedrock.documents import Documents, document_block
 from manifold.providers.call_ids import BEDROCK
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.conversation import (
     AssistantTurn,
     ResultTurn,
@@ -24,6 +23,7 @@ from manifold.providers.conversation import (
     system_texts,
 )
 from manifold.providers.history import marked, read_history, user_first, without_last_space
+from manifold.providers.parameters import Params, merged, present
 from manifold.providers.parts import Document, Part, Picture, Text, wrong
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, spent_tools, take_tools
 
@@ -53,12 +53,12 @@ LONGEST_NAME = 64
 EFFORTS = ("low", "medium", "high")
 
 
-def request_of(model: str, ask: Ask) -> Object:
+def request_of(model: str, request: ProviderRequest) -> Object:
     """The body of `POST /model/{id}/converse`. What `system` and `developer` say moves to the front.
 
     `model` tells the family, whose words some of it is in.
     """
-    conversation, params = marked(read_history(ask.body.get("messages"), BEDROCK)), Params(ask)
+    conversation, params = marked(read_history(request.body.get("messages"), BEDROCK)), Params(request)
     params.refuse_extras([part for turn in conversation for part in turn.parts], MARKS)
     tools = take_tools(params)
     models_own, max_tokens = _reasoning(params, model, tools)

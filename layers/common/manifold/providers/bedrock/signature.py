@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from manifold.errors import ProviderRefused
 from manifold.providers import Endpoint, Signature
-from manifold.providers.call import Sign
+from manifold.providers.http_call import Sign
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials

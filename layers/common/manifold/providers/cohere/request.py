@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 
-from manifold.providers.asked import BUDGETS, Params, merged, present
 from manifold.providers.call_ids import ANY
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, Turn, UserTurn
 from manifold.providers.history import read_history
+from manifold.providers.parameters import BUDGETS, Params, merged, present
 from manifold.providers.parts import Part, Picture, Text, plain_text, refuse_documents, wrong
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
 
@@ -18,9 +18,9 @@ Object = dict[str, Any]
 P_BOUNDS = (0.01, 0.99)
 
 
-def request_of(model: str, ask: Ask) -> Object:
+def request_of(model: str, request: ProviderRequest) -> Object:
     """The body of `POST /v2/chat`, which is close to OpenAI's: system messages stay where they are."""
-    conversation, params = read_history(ask.body.get("messages"), ANY), Params(ask)
+    conversation, params = read_history(request.body.get("messages"), ANY), Params(request)
     params.refuse_extras([said for turn in conversation for said in (turn, *turn.parts)])
     refuse_documents([part for turn in conversation for part in turn.parts])
     ours: Object = {

@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 from manifold.providers import Endpoint
 from manifold.providers.answers import Chunks
-from manifold.providers.call import Call
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.client import Client
 from manifold.providers.gemini.answer import answer_of
 from manifold.providers.gemini.request import request_of
 from manifold.providers.gemini.stream import CandidatesReader
+from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
 from manifold.providers.translated import Meaning
 
@@ -27,14 +27,18 @@ class Gemini:
         Meaning(400, re.compile(r"API key (?:not valid|expired|not found)", re.IGNORECASE), "invalid_api_key", 401),
     )
 
-    def call(self, at: Endpoint, ask: Ask, *, stream: bool) -> Call:
+    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
         root = at.base_url.rstrip("/").removesuffix("/v1beta")
         method = "streamGenerateContent" if stream else "generateContent"
         url = f"{root}/v1beta/models/{quote(at.model.removeprefix('models/'), safe='')}:{method}"
-        return Call(url, {"x-goog-api-key": at.api_key}, {"alt": "sse"} if stream else {}, ask.timeout, at.model)
+        return HttpCall(
+            url, {"x-goog-api-key": at.api_key}, {"alt": "sse"} if stream else {}, request.timeout, at.model
+        )
 
-    def request(self, model: str, ask: Ask, *, stream: bool, base_model: str | None = None) -> dict[str, Any]:
-        return request_of(base_model or model, ask)
+    def request(
+        self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
+    ) -> dict[str, Any]:
+        return request_of(base_model or model, request)
 
     def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
         return answer_of(answer, model, created)
@@ -42,5 +46,5 @@ class Gemini:
     def reader(self, chunks: Chunks) -> CandidatesReader:
         return CandidatesReader(chunks)
 
-    def events(self, client: Client, call: Call, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         return client.events(call, body)

@@ -7,9 +7,8 @@ from typing import Any
 
 import orjson
 
-from manifold.providers.asked import Params, merged, present
 from manifold.providers.call_ids import ANY
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.conversation import (
     AssistantTurn,
     ResultTurn,
@@ -21,6 +20,7 @@ from manifold.providers.conversation import (
 )
 from manifold.providers.gemini.thinking import take_thinking
 from manifold.providers.history import read_history, user_first
+from manifold.providers.parameters import Params, merged, present
 from manifold.providers.parts import Part, Text, plain_text, wrong
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
 
@@ -31,9 +31,9 @@ FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 MODES: Mapping[str, str] = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
-def request_of(model: str, ask: Ask) -> Object:
+def request_of(model: str, request: ProviderRequest) -> Object:
     """The body of `:generateContent`. What `system` and `developer` say moves to the front, wherever it was."""
-    conversation, params = read_history(ask.body.get("messages"), ANY), Params(ask)
+    conversation, params = read_history(request.body.get("messages"), ANY), Params(request)
     system = system_texts(conversation)
     params.refuse_extras([said for turn in conversation for said in (turn, *turn.parts)])
     ours: Object = {

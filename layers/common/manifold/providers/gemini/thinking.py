@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.providers.asked import Params
+from manifold.providers.parameters import Params
 
 VERSION = re.compile(r"gemini-(\d+)")
 FIRST_WITH_LEVELS = 3

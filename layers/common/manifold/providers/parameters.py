@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifold.errors import InvalidRequest
-from manifold.providers.chat import Ask
+from manifold.providers.chat import ProviderRequest
 from manifold.providers.conversation import Turn
 from manifold.providers.parts import Part
 
@@ -47,11 +47,11 @@ BUDGETS: Mapping[str, int] = {
 class Params:
     """The parameters of one request, each to be taken once; `rest` ends the taking."""
 
-    def __init__(self, ask: Ask) -> None:
-        self.drops = ask.drop_params
+    def __init__(self, request: ProviderRequest) -> None:
+        self.drops = request.drop_params
         self._left = {
             name: value
-            for name, value in ask.body.items()
+            for name, value in request.body.items()
             if name not in TAKEN_BY_ALL and value is not None and not _is_default(name, value)
         }
 
@@ -128,9 +128,9 @@ def present(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def wants_usage(ask: Ask) -> bool:
+def wants_usage(request: ProviderRequest) -> bool:
     """Whether a stream is to end with the usage."""
-    options = ask.body.get("stream_options")
+    options = request.body.get("stream_options")
     return isinstance(options, dict) and bool(options.get("include_usage"))
 
 

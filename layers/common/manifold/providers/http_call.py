@@ -14,7 +14,7 @@ Sign = Callable[[str, bytes], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HttpCall:
     """Where a call goes and in whose name."""
 
     url: str
@@ -34,7 +34,7 @@ class Call:
             return self.url
         return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(self.params)}"
 
-    def signed(self, content: bytes) -> "Call":
+    def signed(self, content: bytes) -> "HttpCall":
         """The same call with the headers of its signature, if it is to have one."""
         return (
             self if self.sign is None else replace(self, headers={**self.headers, **self.sign(self.address, content)})
