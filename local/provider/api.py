@@ -18,7 +18,7 @@ from local.provider.dialects import PREFIX, Dialect, dialect_of
 from local.provider.lines import normal_url
 from local.provider.refusal import Refusal
 from local.provider.replies import REPLIES
-from local.provider.world import World
+from local.provider.state import ProviderState
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 FIRST_EXPIRING_VERSION = "2025-03-01"
@@ -31,7 +31,7 @@ MAX_PAIRS, MAX_KEY, MAX_VALUE = 16, 64, 512
 class Caller:
     """Who calls, in which dialect."""
 
-    world: World
+    state: ProviderState
     account: Account
     dialect: Dialect
     version: str | None
@@ -63,14 +63,14 @@ class BatchCreate(BaseModel):
 
 def caller(request: Request, account: str) -> Caller:
     """Check the address and the key, as the front door does before it looks at anything else."""
-    world: World = request.app.state.world
+    state: ProviderState = request.app.state.provider_state
     match = PREFIX.match(request.url.path)
     form = match["form"] if match else ""
-    known = world.account(account, "openai" if form == "/v1" else "azure")
+    known = state.account(account, "openai" if form == "/v1" else "azure")
     if _key(request, known) != known.key:
         raise _unauthorised(known)
     version = _version(request, form)
-    return Caller(world, known, dialect_of(request.url.path), version, request.state.entry)
+    return Caller(state, known, dialect_of(request.url.path), version, request.state.entry)
 
 
 Called = Annotated[Caller, Depends(caller)]
@@ -89,9 +89,9 @@ async def create_file(request: Request, who: Called) -> dict[str, Any]:
         name = upload.filename or ""
         if form.get("purpose") != "batch" or not name.endswith(".jsonl"):
             raise Refusal(400, "invalidPayload", "Only .jsonl files with the purpose batch are taken.", "purpose")
-        processing = who.world.batches.pace.processing if who.account.dialect == "azure" else 0
+        processing = who.state.batches.pace.processing if who.account.dialect == "azure" else 0
         file = await asyncio.to_thread(
-            who.world.files.receive, who.account.name, name, upload.file, lifetime=lifetime, processing=processing
+            who.state.files.receive, who.account.name, name, upload.file, lifetime=lifetime, processing=processing
         )
     who.entry.update(
         file_id=file.id, file_name=name, bytes=file.bytes, sha256=file.sha256, lines=file.lines, models=file.models
@@ -107,24 +107,24 @@ def list_files(
         raise Refusal(400, "BadRequest", "Azure's dated versions list all files, and take no parameter.")
     if limit is not None and not 1 <= limit <= MAX_FILES:
         raise Refusal(400, "invalid_value", f"Invalid value: limit must be within 1 and {MAX_FILES}.", "limit")
-    files, more = who.world.files.page(who.account.name, purpose, after, limit or MAX_FILES)
+    files, more = who.state.files.page(who.account.name, purpose, after, limit or MAX_FILES)
     return who.dialect.files([who.dialect.file(file, time.time()) for file in files], more)
 
 
 @router.get("/files/{file_id}")
 def retrieve_file(file_id: str, who: Called) -> dict[str, Any]:
-    return who.dialect.file(who.world.files.get(who.account.name, file_id), time.time())
+    return who.dialect.file(who.state.files.get(who.account.name, file_id), time.time())
 
 
 @router.get("/files/{file_id}/content")
 def file_content(file_id: str, who: Called) -> FileResponse:
-    file = who.world.files.get(who.account.name, file_id)
+    file = who.state.files.get(who.account.name, file_id)
     return FileResponse(file.path, media_type="application/octet-stream")
 
 
 @router.delete("/files/{file_id}")
 def delete_file(file_id: str, who: Called) -> dict[str, Any]:
-    who.world.files.remove(who.account.name, file_id)
+    who.state.files.remove(who.account.name, file_id)
     return {"id": file_id, "object": "file", "deleted": True}
 
 
@@ -138,10 +138,10 @@ def create_batch(body: dict[str, Any], who: Called) -> dict[str, Any]:
         raise Refusal(400, "invalid_value", "Invalid value: completion_window must be '24h'.", "completion_window")
     if asked.output_expires_after is not None:
         _check_expiry(who, asked.output_expires_after.anchor, asked.output_expires_after.seconds)
-    file = who.world.files.get(who.account.name, asked.input_file_id)
+    file = who.state.files.get(who.account.name, asked.input_file_id)
     if file.purpose != "batch" or time.time() < file.usable_at:
         raise Refusal(400, "invalidPayload", "The input file is not a processed file of purpose batch.")
-    batch = who.world.batches.create(who.account, file, asked.endpoint, asked.completion_window, asked.metadata)
+    batch = who.state.batches.create(who.account, file, asked.endpoint, asked.completion_window, asked.metadata)
     who.entry.update(batch_id=batch.id)
     return _shown(who, batch)
 
@@ -150,23 +150,23 @@ def create_batch(body: dict[str, Any], who: Called) -> dict[str, Any]:
 def list_batches(who: Called, after: str | None = None, limit: int = 20) -> dict[str, Any]:
     if not 1 <= limit <= 100:
         raise Refusal(400, "invalid_value", "Invalid value: limit must be within 1 and 100.", "limit")
-    batches, more = who.world.batches.page(who.account.name, after, limit)
+    batches, more = who.state.batches.page(who.account.name, after, limit)
     return who.dialect.page([_shown(who, batch) for batch in batches], more)
 
 
 @router.get("/batches/{batch_id}")
 def retrieve_batch(batch_id: str, who: Called) -> dict[str, Any]:
-    return _shown(who, who.world.batches.get(who.account.name, batch_id))
+    return _shown(who, who.state.batches.get(who.account.name, batch_id))
 
 
 @router.post("/batches/{batch_id}/cancel")
 def cancel_batch(batch_id: str, who: Called) -> dict[str, Any]:
-    return _shown(who, who.world.batches.cancel(who.account.name, batch_id))
+    return _shown(who, who.state.batches.cancel(who.account.name, batch_id))
 
 
 def _shown(who: Caller, batch: Batch) -> dict[str, Any]:
-    shown = who.dialect.batch(batch, who.world.batches.progress(batch), who.world.files.empty(who.account.name).id)
-    odd = who.world.batches.oddities.get(who.account.name)
+    shown = who.dialect.batch(batch, who.state.batches.progress(batch), who.state.files.empty(who.account.name).id)
+    odd = who.state.batches.oddities.get(who.account.name)
     return odd.shown(shown, ended=batch.state in ENDED) if odd else shown
 
 

@@ -45,7 +45,7 @@ async def asked(request: Request, who: Called) -> Asked:
         raise Refusal(400, "missing_required_parameter", "you must provide a model parameter", "model")
     if model not in who.account.models:
         raise _no_model(who, str(model))
-    await asyncio.sleep(who.world.latency(who.account.name).answer)
+    await asyncio.sleep(who.state.latency(who.account.name).answer)
     return Asked(who, body | {"model": model})
 
 
@@ -80,7 +80,7 @@ async def create_embedding(call: Ask) -> dict[str, Any]:
 
 
 def _stream(who: Caller, chunks: Iterator[dict[str, Any]]) -> StreamingResponse:
-    latency = who.world.latency(who.account.name)
+    latency = who.state.latency(who.account.name)
 
     async def events() -> AsyncIterator[bytes]:
         pause = latency.first_token

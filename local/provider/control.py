@@ -9,7 +9,7 @@ from local.provider.accounts import Account, DialectName, Latency
 from local.provider.batches import Pace
 from local.provider.faults import Fault
 from local.provider.oddities import Oddities
-from local.provider.world import World
+from local.provider.state import ProviderState
 
 router = APIRouter(prefix="/control")
 
@@ -51,80 +51,80 @@ def log(request: Request, account: str | None = None, route: str | None = None) 
     """Each call received, oldest first: `at client method path account route status fault`, and by route `file_id
     file_name bytes sha256 lines models`, `metadata input_file_id batch_id` or `model stream parameters body
     ended disconnected`."""
-    return _world(request).log(account, route)
+    return _state(request).log(account, route)
 
 
 @router.get("/accounts")
 def accounts(request: Request) -> list[Account]:
-    return list(_world(request).accounts.values())
+    return list(_state(request).accounts.values())
 
 
 @router.post("/accounts")
 def add_account(account: NewAccount, request: Request) -> Account:
     made = Account(account.name, account.dialect, account.key, frozenset(account.models))
-    _world(request).accounts[made.name] = made
+    _state(request).accounts[made.name] = made
     return made
 
 
 @router.get("/faults")
 def faults(request: Request) -> list[Fault]:
     """Those still to come."""
-    return _world(request).faults.all()
+    return _state(request).faults.all()
 
 
 @router.post("/faults")
 def add_fault(fault: Fault, request: Request) -> Fault:
-    _world(request).faults.add(fault.model_copy())
+    _state(request).faults.add(fault.model_copy())
     return fault
 
 
 @router.delete("/faults")
 def clear_faults(request: Request, account: str | None = None) -> None:
-    _world(request).faults.clear(account)
+    _state(request).faults.clear(account)
 
 
 @router.post("/stall")
 def stall(body: Stall, request: Request) -> Stall:
-    _world(request).stall(body.account, body.state)
+    _state(request).stall(body.account, body.state)
     return body
 
 
 @router.post("/oddities/{account}")
 def oddities(account: str, body: Oddities, request: Request) -> Oddities:
     """What is wrong with the ends of the account's batches from now on, and with their results."""
-    _world(request).batches.oddities[account] = body
+    _state(request).batches.oddities[account] = body
     return body
 
 
 @router.post("/latency/{account}")
 def latency(account: str, body: Latency, request: Request) -> Latency:
     """How long the account's completions take from now on."""
-    _world(request).slow(account, body)
+    _state(request).slow(account, body)
     return body
 
 
 @router.post("/expire")
 def expire(body: Expire, request: Request) -> dict[str, int]:
-    return {"expired": _world(request).batches.expire(body.account, body.batch_id)}
+    return {"expired": _state(request).batches.expire(body.account, body.batch_id)}
 
 
 @router.post("/forget/{batch_id}")
 def forget(batch_id: str, request: Request) -> None:
     """Lose a batch, as a provider might."""
-    _world(request).batches.forget(batch_id)
+    _state(request).batches.forget(batch_id)
 
 
 @router.post("/pace")
 def pace(body: Pace, request: Request) -> Pace:
-    _world(request).batches.pace = body
+    _state(request).batches.pace = body
     return body
 
 
 @router.post("/reset")
 def reset(request: Request) -> None:
-    _world(request).reset()
+    _state(request).reset()
 
 
-def _world(request: Request) -> World:
-    world: World = request.app.state.world
-    return world
+def _state(request: Request) -> ProviderState:
+    state: ProviderState = request.app.state.provider_state
+    return state

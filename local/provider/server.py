@@ -24,7 +24,7 @@ from local.provider.dialects import PREFIX, wording_of
 from local.provider.faults import Fault, FaultyASGI
 from local.provider.native import anthropic, bedrock, cohere, gemini, xai
 from local.provider.refusal import Refusal
-from local.provider.world import World
+from local.provider.state import ProviderState
 
 START_SECONDS = 10.0
 VARIABLES = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
@@ -34,28 +34,28 @@ VARIABLES = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "
 class Simulator:
     """A running simulated provider, and its controls without HTTP."""
 
-    def __init__(self, url: str, world: World) -> None:
+    def __init__(self, url: str, state: ProviderState) -> None:
         self.url = url
-        self.world = world
+        self.state = state
 
     def base(self, account: str) -> str:
         """The base URL that the account's deployments are configured with."""
-        return _base(self.url, account, self.world.accounts[account].dialect)
+        return _base(self.url, account, self.state.accounts[account].dialect)
 
     def fail(self, fault: Fault) -> None:
-        self.world.faults.add(fault)
+        self.state.faults.add(fault)
 
     def log(self, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
-        return self.world.log(account, route)
+        return self.state.log(account, route)
 
     def reset(self) -> None:
-        self.world.reset()
+        self.state.reset()
 
 
-def application(world: World) -> ASGIApp:
+def application(state: ProviderState) -> ASGIApp:
     """The whole program as an ASGI application."""
     app = FastAPI(title="A simulated provider", openapi_url=None)
-    app.state.world = world
+    app.state.provider_state = state
     app.include_router(control.router)
     for prefix in ("/v1", "/openai/v1", "/openai"):
         app.include_router(api.router, prefix="/accounts/{account}" + prefix)
@@ -73,20 +73,20 @@ def application(world: World) -> ASGIApp:
             return JSONResponse({"detail": str(error.errors())}, 422)
         return JSONResponse(wording_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
 
-    return FaultyASGI(app, world.faults, world.note)
+    return FaultyASGI(app, state.faults, state.note)
 
 
 @contextlib.contextmanager
 def serve(pace: Pace | None = None) -> Iterator[Simulator]:
     """Serve on a free port of 127.0.0.1 from a thread of this process, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool, _free_socket() as bound:
-        world = World(Path(spool), pace or Pace().faster(10))
-        server = uvicorn.Server(_config(world))
+        state = ProviderState(Path(spool), pace or Pace().faster(10))
+        server = uvicorn.Server(_config(state))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="simulated-provider")
         thread.start()
         try:
             _await_start(server)
-            yield Simulator(f"http://127.0.0.1:{bound.getsockname()[1]}", world)
+            yield Simulator(f"http://127.0.0.1:{bound.getsockname()[1]}", state)
         finally:
             server.should_exit = True
             thread.join()
@@ -97,7 +97,7 @@ def run(host: str, port: int, pace: Pace) -> None:
     # uvicorn shuts down and raises the signal again: the default would leave the spool behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool:
-        config = _config(World(Path(spool), pace))
+        config = _config(ProviderState(Path(spool), pace))
         config.host, config.port = host, port
         uvicorn.Server(config).run()
 
@@ -118,10 +118,10 @@ def _base(root: str, account: str, dialect: str) -> str:
     return f"{root}/accounts/{account}" + forms.get(dialect, f"/{dialect}")
 
 
-def _config(world: World) -> uvicorn.Config:
+def _config(state: ProviderState) -> uvicorn.Config:
     # h11 because FaultyASGI ends connections through its request cycle.
     return uvicorn.Config(
-        application(world), http="h11", ws="none", lifespan="off", log_level="warning", timeout_graceful_shutdown=1
+        application(state), http="h11", ws="none", lifespan="off", log_level="warning", timeout_graceful_shutdown=1
     )
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from openai import NotFoundError
 
-from admin import app as admin_app
+from admin.app import create as create_admin_app
 from admin.schemas import DEEPEST, NOT_ACTED_ON
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
@@ -21,7 +21,7 @@ OWN_VALUE = "sk-a-value-of-the-admins-choice"
 @pytest.fixture
 async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
     """The admin API, asked with the master key."""
-    async with client(admin_app.create(gateway)) as made:
+    async with client(create_admin_app(gateway)) as made:
         yield made
 
 
@@ -415,7 +415,7 @@ async def test_owners_are_seen_by_their_own_keys(api: httpx.AsyncClient, path: s
 
 async def test_the_sdk_lists_and_retrieves_the_models_of_its_key(api: httpx.AsyncClient, gateway: Gateway) -> None:
     made = await post(api, "/key/generate", {"models": ["lab/chat", "mini-batch"]})
-    async with sdk(admin_app.create(gateway), made["key"]) as openai:
+    async with sdk(create_admin_app(gateway), made["key"]) as openai:
         assert [model.id async for model in openai.models.list()] == ["mini-batch", "lab/chat"]
         assert (await openai.models.retrieve("lab/chat")).id == "lab/chat"
         for hidden in ("gpt-batch", "no-such-model"):
@@ -485,7 +485,7 @@ async def test_a_group_that_the_key_may_not_use_is_not_described(api: httpx.Asyn
 
 
 async def test_health_needs_no_key(gateway: Gateway) -> None:
-    async with client(admin_app.create(gateway), None) as anyone:
+    async with client(create_admin_app(gateway), None) as anyone:
         alive = await anyone.get("/health/liveliness")
         ready = await anyone.get("/health/readiness")
 

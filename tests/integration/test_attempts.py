@@ -19,9 +19,9 @@ from manifold.config import RouterSettings
 from manifold.providers.registry import close_providers
 from manifold.store.keys import Key
 from tests.support import gateways
-from tests.support.completing import CONFIG, HELLO, Till
+from tests.support.completions_app import CONFIG, HELLO, CompletionsApp
 
-pytest_plugins = ("tests.support.completing",)
+pytest_plugins = ("tests.support.completions_app",)
 
 IMPATIENT = "8"
 """API Gateway's patience, seconds: a request lasts seven, and the first of two attempts 4.7."""
@@ -29,24 +29,24 @@ SENT = estimated({"messages": HELLO})["prompt_tokens"]
 
 
 @pytest.fixture
-async def hasty(database_url: str, simulated_provider: Simulator) -> AsyncIterator[Till]:
+async def hasty(database_url: str, simulated_provider: Simulator) -> AsyncIterator[CompletionsApp]:
     """With the settings that are there by default, and less time than there is by default."""
     port = int(simulated_provider.url.rpartition(":")[2])
     values = {"MANIFOLD_CONFIG": str(CONFIG), "MANIFOLD_COMPLETIONS_TIMEOUT": IMPATIENT, **defaults(port)}
     gateway = gateways.gateway(database_url, values)
-    yield Till(gateway, simulated_provider)
+    yield CompletionsApp(gateway, simulated_provider)
     await gateway.store.close()
     await close_providers()
 
 
-def route(till: Till, **settings: Any) -> None:
+def route(completions_app: CompletionsApp, **settings: Any) -> None:
     """Have completions routed so; each hanging deployment has a time of its own."""
     deployments = tuple(
         replace(one, timeout=0.5) if one.id in ("pair-general", "general-alone") else one
-        for one in till.gateway.config.deployments
+        for one in completions_app.gateway.config.deployments
     )
     router = RouterSettings(cooldown_time=60, **settings)
-    till.gateway.config = replace(till.gateway.config, deployments=deployments, router=router)
+    completions_app.gateway.config = replace(completions_app.gateway.config, deployments=deployments, router=router)
 
 
 def rows(url: str, query: str) -> list[dict[str, Any]]:
@@ -67,11 +67,11 @@ def failing(database_url: str) -> list[str]:
     return [row["deployment_id"] for row in found]
 
 
-def hang(till: Till, account: str = "azure-general", **options: Any) -> None:
-    till.provider.fail(Fault(kind="hang", account=account, times=None, **options))
+def hang(completions_app: CompletionsApp, account: str = "azure-general", **options: Any) -> None:
+    completions_app.provider.fail(Fault(kind="hang", account=account, times=None, **options))
 
 
-async def test_a_deployment_that_hangs_is_replaced_within_the_request(hasty: Till, database_url: str) -> None:
+async def test_a_deployment_that_hangs_is_replaced_within_the_request(hasty: CompletionsApp, database_url: str) -> None:
     hang(hasty)
 
     answer = await hasty.post(model="pair", messages=HELLO)
@@ -83,35 +83,37 @@ async def test_a_deployment_that_hangs_is_replaced_within_the_request(hasty: Til
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_without_a_second_attempt_the_next_request_goes_elsewhere(
-    till: Till, database_url: str, stream: bool
+    completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
-    route(till)
-    hang(till)
+    route(completions_app)
+    hang(completions_app)
 
-    status, error = await till.error(model="pair", stream=stream)
-    answer = await till.post(model="pair", messages=HELLO, num_retries=0, stream=stream)
+    status, error = await completions_app.error(model="pair", stream=stream)
+    answer = await completions_app.post(model="pair", messages=HELLO, num_retries=0, stream=stream)
 
     assert (status, error["code"]) == (504, "provider_timeout")
     assert answer.headers["x-manifold-deployment"] == "pair-special"
-    assert len(till.calls("general")) == 1
+    assert len(completions_app.calls("general")) == 1
     assert calls(database_url)[0] == ("pair-general", 0, "timeout", SENT)
 
 
-async def test_a_stream_that_says_nothing_is_replaced(till: Till, database_url: str) -> None:
-    route(till)
-    hang(till, when="within", chunks=0)
+async def test_a_stream_that_says_nothing_is_replaced(completions_app: CompletionsApp, database_url: str) -> None:
+    route(completions_app)
+    hang(completions_app, when="within", chunks=0)
 
-    answer = await till.post(model="pair", messages=HELLO, stream=True)
+    answer = await completions_app.post(model="pair", messages=HELLO, stream=True)
 
     assert answer.headers["x-manifold-deployment"] == "pair-special"
     assert failing(database_url) == ["pair-general"]
 
 
-async def test_a_stream_that_stops_saying_anything_is_ended_and_counted(till: Till, database_url: str) -> None:
-    route(till)
-    hang(till, when="within", chunks=3)
+async def test_a_stream_that_stops_saying_anything_is_ended_and_counted(
+    completions_app: CompletionsApp, database_url: str
+) -> None:
+    route(completions_app)
+    hang(completions_app, when="within", chunks=3)
 
-    answer = await till.post(model="pair", messages=HELLO, stream=True)
+    answer = await completions_app.post(model="pair", messages=HELLO, stream=True)
 
     last = json.loads(answer.text.rstrip().rpartition("data: ")[2])
     assert last["error"]["code"] == "provider_timeout"
@@ -120,11 +122,13 @@ async def test_a_stream_that_stops_saying_anything_is_ended_and_counted(till: Ti
     assert failing(database_url) == ["pair-general"]
 
 
-async def test_a_group_that_hangs_leaves_time_for_its_fallback(till: Till, database_url: str) -> None:
-    route(till, fallbacks={"general": ("mini",)})
-    hang(till)
+async def test_a_group_that_hangs_leaves_time_for_its_fallback(
+    completions_app: CompletionsApp, database_url: str
+) -> None:
+    route(completions_app, fallbacks={"general": ("mini",)})
+    hang(completions_app)
 
-    answer = await till.post(model="general", messages=HELLO, num_retries=0)
+    answer = await completions_app.post(model="general", messages=HELLO, num_retries=0)
 
     assert answer.json()["model"] == "mini"
     assert [code for _, _, code, _ in calls(database_url)] == ["timeout", None]
@@ -132,61 +136,63 @@ async def test_a_group_that_hangs_leaves_time_for_its_fallback(till: Till, datab
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_group_that_hung_is_passed_over_while_its_fallback_answers(
-    till: Till, database_url: str, stream: bool
+    completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
-    route(till, fallbacks={"general": ("mini",)})
-    hang(till)
+    route(completions_app, fallbacks={"general": ("mini",)})
+    hang(completions_app)
 
-    answers = [await till.post(model="general", messages=HELLO, stream=stream) for _ in range(2)]
+    answers = [await completions_app.post(model="general", messages=HELLO, stream=stream) for _ in range(2)]
 
     assert [answer.headers["x-manifold-deployment"] for answer in answers] == ["mini-alone", "mini-alone"]
     assert [code for _, _, code, _ in calls(database_url)] == ["timeout", None, None]
 
 
-async def test_who_hung_rests_while_another_hangs_in_the_next_request(till: Till, database_url: str) -> None:
+async def test_who_hung_rests_while_another_hangs_in_the_next_request(
+    completions_app: CompletionsApp, database_url: str
+) -> None:
     """With no more cooldown than that, two deployments that hang do so once each, and then their fallback is asked."""
-    route(till, fallbacks={"pair": ("mini",)})
-    hasty = tuple(replace(one, timeout=5.0, order=None) for one in till.gateway.config.deployments)
-    router = replace(till.gateway.config.router, cooldown_time=0)
-    till.gateway.config = replace(till.gateway.config, deployments=hasty, router=router)
-    hang(till)
-    hang(till, account="azure-special")
+    route(completions_app, fallbacks={"pair": ("mini",)})
+    hasty = tuple(replace(one, timeout=5.0, order=None) for one in completions_app.gateway.config.deployments)
+    router = replace(completions_app.gateway.config.router, cooldown_time=0)
+    completions_app.gateway.config = replace(completions_app.gateway.config, deployments=hasty, router=router)
+    hang(completions_app)
+    hang(completions_app, account="azure-special")
 
     for _ in range(3):
-        answer = await till.post(model="pair", messages=HELLO, num_retries=0)
+        answer = await completions_app.post(model="pair", messages=HELLO, num_retries=0)
 
     assert answer.headers["x-manifold-deployment"] == "mini-alone"
     assert [one for one, _, code, _ in calls(database_url) if code == "timeout"] == ["pair-general", "pair-special"]
 
 
-async def test_a_group_that_was_passed_over_is_asked_where_no_other_answers(till: Till) -> None:
-    route(till, fallbacks={"general": ("mini",)})
-    till.provider.fail(Fault(kind="hang", account="azure-general"))
-    await till.post(model="general", messages=HELLO)
-    till.provider.fail(Fault(kind="error", account="openai", times=None))
+async def test_a_group_that_was_passed_over_is_asked_where_no_other_answers(completions_app: CompletionsApp) -> None:
+    route(completions_app, fallbacks={"general": ("mini",)})
+    completions_app.provider.fail(Fault(kind="hang", account="azure-general"))
+    await completions_app.post(model="general", messages=HELLO)
+    completions_app.provider.fail(Fault(kind="error", account="openai", times=None))
 
-    answer = await till.post(model="general", messages=HELLO, num_retries=0)
+    answer = await completions_app.post(model="general", messages=HELLO, num_retries=0)
 
     assert answer.headers["x-manifold-deployment"] == "general-alone"
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_timeout_of_the_callers_own_counts_against_no_deployment(
-    till: Till, database_url: str, stream: bool
+    completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
-    hang(till)
+    hang(completions_app)
 
-    status, error = await till.error(model="pair", timeout=1, stream=stream)
+    status, error = await completions_app.error(model="pair", timeout=1, stream=stream)
 
     assert (status, error["code"]) == (504, "deadline_exceeded")
     assert calls(database_url) == [("pair-general", 499, "caller_timeout", SENT)]
     assert rows(database_url, "SELECT * FROM traffic") == []
 
 
-async def test_nor_does_one_within_a_stream(till: Till, database_url: str) -> None:
-    hang(till, when="within", chunks=3)
+async def test_nor_does_one_within_a_stream(completions_app: CompletionsApp, database_url: str) -> None:
+    hang(completions_app, when="within", chunks=3)
 
-    answer = await till.post(model="pair", messages=HELLO, stream=True, timeout=2)
+    answer = await completions_app.post(model="pair", messages=HELLO, stream=True, timeout=2)
 
     assert "deadline_exceeded" in answer.text
     assert calls(database_url) == [("pair-general", 499, "caller_timeout", SENT)]
@@ -195,26 +201,28 @@ async def test_nor_does_one_within_a_stream(till: Till, database_url: str) -> No
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_who_was_outrun_is_written_down_and_counts_against_no_deployment(
-    till: Till, database_url: str, stream: bool
+    completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
-    till.gateway.config = replace(till.gateway.config, router=RouterSettings(default_fallbacks=("special",)))
-    hang(till)
+    completions_app.gateway.config = replace(
+        completions_app.gateway.config, router=RouterSettings(default_fallbacks=("special",))
+    )
+    hang(completions_app)
 
-    answer = await till.post(model=["general", "mini"], messages=HELLO, fastest_response=True, stream=stream)
+    answer = await completions_app.post(model=["general", "mini"], messages=HELLO, fastest_response=True, stream=stream)
 
     assert answer.status_code == 200
     assert calls(database_url)[0] == ("general-alone", 499, "outrun", SENT)
     assert rows(database_url, "SELECT * FROM traffic") == []
 
 
-async def test_what_was_given_up_is_metered(till: Till, database_url: str) -> None:
+async def test_what_was_given_up_is_metered(completions_app: CompletionsApp, database_url: str) -> None:
     key = "sk-in-a-hurry"
-    async with till.gateway.store.session() as tables:
+    async with completions_app.gateway.store.session() as tables:
         await tables.keys.insert(Key(id="key_1", token_hash=key_hash(key), name=key, tpm_limit=1))
-    hang(till)
+    hang(completions_app)
 
-    late = await till.post(key=key, model="general", messages=HELLO, timeout=1)
-    again = await till.post(key=key, model="general", messages=HELLO, timeout=1)
+    late = await completions_app.post(key=key, model="general", messages=HELLO, timeout=1)
+    again = await completions_app.post(key=key, model="general", messages=HELLO, timeout=1)
 
     assert (late.status_code, again.status_code) == (504, 429)
     assert rows(database_url, "SELECT tokens FROM meters") == [{"tokens": SENT}]
@@ -222,12 +230,12 @@ async def test_what_was_given_up_is_metered(till: Till, database_url: str) -> No
 
 @pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": "many"}])
 async def test_what_a_provider_does_not_count_is_estimated(
-    till: Till, database_url: str, usage: dict[str, Any]
+    completions_app: CompletionsApp, database_url: str, usage: dict[str, Any]
 ) -> None:
     said = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi! " * 4}}]}
-    till.provider.fail(Fault(kind="inject", account="openai", text=json.dumps({**said, **usage})))
+    completions_app.provider.fail(Fault(kind="inject", account="openai", text=json.dumps({**said, **usage})))
 
-    answer = await till.post(model="mini", messages=HELLO)
+    answer = await completions_app.post(model="mini", messages=HELLO)
 
     assert answer.status_code == 200
     assert rows(database_url, "SELECT input_tokens, output_tokens FROM calls") == [
@@ -235,11 +243,13 @@ async def test_what_a_provider_does_not_count_is_estimated(
     ]
 
 
-async def test_a_request_whose_client_is_gone_is_written_down(till: Till, database_url: str) -> None:
-    hang(till)
+async def test_a_request_whose_client_is_gone_is_written_down(
+    completions_app: CompletionsApp, database_url: str
+) -> None:
+    hang(completions_app)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2):
-            await till.post(model="general", messages=HELLO)
+            await completions_app.post(model="general", messages=HELLO)
 
     assert calls(database_url) == [("general-alone", 499, "cancelled", SENT)]
 

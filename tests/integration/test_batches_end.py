@@ -15,54 +15,54 @@ from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.queue import Message
 from tests.support.provider import chat_lines
-from tests.support.world import World
+from tests.support.system import System
 
-pytest_plugins = ("tests.support.world_fixtures",)
+pytest_plugins = ("tests.support.system_fixtures",)
 
 GROUP = "gpt-4.1-mini-batch"
 DAY = 86_400
 
 
-async def open_batch(world: World, state: str) -> str:
+async def open_batch(system: System, state: str) -> str:
     """A batch whose job is in this state."""
     if state in ("unknown", "submitting"):
-        world.provider.fail(Fault(kind="cut", route="batches.create"))
-        world.provider.fail(Fault(kind="refuse", status=401, route="batches.list", times=None))
+        system.provider.fail(Fault(kind="cut", route="batches.create"))
+        system.provider.fail(Fault(kind="refuse", status=401, route="batches.list", times=None))
     if state == "running":
-        world.provider.world.stall("openai", "in_progress")
-    world.provider.fail(Fault(kind="error", status=500, route="files.content", times=None))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+        system.provider.state.stall("openai", "in_progress")
+    system.provider.fail(Fault(kind="error", status=500, route="files.content", times=None))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
     for _ in range(3):
-        await world.deliver_all()
-        world.age(20)
-        await world.run_schedule()
+        await system.deliver_all()
+        system.age(20)
+        await system.run_schedule()
     if state == "submitting":
-        change(world, "UPDATE jobs SET state = 'submitting'")
-    [job] = world.rows("SELECT state FROM jobs")
+        change(system, "UPDATE jobs SET state = 'submitting'")
+    [job] = system.rows("SELECT state FROM jobs")
     assert job["state"] == state
     return batch.id
 
 
-def change(world: World, statement: str) -> None:
-    with psycopg.connect(world._database_url, autocommit=True) as connection:
+def change(system: System, statement: str) -> None:
+    with psycopg.connect(system._database_url, autocommit=True) as connection:
         connection.execute(statement.encode())
 
 
-def dead(world: World) -> None:
+def dead(system: System) -> None:
     """An account that refuses everything, and whose files nobody can tell about."""
-    world.provider.world.faults.clear()
-    world.provider.fail(Fault(kind="error", account="openai", route="files.content", times=None))
-    world.provider.fail(Fault(kind="refuse", status=401, account="openai", times=None))
+    system.provider.state.faults.clear()
+    system.provider.fail(Fault(kind="error", account="openai", route="files.content", times=None))
+    system.provider.fail(Fault(kind="refuse", status=401, account="openai", times=None))
 
 
-async def days(world: World, count: float) -> None:
+async def days(system: System, count: float) -> None:
     """Let time pass, and the schedule run for the last hours of it."""
     rounds = 5
-    world.age(count * DAY - rounds * 1_800)
+    system.age(count * DAY - rounds * 1_800)
     for _ in range(rounds):
-        world.age(1_800)
-        await world.run_schedule()
-        await world.deliver_all()
+        system.age(1_800)
+        await system.run_schedule()
+        await system.deliver_all()
 
 
 STATES = pytest.mark.parametrize("state", ["submitting", "unknown", "running", "ended"])
@@ -70,205 +70,207 @@ STATES = pytest.mark.parametrize("state", ["submitting", "unknown", "running", "
 
 @STATES
 @pytest.mark.parametrize("cancelled", [False, True], ids=["open", "cancelling"])
-async def test_a_batch_at_a_dead_account_ends(world: World, state: str, cancelled: bool) -> None:
-    batch_id = await open_batch(world, state)
-    dead(world)
+async def test_a_batch_at_a_dead_account_ends(system: System, state: str, cancelled: bool) -> None:
+    batch_id = await open_batch(system, state)
+    dead(system)
     if cancelled:
-        change(world, "UPDATE batches SET status = 'cancelling', cancelling_at = now()")
+        change(system, "UPDATE batches SET status = 'cancelling', cancelling_at = now()")
 
-    await days(world, 1.9)
-    assert (await world.retrieve(batch_id)).status not in ("expired", "cancelled"), "its provider may still come back"
-    await days(world, 0.3)
+    await days(system, 1.9)
+    assert (await system.retrieve(batch_id)).status not in ("expired", "cancelled"), "its provider may still come back"
+    await days(system, 0.3)
 
-    ended = await world.retrieve(batch_id)
+    ended = await system.retrieve(batch_id)
     assert ended.status == ("cancelled" if cancelled else "expired")
     assert ended.errors is not None
     assert [error.code for error in ended.errors.data] == ["batch_abandoned"]
-    assert world.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
-    assert world.rows("SELECT 1 FROM files WHERE purpose = 'batch_output' AND purged_at IS NULL") == []
-    assert [key for key in world.stored() if "output" in key] == []
+    assert system.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
+    assert system.rows("SELECT 1 FROM files WHERE purpose = 'batch_output' AND purged_at IS NULL") == []
+    assert [key for key in system.stored() if "output" in key] == []
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["refused", "deployment gone"])
 async def test_what_came_of_the_results_is_kept_when_its_batch_is_late(
-    world: World, gone: bool, monkeypatch: pytest.MonkeyPatch
+    system: System, gone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.provider.world.batches.oddities["openai"] = Oddities(missing=1)
-    batch = await world.create((await world.upload(chat_lines(GROUP, 4))).id)
+    system.provider.state.batches.oddities["openai"] = Oddities(missing=1)
+    batch = await system.create((await system.upload(chat_lines(GROUP, 4))).id)
     for _ in range(3):
-        await world.deliver_all()
-        world.age(6)
-        await world.run_schedule()
-    assert world.rows("SELECT state, kept FROM jobs") == [{"state": "ended", "kept": {"output": 3}}]
-    world.provider.fail(Fault(kind="error", status=500, route="files.content", times=None))
+        await system.deliver_all()
+        system.age(6)
+        await system.run_schedule()
+    assert system.rows("SELECT state, kept FROM jobs") == [{"state": "ended", "kept": {"output": 3}}]
+    system.provider.fail(Fault(kind="error", status=500, route="files.content", times=None))
     if gone:
         monkeypatch.setattr(Deployments, "get", lambda *_: None)
 
-    await days(world, 1.9)
-    assert (await world.retrieve(batch.id)).status == "finalizing", "its provider may still come back"
-    await days(world, 0.3)
+    await days(system, 1.9)
+    assert (await system.retrieve(batch.id)).status == "finalizing", "its provider may still come back"
+    await days(system, 0.3)
 
-    ended = await world.retrieve(batch.id)
+    ended = await system.retrieve(batch.id)
     assert ended.status == "completed"
     assert ended.errors is not None
     assert {error.code for error in ended.errors.data} == {"results_incomplete"}
-    assert len(world.content(str(ended.output_file_id)).splitlines()) == 3
-    assert world.rows("SELECT requests, input_tokens FROM usage") == [{"requests": 3, "input_tokens": 6}]
+    assert len(system.content(str(ended.output_file_id)).splitlines()) == 3
+    assert system.rows("SELECT requests, input_tokens FROM usage") == [{"requests": 3, "input_tokens": 6}]
 
 
-async def test_a_provider_that_is_there_again_is_asked_before_its_batch_is_given_up(world: World) -> None:
-    batch_id = await open_batch(world, "running")
-    world.provider.world.faults.clear()
-    world.provider.world.stall("openai", None)
+async def test_a_provider_that_is_there_again_is_asked_before_its_batch_is_given_up(system: System) -> None:
+    batch_id = await open_batch(system, "running")
+    system.provider.state.faults.clear()
+    system.provider.state.stall("openai", None)
 
-    world.age(10 * DAY)
-    await world.run_schedule()
-    await world.deliver_all()
+    system.age(10 * DAY)
+    await system.run_schedule()
+    await system.deliver_all()
 
-    assert (await world.run_until_ended(batch_id)).status == "completed"
+    assert (await system.run_until_ended(batch_id)).status == "completed"
 
 
 @STATES
-async def test_a_batch_whose_deployment_is_gone_ends(world: World, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch_id = await open_batch(world, state)
+async def test_a_batch_whose_deployment_is_gone_ends(
+    system: System, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = await open_batch(system, state)
     monkeypatch.setattr(Deployments, "get", lambda *_: None)
 
-    await days(world, 2.2)
+    await days(system, 2.2)
 
-    ended = await world.retrieve(batch_id)
+    ended = await system.retrieve(batch_id)
     assert ended.status == "expired"
     assert ended.errors is not None
     assert "has no longer the deployment" in str(ended.errors.data[0].message)
 
 
 async def test_results_that_are_here_are_settled_also_where_the_deployment_is_gone(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch_id = await open_batch(world, "ended")
-    world.provider.world.faults.clear()
-    world.age(901)
-    world.mailbox.messages.clear()
-    [job] = world.rows("SELECT id FROM jobs")
-    await world.deliver(Message("job", job["id"]))
+    batch_id = await open_batch(system, "ended")
+    system.provider.state.faults.clear()
+    system.age(901)
+    system.mailbox.messages.clear()
+    [job] = system.rows("SELECT id FROM jobs")
+    await system.deliver(Message("job", job["id"]))
     monkeypatch.setattr(Deployments, "get", lambda *_: None)
 
-    await world.deliver_all()
+    await system.deliver_all()
 
-    assert (await world.retrieve(batch_id)).status == "completed"
-    assert world.rows("SELECT model_group, cost FROM usage") == [{"model_group": GROUP, "cost": None}]
+    assert (await system.retrieve(batch_id)).status == "completed"
+    assert system.rows("SELECT model_group, cost FROM usage") == [{"model_group": GROUP, "cost": None}]
 
 
 @STATES
 async def test_a_job_whose_every_answer_is_a_fault_ends(
-    world: World, state: str, monkeypatch: pytest.MonkeyPatch
+    system: System, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch_id = await open_batch(world, state)
+    batch_id = await open_batch(system, state)
 
     async def breaking(self: Deployments, deployment: Deployment, *_: Any, **__: Any) -> None:
         raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr(Deployments, "call", breaking)
-    world.age(2.1 * DAY)
+    system.age(2.1 * DAY)
     for _ in range(8):
-        world.age(1_000)
+        system.age(1_000)
         with contextlib.suppress(RuntimeError):
-            await world.run_schedule()
-            await world.deliver_all()
+            await system.run_schedule()
+            await system.deliver_all()
 
     monkeypatch.undo()
-    assert (await world.retrieve(batch_id)).status == "expired"
+    assert (await system.retrieve(batch_id)).status == "expired"
 
 
 @STATES
 @pytest.mark.parametrize("cancelled", [False, True], ids=["open", "cancelling"])
-async def test_an_admin_ends_a_batch_at_once(world: World, state: str, cancelled: bool) -> None:
-    batch_id = await open_batch(world, state)
-    dead(world)
+async def test_an_admin_ends_a_batch_at_once(system: System, state: str, cancelled: bool) -> None:
+    batch_id = await open_batch(system, state)
+    dead(system)
     if cancelled:
-        change(world, "UPDATE batches SET status = 'cancelling', cancelling_at = now()")
-    async with world.gateway.store.session() as tables:
+        change(system, "UPDATE batches SET status = 'cancelling', cancelling_at = now()")
+    async with system.gateway.store.session() as tables:
         await tables.batches.claim(batch_id, "a worker that is at it", 75)
 
-    ended = await world.call("POST", f"/batches/{batch_id}/end")
+    ended = await system.call("POST", f"/batches/{batch_id}/end")
 
     assert ended["status"] == ("cancelled" if cancelled else "failed")
     assert [error["code"] for error in ended["errors"]["data"]] == ["batch_ended_by_admin"]
-    assert await world.call("POST", f"/batches/{batch_id}/end") == ended, "asking twice is no error"
-    async with world.gateway.store.session() as tables:
+    assert await system.call("POST", f"/batches/{batch_id}/end") == ended, "asking twice is no error"
+    async with system.gateway.store.session() as tables:
         assert await tables.jobs.open_deployments() == {}
-    before = len(world.provider.log())
-    await days(world, 0.2)
-    assert (await world.retrieve(batch_id)).status == ended["status"]
-    assert len(world.provider.log()) == before
-    assert world.rows("SELECT 1 FROM usage") == []
+    before = len(system.provider.log())
+    await days(system, 0.2)
+    assert (await system.retrieve(batch_id)).status == ended["status"]
+    assert len(system.provider.log()) == before
+    assert system.rows("SELECT 1 FROM usage") == []
 
 
-async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(world: World) -> None:
-    batch_id = await open_batch(world, "running")
-    change(world, "UPDATE batches SET due_at = now() - interval '1 hour', leased_until = NULL")
-    async with world.gateway.store.session() as tables:
+async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(system: System) -> None:
+    batch_id = await open_batch(system, "running")
+    change(system, "UPDATE batches SET due_at = now() - interval '1 hour', leased_until = NULL")
+    async with system.gateway.store.session() as tables:
         batch = await tables.batches.claim(batch_id, "lease", 75)
         job = (await tables.jobs.open([batch_id]))[batch_id]
     assert batch is not None
-    await world.call("POST", f"/batches/{batch_id}/end")
+    await system.call("POST", f"/batches/{batch_id}/end")
 
-    async with world.gateway.store.session() as tables:
+    async with system.gateway.store.session() as tables:
         assert not await tables.jobs.running(job, "batch_other")
         assert await tables.batches.started(batch_id) is None
         assert not await tables.batches.end(batch, "completed")
         assert await tables.jobs.insert(ids.new("job"), batch, job.input_id, job.deployment_id) is None
         assert not await tables.batches.release(batch, 5)
-    assert (await world.retrieve(batch_id)).status == "failed"
+    assert (await system.retrieve(batch_id)).status == "failed"
 
 
-async def test_an_admin_ends_a_batch_that_a_worker_is_just_writing(world: World) -> None:
-    batch_id = await open_batch(world, "running")
-    async with await psycopg.AsyncConnection.connect(world._database_url) as worker, asyncio.TaskGroup() as tasks:
+async def test_an_admin_ends_a_batch_that_a_worker_is_just_writing(system: System) -> None:
+    batch_id = await open_batch(system, "running")
+    async with await psycopg.AsyncConnection.connect(system._database_url) as worker, asyncio.TaskGroup() as tasks:
         await worker.execute("SELECT 1 FROM jobs FOR KEY SHARE")  # as a row of its usage does
-        ending = tasks.create_task(world.call("POST", f"/batches/{batch_id}/end"))
+        ending = tasks.create_task(system.call("POST", f"/batches/{batch_id}/end"))
         waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not world.rows(waiting):  # noqa: ASYNC110 (Postgres is asked)
+        while not system.rows(waiting):  # noqa: ASYNC110 (Postgres is asked)
             await asyncio.sleep(0)
         await worker.execute("UPDATE batches SET completed = 1")
         await worker.commit()
 
     assert (await ending)["status"] == "failed"
-    assert world.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
+    assert system.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
 
 
-async def test_results_stored_too_late_are_not_used(world: World) -> None:
-    await open_batch(world, "ended")
-    [row] = world.rows("SELECT id, batch_id FROM jobs")
-    world.age(1_000)
-    async with world.gateway.store.session() as tables:
+async def test_results_stored_too_late_are_not_used(system: System) -> None:
+    await open_batch(system, "ended")
+    [row] = system.rows("SELECT id, batch_id FROM jobs")
+    system.age(1_000)
+    async with system.gateway.store.session() as tables:
         job = await tables.jobs.claim_results(row["id"], "lease", 960)
     assert job is not None
-    await world.call("POST", f"/batches/{row['batch_id']}/end")
-    async with world.gateway.store.session() as tables:
+    await system.call("POST", f"/batches/{row['batch_id']}/end")
+    async with system.gateway.store.session() as tables:
         assert not await tables.jobs.stored(job, {})
         assert not await tables.jobs.retry_results(job, "late", 5)
-    assert (await world.retrieve(row["batch_id"])).output_file_id is None
+    assert (await system.retrieve(row["batch_id"])).output_file_id is None
 
 
 # -- whose clock decides ----------------------------------------------------------------------------------------------
 
 
-async def test_a_machine_whose_clock_is_ahead_finds_no_job_absent(world: World) -> None:
+async def test_a_machine_whose_clock_is_ahead_finds_no_job_absent(system: System) -> None:
     """The row is a few seconds old: whatever the time is here, no second job is sent."""
-    world.provider.fail(Fault(kind="cut", route="batches.create", times=None))
-    await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    await world.deliver_all()
+    system.provider.fail(Fault(kind="cut", route="batches.create", times=None))
+    await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
     for _ in range(8):
-        world.age(11)
-        await world.run_schedule()
-        await world.deliver_all()
-        [job] = world.rows("SELECT state FROM jobs")
+        system.age(11)
+        await system.run_schedule()
+        await system.deliver_all()
+        [job] = system.rows("SELECT state FROM jobs")
         assert job["state"] == "unknown"
-    world.age(11)
-    await world.run_schedule()
-    await world.deliver_all()
+    system.age(11)
+    await system.run_schedule()
+    await system.deliver_all()
 
-    assert len(world.rows("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
+    assert len(system.rows("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
 
 
 # -- what a provider asks us to wait ----------------------------------------------------------------------------------
@@ -278,38 +280,38 @@ AGES = pytest.mark.parametrize("asked", [YEAR, "1e300", "9" * 5000, "nan", "-1",
 
 
 @AGES
-async def test_a_deployment_cools_no_longer_than_we_say(world: World, asked: str) -> None:
-    world.provider.fail(Fault(kind="rate_limit", route="batches.create", retry_after=asked))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    await world.deliver_all()
+async def test_a_deployment_cools_no_longer_than_we_say(system: System, asked: str) -> None:
+    system.provider.fail(Fault(kind="rate_limit", route="batches.create", retry_after=asked))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
 
-    [row] = world.rows("SELECT extract(epoch FROM cool_until - now())::float8 AS cools FROM jobs")
+    [row] = system.rows("SELECT extract(epoch FROM cool_until - now())::float8 AS cools FROM jobs")
     assert 0 < row["cools"] <= submission.MAX_COOL
-    world.age(submission.MAX_COOL)
-    assert (await world.run_until_ended(batch.id)).status == "completed"
+    system.age(submission.MAX_COOL)
+    assert (await system.run_until_ended(batch.id)).status == "completed"
 
 
 @AGES
-async def test_a_search_waits_no_longer_than_we_say(world: World, asked: str) -> None:
-    world.provider.fail(Fault(kind="cut", route="batches.create"))
-    world.provider.fail(Fault(kind="rate_limit", route="batches.list", times=None, retry_after=asked))
-    await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    await world.deliver_all()
-    world.age(11)
-    await world.deliver_all()
-    await world.run_schedule()
+async def test_a_search_waits_no_longer_than_we_say(system: System, asked: str) -> None:
+    system.provider.fail(Fault(kind="cut", route="batches.create"))
+    system.provider.fail(Fault(kind="rate_limit", route="batches.list", times=None, retry_after=asked))
+    await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
+    system.age(11)
+    await system.deliver_all()
+    await system.run_schedule()
 
-    [row] = world.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM batches")
+    [row] = system.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM batches")
     assert row["wait"] <= submission.MAX_COOL
 
 
 @AGES
-async def test_an_input_waits_no_longer_than_we_say(world: World, asked: str) -> None:
-    world.provider.fail(Fault(kind="rate_limit", route="files.create", times=None, retry_after=asked))
-    await world.upload(chat_lines(GROUP, 1))
-    [message] = world.mailbox.messages
-    world.mailbox.messages.clear()
-    await world.deliver(message)
+async def test_an_input_waits_no_longer_than_we_say(system: System, asked: str) -> None:
+    system.provider.fail(Fault(kind="rate_limit", route="files.create", times=None, retry_after=asked))
+    await system.upload(chat_lines(GROUP, 1))
+    [message] = system.mailbox.messages
+    system.mailbox.messages.clear()
+    await system.deliver(message)
 
-    [row] = world.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM inputs")
+    [row] = system.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM inputs")
     assert 0 < row["wait"] <= 900

@@ -49,8 +49,8 @@ def spoken(simulator: Simulator, provider: str, model: str | None = None, base_m
     """A provider's first model, or another one, which its account then has, too."""
     at = endpoint(simulator, provider)
     if model is not None:
-        account = simulator.world.accounts[provider]
-        simulator.world.accounts[provider] = replace(account, models=account.models | {model})
+        account = simulator.state.accounts[provider]
+        simulator.state.accounts[provider] = replace(account, models=account.models | {model})
         at = replace(at, model=model, base_model=base_model)
     return chat_provider_for(provider), at
 

@@ -10,17 +10,17 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from local.provider import Fault
 from tests.support import gateways
-from tests.support.completing import AT_ONCE, HELLO, Till, completion, said
+from tests.support.completions_app import AT_ONCE, HELLO, CompletionsApp, completion, said
 from tests.support.gateways import MASTER_KEY
 
-pytest_plugins = ("tests.support.completing",)
+pytest_plugins = ("tests.support.completions_app",)
 
 PROMPT: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello there"}]
 PROMPTS = [[{"role": "user", "content": f"number {number}"}] for number in range(4)]
 
 
-async def test_one_model_answers_as_openai_does(till: Till) -> None:
-    async with till.sdk() as sdk:
+async def test_one_model_answers_as_openai_does(completions_app: CompletionsApp) -> None:
+    async with completions_app.sdk() as sdk:
         raw = await sdk.chat.completions.with_raw_response.create(model="mini", messages=PROMPT)
 
     answer = raw.parse()
@@ -34,21 +34,21 @@ async def test_one_model_answers_as_openai_does(till: Till) -> None:
     assert raw.headers["x-request-id"]
 
 
-async def test_parameters_pass_and_the_gateways_own_do_not(till: Till) -> None:
-    await till.chat("mini", temperature=0.5, seed=7, max_workers=5, timeout=10, fastest_response=False)
+async def test_parameters_pass_and_the_gateways_own_do_not(completions_app: CompletionsApp) -> None:
+    await completions_app.chat("mini", temperature=0.5, seed=7, max_workers=5, timeout=10, fastest_response=False)
 
-    [call] = till.calls("mini")
+    [call] = completions_app.calls("mini")
     assert call["parameters"] == ["messages", "model", "seed", "temperature"]
 
 
-async def test_an_alias_of_the_key_is_a_group(till: Till) -> None:
-    key = await till.give_key("sk-of-one-with-an-alias", ["mini"], {"fast": "mini"})
+async def test_an_alias_of_the_key_is_a_group(completions_app: CompletionsApp) -> None:
+    key = await completions_app.give_key("sk-of-one-with-an-alias", ["mini"], {"fast": "mini"})
 
-    assert (await till.chat("fast", key=key))["model"] == "mini"
+    assert (await completions_app.chat("fast", key=key))["model"] == "mini"
 
 
-async def test_embeddings_and_text_completions(till: Till) -> None:
-    async with till.sdk() as sdk:
+async def test_embeddings_and_text_completions(completions_app: CompletionsApp) -> None:
+    async with completions_app.sdk() as sdk:
         vectors = await sdk.embeddings.create(model="vectors", input="Hello there")
         text = await sdk.completions.create(model="mini", prompt="Hello there")
 
@@ -57,26 +57,30 @@ async def test_embeddings_and_text_completions(till: Till) -> None:
 
 
 @pytest.mark.parametrize("model", ["mini", "general"])
-async def test_what_claude_answered_is_handed_back_to_a_strict_server(till: Till, model: str) -> None:
+async def test_what_claude_answered_is_handed_back_to_a_strict_server(
+    completions_app: CompletionsApp, model: str
+) -> None:
     thought = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
     thoughts = {"reasoning_content": "hm", "thinking_blocks": thought}
     answer = {"role": "assistant", "content": "yes", "refusal": None, **thoughts}
     silent = answer | {"content": None}
     messages = [*HELLO, answer, *HELLO, silent, {"role": "user", "content": "and now?"}]
 
-    assert said(await till.chat(model, messages=messages)).endswith("and now?")
+    assert said(await completions_app.chat(model, messages=messages)).endswith("and now?")
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_half_an_emoji_passes_both_ways(till: Till, stream: bool) -> None:
+async def test_half_an_emoji_passes_both_ways(completions_app: CompletionsApp, stream: bool) -> None:
     """Python's and JavaScript's encoders write it, and so do providers; orjson neither reads nor writes it."""
     answer = r'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut \ud83d"}}]}'
     event = r'{"choices": [{"index": 0, "delta": {"content": " \ud83d"}}]}'
     text, when = (f"data: {event}\n\n", "within") if stream else (answer, "before")
-    till.provider.fail(Fault.model_validate({"kind": "inject", "account": "openai", "text": text, "when": when}))
+    completions_app.provider.fail(
+        Fault.model_validate({"kind": "inject", "account": "openai", "text": text, "when": when})
+    )
     asked = {"model": "mini", "stream": stream, "messages": [{"role": "user", "content": "one \ud83d two"}]}
 
-    async with gateways.client(till.app, MASTER_KEY) as client:
+    async with gateways.client(completions_app.app, MASTER_KEY) as client:
         told = await client.post("/chat/completions", content=json.dumps(asked))
 
     assert told.status_code == 200
@@ -85,231 +89,237 @@ async def test_half_an_emoji_passes_both_ways(till: Till, stream: bool) -> None:
 
 
 class TestFailure:
-    async def test_another_deployment_is_asked_at_once(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="error", account="azure-general"))
+    async def test_another_deployment_is_asked_at_once(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="azure-general"))
 
-        answer = await till.post(model="pair", messages=HELLO)
+        answer = await completions_app.post(model="pair", messages=HELLO)
 
         assert said(answer.json())
         assert answer.headers["x-manifold-deployment"] == "pair-special"
         assert answer.headers["x-manifold-attempts"] == "2"
 
     @pytest.mark.parametrize("status", [408, 409, 429, 500, 503])
-    async def test_what_passes_is_tried_again(self, till: Till, status: int) -> None:
-        till.provider.fail(Fault(kind="error", account="openai", status=status, retry_after="0"))
+    async def test_what_passes_is_tried_again(self, completions_app: CompletionsApp, status: int) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="openai", status=status, retry_after="0"))
 
-        answer = await till.post(model="mini", messages=HELLO)
+        answer = await completions_app.post(model="mini", messages=HELLO)
 
         assert answer.status_code == 200
         assert answer.headers["x-manifold-attempts"] == "2"
 
     @pytest.mark.parametrize("kind", ["cut", "garbage"])
-    async def test_a_broken_answer_is_tried_again(self, till: Till, kind: str) -> None:
-        till.provider.fail(Fault.model_validate({"kind": kind, "account": "openai"}))
+    async def test_a_broken_answer_is_tried_again(self, completions_app: CompletionsApp, kind: str) -> None:
+        completions_app.provider.fail(Fault.model_validate({"kind": kind, "account": "openai"}))
 
-        assert said(await till.chat("mini", num_retries=1))
+        assert said(await completions_app.chat("mini", num_retries=1))
 
     @pytest.mark.parametrize("status", [400, 422])
-    async def test_the_callers_fault_is_not_tried_again(self, till: Till, status: int) -> None:
-        till.provider.fail(Fault(kind="refuse", account="azure-general", status=status, times=None))
+    async def test_the_callers_fault_is_not_tried_again(self, completions_app: CompletionsApp, status: int) -> None:
+        completions_app.provider.fail(Fault(kind="refuse", account="azure-general", status=status, times=None))
 
-        assert (await till.error(model="pair", num_retries=5))[0] == status
-        assert len(till.calls()) == 1
+        assert (await completions_app.error(model="pair", num_retries=5))[0] == status
+        assert len(completions_app.calls()) == 1
 
-    async def test_our_own_account_is_never_the_callers_fault(self, till: Till) -> None:
-        status, error = await till.error(model="broken", num_retries=5)
+    async def test_our_own_account_is_never_the_callers_fault(self, completions_app: CompletionsApp) -> None:
+        status, error = await completions_app.error(model="broken", num_retries=5)
 
         assert (status, error["code"]) == (502, "provider_account")
-        assert len(till.calls("mini")) == 1
+        assert len(completions_app.calls("mini")) == 1
 
-    async def test_retry_after_is_kept_to_and_told(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="1", times=1))
+    async def test_retry_after_is_kept_to_and_told(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="1", times=1))
         began = time.monotonic()
-        assert said(await till.chat("mini", num_retries=1))
+        assert said(await completions_app.chat("mini", num_retries=1))
         assert time.monotonic() - began >= 1
 
-        till.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="90", times=None))
-        answer = await till.post(model="mini", messages=HELLO)
+        completions_app.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="90", times=None))
+        answer = await completions_app.post(model="mini", messages=HELLO)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "90")
         assert answer.json()["error"]["type"] == "rate_limit_error"
 
-    async def test_the_sdk_does_not_pay_for_every_call_again(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="error", account="openai", retry_after="0", times=None))
+    async def test_the_sdk_does_not_pay_for_every_call_again(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="openai", retry_after="0", times=None))
 
-        async with till.sdk(retries=2) as sdk:
+        async with completions_app.sdk(retries=2) as sdk:
             with pytest.raises(openai.InternalServerError) as failed:
                 await sdk.chat.completions.create(model="mini", messages=PROMPT)
 
         assert failed.value.response.headers["x-should-retry"] == "false"
-        assert len(till.calls("mini")) == 3, "the first call and the gateway's own two retries"
+        assert len(completions_app.calls("mini")) == 3, "the first call and the gateway's own two retries"
 
 
 class TestAll:
     @pytest.mark.parametrize("models", [["mini", "general", "special"], "mini, general,special"])
-    async def test_the_answers_come_in_the_order_asked(self, till: Till, models: object) -> None:
-        till.slow("mini", answer=0.1)
+    async def test_the_answers_come_in_the_order_asked(self, completions_app: CompletionsApp, models: object) -> None:
+        completions_app.slow("mini", answer=0.1)
 
-        answers = await till.chat(models)
+        answers = await completions_app.chat(models)
 
         assert [completion(answer).model for answer in answers] == ["mini", "general", "special"]
 
-    async def test_a_failure_stands_in_its_place(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="rate_limit", account="azure-general"))
+    async def test_a_failure_stands_in_its_place(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="rate_limit", account="azure-general"))
 
-        first, failed, last = await till.chat(["mini", "general", "special"])
+        first, failed, last = await completions_app.chat(["mini", "general", "special"])
 
         assert (completion(first).model, completion(last).model) == ("mini", "special")
         assert failed.keys() == {"error"}
         assert failed["error"].keys() == {"message", "type", "param", "code"}
         assert failed["error"]["code"] == "rate_limit_exceeded"
 
-    async def test_the_same_model_twice_is_called_twice(self, till: Till) -> None:
-        answers = await till.chat(["mini", "mini"])
+    async def test_the_same_model_twice_is_called_twice(self, completions_app: CompletionsApp) -> None:
+        answers = await completions_app.chat(["mini", "mini"])
 
-        assert len(answers) == len(till.calls("mini")) == 2
+        assert len(answers) == len(completions_app.calls("mini")) == 2
 
-    async def test_a_list_is_answered_by_a_list(self, till: Till) -> None:
-        [answer] = await till.chat(["mini"])
+    async def test_a_list_is_answered_by_a_list(self, completions_app: CompletionsApp) -> None:
+        [answer] = await completions_app.chat(["mini"])
 
         assert said(answer)
 
-    async def test_headers_count_answers_and_errors(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_headers_count_answers_and_errors(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
-        answer = await till.post(model=["mini", "general"], messages=HELLO, num_retries=0)
+        answer = await completions_app.post(model=["mini", "general"], messages=HELLO, num_retries=0)
 
         assert (answer.headers["x-manifold-answers"], answer.headers["x-manifold-errors"]) == ("1", "1")
 
 
 class TestFastest:
-    async def test_the_first_answer_returns_and_the_others_are_cut_off(self, till: Till) -> None:
-        till.slow("general", answer=5)
-        till.slow("special", answer=5)
+    async def test_the_first_answer_returns_and_the_others_are_cut_off(self, completions_app: CompletionsApp) -> None:
+        completions_app.slow("general", answer=5)
+        completions_app.slow("special", answer=5)
         began = time.monotonic()
 
-        answer = await till.post(model=["general", "special", "mini"], messages=HELLO, fastest_response=True)
+        answer = await completions_app.post(model=["general", "special", "mini"], messages=HELLO, fastest_response=True)
 
         assert time.monotonic() - began < 2
         assert completion(answer.json()).model == "mini"
         assert answer.headers["x-manifold-deployment"] == "mini-alone"
         for loser in ("general", "special"):
-            assert await _disconnected(till, loser)
+            assert await _disconnected(completions_app, loser)
 
-    async def test_a_failure_is_no_answer(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
-        till.slow("mini", answer=0.2)
+    async def test_a_failure_is_no_answer(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
+        completions_app.slow("mini", answer=0.2)
 
-        assert completion(await till.chat("general,mini", fastest_response=True)).model == "mini"
+        assert completion(await completions_app.chat("general,mini", fastest_response=True)).model == "mini"
 
-    async def test_if_none_answers_each_cause_is_told(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="0"))
-        till.provider.fail(Fault(kind="error", account="azure-special", status=503))
+    async def test_if_none_answers_each_cause_is_told(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="0"))
+        completions_app.provider.fail(Fault(kind="error", account="azure-special", status=503))
 
-        status, error = await till.error(model=["general", "special", "broken"], fastest_response=True)
+        status, error = await completions_app.error(model=["general", "special", "broken"], fastest_response=True)
 
         assert (status, error["code"]) == (502, "no_model_answered")
         for cause in ("general: The provider takes no more", "special: The provider is overloaded", "broken: The gate"):
             assert cause in error["message"]
 
-    async def test_if_none_answers_for_one_reason_the_status_is_its_own(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="rate_limit", times=None))
+    async def test_if_none_answers_for_one_reason_the_status_is_its_own(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="rate_limit", times=None))
 
-        answer = await till.post(model=["general", "mini"], messages=HELLO, fastest_response=True, num_retries=0)
+        answer = await completions_app.post(
+            model=["general", "mini"], messages=HELLO, fastest_response=True, num_retries=0
+        )
 
         assert (answer.status_code, answer.headers["x-should-retry"]) == (429, "false")
         assert answer.json()["error"]["type"] == "rate_limit_error"
 
-    async def test_with_one_model_it_is_that_models_answer(self, till: Till) -> None:
-        assert said(await till.chat(["mini"], fastest_response=True)) == said(await till.chat("mini"))
+    async def test_with_one_model_it_is_that_models_answer(self, completions_app: CompletionsApp) -> None:
+        assert said(await completions_app.chat(["mini"], fastest_response=True)) == said(
+            await completions_app.chat("mini")
+        )
 
 
 class TestManyPrompts:
-    async def test_one_model_answers_each_in_order(self, till: Till) -> None:
-        answers = await till.chat("mini", messages=PROMPTS)
+    async def test_one_model_answers_each_in_order(self, completions_app: CompletionsApp) -> None:
+        answers = await completions_app.chat("mini", messages=PROMPTS)
 
         assert [said(one)[-8:] for one in answers] == ["number 0", "number 1", "number 2", "number 3"]
 
-    async def test_several_models_answer_each(self, till: Till) -> None:
-        rows = await till.chat(["mini", "general"], messages=PROMPTS)
+    async def test_several_models_answer_each(self, completions_app: CompletionsApp) -> None:
+        rows = await completions_app.chat(["mini", "general"], messages=PROMPTS)
 
         assert [[completion(one).model for one in row] for row in rows] == [["mini", "general"]] * 4
         assert {said(one)[-8:] for one in rows[2]} == {"number 2"}
 
-    async def test_the_fastest_model_answers_each(self, till: Till) -> None:
-        till.slow("general", answer=5)
+    async def test_the_fastest_model_answers_each(self, completions_app: CompletionsApp) -> None:
+        completions_app.slow("general", answer=5)
 
-        answers = await till.chat("general,mini", messages=PROMPTS, fastest_response=True)
+        answers = await completions_app.chat("general,mini", messages=PROMPTS, fastest_response=True)
 
         assert [completion(one).model for one in answers] == ["mini"] * 4
 
-    async def test_a_failure_stands_in_its_place(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="refuse", account="openai"))
+    async def test_a_failure_stands_in_its_place(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="refuse", account="openai"))
 
-        answers = await till.chat("mini", messages=PROMPTS, max_workers=1)
+        answers = await completions_app.chat("mini", messages=PROMPTS, max_workers=1)
 
         assert ["error" in one for one in answers] == [True, False, False, False]
 
     @pytest.mark.parametrize(("model", "options", "most"), [("mini", {"max_workers": 2}, 2), ("narrow", {}, 2)])
-    async def test_only_so_many_are_under_way(self, till: Till, model: str, options: dict[str, int], most: int) -> None:
-        till.slow("mini", answer=0.05)
+    async def test_only_so_many_are_under_way(
+        self, completions_app: CompletionsApp, model: str, options: dict[str, int], most: int
+    ) -> None:
+        completions_app.slow("mini", answer=0.05)
 
-        await till.chat(model, messages=PROMPTS, **options)
+        await completions_app.chat(model, messages=PROMPTS, **options)
 
-        calls = till.calls("mini")
+        calls = completions_app.calls("mini")
         under_way = [sum(one["at"] < call["ended"] <= one["ended"] for one in calls) for call in calls]
         assert max(under_way) == most
 
 
 class TestOddAnswers:
-    async def test_one_that_is_nested_too_deep_is_an_error_in_its_place(self, till: Till) -> None:
+    async def test_one_that_is_nested_too_deep_is_an_error_in_its_place(self, completions_app: CompletionsApp) -> None:
         deep = json.loads("[" * 300 + "]" * 300)
-        till.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
+        completions_app.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
 
-        broken, answered = await till.chat(["mini", "general"])
+        broken, answered = await completions_app.chat(["mini", "general"])
 
         assert broken["error"]["code"] == "provider_error"
         assert said(answered)
 
-    async def test_a_single_one_is_a_502(self, till: Till) -> None:
+    async def test_a_single_one_is_a_502(self, completions_app: CompletionsApp) -> None:
         deep = json.loads("[" * 300 + "]" * 300)
-        till.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
+        completions_app.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
 
-        assert (await till.error(model="mini"))[0] == 502
+        assert (await completions_app.error(model="mini"))[0] == 502
 
-    async def test_a_chunk_that_is_nested_too_deep_ends_its_stream(self, till: Till) -> None:
+    async def test_a_chunk_that_is_nested_too_deep_ends_its_stream(self, completions_app: CompletionsApp) -> None:
         chunk = '{"choices": [], "deep": ' + "[" * 300 + "]" * 300 + "}"
-        till.provider.fail(Fault(kind="inject", account="openai", when="within", text=f"data: {chunk}\n\n"))
+        completions_app.provider.fail(Fault(kind="inject", account="openai", when="within", text=f"data: {chunk}\n\n"))
 
-        answer = await till.post(model="mini", messages=HELLO, stream=True)
+        answer = await completions_app.post(model="mini", messages=HELLO, stream=True)
 
         assert answer.text.count("provider_error") == 1
         assert "[DONE]" not in answer.text
 
 
 class TestDeadline:
-    async def test_what_has_not_answered_is_an_error_value(self, till: Till) -> None:
-        till.slow("general", answer=5)
+    async def test_what_has_not_answered_is_an_error_value(self, completions_app: CompletionsApp) -> None:
+        completions_app.slow("general", answer=5)
 
-        answered, late = await till.chat(["mini", "general"], timeout=0.5)
+        answered, late = await completions_app.chat(["mini", "general"], timeout=0.5)
 
         assert said(answered)
         assert late["error"]["code"] == "deadline_exceeded"
-        assert await _disconnected(till, "general")
+        assert await _disconnected(completions_app, "general")
 
-    async def test_a_single_answer_that_is_late(self, till: Till) -> None:
-        till.slow("mini", answer=5)
+    async def test_a_single_answer_that_is_late(self, completions_app: CompletionsApp) -> None:
+        completions_app.slow("mini", answer=5)
 
-        answer = await till.post(model="mini", messages=HELLO, timeout=0.2)
+        answer = await completions_app.post(model="mini", messages=HELLO, timeout=0.2)
 
         assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
         assert answer.json()["error"]["code"] == "deadline_exceeded"
 
-    async def test_what_never_began_is_one_too(self, till: Till) -> None:
-        till.slow("mini", answer=5)
-        answers = await till.chat("mini", messages=PROMPTS, max_workers=1, timeout=0.2)
+    async def test_what_never_began_is_one_too(self, completions_app: CompletionsApp) -> None:
+        completions_app.slow("mini", answer=5)
+        answers = await completions_app.chat("mini", messages=PROMPTS, max_workers=1, timeout=0.2)
 
         assert [one["error"]["code"] for one in answers] == ["deadline_exceeded"] * 4
-        assert len(till.calls("mini")) == 1
+        assert len(completions_app.calls("mini")) == 1
 
 
 class TestBadInput:
@@ -345,61 +355,61 @@ class TestBadInput:
         ids=lambda value: str(value)[:60],
     )
     async def test_no_call_is_made(
-        self, till: Till, body: dict[str, object], status: int, code: str, param: str
+        self, completions_app: CompletionsApp, body: dict[str, object], status: int, code: str, param: str
     ) -> None:
-        answer = await till.post(**AT_ONCE | {"model": "mini"} | body)
+        answer = await completions_app.post(**AT_ONCE | {"model": "mini"} | body)
 
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["param"]) == (status, code, param)
-        assert till.calls() == []
+        assert completions_app.calls() == []
 
-    async def test_a_model_that_the_key_lacks_among_several(self, till: Till) -> None:
-        key = await till.give_key("sk-of-one-with-little", ["mini"])
+    async def test_a_model_that_the_key_lacks_among_several(self, completions_app: CompletionsApp) -> None:
+        key = await completions_app.give_key("sk-of-one-with-little", ["mini"])
 
-        status, error = await till.error(model=["mini", "general"], key=key)
+        status, error = await completions_app.error(model=["mini", "general"], key=key)
 
         assert (status, error["code"], error["param"]) == (403, "model_access_denied", "model")
-        assert till.calls() == []
+        assert completions_app.calls() == []
 
-    async def test_a_body_that_is_too_large(self, till: Till) -> None:
-        answer = await till.post(model="mini", messages=[{"role": "user", "content": "x" * 7_000_000}])
+    async def test_a_body_that_is_too_large(self, completions_app: CompletionsApp) -> None:
+        answer = await completions_app.post(model="mini", messages=[{"role": "user", "content": "x" * 7_000_000}])
 
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "payload_too_large")
-        assert till.calls() == []
+        assert completions_app.calls() == []
 
-    async def test_a_name_that_no_answer_could_hold(self, till: Till) -> None:
-        status, error = await till.error(model="x" * 5_000_000)
+    async def test_a_name_that_no_answer_could_hold(self, completions_app: CompletionsApp) -> None:
+        status, error = await completions_app.error(model="x" * 5_000_000)
 
         assert (status, error["code"], len(error["message"]) < 1000) == (404, "model_not_found", True)
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_a_body_that_is_too_deep(self, till: Till, stream: bool) -> None:
+    async def test_a_body_that_is_too_deep(self, completions_app: CompletionsApp, stream: bool) -> None:
         schema: dict[str, object] = {}
         for _ in range(300):
             schema = {"items": schema}
 
-        status, error = await till.error(model="mini", stream=stream, tools=[schema])
+        status, error = await completions_app.error(model="mini", stream=stream, tools=[schema])
 
         assert (status, error["code"]) == (400, "invalid_value")
-        assert till.calls() == []
+        assert completions_app.calls() == []
 
     @pytest.mark.parametrize(("path", "model"), [("/embeddings", "mini"), ("/completions", "vectors")])
-    async def test_a_model_for_another_route(self, till: Till, path: str, model: str) -> None:
-        answer = await till.post(path, model=model, input="Hello", prompt="Hello")
+    async def test_a_model_for_another_route(self, completions_app: CompletionsApp, path: str, model: str) -> None:
+        answer = await completions_app.post(path, model=model, input="Hello", prompt="Hello")
 
         assert answer.status_code == 400
         assert path in answer.json()["error"]["message"]
 
-    async def test_embeddings_are_not_streamed(self, till: Till) -> None:
-        answer = await till.post("/embeddings", model="vectors", input="Hello", stream=True)
+    async def test_embeddings_are_not_streamed(self, completions_app: CompletionsApp) -> None:
+        answer = await completions_app.post("/embeddings", model="vectors", input="Hello", stream=True)
 
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stream")
 
 
-async def _disconnected(till: Till, group: str) -> bool:
+async def _disconnected(completions_app: CompletionsApp, group: str) -> bool:
     """Whether the group's provider saw its one caller leave; it notices a moment after."""
     for _ in range(50):
-        [call] = till.calls(group)
+        [call] = completions_app.calls(group)
         if call.get("disconnected"):
             return True
         await asyncio.sleep(0.02)

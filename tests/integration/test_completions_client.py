@@ -17,7 +17,7 @@ from clients.completions import (
     batch_completion_models,
     batch_completion_models_all_responses,
 )
-from completions import app as completions_app
+from completions.app import create as create_completions_app
 from local.places import DEFAULT_CONFIG, ROOT
 from local.provider import Fault, Latency, Simulator, defaults
 from tests.support import gateways
@@ -36,7 +36,7 @@ def base_url(database_url: str, simulated_provider: Simulator, monkeypatch: pyte
     port = int(simulated_provider.url.rpartition(":")[2])
     variables = {"MANIFOLD_CONFIG": str(DEFAULT_CONFIG), **defaults(port)}
     gateway = gateways.gateway(database_url, variables)
-    with served(completions_app.create(gateway), gateway) as url:
+    with served(create_completions_app(gateway), gateway) as url:
         monkeypatch.setenv("MANIFOLD_BASE_URL", url)
         monkeypatch.setenv("MANIFOLD_API_KEY", MASTER_KEY)
         yield url
@@ -71,7 +71,7 @@ def test_many_prompts_to_one_model(simulated_provider: Simulator) -> None:
 
 def test_the_fastest_of_many_models(simulated_provider: Simulator) -> None:
     for slow in ("openai", "cohere"):
-        simulated_provider.world.slow(slow, Latency(answer=3))
+        simulated_provider.state.slow(slow, Latency(answer=3))
 
     assert batch_completion_models(models=MODELS, messages=HEY, max_tokens=50).model == "claude-instant-1.2"
 

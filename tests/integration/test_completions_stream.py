@@ -13,16 +13,16 @@ from starlette.types import Message
 from local.provider import Fault
 from manifold.access import Caller
 from manifold.store.calls import CallFilter
-from tests.support.completing import AT_ONCE, HELLO, Till, said
+from tests.support.completions_app import AT_ONCE, HELLO, CompletionsApp, said
 
-pytest_plugins = ("tests.support.completing",)
+pytest_plugins = ("tests.support.completions_app",)
 
 PROMPT: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me of the sea and the sky"}]
 
 
-async def events(till: Till, **body: Any) -> list[Any]:
+async def events(completions_app: CompletionsApp, **body: Any) -> list[Any]:
     """The data of each event of a streamed answer: an object, or the text that ends it."""
-    answer = await till.post(**AT_ONCE | body, stream=True)
+    answer = await completions_app.post(**AT_ONCE | body, stream=True)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].partition(";")[0] == "text/event-stream"
     *parts, rest = answer.text.split("\n\n")
@@ -31,8 +31,8 @@ async def events(till: Till, **body: Any) -> list[Any]:
     return [one if one == "[DONE]" else json.loads(one) for one in data]
 
 
-async def test_the_sdk_reads_what_a_plain_answer_says(till: Till) -> None:
-    async with till.sdk() as sdk:
+async def test_the_sdk_reads_what_a_plain_answer_says(completions_app: CompletionsApp) -> None:
+    async with completions_app.sdk() as sdk:
         plain = await sdk.chat.completions.create(model="mini", messages=PROMPT)
         stream = await sdk.chat.completions.create(model="mini", messages=PROMPT, stream=True)
         chunks = [chunk async for chunk in stream]
@@ -43,98 +43,102 @@ async def test_the_sdk_reads_what_a_plain_answer_says(till: Till) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-async def test_the_sdks_stream_helper(till: Till) -> None:
-    async with till.sdk() as sdk, sdk.chat.completions.stream(model="mini", messages=PROMPT) as stream:
+async def test_the_sdks_stream_helper(completions_app: CompletionsApp) -> None:
+    async with completions_app.sdk() as sdk, sdk.chat.completions.stream(model="mini", messages=PROMPT) as stream:
         final = await stream.get_final_completion()
 
     assert final.choices[0].message.content
 
 
-async def test_usage_is_sent_to_those_who_ask(till: Till) -> None:
-    *_, usage, done = await events(till, model="mini", stream_options={"include_usage": True})
+async def test_usage_is_sent_to_those_who_ask(completions_app: CompletionsApp) -> None:
+    *_, usage, done = await events(completions_app, model="mini", stream_options={"include_usage": True})
     assert done == "[DONE]"
     assert (usage["choices"], usage["usage"]["total_tokens"] > 0) == ([], True)
 
-    *chunks, done = await events(till, model="mini")
+    *chunks, done = await events(completions_app, model="mini")
     assert done == "[DONE]"
     assert all(chunk["choices"] and "usage" not in chunk for chunk in chunks)
 
 
-async def test_headers_tell_how_it_was_come_by(till: Till) -> None:
-    till.provider.fail(Fault(kind="error", account="azure-general"))
+async def test_headers_tell_how_it_was_come_by(completions_app: CompletionsApp) -> None:
+    completions_app.provider.fail(Fault(kind="error", account="azure-general"))
 
-    answer = await till.post(model="pair", messages=HELLO, stream=True)
+    answer = await completions_app.post(model="pair", messages=HELLO, stream=True)
 
     assert answer.headers["x-manifold-deployment"] == "pair-special"
     assert answer.headers["x-manifold-attempts"] == "2"
 
 
-async def test_text_completions_stream_too(till: Till) -> None:
-    async with till.sdk() as sdk:
+async def test_text_completions_stream_too(completions_app: CompletionsApp) -> None:
+    async with completions_app.sdk() as sdk:
         stream = await sdk.completions.create(model="mini", prompt="Hello there", stream=True)
         texts = [chunk.choices[0].text async for chunk in stream]
 
     assert "".join(texts)
 
 
-async def test_a_failure_before_the_first_token_is_a_status(till: Till) -> None:
-    till.provider.fail(Fault(kind="rate_limit", account="openai", times=None))
+async def test_a_failure_before_the_first_token_is_a_status(completions_app: CompletionsApp) -> None:
+    completions_app.provider.fail(Fault(kind="rate_limit", account="openai", times=None))
 
-    status, error = await till.error(model="mini", stream=True)
+    status, error = await completions_app.error(model="mini", stream=True)
 
     assert (status, error["code"]) == (429, "rate_limit_exceeded")
 
 
-async def test_a_failure_in_the_middle_is_an_event_that_ends_it(till: Till) -> None:
-    till.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
+async def test_a_failure_in_the_middle_is_an_event_that_ends_it(completions_app: CompletionsApp) -> None:
+    completions_app.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
 
-    *chunks, last = await events(till, model="mini", messages=PROMPT)
+    *chunks, last = await events(completions_app, model="mini", messages=PROMPT)
 
     assert all("choices" in chunk for chunk in chunks)
     assert last["error"].keys() == {"message", "type", "param", "code"}
     assert (last["error"]["code"], "broke off" in last["error"]["message"]) == ("provider_error", True)
 
-    till.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
-    async with till.sdk() as sdk:
+    completions_app.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=3))
+    async with completions_app.sdk() as sdk:
         stream = await sdk.chat.completions.create(model="mini", messages=PROMPT, stream=True)
         with pytest.raises(openai.APIError, match=last["error"]["message"]):
             [chunk async for chunk in stream]
 
 
-async def test_a_stream_ends_at_the_deadline(till: Till) -> None:
-    till.slow("mini", between_tokens=0.1)
+async def test_a_stream_ends_at_the_deadline(completions_app: CompletionsApp) -> None:
+    completions_app.slow("mini", between_tokens=0.1)
     began = time.monotonic()
 
-    *_, last = await events(till, model="mini", messages=[{"role": "user", "content": "word " * 100}], timeout=0.5)
+    *_, last = await events(
+        completions_app, model="mini", messages=[{"role": "user", "content": "word " * 100}], timeout=0.5
+    )
 
     assert time.monotonic() - began < 2
     assert last["error"]["code"] == "deadline_exceeded"
 
 
-async def test_the_first_real_token_wins(till: Till) -> None:
-    till.slow("general", first_token=5)
-    till.slow("mini", answer=0.3)
+async def test_the_first_real_token_wins(completions_app: CompletionsApp) -> None:
+    completions_app.slow("general", first_token=5)
+    completions_app.slow("mini", answer=0.3)
 
-    *chunks, done = await events(till, model="general,mini", fastest_response=True)
+    *chunks, done = await events(completions_app, model="general,mini", fastest_response=True)
 
     assert done == "[DONE]"
     assert {chunk["model"] for chunk in chunks} == {"mini"}
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == said(
-        await till.chat("mini")
+        await completions_app.chat("mini")
     )
 
 
-async def test_if_none_begins_each_cause_is_told(till: Till) -> None:
-    till.provider.fail(Fault(kind="rate_limit", times=None))
+async def test_if_none_begins_each_cause_is_told(completions_app: CompletionsApp) -> None:
+    completions_app.provider.fail(Fault(kind="rate_limit", times=None))
 
-    status, error = await till.error(model="general,mini", fastest_response=True, stream=True)
+    status, error = await completions_app.error(model="general,mini", fastest_response=True, stream=True)
 
     assert (status, error["code"]) == (429, "no_model_answered")
 
 
-async def test_what_a_client_that_leaves_has_had_is_written_down(till: Till, caplog: pytest.LogCaptureFixture) -> None:
-    till.slow("mini", between_tokens=0.05)
-    key = await till.give_key("sk-of-one-who-leaves", ["mini"])
+async def test_what_a_client_that_leaves_has_had_is_written_down(
+    completions_app: CompletionsApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    completions_app.slow("mini", between_tokens=0.05)
+    key = await completions_app.give_key("sk-of-one-who-leaves", ["mini"])
     body = json.dumps({"model": "mini", "messages": PROMPT, "stream": True}).encode()
     leaves = asyncio.Event()
 
@@ -151,9 +155,9 @@ async def test_what_a_client_that_leaves_has_had_is_written_down(till: Till, cap
 
     body_sent: list[bool] = []
     headers = [(b"authorization", f"Bearer {key}".encode()), (b"content-type", b"application/json")]
-    await till.app(_scope("/chat/completions", headers), receive, send)
+    await completions_app.app(_scope("/chat/completions", headers), receive, send)
 
-    async with till.gateway.store.session() as tables:
+    async with completions_app.gateway.store.session() as tables:
         (call,) = await tables.calls.page(Caller(admin=True), CallFilter(), limit=10)
     assert (call.model_group, call.output_tokens > 0) == ("mini", True)
     assert [record.message for record in caplog.records if record.name == "psycopg"] == []  # it was not interrupted

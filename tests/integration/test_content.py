@@ -12,36 +12,36 @@ import requests
 from openai import AsyncOpenAI
 
 from manifold import web
-from tests.support.desk import Desk
 from tests.support.events import load
+from tests.support.files_app import FilesApp
 from tests.support.gateways import MASTER_KEY, sdk
 from tests.support.provider import chat_lines
 from tests.support.uploading import MIB, Uploader, taken
 
-pytest_plugins = ("tests.support.desk_fixtures",)
+pytest_plugins = ("tests.support.files_app_fixtures",)
 
 LINES = chat_lines("gpt-batch", 3)
 LARGE = bytes(range(256)) * (4 * MIB // 256) + b"!"
 
 
-async def content(desk: Desk, file_id: str, method: str = "GET", **headers: str) -> httpx.Response:
-    async with desk.client() as client:
+async def content(files_app: FilesApp, file_id: str, method: str = "GET", **headers: str) -> httpx.Response:
+    async with files_app.client() as client:
         return await client.request(method, f"/files/{file_id}/content", headers=headers)
 
 
-async def large(desk: Desk) -> str:
+async def large(files_app: FilesApp) -> str:
     """A file of a byte more than one answer carries."""
-    async with desk.client() as client:
+    async with files_app.client() as client:
         uploader = Uploader(client)
         sent = await uploader.sent(LARGE, purpose="user_data", filename="large.bin")
         file_id: str = taken(await uploader.complete(*sent))["file"]["id"]
     return file_id
 
 
-async def test_a_file_comes_in_the_answer_under_its_name(desk: Desk) -> None:
-    file = await desk.upload(LINES, name="Anfrage ü.jsonl")
+async def test_a_file_comes_in_the_answer_under_its_name(files_app: FilesApp) -> None:
+    file = await files_app.upload(LINES, name="Anfrage ü.jsonl")
 
-    answer = await content(desk, file.id)
+    answer = await content(files_app, file.id)
 
     assert (answer.status_code, answer.content) == (200, LINES)
     assert answer.headers["content-type"] == "application/octet-stream"  # as at OpenAI
@@ -54,20 +54,20 @@ async def test_a_file_comes_in_the_answer_under_its_name(desk: Desk) -> None:
     assert answer.headers["x-request-id"]
 
 
-async def test_a_head_tells_the_same_without_the_bytes(desk: Desk) -> None:
-    file = await desk.upload(LINES)
+async def test_a_head_tells_the_same_without_the_bytes(files_app: FilesApp) -> None:
+    file = await files_app.upload(LINES)
 
-    head, whole = await content(desk, file.id, "HEAD"), await content(desk, file.id)
+    head, whole = await content(files_app, file.id, "HEAD"), await content(files_app, file.id)
 
     assert (head.status_code, head.content) == (200, b"")
     own = "x-request-id"
     assert {**head.headers, own: ""} == {**whole.headers, own: ""}
 
 
-async def test_content_of_other_files_is_never_a_page_for_a_browser(desk: Desk) -> None:
-    file = await desk.upload(b"<script>", name="a.html", purpose="user_data", target_model_names=None)
+async def test_content_of_other_files_is_never_a_page_for_a_browser(files_app: FilesApp) -> None:
+    file = await files_app.upload(b"<script>", name="a.html", purpose="user_data", target_model_names=None)
 
-    answer = await content(desk, file.id)
+    answer = await content(files_app, file.id)
 
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -77,49 +77,49 @@ async def test_content_of_other_files_is_never_a_page_for_a_browser(desk: Desk) 
     ("written", "expected"),
     [("bytes=10-19", LINES[10:20]), ("bytes=-7", LINES[-7:]), ("bytes=5-", LINES[5:]), ("bytes=0-99999", LINES)],
 )
-async def test_a_range_of_the_content(desk: Desk, written: str, expected: bytes) -> None:
-    file = await desk.upload(LINES)
+async def test_a_range_of_the_content(files_app: FilesApp, written: str, expected: bytes) -> None:
+    file = await files_app.upload(LINES)
 
-    answer = await content(desk, file.id, range=written)
+    answer = await content(files_app, file.id, range=written)
 
     assert (answer.status_code, answer.content) == (206, expected)
     start = LINES.index(expected)
     assert answer.headers["content-range"] == f"bytes {start}-{start + len(expected) - 1}/{len(LINES)}"
 
 
-async def test_a_download_that_broke_off_goes_on_if_the_file_is_the_same(desk: Desk) -> None:
-    file, other = await desk.upload(LINES), await desk.upload(LINES)
-    etag = (await content(desk, file.id)).headers["etag"]
+async def test_a_download_that_broke_off_goes_on_if_the_file_is_the_same(files_app: FilesApp) -> None:
+    file, other = await files_app.upload(LINES), await files_app.upload(LINES)
+    etag = (await content(files_app, file.id)).headers["etag"]
 
-    rest = await content(desk, file.id, range="bytes=9-", **{"if-range": etag})
-    anew = await content(desk, other.id, range="bytes=9-", **{"if-range": etag})
+    rest = await content(files_app, file.id, range="bytes=9-", **{"if-range": etag})
+    anew = await content(files_app, other.id, range="bytes=9-", **{"if-range": etag})
 
     assert (rest.status_code, rest.content) == (206, LINES[9:])
     assert (anew.status_code, anew.content) == (200, LINES)
 
 
-async def test_several_ranges_are_answered_by_the_whole(desk: Desk) -> None:
-    file = await desk.upload(LINES)
+async def test_several_ranges_are_answered_by_the_whole(files_app: FilesApp) -> None:
+    file = await files_app.upload(LINES)
 
-    answer = await content(desk, file.id, range="bytes=0-1,5-6")
+    answer = await content(files_app, file.id, range="bytes=0-1,5-6")
 
     assert (answer.status_code, answer.content) == (200, LINES)
 
 
-async def test_a_range_behind_the_end_is_a_416(desk: Desk) -> None:
-    file = await desk.upload(LINES)
+async def test_a_range_behind_the_end_is_a_416(files_app: FilesApp) -> None:
+    file = await files_app.upload(LINES)
 
-    answer = await content(desk, file.id, range=f"bytes={len(LINES)}-")
+    answer = await content(files_app, file.id, range=f"bytes={len(LINES)}-")
 
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(LINES)}"
     assert answer.json()["error"]["code"] == "range_not_satisfiable"
 
 
-async def test_a_file_that_no_answer_can_carry_is_behind_a_link(desk: Desk) -> None:
-    file_id = await large(desk)
+async def test_a_file_that_no_answer_can_carry_is_behind_a_link(files_app: FilesApp) -> None:
+    file_id = await large(files_app)
 
-    answer, head = await content(desk, file_id), await content(desk, file_id, "HEAD")
+    answer, head = await content(files_app, file_id), await content(files_app, file_id, "HEAD")
 
     assert (answer.status_code, head.status_code, head.content) == (302, 302, b"")
     assert "follow_redirects" in answer.text
@@ -132,30 +132,32 @@ async def test_a_file_that_no_answer_can_carry_is_behind_a_link(desk: Desk) -> N
     assert (told.status_code, told.headers["content-length"]) == (200, str(len(LARGE)))
 
 
-async def test_a_large_file_is_read_by_ranges_without_a_link(desk: Desk) -> None:
-    file_id = await large(desk)
+async def test_a_large_file_is_read_by_ranges_without_a_link(files_app: FilesApp) -> None:
+    file_id = await large(files_app)
 
-    first, rest = [await content(desk, file_id, range=one) for one in (f"bytes=0-{4 * MIB - 1}", f"bytes={4 * MIB}-")]
+    first, rest = [
+        await content(files_app, file_id, range=one) for one in (f"bytes=0-{4 * MIB - 1}", f"bytes={4 * MIB}-")
+    ]
 
     assert (first.status_code, rest.status_code) == (206, 206)
     assert first.content + rest.content == LARGE
-    assert (await content(desk, file_id, range="bytes=0-")).status_code == 302
+    assert (await content(files_app, file_id, range="bytes=0-")).status_code == 302
 
 
-async def test_the_largest_answer_fits_into_lambdas(desk: Desk) -> None:
-    file = await desk.upload(b'"' * 4 * MIB, purpose="user_data", target_model_names=None)
+async def test_the_largest_answer_fits_into_lambdas(files_app: FilesApp) -> None:
+    file = await files_app.upload(b'"' * 4 * MIB, purpose="user_data", target_model_names=None)
     event = load("files.content", file_id=file.id, key=MASTER_KEY)
 
-    answer = await asyncio.to_thread(web.handler(desk.app), event, None)
+    answer = await asyncio.to_thread(web.handler(files_app.app), event, None)
 
     assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, True)
     assert len(json.dumps(answer)) < 6_291_556
 
 
-async def test_clients_that_follow_no_redirect_have_the_bytes(desk: Desk, tmp_path: Path) -> None:
+async def test_clients_that_follow_no_redirect_have_the_bytes(files_app: FilesApp, tmp_path: Path) -> None:
     """A client of one's own for OpenAI's SDK, its raw and its streamed answers, and httpx by itself."""
-    file = await desk.upload(LINES)
-    transport = httpx2.AsyncClient(transport=httpx2.ASGITransport(desk.app), follow_redirects=False)
+    file = await files_app.upload(LINES)
+    transport = httpx2.AsyncClient(transport=httpx2.ASGITransport(files_app.app), follow_redirects=False)
     client = AsyncOpenAI(base_url="http://gateway", api_key=MASTER_KEY, max_retries=0, http_client=transport)
 
     async with client:
@@ -163,7 +165,7 @@ async def test_clients_that_follow_no_redirect_have_the_bytes(desk: Desk, tmp_pa
         raw = await client.files.with_raw_response.content(file.id)
         async with client.files.with_streaming_response.content(file.id) as streamed:
             await streamed.stream_to_file(tmp_path / "streamed.jsonl")
-    async with desk.client() as bare:
+    async with files_app.client() as bare:
         direct = await bare.get(f"/files/{file.id}/content")
 
     assert plain.content == raw.content == (tmp_path / "streamed.jsonl").read_bytes() == direct.content == LINES
@@ -172,17 +174,17 @@ async def test_clients_that_follow_no_redirect_have_the_bytes(desk: Desk, tmp_pa
     assert plain.response.headers["x-request-id"]
 
 
-async def test_the_sdk_follows_the_link_of_a_large_file(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_sdk_follows_the_link_of_a_large_file(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    file_id = await large(desk)
+    file_id = await large(files_app)
 
     async def elsewhere(request: httpx2.Request) -> httpx2.Response:
         asked.append(request)
         if request.url.host == "gateway":
-            return await httpx2.ASGITransport(desk.app).handle_async_request(request)
+            return await httpx2.ASGITransport(files_app.app).handle_async_request(request)
         return httpx2.Response(200, content=LARGE)
 
-    async with sdk(desk.app) as client:
+    async with sdk(files_app.app) as client:
         ours = httpx2.AsyncClient(transport=httpx2.MockTransport(elsewhere), follow_redirects=True)
         found = await client.with_options(http_client=ours).files.content(file_id)
 

@@ -11,19 +11,19 @@ from batches.running_job import RunningJob
 from local.provider import Fault
 from manifold.queue import Message
 from tests.support.provider import chat_line, chat_lines
-from tests.support.world import World
+from tests.support.system import System
 
-pytest_plugins = ("tests.support.world_fixtures",)
+pytest_plugins = ("tests.support.system_fixtures",)
 
 GROUP = "gpt-4o-batch"
 
 
-async def test_a_batch_runs_to_its_output(world: World) -> None:
-    file = await world.upload(chat_lines(GROUP, 3), target_model_names=GROUP)
-    batch = await world.create(file.id, metadata={"of": "me"})
+async def test_a_batch_runs_to_its_output(system: System) -> None:
+    file = await system.upload(chat_lines(GROUP, 3), target_model_names=GROUP)
+    batch = await system.create(file.id, metadata={"of": "me"})
     assert (batch.status, batch.request_counts.total) == ("validating", 3)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.status == "completed"
     assert ended.output_file_id is not None
@@ -33,151 +33,153 @@ async def test_a_batch_runs_to_its_output(world: World) -> None:
     assert ended.usage.total_tokens > 0
     assert ended.metadata == {"of": "me"}
     assert None not in (ended.in_progress_at, ended.finalizing_at, ended.completed_at)
-    lines = [json.loads(line) for line in world.content(ended.output_file_id).splitlines()]
+    lines = [json.loads(line) for line in system.content(ended.output_file_id).splitlines()]
     assert {line["custom_id"] for line in lines} == {"request-0", "request-1", "request-2"}
 
 
-async def test_both_deployments_get_the_file_each_with_its_own_model(world: World) -> None:
-    await world.upload(chat_lines(GROUP, 3), target_model_names=GROUP)
-    await world.deliver_all()
+async def test_both_deployments_get_the_file_each_with_its_own_model(system: System) -> None:
+    await system.upload(chat_lines(GROUP, 3), target_model_names=GROUP)
+    await system.deliver_all()
 
-    received = {entry["account"]: entry["models"] for entry in world.provider.log(route="files.create")}
+    received = {entry["account"]: entry["models"] for entry in system.provider.log(route="files.create")}
     assert received == {
         "azure-general": ("gpt-4o-mini-general-deployment",),
         "azure-special": ("gpt-4o-mini-special-deployment",),
     }
 
 
-async def test_failed_lines_are_in_the_error_file(world: World) -> None:
+async def test_failed_lines_are_in_the_error_file(system: System) -> None:
     content = chat_line(GROUP, "good") + chat_line(GROUP, "bad", "fail-this-line")
-    batch = await world.create((await world.upload(content)).id)
+    batch = await system.create((await system.upload(content)).id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.status == "completed"
     assert ended.output_file_id is not None
     assert ended.error_file_id is not None
-    assert json.loads(world.content(ended.error_file_id))["custom_id"] == "bad"
+    assert json.loads(system.content(ended.error_file_id))["custom_id"] == "bad"
     assert ended.request_counts.model_dump() == {"total": 2, "completed": 1, "failed": 1}
 
 
-async def test_with_every_line_failed_there_is_only_an_error_file(world: World) -> None:
-    batch = await world.create((await world.upload(chat_line(GROUP, "bad", "fail-this-line"))).id)
+async def test_with_every_line_failed_there_is_only_an_error_file(system: System) -> None:
+    batch = await system.create((await system.upload(chat_line(GROUP, "bad", "fail-this-line"))).id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert (ended.status, ended.output_file_id) == ("completed", None)
     assert ended.error_file_id is not None
 
 
-async def test_bad_lines_fail_the_batch_before_any_provider_is_asked(world: World) -> None:
+async def test_bad_lines_fail_the_batch_before_any_provider_is_asked(system: System) -> None:
     content = chat_line(GROUP, "a") + b"not json\n" + chat_line(GROUP, "a") + chat_line("other", "b")
-    batch = await world.create((await world.upload(content, target_model_names=GROUP)).id)
+    batch = await system.create((await system.upload(content, target_model_names=GROUP)).id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.status == "failed"
     assert ended.failed_at is not None
     assert ended.errors is not None
     found = [(error.line, error.code) for error in ended.errors.data]
     assert found == [(2, "invalid_json_line"), (3, "duplicate_custom_id"), (4, "model_mismatch")]
-    assert not world.jobs_at_providers()
-    assert not world.provider.log()
+    assert not system.jobs_at_providers()
+    assert not system.provider.log()
 
 
-async def test_a_file_of_blank_lines_fails_the_batch_as_empty(world: World) -> None:
-    batch = await world.create((await world.upload(b"\n \r\n\n", target_model_names=GROUP)).id)
+async def test_a_file_of_blank_lines_fails_the_batch_as_empty(system: System) -> None:
+    batch = await system.create((await system.upload(b"\n \r\n\n", target_model_names=GROUP)).id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert (ended.status, ended.request_counts.total) == ("failed", 0)
     assert ended.errors is not None
     assert [(error.line, error.code) for error in ended.errors.data] == [(None, "empty_file")]
-    assert not world.provider.log()
+    assert not system.provider.log()
 
 
-async def test_another_endpoint_than_the_lines_fails_the_batch(world: World) -> None:
-    file = await world.upload(chat_lines(GROUP, 2))
-    ended = await world.run_until_ended((await world.create(file.id, endpoint="/v1/embeddings")).id)
+async def test_another_endpoint_than_the_lines_fails_the_batch(system: System) -> None:
+    file = await system.upload(chat_lines(GROUP, 2))
+    ended = await system.run_until_ended((await system.create(file.id, endpoint="/v1/embeddings")).id)
 
     assert ended.status == "failed"
     assert ended.errors is not None
     assert [(error.line, error.code) for error in ended.errors.data] == [(1, "url_mismatch"), (2, "url_mismatch")]
 
 
-async def test_weights_spread_batches_over_deployments(world: World) -> None:
-    file = await world.upload(chat_lines(GROUP, 1))
-    await world.deliver_all()
+async def test_weights_spread_batches_over_deployments(system: System) -> None:
+    file = await system.upload(chat_lines(GROUP, 1))
+    await system.deliver_all()
     for _ in range(12):
-        await world.create(file.id)
-    await world.deliver_all()
+        await system.create(file.id)
+    await system.deliver_all()
 
-    accounts = Counter(batch.account.name for batch in world.jobs_at_providers())
+    accounts = Counter(batch.account.name for batch in system.jobs_at_providers())
     assert sum(accounts.values()) == 12
     assert accounts.keys() == {"azure-general", "azure-special"}
 
 
-async def test_a_deployment_that_is_about_to_be_ready_is_waited_for_no_longer_than_half_a_minute(world: World) -> None:
-    file = await world.upload(chat_lines(GROUP, 1))
-    inputs = [message for message in world.mailbox.messages if message.kind == "input"]
-    world.mailbox.messages.clear()
-    await world.deliver(inputs[0])
-    batch = await world.create(file.id)
-    await world.deliver_all()
-    assert not world.jobs_at_providers()
-    [row] = world.rows("SELECT extract(epoch FROM due_at - created_at)::float8 AS due FROM batches")
+async def test_a_deployment_that_is_about_to_be_ready_is_waited_for_no_longer_than_half_a_minute(
+    system: System,
+) -> None:
+    file = await system.upload(chat_lines(GROUP, 1))
+    inputs = [message for message in system.mailbox.messages if message.kind == "input"]
+    system.mailbox.messages.clear()
+    await system.deliver(inputs[0])
+    batch = await system.create(file.id)
+    await system.deliver_all()
+    assert not system.jobs_at_providers()
+    [row] = system.rows("SELECT extract(epoch FROM due_at - created_at)::float8 AS due FROM batches")
     assert row["due"] == pytest.approx(30, abs=1)
 
-    world.age(30)
-    await world.deliver(Message("batch", batch.id))
-    assert len(world.jobs_at_providers()) == 1
+    system.age(30)
+    await system.deliver(Message("batch", batch.id))
+    assert len(system.jobs_at_providers()) == 1
 
 
-async def test_a_deployment_whose_first_attempt_failed_is_not_waited_for(world: World) -> None:
-    world.provider.fail(Fault(kind="error", account="azure-general", route="files.create", times=None))
-    file = await world.upload(chat_lines(GROUP, 1))
-    inputs = [message for message in world.mailbox.messages if message.kind == "input"]
-    world.mailbox.messages.clear()
-    await world.create(file.id)
-    await world.deliver_all()
-    assert not world.jobs_at_providers()
+async def test_a_deployment_whose_first_attempt_failed_is_not_waited_for(system: System) -> None:
+    system.provider.fail(Fault(kind="error", account="azure-general", route="files.create", times=None))
+    file = await system.upload(chat_lines(GROUP, 1))
+    inputs = [message for message in system.mailbox.messages if message.kind == "input"]
+    system.mailbox.messages.clear()
+    await system.create(file.id)
+    await system.deliver_all()
+    assert not system.jobs_at_providers()
 
     for message in inputs:
-        await world.deliver(message)
-    await world.deliver_all()
+        await system.deliver(message)
+    await system.deliver_all()
 
-    assert [job.account.name for job in world.jobs_at_providers()] == ["azure-special"]
+    assert [job.account.name for job in system.jobs_at_providers()] == ["azure-special"]
 
 
-async def test_a_refusal_moves_on_to_the_next_deployment(world: World) -> None:
-    world.provider.fail(Fault(kind="refuse", account="azure-general", route="batches.create", times=None))
-    file = await world.upload(chat_lines(GROUP, 1))
-    batches = [await world.create(file.id) for _ in range(4)]
+async def test_a_refusal_moves_on_to_the_next_deployment(system: System) -> None:
+    system.provider.fail(Fault(kind="refuse", account="azure-general", route="batches.create", times=None))
+    file = await system.upload(chat_lines(GROUP, 1))
+    batches = [await system.create(file.id) for _ in range(4)]
 
     for batch in batches:
-        assert (await world.run_until_ended(batch.id)).status == "completed"
-    assert {batch.account.name for batch in world.jobs_at_providers()} == {"azure-special"}
+        assert (await system.run_until_ended(batch.id)).status == "completed"
+    assert {batch.account.name for batch in system.jobs_at_providers()} == {"azure-special"}
 
 
-async def test_a_batch_waits_while_every_deployment_is_busy(world: World) -> None:
-    world.provider.fail(Fault(kind="rate_limit", route="batches.create", times=6, retry_after="7"))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    await world.deliver_all()
-    assert (await world.retrieve(batch.id)).status == "validating"
+async def test_a_batch_waits_while_every_deployment_is_busy(system: System) -> None:
+    system.provider.fail(Fault(kind="rate_limit", route="batches.create", times=6, retry_after="7"))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
+    assert (await system.retrieve(batch.id)).status == "validating"
 
-    assert (await world.run_until_ended(batch.id)).status == "completed"
-    assert len(world.jobs_at_providers()) == 1
+    assert (await system.run_until_ended(batch.id)).status == "completed"
+    assert len(system.jobs_at_providers()) == 1
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
 async def test_a_request_that_every_deployment_finds_wrong_fails_the_batch_soon_with_the_cause(
-    world: World, status: int
+    system: System, status: int
 ) -> None:
     words = "This deployment, gpt-4o-mini-general-deployment, does not serve /v1/chat/completions."
-    world.provider.fail(Fault(kind="refuse", status=status, route="batches.create", times=None, message=words))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    system.provider.fail(Fault(kind="refuse", status=status, route="batches.create", times=None, message=words))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
 
-    ended = await world.run_until_ended(batch.id, rounds=5)
+    ended = await system.run_until_ended(batch.id, rounds=5)
 
     assert ended.status == "failed"
     assert ended.errors is not None
@@ -185,101 +187,101 @@ async def test_a_request_that_every_deployment_finds_wrong_fails_the_batch_soon_
     shown = "The provider answered HTTP {}: This deployment, {}, does not serve /v1/chat/completions."
     assert f"Every deployment of the model refused the batch. {shown.format(status, '***')}" in told
     assert set(told.values()) == {"deployments_refused"}
-    assert len(world.provider.log(route="batches.create")) <= 4
+    assert len(system.provider.log(route="batches.create")) <= 4
 
 
-async def test_an_account_that_is_refused_is_asked_five_times_and_its_words_are_the_admins(world: World) -> None:
+async def test_an_account_that_is_refused_is_asked_five_times_and_its_words_are_the_admins(system: System) -> None:
     words = "Incorrect API key provided: sk-proj-****abcd."
-    world.provider.fail(Fault(kind="refuse", status=401, route="batches.create", times=None, message=words))
-    batch = await world.create((await world.upload(chat_lines("gpt-4.1-mini-batch", 1))).id)
+    system.provider.fail(Fault(kind="refuse", status=401, route="batches.create", times=None, message=words))
+    batch = await system.create((await system.upload(chat_lines("gpt-4.1-mini-batch", 1))).id)
 
-    ended = await world.run_until_ended(batch.id, rounds=200)
+    ended = await system.run_until_ended(batch.id, rounds=200)
 
     assert ended.status == "failed"
     assert ended.errors is not None
     [error] = ended.errors.data
     assert str(error.message).endswith("HTTP 401: the gateway's own account was refused. Tell who runs this gateway.")
-    assert len(world.rows("SELECT 1 FROM jobs WHERE state = 'refused'")) == 5
+    assert len(system.rows("SELECT 1 FROM jobs WHERE state = 'refused'")) == 5
 
 
-async def test_a_batch_that_nobody_takes_expires(world: World) -> None:
-    world.provider.fail(Fault(kind="rate_limit", route="batches.create", times=None))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    await world.deliver_all()
-    world.age(86_500)
+async def test_a_batch_that_nobody_takes_expires(system: System) -> None:
+    system.provider.fail(Fault(kind="rate_limit", route="batches.create", times=None))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
+    system.age(86_500)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.status == "expired"
     assert ended.expired_at is not None
 
 
-async def test_a_group_named_at_create_is_the_one_that_runs_it(world: World) -> None:
+async def test_a_group_named_at_create_is_the_one_that_runs_it(system: System) -> None:
     names = f"{GROUP},gpt-4.1-mini-batch"
-    file = await world.upload(chat_lines(GROUP, 1), target_model_names=names)
-    batch = await world.create(file.id, model="gpt-4.1-mini-batch")
+    file = await system.upload(chat_lines(GROUP, 1), target_model_names=names)
+    batch = await system.create(file.id, model="gpt-4.1-mini-batch")
 
     assert batch.model == "gpt-4.1-mini-batch"
-    assert (await world.run_until_ended(batch.id)).status == "completed"
-    assert {job.account.name for job in world.jobs_at_providers()} == {"openai"}
+    assert (await system.run_until_ended(batch.id)).status == "completed"
+    assert {job.account.name for job in system.jobs_at_providers()} == {"openai"}
 
 
 @pytest.mark.parametrize("status", [500, 503])
-async def test_a_provider_that_fails_three_times_then_works(world: World, status: int) -> None:
+async def test_a_provider_that_fails_three_times_then_works(system: System, status: int) -> None:
     for route in ("files.create", "batches.create", "batches.retrieve", "files.content"):
-        world.provider.fail(Fault(kind="error", status=status, route=route, times=3))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 2))).id)
+        system.provider.fail(Fault(kind="error", status=status, route=route, times=3))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 2))).id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.status == "completed"
-    assert len(world.jobs_at_providers()) == 1
-    assert len(world.rows("SELECT * FROM usage")) == 1
+    assert len(system.jobs_at_providers()) == 1
+    assert len(system.rows("SELECT * FROM usage")) == 1
 
 
-async def test_a_provider_that_loses_the_job_fails_the_batch(world: World) -> None:
-    world.provider.world.stall("azure-general", "in_progress")
-    world.provider.world.stall("azure-special", "in_progress")
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    await world.deliver_all()
-    [job] = world.jobs_at_providers()
-    world.provider.world.batches.forget(job.id)
+async def test_a_provider_that_loses_the_job_fails_the_batch(system: System) -> None:
+    system.provider.state.stall("azure-general", "in_progress")
+    system.provider.state.stall("azure-special", "in_progress")
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
+    [job] = system.jobs_at_providers()
+    system.provider.state.batches.forget(job.id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.status == "failed"
     assert ended.errors is not None
     assert ended.errors.data[0].code == "job_lost"
 
 
-async def test_a_cancel_that_is_not_taken_is_sent_again_but_not_all_the_time(world: World) -> None:
+async def test_a_cancel_that_is_not_taken_is_sent_again_but_not_all_the_time(system: System) -> None:
     for account in ("azure-general", "azure-special"):
-        world.provider.world.stall(account, "in_progress")
-    world.provider.fail(Fault(kind="rate_limit", route="batches.cancel", times=2))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    await world.deliver_all()
+        system.provider.state.stall(account, "in_progress")
+    system.provider.fail(Fault(kind="rate_limit", route="batches.cancel", times=2))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
 
-    await world.cancel(batch.id)
+    await system.cancel(batch.id)
     for sent in (1, 2, 3):
-        await world.deliver_all()
-        assert len(world.provider.log(route="batches.cancel")) == sent
-        world.age(10)
-        await world.deliver(Message("batch", batch.id))
-        assert len(world.provider.log(route="batches.cancel")) == sent
-        world.age(6)
-        world.mailbox.messages.append(Message("batch", batch.id))
+        await system.deliver_all()
+        assert len(system.provider.log(route="batches.cancel")) == sent
+        system.age(10)
+        await system.deliver(Message("batch", batch.id))
+        assert len(system.provider.log(route="batches.cancel")) == sent
+        system.age(6)
+        system.mailbox.messages.append(Message("batch", batch.id))
     for account in ("azure-general", "azure-special"):
-        world.provider.world.stall(account, None)
-    assert (await world.run_until_ended(batch.id)).status == "cancelled"
+        system.provider.state.stall(account, None)
+    assert (await system.run_until_ended(batch.id)).status == "cancelled"
 
 
 @pytest.mark.parametrize("key", ["target_model_names", "target_model_names[]"])
-async def test_a_list_is_filtered_by_model_group(world: World, key: str) -> None:
-    mine = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
-    other = await world.create((await world.upload(chat_lines("gpt-4.1-mini-batch", 1))).id)
+async def test_a_list_is_filtered_by_model_group(system: System, key: str) -> None:
+    mine = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    other = await system.create((await system.upload(chat_lines("gpt-4.1-mini-batch", 1))).id)
 
     async def listed(*names: str) -> list[str]:
-        page = await world.call("GET", "/batches", params={key: list(names)})
+        page = await system.call("GET", "/batches", params={key: list(names)})
         return [batch["id"] for batch in page["data"]]
 
     assert await listed(GROUP) == [mine.id]
@@ -288,15 +290,15 @@ async def test_a_list_is_filtered_by_model_group(world: World, key: str) -> None
 
 
 async def test_one_batch_that_cannot_be_written_does_not_hold_up_the_others(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for account in ("azure-general", "azure-special"):
-        world.provider.world.stall(account, "in_progress")
-    file = await world.upload(chat_lines(GROUP, 1))
-    broken, sound = [await world.create(file.id) for _ in range(2)]
-    await world.deliver_all()
+        system.provider.state.stall(account, "in_progress")
+    file = await system.upload(chat_lines(GROUP, 1))
+    broken, sound = [await system.create(file.id) for _ in range(2)]
+    await system.deliver_all()
     for account in ("azure-general", "azure-special"):
-        world.provider.world.stall(account, None)
+        system.provider.state.stall(account, None)
     write = Polling._write
 
     async def failing(self: Polling, running: RunningJob, *more: Any) -> float:
@@ -305,6 +307,6 @@ async def test_one_batch_that_cannot_be_written_does_not_hold_up_the_others(
         return await write(self, running, *more)
 
     monkeypatch.setattr(Polling, "_write", failing)
-    assert (await world.run_until_ended(sound.id)).status == "completed"
+    assert (await system.run_until_ended(sound.id)).status == "completed"
     monkeypatch.undo()
-    assert (await world.run_until_ended(broken.id)).status == "completed"
+    assert (await system.run_until_ended(broken.id)).status == "completed"

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.integration.test_files import LINES, assert_nothing_kept, error
-from tests.support.desk import Desk
+from tests.support.files_app import FilesApp
 
-pytest_plugins = ("tests.support.desk_fixtures",)
+pytest_plugins = ("tests.support.files_app_fixtures",)
 
 
 def part(disposition: str, content: bytes) -> bytes:
@@ -17,8 +17,8 @@ FILE = part('name="file"; filename="in.jsonl"', LINES)
 FORM = PURPOSE + FILE + b"--b--\r\n"
 
 
-async def post(desk: Desk, body: bytes, boundary: str = "; boundary=b") -> "tuple[int, dict[str, object]]":
-    async with desk.client() as client:
+async def post(files_app: FilesApp, body: bytes, boundary: str = "; boundary=b") -> "tuple[int, dict[str, object]]":
+    async with files_app.client() as client:
         headers = {"content-type": f"multipart/form-data{boundary}"}
         answer = await client.post("/files", headers=headers, content=body)
     if answer.status_code != 200:
@@ -38,8 +38,8 @@ async def post(desk: Desk, body: bytes, boundary: str = "; boundary=b") -> "tupl
         ("filename*=UTF-8''a%22b.jsonl", 'a"b.jsonl'),
     ],
 )
-async def test_the_name_of_a_file_in_each_notation(desk: Desk, names: str, name: str) -> None:
-    status, file = await post(desk, PURPOSE + part(f'name="file"; {names}', LINES) + b"--b--\r\n")
+async def test_the_name_of_a_file_in_each_notation(files_app: FilesApp, names: str, name: str) -> None:
+    status, file = await post(files_app, PURPOSE + part(f'name="file"; {names}', LINES) + b"--b--\r\n")
 
     assert (status, file.get("filename"), file.get("bytes")) == (200, name, len(LINES))
 
@@ -47,8 +47,8 @@ async def test_the_name_of_a_file_in_each_notation(desk: Desk, names: str, name:
 @pytest.mark.parametrize(
     "body", [b"This is a form.\r\n" + FORM, b"\r\n" + FORM, FORM + b"The end.", FORM[:-2], FORM + b"\r\n" * 99]
 )
-async def test_a_preamble_and_an_epilogue_are_passed_over(desk: Desk, body: bytes) -> None:
-    status, file = await post(desk, body)
+async def test_a_preamble_and_an_epilogue_are_passed_over(files_app: FilesApp, body: bytes) -> None:
+    status, file = await post(files_app, body)
 
     assert (status, file.get("bytes")) == (200, len(LINES))
 
@@ -69,9 +69,11 @@ async def test_a_preamble_and_an_epilogue_are_passed_over(desk: Desk, body: byte
         (PURPOSE + part("name=\"file\"; filename*=UTF-8''..%2Fa", LINES) + b"--b--", "; boundary=b", "path"),
     ],
 )
-async def test_a_form_that_cannot_be_read_is_told_why(desk: Desk, body: bytes, boundary: str, words: str) -> None:
-    status, answer = await post(desk, body, boundary)
+async def test_a_form_that_cannot_be_read_is_told_why(
+    files_app: FilesApp, body: bytes, boundary: str, words: str
+) -> None:
+    status, answer = await post(files_app, body, boundary)
 
     assert status == 400
     assert words in str(answer)
-    await assert_nothing_kept(desk)
+    await assert_nothing_kept(files_app)

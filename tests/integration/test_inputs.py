@@ -12,9 +12,9 @@ from manifold.providers.registry import close_providers
 from manifold.queue import Message
 from tests.support.aws import Aws
 from tests.support.provider import chat_lines
-from tests.support.world import ACCOUNTS, AT_ONCE, World
+from tests.support.system import ACCOUNTS, AT_ONCE, System
 
-pytest_plugins = ("tests.support.world_fixtures",)
+pytest_plugins = ("tests.support.system_fixtures",)
 
 ONE, TWO = "gpt-4.1-mini-batch", "gpt-4o-batch"  # groups with so many deployments
 MODEL_LIST = """
@@ -40,134 +40,134 @@ general_settings:
 """
 
 
-def copies(world: World) -> list[File]:
+def copies(system: System) -> list[File]:
     """The inputs at all providers."""
-    files = world.provider.world.files
+    files = system.provider.state.files
     return [file for account in ACCOUNTS for file in files.page(account, "batch")[0]]
 
 
-def uploads(world: World) -> list[str]:
+def uploads(system: System) -> list[str]:
     """The accounts that were sent a file, one by one."""
-    return [entry["account"] for entry in world.provider.log(route="files.create")]
+    return [entry["account"] for entry in system.provider.log(route="files.create")]
 
 
-async def brought(world: World, group: str, **fields: Any) -> str:
+async def brought(system: System, group: str, **fields: Any) -> str:
     """A file that all its deployments have."""
-    file = await world.upload(chat_lines(group, 2), **fields)
-    await world.deliver_all()
+    file = await system.upload(chat_lines(group, 2), **fields)
+    await system.deliver_all()
     return file.id
 
 
 async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
     database_url: str, simulated_provider: Simulator, aws: Aws, tmp_path: Path
 ) -> None:
-    simulated_provider.world.batches.pace = AT_ONCE
+    simulated_provider.state.batches.pace = AT_ONCE
     config = tmp_path / "config.yaml"
     config.write_text(MODEL_LIST + SETTINGS)
-    world = World(database_url, simulated_provider, aws, config=str(config))
-    file_id = await brought(world, ONE)
+    system = System(database_url, simulated_provider, aws, config=str(config))
+    file_id = await brought(system, ONE)
     config.write_text(MODEL_LIST + LATE + SETTINGS)
-    await world.restart()
-    world.provider.fail(Fault(kind="rate_limit", account="openai", route="batches.create", times=None))
-    assert uploads(world) == ["openai"]
+    await system.restart()
+    system.provider.fail(Fault(kind="rate_limit", account="openai", route="batches.create", times=None))
+    assert uploads(system) == ["openai"]
 
-    batch = await world.run_until_ended((await world.create(file_id)).id)
+    batch = await system.run_until_ended((await system.create(file_id)).id)
 
     assert batch.status == "completed"
-    assert uploads(world) == ["openai", "azure-general"]
-    assert [job.account.name for job in world.jobs_at_providers()] == ["azure-general"]
-    await world.close()
+    assert uploads(system) == ["openai", "azure-general"]
+    assert [job.account.name for job in system.jobs_at_providers()] == ["azure-general"]
+    await system.close()
     await close_providers()
 
 
-async def test_a_copy_that_is_about_to_expire_is_made_again(world: World) -> None:
-    file_id = await brought(world, ONE)
-    world.rows(
+async def test_a_copy_that_is_about_to_expire_is_made_again(system: System) -> None:
+    file_id = await brought(system, ONE)
+    system.rows(
         """UPDATE inputs SET updated_at = now() - interval '29 days', expires_at = now() + interval '23 hours'
            RETURNING id"""
     )
 
-    batch = await world.run_until_ended((await world.create(file_id)).id)
+    batch = await system.run_until_ended((await system.create(file_id)).id)
 
     assert batch.status == "completed"
-    assert uploads(world) == ["openai"] * 2
-    [job] = world.jobs_at_providers()
-    assert job.file.id == copies(world)[0].id
+    assert uploads(system) == ["openai"] * 2
+    [job] = system.jobs_at_providers()
+    assert job.file.id == copies(system)[0].id
 
 
 @pytest.mark.parametrize("group", [ONE, TWO])
-async def test_a_copy_that_the_provider_lost_is_made_again(world: World, group: str) -> None:
-    file_id = await brought(world, group)
-    for copy in copies(world):
-        world.provider.world.files.remove(copy.account, copy.id)
+async def test_a_copy_that_the_provider_lost_is_made_again(system: System, group: str) -> None:
+    file_id = await brought(system, group)
+    for copy in copies(system):
+        system.provider.state.files.remove(copy.account, copy.id)
 
-    batch = await world.run_until_ended((await world.create(file_id)).id)
+    batch = await system.run_until_ended((await system.create(file_id)).id)
 
     assert batch.status == "completed"
-    assert len(world.jobs_at_providers()) == 1
-    assert world.rows("SELECT DISTINCT state FROM inputs ORDER BY 1") == [{"state": "discarded"}, {"state": "ready"}]
+    assert len(system.jobs_at_providers()) == 1
+    assert system.rows("SELECT DISTINCT state FROM inputs ORDER BY 1") == [{"state": "discarded"}, {"state": "ready"}]
 
 
-async def test_a_provider_that_loses_every_copy_is_given_up(world: World) -> None:
-    file_id = await brought(world, ONE)
-    batch_id = (await world.create(file_id)).id
+async def test_a_provider_that_loses_every_copy_is_given_up(system: System) -> None:
+    file_id = await brought(system, ONE)
+    batch_id = (await system.create(file_id)).id
     for _ in range(60):
-        for copy in copies(world):
-            world.provider.world.files.remove(copy.account, copy.id)
-        await world.deliver_all()
-        world.age(60)
-        await world.run_schedule()
+        for copy in copies(system):
+            system.provider.state.files.remove(copy.account, copy.id)
+        await system.deliver_all()
+        system.age(60)
+        await system.run_schedule()
 
-    assert (await world.retrieve(batch_id)).status == "failed"
-    assert len(uploads(world)) <= 6
+    assert (await system.retrieve(batch_id)).status == "failed"
+    assert len(uploads(system)) <= 6
 
 
-async def test_a_slow_deployment_holds_up_no_other(world: World) -> None:
-    world.provider.fail(Fault(kind="delay", account="azure-general", route="files.create", seconds=3))
-    await world.upload(chat_lines(TWO, 2))
-    transfers = [asyncio.create_task(world.deliver(message)) for message in world.mailbox.messages]
+async def test_a_slow_deployment_holds_up_no_other(system: System) -> None:
+    system.provider.fail(Fault(kind="delay", account="azure-general", route="files.create", seconds=3))
+    await system.upload(chat_lines(TWO, 2))
+    transfers = [asyncio.create_task(system.deliver(message)) for message in system.mailbox.messages]
 
     done, waiting = await asyncio.wait(transfers, return_when=asyncio.FIRST_COMPLETED)
 
     assert (len(done), len(waiting)) == (1, 1)
-    assert [copy.account for copy in copies(world)] == ["azure-special"]
-    assert world.rows("SELECT state FROM inputs ORDER BY state") == [{"state": "pending"}, {"state": "ready"}]
+    assert [copy.account for copy in copies(system)] == ["azure-special"]
+    assert system.rows("SELECT state FROM inputs ORDER BY state") == [{"state": "pending"}, {"state": "ready"}]
     await asyncio.gather(*waiting)
-    assert world.rows("SELECT DISTINCT state FROM inputs") == [{"state": "ready"}]
+    assert system.rows("SELECT DISTINCT state FROM inputs") == [{"state": "ready"}]
 
 
-async def test_the_copies_of_an_expired_file_are_deleted_by_the_schedule(world: World) -> None:
+async def test_the_copies_of_an_expired_file_are_deleted_by_the_schedule(system: System) -> None:
     expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    await brought(world, TWO, **expiry)
-    assert len(copies(world)) == 2
-    world.age(3500)
-    await world.run_schedule()
-    await world.deliver_all()
-    assert len(copies(world)) == 2
+    await brought(system, TWO, **expiry)
+    assert len(copies(system)) == 2
+    system.age(3500)
+    await system.run_schedule()
+    await system.deliver_all()
+    assert len(copies(system)) == 2
 
-    world.age(101)
-    await world.run_schedule()
-    await world.deliver_all()
+    system.age(101)
+    await system.run_schedule()
+    await system.deliver_all()
 
-    assert copies(world) == []
-    assert world.stored() == []
-    assert world.rows("SELECT DISTINCT state FROM inputs") == [{"state": "discarded"}]
+    assert copies(system) == []
+    assert system.stored() == []
+    assert system.rows("SELECT DISTINCT state FROM inputs") == [{"state": "discarded"}]
 
 
-async def test_the_copies_of_an_expired_file_stay_while_an_open_batch_needs_them(world: World) -> None:
+async def test_the_copies_of_an_expired_file_stay_while_an_open_batch_needs_them(system: System) -> None:
     expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    file_id = await brought(world, ONE, **expiry)
-    world.provider.world.stall("openai", "in_progress")
-    batch_id = (await world.create(file_id)).id
-    await world.deliver_all()
-    world.age(3601)
-    await world.run_schedule()
-    await world.deliver_all()
-    assert len(copies(world)) == 1
+    file_id = await brought(system, ONE, **expiry)
+    system.provider.state.stall("openai", "in_progress")
+    batch_id = (await system.create(file_id)).id
+    await system.deliver_all()
+    system.age(3601)
+    await system.run_schedule()
+    await system.deliver_all()
+    assert len(copies(system)) == 1
 
-    world.provider.world.stall("openai", None)
-    await world.run_until_ended(batch_id)
-    await world.run_schedule()
-    await world.deliver(Message("file", file_id))
+    system.provider.state.stall("openai", None)
+    await system.run_until_ended(batch_id)
+    await system.run_schedule()
+    await system.deliver(Message("file", file_id))
 
-    assert copies(world) == []
+    assert copies(system) == []

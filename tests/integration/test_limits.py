@@ -16,18 +16,23 @@ from manifold.store import Store
 from manifold.store.keys import Key
 from manifold.store.teams import Team
 from manifold.store.users import User
-from tests.support.completing import HELLO, Till
+from tests.support.completions_app import HELLO, CompletionsApp
 
-pytest_plugins = ("tests.support.completing", "tests.support.statements")
+pytest_plugins = ("tests.support.completions_app", "tests.support.statements")
 
 KEY = "sk-the-key-that-is-limited"
 
 
 async def give(
-    till: Till, value: str = KEY, *, team: Team | None = None, user: User | None = None, **limits: Any
+    completions_app: CompletionsApp,
+    value: str = KEY,
+    *,
+    team: Team | None = None,
+    user: User | None = None,
+    **limits: Any,
 ) -> str:
     """A key with these limits, of this team and user."""
-    async with till.gateway.store.transaction() as tables:
+    async with completions_app.gateway.store.transaction() as tables:
         if team and await tables.teams.get(team.id) is None:
             await tables.teams.insert(team)
         if user and await tables.users.get(user.id) is None:
@@ -37,9 +42,9 @@ async def give(
     return value
 
 
-async def ask(till: Till, key: str = KEY, model: object = "mini", **body: Any) -> httpx.Response:
+async def ask(completions_app: CompletionsApp, key: str = KEY, model: object = "mini", **body: Any) -> httpx.Response:
     defaults: dict[str, Any] = {"messages": HELLO, "num_retries": 0}
-    return await till.post(key=key, model=model, **defaults | body)
+    return await completions_app.post(key=key, model=model, **defaults | body)
 
 
 def statuses(answers: Sequence[httpx.Response]) -> list[int]:
@@ -57,52 +62,54 @@ def next_minute(url: str) -> None:
 
 
 class TestRequestsAMinute:
-    async def test_no_call_more_than_allowed(self, till: Till) -> None:
-        await give(till, rpm_limit=2)
+    async def test_no_call_more_than_allowed(self, completions_app: CompletionsApp) -> None:
+        await give(completions_app, rpm_limit=2)
 
-        answers = [await ask(till) for _ in range(3)]
+        answers = [await ask(completions_app) for _ in range(3)]
 
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         error = answers[2].json()["error"]
         assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
         assert "2 calls a minute" in error["message"]
         assert 1 <= int(answers[2].headers["retry-after"]) <= 60
-        assert len(till.calls("mini")) == 2
+        assert len(completions_app.calls("mini")) == 2
 
-    async def test_the_next_minute_is_another(self, till: Till, database_url: str) -> None:
-        await give(till, rpm_limit=1)
-        assert statuses([await ask(till), await ask(till)]) == [200, 429]
+    async def test_the_next_minute_is_another(self, completions_app: CompletionsApp, database_url: str) -> None:
+        await give(completions_app, rpm_limit=1)
+        assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 429]
 
         next_minute(database_url)
 
-        assert (await ask(till)).status_code == 200
+        assert (await ask(completions_app)).status_code == 200
 
-    async def test_a_fan_out_counts_as_its_calls_all_or_none(self, till: Till) -> None:
-        await give(till, rpm_limit=5)
+    async def test_a_fan_out_counts_as_its_calls_all_or_none(self, completions_app: CompletionsApp) -> None:
+        await give(completions_app, rpm_limit=5)
         several: dict[str, Any] = {"model": ["mini", "mini"], "messages": [HELLO, HELLO]}
 
-        first = await till.post(key=KEY, **several)
-        second = await till.post(key=KEY, **several)
+        first = await completions_app.post(key=KEY, **several)
+        second = await completions_app.post(key=KEY, **several)
 
         assert (first.status_code, second.status_code) == (200, 429)
         assert "counts as 4" in second.json()["error"]["message"]
-        assert len(till.calls()) == 4
-        assert (await ask(till)).status_code == 200
+        assert len(completions_app.calls()) == 4
+        assert (await ask(completions_app)).status_code == 200
 
-    async def test_of_a_team_for_all_its_keys(self, till: Till) -> None:
+    async def test_of_a_team_for_all_its_keys(self, completions_app: CompletionsApp) -> None:
         team = Team(id="blue", rpm_limit=3)
         for number in range(2):
-            await give(till, f"sk-the-key-of-blue-{number}", team=team)
+            await give(completions_app, f"sk-the-key-of-blue-{number}", team=team)
 
-        answers = [await ask(till, f"sk-the-key-of-blue-{number % 2}") for number in range(4)]
+        answers = [await ask(completions_app, f"sk-the-key-of-blue-{number % 2}") for number in range(4)]
 
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
         assert "The team may use 3 calls a minute" in answers[3].json()["error"]["message"]
 
-    async def test_what_one_limit_refuses_counts_for_no_other(self, till: Till, database_url: str) -> None:
-        await give(till, team=Team(id="blue", rpm_limit=9), user=User(id="ann", rpm_limit=1), rpm_limit=9)
+    async def test_what_one_limit_refuses_counts_for_no_other(
+        self, completions_app: CompletionsApp, database_url: str
+    ) -> None:
+        await give(completions_app, team=Team(id="blue", rpm_limit=9), user=User(id="ann", rpm_limit=1), rpm_limit=9)
 
-        assert statuses([await ask(till) for _ in range(3)]) == [200, 429, 429]
+        assert statuses([await ask(completions_app) for _ in range(3)]) == [200, 429, 429]
 
         assert rows(database_url, "SELECT subject, requests FROM meters ORDER BY subject") == [
             {"subject": f"key:key_{KEY}", "requests": 1},
@@ -110,16 +117,18 @@ class TestRequestsAMinute:
             {"subject": "user:ann", "requests": 1},
         ]
 
-    async def test_zero_allows_nothing(self, till: Till) -> None:
-        await give(till, rpm_limit=0)
+    async def test_zero_allows_nothing(self, completions_app: CompletionsApp) -> None:
+        await give(completions_app, rpm_limit=0)
 
-        assert (await ask(till)).status_code == 429
-        assert till.calls() == []
+        assert (await ask(completions_app)).status_code == 429
+        assert completions_app.calls() == []
 
 
-async def test_requests_that_meet_at_the_database_are_counted_one_by_one(till: Till, database_url: str) -> None:
-    await give(till, team=Team(id="blue", rpm_limit=17), rpm_limit=20)
-    caller = await till.gateway.authenticate(KEY)
+async def test_requests_that_meet_at_the_database_are_counted_one_by_one(
+    completions_app: CompletionsApp, database_url: str
+) -> None:
+    await give(completions_app, team=Team(id="blue", rpm_limit=17), rpm_limit=20)
+    caller = await completions_app.gateway.authenticate(KEY)
     stores = [Store(lambda: database_url) for _ in range(8)]
 
     async def admit(store: Store, number: int) -> list[bool]:
@@ -139,73 +148,77 @@ async def test_requests_that_meet_at_the_database_are_counted_one_by_one(till: T
 
 
 class TestParallelRequests:
-    async def test_no_call_more_than_allowed_at_once(self, till: Till) -> None:
-        await give(till, max_parallel_requests=2)
-        till.slow("mini", answer=0.5)
+    async def test_no_call_more_than_allowed_at_once(self, completions_app: CompletionsApp) -> None:
+        await give(completions_app, max_parallel_requests=2)
+        completions_app.slow("mini", answer=0.5)
 
-        answers = await asyncio.gather(*(ask(till) for _ in range(4)))
+        answers = await asyncio.gather(*(ask(completions_app) for _ in range(4)))
 
         assert statuses(answers) == [200, 200, 429, 429]
         assert {answer.headers.get("retry-after") for answer in answers} == {None, "1"}
 
-    async def test_its_end_makes_room_even_where_it_failed(self, till: Till) -> None:
-        await give(till, max_parallel_requests=1)
-        till.provider.fail(Fault(kind="error", account="openai"))
+    async def test_its_end_makes_room_even_where_it_failed(self, completions_app: CompletionsApp) -> None:
+        await give(completions_app, max_parallel_requests=1)
+        completions_app.provider.fail(Fault(kind="error", account="openai"))
 
-        assert [(await ask(till)).status_code for _ in range(3)] == [502, 200, 200]
+        assert [(await ask(completions_app)).status_code for _ in range(3)] == [502, 200, 200]
 
-    async def test_of_an_environment_that_died_the_lease_runs_out(self, till: Till, database_url: str) -> None:
-        await give(till, max_parallel_requests=1)
-        caller = await till.gateway.authenticate(KEY)
-        async with till.gateway.store.session() as tables:
+    async def test_of_an_environment_that_died_the_lease_runs_out(
+        self, completions_app: CompletionsApp, database_url: str
+    ) -> None:
+        await give(completions_app, max_parallel_requests=1)
+        caller = await completions_app.gateway.authenticate(KEY)
+        async with completions_app.gateway.store.session() as tables:
             await tables.meters.admit(caller.limited, 1, "of-the-dead", 0.3)
 
-        during = (await ask(till)).status_code
+        during = (await ask(completions_app)).status_code
         await asyncio.sleep(0.4)
 
-        assert (during, (await ask(till)).status_code) == (429, 200)
+        assert (during, (await ask(completions_app)).status_code) == (429, 200)
         assert rows(database_url, "SELECT leases FROM meters") == [{"leases": {}}]
 
 
-async def test_tokens_a_minute(till: Till, database_url: str) -> None:
-    await give(till, tpm_limit=1)
+async def test_tokens_a_minute(completions_app: CompletionsApp, database_url: str) -> None:
+    await give(completions_app, tpm_limit=1)
 
-    assert [(await ask(till)).status_code for _ in range(2)] == [200, 429]
+    assert [(await ask(completions_app)).status_code for _ in range(2)] == [200, 429]
     next_minute(database_url)
-    assert (await ask(till)).status_code == 200
+    assert (await ask(completions_app)).status_code == 200
 
 
 class TestBudget:
-    async def test_spent_is_spent(self, till: Till) -> None:
-        await give(till, max_budget=Decimal("0.0000001"))
+    async def test_spent_is_spent(self, completions_app: CompletionsApp) -> None:
+        await give(completions_app, max_budget=Decimal("0.0000001"))
 
-        first, second = await ask(till), await ask(till)
+        first, second = await ask(completions_app), await ask(completions_app)
 
         assert (first.status_code, second.status_code) == (200, 400)
         error = second.json()["error"]
         assert (error["type"], error["code"]) == ("budget_exceeded", "budget_exceeded")
 
-    async def test_a_new_period_begins_with_nothing_spent(self, till: Till, database_url: str) -> None:
-        await give(till, max_budget=Decimal("0.0000001"), budget_duration="1d")
-        assert statuses([await ask(till), await ask(till)]) == [200, 400]
+    async def test_a_new_period_begins_with_nothing_spent(
+        self, completions_app: CompletionsApp, database_url: str
+    ) -> None:
+        await give(completions_app, max_budget=Decimal("0.0000001"), budget_duration="1d")
+        assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 400]
 
         with psycopg.connect(database_url) as connection:
             connection.execute("UPDATE meters SET period_ends_at = period_ends_at - interval '1 day'")
 
-        assert statuses([await ask(till), await ask(till)]) == [200, 400]
+        assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 400]
 
-    async def test_what_has_no_price_costs_nothing(self, till: Till, database_url: str) -> None:
-        await give(till, max_budget=Decimal("0.0000001"))
+    async def test_what_has_no_price_costs_nothing(self, completions_app: CompletionsApp, database_url: str) -> None:
+        await give(completions_app, max_budget=Decimal("0.0000001"))
 
-        assert statuses([await ask(till, model="general") for _ in range(2)]) == [200, 200]
+        assert statuses([await ask(completions_app, model="general") for _ in range(2)]) == [200, 200]
         assert {row["cost"] for row in rows(database_url, "SELECT cost FROM calls")} == {None}
 
 
 class TestCalls:
-    async def test_each_is_written_once(self, till: Till, database_url: str) -> None:
-        await give(till, team=Team(id="blue"), user=User(id="ann"))
+    async def test_each_is_written_once(self, completions_app: CompletionsApp, database_url: str) -> None:
+        await give(completions_app, team=Team(id="blue"), user=User(id="ann"))
 
-        answer = (await ask(till)).json()
+        answer = (await ask(completions_app)).json()
 
         [call] = rows(database_url, "SELECT * FROM calls")
         assert (call["key_id"], call["user_id"], call["team_id"]) == (f"key_{KEY}", "ann", "blue")
@@ -221,10 +234,10 @@ class TestCalls:
         assert call["cost"] == price / 1_000_000
         assert call["seconds"] > 0
 
-    async def test_failures_are_written_too(self, till: Till, database_url: str) -> None:
-        till.provider.fail(Fault(kind="error", account="azure-general"))
+    async def test_failures_are_written_too(self, completions_app: CompletionsApp, database_url: str) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="azure-general"))
 
-        assert (await till.post(model="pair", messages=HELLO)).status_code == 200
+        assert (await completions_app.post(model="pair", messages=HELLO)).status_code == 200
 
         calls = rows(database_url, "SELECT deployment_id, status, output_tokens > 0 AS told FROM calls ORDER BY status")
         assert calls == [
@@ -234,12 +247,12 @@ class TestCalls:
 
     @pytest.mark.parametrize("code", ["nul\0", "\ud83d cut in two", "long" * 1000])
     async def test_a_providers_code_that_cannot_be_kept_loses_no_call_and_ends_the_lease(
-        self, till: Till, database_url: str, code: str
+        self, completions_app: CompletionsApp, database_url: str, code: str
     ) -> None:
-        await give(till, max_parallel_requests=2)
-        till.provider.fail(Fault(kind="refuse", account="openai", code=code))
+        await give(completions_app, max_parallel_requests=2)
+        completions_app.provider.fail(Fault(kind="refuse", account="openai", code=code))
 
-        answers = [await ask(till, model="mini,special"), await ask(till, model="mini,special")]
+        answers = [await ask(completions_app, model="mini,special"), await ask(completions_app, model="mini,special")]
 
         assert statuses(answers) == [200, 200]
         assert rows(database_url, "SELECT status, count(*) FROM calls GROUP BY 1 ORDER BY 1") == [
@@ -248,64 +261,68 @@ class TestCalls:
         ]
         assert rows(database_url, "SELECT leases FROM meters") == [{"leases": {}}]
 
-    async def test_of_a_stream_when_it_ends(self, till: Till, database_url: str) -> None:
-        await give(till, max_parallel_requests=1)
+    async def test_of_a_stream_when_it_ends(self, completions_app: CompletionsApp, database_url: str) -> None:
+        await give(completions_app, max_parallel_requests=1)
 
         for _ in range(2):
-            answer = await ask(till, stream=True)
+            answer = await ask(completions_app, stream=True)
             assert answer.text.endswith("data: [DONE]\n\n")
 
         assert {row["output_tokens"] > 0 for row in rows(database_url, "SELECT output_tokens FROM calls")} == {True}
 
     @pytest.mark.parametrize(("broken", "status"), [("deadline", 499), ("provider", 0)])
     async def test_of_a_stream_that_was_cut_short(
-        self, till: Till, database_url: str, broken: str, status: int
+        self, completions_app: CompletionsApp, database_url: str, broken: str, status: int
     ) -> None:
-        await give(till, tpm_limit=2)
+        await give(completions_app, tpm_limit=2)
         if broken == "deadline":
-            till.slow("mini", between_tokens=0.1)
+            completions_app.slow("mini", between_tokens=0.1)
         else:
-            till.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=4))
+            completions_app.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=4))
 
-        await ask(till, stream=True, messages=[{"role": "user", "content": "word " * 50}], timeout=0.8)
+        await ask(completions_app, stream=True, messages=[{"role": "user", "content": "word " * 50}], timeout=0.8)
 
         [call] = rows(database_url, "SELECT status, output_tokens, cost FROM calls")
         assert (call["status"], call["output_tokens"] >= 2, call["cost"] > 0) == (status, True, True)
-        assert (await ask(till)).status_code == 429, "what came before is metered"
+        assert (await ask(completions_app)).status_code == 429, "what came before is metered"
 
-    async def test_of_a_fan_out_by_one_statement(self, till: Till, database_url: str, queries: list[str]) -> None:
-        await till.post(model=["mini", "special"], messages=[HELLO, HELLO, HELLO])
+    async def test_of_a_fan_out_by_one_statement(
+        self, completions_app: CompletionsApp, database_url: str, queries: list[str]
+    ) -> None:
+        await completions_app.post(model=["mini", "special"], messages=[HELLO, HELLO, HELLO])
 
         assert rows(database_url, "SELECT count(*) FROM calls") == [{"count": 6}]
         assert [query.split()[0] for query in queries] == ["INSERT"]
 
     async def test_that_they_cannot_be_written_takes_no_answer_away(
-        self, till: Till, monkeypatch: pytest.MonkeyPatch
+        self, completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def unavailable(*_: object) -> None:
             raise psycopg.OperationalError("the server is gone")
 
         monkeypatch.setattr("manifold.store.calls.Calls.record", unavailable)
 
-        assert (await ask(till, key="sk-master-of-the-tests")).status_code == 200
+        assert (await ask(completions_app, key="sk-master-of-the-tests")).status_code == 200
 
 
 class TestStatements:
     """What a request costs in queries."""
 
-    async def test_without_limits_the_key_and_the_calls(self, till: Till, queries: list[str]) -> None:
-        await give(till)
+    async def test_without_limits_the_key_and_the_calls(
+        self, completions_app: CompletionsApp, queries: list[str]
+    ) -> None:
+        await give(completions_app)
         queries.clear()
 
-        await ask(till)
+        await ask(completions_app)
 
         assert [query.split()[0] for query in queries] == ["SELECT", "INSERT"]
 
-    async def test_with_limits_one_more(self, till: Till, queries: list[str]) -> None:
-        await give(till, team=Team(id="blue", tpm_limit=1_000_000), rpm_limit=10)
-        await ask(till)
+    async def test_with_limits_one_more(self, completions_app: CompletionsApp, queries: list[str]) -> None:
+        await give(completions_app, team=Team(id="blue", tpm_limit=1_000_000), rpm_limit=10)
+        await ask(completions_app)
         queries.clear()
 
-        await ask(till)
+        await ask(completions_app)
 
         assert [query.split()[0] for query in queries] == ["SELECT", "WITH", "WITH"]

@@ -10,24 +10,24 @@ import requests
 
 from files import completion
 from tests.integration.test_files import error
-from tests.support.desk import Desk
+from tests.support.files_app import FilesApp
 from tests.support.gateways import MASTER_KEY
 from tests.support.provider import chat_lines
 from tests.support.uploading import MIB, taken
 
-pytest_plugins = ("tests.support.desk_fixtures",)
+pytest_plugins = ("tests.support.files_app_fixtures",)
 
 LINES = chat_lines("gpt-batch", 3)
 
 
-async def presign(desk: Desk, key: str = MASTER_KEY, **fields: Any) -> httpx.Response:
+async def presign(files_app: FilesApp, key: str = MASTER_KEY, **fields: Any) -> httpx.Response:
     body = {"filename": "in.jsonl", "purpose": "batch", "bytes": len(LINES)} | fields
-    async with desk.client(key) as client:
+    async with files_app.client(key) as client:
         return await client.post("/files/presign", json={name: one for name, one in body.items() if one is not None})
 
 
-async def complete(desk: Desk, file_id: str, key: str = MASTER_KEY, **fields: Any) -> httpx.Response:
-    async with desk.client(key) as client:
+async def complete(files_app: FilesApp, file_id: str, key: str = MASTER_KEY, **fields: Any) -> httpx.Response:
+    async with files_app.client(key) as client:
         return await client.post(f"/files/{file_id}/complete", json=fields or None)
 
 
@@ -35,24 +35,24 @@ def put(url: str, content: bytes) -> None:
     assert requests.put(url, data=content, timeout=10).status_code == 200
 
 
-async def test_a_file_comes_by_one_put(desk: Desk) -> None:
-    link = taken(await presign(desk))
+async def test_a_file_comes_by_one_put(files_app: FilesApp) -> None:
+    link = taken(await presign(files_app))
     put(link["url"], LINES)
 
-    file = taken(await complete(desk, link["id"]))
+    file = taken(await complete(files_app, link["id"]))
 
     assert (file["id"], file["status"], file["bytes"], file["filename"]) == (
         link["id"], "processed", len(LINES), "in.jsonl",
     )  # fmt: skip
-    assert desk.aws.read(f"files/{file['id']}") == LINES
-    await desk.work_off()
-    assert {row.state for row in (await desk.inputs(file["id"])).values()} == {"ready"}
-    assert desk.aws.keys() == [f"files/{file['id']}"]
-    assert taken(await complete(desk, link["id"]))["id"] == file["id"]
+    assert files_app.aws.read(f"files/{file['id']}") == LINES
+    await files_app.work_off()
+    assert {row.state for row in (await files_app.inputs(file["id"])).values()} == {"ready"}
+    assert files_app.aws.keys() == [f"files/{file['id']}"]
+    assert taken(await complete(files_app, link["id"]))["id"] == file["id"]
 
 
-async def test_the_link_takes_what_was_announced_and_no_more(desk: Desk) -> None:
-    link = taken(await presign(desk, bytes=200 * MIB))
+async def test_the_link_takes_what_was_announced_and_no_more(files_app: FilesApp) -> None:
+    link = taken(await presign(files_app, bytes=200 * MIB))
 
     query = parse_qs(urlsplit(link["url"]).query)
     assert query["X-Amz-SignedHeaders"] == ["content-length;host"]
@@ -62,16 +62,16 @@ async def test_the_link_takes_what_was_announced_and_no_more(desk: Desk) -> None
     assert link["expires_at"] == link["created_at"] + 3600
 
 
-async def test_what_is_put_later_changes_no_file(desk: Desk) -> None:
-    link = taken(await presign(desk))
+async def test_what_is_put_later_changes_no_file(files_app: FilesApp) -> None:
+    link = taken(await presign(files_app))
     put(link["url"], LINES)
-    file = taken(await complete(desk, link["id"]))
+    file = taken(await complete(files_app, link["id"]))
 
     put(link["url"], LINES[::-1])
 
-    assert desk.aws.read(f"files/{file['id']}") == LINES
-    assert taken(await complete(desk, link["id"]))["id"] == file["id"]
-    assert desk.aws.read(f"files/{file['id']}") == LINES
+    assert files_app.aws.read(f"files/{file['id']}") == LINES
+    assert taken(await complete(files_app, link["id"]))["id"] == file["id"]
+    assert files_app.aws.read(f"files/{file['id']}") == LINES
 
 
 @pytest.mark.parametrize(
@@ -80,17 +80,17 @@ async def test_what_is_put_later_changes_no_file(desk: Desk) -> None:
      (LINES, "0" * 32, "md5", "md5_mismatch")],
 )  # fmt: skip
 async def test_bytes_that_are_not_the_file(
-    desk: Desk, put_first: bytes | None, md5: str | None, param: str, code: str
+    files_app: FilesApp, put_first: bytes | None, md5: str | None, param: str, code: str
 ) -> None:
-    link = taken(await presign(desk))
+    link = taken(await presign(files_app))
     if put_first is not None:
         put(link["url"], put_first)
 
-    assert error(await complete(desk, link["id"], **({"md5": md5} if md5 else {}))) == (400, param, code)
+    assert error(await complete(files_app, link["id"], **({"md5": md5} if md5 else {}))) == (400, param, code)
 
-    assert desk.aws.keys("files/") == []
+    assert files_app.aws.keys("files/") == []
     put(link["url"], LINES)
-    assert taken(await complete(desk, link["id"], md5=hashlib.md5(LINES).hexdigest()))["status"] == "processed"
+    assert taken(await complete(files_app, link["id"], md5=hashlib.md5(LINES).hexdigest()))["status"] == "processed"
 
 
 @pytest.mark.parametrize(
@@ -104,34 +104,34 @@ async def test_bytes_that_are_not_the_file(
         ({"target_model_names": "nobody"}, 400, "model_not_found"),
     ],
 )
-async def test_a_file_that_cannot_be(desk: Desk, fields: dict[str, Any], status: int, code: str) -> None:
-    assert error(await presign(desk, **fields))[::2] == (status, code)
-    assert desk.sql("SELECT id FROM files") == []
+async def test_a_file_that_cannot_be(files_app: FilesApp, fields: dict[str, Any], status: int, code: str) -> None:
+    assert error(await presign(files_app, **fields))[::2] == (status, code)
+    assert files_app.sql("SELECT id FROM files") == []
 
 
-async def test_another_ones_file_is_not_there(desk: Desk) -> None:
-    link = taken(await presign(desk))
+async def test_another_ones_file_is_not_there(files_app: FilesApp) -> None:
+    link = taken(await presign(files_app))
     put(link["url"], LINES)
-    other = await desk.key("key_1")
+    other = await files_app.key("key_1")
 
     for file_id in (link["id"], "file-none"):
-        assert error(await complete(desk, file_id, other)) == (404, "id", "file_not_found")
+        assert error(await complete(files_app, file_id, other)) == (404, "id", "file_not_found")
 
 
-async def test_a_link_is_over_after_an_hour(desk: Desk) -> None:
-    link = taken(await presign(desk))
+async def test_a_link_is_over_after_an_hour(files_app: FilesApp) -> None:
+    link = taken(await presign(files_app))
     put(link["url"], LINES)
-    desk.age(3601)
+    files_app.age(3601)
 
-    assert error(await complete(desk, link["id"]))[2] == "upload_expired"
+    assert error(await complete(files_app, link["id"]))[2] == "upload_expired"
 
 
-async def test_a_large_file_is_asked_for_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_file_is_asked_for_again(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion, "INLINE_BYTES", 0)
     monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
-    link = taken(await presign(desk))
+    link = taken(await presign(files_app))
     put(link["url"], LINES)
 
-    assert error(await complete(desk, link["id"])) == (503, None, "unavailable")
-    await desk.work_off()
-    assert taken(await complete(desk, link["id"]))["status"] == "processed"
+    assert error(await complete(files_app, link["id"])) == (503, None, "unavailable")
+    await files_app.work_off()
+    assert taken(await complete(files_app, link["id"]))["status"] == "processed"

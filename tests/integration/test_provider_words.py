@@ -6,9 +6,9 @@ import pytest
 
 from local.provider import Fault
 from tests.support.provider import chat_lines
-from tests.support.world import World
+from tests.support.system import System
 
-pytest_plugins = ("tests.support.world_fixtures",)
+pytest_plugins = ("tests.support.system_fixtures",)
 
 GROUP = "gpt-4.1-mini-batch"
 ENTRIES: list[Any] = [
@@ -41,45 +41,45 @@ SHOWN = [
     ],
     ids=["as OpenAI", "a plain list", "one of them", "one of them within", "a text", "none", "nothing in it"],
 )
-async def test_the_errors_of_a_failed_batch(world: World, errors: Any, shown: list[tuple[Any, ...]]) -> None:
+async def test_the_errors_of_a_failed_batch(system: System, errors: Any, shown: list[tuple[Any, ...]]) -> None:
     members = {"status": "failed", "errors": errors}
-    world.provider.fail(Fault(kind="odd", route="batches.retrieve", times=None, members=members))
-    batch = await world.create((await world.upload(chat_lines(GROUP, 1))).id)
+    system.provider.fail(Fault(kind="odd", route="batches.retrieve", times=None, members=members))
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.status == "failed"
     assert ended.errors is not None
     assert [(one.code, one.message, one.param, one.line) for one in ended.errors.data] == shown
-    assert world.rows("SELECT 1 FROM jobs WHERE errors::text ~ 'org-|10\\.0|sk-proj'") == []
+    assert system.rows("SELECT 1 FROM jobs WHERE errors::text ~ 'org-|10\\.0|sk-proj'") == []
 
 
-async def test_ids_of_the_provider_become_the_clients_own(world: World) -> None:
-    world.provider.world.stall("openai", "in_progress")
-    file = await world.upload(chat_lines(GROUP, 1))
-    batch = await world.create(file.id)
-    await world.deliver_all()
-    [job] = world.jobs_at_providers()
+async def test_ids_of_the_provider_become_the_clients_own(system: System) -> None:
+    system.provider.state.stall("openai", "in_progress")
+    file = await system.upload(chat_lines(GROUP, 1))
+    batch = await system.create(file.id)
+    await system.deliver_all()
+    [job] = system.jobs_at_providers()
     words = f"Batch {job.id} of {job.file.id} failed: {job.model} has no batch quota; see batch_0123456789abcdef."
     members = {"status": "failed", "errors": {"data": [{"message": words}]}}
-    world.provider.fail(Fault(kind="odd", route="batches.retrieve", times=None, members=members))
+    system.provider.fail(Fault(kind="odd", route="batches.retrieve", times=None, members=members))
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert ended.errors is not None
     [error] = ended.errors.data
     assert error.message == f"Batch {batch.id} of {file.id} failed: {GROUP} has no batch quota; see ***."
 
 
-async def test_what_is_refused_is_told_without_the_account(world: World) -> None:
+async def test_what_is_refused_is_told_without_the_account(system: System) -> None:
     words = "No quota in organization org-AbCdEf123456, see https://platform.example.com/limits"
-    world.provider.fail(Fault(kind="refuse", route="files.create", times=None, message=words))
-    file = await world.upload(chat_lines(GROUP, 1))
+    system.provider.fail(Fault(kind="refuse", route="files.create", times=None, message=words))
+    file = await system.upload(chat_lines(GROUP, 1))
     for _ in range(6):
-        await world.deliver_all()
-        world.age(901)
-        await world.run_schedule()
+        await system.deliver_all()
+        system.age(901)
+        await system.run_schedule()
 
-    inputs = (await world.ask_files("GET", f"/files/{file.id}"))["inputs"]
+    inputs = (await system.ask_files("GET", f"/files/{file.id}"))["inputs"]
     told = "The provider answered HTTP 400: No quota in organization ***, see ***"
     assert [(one["state"], one["error"]) for one in inputs] == [("failed", told)]

@@ -81,10 +81,10 @@ async def test_a_job_passes_through_its_states(spoken: Spoken, simulated_provide
     provider, at = spoken
     account = _account(simulated_provider, at)
     seen = []
-    simulated_provider.world.stall(account, "validating")
+    simulated_provider.state.stall(account, "validating")
     _, ref = await submitted(provider, at)
     for state in ("validating", "in_progress", "finalizing"):
-        simulated_provider.world.stall(account, state)
+        simulated_provider.state.stall(account, state)
         await asyncio.sleep(0.25)
         seen.append((await polled(provider, at, [ref]))[ref].state)
 
@@ -157,7 +157,7 @@ async def test_find_knows_a_job_by_its_input_where_the_metadata_was_dropped(
 ) -> None:
     provider, at = spoken
     job, ref = await submitted(provider, at)
-    simulated_provider.world.batches.get(_account(simulated_provider, at), ref).metadata = None
+    simulated_provider.state.batches.get(_account(simulated_provider, at), ref).metadata = None
 
     assert await provider.find(at, job) == ref
     assert await provider.find(at, replace(job, input_ref="file-other")) is None
@@ -186,7 +186,7 @@ async def test_a_job_that_the_provider_lost_has_failed(spoken: Spoken, simulated
     provider, at = spoken
     job, first = await submitted(provider, at)
     refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 8)]
-    simulated_provider.world.batches.forget(first)
+    simulated_provider.state.batches.forget(first)
 
     one, many = await polled(provider, at, [first]), await polled(provider, at, refs)
 
@@ -254,7 +254,7 @@ async def test_a_failed_job_says_why(spoken: Spoken) -> None:
 
 async def test_a_cancel_keeps_partial_results_and_may_come_again(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    simulated_provider.world.batches.pace = Pace(0, 0.6, 0.05, 0.05, 0)
+    simulated_provider.state.batches.pace = Pace(0, 0.6, 0.05, 0.05, 0)
     _, ref = await submitted(provider, at, chat_lines(at.model, 1_000))
     await asyncio.sleep(0.2)
 
@@ -280,7 +280,7 @@ async def test_a_cancel_of_a_job_that_is_not_known_has_not_been_taken(
     """It may be known again in a moment, so the cancel is to be sent again."""
     provider, at = spoken
     _, ref = await submitted(provider, at)
-    simulated_provider.world.batches.forget(ref)
+    simulated_provider.state.batches.forget(ref)
 
     with pytest.raises(ProviderRefused) as caught:
         await provider.cancel(at, ref)
@@ -299,10 +299,10 @@ async def test_a_cancel_that_was_refused_is_an_error(spoken: Spoken, simulated_p
 @pytest.mark.parametrize("spoken", OF_OPENAI, indirect=True)
 async def test_an_expired_job_has_partial_results(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    simulated_provider.world.batches.pace = Pace(0, 60, 0, 0, 0)
+    simulated_provider.state.batches.pace = Pace(0, 60, 0, 0, 0)
     _, ref = await submitted(provider, at, chat_lines(at.model, 10))
     assert (await polled(provider, at, [ref]))[ref].state == "in_progress"
-    simulated_provider.world.batches.expire(_account(simulated_provider, at), ref)
+    simulated_provider.state.batches.expire(_account(simulated_provider, at), ref)
 
     status = await ended(provider, at, ref)
 
@@ -386,4 +386,4 @@ def _is_xai(at: Endpoint) -> bool:
 
 
 def _account(simulator: Simulator, at: Endpoint) -> str:
-    return next(name for name, account in simulator.world.accounts.items() if account.key == at.api_key)
+    return next(name for name, account in simulator.state.accounts.items() if account.key == at.api_key)

@@ -232,7 +232,7 @@ async def test_a_slow_file_does_not_time_out(scene: Scene) -> None:
 
 
 async def test_azure_file_is_awaited_until_processed(simulated_provider: Simulator) -> None:
-    simulated_provider.world.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
+    simulated_provider.state.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
     provider, at = provider_for("azure"), endpoint(simulated_provider, "azure-general")
 
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
@@ -245,7 +245,7 @@ async def test_azure_file_that_takes_too_long_refuses_the_job_for_now(
     simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(azure, "PROCESSING_PAUSES", (0.01,))
-    simulated_provider.world.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
+    simulated_provider.state.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
     provider, at = provider_for("azure"), endpoint(simulated_provider, "azure-general")
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
     job = Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time()))
@@ -262,8 +262,8 @@ async def test_azure_file_that_takes_too_long_refuses_the_job_for_now(
 async def test_a_local_provider_s_download_goes_on_to_another_local_address(
     simulated_provider: Simulator, host: str
 ) -> None:
-    account = simulated_provider.world.accounts["openai"]
-    with simulated_provider.world.files.result(account.name, "output.jsonl") as output:
+    account = simulated_provider.state.accounts["openai"]
+    with simulated_provider.state.files.result(account.name, "output.jsonl") as output:
         output.write(b"{}\n")
     path = f"/files/{output.file_id}/content"
     port = simulated_provider.url.rpartition(":")[2]

@@ -16,7 +16,7 @@ from manifold.providers import bodies, http
 from manifold.providers.client import Client
 from manifold.providers.http import Http
 from manifold.providers.http_call import HttpCall
-from tests.support.desk import SPECIAL
+from tests.support.files_app import SPECIAL
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -29,7 +29,7 @@ TOO_LARGE = UNCLEAR + "an answer of more than 8388608 bytes"
 
 @pytest.fixture
 def provider(simulated_provider: Simulator) -> Simulator:
-    simulated_provider.world.accounts[SPECIAL.name] = SPECIAL
+    simulated_provider.state.accounts[SPECIAL.name] = SPECIAL
     return simulated_provider
 
 

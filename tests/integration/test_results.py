@@ -10,35 +10,35 @@ from local.provider import Fault
 from local.provider.oddities import TEXTS, Oddities, Text
 from manifold.schemas import Batch
 from tests.support.provider import chat_line, chat_lines
-from tests.support.world import World
+from tests.support.system import System
 
-pytest_plugins = ("tests.support.world_fixtures",)
+pytest_plugins = ("tests.support.system_fixtures",)
 
 GROUP = "gpt-4.1-mini-batch"
 ACCOUNT = "openai"
 LINES = 4
 
 
-def odd(world: World, **how: Any) -> None:
-    world.provider.world.batches.oddities[ACCOUNT] = Oddities(**how)
+def odd(system: System, **how: Any) -> None:
+    system.provider.state.batches.oddities[ACCOUNT] = Oddities(**how)
 
 
-def fail(world: World, kind: str, route: str = "files.content", times: int | None = None, **how: Any) -> None:
-    world.provider.fail(Fault.model_validate({"kind": kind, "route": route, "times": times, **how}))
+def fail(system: System, kind: str, route: str = "files.content", times: int | None = None, **how: Any) -> None:
+    system.provider.fail(Fault.model_validate({"kind": kind, "route": route, "times": times, **how}))
 
 
-async def ran(world: World, content: bytes = chat_lines(GROUP, LINES)) -> Batch:
+async def ran(system: System, content: bytes = chat_lines(GROUP, LINES)) -> Batch:
     """A batch of these lines, as it ended."""
-    return await world.run_until_ended((await world.create((await world.upload(content)).id)).id, rounds=80)
+    return await system.run_until_ended((await system.create((await system.upload(content)).id)).id, rounds=80)
 
 
-async def ended_at_provider(world: World) -> str:
+async def ended_at_provider(system: System) -> str:
     """A batch whose job has ended, and whose messages are worked off but for their pauses."""
-    batch = await world.create((await world.upload(chat_lines(GROUP, LINES))).id)
+    batch = await system.create((await system.upload(chat_lines(GROUP, LINES))).id)
     for _ in range(4):
-        await world.deliver_all()
-        world.age(6)
-        await world.run_schedule()
+        await system.deliver_all()
+        system.age(6)
+        await system.run_schedule()
     return batch.id
 
 
@@ -51,111 +51,111 @@ def codes(batch: Batch) -> list[str | None]:
     return [error.code for error in batch.errors.data] if batch.errors else []
 
 
-def answers(world: World, file_id: str | None) -> list[bytes]:
-    return world.content(file_id).splitlines(keepends=True) if file_id else []
+def answers(system: System, file_id: str | None) -> list[bytes]:
+    return system.content(file_id).splitlines(keepends=True) if file_id else []
 
 
-def check_whole(world: World, batch: Batch) -> None:
+def check_whole(system: System, batch: Batch) -> None:
     assert (batch.status, codes(batch)) == ("completed", [])
     assert counts(batch) == (LINES, LINES, 0)
-    assert len(answers(world, batch.output_file_id)) == LINES
-    assert len(world.rows("SELECT * FROM usage")) == 1
+    assert len(answers(system, batch.output_file_id)) == LINES
+    assert len(system.rows("SELECT * FROM usage")) == 1
 
 
 # -- ends -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("looks", [1, 2, 6])
-async def test_an_end_whose_files_are_named_later_is_asked_again(world: World, looks: int) -> None:
-    odd(world, unnamed=looks)
+async def test_an_end_whose_files_are_named_later_is_asked_again(system: System, looks: int) -> None:
+    odd(system, unnamed=looks)
 
-    check_whole(world, await ran(world))
+    check_whole(system, await ran(system))
 
 
-async def test_files_that_are_never_named_end_the_batch_with_errors_that_say_so(world: World) -> None:
-    odd(world, unnamed=10_000)
-    batch_id = await ended_at_provider(world)
-    asked = len(world.provider.log(route="batches.retrieve"))
+async def test_files_that_are_never_named_end_the_batch_with_errors_that_say_so(system: System) -> None:
+    odd(system, unnamed=10_000)
+    batch_id = await ended_at_provider(system)
+    asked = len(system.provider.log(route="batches.retrieve"))
 
-    world.age(PREMATURE_END_SECONDS / 2)
-    await world.run_schedule()
-    assert (await world.retrieve(batch_id)).status == "in_progress"
-    assert len(world.provider.log(route="batches.retrieve")) > asked
+    system.age(PREMATURE_END_SECONDS / 2)
+    await system.run_schedule()
+    assert (await system.retrieve(batch_id)).status == "in_progress"
+    assert len(system.provider.log(route="batches.retrieve")) > asked
 
-    ended = await world.run_until_ended(batch_id)
+    ended = await system.run_until_ended(batch_id)
     assert (ended.status, counts(ended)) == ("completed", (LINES, LINES, 0))
     assert (ended.output_file_id, codes(ended)) == (None, ["results_missing"])
     assert "named no file" in str(ended.errors and ended.errors.data[0].message)
 
 
-async def test_a_completed_batch_that_counts_nothing_and_names_nothing_is_asked_again(world: World) -> None:
-    odd(world, unnamed=1, counts={"total": 0, "completed": 0, "failed": 0})
+async def test_a_completed_batch_that_counts_nothing_and_names_nothing_is_asked_again(system: System) -> None:
+    odd(system, unnamed=1, counts={"total": 0, "completed": 0, "failed": 0})
 
-    check_whole(world, await ran(world))
-
-
-async def test_an_end_that_counts_nothing_keeps_what_it_names(world: World) -> None:
-    odd(world, counts={})
-
-    check_whole(world, await ran(world))
+    check_whole(system, await ran(system))
 
 
-async def test_a_cancelled_batch_without_a_result_ends_at_once(world: World) -> None:
-    world.provider.world.stall(ACCOUNT, "validating")
-    batch = await world.create((await world.upload(chat_lines(GROUP, LINES))).id)
-    await world.deliver_all()
-    await world.cancel(batch.id)
+async def test_an_end_that_counts_nothing_keeps_what_it_names(system: System) -> None:
+    odd(system, counts={})
 
-    ended = await world.run_until_ended(batch.id, rounds=4)
+    check_whole(system, await ran(system))
+
+
+async def test_a_cancelled_batch_without_a_result_ends_at_once(system: System) -> None:
+    system.provider.state.stall(ACCOUNT, "validating")
+    batch = await system.create((await system.upload(chat_lines(GROUP, LINES))).id)
+    await system.deliver_all()
+    await system.cancel(batch.id)
+
+    ended = await system.run_until_ended(batch.id, rounds=4)
 
     assert (ended.status, codes(ended)) == ("cancelled", [])
 
 
 @pytest.mark.parametrize("outcome", ["cancelled", "expired"])
-async def test_partial_results_that_are_named_late_are_kept(world: World, outcome: str) -> None:
-    world.provider.world.stall(ACCOUNT, "in_progress")
-    odd(world, unnamed=2)
-    batch = await world.create((await world.upload(chat_lines(GROUP, LINES))).id)
-    await world.deliver_all()
+async def test_partial_results_that_are_named_late_are_kept(system: System, outcome: str) -> None:
+    system.provider.state.stall(ACCOUNT, "in_progress")
+    odd(system, unnamed=2)
+    batch = await system.create((await system.upload(chat_lines(GROUP, LINES))).id)
+    await system.deliver_all()
     if outcome == "cancelled":
-        await world.cancel(batch.id)
+        await system.cancel(batch.id)
     else:
-        world.provider.world.batches.expire(ACCOUNT, None)
+        system.provider.state.batches.expire(ACCOUNT, None)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
     assert (ended.status, codes(ended)) == (outcome, [])
-    assert len(answers(world, ended.output_file_id)) == counts(ended)[1] > 0
+    assert len(answers(system, ended.output_file_id)) == counts(ended)[1] > 0
 
 
-async def test_an_error_file_that_is_named_late_is_fetched_too(world: World) -> None:
-    odd(world, unnamed_errors=1)
+async def test_an_error_file_that_is_named_late_is_fetched_too(system: System) -> None:
+    odd(system, unnamed_errors=1)
     content = chat_lines(GROUP, 3) + chat_line(GROUP, "bad", "fail-this-line")
 
-    ended = await ran(world, content)
+    ended = await ran(system, content)
 
     assert (codes(ended), counts(ended)) == ([], (4, 3, 1))
-    assert len(answers(world, ended.error_file_id)) == 1
+    assert len(answers(system, ended.error_file_id)) == 1
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_a_job_that_is_unknown_for_a_while_is_not_lost(world: World, times: int) -> None:
-    fail(world, "refuse", "batches.retrieve", times=times, status=404, code="not_found")
+async def test_a_job_that_is_unknown_for_a_while_is_not_lost(system: System, times: int) -> None:
+    fail(system, "refuse", "batches.retrieve", times=times, status=404, code="not_found")
 
-    check_whole(world, await ran(world))
+    check_whole(system, await ran(system))
 
 
-async def test_a_cancel_of_a_job_that_is_unknown_for_a_while_reaches_it(world: World) -> None:
-    world.provider.world.stall(ACCOUNT, "in_progress")
-    batch = await world.create((await world.upload(chat_lines(GROUP, LINES))).id)
-    await world.deliver_all()
-    fail(world, "refuse", "batches.cancel", times=1, status=404, code="not_found")
-    fail(world, "refuse", "batches.retrieve", times=2, status=404, code="not_found")
-    await world.cancel(batch.id)
+async def test_a_cancel_of_a_job_that_is_unknown_for_a_while_reaches_it(system: System) -> None:
+    system.provider.state.stall(ACCOUNT, "in_progress")
+    batch = await system.create((await system.upload(chat_lines(GROUP, LINES))).id)
+    await system.deliver_all()
+    fail(system, "refuse", "batches.cancel", times=1, status=404, code="not_found")
+    fail(system, "refuse", "batches.retrieve", times=2, status=404, code="not_found")
+    await system.cancel(batch.id)
 
-    ended = await world.run_until_ended(batch.id)
+    ended = await system.run_until_ended(batch.id)
 
-    assert (ended.status, [job.state for job in world.jobs_at_providers()]) == ("cancelled", ["cancelled"])
+    assert (ended.status, [job.state for job in system.jobs_at_providers()]) == ("cancelled", ["cancelled"])
 
 
 # -- results ----------------------------------------------------------------------------------------------------------
@@ -173,110 +173,110 @@ async def test_a_cancel_of_a_job_that_is_unknown_for_a_while_reaches_it(world: W
         {"kind": "truncate", "ranges": False, "framing": "close", "bytes": 100},
     ],
 )
-async def test_what_is_not_the_results_is_fetched_again(world: World, how: dict[str, Any]) -> None:
-    fail(world, times=2, **how)
+async def test_what_is_not_the_results_is_fetched_again(system: System, how: dict[str, Any]) -> None:
+    fail(system, times=2, **how)
 
-    check_whole(world, await ran(world))
-
-
-@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_results_that_are_always_cut_come_by_ranges(world: World, framing: str) -> None:
-    fail(world, "truncate", framing=framing, bytes=150)
-
-    check_whole(world, await ran(world))
-
-    assert len(world.rows("SELECT 1 FROM jobs WHERE attempts = 1")) == 1
+    check_whole(system, await ran(system))
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_what_was_whole_of_results_that_are_always_cut_is_kept_and_told(world: World, framing: str) -> None:
-    fail(world, "truncate", framing=framing, ranges=False, bytes=700)
+async def test_results_that_are_always_cut_come_by_ranges(system: System, framing: str) -> None:
+    fail(system, "truncate", framing=framing, bytes=150)
 
-    ended = await ran(world)
+    check_whole(system, await ran(system))
 
-    kept = answers(world, ended.output_file_id)
+    assert len(system.rows("SELECT 1 FROM jobs WHERE attempts = 1")) == 1
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_what_was_whole_of_results_that_are_always_cut_is_kept_and_told(system: System, framing: str) -> None:
+    fail(system, "truncate", framing=framing, ranges=False, bytes=700)
+
+    ended = await ran(system)
+
+    kept = answers(system, ended.output_file_id)
     assert 0 < len(kept) < LINES
     assert all(json.loads(line)["response"]["body"]["model"] == GROUP for line in kept)
     assert (ended.status, set(codes(ended))) == ("completed", {"results_incomplete"})
-    assert world.rows("SELECT requests FROM usage") == [{"requests": len(kept)}]
+    assert system.rows("SELECT requests FROM usage") == [{"requests": len(kept)}]
 
 
-async def test_a_page_that_stays_is_no_output_file(world: World) -> None:
-    fail(world, "garbage")
+async def test_a_page_that_stays_is_no_output_file(system: System) -> None:
+    fail(system, "garbage")
 
-    ended = await ran(world)
+    ended = await ran(system)
 
     assert (ended.status, codes(ended), ended.output_file_id) == ("failed", ["results_lost"], None)
-    assert world.stored() == [f"files/{ended.input_file_id}"]
+    assert system.stored() == [f"files/{ended.input_file_id}"]
 
 
-async def test_fewer_answers_than_counted_are_looked_for_and_then_told(world: World) -> None:
-    odd(world, missing=1)
+async def test_fewer_answers_than_counted_are_looked_for_and_then_told(system: System) -> None:
+    odd(system, missing=1)
 
-    ended = await ran(world)
+    ended = await ran(system)
 
-    assert len(world.provider.log(route="files.content")) > 4
-    assert len(answers(world, ended.output_file_id)) == LINES - 1
+    assert len(system.provider.log(route="files.content")) > 4
+    assert len(answers(system, ended.output_file_id)) == LINES - 1
     assert (ended.status, codes(ended)) == ("completed", ["results_incomplete"])
     assert sum(counts(ended)[1:]) <= LINES
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-async def test_results_outlive_an_account_that_is_refused_for_a_while(world: World, status: int) -> None:
-    fail(world, "refuse", times=6, status=status)
+async def test_results_outlive_an_account_that_is_refused_for_a_while(system: System, status: int) -> None:
+    fail(system, "refuse", times=6, status=status)
 
-    check_whole(world, await ran(world))
+    check_whole(system, await ran(system))
 
 
-async def test_what_was_had_before_a_worse_answer_is_kept(world: World) -> None:
-    odd(world, missing=1)
-    batch_id = await ended_at_provider(world)
-    fail(world, "garbage")
+async def test_what_was_had_before_a_worse_answer_is_kept(system: System) -> None:
+    odd(system, missing=1)
+    batch_id = await ended_at_provider(system)
+    fail(system, "garbage")
 
-    ended = await world.run_until_ended(batch_id, rounds=80)
+    ended = await system.run_until_ended(batch_id, rounds=80)
 
-    assert (ended.status, len(answers(world, ended.output_file_id))) == ("completed", LINES - 1)
+    assert (ended.status, len(answers(system, ended.output_file_id))) == ("completed", LINES - 1)
     assert {"results_incomplete", "results_invalid"} == set(codes(ended))
 
 
-async def test_an_output_is_kept_though_the_error_file_is_gone(world: World) -> None:
+async def test_an_output_is_kept_though_the_error_file_is_gone(system: System) -> None:
     content = chat_lines(GROUP, 3) + chat_line(GROUP, "bad", "fail-this-line")
-    batch = await world.create((await world.upload(content)).id)
-    await world.deliver_all()
+    batch = await system.create((await system.upload(content)).id)
+    await system.deliver_all()
     for _ in range(3):
-        world.age(2)
-        await world.run_schedule()
-    files = world.provider.world.files
+        system.age(2)
+        await system.run_schedule()
+    files = system.provider.state.files
     for file in files.page(ACCOUNT)[0]:
         if file.name.endswith("_error.jsonl"):
             files.remove(ACCOUNT, file.id)
 
-    ended = await world.run_until_ended(batch.id, rounds=80)
+    ended = await system.run_until_ended(batch.id, rounds=80)
 
     assert (ended.status, codes(ended)) == ("completed", ["results_incomplete"])
-    assert (len(answers(world, ended.output_file_id)), ended.error_file_id) == (3, None)
+    assert (len(answers(system, ended.output_file_id)), ended.error_file_id) == (3, None)
 
 
-async def test_answers_that_come_twice_are_kept_and_told(world: World) -> None:
-    odd(world, repeated=2)
+async def test_answers_that_come_twice_are_kept_and_told(system: System) -> None:
+    odd(system, repeated=2)
 
-    ended = await ran(world)
+    ended = await ran(system)
 
-    assert len(answers(world, ended.output_file_id)) == LINES + 2
+    assert len(answers(system, ended.output_file_id)) == LINES + 2
     assert (ended.status, codes(ended), counts(ended)) == ("completed", ["results_repeated"], (LINES, LINES, 0))
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_lines_that_a_strict_parser_refuses_are_answers_and_are_paid(world: World, text: Text) -> None:
-    odd(world, text=text)
+async def test_lines_that_a_strict_parser_refuses_are_answers_and_are_paid(system: System, text: Text) -> None:
+    odd(system, text=text)
 
-    ended = await ran(world)
+    ended = await ran(system)
 
     assert (ended.status, codes(ended), counts(ended)) == ("completed", [], (LINES, LINES, 0))
-    assert world.rows("SELECT requests, failed_requests, input_tokens, output_tokens FROM usage") == [
+    assert system.rows("SELECT requests, failed_requests, input_tokens, output_tokens FROM usage") == [
         {"requests": LINES, "failed_requests": 0, "input_tokens": 2 * LINES, "output_tokens": 3 * LINES}
     ]
-    for line in answers(world, ended.output_file_id):
+    for line in answers(system, ended.output_file_id):
         assert b'"%s"' % GROUP.encode() in line
         assert TEXTS[text][1] in line
 
@@ -294,23 +294,23 @@ async def test_lines_that_a_strict_parser_refuses_are_answers_and_are_paid(world
         {"total": 4.0, "completed": 4.0, "failed": 0.5},
     ],
 )
-async def test_counts_are_those_of_the_file_whatever_the_provider_counts(world: World, told: dict[str, Any]) -> None:
-    odd(world, counts=told)
+async def test_counts_are_those_of_the_file_whatever_the_provider_counts(system: System, told: dict[str, Any]) -> None:
+    odd(system, counts=told)
 
-    ended = await ran(world)
+    ended = await ran(system)
 
     assert counts(ended) == (LINES, LINES, 0)
-    assert len(answers(world, ended.output_file_id)) == LINES
+    assert len(answers(system, ended.output_file_id)) == LINES
 
 
-async def test_the_models_name_in_the_results_is_the_groups(world: World) -> None:
+async def test_the_models_name_in_the_results_is_the_groups(system: System) -> None:
     content = chat_lines(GROUP, 3) + chat_line(GROUP, "bad", "fail-this-line")
 
-    ended = await ran(world, content)
+    ended = await ran(system, content)
 
-    [job] = world.jobs_at_providers()
-    theirs = world.provider.world.files.get(ACCOUNT, str(job.output_file_id)).path.read_bytes()
+    [job] = system.jobs_at_providers()
+    theirs = system.provider.state.files.get(ACCOUNT, str(job.output_file_id)).path.read_bytes()
     model = json.loads(theirs.splitlines()[0])["response"]["body"]["model"]
     assert model != GROUP
     renamed = theirs.replace(json.dumps(model).encode(), json.dumps(GROUP).encode())
-    assert b"".join(answers(world, ended.output_file_id)) == renamed
+    assert b"".join(answers(system, ended.output_file_id)) == renamed

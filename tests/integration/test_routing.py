@@ -14,33 +14,35 @@ from manifold.deployments import Deployments
 from manifold.providers.chat import ProviderRequest
 from manifold.store import Store
 from manifold.store.traffic import Ended
-from tests.support.completing import HELLO, Till
+from tests.support.completions_app import HELLO, CompletionsApp
 
-pytest_plugins = ("tests.support.completing", "tests.support.statements")
+pytest_plugins = ("tests.support.completions_app", "tests.support.statements")
 
 
-def route(till: Till, *, orders: bool = True, **settings: Any) -> None:
+def route(completions_app: CompletionsApp, *, orders: bool = True, **settings: Any) -> None:
     """Have completions routed so; without `orders`, the deployments of a group are alike."""
-    deployments = till.gateway.config.deployments
+    deployments = completions_app.gateway.config.deployments
     if not orders:
         deployments = tuple(replace(one, order=None) for one in deployments)
-    till.gateway.config = replace(till.gateway.config, deployments=deployments, router=RouterSettings(**settings))
+    completions_app.gateway.config = replace(
+        completions_app.gateway.config, deployments=deployments, router=RouterSettings(**settings)
+    )
 
 
-def limit(till: Till, deployment_id: str, **limits: int) -> None:
+def limit(completions_app: CompletionsApp, deployment_id: str, **limits: int) -> None:
     """Give a deployment these `rpm` or `tpm`."""
 
     def changed() -> Iterator[Deployment]:
-        for one in till.gateway.config.deployments:
+        for one in completions_app.gateway.config.deployments:
             yield replace(one, **limits) if one.id == deployment_id else one  # type: ignore[arg-type]
 
-    till.gateway.config = replace(till.gateway.config, deployments=tuple(changed()))
+    completions_app.gateway.config = replace(completions_app.gateway.config, deployments=tuple(changed()))
 
 
-async def asked(till: Till, model: str = "pair", **body: Any) -> str:
+async def asked(completions_app: CompletionsApp, model: str = "pair", **body: Any) -> str:
     """The deployment that answered, or the error's status."""
     asking: dict[str, Any] = {"messages": HELLO, "num_retries": 1} | body
-    answer = await till.post(model=model, **asking)
+    answer = await completions_app.post(model=model, **asking)
     return answer.headers.get("x-manifold-deployment") or str(answer.status_code)
 
 
@@ -84,22 +86,26 @@ def verbs(queries: list[str], table: str) -> list[str]:
 
 
 class TestStatements:
-    async def test_simple_shuffle_without_a_failure_asks_for_nothing(self, till: Till, queries: list[str]) -> None:
-        await till.post(model=["pair", "mini"], messages=HELLO)
+    async def test_simple_shuffle_without_a_failure_asks_for_nothing(
+        self, completions_app: CompletionsApp, queries: list[str]
+    ) -> None:
+        await completions_app.post(model=["pair", "mini"], messages=HELLO)
 
         assert [query.split()[:3] for query in queries] == [["INSERT", "INTO", "calls"]]
 
-    async def test_a_failure_that_has_no_alternative_costs_nothing(self, till: Till, queries: list[str]) -> None:
-        till.provider.fail(Fault(kind="error", account="openai", times=None))
+    async def test_a_failure_that_has_no_alternative_costs_nothing(
+        self, completions_app: CompletionsApp, queries: list[str]
+    ) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="openai", times=None))
 
-        await asked(till, "mini")
+        await asked(completions_app, "mini")
 
         assert verbs(queries, "traffic") == []
 
-    async def test_a_failure_costs_one(self, till: Till, queries: list[str]) -> None:
-        till.provider.fail(Fault(kind="error", account="azure-general"))
+    async def test_a_failure_costs_one(self, completions_app: CompletionsApp, queries: list[str]) -> None:
+        completions_app.provider.fail(Fault(kind="error", account="azure-general"))
 
-        assert await asked(till) == "pair-special"
+        assert await asked(completions_app) == "pair-special"
 
         assert verbs(queries, "traffic") == ["WITH"]
 
@@ -114,227 +120,231 @@ class TestStatements:
         ],
     )
     async def test_what_each_strategy_costs(
-        self, till: Till, queries: list[str], strategy: str, cost: list[str]
+        self, completions_app: CompletionsApp, queries: list[str], strategy: str, cost: list[str]
     ) -> None:
-        route(till, routing_strategy=strategy)
+        route(completions_app, routing_strategy=strategy)
 
-        assert await asked(till) == "pair-general"
+        assert await asked(completions_app) == "pair-general"
 
         assert verbs(queries, "traffic") == cost
 
 
 class TestCooldown:
-    async def test_after_too_many_failures_a_deployment_is_left_alone(self, till: Till) -> None:
-        route(till, allowed_fails=1, cooldown_time=0.5)
-        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_after_too_many_failures_a_deployment_is_left_alone(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, allowed_fails=1, cooldown_time=0.5)
+        completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
         for _ in range(4):
-            assert await asked(till) == "pair-special"
+            assert await asked(completions_app) == "pair-special"
 
-        assert len(till.calls("general")) == 2
+        assert len(completions_app.calls("general")) == 2
         await asyncio.sleep(0.6)
-        await asked(till)
-        assert len(till.calls("general")) == 3
+        await asked(completions_app)
+        assert len(completions_app.calls("general")) == 3
 
-    async def test_too_many_requests_cool_at_once(self, till: Till) -> None:
-        till.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="60"))
+    async def test_too_many_requests_cool_at_once(self, completions_app: CompletionsApp) -> None:
+        completions_app.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="60"))
 
-        assert [await asked(till) for _ in range(3)] == ["pair-special"] * 3
-        assert len(till.calls("general")) == 1
+        assert [await asked(completions_app) for _ in range(3)] == ["pair-special"] * 3
+        assert len(completions_app.calls("general")) == 1
 
-    async def test_the_callers_own_fault_does_not(self, till: Till, queries: list[str]) -> None:
-        till.provider.fail(Fault(kind="refuse", account="azure-general"))
+    async def test_the_callers_own_fault_does_not(self, completions_app: CompletionsApp, queries: list[str]) -> None:
+        completions_app.provider.fail(Fault(kind="refuse", account="azure-general"))
 
-        assert await asked(till) == "400"
+        assert await asked(completions_app) == "400"
         assert verbs(queries, "traffic") == []
 
-    async def test_environments_tell_each_other(self, till: Till, store: Store) -> None:
-        route(till, allowed_fails=2, cooldown_time=60)
+    async def test_environments_tell_each_other(self, completions_app: CompletionsApp, store: Store) -> None:
+        route(completions_app, allowed_fails=2, cooldown_time=60)
         async with store.session() as tables:  # another one has seen it fail
             for _ in range(2):
                 assert await tables.traffic.failed("pair-general", 2, 60) == {}
-        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
+        completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
         for _ in range(3):
-            assert await asked(till) == "pair-special"
+            assert await asked(completions_app) == "pair-special"
 
-        assert len(till.calls("general")) == 1
+        assert len(completions_app.calls("general")) == 1
 
-    async def test_where_all_have_failed_one_is_asked_nevertheless(self, till: Till) -> None:
-        route(till, allowed_fails=0, cooldown_time=60)
+    async def test_where_all_have_failed_one_is_asked_nevertheless(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, allowed_fails=0, cooldown_time=60)
         for account in ("azure-general", "azure-special"):
-            till.provider.fail(Fault(kind="error", account=account))
-        assert await asked(till) == "502"
+            completions_app.provider.fail(Fault(kind="error", account=account))
+        assert await asked(completions_app) == "502"
 
-        assert await asked(till) == "pair-general"
+        assert await asked(completions_app) == "pair-general"
 
 
 class TestFallbacks:
-    async def test_another_group_stands_in(self, till: Till) -> None:
-        route(till, fallbacks={"general": ("broken", "mini")})
-        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_another_group_stands_in(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"general": ("broken", "mini")})
+        completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
-        answer = await till.post(model="general", messages=HELLO, num_retries=0)
+        answer = await completions_app.post(model="general", messages=HELLO, num_retries=0)
 
         assert answer.headers["x-manifold-deployment"] == "mini-alone"
         assert answer.json()["model"] == "mini"
 
     @pytest.mark.parametrize(("kind", "of"), [("too_long", "context_window"), ("forbidden", "content_policy")])
     async def test_a_prompt_that_is_refused_goes_to_the_group_for_that_and_counts_against_nobody(
-        self, till: Till, queries: list[str], kind: Any, of: str
+        self, completions_app: CompletionsApp, queries: list[str], kind: Any, of: str
     ) -> None:
         only: dict[str, Any] = {f"{of}_fallbacks": {"pair": ("mini",)}}
-        route(till, allowed_fails=0, **only)
+        route(completions_app, allowed_fails=0, **only)
         for account in ("azure-general", "azure-special"):
-            till.provider.fail(Fault(kind=kind, account=account, times=None))
+            completions_app.provider.fail(Fault(kind=kind, account=account, times=None))
 
-        assert await asked(till) == "mini-alone"
+        assert await asked(completions_app) == "mini-alone"
 
-        assert (len(till.calls("general")), len(till.calls("special"))) == (1, 0)
+        assert (len(completions_app.calls("general")), len(completions_app.calls("special"))) == (1, 0)
         assert verbs(queries, "traffic") == []
 
-    async def test_if_that_fails_too_the_first_cause_is_told(self, till: Till) -> None:
-        route(till, fallbacks={"*": ("broken",)})
-        till.provider.fail(Fault(kind="error", account="azure-general", status=503, times=None))
+    async def test_if_that_fails_too_the_first_cause_is_told(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"*": ("broken",)})
+        completions_app.provider.fail(Fault(kind="error", account="azure-general", status=503, times=None))
 
-        status, error = await till.error(model="general")
+        status, error = await completions_app.error(model="general")
 
         assert (status, error["code"]) == (503, "provider_overloaded")
 
-    async def test_a_prompt_that_is_too_long_goes_where_there_is_room(self, till: Till) -> None:
-        route(till, fallbacks={"general": ("special",)}, context_window_fallbacks={"general": ("mini",)})
+    async def test_a_prompt_that_is_too_long_goes_where_there_is_room(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"general": ("special",)}, context_window_fallbacks={"general": ("mini",)})
         too_long = Fault(kind="refuse", account="azure-general", code="context_length_exceeded")
-        till.provider.fail(too_long)
+        completions_app.provider.fail(too_long)
 
-        assert await asked(till, "general") == "mini-alone"
+        assert await asked(completions_app, "general") == "mini-alone"
 
-    async def test_it_goes_where_anything_goes_if_no_group_says_more(self, till: Till) -> None:
-        route(till, fallbacks={"general": ("mini",)})
-        till.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
-        assert await asked(till, "general") == "mini-alone"
+    async def test_it_goes_where_anything_goes_if_no_group_says_more(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"general": ("mini",)})
+        completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
+        assert await asked(completions_app, "general") == "mini-alone"
 
-    async def test_where_some_group_says_more_it_goes_nowhere_else(self, till: Till) -> None:
-        route(till, fallbacks={"general": ("mini",)}, context_window_fallbacks={"pair": ("mini",)})
-        till.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
-        assert await asked(till, "general") == "400"
+    async def test_where_some_group_says_more_it_goes_nowhere_else(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"general": ("mini",)}, context_window_fallbacks={"pair": ("mini",)})
+        completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
+        assert await asked(completions_app, "general") == "400"
 
-    async def test_a_group_without_fallbacks_has_the_default_ones(self, till: Till) -> None:
-        route(till, fallbacks={"special": ("broken",)}, default_fallbacks=("mini",))
+    async def test_a_group_without_fallbacks_has_the_default_ones(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"special": ("broken",)}, default_fallbacks=("mini",))
         for account in ("azure-general", "azure-special"):
-            till.provider.fail(Fault(kind="error", account=account, times=None))
+            completions_app.provider.fail(Fault(kind="error", account=account, times=None))
 
-        assert await asked(till, "general", num_retries=0) == "mini-alone"
-        assert await asked(till, "special", num_retries=0) == "502"
+        assert await asked(completions_app, "general", num_retries=0) == "mini-alone"
+        assert await asked(completions_app, "special", num_retries=0) == "502"
 
-    async def test_what_a_provider_may_not_answer_another_may(self, till: Till) -> None:
-        route(till, fallbacks={"general": ("special",)}, content_policy_fallbacks={"general": ("mini",)})
-        till.provider.fail(Fault(kind="refuse", account="azure-general", code="content_filter"))
+    async def test_what_a_provider_may_not_answer_another_may(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"general": ("special",)}, content_policy_fallbacks={"general": ("mini",)})
+        completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="content_filter"))
 
-        assert await asked(till, "general") == "mini-alone"
+        assert await asked(completions_app, "general") == "mini-alone"
 
     @pytest.mark.parametrize(("enforced", "found"), [(False, "special-alone"), (True, "400")])
     async def test_a_stand_in_needs_access_only_where_that_is_enforced(
-        self, till: Till, enforced: bool, found: str
+        self, completions_app: CompletionsApp, enforced: bool, found: str
     ) -> None:
         fallbacks = {"general": ("special",)}
-        route(till, enforce_fallback_model_access=enforced, context_window_fallbacks=fallbacks)
-        key = await till.give_key("sk-general-alone", ["general"])
-        till.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
+        route(completions_app, enforce_fallback_model_access=enforced, context_window_fallbacks=fallbacks)
+        key = await completions_app.give_key("sk-general-alone", ["general"])
+        completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
 
-        assert await asked(till, "general", key=key) == found
+        assert await asked(completions_app, "general", key=key) == found
 
-    async def test_an_answer_that_was_withheld_stands_if_no_other_group_gives_one(self, till: Till) -> None:
-        route(till, content_policy_fallbacks={"mini": ("general",)})
+    async def test_an_answer_that_was_withheld_stands_if_no_other_group_gives_one(
+        self, completions_app: CompletionsApp
+    ) -> None:
+        route(completions_app, content_policy_fallbacks={"mini": ("general",)})
         filtered = [{"role": "user", "content": "filter-this, please"}]
 
-        answer = (await till.post(model="mini", messages=filtered)).json()  # Azure refuses it, too
+        answer = (await completions_app.post(model="mini", messages=filtered)).json()  # Azure refuses it, too
 
-        assert len(till.calls("general")) == 1
+        assert len(completions_app.calls("general")) == 1
         assert answer["choices"][0]["finish_reason"] == "content_filter"
         assert answer["model"] == "mini"
 
-    async def test_a_request_that_is_wrong_goes_nowhere(self, till: Till) -> None:
-        route(till, fallbacks={"general": ("mini",)}, context_window_fallbacks={"general": ("mini",)})
-        till.provider.fail(Fault(kind="refuse", account="azure-general"))
+    async def test_a_request_that_is_wrong_goes_nowhere(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"general": ("mini",)}, context_window_fallbacks={"general": ("mini",)})
+        completions_app.provider.fail(Fault(kind="refuse", account="azure-general"))
 
-        assert await asked(till, "general") == "400"
+        assert await asked(completions_app, "general") == "400"
 
-    async def test_of_a_stream_before_its_first_token(self, till: Till) -> None:
-        route(till, fallbacks={"general": ("mini",)})
-        till.provider.fail(Fault(kind="error", account="azure-general", times=None))
+    async def test_of_a_stream_before_its_first_token(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, fallbacks={"general": ("mini",)})
+        completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
-        assert await asked(till, "general", stream=True, num_retries=0) == "mini-alone"
+        assert await asked(completions_app, "general", stream=True, num_retries=0) == "mini-alone"
 
 
 class TestStrategies:
-    async def test_least_busy(self, till: Till, held: Held) -> None:
-        route(till, orders=False, routing_strategy="least-busy")
+    async def test_least_busy(self, completions_app: CompletionsApp, held: Held) -> None:
+        route(completions_app, orders=False, routing_strategy="least-busy")
 
         async with asyncio.TaskGroup() as group:
             asking = []
             for number in range(6):
-                asking.append(group.create_task(asked(till)))
+                asking.append(group.create_task(asked(completions_app)))
                 await held.begun(number + 1)  # who reads at the same moment sees the same load
             held.let_go()
 
         assert sorted(task.result() for task in asking) == ["pair-general"] * 3 + ["pair-special"] * 3
-        assert {await asked(till) for _ in range(12)} == {"pair-general", "pair-special"}
+        assert {await asked(completions_app) for _ in range(12)} == {"pair-general", "pair-special"}
 
-    async def test_least_busy_within_one_request(self, till: Till, held: Held) -> None:
-        route(till, orders=False, routing_strategy="least-busy")
+    async def test_least_busy_within_one_request(self, completions_app: CompletionsApp, held: Held) -> None:
+        route(completions_app, orders=False, routing_strategy="least-busy")
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(till.post(model="pair", messages=[HELLO] * 6))
+            group.create_task(completions_app.post(model="pair", messages=[HELLO] * 6))
             await held.begun(6)
             held.let_go()
 
-        assert (len(till.calls("general")), len(till.calls("special"))) == (3, 3)
+        assert (len(completions_app.calls("general")), len(completions_app.calls("special"))) == (3, 3)
 
-    async def test_the_call_of_an_environment_that_died_runs_out(self, till: Till, store: Store) -> None:
-        route(till, orders=False, routing_strategy="least-busy")
+    async def test_the_call_of_an_environment_that_died_runs_out(
+        self, completions_app: CompletionsApp, store: Store
+    ) -> None:
+        route(completions_app, orders=False, routing_strategy="least-busy")
         lease = ids.new("call")
         async with store.session() as tables:
             await tables.traffic.began("pair-general", lease, 5, 3_600)
-        assert {await asked(till) for _ in range(5)} == {"pair-special"}
+        assert {await asked(completions_app) for _ in range(5)} == {"pair-special"}
 
         async with store.session() as tables:  # as it stands once its time has passed
             await tables.traffic.began("pair-general", lease, 5, -1)
 
-        assert {await asked(till) for _ in range(20)} == {"pair-general", "pair-special"}
+        assert {await asked(completions_app) for _ in range(20)} == {"pair-general", "pair-special"}
 
-    async def test_latency(self, till: Till) -> None:
-        route(till, orders=False, routing_strategy="latency-based-routing")
-        till.slow("general", answer=2)
+    async def test_latency(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, orders=False, routing_strategy="latency-based-routing")
+        completions_app.slow("general", answer=2)
 
-        first_two = {await asked(till) for _ in range(2)}
+        first_two = {await asked(completions_app) for _ in range(2)}
 
         assert first_two == {"pair-general", "pair-special"}
-        assert {await asked(till) for _ in range(5)} == {"pair-special"}
+        assert {await asked(completions_app) for _ in range(5)} == {"pair-special"}
 
-    async def test_usage_keeps_to_the_rpm(self, till: Till) -> None:
-        route(till, routing_strategy="usage-based-routing-v2")
-        limit(till, "pair-general", rpm=2)
-        limit(till, "pair-special", rpm=1)
+    async def test_usage_keeps_to_the_rpm(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, routing_strategy="usage-based-routing-v2")
+        limit(completions_app, "pair-general", rpm=2)
+        limit(completions_app, "pair-special", rpm=1)
 
-        found = [await asked(till) for _ in range(4)]
+        found = [await asked(completions_app) for _ in range(4)]
 
         assert found == ["pair-general", "pair-general", "pair-special", "429"]
 
-    async def test_usage_has_a_full_group_stood_in_for(self, till: Till) -> None:
-        route(till, routing_strategy="usage-based-routing", fallbacks={"general": ("mini",)})
-        limit(till, "general-alone", tpm=1)
+    async def test_usage_has_a_full_group_stood_in_for(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, routing_strategy="usage-based-routing", fallbacks={"general": ("mini",)})
+        limit(completions_app, "general-alone", tpm=1)
 
-        assert [await asked(till, "general") for _ in range(2)] == ["general-alone", "mini-alone"]
+        assert [await asked(completions_app, "general") for _ in range(2)] == ["general-alone", "mini-alone"]
 
-    async def test_cost(self, till: Till) -> None:
-        route(till, orders=False, routing_strategy="cost-based-routing")
+    async def test_cost(self, completions_app: CompletionsApp) -> None:
+        route(completions_app, orders=False, routing_strategy="cost-based-routing")
         priced = tuple(
             replace(one, base_model="azure/gpt-4o-mini" if one.id == "pair-special" else "azure/gpt-4o")
-            for one in till.gateway.config.deployments
+            for one in completions_app.gateway.config.deployments
         )
-        till.gateway.config = replace(till.gateway.config, deployments=priced)
+        completions_app.gateway.config = replace(completions_app.gateway.config, deployments=priced)
 
-        assert {await asked(till) for _ in range(5)} == {"pair-special"}
+        assert {await asked(completions_app) for _ in range(5)} == {"pair-special"}
 
 
 async def test_a_latency_follows_the_latest_answers(store: Store) -> None:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from batches import app as batches_app
-from files import app as files_app
+from batches.app import create as create_batches_app
+from files.app import create as create_files_app
 from manifold import queue as queue_module
 from manifold.errors import Unavailable
 from manifold.gateway import Gateway
@@ -58,7 +58,7 @@ async def test_a_batch_is_created_while_the_queue_is_silent(gateway: Gateway, si
         await tables.files.insert(file, await gateway.authenticate(gateways.MASTER_KEY))
     body = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
-    async with gateways.client(batches_app.create(gateway)) as client:
+    async with gateways.client(create_batches_app(gateway)) as client:
         answer = await client.post("/batches", json=body)
 
     assert (answer.status_code, answer.json()["status"]) == (200, "validating")
@@ -67,7 +67,7 @@ async def test_a_batch_is_created_while_the_queue_is_silent(gateway: Gateway, si
 async def test_a_file_that_the_storage_does_not_take_is_a_503(gateway: Gateway, silent: None) -> None:
     gateway.storage = Storage("manifold-tests", HASTY)
 
-    async with gateways.client(files_app.create(gateway)) as client:
+    async with gateways.client(create_files_app(gateway)) as client:
         form = {"purpose": "batch", "target_model_names": "gpt-batch"}
         answer = await client.post("/files", data=form, files={"file": ("in.jsonl", chat_lines("gpt-batch", 1))})
 

@@ -26,7 +26,7 @@ WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters"
 
 @pytest.fixture
 def client(simulated_provider: Simulator) -> OpenAI:
-    key = simulated_provider.world.accounts["openai"].key
+    key = simulated_provider.state.accounts["openai"].key
     return OpenAI(base_url=simulated_provider.base("openai"), api_key=key, max_retries=0)
 
 
@@ -185,7 +185,7 @@ def test_an_unknown_model(client: OpenAI) -> None:
 
 
 def test_azure_names_the_deployment_in_the_address(simulated_provider: Simulator) -> None:
-    account = simulated_provider.world.accounts["azure-general"]
+    account = simulated_provider.state.accounts["azure-general"]
     base = simulated_provider.base("azure-general")
     client = AzureOpenAI(azure_endpoint=base, api_key=account.key, api_version="2024-10-21", max_retries=0)
     answer = client.chat.completions.create(model=min(account.models), messages=said("hi"))
@@ -205,7 +205,7 @@ def test_an_account_is_as_slow_as_it_is_told(client: OpenAI, simulated_provider:
 
 
 def test_a_client_that_leaves_is_noted(client: OpenAI, simulated_provider: Simulator) -> None:
-    simulated_provider.world.slow("openai", Latency(answer=30))
+    simulated_provider.state.slow("openai", Latency(answer=30))
     with pytest.raises(APIConnectionError):
         client.with_options(timeout=0.2).chat.completions.create(model=MODEL, messages=said("hi"))
     time.sleep(0.2)

@@ -14,7 +14,7 @@ Body = dict[str, Any]
 
 
 def post(simulator: Simulator, account: str, body: Body) -> tuple[int, str]:
-    known = simulator.world.accounts[account]
+    known = simulator.state.accounts[account]
     base = simulator.base(account)
     key = known.key
     path, headers = {

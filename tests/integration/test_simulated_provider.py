@@ -40,10 +40,10 @@ class Customer:
 
     @property
     def model(self) -> str:
-        return min(self.simulator.world.accounts[self.account].models)
+        return min(self.simulator.state.accounts[self.account].models)
 
     def call(self, method: str, path: str, **how: Any) -> httpx.Response:
-        key = self.simulator.world.accounts[self.account].key
+        key = self.simulator.state.accounts[self.account].key
         how.setdefault("headers", {"Authorization": f"Bearer {key}", "api-key": key})
         url = f"{self.simulator.url}/accounts/{self.account}{self.form}{path}{self.query}"
         return self.http.request(method, url, **how)
@@ -232,7 +232,7 @@ def test_dated_azure_has_its_oddities(simulated_provider: Simulator, http: httpx
 @pytest.mark.parametrize("make", [OpenAI, AzureOpenAI])
 def test_the_openai_sdk_works_with_it(simulated_provider: Simulator, make: type[OpenAI] | type[AzureOpenAI]) -> None:
     account = "openai" if make is OpenAI else "azure-general"
-    known, base = simulated_provider.world.accounts[account], simulated_provider.base(account)
+    known, base = simulated_provider.state.accounts[account], simulated_provider.base(account)
     model = min(known.models)
     with (
         AzureOpenAI(azure_endpoint=base, api_key=known.key, api_version="2025-04-01-preview", max_retries=0)

@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from admin import app as admin_app
+from admin.app import create as create_admin_app
 from batches.sweep import Sweep
 from manifold import ids, storable
 from manifold.access import Caller
@@ -33,7 +33,7 @@ HOLDER = Caller(key_id="key_spender")
 async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
     async with gateway.store.session() as tables:
         await tables.keys.insert(Key(id="key_spender", token_hash=key_hash(VALUE), name="spender", alias="spender"))
-    async with gateways.client(admin_app.create(gateway)) as client:
+    async with gateways.client(create_admin_app(gateway)) as client:
         yield client
 
 

@@ -14,7 +14,7 @@ from local.places import ROOT
 from local.provider import Simulator
 from manifold.jsonl import MAX_LINE_BYTES
 from tests.support import gateways
-from tests.support.desk import SPECIAL
+from tests.support.files_app import SPECIAL
 from tests.support.plain_s3 import PlainS3, serving
 from tests.support.provider import chat_line
 from tests.support.uploading import MIB, Uploader, taken
@@ -45,7 +45,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainS3]:
 
 @pytest.fixture
 def provider(simulated_provider: Simulator) -> Simulator:
-    simulated_provider.world.accounts[SPECIAL.name] = SPECIAL
+    simulated_provider.state.accounts[SPECIAL.name] = SPECIAL
     return simulated_provider
 
 
@@ -103,7 +103,7 @@ async def _input(database_url: str, line: bytes, count: int) -> str:
 
 def _job(database_url: str, provider: Simulator, input_id: str, count: int) -> str:
     """A job that its provider has ended with an output of so many lines."""
-    with provider.world.files.result(SPECIAL.name, "output.jsonl") as output:
+    with provider.state.files.result(SPECIAL.name, "output.jsonl") as output:
         for number in range(count):
             answer = {"custom_id": str(number), "response": ANSWER, "error": None}
             output.write(json.dumps(answer).encode() + b"\n")

@@ -7,7 +7,7 @@ import pytest
 
 from files.fields import BATCH_EXPIRY
 from tests.integration.test_files import error
-from tests.support.desk import Desk
+from tests.support.files_app import FilesApp
 from tests.support.gateways import sdk
 from tests.support.provider import chat_lines
 from tests.support.uploading import MIB, Uploader, assert_no_file, large, taken
@@ -20,13 +20,13 @@ LINES = chat_lines("gpt-batch", 3)
 # -- with the SDK -----------------------------------------------------------------------------------------------------
 
 
-async def test_the_sdk_uploads_a_file_in_parts(desk: Desk, tmp_path: Path) -> None:
+async def test_the_sdk_uploads_a_file_in_parts(files_app: FilesApp, tmp_path: Path) -> None:
     content = large()
     path = tmp_path / "my requests.jsonl"
     path.write_bytes(content)
     assert len(content) > 8 * MIB
 
-    async with sdk(desk.app) as client:
+    async with sdk(files_app.app) as client:
         upload = await client.uploads.upload_file_chunked(
             file=path, mime_type="application/jsonl", purpose="batch", part_size=4 * MIB
         )
@@ -36,41 +36,41 @@ async def test_the_sdk_uploads_a_file_in_parts(desk: Desk, tmp_path: Path) -> No
     assert upload.file == file
     assert (file.bytes, file.status, file.purpose) == (len(content), "processed", "batch")
     assert file.expires_at == file.created_at + BATCH_EXPIRY
-    assert desk.aws.read(f"files/{file.id}") == content
-    assert set(await desk.inputs(file.id)) == {"general", "special"}
-    ((report,),) = desk.sql("SELECT report FROM files")
+    assert files_app.aws.read(f"files/{file.id}") == content
+    assert set(await files_app.inputs(file.id)) == {"general", "special"}
+    ((report,),) = files_app.sql("SELECT report FROM files")
     assert (report["lines"], report["error_count"], report["bytes"]) == (9000, 0, len(content))
 
 
-async def test_the_file_goes_to_every_deployment_and_its_parts_go(desk: Desk, uploads: Uploader) -> None:
+async def test_the_file_goes_to_every_deployment_and_its_parts_go(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES, size=100)
     file = taken(await uploads.complete(upload_id, part_ids))["file"]
 
-    await desk.work_off()
+    await files_app.work_off()
 
-    assert {row.state for row in (await desk.inputs(file["id"])).values()} == {"ready"}
-    assert desk.aws.keys() == [f"files/{file['id']}"]
-    assert desk.sql("SELECT due_at FROM uploads") == [(None,)]
-    assert desk.sql("SELECT id FROM upload_parts") == []
+    assert {row.state for row in (await files_app.inputs(file["id"])).values()} == {"ready"}
+    assert files_app.aws.keys() == [f"files/{file['id']}"]
+    assert files_app.sql("SELECT due_at FROM uploads") == [(None,)]
+    assert files_app.sql("SELECT id FROM upload_parts") == []
 
 
-async def test_the_sdk_refuses_what_is_not_the_sum_it_sent(desk: Desk) -> None:
+async def test_the_sdk_refuses_what_is_not_the_sum_it_sent(files_app: FilesApp) -> None:
     import openai
 
-    async with sdk(desk.app) as client:
+    async with sdk(files_app.app) as client:
         with pytest.raises(openai.BadRequestError) as refused:
             await client.uploads.upload_file_chunked(
                 file=LINES, filename="a.jsonl", bytes=len(LINES), mime_type="x", purpose="batch", md5="0" * 32
             )
 
     assert (refused.value.code, refused.value.param) == ("md5_mismatch", "md5")
-    await assert_no_file(desk)
+    await assert_no_file(files_app)
 
 
 @pytest.mark.parametrize("way", ["header", "query", "body", "body list", "lines"])
-async def test_the_ways_to_name_the_model_groups(desk: Desk, way: str) -> None:
+async def test_the_ways_to_name_the_model_groups(files_app: FilesApp, way: str) -> None:
     names = "gpt-batch,mini-batch"
-    async with sdk(desk.app) as client:
+    async with sdk(files_app.app) as client:
         if way == "header":
             client = client.with_options(default_headers={"x-target-model-names": names})
         if way == "query":
@@ -89,7 +89,7 @@ async def test_the_ways_to_name_the_model_groups(desk: Desk, way: str) -> None:
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-async def test_parts_out_of_order_and_sent_twice(desk: Desk, uploads: Uploader) -> None:
+async def test_parts_out_of_order_and_sent_twice(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id = taken(await uploads.create(len(LINES)))["id"]
     pieces = [LINES[:100], LINES[100:200], LINES[200:]]
     by_piece: dict[int, str] = {}
@@ -98,9 +98,9 @@ async def test_parts_out_of_order_and_sent_twice(desk: Desk, uploads: Uploader) 
 
     done = taken(await uploads.complete(upload_id, [by_piece[number] for number in range(3)]))
 
-    assert desk.aws.read(f"files/{done['file']['id']}") == LINES
-    await desk.work_off()
-    assert desk.aws.keys() == [f"files/{done['file']['id']}"]
+    assert files_app.aws.read(f"files/{done['file']['id']}") == LINES
+    await files_app.work_off()
+    assert files_app.aws.keys() == [f"files/{done['file']['id']}"]
 
 
 async def test_the_objects_are_those_of_openai(uploads: Uploader) -> None:
@@ -117,12 +117,12 @@ async def test_the_objects_are_those_of_openai(uploads: Uploader) -> None:
     assert (part["object"], part["upload_id"]) == ("upload.part", upload["id"])
 
 
-async def test_a_file_is_not_there_before_it_is_complete(desk: Desk, uploads: Uploader) -> None:
+async def test_a_file_is_not_there_before_it_is_complete(files_app: FilesApp, uploads: Uploader) -> None:
     await uploads.sent(LINES)
 
-    ((file_id, status),) = desk.sql("SELECT id, status FROM files")
+    ((file_id, status),) = files_app.sql("SELECT id, status FROM files")
     assert status == "uploaded"
-    async with desk.client() as client:
+    async with files_app.client() as client:
         assert (await client.get("/files")).json()["data"] == []
         for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
             assert (await client.request(method, f"/files/{file_id}{path}")).status_code == 404
@@ -151,16 +151,16 @@ async def test_a_part_of_a_wrong_size(uploads: Uploader, content: bytes, status:
         b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\nhalf a par',
     ],
 )
-async def test_a_part_that_did_not_come(desk: Desk, uploads: Uploader, body: bytes) -> None:
+async def test_a_part_that_did_not_come(files_app: FilesApp, uploads: Uploader, body: bytes) -> None:
     upload_id = taken(await uploads.create(100))["id"]
-    async with desk.client() as client:
+    async with files_app.client() as client:
         answer = await client.post(
             f"/uploads/{upload_id}/parts", content=body, headers={"content-type": "multipart/form-data; boundary=b"}
         )
 
     assert error(answer)[0] == 400
-    assert desk.aws.keys() == []
-    assert desk.sql("SELECT id FROM upload_parts") == []
+    assert files_app.aws.keys() == []
+    assert files_app.sql("SELECT id FROM upload_parts") == []
 
 
 # -- create -----------------------------------------------------------------------------------------------------------
@@ -196,10 +196,10 @@ async def test_a_part_that_did_not_come(desk: Desk, uploads: Uploader, body: byt
     ],
 )
 async def test_an_upload_that_cannot_be(
-    desk: Desk, uploads: Uploader, fields: dict[str, Any], status: int, param: str, code: str
+    files_app: FilesApp, uploads: Uploader, fields: dict[str, Any], status: int, param: str, code: str
 ) -> None:
     assert error(await uploads.create(**({"size": 100} | fields))) == (status, param, code)
-    assert desk.sql("SELECT id FROM files") == []
+    assert files_app.sql("SELECT id FROM files") == []
 
 
 @pytest.mark.parametrize(("purpose", "size"), [("batch", 200 * MIB), ("user_data", 512 * MIB)])
@@ -207,21 +207,23 @@ async def test_the_largest_files_are_taken(uploads: Uploader, purpose: str, size
     assert taken(await uploads.create(size, purpose=purpose))["bytes"] == size
 
 
-async def test_groups_that_the_key_may_not_use(desk: Desk) -> None:
-    async with desk.client(await desk.key("key_1", models=["mini-batch"])) as client:
+async def test_groups_that_the_key_may_not_use(files_app: FilesApp) -> None:
+    async with files_app.client(await files_app.key("key_1", models=["mini-batch"])) as client:
         uploads = Uploader(client)
         assert error(await uploads.create(9, target_model_names="gpt-batch"))[:2] == (403, "target_model_names")
-        assert desk.sql("SELECT id FROM files") == []
+        assert files_app.sql("SELECT id FROM files") == []
 
         upload_id, part_ids = await uploads.sent(LINES)  # whose lines say it
         assert error(await uploads.complete(upload_id, part_ids))[2] == "model_access_denied"
-        async with desk.client() as admin:
+        async with files_app.client() as admin:
             assert (await admin.get("/files")).json()["data"] == []
 
 
-async def test_an_expiry_counts_from_the_completion(desk: Desk, uploads: Uploader) -> None:
+async def test_an_expiry_counts_from_the_completion(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES, expires_after={"anchor": "created_at", "seconds": 3600})
-    desk.sql("UPDATE files SET (created_at, expires_at) = (created_at - interval '1 h', expires_at - interval '1 h')")
+    files_app.sql(
+        "UPDATE files SET (created_at, expires_at) = (created_at - interval '1 h', expires_at - interval '1 h')"
+    )
 
     file = taken(await uploads.complete(upload_id, part_ids))["file"]
 

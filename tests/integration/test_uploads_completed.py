@@ -13,7 +13,7 @@ from files.uploads import RESERVED_SECONDS
 from manifold.queue import Message
 from manifold.storage import Storage
 from tests.integration.test_files import error
-from tests.support.desk import Desk
+from tests.support.files_app import FilesApp
 from tests.support.provider import chat_lines
 from tests.support.uploading import MIB, Uploader, assert_no_file, large, swept, taken
 
@@ -25,7 +25,7 @@ LINES = chat_lines("gpt-batch", 3)
 # -- complete ---------------------------------------------------------------------------------------------------------
 
 
-async def test_parts_that_are_not_the_file(desk: Desk, uploads: Uploader) -> None:
+async def test_parts_that_are_not_the_file(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, (first, second) = await uploads.sent(LINES, size=len(LINES) - 9)
     _, (foreign,) = await uploads.sent(LINES[:-9])
 
@@ -40,21 +40,21 @@ async def test_parts_that_are_not_the_file(desk: Desk, uploads: Uploader) -> Non
         (["content"], "part_not_found"),
     ):
         assert error(await uploads.complete(upload_id, part_ids)) == (400, "part_ids", code), part_ids
-    await assert_no_file(desk)
+    await assert_no_file(files_app)
 
     assert taken(await uploads.complete(upload_id, [first, second]))["status"] == "completed"
 
 
-async def test_more_bytes_than_were_announced(desk: Desk, uploads: Uploader) -> None:
+async def test_more_bytes_than_were_announced(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
     more = taken(await uploads.part(upload_id, b"{}\n"))["id"]
 
     assert error(await uploads.complete(upload_id, [*part_ids, more]))[2] == "bytes_mismatch"
-    await assert_no_file(desk)
+    await assert_no_file(files_app)
 
 
 async def test_what_is_sent_to_an_upload_is_bounded(
-    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("files.uploads.MIN_BYTES", 0)
     upload_id = taken(await uploads.create(len(LINES)))["id"]
@@ -64,12 +64,12 @@ async def test_what_is_sent_to_an_upload_is_bounded(
 
     assert error(refused) == (400, "data", "too_many_parts")
     assert str(3 * len(LINES)) in refused.json()["error"]["message"]
-    assert sorted(desk.aws.keys("uploads/")) == sorted(f"uploads/{upload_id}/{part_id}" for part_id in part_ids)
+    assert sorted(files_app.aws.keys("uploads/")) == sorted(f"uploads/{upload_id}/{part_id}" for part_id in part_ids)
     assert taken(await uploads.complete(upload_id, part_ids[1:2]))["status"] == "completed"
 
 
 async def test_the_parts_of_an_upload_are_counted(
-    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("files.uploads.MAX_PARTS", 2)
     upload_id, part_ids = await uploads.sent(LINES, size=len(LINES) // 2 + 1)
@@ -87,24 +87,24 @@ async def test_a_complete_that_cannot_be_read(uploads: Uploader, fields: dict[st
     assert error(await uploads.complete(upload_id, **({"part_ids": part_ids} | fields)))[0] == 400
 
 
-async def test_a_wrong_sum_keeps_nothing_and_a_right_one_makes_the_file(desk: Desk, uploads: Uploader) -> None:
+async def test_a_wrong_sum_keeps_nothing_and_a_right_one_makes_the_file(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES, size=100)
     md5 = hashlib.md5(LINES).hexdigest()
 
     assert error(await uploads.complete(upload_id, part_ids, md5="0" * 32)) == (400, "md5", "md5_mismatch")
     assert error(await uploads.complete(upload_id, part_ids[::-1], md5=md5)) == (400, "md5", "md5_mismatch")
-    await assert_no_file(desk)
+    await assert_no_file(files_app)
 
     done = taken(await uploads.complete(upload_id, part_ids, md5=md5.upper()))
-    assert desk.aws.read(f"files/{done['file']['id']}") == LINES
+    assert files_app.aws.read(f"files/{done['file']['id']}") == LINES
 
 
-async def test_a_complete_again_gets_the_same_answer(desk: Desk, uploads: Uploader) -> None:
+async def test_a_complete_again_gets_the_same_answer(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES, size=100)
     md5 = hashlib.md5(LINES).hexdigest()
 
     first = taken(await uploads.complete(upload_id, part_ids, md5=md5))
-    await desk.work_off()  # the parts are gone
+    await files_app.work_off()  # the parts are gone
     again = taken(await uploads.complete(upload_id, part_ids))
 
     assert again["file"]["id"] == first["file"]["id"]
@@ -112,61 +112,61 @@ async def test_a_complete_again_gets_the_same_answer(desk: Desk, uploads: Upload
     assert error(await uploads.complete(upload_id, part_ids[::-1]))[2] == "upload_completed"
 
 
-async def test_completes_at_once_make_one_file(desk: Desk, uploads: Uploader) -> None:
+async def test_completes_at_once_make_one_file(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(large(), size=2 * MIB)
 
     answers = await asyncio.gather(*(uploads.complete(upload_id, part_ids) for _ in range(4)))
 
     assert len({taken(answer)["file"]["id"] for answer in answers}) == 1
-    assert len(desk.sql("SELECT id FROM inputs")) == 2
-    assert len(desk.sql("SELECT id FROM files")) == 1
-    assert desk.aws.open_uploads() == 0
+    assert len(files_app.sql("SELECT id FROM inputs")) == 2
+    assert len(files_app.sql("SELECT id FROM files")) == 1
+    assert files_app.aws.open_uploads() == 0
 
 
 async def test_a_complete_that_waits_too_long_may_try_again(
-    uploads: Uploader, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    uploads: Uploader, files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
     upload_id, part_ids = await uploads.sent(LINES)
-    desk.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
+    files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
     assert error(await uploads.complete(upload_id, part_ids)) == (503, None, "unavailable")
 
-    desk.age(31)
+    files_app.age(31)
     assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
 
 
 async def test_storage_that_fails_keeps_the_upload(
-    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload_id, part_ids = await uploads.sent(large(), size=2 * MIB)
-    working = desk.gateway.storage
-    desk.gateway.storage = Storage("no-such-bucket")
+    working = files_app.gateway.storage
+    files_app.gateway.storage = Storage("no-such-bucket")
     assert error(await uploads.complete(upload_id, part_ids)) == (503, None, "unavailable")
 
-    desk.gateway.storage = working
+    files_app.gateway.storage = working
     assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
 
 
-async def test_a_file_whose_lines_are_bad_is_made_and_goes_nowhere(desk: Desk, uploads: Uploader) -> None:
+async def test_a_file_whose_lines_are_bad_is_made_and_goes_nowhere(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES + b"no json\n")
 
     file = taken(await uploads.complete(upload_id, part_ids))["file"]
 
     assert file["status"] == "processed"
-    assert await desk.inputs(file["id"]) == {}
+    assert await files_app.inputs(file["id"]) == {}
 
 
-async def test_a_file_for_no_batch_is_kept_as_it_is(desk: Desk, uploads: Uploader) -> None:
+async def test_a_file_for_no_batch_is_kept_as_it_is(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(bytes(range(256)), purpose="user_data", filename="a.bin")
 
     file = taken(await uploads.complete(upload_id, part_ids))["file"]
 
-    assert desk.aws.read(f"files/{file['id']}") == bytes(range(256))
+    assert files_app.aws.read(f"files/{file['id']}") == bytes(range(256))
     assert (file["expires_at"], file["inputs"], file["target_model_names"]) == (None, None, None)
 
 
-async def test_a_line_of_hundred_megabytes_is_one_bad_line(desk: Desk, uploads: Uploader) -> None:
+async def test_a_line_of_hundred_megabytes_is_one_bad_line(files_app: FilesApp, uploads: Uploader) -> None:
     part = b'{"custom_id": "' + b"a" * (4 * MIB - 15)
     upload_id = taken(await uploads.create(25 * len(part) + 1 + len(LINES)))["id"]
     part_ids = [taken(await uploads.part(upload_id, part))["id"] for _ in range(25)]
@@ -175,18 +175,20 @@ async def test_a_line_of_hundred_megabytes_is_one_bad_line(desk: Desk, uploads: 
     file = taken(await uploads.complete(upload_id, part_ids))["file"]
 
     assert file["bytes"] == 100 * MIB + 1 + len(LINES)
-    ((report,),) = desk.sql("SELECT report FROM files")
+    ((report,),) = files_app.sql("SELECT report FROM files")
     assert [(one["line"], one["code"]) for one in report["errors"]] == [(1, "line_too_long")]
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-async def test_json_that_is_nested_without_end_is_one_bad_line(desk: Desk, uploads: Uploader, opening: bytes) -> None:
+async def test_json_that_is_nested_without_end_is_one_bad_line(
+    files_app: FilesApp, uploads: Uploader, opening: bytes
+) -> None:
     bomb = b'{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": ' + opening * 300_000 + b"\n"
     upload_id, part_ids = await uploads.sent(bomb + LINES)
 
     taken(await uploads.complete(upload_id, part_ids))
 
-    ((report,),) = desk.sql("SELECT report FROM files")
+    ((report,),) = files_app.sql("SELECT report FROM files")
     assert [(one["line"], one["code"]) for one in report["errors"]] == [(1, "invalid_json_line")]
     assert report["lines"] == 4
 
@@ -194,7 +196,7 @@ async def test_json_that_is_nested_without_end_is_one_bad_line(desk: Desk, uploa
 # -- the ends ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_upload_takes_nothing_more(desk: Desk, uploads: Uploader) -> None:
+async def test_a_cancelled_upload_takes_nothing_more(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
 
     assert taken(await uploads.cancel(upload_id))["status"] == "cancelled"
@@ -202,9 +204,9 @@ async def test_a_cancelled_upload_takes_nothing_more(desk: Desk, uploads: Upload
 
     assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_cancelled")
     assert error(await uploads.complete(upload_id, part_ids))[::2] == (400, "upload_cancelled")
-    await desk.work_off()
-    assert desk.aws.keys() == []
-    await assert_no_file(desk)
+    await files_app.work_off()
+    assert files_app.aws.keys() == []
+    await assert_no_file(files_app)
 
 
 async def test_a_completed_upload_takes_nothing_more(uploads: Uploader) -> None:
@@ -215,81 +217,85 @@ async def test_a_completed_upload_takes_nothing_more(uploads: Uploader) -> None:
     assert error(await uploads.cancel(upload_id))[::2] == (400, "upload_completed")
 
 
-async def test_an_expired_upload_takes_nothing_more_and_is_swept(desk: Desk, uploads: Uploader) -> None:
+async def test_an_expired_upload_takes_nothing_more_and_is_swept(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
-    desk.age(3601)
+    files_app.age(3601)
 
     for _ in range(2):
-        async with desk.client() as client:
+        async with files_app.client() as client:
             assert taken(await client.get(f"/uploads/{upload_id}"))["status"] == "expired"
         assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_expired")
         assert error(await uploads.complete(upload_id, part_ids))[::2] == (400, "upload_expired")
         assert error(await uploads.cancel(upload_id))[::2] == (400, "upload_expired")
-        await swept(desk)
+        await swept(files_app)
 
-    assert desk.aws.keys() == []
-    assert desk.sql("SELECT status, due_at FROM uploads") == [("expired", None)]
+    assert files_app.aws.keys() == []
+    assert files_app.sql("SELECT status, due_at FROM uploads") == [("expired", None)]
 
 
-async def test_a_part_that_comes_late_to_an_upload_that_is_being_completed(desk: Desk, uploads: Uploader) -> None:
+async def test_a_part_that_comes_late_to_an_upload_that_is_being_completed(
+    files_app: FilesApp, uploads: Uploader
+) -> None:
     upload_id, _ = await uploads.sent(LINES)
-    desk.age(3601)
-    desk.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
+    files_app.age(3601)
+    files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
     assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_expired")
-    assert len(desk.aws.keys("uploads/")) == 1
+    assert len(files_app.aws.keys("uploads/")) == 1
 
 
-async def test_what_an_abandoned_join_left_is_purged_with_its_reservation(desk: Desk, uploads: Uploader) -> None:
+async def test_what_an_abandoned_join_left_is_purged_with_its_reservation(
+    files_app: FilesApp, uploads: Uploader
+) -> None:
     await uploads.sent(LINES)
-    ((file_id,),) = desk.sql("SELECT id FROM files")
-    await desk.gateway.storage.put(f"files/{file_id}", LINES)
+    ((file_id,),) = files_app.sql("SELECT id FROM files")
+    await files_app.gateway.storage.put(f"files/{file_id}", LINES)
 
-    desk.age(RESERVED_SECONDS + 16)
+    files_app.age(RESERVED_SECONDS + 16)
 
-    async with desk.gateway.store.session() as tables:
+    async with files_app.gateway.store.session() as tables:
         assert await tables.files.to_purge(10) == [file_id]
-    await desk.work(Message("file", file_id))
-    assert desk.aws.keys("files/") == []
+    await files_app.work(Message("file", file_id))
+    assert files_app.aws.keys("files/") == []
 
 
 async def test_a_part_that_comes_too_late_is_not_kept(
-    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload_id = taken(await uploads.create(9))["id"]
-    put = desk.gateway.storage.put
+    put = files_app.gateway.storage.put
 
     async def cancelled_meanwhile(key: str, body: bytes) -> None:
         await put(key, body)
         taken(await uploads.cancel(upload_id))
 
-    monkeypatch.setattr(desk.gateway.storage, "put", cancelled_meanwhile)
+    monkeypatch.setattr(files_app.gateway.storage, "put", cancelled_meanwhile)
 
     assert error(await uploads.part(upload_id, b"x"))[2] == "upload_cancelled"
-    assert desk.aws.keys() == []
+    assert files_app.aws.keys() == []
 
 
 async def test_a_cancel_wins_over_the_complete_that_is_under_way(
-    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
-    write = desk.gateway.storage.write
+    write = files_app.gateway.storage.write
 
     async def cancelled_meanwhile(key: str, chunks: AsyncIterator[bytes]) -> int:
         taken(await uploads.cancel(upload_id))
         return await write(key, chunks)
 
-    monkeypatch.setattr(desk.gateway.storage, "write", cancelled_meanwhile)
+    monkeypatch.setattr(files_app.gateway.storage, "write", cancelled_meanwhile)
 
     assert error(await uploads.complete(upload_id, part_ids))[0] == 503
     assert error(await uploads.complete(upload_id, part_ids))[2] == "upload_cancelled"
-    assert desk.sql("SELECT id FROM inputs") == []
+    assert files_app.sql("SELECT id FROM inputs") == []
 
 
-async def test_another_ones_upload_is_not_there(desk: Desk, uploads: Uploader) -> None:
+async def test_another_ones_upload_is_not_there(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
 
-    async with desk.client(await desk.key("key_1")) as client:
+    async with files_app.client(await files_app.key("key_1")) as client:
         other = Uploader(client)
         answers = [
             await client.get(f"/uploads/{upload_id}"),
@@ -302,10 +308,10 @@ async def test_another_ones_upload_is_not_there(desk: Desk, uploads: Uploader) -
     assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
 
 
-async def test_the_upload_of_a_deleted_file_has_none(desk: Desk, uploads: Uploader) -> None:
+async def test_the_upload_of_a_deleted_file_has_none(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
     file_id = taken(await uploads.complete(upload_id, part_ids))["file"]["id"]
-    async with desk.client() as client:
+    async with files_app.client() as client:
         await client.delete(f"/files/{file_id}")
         again = taken(await client.get(f"/uploads/{upload_id}"))
 
@@ -323,30 +329,32 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_large_file_is_joined_by_the_worker(desk: Desk, uploads: Uploader) -> None:
+async def test_a_large_file_is_joined_by_the_worker(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES, size=100)
 
     assert taken(await uploads.complete(upload_id, part_ids))["status"] == "pending"
-    await desk.work_off()
+    await files_app.work_off()
     done = taken(await uploads.complete(upload_id, part_ids))
 
     assert done["status"] == "completed"
-    assert desk.aws.read(f"files/{done['file']['id']}") == LINES
-    assert set(await desk.inputs(done["file"]["id"])) == {"general", "special"}
-    await desk.work_off()
-    assert desk.aws.keys() == [f"files/{done['file']['id']}"]
+    assert files_app.aws.read(f"files/{done['file']['id']}") == LINES
+    assert set(await files_app.inputs(done["file"]["id"])) == {"general", "special"}
+    await files_app.work_off()
+    assert files_app.aws.keys() == [f"files/{done['file']['id']}"]
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_request_waits_for_the_worker(desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_request_waits_for_the_worker(
+    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(completion, "WAIT_SECONDS", 20.0)
     upload_id, part_ids = await uploads.sent(LINES)
 
     async def work() -> None:
-        while not (waiting := desk.aws.take(desk.aws.transfers_queue_url)):  # noqa: ASYNC110 (SQS is asked)
+        while not (waiting := files_app.aws.take(files_app.aws.transfers_queue_url)):  # noqa: ASYNC110 (SQS is asked)
             await asyncio.sleep(0.01)
         for message in waiting:
-            await desk.work(message)
+            await files_app.work(message)
 
     answer, _ = await asyncio.gather(uploads.complete(upload_id, part_ids), work())
 
@@ -354,41 +362,41 @@ async def test_a_request_waits_for_the_worker(desk: Desk, uploads: Uploader, mon
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_wrong_sum_by_the_worker_keeps_nothing(desk: Desk, uploads: Uploader) -> None:
+async def test_a_wrong_sum_by_the_worker_keeps_nothing(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
     taken(await uploads.complete(upload_id, part_ids, md5="0" * 32))
-    await desk.work_off()
+    await files_app.work_off()
 
     assert error(await uploads.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
-    await assert_no_file(desk)
+    await assert_no_file(files_app)
 
 
 @pytest.mark.usefixtures("slow")
 async def test_a_worker_whose_storage_fails_is_sent_again(
-    desk: Desk, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
     taken(await uploads.complete(upload_id, part_ids))
-    working, desk.gateway.storage = desk.gateway.storage, Storage("no-such-bucket")
-    await desk.work_off()
-    desk.gateway.storage = working
-    desk.age(21)
+    working, files_app.gateway.storage = files_app.gateway.storage, Storage("no-such-bucket")
+    await files_app.work_off()
+    files_app.gateway.storage = working
+    files_app.age(21)
 
-    async with desk.gateway.store.session() as tables:
+    async with files_app.gateway.store.session() as tables:
         assert await tables.uploads.due(10) == [upload_id]
-    await desk.work(Message("upload", upload_id))
+    await files_app.work(Message("upload", upload_id))
 
     assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_message_that_comes_twice_or_late_changes_nothing(desk: Desk, uploads: Uploader) -> None:
+async def test_a_message_that_comes_twice_or_late_changes_nothing(files_app: FilesApp, uploads: Uploader) -> None:
     upload_id, part_ids = await uploads.sent(LINES)
     taken(await uploads.complete(upload_id, part_ids))
-    await asyncio.gather(*(desk.work(Message("upload", upload_id)) for _ in range(3)))
+    await asyncio.gather(*(files_app.work(Message("upload", upload_id)) for _ in range(3)))
     done = taken(await uploads.complete(upload_id, part_ids))
-    await asyncio.gather(*(desk.work(Message("upload", upload_id)) for _ in range(3)))
-    await desk.work(Message("upload", "upload_none"))
+    await asyncio.gather(*(files_app.work(Message("upload", upload_id)) for _ in range(3)))
+    await files_app.work(Message("upload", "upload_none"))
 
-    assert desk.aws.keys() == [f"files/{done['file']['id']}"]
-    assert json.loads(desk.aws.read(f"files/{done['file']['id']}").splitlines()[0])["custom_id"] == "request-0"
+    assert files_app.aws.keys() == [f"files/{done['file']['id']}"]
+    assert json.loads(files_app.aws.read(f"files/{done['file']['id']}").splitlines()[0])["custom_id"] == "request-0"

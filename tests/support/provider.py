@@ -11,7 +11,7 @@ def endpoint(
     simulator: Simulator, account: str, *, api_version: str | None = None, timeout: float = 5.0, key: str | None = None
 ) -> Endpoint:
     """An account's first model as an adapter sees it."""
-    known = simulator.world.accounts[account]
+    known = simulator.state.accounts[account]
     return Endpoint(
         model=min(known.models),
         base_url=simulator.base(account),

@@ -13,7 +13,7 @@ from files.transfers.results import Results
 from manifold.providers.registry import close_providers
 from tests.support import gateways
 from tests.support.completing_process import peak
-from tests.support.world import Mailbox, Steps
+from tests.support.system import Mailbox, Steps
 
 
 async def main(database_url: str, variables: dict[str, str], transfers: list[tuple[str, str]]) -> None:

@@ -1,16 +1,16 @@
-"""A test module has an `Uploader` by `pytest_plugins = ("tests.support.upload_fixtures",)`, and its `Desk`."""
+"""A test module has an `Uploader` by `pytest_plugins = ("tests.support.upload_fixtures",)`, and its `FilesApp`."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.desk import Desk
+from tests.support.files_app import FilesApp
 from tests.support.uploading import Uploader
 
-pytest_plugins = ("tests.support.desk_fixtures",)
+pytest_plugins = ("tests.support.files_app_fixtures",)
 
 
 @pytest.fixture
-async def uploads(desk: Desk) -> AsyncIterator[Uploader]:
-    async with desk.client() as client:
+async def uploads(files_app: FilesApp) -> AsyncIterator[Uploader]:
+    async with files_app.client() as client:
         yield Uploader(client)

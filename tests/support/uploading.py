@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from manifold.queue import Message
-from tests.support.desk import Desk
+from tests.support.files_app import FilesApp
 from tests.support.provider import chat_line
 
 MIB = 1024 * 1024
@@ -50,21 +50,21 @@ def large(lines: int = 9000, size: int = 1000) -> bytes:
     return b"".join(chat_line("gpt-batch", f"request-{number}", "ä" * (size // 6)) for number in range(lines))
 
 
-async def assert_no_file(desk: Desk) -> None:
-    async with desk.client() as client:
+async def assert_no_file(files_app: FilesApp) -> None:
+    async with files_app.client() as client:
         assert (await client.get("/files")).json()["data"] == []
-    assert desk.aws.keys("files/") == []
-    assert desk.sql("SELECT id FROM inputs") == []
-    assert desk.aws.open_uploads() == 0
+    assert files_app.aws.keys("files/") == []
+    assert files_app.sql("SELECT id FROM inputs") == []
+    assert files_app.aws.open_uploads() == 0
 
 
-async def swept(desk: Desk) -> None:
+async def swept(files_app: FilesApp) -> None:
     """Let an hour pass, and run what the schedule does about uploads."""
-    desk.age(3601)
-    async with desk.gateway.store.session() as tables:
+    files_app.age(3601)
+    async with files_app.gateway.store.session() as tables:
         await tables.uploads.expire(10)
-    desk.age(16)
-    async with desk.gateway.store.session() as tables:
+    files_app.age(16)
+    async with files_app.gateway.store.session() as tables:
         due = await tables.uploads.due(10)
     for upload_id in due:
-        await desk.work(Message("upload", upload_id))
+        await files_app.work(Message("upload", upload_id))

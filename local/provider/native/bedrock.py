@@ -56,7 +56,7 @@ async def _caller(request: Request, account: str) -> Caller:
     """Whoever has the account's API key, or signs with one of its access keys."""
     if not is_signed(request):
         return await caller(request, account, "bedrock", bearer(request), UNAUTHORISED)
-    known = request.app.state.world.account(account, "bedrock")
+    known = request.app.state.provider_state.account(account, "bedrock")
     await check(request, known.access_keys, BEDROCK_REGION, "bedrock")
     return await caller(request, account, "bedrock", known.key, UNAUTHORISED)
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from local.provider.accounts import Account
 from local.provider.refusal import Refusal
+from local.provider.state import ProviderState
 from local.provider.talk import FILTER_MARK, Said, count, cut, example
-from local.provider.world import World
 
 CONTEXT_TOKENS = 8_192
 AskT = TypeVar("AskT", bound=BaseModel)
@@ -26,7 +26,7 @@ class Strict(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    world: World
+    state: ProviderState
     account: Account
     body: dict[str, Any]
 
@@ -79,8 +79,8 @@ class Heard:
 
 async def caller(request: Request, account: str, dialect: str, key: str, unauthorised: Refusal) -> Caller:
     """Check the account and its key, note the call, and read the body."""
-    world: World = request.app.state.world
-    known = world.account(account, dialect)
+    state: ProviderState = request.app.state.provider_state
+    known = state.account(account, dialect)
     if key != known.key:
         raise unauthorised
     try:
@@ -90,8 +90,8 @@ async def caller(request: Request, account: str, dialect: str, key: str, unautho
     if not isinstance(body, dict):
         raise Refusal(400, None, "The request body is no JSON object.")
     request.state.entry.update(parameters=sorted(body), body=body)
-    await asyncio.sleep(world.latency(account).answer)
-    return Caller(world, known, body)
+    await asyncio.sleep(state.latency(account).answer)
+    return Caller(state, known, body)
 
 
 def bearer(request: Request) -> str:
@@ -109,7 +109,7 @@ def read(kind: type[AskT], body: Mapping[str, Any], words: str = "{path}: {probl
 
 
 def paced(who: Caller, events: Iterable[bytes], content_type: str = "text/event-stream") -> StreamingResponse:
-    latency = who.world.latency(who.account.name)
+    latency = who.state.latency(who.account.name)
 
     async def told() -> AsyncIterator[bytes]:
         pause = latency.first_token

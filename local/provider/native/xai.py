@@ -15,7 +15,7 @@ from local.provider.files import File
 from local.provider.lines import ANY_ENDPOINT
 from local.provider.native.heard import Caller, Strict
 from local.provider.refusal import Refusal
-from local.provider.world import World
+from local.provider.state import ProviderState
 
 EXPIRY = (3_600, 2_592_000)
 MAX_PAGE = 1_000
@@ -34,11 +34,11 @@ class BatchCreate(Strict):
 
 
 def caller(request: Request, account: str) -> Caller:
-    world: World = request.app.state.world
-    known = world.account(account, "xai")
+    state: ProviderState = request.app.state.provider_state
+    known = state.account(account, "xai")
     if request.headers.get("authorization", "") != f"Bearer {known.key}":
         raise Refusal(401, None, "Incorrect API key provided.")
-    return Caller(world, known, {})
+    return Caller(state, known, {})
 
 
 Called = Annotated[Caller, Depends(caller)]
@@ -57,7 +57,7 @@ async def create_file(request: Request, who: Called) -> dict[str, Any]:
             raise Refusal(400, None, "expires_after must be within 3600 and 2592000.")
         name, seconds = upload.filename or "", int(str(lifetime)) if lifetime else None
         file = await asyncio.to_thread(
-            who.world.files.receive, who.account.name, name, upload.file, lifetime=seconds, processing=0
+            who.state.files.receive, who.account.name, name, upload.file, lifetime=seconds, processing=0
         )
     request.state.entry.update(
         file_id=file.id, file_name=name, bytes=file.bytes, sha256=file.sha256, lines=file.lines, models=file.models
@@ -67,19 +67,19 @@ async def create_file(request: Request, who: Called) -> dict[str, Any]:
 
 @router.get("/files")
 def list_files(who: Called, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
-    files, _ = who.world.files.page(who.account.name, "batch")
+    files, _ = who.state.files.page(who.account.name, "batch")
     page, token = _page(files, limit, pagination_token)
     return {"data": [_file(file) for file in page], "pagination_token": token}
 
 
 @router.get("/files/{file_id}")
 def retrieve_file(file_id: str, who: Called) -> dict[str, Any]:
-    return _file(who.world.files.get(who.account.name, file_id))
+    return _file(who.state.files.get(who.account.name, file_id))
 
 
 @router.delete("/files/{file_id}")
 def delete_file(file_id: str, who: Called) -> dict[str, Any]:
-    who.world.files.remove(who.account.name, file_id)
+    who.state.files.remove(who.account.name, file_id)
     return {"id": file_id, "object": "file", "deleted": True}
 
 
@@ -91,39 +91,39 @@ def create_batch(request: Request, body: dict[str, Any], who: Called) -> dict[st
         raise Refusal(400, None, str(error)) from error
     named = {"name": asked.name}
     request.state.entry.update(metadata=named, input_file_id=asked.input_file_id)
-    file = who.world.files.get(who.account.name, asked.input_file_id)
-    batch = who.world.batches.create(who.account, file, ANY_ENDPOINT, "24h", named)
+    file = who.state.files.get(who.account.name, asked.input_file_id)
+    batch = who.state.batches.create(who.account, file, ANY_ENDPOINT, "24h", named)
     request.state.entry.update(batch_id=batch.id)
     return _batch(who, batch)
 
 
 @router.get("/batches")
 def list_batches(who: Called, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
-    batches, _ = who.world.batches.page(who.account.name, None, 1_000_000)
+    batches, _ = who.state.batches.page(who.account.name, None, 1_000_000)
     page, token = _page(batches, limit, pagination_token)
     return {"batches": [_batch(who, batch) for batch in page], "pagination_token": token}
 
 
 @router.get("/batches/{batch_id}")
 def retrieve_batch(batch_id: str, who: Called) -> dict[str, Any]:
-    return _batch(who, who.world.batches.get(who.account.name, batch_id))
+    return _batch(who, who.state.batches.get(who.account.name, batch_id))
 
 
 @router.post("/batches/{batch_id}:cancel")
 def cancel_batch(batch_id: str, who: Called) -> dict[str, Any]:
-    batch = who.world.batches.get(who.account.name, batch_id)
+    batch = who.state.batches.get(who.account.name, batch_id)
     if batch.state in ENDED:
         raise Refusal(400, None, "The batch has ended.")
-    who.world.batches.end(who.world.batches.cancel(who.account.name, batch_id))
+    who.state.batches.end(who.state.batches.cancel(who.account.name, batch_id))
     return _batch(who, batch)
 
 
 @router.get("/batches/{batch_id}/results")
 def batch_results(batch_id: str, who: Called, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
-    batch = who.world.batches.get(who.account.name, batch_id)
+    batch = who.state.batches.get(who.account.name, batch_id)
     results: list[dict[str, Any]] = []
     for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):
-        path = who.world.files.get(who.account.name, file_id).path
+        path = who.state.files.get(who.account.name, file_id).path
         results += [_result(json.loads(line)) for line in path.read_bytes().splitlines()]
     page, token = _page(results, limit, pagination_token)
     return {"results": page, "pagination_token": token}
@@ -152,7 +152,7 @@ def _file(file: File) -> dict[str, Any]:
 
 def _batch(who: Caller, batch: Batch) -> dict[str, Any]:
     """A batch has no state of its own: it counts, and says when it was cancelled and, if by xAI, why."""
-    done = who.world.batches.progress(batch)
+    done = who.state.batches.progress(batch)
     failed = batch.failed if batch.state in ENDED else 0
     pending = {"in_progress": batch.total - done, "finalizing": batch.total}.get(batch.state, 0)
     answered = batch.total - pending if batch.state != "cancelled" else batch.done

@@ -1,4 +1,4 @@
-"""A test module has a `World` by `pytest_plugins = ("tests.support.world_fixtures",)`."""
+"""A test module has a `System` by `pytest_plugins = ("tests.support.system_fixtures",)`."""
 
 from collections.abc import AsyncIterator
 
@@ -7,16 +7,16 @@ import pytest
 from local.provider import Simulator
 from manifold.providers.registry import close_providers
 from tests.support.aws import Aws
-from tests.support.world import AT_ONCE, World
+from tests.support.system import AT_ONCE, System
 
 pytest_plugins = ("tests.support.aws_fixtures", "tests.support.provider_fixtures")
 
 
 @pytest.fixture
-async def world(database_url: str, simulated_provider: Simulator, aws: Aws) -> AsyncIterator[World]:
+async def system(database_url: str, simulated_provider: Simulator, aws: Aws) -> AsyncIterator[System]:
     """All functions on an empty database, an empty bucket and providers that take no time."""
-    simulated_provider.world.batches.pace = AT_ONCE
-    made = World(database_url, simulated_provider, aws)
+    simulated_provider.state.batches.pace = AT_ONCE
+    made = System(database_url, simulated_provider, aws)
     yield made
     await made.close()
     await close_providers()

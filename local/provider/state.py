@@ -11,7 +11,7 @@ from local.provider.files import Files
 from local.provider.refusal import Refusal
 
 
-class World:
+class ProviderState:
     """The accounts, what they own, the trouble that was asked for and the log of what came."""
 
     def __init__(self, spool: Path, pace: Pace) -> None:

@@ -1,6 +1,6 @@
 """`/files` and the transfers worker in one process: real Postgres, the simulated provider over HTTP, moto's S3 and SQS.
 
-A test module has it by `pytest_plugins = ("tests.support.desk_fixtures",)`.
+A test module has it by `pytest_plugins = ("tests.support.files_app_fixtures",)`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from files import app as files_app
+from files.app import create as create_files_app
 from files.transfers.joining import Joining
 from files.transfers.orphans import Orphans
 from files.transfers.purge import Purge
@@ -30,15 +30,15 @@ GENERAL = Account("general-account", "azure", "key-of-general", frozenset({"gene
 SPECIAL = Account("special-account", "openai", "key-of-special", frozenset({"special-model", "mini-model"}))
 
 
-class Desk:
+class FilesApp:
     def __init__(self, database_url: str, aws: Aws, simulator: Simulator) -> None:
         for account in (GENERAL, SPECIAL):
-            simulator.world.accounts[account.name] = account
+            simulator.state.accounts[account.name] = account
         self.database_url = database_url
         self.aws = aws
         self.simulator = simulator
         self.gateway = gateways.gateway(database_url, aws.environment | _addresses(simulator))
-        self.app = files_app.create(self.gateway)
+        self.app = create_files_app(self.gateway)
 
     async def close(self) -> None:
         await self.gateway.store.close()

@@ -1,8 +1,8 @@
-"""Every function in one process: real Postgres, the simulated provider over HTTP, S3 by moto, and time at will.
+"""The system under test: every function in one process, on Postgres, moto's S3 and the simulated provider.
 
-Messages wait in a `Mailbox`. A test delivers them, or runs the schedule, and moves time on with `age`, which puts every
-time in the database back. With `Steps` a worker can be killed before or after any of its steps: it leaves behind what
-was committed, sent and stored by then, and nothing of what it would have done next.
+Messages wait in a `Mailbox`. A test delivers them or runs the schedule. `age` lets time pass: it moves every time in
+the database back. `Steps` can kill a worker before or after any of its steps: what was committed, sent and stored until
+then stays, and nothing more happens.
 """
 
 import random
@@ -15,10 +15,10 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from batches import app as batches_app
+from batches.app import create as create_batches_app
 from batches.engine import Engine
 from batches.sweep import Sweep
-from files import app as files_app
+from files.app import create as create_files_app
 from files.transfers.joining import Joining
 from files.transfers.orphans import Orphans
 from files.transfers.purge import Purge
@@ -156,8 +156,8 @@ AT_ONCE = Pace().faster(1000)
 ACCOUNTS = ("azure-general", "azure-special", "openai")
 
 
-class World:
-    """The functions on one database, and their clients."""
+class System:
+    """The functions on one database, and the clients that call them."""
 
     def __init__(self, database_url: str, provider: Simulator, aws: Aws, config: str = "") -> None:
         self.provider = provider
@@ -190,7 +190,7 @@ class World:
         postgres.empty(self._database_url)
         self._aws.empty()
         self.provider.reset()
-        self.provider.world.batches.pace = AT_ONCE
+        self.provider.state.batches.pace = AT_ONCE
         self.mailbox.messages.clear()
         self.gateway = self._start()
 
@@ -202,7 +202,7 @@ class World:
     async def upload(self, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> File:
         """`POST /files` as a batch's input."""
         form = {"purpose": "batch"} | fields
-        async with gateways.client(files_app.create(self.gateway)) as client:
+        async with gateways.client(create_files_app(self.gateway)) as client:
             answer = await client.post("/files", files={"file": ("in.jsonl", content)}, data=form, headers=headers)
         return File.model_validate(_body(answer))
 
@@ -219,12 +219,12 @@ class World:
 
     async def ask_files(self, method: str, path: str, **more: Any) -> Any:
         """A request to `/files` or `/uploads`; an answer that is no success fails the test."""
-        async with gateways.client(files_app.create(self.gateway)) as client:
+        async with gateways.client(create_files_app(self.gateway)) as client:
             return _body(await client.request(method, path, **more))
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         """A request to `/batches`; an answer that is no success fails the test."""
-        async with gateways.client(batches_app.create(self.gateway)) as client:
+        async with gateways.client(create_batches_app(self.gateway)) as client:
             return _body(await client.request(method, path, **more))
 
     # What Lambda does.
@@ -297,7 +297,7 @@ class World:
 
     def jobs_at_providers(self) -> list[Batch]:
         """Every batch that any account ever took."""
-        batches = self.provider.world.batches
+        batches = self.provider.state.batches
         return [batch for account in ACCOUNTS for batch in batches.page(account, None, 1000)[0]]
 
     def stored(self) -> list[str]:
@@ -310,7 +310,7 @@ class World:
 
 def _variables(provider: Simulator) -> dict[str, str]:
     """The shipped config.yaml, pointed at the simulated provider."""
-    keys = {name: account.key for name, account in provider.world.accounts.items()}
+    keys = {name: account.key for name, account in provider.state.accounts.items()}
     return {
         "MANIFOLD_CONFIG": "config.yaml",
         "AZURE_API_BASE": provider.base("azure-general"),

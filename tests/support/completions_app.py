@@ -1,6 +1,6 @@
 """The completions app on the simulated provider, and its clients.
 
-A test module has them by `pytest_plugins = ("tests.support.completing",)`.
+A test module has them by `pytest_plugins = ("tests.support.completions_app",)`.
 """
 
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 
-from completions import app as completions_app
+from completions.app import create as create_completions_app
 from local.provider import Latency, Simulator, defaults
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
@@ -32,13 +32,13 @@ AT_ONCE: dict[str, Any] = {"messages": HELLO, "num_retries": 0}
 """A request's body without retries of ours, unless a test wants them."""
 
 
-class Till:
+class CompletionsApp:
     """The app, and the provider behind it."""
 
     def __init__(self, gateway: Gateway, provider: Simulator) -> None:
         self.gateway = gateway
         self.provider = provider
-        self.app: FastAPI = completions_app.create(gateway)
+        self.app: FastAPI = create_completions_app(gateway)
 
     def sdk(self, key: str = MASTER_KEY, retries: int = 0) -> AsyncOpenAI:
         """OpenAI's own client, which refuses answers that do not fit its types."""
@@ -67,7 +67,7 @@ class Till:
 
     def slow(self, group: str, **seconds: float) -> None:
         """Have the group's provider take its time."""
-        self.provider.world.slow(ACCOUNTS[group], Latency(**seconds))
+        self.provider.state.slow(ACCOUNTS[group], Latency(**seconds))
 
     def calls(self, group: str | None = None) -> list[dict[str, Any]]:
         """What came to the group's provider, or to all of them."""
@@ -85,9 +85,9 @@ def said(answer: object) -> str:
 
 
 @pytest.fixture
-async def till(database_url: str, simulated_provider: Simulator) -> AsyncIterator[Till]:
+async def completions_app(database_url: str, simulated_provider: Simulator) -> AsyncIterator[CompletionsApp]:
     port = int(simulated_provider.url.rpartition(":")[2])
     gateway = gateways.gateway(database_url, {"MANIFOLD_CONFIG": str(CONFIG), **defaults(port)})
-    yield Till(gateway, simulated_provider)
+    yield CompletionsApp(gateway, simulated_provider)
     await gateway.store.close()
     await close_providers()
