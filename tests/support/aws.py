@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
@@ -73,11 +74,18 @@ class Aws:
         return int(attributes["ApproximateNumberOfMessagesDelayed"])
 
 
+@cache
+def _session() -> boto3.Session:
+    """One for all tests: a new one would read and parse botocore's descriptions of the services again."""
+    return boto3.Session()
+
+
 @contextmanager
 def emulated() -> Iterator[Aws]:
     """An empty bucket and two empty queues, in a region of their own."""
     with pytest.MonkeyPatch.context() as environment, mock_aws():
         environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        environment.setattr(boto3, "DEFAULT_SESSION", _session())
         s3, sqs = boto3.client("s3"), boto3.client("sqs")
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         control = sqs.create_queue(QueueName="control")["QueueUrl"]

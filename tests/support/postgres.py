@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from uuid import uuid4
@@ -40,24 +41,64 @@ def server() -> Iterator[str]:
 def database(server_url: str) -> Iterator[str]:
     """The URL of a new, empty database on the server, dropped at the end."""
     name = f"manifold_test_{uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = psycopg.conninfo.make_conninfo(server_url, dbname=name)
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            yield psycopg.conninfo.make_conninfo(server_url, dbname=name)
+            yield url
         finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            if url in _connections:
+                _connections.pop(url).close()
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+_connections: dict[str, psycopg.Connection] = {}
+
+
+def connection(database_url: str) -> psycopg.Connection:
+    """The connection for what tests themselves read and write, in autocommit; closed when the database is dropped."""
+    if database_url not in _connections:
+        _connections[database_url] = psycopg.connect(database_url, autocommit=True)
+    return _connections[database_url]
 
 
 def empty(database_url: str) -> None:
     """Take every row out of every table but `migrations`: a tenth of the time of a TRUNCATE, where rows are few."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        references = connection.execute(
-            "SELECT confrelid::regclass::text, conrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
+    connection(database_url).execute(_emptying(database_url))
+
+
+def age(database_url: str, seconds: float) -> None:
+    """Let this much time pass for the database: every time in it lies that much further back."""
+    updates = []
+    for table, columns in _times(database_url):
+        shift = sql.SQL("{0} = {0} - make_interval(secs => {1})")
+        shifts = sql.SQL(", ").join(shift.format(sql.Identifier(name), sql.Literal(seconds)) for name in columns)
+        updates.append(sql.SQL("UPDATE {} SET {}").format(sql.Identifier(table), shifts))
+    connection(database_url).execute(sql.SQL("; ").join(updates))
+
+
+@cache
+def _emptying(database_url: str) -> sql.Composed:
+    """A DELETE for each table, those that refer to others first."""
+    tables = connection(database_url).execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    references = connection(database_url).execute(
+        "SELECT confrelid::regclass::text, conrelid::regclass::text FROM pg_constraint WHERE contype = 'f'"
+    )
+    order = TopologicalSorter({name: set[str]() for (name,) in tables})
+    for referenced, referring in references:
+        order.add(referenced, referring)
+    names = (name for name in order.static_order() if name != "migrations")
+    return sql.SQL("; ").join(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for name in names)
+
+
+@cache
+def _times(database_url: str) -> list[tuple[str, list[str]]]:
+    """Each table, and those of its columns that are times."""
+    return (
+        connection(database_url)
+        .execute(
+            """SELECT table_name::text, array_agg(column_name::text) FROM information_schema.columns
+               WHERE table_schema = 'public' AND data_type = 'timestamp with time zone' GROUP BY 1"""
         )
-        order = TopologicalSorter({name: set[str]() for (name,) in tables})
-        for referenced, referring in references:
-            order.add(referenced, referring)
-        for name in order.static_order():
-            if name != "migrations":
-                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+        .fetchall()
+    )

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import httpx
 import psycopg
-from psycopg import sql
 
 from batches.app import create as create_batches_app
 from batches.engine import Engine
@@ -167,22 +166,24 @@ class System:
         self._aws = aws
         self.died_at = ""
         self._variables = _variables(provider) | aws.environment | ({"MANIFOLD_CONFIG": config} if config else {})
-        self.gateway = self._start()
+        self._start()
 
-    def _start(self) -> Gateway:
+    def _start(self) -> None:
         gateway = gateways.gateway(self._database_url, self._variables)
         gateway.store = MortalStore(self._database_url, self.steps)
         gateway.queue = self.mailbox
         gateway.storage = MortalStorage(gateway.environment.bucket, self.steps)
         gateway.deployments = MortalDeployments(gateway, self.steps)
-        return gateway
+        self.gateway = gateway
+        self._files_app = create_files_app(gateway)
+        self._batches_app = create_batches_app(gateway)
 
     async def restart(self) -> None:
         """Fresh environments, as Lambda starts them after a death. Messages and rows are where they were."""
         await self.gateway.store.close()
         self.died_at = self.steps.taken[-1]
         self.steps.kill_at = None
-        self.gateway = self._start()
+        self._start()
 
     async def reset(self) -> None:
         """As new: no row, no message, no object, nothing at the providers."""
@@ -192,7 +193,7 @@ class System:
         self.provider.reset()
         self.provider.state.batches.pace = AT_ONCE
         self.mailbox.messages.clear()
-        self.gateway = self._start()
+        self._start()
 
     async def close(self) -> None:
         await self.gateway.store.close()
@@ -202,7 +203,7 @@ class System:
     async def upload(self, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> File:
         """`POST /files` as a batch's input."""
         form = {"purpose": "batch"} | fields
-        async with gateways.client(create_files_app(self.gateway)) as client:
+        async with gateways.client(self._files_app) as client:
             answer = await client.post("/files", files={"file": ("in.jsonl", content)}, data=form, headers=headers)
         return File.model_validate(_body(answer))
 
@@ -219,12 +220,12 @@ class System:
 
     async def ask_files(self, method: str, path: str, **more: Any) -> Any:
         """A request to `/files` or `/uploads`; an answer that is no success fails the test."""
-        async with gateways.client(create_files_app(self.gateway)) as client:
+        async with gateways.client(self._files_app) as client:
             return _body(await client.request(method, path, **more))
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         """A request to `/batches`; an answer that is no success fails the test."""
-        async with gateways.client(create_batches_app(self.gateway)) as client:
+        async with gateways.client(self._batches_app) as client:
             return _body(await client.request(method, path, **more))
 
     # What Lambda does.
@@ -275,25 +276,13 @@ class System:
 
     def age(self, seconds: float) -> None:
         """Let this much time pass for the database: every time in it lies that much further back."""
-        with psycopg.connect(self._database_url) as connection:
-            columns = connection.execute(
-                """SELECT table_name::text, array_agg(column_name::text) FROM information_schema.columns
-                   WHERE table_schema = 'public' AND data_type = 'timestamp with time zone' GROUP BY 1"""
-            ).fetchall()
-            for table, names in columns:
-                shifts = [
-                    sql.SQL("{0} = {0} - make_interval(secs => {1})").format(sql.Identifier(name), sql.Literal(seconds))
-                    for name in names
-                ]
-                connection.execute(
-                    sql.SQL("UPDATE {} SET {}").format(sql.Identifier(table), sql.SQL(", ").join(shifts))
-                )
+        postgres.age(self._database_url, seconds)
 
     # What there is in the end.
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        with psycopg.connect(self._database_url, row_factory=psycopg.rows.dict_row) as connection:
-            return connection.execute(query.encode()).fetchall()
+        cursor = postgres.connection(self._database_url).cursor(row_factory=psycopg.rows.dict_row)
+        return cursor.execute(query.encode()).fetchall()
 
     def jobs_at_providers(self) -> list[Batch]:
         """Every batch that any account ever took."""
