@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
 from batches.catalog import Catalog
-from batches.ending import Ending
 from batches.serializers import batch_object
+from batches.termination import Termination
 from manifold import idempotency, observe, web
 from manifold.app import GatewayDep, application
 from manifold.gateway import Gateway
@@ -24,9 +24,9 @@ OfCaller = Annotated[Catalog, Depends(catalog)]
 
 
 @routes.post("/batches")
-async def create_batch(request: Request, wanted: BatchCreate, batches: OfCaller, caller: web.Authenticated) -> Response:
-    attempt = idempotency.attempt(caller, "POST /batches", wanted.model_dump_json().encode(), request.headers)
-    return web.json(await batches.create(wanted, attempt))
+async def create_batch(request: Request, body: BatchCreate, batches: OfCaller, caller: web.Authenticated) -> Response:
+    attempt = idempotency.attempt(caller, "POST /batches", body.model_dump_json().encode(), request.headers)
+    return web.json(await batches.create(body, attempt))
 
 
 @routes.get("/batches")
@@ -46,15 +46,14 @@ async def retrieve_batch(batch_id: str, batches: OfCaller) -> Response:
 
 
 @routes.post("/batches/{batch_id}/cancel")
-async def cancel_batch(request: Request, batch_id: str, caller: web.Authenticated) -> Response:
-    gateway: Gateway = request.app.state.gateway
+async def cancel_batch(gateway: GatewayDep, batch_id: str, caller: web.Authenticated) -> Response:
     row = await CancelRequests(gateway.store, gateway.queue).accept(batch_id, caller)
     return web.json(batch_object(row))
 
 
 @routes.post("/batches/{batch_id}/end")
 async def end_batch(gateway: GatewayDep, batch_id: str, admin: web.Admin) -> Response:
-    return web.json(batch_object(await Ending(gateway.store).stop(batch_id, admin)))
+    return web.json(batch_object(await Termination(gateway.store).stop(batch_id, admin)))
 
 
 def create(gateway: Gateway) -> FastAPI:

@@ -1,4 +1,4 @@
-"""What clients ask of batches: create, retrieve, list. No provider is called: rows, then a message."""
+"""A client's batches: create, retrieve, list. No provider is called: a row is written, then a message is sent."""
 
 from collections.abc import Sequence
 
@@ -20,41 +20,50 @@ from manifold.store.rows import Cursor
 WINDOW_SECONDS = 86_400
 """The completion window, which is always 24h."""
 FRESH_SECONDS = 15.0
-"""A GET of a running batch whose provider was last asked longer ago than this has it asked again."""
+"""Age of a running batch's status from which a GET has its provider polled again."""
 
 
 class Catalog:
+    """The batches that one caller may see; used by the routes. A cancel is in `batches.cancellation`."""
+
     def __init__(self, store: Store, queue: Queue, caller: Caller) -> None:
         self._store = store
         self._queue = queue
         self._caller = caller
 
-    async def create(self, wanted: BatchCreate, attempt: Create) -> Batch:
-        """Accept a batch, also while every provider is down. Bad lines fail it later, as they do at OpenAI."""
+    async def create(self, request: BatchCreate, attempt: Create) -> Batch:
+        """Write a batch in `validating`, also while every provider is down. A retry gets the first attempt's batch.
+
+        Bad lines fail it later, as at OpenAI. Raises `NotFound` for the file, `InvalidRequest` if the file or the model
+        does not fit, and what `Caller.require` raises if the caller may not use the file's models.
+        """
         async with self._store.transaction() as tables:
             earlier = await tables.idempotency.earlier(attempt)
             row = await tables.batches.get(earlier, self._caller) if earlier else None
             if row is None:
-                file = await tables.files.get(wanted.input_file_id, self._caller, keep=True)
-                row = await tables.batches.insert(self._batch(wanted, file), self._caller)
+                file = await tables.files.get(request.input_file_id, self._caller, keep=True)
+                row = await tables.batches.insert(self._batch(request, file), self._caller)
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.announce([Message("batch", row.id)])
         return batch_object(row)
 
     async def retrieve(self, batch_id: str) -> Batch:
-        """How the batch stands in our rows; its provider is asked soon if that was some time ago."""
+        """The batch as its row has it, with a poll soon if the last was `FRESH_SECONDS` ago. Raises `NotFound`."""
         async with self._store.session() as tables:
             row = await tables.batches.get(batch_id, self._caller)
             if row is None:
                 raise batch_not_found(batch_id)
             running = row.status in ("in_progress", "cancelling")
-            stale = running and await tables.batches.wake_stale(batch_id, FRESH_SECONDS)
+            stale = running and await tables.batch_leases.wake_stale(batch_id, FRESH_SECONDS)
         if stale:
             await self._queue.announce([Message("batch", batch_id)])
         return batch_object(row)
 
     async def page(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:
-        """The caller's batches, the newest first; with `groups`, those that any of these model groups may run."""
+        """The caller's batches, newest first; with `groups`, those that any of these model groups may run.
+
+        Raises `InvalidRequest` (`invalid_cursor`) if `after` is no batch of the caller's.
+        """
         async with self._store.session() as tables:
             cursor = None
             if after is not None:
@@ -66,9 +75,9 @@ class Catalog:
             rows = await tables.batches.page(self._caller, limit=limit, after=cursor, groups=named)
         return Page[Batch].of([batch_object(row) for row in rows], limit)
 
-    def _batch(self, wanted: BatchCreate, file: FileRow | None) -> NewBatch:
+    def _batch(self, request: BatchCreate, file: FileRow | None) -> NewBatch:
         if file is None:
-            message = f"No such File object: {wanted.input_file_id}. Upload the input file first, with this key."
+            message = f"No such File object: {request.input_file_id}. Upload the input file first, with this key."
             raise NotFound(message, param="input_file_id", code="file_not_found")
         if file.purpose != "batch" or file.report is None:
             message = f"The purpose of a batch's input file must be 'batch', not '{file.purpose}'. Upload it again."
@@ -76,12 +85,12 @@ class Catalog:
         return NewBatch(
             id=ids.new("batch"),
             input_file_id=file.id,
-            endpoint=wanted.endpoint,
-            completion_window=wanted.completion_window,
-            groups=self._groups(wanted.model, file),
-            metadata=wanted.metadata,
+            endpoint=request.endpoint,
+            completion_window=request.completion_window,
+            groups=self._groups(request.model, file),
+            metadata=request.metadata,
             total=Report.from_json(file.report).lines,
-            output_expires_after=wanted.output_expires_after.seconds if wanted.output_expires_after else None,
+            output_expires_after=request.output_expires_after.seconds if request.output_expires_after else None,
             expires_in=WINDOW_SECONDS,
         )
 

@@ -1,7 +1,8 @@
-"""The engine: it looks at a due batch under a lease, takes the one step that is next, and says when to look again.
+"""The engine moves a batch on, step by step, until it has ended.
 
-There is one verb, so it does not matter who wakes it, how often, or where the last worker stopped: what to do next is
-read from the rows each time.
+There is one verb: take the lease of a due batch, read from its rows what the next step is, take that step, and write
+when the one after it is due. So it does not matter who wakes the engine, how often, or where the last worker stopped.
+The states are in `manifold.store.batches` and `manifold.store.jobs`, the steps in docs/architecture.md (The engine).
 """
 
 import contextlib
@@ -9,11 +10,11 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 
 from batches.cancellation import Cancellation
-from batches.ending import Ending
 from batches.polling import RESULTS_CHECK_SECONDS, Polling
 from batches.running_job import RunningJob
 from batches.settlement import LeaseLost, Settlement
 from batches.submission import Submission
+from batches.termination import Termination
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -24,14 +25,20 @@ from manifold.store.batches import BatchRow
 from manifold.store.jobs import JobRow
 
 LEASE_SECONDS = 75
-"""Longer than the longest run of a worker (60 s), so that a lease outlives whoever took it."""
-UNCONFIGURED_PATIENCE = 300.0
-"""Seconds to the next look at a batch whose deployment `config.yaml` has lost."""
+"""Longer than the longest run of a worker (60 s), so that the lease outlives the worker that took it."""
+UNCONFIGURED_SECONDS = 300.0
+"""Pause before the next step of a batch whose deployment is no longer in `config.yaml`."""
 SELF_WAKE_SECONDS = 60.0
-"""A look that is due sooner gets a delayed message; later ones are the schedule's."""
+"""A step that is due within this gets a delayed message; a later one is found by the schedule."""
 
 
 class Engine:
+    """Takes the steps of batches; `batches.worker` calls `advance` for one, `batches.poller` `poll_due` for many.
+
+    Holds one use case for each kind of step, and no state of a batch: that is in Postgres. A provider's error is
+    written to the rows and never raised; what Postgres or SQS raises is the caller's.
+    """
+
     def __init__(self, store: Store, queue: Queue, deployments: Deployments) -> None:
         self._store = store
         self._queue = queue
@@ -40,45 +47,48 @@ class Engine:
         self._cancellation = Cancellation(store, deployments)
         self._polling = Polling(store, queue, deployments, self._cancellation)
         self._settlement = Settlement(store, Prices())
-        self._ending = Ending(store)
+        self._termination = Termination(store)
 
-    async def look(self, batch_id: str) -> None:
-        """Take the next step of this batch, if it is due and nobody else holds it."""
+    async def advance(self, batch_id: str) -> None:
+        """Take the next step of this batch; nothing if it has ended, is not due, or another worker has its lease."""
         async with self._store.session() as tables:
-            batch = await tables.batches.claim(batch_id, secrets.token_hex(8), LEASE_SECONDS)
+            batch = await tables.batch_leases.claim(batch_id, secrets.token_hex(8), LEASE_SECONDS)
             jobs = await tables.jobs.open([batch_id]) if batch else {}
         if batch is not None:
             await self._release(batch, await self._step(batch, jobs.get(batch.id)))
 
-    async def poll_due(self, limit: int, silent: set[str]) -> int:
-        """Poll up to `limit` due batches with running jobs, deployment by deployment; returns how many there were.
+    async def poll_due(self, limit: int, unresponsive: set[str]) -> int:
+        """Poll up to `limit` due batches with running jobs, all deployments at once; returns how many were claimed.
 
-        No deployment in `silent` is asked. One of which nothing was heard is added to it.
+        Batches of the deployments in `unresponsive` (ids) are not claimed. A deployment that gives no status at all in
+        its time is added to the set.
         """
         async with self._store.session() as tables:
-            batches = await tables.batches.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit, silent)
+            batches = await tables.batch_leases.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit, unresponsive)
             jobs = await tables.jobs.open([batch.id for batch in batches])
         running = self._running([(batch, jobs[batch.id]) for batch in batches if batch.id in jobs])
         await self._pass_over(batches, jobs, {one.batch.id for one in running})
         async with contextlib.aclosing(self._polling.poll(running)) as results:
             async for result in results:
                 if not result.statuses:
-                    silent.add(result.deployment.id)
+                    unresponsive.add(result.deployment.id)
                 for one in result.jobs:
                     await self._release(one.batch, result.pauses[one.batch.id])
         return len(batches)
 
-    async def _pass_over(self, batches: Sequence[BatchRow], jobs: Mapping[str, JobRow], asked: Collection[str]) -> None:
-        """Give up what is overdue, and give back the leases of what cannot be asked."""
+    async def _pass_over(
+        self, batches: Sequence[BatchRow], jobs: Mapping[str, JobRow], polled: Collection[str]
+    ) -> None:
+        """Of the claimed batches that are not polled, end those that are overdue and release the others."""
         for batch in batches:
             job = jobs.get(batch.id)
             if job is not None and batch.overdue:
                 await self._step(batch, job)
-            elif batch.id not in asked:
-                await self._release(batch, UNCONFIGURED_PATIENCE)
+            elif batch.id not in polled:
+                await self._release(batch, UNCONFIGURED_SECONDS)
 
     async def _step(self, batch: BatchRow, job: JobRow | None) -> float | None:
-        """The seconds to the next look; `None` if the batch has ended."""
+        """Take the step that the batch and its open job need; returns the seconds to the next, `None` at the end."""
         if job is None:
             if batch.status == "cancelling":
                 await self._cancellation.end_unsubmitted(batch)
@@ -86,7 +96,7 @@ class Engine:
             return await self._submission.start(batch)
         deployment = self._deployments.get(job.deployment_id)
         if batch.overdue and job.state != "stored":
-            await self._ending.give_up(batch, job, configured=deployment is not None)
+            await self._termination.give_up(batch, job, configured=deployment is not None)
             return None
         if job.state == "stored":
             await self._settle(batch, job, deployment)
@@ -101,7 +111,7 @@ class Engine:
         return RESULTS_CHECK_SECONDS
 
     async def _settle(self, batch: BatchRow, job: JobRow, deployment: Deployment | None) -> None:
-        """Its results are here, so it ends also where `config.yaml` has lost the deployment."""
+        """End the batch with its stored results, also where its deployment is no longer in `config.yaml`."""
         try:
             await self._settlement.settle(batch, job, deployment)
         except LeaseLost:
@@ -110,10 +120,10 @@ class Engine:
             if not batch.overdue:
                 raise
             observe.fault(error, batch_id=batch.id, job_id=job.id)
-            await self._ending.give_up(batch, job, configured=deployment is not None)
+            await self._termination.give_up(batch, job, configured=deployment is not None)
 
     def _running(self, claimed: Sequence[tuple[BatchRow, JobRow]]) -> list[RunningJob]:
-        """What can be polled; a job whose deployment is gone from the configuration is reported."""
+        """The jobs that can be polled; one whose deployment is no longer in `config.yaml` is logged."""
         running = []
         for batch, job in claimed:
             deployment = self._deployments.get(job.deployment_id)
@@ -125,17 +135,17 @@ class Engine:
                 running.append(RunningJob(batch, job, deployment))
         return running
 
-    async def _release(self, batch: BatchRow, wait: float | None) -> None:
-        """Give the lease back, and see that somebody comes when the next look is soon."""
-        if wait is None:
+    async def _release(self, batch: BatchRow, pause: float | None) -> None:
+        """Give the lease back, and send the message for the next step if that is due soon; `None`: there is none."""
+        if pause is None:
             return
         async with self._store.session() as tables:
-            woken = await tables.batches.release(batch, wait)
-        if woken or wait <= SELF_WAKE_SECONDS:
-            await self._queue.announce([Message("batch", batch.id)], delay=0 if woken else wait)
+            woken = await tables.batch_leases.release(batch, pause)
+        if woken or pause <= SELF_WAKE_SECONDS:
+            await self._queue.announce([Message("batch", batch.id)], delay=0 if woken else pause)
 
 
 def _unconfigured(job: JobRow) -> float:
-    """The job cannot be reached; until it is overdue, the deployment may come back into `config.yaml`."""
+    """The pause for a job that cannot be reached: until it is overdue, its deployment may return to `config.yaml`."""
     observe.warning("deployment_not_configured", deployment_id=job.deployment_id, batch_id=job.batch_id)
-    return UNCONFIGURED_PATIENCE
+    return UNCONFIGURED_SECONDS

@@ -1,4 +1,4 @@
-"""The schedule, every minute: polls what is due, provider by provider, and sends again what has waited too long."""
+"""The schedule, every minute: sends again what has waited too long, and polls the batches that are due."""
 
 import time
 from functools import cache
@@ -11,9 +11,9 @@ from manifold.gateway import Gateway
 from manifold.invocation import run
 
 MANY = 200
-"""Batches that are claimed at once; their providers are asked concurrently."""
+"""How many batches are claimed at once; their providers are polled concurrently."""
 BUDGET_SECONDS = 35.0
-"""When no further claim is made, counted from the start: a deployment gets 15 s, and the function ends at 60 s."""
+"""Time from the start of a run after which nothing more is claimed: a deployment gets 15 s, and the function 60 s."""
 
 gateway = Gateway()
 
@@ -32,9 +32,9 @@ async def poll() -> dict[str, int]:
     """One run of the schedule; returns how many batches were polled and how many messages sent again."""
     began = time.monotonic()
     resent = await sweep().run()
-    polled, silent = 0, set[str]()
+    polled, unresponsive = 0, set[str]()
     while time.monotonic() - began < BUDGET_SECONDS:
-        claimed = await engine().poll_due(MANY, silent)
+        claimed = await engine().poll_due(MANY, unresponsive)
         polled += claimed
         if claimed < MANY:
             break

@@ -22,7 +22,7 @@ from manifold.queue import Message, Queue
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables
 from manifold.store.batches import Outcome
-from manifold.store.jobs import Ending
+from manifold.store.jobs import JobEnd
 
 POLL_SECONDS = 15.0
 """Time limit of one deployment for the statuses, and the cancels, of all its jobs that were claimed together."""
@@ -142,7 +142,7 @@ class Polling:
     async def _write_end(self, running: RunningJob, status: JobStatus, outcome: Outcome) -> float:
         """running → ended, and have `files.worker` store the results; without any, the next step ends the batch."""
         scrubber = self._deployments.scrubber(running.deployment, await self._ids_to_replace(running))
-        ending = Ending(
+        end = JobEnd(
             outcome=outcome,
             output_ref=status.output_ref,
             error_ref=status.error_ref,
@@ -152,10 +152,10 @@ class Polling:
             answers=status.answers(running.batch.total),
         )
         async with self._store.transaction() as tables:
-            changed = await tables.jobs.ended(running.job, ending)
+            changed = await tables.jobs.ended(running.job, end)
             await _write_progress(tables, running, status)
             await tables.batches.finalizing(running.batch.id)
-        if ending.output_ref is None and ending.error_ref is None:
+        if end.output_ref is None and end.error_ref is None:
             return 0
         if changed:
             await self._queue.announce([Message("job", running.job.id)])

@@ -1,4 +1,4 @@
-"""Which deployment gets a batch: the healthy ones with a ready input, by `order` and weight."""
+"""Which deployment runs a batch: one in good standing with a ready input, by `order` and weight. Pure, without I/O."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,26 @@ from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
 
 MAX_REFUSALS = 5
-"""How often one deployment may refuse one batch for a reason that waiting will not change."""
+"""Lasting refusals of one batch after which a deployment is not asked again: waiting does not change its answer."""
 MAX_WRONG = 2
-"""The same, where it says that the request itself is wrong: once more, as a file may not be known everywhere yet."""
+"""The same, where the status says that the request is wrong: asked twice, as a file may not be known everywhere yet."""
 WRONG = frozenset({400, 404, 405, 410, 413, 415, 422, 501})
+"""HTTP statuses that say that the request is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outlet:
-    """A deployment as one batch sees it. Routing reads its order and weights."""
+class Candidate:
+    """A deployment that may run one batch, as that batch's rows have it. `manifold.routing` reads order and weights."""
 
     deployment: Deployment
     input: InputRow | None
-    cooling: float
-    """Seconds for which it is to be left alone."""
+    """The batch's file at this deployment; `None` where nobody has asked for it yet."""
+    cooldown: float
+    """Seconds for which the deployment is not to be asked; 0 where it may be."""
     refusals: int
-    """How often it refused this batch for good reason."""
+    """Lasting refusals of this batch."""
     wrong: int = 0
-    """How often it found the request itself wrong."""
+    """Those of them whose status says that the request is wrong."""
 
     @property
     def order(self) -> int | None:
@@ -47,40 +49,41 @@ class Outlet:
         return self.deployment.tpm
 
     @property
-    def hopeless(self) -> bool:
-        """Nothing will change by waiting."""
+    def exhausted(self) -> bool:
+        """Whether this deployment will never run the batch: too many refusals, or its input failed."""
         if self.refusals >= MAX_REFUSALS or self.wrong >= MAX_WRONG:
             return True
         return self.input is not None and self.input.state == "failed"
 
     @property
     def ready(self) -> bool:
-        return self.input is not None and self.input.state == "ready" and not self.cooling and not self.hopeless
+        """Whether the batch can be submitted to it now."""
+        return self.input is not None and self.input.state == "ready" and not self.cooldown and not self.exhausted
 
     @property
     def preparing(self) -> bool:
-        """Its input is on its first attempt, so that it may be ready in a moment."""
-        if self.input is None or self.input.state != "pending" or self.cooling:
+        """Whether its input is on its first attempt, so that it may be ready in a moment."""
+        if self.input is None or self.input.state != "pending" or self.cooldown:
             return False
         return self.input.attempts <= 1 and self.input.error is None
 
 
-def outlets(
+def candidates(
     deployments: Sequence[Deployment],
     inputs: Sequence[InputRow],
     jobs: Sequence[JobRow],
-    cooling: Mapping[str, float],
-) -> list[Outlet]:
-    """The deployments of a batch, with what its rows say of them."""
+    cooldowns: Mapping[str, float],
+) -> list[Candidate]:
+    """A candidate for each deployment, from the batch's inputs, its jobs and the seconds of cooldown by deployment."""
     by_deployment = {row.deployment_id: row for row in inputs}
     refused = [job for job in jobs if job.state == "refused" and job.lasting]
     refusals = Counter(job.deployment_id for job in refused)
     wrong = Counter(job.deployment_id for job in refused if job.status in WRONG)
     return [
-        Outlet(
+        Candidate(
             deployment,
             by_deployment.get(deployment.id),
-            cooling.get(deployment.id, 0.0),
+            cooldowns.get(deployment.id, 0.0),
             refusals[deployment.id],
             wrong[deployment.id],
         )
@@ -88,15 +91,15 @@ def outlets(
     ]
 
 
-def choose(candidates: Sequence[Outlet], random: Random, *, hold: bool) -> Outlet | None:
-    """The one to submit to now, or `None`.
+def choose(options: Sequence[Candidate], random: Random, *, hold: bool) -> Candidate | None:
+    """The candidate to submit the batch to now; `None` if none is ready, or one is worth waiting for.
 
-    With `hold`, a deployment that comes first in order and is about to be ready is waited for: else the fastest upload
-    would win every time, whatever the weights say.
+    With `hold`, that is one that comes first in order and whose input is on its first attempt: otherwise the fastest
+    upload would win every time, whatever the weights say.
     """
-    ready = [outlet for outlet in candidates if outlet.ready]
+    ready = [candidate for candidate in options if candidate.ready]
     if hold:
-        soon = [outlet for outlet in candidates if outlet.preparing]
-        if any(outlet.preparing for outlet in routing.first_in_order([*ready, *soon])):
+        preparing = [candidate for candidate in options if candidate.preparing]
+        if any(candidate.preparing for candidate in routing.first_in_order([*ready, *preparing])):
             return None
     return routing.simple_shuffle(ready, random) if ready else None

@@ -1,4 +1,4 @@
-"""The end of a job: its files, its usage and the batch's last status are written in one transaction, once."""
+"""The end of a batch whose results are stored: files, usage, job and status, written once in one transaction."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from manifold.store.batches import BatchRow
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
 
-NO_USAGE = {
+_NO_USAGE = {
     "requests": 0,
     "failed_requests": 0,
     "input_tokens": 0,
@@ -25,23 +25,25 @@ NO_USAGE = {
 
 
 class LeaseLost(Exception):
-    """Another worker took the batch over, so nothing of this transaction may stay."""
+    """Another worker has the batch's lease by now, so this transaction is rolled back."""
 
 
 class Settlement:
+    """Ends a batch as its job ended; used by `Engine` for jobs in the state `stored`, under the batch's lease."""
+
     def __init__(self, store: Store, prices: Prices) -> None:
         self._store = store
         self._prices = prices
 
     async def settle(self, batch: BatchRow, job: JobRow, deployment: Deployment | None) -> None:
-        """Register the stored results and end the batch as its job ended; raises `LeaseLost`.
+        """stored → settled: register the results as files, record usage and cost, and end the batch as its job ended.
 
-        Where `config.yaml` has lost the deployment, its price is not known.
+        `deployment` is `None` where it is no longer in `config.yaml`; the cost is unknown then. Raises `LeaseLost`.
         """
         outcome = job.outcome
         assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
         results = job.results or {}
-        usage = results.get("usage", NO_USAGE)
+        usage = results.get("usage", _NO_USAGE)
         if "lost" in results:
             outcome = "failed"
         tokens = Tokens(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"])
@@ -83,9 +85,10 @@ async def _register(
 
 
 def _errors(job: JobRow, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The batch's `errors.data`: what the provider said of its job, and what is wrong with the results."""
     if "lost" in results:
-        return [entry("results_lost", f"The batch ran, but its results could not be had. {results['lost']}")]
-    found = [*(job.errors or ()), *results.get("errors", ())]
-    if not found and job.outcome == "failed":
+        return [entry("results_lost", f"The batch ran, but its results could not be downloaded. {results['lost']}")]
+    errors = [*(job.errors or ()), *results.get("errors", ())]
+    if not errors and job.outcome == "failed":
         return [entry("batch_failed", "The provider failed the batch and gave no cause.")]
-    return found
+    return errors

@@ -1,4 +1,4 @@
-"""The safety net under the messages: what has waited too long is sent again, what expired is let go."""
+"""The safety net under the messages: what has waited too long is sent again, what has expired is deleted."""
 
 from datetime import timedelta
 
@@ -7,17 +7,21 @@ from manifold.queue import Message, Queue
 from manifold.store import Store
 
 MANY = 500
-"""How many of each kind one sweep takes; the next one takes the rest."""
+"""How many rows of each kind one sweep takes; the next one takes the rest."""
 ANNOUNCE_SECONDS = 25.0
-"""How long sending them takes at most."""
+"""Time limit for sending the messages of one sweep."""
 MANY_CALLS = 5_000
-"""Rows of calls that one statement deletes."""
+"""How many rows of calls one statement deletes."""
 STATEMENTS = 10
-"""Such statements in one sweep, so that it keeps up with 800 calls a second."""
+"""How many such statements one sweep runs: it keeps up with 800 calls a second."""
 
 
 class Sweep:
-    """`retention` is how long the rows of calls are kept, `batch_retention` those of what ended; `None`: for good."""
+    """What the schedule does to rows that nobody waits for; used by `batches.poller`.
+
+    `retention` is how long the rows of calls are kept, `batch_retention` those of ended batches and purged files;
+    `None`: for ever.
+    """
 
     def __init__(
         self, store: Store, queue: Queue, retention: timedelta | None, batch_retention: timedelta | None = None
@@ -28,15 +32,15 @@ class Sweep:
         self._batch_retention = batch_retention
 
     async def run(self) -> int:
-        """Send again what nobody came for, and return how many messages that were."""
+        """Send again the messages of what is overdue, delete what has expired; returns how many messages were sent."""
         async with self._store.session() as tables:
             await tables.idempotency.forget(KEY_SECONDS)
             expired = await tables.files.expire(MANY)
             await tables.uploads.expire(MANY)
             overdue = [
-                *(Message("batch", batch_id) for batch_id in await tables.batches.due(MANY)),
+                *(Message("batch", batch_id) for batch_id in await tables.batch_leases.due(MANY)),
                 *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
-                *(Message("job", job_id) for job_id in await tables.jobs.due_results(MANY)),
+                *(Message("job", job_id) for job_id in await tables.job_results.due(MANY)),
                 *(Message("file", file_id) for file_id in [*expired, *await tables.files.to_purge(MANY)]),
                 *(Message("deployment", deployment_id) for deployment_id in await tables.inputs.doubtful()),
                 *(Message("upload", upload_id) for upload_id in await tables.uploads.due(MANY)),
@@ -55,7 +59,7 @@ class Sweep:
                     break
 
     async def _forget_batches(self) -> None:
-        """Batches first: their files may go then."""
+        """Delete the rows of batches first, as those of their files can be deleted only then."""
         if self._batch_retention is None:
             return
         seconds = self._batch_retention.total_seconds()

@@ -7,7 +7,7 @@ from manifold.store.batches import BatchRow
 from manifold.store.files import FileRow
 
 MAX_ERRORS = 100
-"""How many entries `errors.data` has at most; the last one then tells how many lines are bad."""
+"""How many bad lines `errors.data` lists at most; one more entry then says how many there are."""
 
 
 def input_errors(batch: BatchRow, file: FileRow | None) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def input_errors(batch: BatchRow, file: FileRow | None) -> list[dict[str, Any]]:
     count = report.error_count + elsewhere
     entries = [_line_entry(error) for error in errors[:MAX_ERRORS]]
     if count > len(entries):
-        more = f"{count} errors in all; the first {len(entries)} are listed. Mend them and upload the file again."
+        more = f"{count} errors in all; the first {len(entries)} are listed. Correct them and upload the file again."
         entries.append(entry("too_many_errors", more))
     return entries
 

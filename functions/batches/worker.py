@@ -16,10 +16,10 @@ def engine() -> Engine:
 
 
 async def work(message: Message) -> None:
-    """Look at the batch that the message names."""
+    """Take the next step of the batch that the message names."""
     if message.kind != "batch":
         raise ValueError(f"a {message.kind} message does not belong in the control queue")
-    await engine().look(message.id)
+    await engine().advance(message.id)
 
 
 handler = sqs_handler(work)

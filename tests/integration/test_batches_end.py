@@ -140,7 +140,7 @@ async def test_a_batch_whose_deployment_is_gone_ends(
     ended = await system.retrieve(batch_id)
     assert ended.status == "expired"
     assert ended.errors is not None
-    assert "has no longer the deployment" in str(ended.errors.data[0].message)
+    assert "is no longer in the gateway's configuration" in str(ended.errors.data[0].message)
 
 
 async def test_results_that_are_here_are_settled_also_where_the_deployment_is_gone(
@@ -189,7 +189,7 @@ async def test_an_admin_ends_a_batch_at_once(system: System, state: str, cancell
     if cancelled:
         change(system, "UPDATE batches SET status = 'cancelling', cancelling_at = now()")
     async with system.gateway.store.session() as tables:
-        await tables.batches.claim(batch_id, "a worker that is at it", 75)
+        await tables.batch_leases.claim(batch_id, "a worker that is at it", 75)
 
     ended = await system.call("POST", f"/batches/{batch_id}/end")
 
@@ -209,7 +209,7 @@ async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(system
     batch_id = await open_batch(system, "running")
     change(system, "UPDATE batches SET due_at = now() - interval '1 hour', leased_until = NULL")
     async with system.gateway.store.session() as tables:
-        batch = await tables.batches.claim(batch_id, "lease", 75)
+        batch = await tables.batch_leases.claim(batch_id, "lease", 75)
         job = (await tables.jobs.open([batch_id]))[batch_id]
     assert batch is not None
     await system.call("POST", f"/batches/{batch_id}/end")
@@ -219,7 +219,7 @@ async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(system
         assert await tables.batches.started(batch_id) is None
         assert not await tables.batches.end(batch, "completed")
         assert await tables.jobs.insert(ids.new("job"), batch, job.input_id, job.deployment_id) is None
-        assert not await tables.batches.release(batch, 5)
+        assert not await tables.batch_leases.release(batch, 5)
     assert (await system.retrieve(batch_id)).status == "failed"
 
 
@@ -243,12 +243,12 @@ async def test_results_stored_too_late_are_not_used(system: System) -> None:
     [row] = system.rows("SELECT id, batch_id FROM jobs")
     system.age(1_000)
     async with system.gateway.store.session() as tables:
-        job = await tables.jobs.claim_results(row["id"], "lease", 960)
+        job = await tables.job_results.claim(row["id"], "lease", 960)
     assert job is not None
     await system.call("POST", f"/batches/{row['batch_id']}/end")
     async with system.gateway.store.session() as tables:
-        assert not await tables.jobs.stored(job, {})
-        assert not await tables.jobs.retry_results(job, "late", 5)
+        assert not await tables.job_results.stored(job, {})
+        assert not await tables.job_results.retry(job, "late", 5)
     assert (await system.retrieve(row["batch_id"])).output_file_id is None
 
 
@@ -285,9 +285,9 @@ async def test_a_deployment_cools_no_longer_than_we_say(system: System, asked: s
     batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
     await system.deliver_all()
 
-    [row] = system.rows("SELECT extract(epoch FROM cool_until - now())::float8 AS cools FROM jobs")
-    assert 0 < row["cools"] <= submission.MAX_COOL
-    system.age(submission.MAX_COOL)
+    [row] = system.rows("SELECT extract(epoch FROM cool_until - now())::float8 AS cooldown FROM jobs")
+    assert 0 < row["cooldown"] <= submission.MAX_COOLDOWN_SECONDS
+    system.age(submission.MAX_COOLDOWN_SECONDS)
     assert (await system.run_until_ended(batch.id)).status == "completed"
 
 
@@ -302,7 +302,7 @@ async def test_a_search_waits_no_longer_than_we_say(system: System, asked: str) 
     await system.run_schedule()
 
     [row] = system.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM batches")
-    assert row["wait"] <= submission.MAX_COOL
+    assert row["wait"] <= submission.MAX_COOLDOWN_SECONDS
 
 
 @AGES

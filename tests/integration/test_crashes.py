@@ -203,7 +203,7 @@ async def test_a_create_that_failed_and_did_not_happen_is_made_again(system: Sys
     assert len(system.rows("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
 
 
-async def test_an_unclear_create_is_not_repeated_before_its_settling_time(system: System) -> None:
+async def test_an_unclear_create_is_not_repeated_while_it_may_still_be_listed(system: System) -> None:
     system.provider.fail(Fault(kind="cut", route="batches.create", when="before"))
     system.provider.fail(Fault(kind="error", route="batches.list", times=None))
     batch_id = await started(system)

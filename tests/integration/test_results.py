@@ -65,9 +65,9 @@ def check_whole(system: System, batch: Batch) -> None:
 # -- ends -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("looks", [1, 2, 6])
-async def test_an_end_whose_files_are_named_later_is_asked_again(system: System, looks: int) -> None:
-    odd(system, unnamed=looks)
+@pytest.mark.parametrize("polls", [1, 2, 6])
+async def test_an_end_whose_files_are_named_later_is_asked_again(system: System, polls: int) -> None:
+    odd(system, unnamed=polls)
 
     check_whole(system, await ran(system))
 

@@ -53,7 +53,7 @@ def leased(system: System) -> list[dict[str, Any]]:
 
 async def claimed(system: System) -> list[RunningJob]:
     async with system.gateway.store.session() as tables:
-        batches: list[BatchRow] = await tables.batches.claim_due("lease", 75, 100)
+        batches: list[BatchRow] = await tables.batch_leases.claim_due("lease", 75, 100)
         jobs = await tables.jobs.open([batch.id for batch in batches])
     runs = []
     for batch in batches:
@@ -72,17 +72,17 @@ async def test_a_deployment_that_hangs_is_left_alone_for_the_rest_of_the_run(
     hang(system, "batches.list", "batches.retrieve")
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.3)
     system.age(600)
-    silent: set[str] = set()
+    unresponsive: set[str] = set()
 
-    assert await system.engine().poll_due(100, silent) == count + 1
+    assert await system.engine().poll_due(100, unresponsive) == count + 1
 
-    assert len(silent) == 1
+    assert len(unresponsive) == 1
     [row] = system.rows("SELECT id FROM batches WHERE status = 'finalizing'")
     assert row["id"] == sound[0]
     assert leased(system) == [], "what could not be asked is released"
     system.age(600)
     before = len(system.provider.log("openai"))
-    assert await system.engine().poll_due(100, silent) == 0, "it is not claimed again in this run"
+    assert await system.engine().poll_due(100, unresponsive) == 0, "it is not claimed again in this run"
     assert len(system.provider.log("openai")) == before
 
     system.provider.state.faults.clear()
@@ -131,11 +131,11 @@ async def test_what_a_slow_listing_told_before_its_time_was_up_is_kept(
 
     monkeypatch.setattr(OpenAI, "_poll_listed", one_page_then_nothing)
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.5)
-    silent: set[str] = set()
+    unresponsive: set[str] = set()
 
-    assert await system.engine().poll_due(100, silent) == 6
+    assert await system.engine().poll_due(100, unresponsive) == 6
 
-    assert silent == set()
+    assert unresponsive == set()
     assert len(system.rows("SELECT 1 FROM batches WHERE status = 'finalizing'")) == 1
     assert leased(system) == []
     monkeypatch.undo()
@@ -165,7 +165,7 @@ async def test_deployments_take_turns_when_not_all_can_be_claimed(system: System
     [one] = await running(system, GOOD)
     system.age(600)
     async with system.gateway.store.session() as tables:
-        first = await tables.batches.claim_due("lease", 75, 2)
+        first = await tables.batch_leases.claim_due("lease", 75, 2)
 
     assert len(first) == 2
     assert one in {batch.id for batch in first}

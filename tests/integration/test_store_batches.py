@@ -14,7 +14,7 @@ from manifold.storable import MOST_OF_A_BATCH
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch, Outcome
 from manifold.store.files import NewFile
-from manifold.store.jobs import Ending, JobRow
+from manifold.store.jobs import JobEnd, JobRow
 from manifold.store.keys import Key
 
 ADMIN = Caller(admin=True)
@@ -27,7 +27,7 @@ async def new_batch(tables: Tables, caller: Caller = ADMIN) -> BatchRow:
 
 
 async def claimed(tables: Tables, batch: BatchRow, lease: str = "mine") -> BatchRow:
-    found = await tables.batches.claim(batch.id, lease, 60)
+    found = await tables.batch_leases.claim(batch.id, lease, 60)
     assert found is not None
     return found
 
@@ -49,13 +49,13 @@ async def test_only_one_holds_the_lease(store: Store) -> None:
     async with store.session() as tables:
         batch = await new_batch(tables)
         await claimed(tables, batch)
-        assert await tables.batches.claim(batch.id, "other", 60) is None
+        assert await tables.batch_leases.claim(batch.id, "other", 60) is None
 
 
 async def test_a_lease_that_ran_out_is_taken_over(store: Store) -> None:
     async with store.session() as tables:
         batch = await new_batch(tables)
-        assert await tables.batches.claim(batch.id, "dead", 0)
+        assert await tables.batch_leases.claim(batch.id, "dead", 0)
         first = await claimed(tables, batch, "alive")
         assert not await tables.batches.end(replace(first, lease="dead"), "failed")
         assert await tables.batches.end(first, "failed")
@@ -64,18 +64,18 @@ async def test_a_lease_that_ran_out_is_taken_over(store: Store) -> None:
 async def test_a_batch_that_is_not_due_is_left_alone(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
-        assert not await tables.batches.release(batch, 30)
-        assert await tables.batches.claim(batch.id, "other", 60) is None
-        assert await tables.batches.wake(batch.id)
-        assert await tables.batches.claim(batch.id, "other", 60)
+        assert not await tables.batch_leases.release(batch, 30)
+        assert await tables.batch_leases.claim(batch.id, "other", 60) is None
+        assert await tables.batch_leases.wake(batch.id)
+        assert await tables.batch_leases.claim(batch.id, "other", 60)
 
 
 async def test_a_wake_that_meets_a_held_lease_is_seen_at_its_release(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
-        await tables.batches.wake(batch.id)
-        assert await tables.batches.release(batch, 300)
-        assert await tables.batches.claim(batch.id, "other", 60)
+        await tables.batch_leases.wake(batch.id)
+        assert await tables.batch_leases.release(batch, 300)
+        assert await tables.batch_leases.claim(batch.id, "other", 60)
 
 
 async def test_a_wake_of_a_transaction_that_began_before_the_lease_is_seen_at_its_release(
@@ -89,9 +89,9 @@ async def test_a_wake_of_a_transaction_that_began_before_the_lease_is_seen_at_it
         await status(elsewhere, batch)
         async with store.session() as tables:
             batch = await claimed(tables, batch)
-        await elsewhere.batches.wake(batch.id)
+        await elsewhere.batch_leases.wake(batch.id)
     async with store.session() as tables:
-        assert await tables.batches.release(batch, 300)
+        assert await tables.batch_leases.release(batch, 300)
     await other.close()
 
 
@@ -135,18 +135,18 @@ async def test_a_late_poll_revives_nothing(store: Store, outcome: Outcome) -> No
         job = await new_job(tables, batch)
         await tables.jobs.running(job, "ref")
         await tables.batches.started(batch.id)
-        await tables.jobs.ended(job, Ending(outcome, None, None, None, None, ()))
+        await tables.jobs.ended(job, JobEnd(outcome, None, None, None, None, ()))
         await tables.jobs.settled(job)
         assert await tables.batches.end(batch, outcome)
 
         await tables.batches.progress(batch.id, 9, 9, 9)
         await tables.batches.finalizing(batch.id)
         assert await tables.batches.started(batch.id) is None
-        assert not await tables.batches.wake(batch.id)
-        assert not await tables.batches.wake_stale(batch.id, 0)
+        assert not await tables.batch_leases.wake(batch.id)
+        assert not await tables.batch_leases.wake_stale(batch.id, 0)
         assert await tables.batches.cancel(batch.id, ADMIN) is None
         assert not await tables.jobs.running(job, "ref")
-        assert not await tables.jobs.ended(job, Ending("completed", "o", None, "file-1", None, ()))
+        assert not await tables.jobs.ended(job, JobEnd("completed", "o", None, "file-1", None, ()))
         assert await status(tables, batch) == outcome
 
 
@@ -250,7 +250,7 @@ async def test_a_copy_that_lives_for_an_hour_is_not_made_again_at_once(store: St
 
 async def test_what_a_provider_says_of_its_job_is_kept_as_far_as_it_can_be(store: Store) -> None:
     said = {"code": "nul\0", "message": "half a pair \ud83d", "line": 2**70}
-    ending = Ending("failed", "ref", None, ids.new("file"), None, [said])
+    end = JobEnd("failed", "ref", None, ids.new("file"), None, [said])
     counts = {
         "requests": 2**63,
         "failed_requests": -1,
@@ -264,7 +264,7 @@ async def test_what_a_provider_says_of_its_job_is_kept_as_far_as_it_can_be(store
         job = await new_job(tables, batch)
         assert await tables.jobs.unknown(job, "nul\0")
         assert await tables.jobs.running(job, "ref")
-        assert await tables.jobs.ended(job, ending)
+        assert await tables.jobs.ended(job, end)
         await tables.usage.record(batch, job, "group", counts, None)
         [ended] = await tables.jobs.of_batch(batch.id)
         found = await tables.batches.get(batch.id, ADMIN)

@@ -16,7 +16,7 @@ from manifold.queue import Queue
 from manifold.store import Store, Tables
 from manifold.store.batches import NewBatch, Outcome
 from manifold.store.files import NewFile
-from manifold.store.jobs import Ending
+from manifold.store.jobs import JobEnd
 from manifold.store.keys import Key
 
 DAY = 86_400
@@ -42,13 +42,13 @@ async def ended(tables: Tables, outcome: Outcome = "completed", cost: Decimal = 
     output = await tables.files.insert(NewFile(ids.new("file"), "batch_output", "out.jsonl", 1, ["group"]), HOLDER)
     new = NewBatch(ids.new("batch"), file.id, "/v1/chat/completions", "24h", ["group"], None, 1, None, DAY)
     await tables.batches.insert(new, HOLDER)
-    batch = await tables.batches.claim(new.id, "lease", 60)
+    batch = await tables.batch_leases.claim(new.id, "lease", 60)
     assert batch is not None
     [input_id] = await tables.inputs.ensure(file.id, ["deployment"])
     job = await tables.jobs.insert(ids.new("job"), batch, input_id, "deployment")
     assert job is not None
     assert await tables.jobs.running(job, new.id)
-    assert await tables.jobs.ended(job, Ending(outcome, None, None, None, None, []))
+    assert await tables.jobs.ended(job, JobEnd(outcome, None, None, None, None, []))
     await tables.usage.record(batch, job, "group", COUNTS, cost)
     assert await tables.jobs.settled(job)
     assert await tables.batches.end(batch, outcome, output_file_id=output.id)

@@ -105,6 +105,6 @@ class Site:
             time.sleep(0.1)
 
     def _make_due(self) -> None:
-        """Spare the test the wait for the next look at a running batch."""
+        """Spare the test the wait for the next step of a running batch."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute("UPDATE batches SET due_at = now() WHERE due_at > now()")

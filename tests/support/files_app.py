@@ -109,7 +109,7 @@ class FilesApp:
             await self.work(message)
 
     def woken(self) -> list[str]:
-        """The batches that were to be looked at."""
+        """The batches that were to be advanced."""
         return [message.id for message in self.aws.take(self.aws.control_queue_url)]
 
     # The rows.

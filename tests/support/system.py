@@ -236,7 +236,7 @@ class System:
         parts = (gateway.store, gateway.storage, gateway.queue, gateway.deployments)
         match message.kind:
             case "batch":
-                await self.engine().look(message.id)
+                await self.engine().advance(message.id)
             case "input":
                 await Replication(*parts).run(message.id)
             case "job":

@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 import yaml
 
+from manifold.store.batch_leases import BatchLeases
 from manifold.store.batches import Batches
 from manifold.store.files import Files
 from manifold.store.inputs import Inputs
+from manifold.store.job_results import JobResults
 from manifold.store.jobs import Jobs
 from manifold.store.uploads import Uploads
 
 ROOT = Path(__file__).parents[2]
 PAGE = re.sub(r"^```.*?^```", "", (ROOT / "docs" / "architecture.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 SQL = "\n".join(file.read_text() for file in sorted((ROOT / "layers").rglob("migrations/*.sql")))
-AGGREGATES = {"Files": Files, "Inputs": Inputs, "Batches": Batches, "Jobs": Jobs, "Uploads": Uploads}
+AGGREGATES = {one.__name__: one for one in (Files, Inputs, Batches, BatchLeases, Jobs, JobResults, Uploads)}
 STATED = ("uploads", "inputs", "batches", "jobs")
 """The tables whose states change; a file's status is set once, and its deletion has columns of its own."""
 
@@ -135,7 +137,7 @@ def test_a_batch_ends_in_each_of_its_ends_and_no_other() -> None:
 
 
 def test_the_functions_that_are_named_exist() -> None:
-    named = re.findall(r"`(Files|Uploads|Inputs|Batches|Jobs)\.(\w+)`", PAGE)
+    named = re.findall(rf"`({'|'.join(AGGREGATES)})\.(\w+)`", PAGE)
     assert [one for one in named if not hasattr(AGGREGATES[one[0]], one[1])] == []
 
 

@@ -25,7 +25,7 @@ class Engine:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def poll_due(self, many: int, silent: set[str]) -> int:
+    async def poll_due(self, many: int, unresponsive: set[str]) -> int:
         self._clock.now += 10
         return many
 

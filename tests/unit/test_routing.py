@@ -14,7 +14,7 @@ from manifold.routing import Load, Strategy, choose, first_in_order, simple_shuf
 
 
 @dataclass(frozen=True)
-class Outlet:
+class Candidate:
     name: str
     order: int | None = None
     weight: float | None = None
@@ -22,36 +22,39 @@ class Outlet:
     tpm: int | None = None
 
 
-def drawn(candidates: Sequence[Outlet], times: int = 4000) -> dict[str, float]:
+def drawn(candidates: Sequence[Candidate], times: int = 4000) -> dict[str, float]:
     random = Random(7)
     counts = Counter(simple_shuffle(candidates, random).name for _ in range(times))
     return {name: count / times for name, count in counts.items()}
 
 
 def test_the_lowest_order_comes_first() -> None:
-    assert drawn([Outlet("a", order=2), Outlet("b", order=1), Outlet("c", order=1, weight=0)]).keys() == {"b", "c"}
+    assert drawn([Candidate("a", order=2), Candidate("b", order=1), Candidate("c", order=1, weight=0)]).keys() == {
+        "b",
+        "c",
+    }
 
 
 def test_without_an_order_comes_last() -> None:
-    assert [outlet.name for outlet in first_in_order([Outlet("a"), Outlet("b", order=9)])] == ["b"]
+    assert [candidate.name for candidate in first_in_order([Candidate("a"), Candidate("b", order=9)])] == ["b"]
 
 
 def test_weights_are_kept() -> None:
-    shares = drawn([Outlet("a", weight=3, rpm=1), Outlet("b", weight=1, rpm=1000)])
+    shares = drawn([Candidate("a", weight=3, rpm=1), Candidate("b", weight=1, rpm=1000)])
     assert shares["a"] == pytest.approx(0.75, abs=0.03)
 
 
 def test_rpm_counts_where_no_weight_is_set_and_tpm_where_no_rpm_is() -> None:
-    assert drawn([Outlet("a", rpm=9, tpm=1), Outlet("b", rpm=1, tpm=9)])["a"] == pytest.approx(0.9, abs=0.03)
-    assert drawn([Outlet("a", tpm=1), Outlet("b", tpm=4)])["b"] == pytest.approx(0.8, abs=0.03)
+    assert drawn([Candidate("a", rpm=9, tpm=1), Candidate("b", rpm=1, tpm=9)])["a"] == pytest.approx(0.9, abs=0.03)
+    assert drawn([Candidate("a", tpm=1), Candidate("b", tpm=4)])["b"] == pytest.approx(0.8, abs=0.03)
 
 
 def test_one_that_lacks_the_weight_is_not_drawn() -> None:
-    assert drawn([Outlet("a", weight=1), Outlet("b")]) == {"a": 1.0}
+    assert drawn([Candidate("a", weight=1), Candidate("b")]) == {"a": 1.0}
 
 
 def test_evenly_where_nothing_is_set() -> None:
-    assert drawn([Outlet("a"), Outlet("b")])["a"] == pytest.approx(0.5, abs=0.03)
+    assert drawn([Candidate("a"), Candidate("b")])["a"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_nothing_to_choose_from_is_an_error() -> None:
@@ -60,7 +63,7 @@ def test_nothing_to_choose_from_is_an_error() -> None:
 
 
 @dataclass(frozen=True)
-class Known(Outlet):
+class Known(Candidate):
     @property
     def id(self) -> str:
         return self.name
@@ -108,14 +111,14 @@ class TestUsage:
 
 
 loads_of = st.builds(Load, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.none() | st.floats(0.1, 5))
-outlets_of = st.builds(
+candidates_of = st.builds(
     Known, st.sampled_from("abcdef"), st.none() | st.integers(0, 2), rpm=st.none() | st.integers(1, 5)
 )
 
 
 @given(
     st.sampled_from(get_args(Strategy)),
-    st.lists(outlets_of, min_size=1, max_size=6, unique_by=lambda one: one.name),
+    st.lists(candidates_of, min_size=1, max_size=6, unique_by=lambda one: one.name),
     st.dictionaries(st.sampled_from("abcdef"), loads_of),
     st.integers(),
 )

@@ -79,7 +79,7 @@ class Replication:
     async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:
         async with self._store.transaction() as tables:
             kept = await tables.inputs.ready(row, prepared.ref, prepared.expires_at)
-            waiting = await tables.batches.wake_waiting(row.file_id) if kept else []
+            waiting = await tables.batch_leases.wake_waiting(row.file_id) if kept else []
         if not kept:
             await self._discard(row, deployment, prepared.ref)
             return
@@ -111,7 +111,7 @@ class Replication:
         async with self._store.transaction() as tables:
             kept = await tables.inputs.retry(row, public(fault), wait)
             # A young batch waits for first attempts: where one failed, it need not wait any longer.
-            waiting = await tables.batches.wake_waiting(row.file_id) if kept and row.attempts == 1 else []
+            waiting = await tables.batch_leases.wake_waiting(row.file_id) if kept and row.attempts == 1 else []
         await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("input", row.id)], delay=wait)
@@ -120,7 +120,7 @@ class Replication:
         """The batches that wait for it look for another way, or end."""
         async with self._store.transaction() as tables:
             failed = await tables.inputs.fail(row, cause)
-            waiting = await tables.batches.wake_waiting(row.file_id) if failed else []
+            waiting = await tables.batch_leases.wake_waiting(row.file_id) if failed else []
         observe.event("input_failed", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
         observe.count(observe.Metric.INPUTS_FAILED)
         await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)

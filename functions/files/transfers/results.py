@@ -21,7 +21,8 @@ from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.batches import LAST_SECONDS
-from manifold.store.jobs import JobRow, Named
+from manifold.store.job_results import ResultFiles
+from manifold.store.jobs import JobRow
 
 UNCONFIGURED_PAUSE = 300.0
 """Seconds to the next attempt at a job whose deployment `config.yaml` has lost: it may come back."""
@@ -43,7 +44,7 @@ class Results:
     async def run(self, job_id: str) -> None:
         """Store what an ended job left, count it, and wake its batch; or say when to try again."""
         async with self._store.session() as tables:
-            job = await tables.jobs.claim_results(job_id, secrets.token_hex(8), LEASE_SECONDS)
+            job = await tables.job_results.claim(job_id, secrets.token_hex(8), LEASE_SECONDS)
         if job is None:
             return
         if job.attempts > ATTEMPTS:  # not given up: the provider keeps results for weeks, but somebody must look
@@ -72,7 +73,7 @@ class Results:
 
         async def renew(seconds: float) -> bool:
             async with self._store.session() as tables:
-                return await tables.jobs.renew_results(job, seconds)
+                return await tables.job_results.renew(job, seconds)
 
         return await kept(renew, work)
 
@@ -131,12 +132,12 @@ class Results:
         status = known.get(ref)
         if status is not None and status.state in ENDED and not status.lost:
             async with self._store.session() as tables:
-                await tables.jobs.named(job, _names(job, status))
+                await tables.job_results.named(job, _names(job, status))
 
     async def _stored(self, job: JobRow, results: dict[str, Any]) -> None:
         async with self._store.transaction() as tables:
-            stored = await tables.jobs.stored(job, results)
-            woken = stored and await tables.batches.wake(job.batch_id)
+            stored = await tables.job_results.stored(job, results)
+            woken = stored and await tables.batch_leases.wake(job.batch_id)
         if woken:
             observe.event("results_stored", job_id=job.id, batch_id=job.batch_id, attempts=job.attempts)
             await self._queue.announce([Message("batch", job.batch_id)])
@@ -149,7 +150,7 @@ class Results:
         for name, tally in found.files.items() if found else ():
             kept[name] = max(kept.get(name, 0), tally.lines)
         async with self._store.session() as tables:
-            await tables.jobs.retry_results(job, cause, wait, kept=kept, doubted=doubted)
+            await tables.job_results.retry(job, cause, wait, kept=kept, doubted=doubted)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("job", job.id)], delay=wait)
 
@@ -166,8 +167,8 @@ def _is_enough(job: JobRow, found: Found) -> bool:
     return (job.late_for or 0) >= LATE_SECONDS and (found.lines > 0 or any(job.kept.values()))
 
 
-def _names(job: JobRow, status: JobStatus) -> Named:
-    return Named(
+def _names(job: JobRow, status: JobStatus) -> ResultFiles:
+    return ResultFiles(
         output_ref=status.output_ref,
         error_ref=status.error_ref,
         output_file_id=ids.new("file") if status.output_ref else None,

@@ -52,18 +52,18 @@ class Load:
     """US dollars for a token of input and one of output; `None` where no price is known."""
 
 
-Choice = TypeVar("Choice", bound=Weighted)
-Candidate = TypeVar("Candidate", bound=Named)
+AnyWeighted = TypeVar("AnyWeighted", bound=Weighted)
+AnyNamed = TypeVar("AnyNamed", bound=Named)
 _IDLE = Load()
 
 
-def first_in_order(candidates: Sequence[Choice]) -> list[Choice]:
+def first_in_order(candidates: Sequence[AnyWeighted]) -> list[AnyWeighted]:
     """The candidates with the lowest `order`; those without one come after all that have one."""
     lowest = min((_rank(candidate) for candidate in candidates), default=None)
     return [candidate for candidate in candidates if _rank(candidate) == lowest]
 
 
-def simple_shuffle(candidates: Sequence[Choice], random: Random) -> Choice:
+def simple_shuffle(candidates: Sequence[AnyWeighted], random: Random) -> AnyWeighted:
     """One of the candidates that come first in order, drawn by `weight`, else by `rpm`, else by `tpm`, else evenly.
 
     As LiteLLM's `simple-shuffle`: the first of the three that any of them sets is what counts, and one that lacks it
@@ -83,8 +83,8 @@ def simple_shuffle(candidates: Sequence[Choice], random: Random) -> Choice:
 
 
 def choose(
-    strategy: Strategy, candidates: Sequence[Candidate], loads: Mapping[str, Load], random: Random
-) -> Candidate | None:
+    strategy: Strategy, candidates: Sequence[AnyNamed], loads: Mapping[str, Load], random: Random
+) -> AnyNamed | None:
     """The deployment to ask, by their loads where the strategy looks at them; `None` if none has room.
 
     Only usage-based routing finds one without room: it keeps to `rpm` and `tpm`, and goes to the next `order` when

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from manifold.store.batch_leases import BatchLeases
 from manifold.store.batches import Batches
 from manifold.store.calls import Calls
 from manifold.store.connection import Connection, Database
 from manifold.store.files import Files
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import Inputs
+from manifold.store.job_results import JobResults
 from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
@@ -32,7 +34,9 @@ class Tables:
         self.uploads = Uploads(connection)
         self.inputs = Inputs(connection)
         self.batches = Batches(connection)
+        self.batch_leases = BatchLeases(connection)
         self.jobs = Jobs(connection)
+        self.job_results = JobResults(connection)
         self.usage = Usages(connection)
         self.meters = Meters(connection)
         self.calls = Calls(connection)

@@ -6,8 +6,9 @@
         ▼
       refused            each of the open ones ──► abandoned
 
-`refused` and `absent` jobs never came to be at the provider; another one may follow. `abandoned` ones may run there
-still, and nothing that they come to is used. The unique index `jobs_one_open` keeps two from being open at once.
+`refused` and `absent` jobs never came to be at the provider; another one may follow. `abandoned` ones may still run
+there, but their results are not used. ended → stored is in `manifold.store.job_results`. The unique index
+`jobs_one_open` keeps two jobs of a batch from being open at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from manifold.store.rows import fetch_all, fetch_one
 
 States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent", "abandoned"]
 
-_COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provider_ref, outcome, error, lasting,
+COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provider_ref, outcome, error, lasting,
     errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at, attempts,
     lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
@@ -36,6 +37,8 @@ _OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
+    """A row of `jobs`, with the ages that decide and what they need of the batch."""
+
     id: str
     batch_id: str
     input_id: str
@@ -61,34 +64,23 @@ class JobRow:
     status: int | None
     """The HTTP status that it was refused with."""
     age: float
-    """Seconds since it was written, when this was read: by the database's clock."""
+    """Seconds since it was written, by the database's clock when the row was read; so are those below."""
     answers: int | None
     """How many results the provider's counts announced."""
     kept: dict[str, int]
-    """The lines of "output" and "error" that are in S3 while the results are in doubt."""
+    """The number of lines of "output" and "error" that are in S3 while the results are incomplete."""
     end_seen_for: float | None
-    """Seconds since the provider first said an end that cannot be right yet, by the database's clock."""
+    """Seconds since the provider first reported an end that cannot be right yet."""
     doubted_for: float | None
-    """Seconds since its results were first not what was announced."""
+    """Seconds since its results were first found not to be what the provider had announced."""
     requests: int
-    """Of its batch."""
+    """The number of requests of its batch."""
     late_for: float | None
-    """Seconds since its batch was first found so late that it is given up after `LAST_SECONDS` of them."""
+    """`overdue_for` of its batch: seconds, of which `LAST_SECONDS` are the limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """The result files that a provider names, with the ids that ours of them will have."""
-
-    output_ref: str | None
-    error_ref: str | None
-    output_file_id: str | None
-    error_file_id: str | None
-    answers: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
+class JobEnd:
     """How a job ended at its provider, and the ids that our files of its results will have."""
 
     outcome: Outcome
@@ -101,6 +93,8 @@ class Ending:
 
 
 class Jobs:
+    """The jobs of batches, and the statements that set a state; fetching their results is `JobResults`."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -113,7 +107,7 @@ class Jobs:
             INSERT INTO jobs (id, batch_id, input_id, deployment_id)
             SELECT %(id)s, id, %(input)s, %(deployment)s FROM batches
             WHERE id = %(batch)s AND status = 'validating' AND lease = %(lease)s FOR UPDATE
-            RETURNING {_COLUMNS}"""
+            RETURNING {COLUMNS}"""
         parameters = {
             "id": job_id,
             "batch": batch.id,
@@ -125,13 +119,13 @@ class Jobs:
 
     async def open(self, batch_ids: Sequence[str]) -> dict[str, JobRow]:
         """The open job of each of these batches that has one."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM jobs WHERE batch_id = ANY(%(batches)s) AND {_OPEN}"
+        query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE batch_id = ANY(%(batches)s) AND {_OPEN}"
         rows = await fetch_all(self._connection, JobRow, query, {"batches": list(batch_ids)})
         return {row.batch_id: row for row in rows}
 
     async def of_batch(self, batch_id: str) -> list[JobRow]:
         """All jobs that a batch ever had, the oldest first."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM jobs WHERE batch_id = %(batch)s ORDER BY created_at, id"
+        query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s ORDER BY created_at, id"
         return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
 
     async def refs_of_input(self, input_id: str) -> frozenset[str]:
@@ -148,8 +142,8 @@ class Jobs:
         )
         return {deployment_id: batch_ids for deployment_id, batch_ids in await rows.fetchall()}
 
-    async def cooling(self, batch_id: str) -> dict[str, float]:
-        """Deployments to leave alone, each with the seconds left: busy ones, and those that refused this batch."""
+    async def cooldowns(self, batch_id: str) -> dict[str, float]:
+        """The seconds of cooldown left, by deployment: of those that are busy, and of those that refused this batch."""
         rows = await self._connection.execute(
             """SELECT deployment_id, extract(epoch FROM max(cool_until) - now())::float8 FROM jobs
                WHERE cool_until > now() AND (batch_id = %s OR NOT lasting) GROUP BY 1""",
@@ -174,20 +168,20 @@ class Jobs:
             (storable.text(error), job.id),
         )
 
-    async def refused(self, job: JobRow, error: str, *, status: int | None, lasting: bool, cool_seconds: float) -> bool:
-        """submitting → refused: the provider said no. Leave its deployment alone for this long."""
+    async def refused(self, job: JobRow, error: str, *, status: int | None, lasting: bool, cooldown: float) -> bool:
+        """submitting → refused, with the HTTP status and the seconds of cooldown for the deployment."""
         return await self._changed(
             """UPDATE jobs SET state = 'refused', error = %s, status = %s, lasting = %s,
                    cool_until = now() + make_interval(secs => %s)
                WHERE id = %s AND state = 'submitting'""",
-            (storable.text(error), status, lasting, cool_seconds, job.id),
+            (storable.text(error), status, lasting, cooldown, job.id),
         )
 
     async def abandon(self, batch_id: str) -> list[JobRow]:
         """Any open state → abandoned: whatever it comes to is not used. Returns the jobs as they were till then."""
         query: LiteralString = f"""
             WITH open AS (
-                SELECT {_COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {_OPEN} FOR UPDATE),
+                SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {_OPEN} FOR UPDATE),
             closed AS (
                 UPDATE jobs SET state = 'abandoned', outcome = NULL, due_at = NULL, lease = NULL, leased_until = NULL
                 WHERE id IN (SELECT id FROM open))
@@ -195,11 +189,11 @@ class Jobs:
         return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
 
     async def absent(self, job: JobRow) -> bool:
-        """unknown → absent: the provider did not list it when its settling time was over."""
+        """unknown → absent: the provider did not list it when its listing delay was over."""
         return await self._changed("UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'", (job.id,))
 
     async def polled(self, job: JobRow, *, answered: bool = True) -> None:
-        """The provider was asked, and the job goes on."""
+        """Note a poll after which the job goes on, or that got no answer."""
         await self._connection.execute(
             """UPDATE jobs SET polls = polls + 1, polled_at = now(),
                    end_seen_at = CASE WHEN %s THEN NULL ELSE end_seen_at END
@@ -208,7 +202,7 @@ class Jobs:
         )
 
     async def end_seen(self, job: JobRow) -> None:
-        """The provider was asked, and says an end that cannot be right yet. The pauses between polls begin anew."""
+        """Note a poll that reported an end that cannot be right yet. The pauses between polls begin anew."""
         await self._connection.execute(
             """UPDATE jobs SET polls = CASE WHEN end_seen_at IS NULL THEN 0 ELSE polls + 1 END, polled_at = now(),
                    end_seen_at = coalesce(end_seen_at, now())
@@ -217,12 +211,12 @@ class Jobs:
         )
 
     async def cancel_sent(self, job: JobRow) -> None:
-        """The provider took the cancel."""
+        """Note that the provider accepted the cancel."""
         await self._connection.execute(
             "UPDATE jobs SET cancel_sent_at = now() WHERE id = %s AND state = 'running'", (job.id,)
         )
 
-    async def ended(self, job: JobRow, ending: Ending) -> bool:
+    async def ended(self, job: JobRow, end: JobEnd) -> bool:
         """running → ended, or → stored where the provider left nothing to store."""
         return await self._changed(
             """UPDATE jobs SET state = CASE WHEN %(nothing)s THEN 'stored' ELSE 'ended' END,
@@ -232,14 +226,14 @@ class Jobs:
                    due_at = CASE WHEN %(nothing)s THEN NULL ELSE now() END
                WHERE id = %(id)s AND state = 'running'""",
             {
-                "nothing": ending.output_ref is None and ending.error_ref is None,
-                "outcome": ending.outcome,
-                "output_ref": ending.output_ref,
-                "error_ref": ending.error_ref,
-                "output": ending.output_file_id,
-                "error": ending.error_file_id,
-                "errors": Jsonb(storable.value(list(ending.errors))) if ending.errors else None,
-                "answers": ending.answers,
+                "nothing": end.output_ref is None and end.error_ref is None,
+                "outcome": end.outcome,
+                "output_ref": end.output_ref,
+                "error_ref": end.error_ref,
+                "output": end.output_file_id,
+                "error": end.error_file_id,
+                "errors": Jsonb(storable.value(list(end.errors))) if end.errors else None,
+                "answers": end.answers,
                 "id": job.id,
             },
         )
@@ -247,82 +241,6 @@ class Jobs:
     async def settled(self, job: JobRow) -> bool:
         """stored → settled."""
         return await self._changed("UPDATE jobs SET state = 'settled' WHERE id = %s AND state = 'stored'", (job.id,))
-
-    # Storing the results: done by a worker that moves bytes, under a lease of the job's own.
-
-    async def claim_results(self, job_id: str, lease: str, seconds: int) -> JobRow | None:
-        """Take an ended job for this long to store its results, or `None`: done, not due, or another worker has it."""
-        query: LiteralString = f"""
-            UPDATE jobs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
-                attempts = attempts + 1
-            WHERE id = %(id)s AND state = 'ended' AND due_at <= now()
-                AND (leased_until IS NULL OR leased_until <= now())
-            RETURNING {_COLUMNS}"""
-        return await fetch_one(self._connection, JobRow, query, {"id": job_id, "lease": lease, "seconds": seconds})
-
-    async def renew_results(self, job: JobRow, seconds: float) -> bool:
-        """Hold on for this long, from now; false if the job is somebody else's, or nobody's."""
-        return await self._changed(
-            """UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => %s)
-               WHERE id = %s AND state = 'ended' AND lease = %s""",
-            (seconds, job.id, job.lease),
-        )
-
-    async def stored(self, job: JobRow, results: Mapping[str, Any]) -> bool:
-        """ended → stored, by the holder of the lease."""
-        return await self._changed(
-            """UPDATE jobs SET state = 'stored', results = %s, error = NULL, due_at = NULL, lease = NULL,
-                   leased_until = NULL
-               WHERE id = %s AND state = 'ended' AND lease = %s""",
-            (Jsonb(storable.value(dict(results))), job.id, job.lease),
-        )
-
-    async def retry_results(
-        self,
-        job: JobRow,
-        error: str,
-        seconds: float,
-        *,
-        kept: Mapping[str, int] | None = None,
-        doubted: bool = False,
-    ) -> bool:
-        """Give the lease back and try again after this long. `doubted`: they are not what was announced."""
-        return await self._changed(
-            """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
-                   leased_until = NULL, doubted_at = CASE WHEN %s THEN coalesce(doubted_at, now()) ELSE doubted_at END,
-                   kept = coalesce(%s, kept)
-               WHERE id = %s AND state = 'ended' AND lease = %s""",
-            (storable.text(error), seconds, doubted, Jsonb(dict(kept)) if kept else None, job.id, job.lease),
-        )
-
-    async def named(self, job: JobRow, named: Named) -> bool:
-        """The provider names a file of an ended job late, or counts anew. What it named before stays."""
-        return await self._changed(
-            """UPDATE jobs SET answers = %(answers)s,
-                   output_ref = coalesce(output_ref, %(output_ref)s), error_ref = coalesce(error_ref, %(error_ref)s),
-                   output_file_id = coalesce(output_file_id, %(output)s),
-                   error_file_id = coalesce(error_file_id, %(error)s)
-               WHERE id = %(id)s AND state = 'ended' AND lease = %(lease)s""",
-            {
-                "answers": named.answers,
-                "output_ref": named.output_ref,
-                "error_ref": named.error_ref,
-                "output": named.output_file_id,
-                "error": named.error_file_id,
-                "id": job.id,
-                "lease": job.lease,
-            },
-        )
-
-    async def due_results(self, limit: int) -> list[str]:
-        """Ended jobs whose results have waited too long and that nobody holds."""
-        rows = await self._connection.execute(
-            """SELECT id FROM jobs WHERE due_at <= now() - interval '15 seconds'
-                   AND (leased_until IS NULL OR leased_until <= now())
-               ORDER BY due_at LIMIT %s""",
-            (limit,),
-        )
-        return [job_id for (job_id,) in await rows.fetchall()]
 
     async def _changed(self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]) -> bool:
         return (await self._connection.execute(query, parameters)).rowcount == 1

@@ -1,6 +1,6 @@
-"""The end of a batch whose provider does not end it: a stated time after its window, or at once where an admin says so.
+"""The end of a batch whose provider has not ended it: a day after its completion window, or when an admin orders it.
 
-What the provider may still do for it is not used. What had been stored of its results is cleared like a deleted file.
+What its provider may still do for it is not used. What was stored of its results is purged like a deleted file.
 """
 
 from collections.abc import Sequence
@@ -21,25 +21,33 @@ GIVEN_UP = (
     "The batch was given up a day after its completion window: its provider did not say how it ended, or did not give"
     " its results. What comes later is not used."
 )
-UNCONFIGURED = " The gateway's configuration has no longer the deployment that ran it."
+UNCONFIGURED = " The deployment that ran it is no longer in the gateway's configuration."
 ENDED = "An administrator of this gateway ended the batch. What its provider may still do for it is not used."
 
 
-class Ending:
+class Termination:
+    """Ends a batch without its provider; used by `Engine` for overdue batches, and by the route of admins."""
+
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def give_up(self, batch: BatchRow, job: JobRow, *, configured: bool) -> None:
-        """End an overdue batch as `expired`, or `cancelled` where a cancel was asked for."""
+        """End an overdue batch as `expired`, or as `cancelled` where that was requested; under the batch's lease.
+
+        `configured` says whether its deployment is still in `config.yaml`.
+        """
         cause = f" The last cause: {job.error}" if job.error else ""
         error = entry("batch_abandoned", GIVEN_UP + ("" if configured else UNCONFIGURED) + cause)
         async with self._store.transaction() as tables:
-            await _drop(tables, batch, await tables.jobs.abandon(batch.id))
+            await _purge_results(tables, batch, await tables.jobs.abandon(batch.id))
             ended = await tables.batches.end(batch, outcome_of_overdue(batch), errors=[error])
         _log(batch, [job] if ended else [])
 
     async def stop(self, batch_id: str, admin: Caller) -> BatchRow:
-        """End a batch now, as `failed` or `cancelled`; one that has ended stays as it is."""
+        """End a batch now, as `failed`, or as `cancelled` where that was requested; needs no lease.
+
+        A batch that has ended stays as it is. Raises `NotFound`.
+        """
         async with self._store.transaction() as tables:
             jobs = await tables.jobs.abandon(batch_id)  # as everywhere, jobs are locked before their batch
             stopped = await tables.batches.stop(batch_id, [entry("batch_ended_by_admin", ENDED)])
@@ -47,21 +55,21 @@ class Ending:
             row = stopped or await tables.batches.get(batch_id, admin)
             if row is None:
                 raise batch_not_found(batch_id)
-            await _drop(tables, row, jobs)
+            await _purge_results(tables, row, jobs)
         if stopped:
             _log(row, jobs)
         return row
 
 
-async def _drop(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]) -> None:
-    """Have the objects cleared that an unfinished transfer of results may have left."""
+async def _purge_results(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]) -> None:
+    """Have the objects purged that an unfinished transfer of results may have left, as files that are deleted."""
     for job in jobs:
         for file_id in filter(None, (job.output_file_id, job.error_file_id)):
-            await tables.files.insert(_left_over(file_id, batch), batch.owner)
+            await tables.files.insert(_partial_results(file_id, batch), batch.owner)
             await tables.files.delete(file_id, Caller(admin=True))
 
 
-def _left_over(file_id: str, batch: BatchRow) -> NewFile:
+def _partial_results(file_id: str, batch: BatchRow) -> NewFile:
     return NewFile(
         id=file_id,
         purpose="batch_output",
@@ -73,7 +81,7 @@ def _left_over(file_id: str, batch: BatchRow) -> NewFile:
 
 
 def _log(batch: BatchRow, jobs: Sequence[JobRow]) -> None:
-    """An admin finds the job at its provider by these ids."""
+    """Log each job with the ids by which an admin finds it at its provider."""
     observe.count(Metric.BATCHES_ENDED)
     for job in jobs:
         fields: dict[str, Any] = {"state": job.state, "provider_ref": job.provider_ref}

@@ -1,0 +1,114 @@
+"""When a batch's next step is due, and who may take it.
+
+The engine takes a step once `due_at` has come, under a lease. Whoever wants a step taken sets `due_at` and `woken_at`
+first and sends a message second, so that a wake that meets a held lease is seen when the lease is given back.
+`woken_at` is the time of the change itself, not of its transaction: that may have begun before the lease was taken, and
+the holder has not seen it (docs/decisions/0005-one-clock.md).
+"""
+
+from collections.abc import Collection
+from typing import LiteralString
+
+from manifold.store.batches import COLUMNS, GRACE_SECONDS, RELEASED, WOKEN, BatchRow
+from manifold.store.connection import Connection
+from manifold.store.rows import fetch_all, fetch_one
+
+_CLAIMED: LiteralString = """lease = %(lease)s, leased_at = now(),
+    leased_until = now() + make_interval(secs => %(seconds)s), overdue_at = coalesce(overdue_at,
+        CASE WHEN expires_at < now() - make_interval(secs => %(grace)s) THEN now() END)"""
+
+
+class BatchLeases:
+    """Wakes and leases of batches. `Batches.cancel` wakes a batch, too, and `end` and `stop` release it for good."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def wake(self, batch_id: str) -> bool:
+        """Make an open batch due now; false if it has ended."""
+        changed = await self._connection.execute(
+            f"UPDATE batches SET {WOKEN} WHERE id = %s AND due_at IS NOT NULL", (batch_id,)
+        )
+        return changed.rowcount == 1
+
+    async def wake_stale(self, batch_id: str, seconds: float) -> bool:
+        """Make a running batch due now if its job was last polled longer ago than this; false if not."""
+        changed = await self._connection.execute(
+            f"""UPDATE batches SET {WOKEN}
+               WHERE id = %(id)s AND status IN ('in_progress', 'cancelling') AND due_at > clock_timestamp()
+                   AND EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s AND state = 'running'
+                       AND coalesce(polled_at, submitted_at)
+                           < clock_timestamp() - make_interval(secs => %(seconds)s))""",
+            {"id": batch_id, "seconds": seconds},
+        )
+        return changed.rowcount == 1
+
+    async def wake_waiting(self, file_id: str) -> list[str]:
+        """Make every batch due that waits for an input of this file; returns their ids."""
+        rows = await self._connection.execute(
+            f"""UPDATE batches SET {WOKEN}
+               WHERE input_file_id = %s AND status = 'validating' RETURNING id""",
+            (file_id,),
+        )
+        return [batch_id for (batch_id,) in await rows.fetchall()]
+
+    async def claim(self, batch_id: str, lease: str, seconds: int) -> BatchRow | None:
+        """Take a due batch for `seconds`; `None` if it has ended, is not due, or another worker has it."""
+        query: LiteralString = f"""
+            UPDATE batches SET {_CLAIMED}
+            WHERE id = %(id)s AND due_at <= now() AND (leased_until IS NULL OR leased_until <= now())
+            RETURNING {COLUMNS}"""
+        parameters = {"id": batch_id, "lease": lease, "seconds": seconds, "grace": GRACE_SECONDS}
+        return await fetch_one(self._connection, BatchRow, query, parameters)
+
+    async def claim_due(
+        self, lease: str, seconds: int, limit: int, unresponsive: Collection[str] = ()
+    ) -> list[BatchRow]:
+        """Take up to `limit` due batches with a running job for this long, but none of the `unresponsive` deployments.
+
+        The deployments take turns, each with the batch that has been due longest, so that none crowds out the others.
+        """
+        query: LiteralString = f"""
+            UPDATE batches SET {_CLAIMED}
+            WHERE id IN (
+                SELECT b.id FROM batches b JOIN (
+                    SELECT batch_id, row_number() OVER (PARTITION BY deployment_id ORDER BY due.due_at) AS turn
+                    FROM jobs JOIN batches due ON due.id = batch_id
+                    WHERE state = 'running' AND due.due_at <= now() AND NOT deployment_id = ANY(%(unresponsive)s)
+                ) running ON running.batch_id = b.id
+                WHERE b.due_at <= now() AND (b.leased_until IS NULL OR b.leased_until <= now())
+                ORDER BY running.turn, b.due_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED)
+            RETURNING {COLUMNS}"""
+        parameters = {
+            "lease": lease,
+            "seconds": seconds,
+            "limit": limit,
+            "unresponsive": list(unresponsive),
+            "grace": GRACE_SECONDS,
+        }
+        return await fetch_all(self._connection, BatchRow, query, parameters)
+
+    async def due(self, limit: int) -> list[str]:
+        """Batches without a running job that are 15 s overdue; `limit` ids at most.
+
+        Their message was lost, or their worker died.
+        """
+        rows = await self._connection.execute(
+            """SELECT id FROM batches
+               WHERE due_at <= now() - interval '15 seconds' AND (leased_until IS NULL OR leased_until <= now())
+                   AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = batches.id AND state = 'running')
+               ORDER BY due_at LIMIT %s""",
+            (limit,),
+        )
+        return [batch_id for (batch_id,) in await rows.fetchall()]
+
+    async def release(self, batch: BatchRow, seconds: float) -> bool:
+        """Give the lease back; the next step is due after `seconds`, or now (true) if the batch was woken meanwhile."""
+        rows = await self._connection.execute(
+            f"""UPDATE batches SET {RELEASED},
+                    due_at = CASE WHEN woken_at > leased_at THEN now() ELSE now() + make_interval(secs => %s) END
+                WHERE id = %s AND lease = %s AND due_at IS NOT NULL RETURNING due_at <= now()""",
+            (seconds, batch.id, batch.lease),
+        )
+        row = await rows.fetchone()
+        return bool(row and row[0])

@@ -1,0 +1,110 @@
+"""Fetching the results of ended jobs, by a worker that moves bytes, under a lease of the job's own: ended → stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg.types.json import Jsonb
+
+from manifold import storable
+from manifold.store.connection import Connection
+from manifold.store.jobs import COLUMNS, JobRow
+from manifold.store.rows import fetch_one
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFiles:
+    """The result files that a provider names (`…_ref`), the ids of our copies of them, and its count of results."""
+
+    output_ref: str | None
+    error_ref: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    answers: int
+
+
+class JobResults:
+    """Leases on ended jobs, and what their holder writes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def claim(self, job_id: str, lease: str, seconds: int) -> JobRow | None:
+        """Take an ended job for `seconds`; `None` if its results are stored, not due, or another worker has it."""
+        query: LiteralString = f"""
+            UPDATE jobs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
+                attempts = attempts + 1
+            WHERE id = %(id)s AND state = 'ended' AND due_at <= now()
+                AND (leased_until IS NULL OR leased_until <= now())
+            RETURNING {COLUMNS}"""
+        return await fetch_one(self._connection, JobRow, query, {"id": job_id, "lease": lease, "seconds": seconds})
+
+    async def renew(self, job: JobRow, seconds: float) -> bool:
+        """Keep the lease for `seconds` from now; false if it is lost."""
+        return await self._changed(
+            """UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => %s)
+               WHERE id = %s AND state = 'ended' AND lease = %s""",
+            (seconds, job.id, job.lease),
+        )
+
+    async def stored(self, job: JobRow, results: Mapping[str, Any]) -> bool:
+        """ended → stored, by the holder of the lease."""
+        return await self._changed(
+            """UPDATE jobs SET state = 'stored', results = %s, error = NULL, due_at = NULL, lease = NULL,
+                   leased_until = NULL
+               WHERE id = %s AND state = 'ended' AND lease = %s""",
+            (Jsonb(storable.value(dict(results))), job.id, job.lease),
+        )
+
+    async def retry(
+        self,
+        job: JobRow,
+        error: str,
+        seconds: float,
+        *,
+        kept: Mapping[str, int] | None = None,
+        doubted: bool = False,
+    ) -> bool:
+        """Give the lease back; the next attempt is due after `seconds`.
+
+        `kept` counts the lines that are in S3 by now; `doubted` says that they are not what was announced.
+        """
+        return await self._changed(
+            """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
+                   leased_until = NULL, doubted_at = CASE WHEN %s THEN coalesce(doubted_at, now()) ELSE doubted_at END,
+                   kept = coalesce(%s, kept)
+               WHERE id = %s AND state = 'ended' AND lease = %s""",
+            (storable.text(error), seconds, doubted, Jsonb(dict(kept)) if kept else None, job.id, job.lease),
+        )
+
+    async def named(self, job: JobRow, files: ResultFiles) -> bool:
+        """Note result files that the provider named late, and its new count. A file that was named before stays."""
+        return await self._changed(
+            """UPDATE jobs SET answers = %(answers)s,
+                   output_ref = coalesce(output_ref, %(output_ref)s), error_ref = coalesce(error_ref, %(error_ref)s),
+                   output_file_id = coalesce(output_file_id, %(output)s),
+                   error_file_id = coalesce(error_file_id, %(error)s)
+               WHERE id = %(id)s AND state = 'ended' AND lease = %(lease)s""",
+            {
+                "answers": files.answers,
+                "output_ref": files.output_ref,
+                "error_ref": files.error_ref,
+                "output": files.output_file_id,
+                "error": files.error_file_id,
+                "id": job.id,
+                "lease": job.lease,
+            },
+        )
+
+    async def due(self, limit: int) -> list[str]:
+        """Jobs whose results are 15 s overdue and that nobody holds; `limit` ids at most."""
+        rows = await self._connection.execute(
+            """SELECT id FROM jobs WHERE due_at <= now() - interval '15 seconds'
+                   AND (leased_until IS NULL OR leased_until <= now())
+               ORDER BY due_at LIMIT %s""",
+            (limit,),
+        )
+        return [job_id for (job_id,) in await rows.fetchall()]
+
+    async def _changed(self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]) -> bool:
+        return (await self._connection.execute(query, parameters)).rowcount == 1
