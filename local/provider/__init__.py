@@ -12,9 +12,10 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/cohere/v2/chat                    Cohere
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini
 
-A model echoes what it is asked, as fast as its account's `Latency` lets it; a batch moves by the clock, seen when it is
-asked for. `{root}/control/…` makes trouble and tells what was received (`local.provider.control`). It is strict where
-the real ones are, and never deployed.
+A model echoes the prompt, as fast as its account's `Latency` lets it. A batch moves by the clock; its state is brought
+up to date when it is read. `{root}/control/…` injects faults and returns the log of requests
+(`local.provider.control_routes`). The program is strict where the real providers are, and is never deployed. Tests of
+`tests/integration/test_simulated_*.py` hold it to the providers' documentation.
 """
 
 from local.provider.accounts import DEFAULT_ACCOUNTS, Account, Latency

@@ -1,4 +1,4 @@
-"""`python -m local.provider`: the simulated provider, until it is told to end."""
+"""`python -m local.provider`: the simulated provider, until it is stopped."""
 
 import argparse
 

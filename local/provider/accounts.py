@@ -1,4 +1,4 @@
-"""The customers of the simulated provider."""
+"""The accounts of the simulated provider: each is a customer with a key, models and one dialect."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -43,7 +43,7 @@ class Latency(BaseModel):
     between_tokens: float = 0.0
 
 
-AT_ONCE = Latency()
+NO_LATENCY = Latency()
 
 BEDROCK_REGION = "eu-central-1"
 BEDROCK_MODEL = "eu.anthropic.claude-haiku-4-5-v1:0"

@@ -1,4 +1,4 @@
-"""The batches of the simulated provider's accounts: each moves by the clock, seen when it is looked at."""
+"""The batches of the simulated provider's accounts. Each moves by the clock, and is updated when it is read."""
 
 import itertools
 import secrets
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.provider.accounts import Account
+from local.provider.defects import Defects
 from local.provider.files import File, Files
 from local.provider.lines import answers, expired, validate
-from local.provider.oddities import Oddities
 from local.provider.refusal import Refusal, not_found
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -76,8 +76,8 @@ class Batches:
         self.pace = pace
         self.stalls: dict[str, str] = {}
         """Account name → the state that its batches do not leave."""
-        self.oddities: dict[str, Oddities] = {}
-        """Account name → what is wrong with the ends of its batches."""
+        self.defects: dict[str, Defects] = {}
+        """Account name → the defects of its ended batches."""
 
     def create(
         self, account: Account, file: File, endpoint: str, window: str, metadata: Mapping[str, str] | None
@@ -100,8 +100,8 @@ class Batches:
         if after is not None:
             self.get(account, after)
             own = itertools.islice(itertools.dropwhile(lambda batch: batch.id != after, own), 1, None)
-        found = list(itertools.islice(own, limit + 1))
-        return [self._updated(batch) for batch in found[:limit]], len(found) > limit
+        batches = list(itertools.islice(own, limit + 1))
+        return [self._updated(batch) for batch in batches[:limit]], len(batches) > limit
 
     def cancel(self, account: str, batch_id: str) -> Batch:
         batch = self.get(account, batch_id)
@@ -114,13 +114,13 @@ class Batches:
         return batch
 
     def end(self, batch: Batch) -> None:
-        """Let a cancel take no time, as where there is no state of it."""
+        """End a cancel at once, as at a provider that has no state `cancelling`."""
         with batch.lock:
             if batch.state == "cancelling":
                 self._leave(batch, time.time())
 
     def expire(self, account: str, batch_id: str | None) -> int:
-        """Let the account's open batches (or one) run out of time, half done. How many did."""
+        """Expire the account's open batches (or one), half done. Returns how many."""
         open_ones = [
             batch
             for batch in self._batches.values()
@@ -132,7 +132,7 @@ class Batches:
         return len(open_ones)
 
     def progress(self, batch: Batch) -> int:
-        """How many lines are answered by now."""
+        """How many lines are answered so far."""
         if batch.state != "in_progress":
             return batch.done
         share = (time.time() - batch.since) / max(self.pace.in_progress, 0.001)
@@ -145,7 +145,7 @@ class Batches:
     def clear(self) -> None:
         self._batches.clear()
         self.stalls.clear()
-        self.oddities.clear()
+        self.defects.clear()
 
     def _updated(self, batch: Batch) -> Batch:
         with batch.lock:
@@ -189,13 +189,13 @@ class Batches:
     def _write_results(self, batch: Batch, late: Iterable[bytes] = ()) -> None:
         """The output file and the error file, each named only where it has a line."""
         account = batch.account.name
-        odd = self.oddities.get(account, Oddities())
+        defects = self.defects.get(account, Defects())
         output = self._files.result(account, f"{batch.id}_output.jsonl")
         errors = self._files.result(account, f"{batch.id}_error.jsonl")
         with output, errors:
-            told = answers(batch.file.path, batch.id, int(batch.created_at), batch.done, batch.account.dialect)
-            for succeeded, line in told:
-                (output if succeeded else errors).write(odd.written(line))
+            results = answers(batch.file.path, batch.id, int(batch.created_at), batch.done, batch.account.dialect)
+            for succeeded, line in results:
+                (output if succeeded else errors).write(defects.written(line))
                 batch.failed += not succeeded
             for line in late:
                 errors.write(line)

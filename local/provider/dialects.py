@@ -1,4 +1,4 @@
-"""How each dialect words what the simulated provider holds."""
+"""The dialects of OpenAI and Azure: the shape of files, batches, lists and errors, and the paths of each dialect."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 from local.provider.batches import Batch
 from local.provider.files import File
-from local.provider.native.wordings import (
-    AnthropicWording,
-    BedrockWording,
-    CohereWording,
-    GeminiWording,
-    XAIWording,
-    server_sent,
+from local.provider.native.error_formats import (
+    AnthropicErrorFormat,
+    BedrockErrorFormat,
+    CohereErrorFormat,
+    GeminiErrorFormat,
+    XAIErrorFormat,
+    server_sent_event,
 )
 from local.provider.refusal import Refusal
 
@@ -29,17 +29,17 @@ STAMPED = (
 DAY = 86_400
 
 
-class Wording(Protocol):
-    """How a provider words what it refuses."""
+class ErrorFormat(Protocol):
+    """The shape of a provider's errors."""
 
     def error(self, refusal: Refusal) -> dict[str, Any]: ...
 
     def event(self, refusal: Refusal) -> bytes:
-        """The same within a stream."""
+        """The error as an event of a stream."""
         ...
 
 
-class Dialect(Wording, Protocol):
+class Dialect(ErrorFormat, Protocol):
     def file(self, file: File, now: float) -> dict[str, Any]: ...
 
     def batch(self, batch: Batch, done: int, empty_file: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class OpenAIDialect:
         return {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}}
 
     def event(self, refusal: Refusal) -> bytes:
-        return server_sent(self.error(refusal))
+        return server_sent_event(self.error(refusal))
 
     def file(self, file: File, now: float) -> dict[str, Any]:
         return {
@@ -152,23 +152,23 @@ DIALECTS: Mapping[str, Dialect] = {
     "/openai": DatedAzureDialect(),
 }
 
-NATIVE: Mapping[str, Wording] = {
-    "/anthropic": AnthropicWording(),
-    "/bedrock": BedrockWording(),
-    "/cohere": CohereWording(),
-    "/gemini": GeminiWording(),
-    "/xai": XAIWording(),
+NATIVE: Mapping[str, ErrorFormat] = {
+    "/anthropic": AnthropicErrorFormat(),
+    "/bedrock": BedrockErrorFormat(),
+    "/cohere": CohereErrorFormat(),
+    "/gemini": GeminiErrorFormat(),
+    "/xai": XAIErrorFormat(),
 }
 
 
-def wording_of(path: str) -> Wording:
-    """The words that a URL's path is to be refused in; OpenAI's, where it is of no dialect."""
+def error_format_of(path: str) -> ErrorFormat:
+    """The shape of errors for a URL's path; OpenAI's, if it belongs to no dialect."""
     match = PREFIX.match(path)
     return NATIVE.get(match["form"] if match else "") or dialect_of(path)
 
 
 def dialect_of(path: str) -> Dialect:
-    """Which of those with files and batches a URL's path is of; OpenAI's, where it is of none."""
+    """The dialect with files and batches for a URL's path; OpenAI's, if it belongs to none."""
     match = PREFIX.match(path)
     return DIALECTS.get(match["form"] if match else "") or DIALECTS["/v1"]
 

@@ -27,7 +27,7 @@ class File:
     created_at: float
     expires_at: int | None
     usable_at: float
-    """From when on a batch may use it: Azure takes its time."""
+    """When a batch may use it: Azure processes a file first."""
     lines: int = 0
     models: tuple[str, ...] = ()
 
@@ -40,7 +40,7 @@ class Files:
         self._files: dict[str, File] = {}
 
     def receive(self, account: str, name: str, source: BinaryIO, *, lifetime: int | None, processing: float) -> File:
-        """Keep an upload, noting what it holds. A file over the limit is refused."""
+        """Keep an upload with its digest, lines and models. Raises a `Refusal` for a file over the limit."""
         file_id, digest, size = _new_id(), hashlib.sha256(), 0
         path = self._spool / file_id
         with path.open("wb") as target:

@@ -1,4 +1,4 @@
-"""A batch's lines: what is wrong with them, and how each is answered."""
+"""The lines of a batch: their validation, and their results."""
 
 import hashlib
 import json
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from local.provider.accounts import Account
+from local.provider.line_answers import answer_line
 from local.provider.refusal import Refusal
-from local.provider.replies import reply
 
-FAIL_MARK = b"fail-this-line"
-"""A line that holds these words anywhere is answered with a 400, in the error file."""
+FAIL_TRIGGER = b"fail-this-line"
+"""A line with these words anywhere is answered with a 400, in the error file."""
 MAX_ERRORS = 100
 BOM = b"\xef\xbb\xbf"
 MAX_LINES = {"openai": 50_000, "azure": 100_000, "xai": 1_000_000}
@@ -23,7 +23,7 @@ XAI_URLS = frozenset({"/v1/chat/completions", "/v1/responses"})
 
 @dataclass
 class Report:
-    """What validation found."""
+    """The result of a validation."""
 
     total: int = 0
     model: str | None = None
@@ -48,9 +48,9 @@ def validate(path: Path, endpoint: str, account: Account) -> Report:
 
 
 def answers(path: Path, batch_id: str, created: int, count: int, dialect: str) -> Iterator[tuple[bool, bytes]]:
-    """The first `count` lines answered, each with whether it succeeded; not in the order of the input, as in life.
+    """The results of the first `count` lines, each with whether it succeeded, in another order than the input.
 
-    A body that its API does not take fails then, as at a provider, which does not look at bodies before.
+    A body that its endpoint does not take fails here: providers do not check bodies at the validation.
     """
     pending: tuple[bool, bytes] | None = None
     for number, raw in enumerate(_raw_lines(path)):
@@ -68,7 +68,7 @@ def answers(path: Path, batch_id: str, created: int, count: int, dialect: str) -
 
 
 def expired(path: Path, batch_id: str, first: int) -> Iterator[bytes]:
-    """The error lines of those that the completion window left unanswered, from index `first` on."""
+    """The error lines of the requests that were not answered in time, from index `first` on."""
     error = {
         "code": "batch_expired",
         "message": "This request could not be executed before the completion window expired.",
@@ -80,7 +80,7 @@ def expired(path: Path, batch_id: str, first: int) -> Iterator[bytes]:
 
 
 def normal_url(url: object) -> str:
-    """An endpoint without its version: Azure takes both spellings."""
+    """An endpoint without its version: Azure takes both forms."""
     return str(url).removeprefix("/v1")
 
 
@@ -126,7 +126,7 @@ def _check_model(report: Report, number: int, model: object, account: Account) -
 
 
 def _is_of(url: object, endpoint: str) -> bool:
-    """Azure names chat completions at the create of a batch of responses, too."""
+    """Whether the line belongs to the batch's endpoint. At Azure a batch of responses names chat completions."""
     if endpoint == ANY_ENDPOINT:
         return url in XAI_URLS
     if endpoint.startswith("/v1"):
@@ -146,14 +146,14 @@ def _parsed(raw: bytes, account: Account) -> dict[str, Any] | None:
 
 def _answer(raw: bytes, batch_id: str, created: int, dialect: str) -> tuple[bool, bytes]:
     line = json.loads(raw.removeprefix(BOM))
-    custom_id, mark = line["custom_id"], _mark(batch_id, line["custom_id"])
+    custom_id, id_suffix = line["custom_id"], _mark(batch_id, line["custom_id"])
     try:
-        if FAIL_MARK in raw:
+        if FAIL_TRIGGER in raw:
             raise Refusal(400, None, "This line asked to fail.")
-        status, body = 200, reply(normal_url(line["url"]), line["body"], dialect, mark, created)
+        status, body = 200, answer_line(normal_url(line["url"]), line["body"], dialect, id_suffix, created)
     except Refusal as refusal:
         status, body = refusal.status, _refused(refusal)
-    response = {"status_code": status, "request_id": f"req_{mark}", "body": body}
+    response = {"status_code": status, "request_id": f"req_{id_suffix}", "body": body}
     return status == 200, _dump(_result(batch_id, custom_id, response, None))
 
 

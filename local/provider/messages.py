@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from local.provider.strict import Strict
+from local.provider.strict_model import Strict
 from local.provider.tools import Called, CallId, ToolCall
 
-MATTER = ("text", "image_url", "input_audio", "file", "refusal")
+CONTENT_FIELDS = ("text", "image_url", "input_audio", "file", "refusal")
 
 
 class ImageUrl(Strict):
@@ -32,7 +32,7 @@ class Breakpoint(Strict):
 
 
 class Part(Strict):
-    """A part of a message's content; each type carries its matter under its own name."""
+    """A part of a message's content; each type has its content in a field of its own name."""
 
     type: Literal["text", "image_url", "input_audio", "file", "refusal"]
     text: str | None = None
@@ -43,8 +43,8 @@ class Part(Strict):
     prompt_cache_breakpoint: Breakpoint | None = None
 
     @model_validator(mode="after")
-    def has_its_matter(self) -> "Part":
-        if [name for name in MATTER if getattr(self, name) is not None] != [self.type]:
+    def has_its_content(self) -> "Part":
+        if [name for name in CONTENT_FIELDS if getattr(self, name) is not None] != [self.type]:
             raise ValueError(f"a part of type '{self.type}' has '{self.type}' and nothing else")
         return self
 
@@ -61,21 +61,21 @@ class User(Strict):
     name: str | None = None
 
 
-class Spoken(Strict):
-    """An answer that was heard, by its id."""
+class AudioReference(Strict):
+    """An earlier answer in audio, by its id."""
 
     id: str
 
 
 class Assistant(Strict):
-    """What a client hands back: what `ChatCompletionAssistantMessageParam` has, and an answer's `annotations`."""
+    """An earlier answer: `ChatCompletionAssistantMessageParam`, and the `annotations` that answers have."""
 
     role: Literal["assistant"]
     content: str | list[Part] | None = None
     name: str | None = None
     refusal: str | None = None
     annotations: list[dict[str, Any]] | None = None
-    audio: Spoken | None = None
+    audio: AudioReference | None = None
     function_call: Called | None = None
     tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
 

@@ -1,14 +1,14 @@
-"""What Mistral refuses of a conversation that OpenAI takes: https://docs.mistral.ai/api/#tag/chat"""
+"""What Mistral refuses in a conversation that OpenAI takes: https://docs.mistral.ai/api/#tag/chat"""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from local.provider.asks import read_ask
+from local.provider.completion_requests import parse
 from local.provider.messages import Part, System, User
 from local.provider.refusal import Refusal
-from local.provider.strict import Strict
+from local.provider.strict_model import Strict
 from local.provider.tools import Called
 
 ToolId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9]{9}$")]
@@ -43,7 +43,7 @@ class Conversation(BaseModel):
 
 
 def check(body: Mapping[str, Any]) -> None:
-    for message in read_ask(Conversation, body).messages:
+    for message in parse(Conversation, body).messages:
         if isinstance(message, Assistant) and not message.content and not message.tool_calls:
             words = "Assistant message must have either content or tool_calls, but not none."
             raise Refusal(400, "invalid_request_assistant_message", words)

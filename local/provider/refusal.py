@@ -1,8 +1,8 @@
-"""What the simulated provider says no with."""
+"""The exception for an error that the simulated provider answers."""
 
 
 class Refusal(Exception):
-    """A 4xx; each dialect words it in its own shape."""
+    """An error with a status and a message; each dialect answers it in its own shape."""
 
     def __init__(
         self, status: int, code: str | None, message: str, param: str | None = None, retry_after: str | None = None
@@ -13,7 +13,7 @@ class Refusal(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
-        """Seconds, for a provider that says them within the error."""
+        """Seconds, for a provider that has them within the error."""
 
 
 def not_found(kind: str, ref: str) -> Refusal:

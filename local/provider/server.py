@@ -1,4 +1,4 @@
-"""The simulated provider as a server: for a command line, or within a test's own process."""
+"""The simulated provider as a server: on its own, or within a test's process."""
 
 import contextlib
 import signal
@@ -17,11 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from local.provider import api, chat, control
+from local.provider import batch_routes, completion_routes, control_routes, file_routes
 from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.batches import Pace
-from local.provider.dialects import PREFIX, wording_of
-from local.provider.faults import Fault, FaultyASGI
+from local.provider.dialects import PREFIX, error_format_of
+from local.provider.faults import Fault, FaultInjection
 from local.provider.native import anthropic, bedrock, cohere, gemini, xai
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
@@ -56,30 +56,30 @@ def application(state: ProviderState) -> ASGIApp:
     """The whole program as an ASGI application."""
     app = FastAPI(title="A simulated provider", openapi_url=None)
     app.state.provider_state = state
-    app.include_router(control.router)
+    app.include_router(control_routes.router)
     for prefix in ("/v1", "/openai/v1", "/openai"):
-        app.include_router(api.router, prefix="/accounts/{account}" + prefix)
-        app.include_router(chat.router, prefix="/accounts/{account}" + prefix)
+        for routes in (file_routes, batch_routes, completion_routes):
+            app.include_router(routes.router, prefix="/accounts/{account}" + prefix)
     for native in (anthropic, bedrock, cohere, gemini, xai):
         app.include_router(native.router, prefix="/accounts/{account}/" + native.__name__.rpartition(".")[2])
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
-        return JSONResponse(wording_of(request.url.path).error(refusal), refusal.status)
+        return JSONResponse(error_format_of(request.url.path).error(refusal), refusal.status)
 
     @app.exception_handler(RequestValidationError)
     async def reject(request: Request, error: RequestValidationError) -> JSONResponse:
         if PREFIX.match(request.url.path) is None:
             return JSONResponse({"detail": str(error.errors())}, 422)
-        return JSONResponse(wording_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
+        return JSONResponse(error_format_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
 
-    return FaultyASGI(app, state.faults, state.note)
+    return FaultInjection(app, state.faults, state.record)
 
 
 @contextlib.contextmanager
 def serve(pace: Pace | None = None) -> Iterator[Simulator]:
     """Serve on a free port of 127.0.0.1 from a thread of this process, until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool, _free_socket() as bound:
+    with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool, free_socket() as bound:
         state = ProviderState(Path(spool), pace or Pace().faster(10))
         server = uvicorn.Server(_config(state))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="simulated-provider")
@@ -93,7 +93,7 @@ def serve(pace: Pace | None = None) -> Iterator[Simulator]:
 
 
 def run(host: str, port: int, pace: Pace) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process is stopped."""
     # uvicorn shuts down and raises the signal again: the default would leave the spool behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool:
@@ -119,13 +119,14 @@ def _base(root: str, account: str, dialect: str) -> str:
 
 
 def _config(state: ProviderState) -> uvicorn.Config:
-    # h11 because FaultyASGI ends connections through its request cycle.
+    # h11 because FaultInjection ends connections through its request cycle.
     return uvicorn.Config(
         application(state), http="h11", ws="none", lifespan="off", log_level="warning", timeout_graceful_shutdown=1
     )
 
 
-def _free_socket() -> socket.socket:
+def free_socket() -> socket.socket:
+    """A socket bound to a free port of 127.0.0.1."""
     # asyncio turns Nagle's algorithm off (40 ms an answer) only where the protocol is named.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.bind(("127.0.0.1", 0))

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from local.provider.accounts import AT_ONCE, DEFAULT_ACCOUNTS, Account, Latency
+from local.provider.accounts import DEFAULT_ACCOUNTS, NO_LATENCY, Account, Latency
 from local.provider.batches import Batches, Pace
 from local.provider.faults import Faults
 from local.provider.files import Files
@@ -12,7 +12,7 @@ from local.provider.refusal import Refusal
 
 
 class ProviderState:
-    """The accounts, what they own, the trouble that was asked for and the log of what came."""
+    """The accounts, their files and batches, the faults that were asked for, and the log of requests."""
 
     def __init__(self, spool: Path, pace: Pace) -> None:
         self._pace = pace
@@ -30,7 +30,7 @@ class ProviderState:
             raise Refusal(404, "404", "Resource not found")
         return account
 
-    def note(self, entry: dict[str, Any]) -> None:
+    def record(self, entry: dict[str, Any]) -> None:
         with self._lock:
             self._log.append(entry)
 
@@ -51,14 +51,14 @@ class ProviderState:
             self.batches.stalls[account] = state
 
     def latency(self, account: str) -> Latency:
-        return self._latencies.get(account, AT_ONCE)
+        return self._latencies.get(account, NO_LATENCY)
 
-    def slow(self, account: str, latency: Latency) -> None:
+    def set_latency(self, account: str, latency: Latency) -> None:
         """From now on, the account's completions take this long."""
         self._latencies[account] = latency
 
     def reset(self) -> None:
-        """As new: the default accounts, nothing stored, no trouble, an empty log."""
+        """Back to the start: the default accounts, nothing stored, no faults, an empty log."""
         self.accounts = {account.name: account for account in DEFAULT_ACCOUNTS}
         self.batches.clear()
         self.batches.pace = self._pace

@@ -1,4 +1,4 @@
-"""The tools of a request for a completion, which of them is to be called, and those that were called.
+"""The tools of a request for a completion, the choice among them, and the calls of earlier answers.
 
 https://platform.openai.com/docs/guides/function-calling
 """
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from local.provider.strict import Strict
+from local.provider.strict_model import Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 CallId = Annotated[str, Field(max_length=40)]
@@ -98,7 +98,7 @@ class AllowedTools(Strict):
     allowed_tools: Allowed
 
 
-Choice = (
+ToolChoice = (
     Literal["none", "auto", "required"]
     | Annotated[NamedFunction | NamedCustom | AllowedTools, Field(discriminator="type")]
 )

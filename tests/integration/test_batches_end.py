@@ -9,7 +9,7 @@ import pytest
 
 from batches import submission
 from local.provider import Fault
-from local.provider.oddities import Oddities
+from local.provider.defects import Defects
 from manifold import ids
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -93,7 +93,7 @@ async def test_a_batch_at_a_dead_account_ends(system: System, state: str, cancel
 async def test_what_came_of_the_results_is_kept_when_its_batch_is_late(
     system: System, gone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    system.provider.state.batches.oddities["openai"] = Oddities(missing=1)
+    system.provider.state.batches.defects["openai"] = Defects(missing=1)
     batch = await system.create((await system.upload(chat_lines(GROUP, 4))).id)
     for _ in range(3):
         await system.deliver_all()

@@ -248,7 +248,7 @@ async def test_a_stream_of_a_tool_call(spoken: Spoken) -> None:
 
 async def test_chunks_come_as_they_are_told(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    simulated_provider.state.slow(account_of(at, simulated_provider), Latency(between_tokens=0.1))
+    simulated_provider.state.set_latency(account_of(at, simulated_provider), Latency(between_tokens=0.1))
     came = []
     async with contextlib.aclosing(provider.stream(at, chat("one two three"))) as stream:
         async for _ in stream:
@@ -258,7 +258,7 @@ async def test_chunks_come_as_they_are_told(spoken: Spoken, simulated_provider: 
 
 async def test_a_stream_that_is_left_closes_its_connection(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    simulated_provider.state.slow(account_of(at, simulated_provider), Latency(between_tokens=0.2))
+    simulated_provider.state.set_latency(account_of(at, simulated_provider), Latency(between_tokens=0.2))
     async with contextlib.aclosing(provider.stream(at, chat("one two three four five"))) as stream:
         async for _ in stream:
             break
@@ -267,7 +267,7 @@ async def test_a_stream_that_is_left_closes_its_connection(spoken: Spoken, simul
 
 async def test_a_cancelled_call_closes_its_connection(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    simulated_provider.state.slow(account_of(at, simulated_provider), Latency(answer=30))
+    simulated_provider.state.set_latency(account_of(at, simulated_provider), Latency(answer=30))
     task = asyncio.ensure_future(provider.complete(at, chat()))
     await asyncio.sleep(0.2)
     task.cancel()

@@ -145,7 +145,7 @@ async def test_a_stream_of_text(spoken: Spoken) -> None:
 async def test_chunks_come_as_they_are_told(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
     account = "azure-general" if provider is chat_provider_for("azure") else "openai"
-    simulated_provider.state.slow(account, Latency(between_tokens=0.1))
+    simulated_provider.state.set_latency(account, Latency(between_tokens=0.1))
     came = []
     async with contextlib.aclosing(provider.stream(at, chat("one two three"))) as stream:
         async for _ in stream:
@@ -156,7 +156,7 @@ async def test_chunks_come_as_they_are_told(spoken: Spoken, simulated_provider: 
 
 async def test_a_cancelled_call_closes_its_connection_at_once(simulated_provider: Simulator) -> None:
     provider, at = chat_provider_for("openai"), endpoint(simulated_provider, "openai")
-    simulated_provider.state.slow("openai", SLOW)
+    simulated_provider.state.set_latency("openai", SLOW)
     call = asyncio.create_task(provider.complete(at, chat(timeout=60.0)))
     await asyncio.sleep(0.2)
     call.cancel()
@@ -168,7 +168,7 @@ async def test_a_cancelled_call_closes_its_connection_at_once(simulated_provider
 
 async def test_a_call_that_timed_out_closes_its_connection(simulated_provider: Simulator) -> None:
     provider, at = chat_provider_for("openai"), endpoint(simulated_provider, "openai")
-    simulated_provider.state.slow("openai", SLOW)
+    simulated_provider.state.set_latency("openai", SLOW)
     with pytest.raises(ProviderError) as caught:
         await provider.complete(at, chat(timeout=0.2))
 
@@ -179,7 +179,7 @@ async def test_a_call_that_timed_out_closes_its_connection(simulated_provider: S
 @pytest.mark.parametrize("how", ["close", "cancel"])
 async def test_a_stream_left_early_closes_its_connection(simulated_provider: Simulator, how: str) -> None:
     provider, at = chat_provider_for("azure"), endpoint(simulated_provider, "azure-general")
-    simulated_provider.state.slow("azure-general", Latency(between_tokens=30))
+    simulated_provider.state.set_latency("azure-general", Latency(between_tokens=30))
     stream = provider.stream(at, chat(timeout=60.0))
     await anext(stream)
     if how == "cancel":
@@ -206,7 +206,7 @@ async def test_an_answer_read_to_its_end_keeps_its_connection(spoken: Spoken, si
 
 async def test_a_hundred_calls_at_once(simulated_provider: Simulator) -> None:
     provider, at = chat_provider_for("openai"), endpoint(simulated_provider, "openai", timeout=30)
-    simulated_provider.state.slow("openai", Latency(answer=2.0))
+    simulated_provider.state.set_latency("openai", Latency(answer=2.0))
     started = time.monotonic()
     answers = await asyncio.gather(*(provider.complete(at, chat(f"call {i}", timeout=30)) for i in range(120)))
 

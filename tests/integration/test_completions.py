@@ -273,7 +273,7 @@ class TestManyPrompts:
 class TestOddAnswers:
     async def test_one_that_is_nested_too_deep_is_an_error_in_its_place(self, completions_app: CompletionsApp) -> None:
         deep = json.loads("[" * 300 + "]" * 300)
-        completions_app.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
+        completions_app.provider.fail(Fault(kind="override", account="openai", members={"deep": deep}))
 
         broken, answered = await completions_app.chat(["mini", "general"])
 
@@ -282,7 +282,7 @@ class TestOddAnswers:
 
     async def test_a_single_one_is_a_502(self, completions_app: CompletionsApp) -> None:
         deep = json.loads("[" * 300 + "]" * 300)
-        completions_app.provider.fail(Fault(kind="odd", account="openai", members={"deep": deep}))
+        completions_app.provider.fail(Fault(kind="override", account="openai", members={"deep": deep}))
 
         assert (await completions_app.error(model="mini"))[0] == 502
 

@@ -71,7 +71,7 @@ def test_many_prompts_to_one_model(simulated_provider: Simulator) -> None:
 
 def test_the_fastest_of_many_models(simulated_provider: Simulator) -> None:
     for slow in ("openai", "cohere"):
-        simulated_provider.state.slow(slow, Latency(answer=3))
+        simulated_provider.state.set_latency(slow, Latency(answer=3))
 
     assert batch_completion_models(models=MODELS, messages=HEY, max_tokens=50).model == "claude-instant-1.2"
 

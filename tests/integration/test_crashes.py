@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from local.provider import Fault
-from local.provider.oddities import Oddities
+from local.provider.defects import Defects
 from manifold.queue import Message
 from tests.support.provider import chat_lines
 from tests.support.system import ENDED, Killed, System
@@ -85,7 +85,7 @@ async def test_a_worker_killed_between_any_two_steps(system: System) -> None:
 
 async def test_a_worker_killed_while_the_end_and_the_results_are_in_doubt(system: System) -> None:
     async def scenario(step: int) -> bool:
-        system.provider.state.batches.oddities["openai"] = Oddities(unnamed=1)
+        system.provider.state.batches.defects["openai"] = Defects(unnamed=1)
         system.provider.fail(Fault(kind="truncate", route="files.content", framing="chunked", ranges=False))
         batch_id = await started(system)
         died = await killed_at(system, step, lambda: system.run_until_ended(batch_id))
@@ -97,7 +97,7 @@ async def test_a_worker_killed_while_the_end_and_the_results_are_in_doubt(system
 
 async def test_a_worker_killed_while_results_that_stay_wrong_are_kept(system: System) -> None:
     async def scenario(step: int) -> bool:
-        system.provider.state.batches.oddities["openai"] = Oddities(missing=1)
+        system.provider.state.batches.defects["openai"] = Defects(missing=1)
         batch_id = await started(system)
         for _ in range(3):
             await system.deliver_all()

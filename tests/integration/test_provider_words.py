@@ -43,7 +43,7 @@ SHOWN = [
 )
 async def test_the_errors_of_a_failed_batch(system: System, errors: Any, shown: list[tuple[Any, ...]]) -> None:
     members = {"status": "failed", "errors": errors}
-    system.provider.fail(Fault(kind="odd", route="batches.retrieve", times=None, members=members))
+    system.provider.fail(Fault(kind="override", route="batches.retrieve", times=None, members=members))
     batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
 
     ended = await system.run_until_ended(batch.id)
@@ -62,7 +62,7 @@ async def test_ids_of_the_provider_become_the_clients_own(system: System) -> Non
     [job] = system.jobs_at_providers()
     words = f"Batch {job.id} of {job.file.id} failed: {job.model} has no batch quota; see batch_0123456789abcdef."
     members = {"status": "failed", "errors": {"data": [{"message": words}]}}
-    system.provider.fail(Fault(kind="odd", route="batches.retrieve", times=None, members=members))
+    system.provider.fail(Fault(kind="override", route="batches.retrieve", times=None, members=members))
 
     ended = await system.run_until_ended(batch.id)
 

@@ -10,7 +10,7 @@ import pytest
 
 from local.places import ROOT
 from local.provider import Fault, Simulator
-from local.provider.floods import Flood
+from local.provider.faults.fault import Flood
 from manifold.errors import ProviderUnclear
 from manifold.providers import bodies, http
 from manifold.providers.client import Client

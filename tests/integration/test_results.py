@@ -7,7 +7,7 @@ import pytest
 
 from batches.polling import PREMATURE_END_SECONDS
 from local.provider import Fault
-from local.provider.oddities import TEXTS, Oddities, Text
+from local.provider.defects import TEXTS, Defects, Text
 from manifold.schemas import Batch
 from tests.support.provider import chat_line, chat_lines
 from tests.support.system import System
@@ -20,7 +20,7 @@ LINES = 4
 
 
 def odd(system: System, **how: Any) -> None:
-    system.provider.state.batches.oddities[ACCOUNT] = Oddities(**how)
+    system.provider.state.batches.defects[ACCOUNT] = Defects(**how)
 
 
 def fail(system: System, kind: str, route: str = "files.content", times: int | None = None, **how: Any) -> None:

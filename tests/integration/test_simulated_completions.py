@@ -11,7 +11,7 @@ from openai.types.chat import completion_create_params as chat_create_params
 from pydantic import BaseModel
 
 from local.provider import Latency, Simulator
-from local.provider.asks import ChatAsk, EmbeddingAsk, TextAsk
+from local.provider.completion_requests import ChatRequest, EmbeddingRequest, TextRequest
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -37,9 +37,9 @@ def said(text: str) -> Any:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (ChatAsk, chat_create_params.CompletionCreateParamsStreaming),
-        (TextAsk, completion_create_params.CompletionCreateParamsStreaming),
-        (EmbeddingAsk, embedding_create_params.EmbeddingCreateParams),
+        (ChatRequest, chat_create_params.CompletionCreateParamsStreaming),
+        (TextRequest, completion_create_params.CompletionCreateParamsStreaming),
+        (EmbeddingRequest, embedding_create_params.EmbeddingCreateParams),
     ],
 )
 def test_the_parameters_are_those_of_the_sdk(ours: type[BaseModel], theirs: type) -> None:
@@ -205,7 +205,7 @@ def test_an_account_is_as_slow_as_it_is_told(client: OpenAI, simulated_provider:
 
 
 def test_a_client_that_leaves_is_noted(client: OpenAI, simulated_provider: Simulator) -> None:
-    simulated_provider.state.slow("openai", Latency(answer=30))
+    simulated_provider.state.set_latency("openai", Latency(answer=30))
     with pytest.raises(APIConnectionError):
         client.with_options(timeout=0.2).chat.completions.create(model=MODEL, messages=said("hi"))
     time.sleep(0.2)

@@ -193,7 +193,7 @@ async def test_an_odd_answer_is_its_own_jobs(system: System, members: dict[str, 
     [sound] = await running(system, GOOD)
     let_go(system)
     for route in ("batches.retrieve", "batches.list"):
-        system.provider.fail(Fault(kind="odd", account="openai", route=route, times=None, members=members))
+        system.provider.fail(Fault(kind="override", account="openai", route=route, times=None, members=members))
 
     assert (await system.run_until_ended(sound)).status == "completed"
     assert leased(system) == []
@@ -223,7 +223,7 @@ async def test_an_adapter_that_breaks_on_an_answer_breaks_its_own_job(
 
 @pytest.mark.parametrize("member", [{"id": 5}, {"id": None}, {"id": "a\0b"}, {"id": ["batch_1"]}], ids=str)
 async def test_a_create_that_answers_no_id_is_looked_for(system: System, member: dict[str, Any]) -> None:
-    system.provider.fail(Fault(kind="odd", route="batches.create", members=member))
+    system.provider.fail(Fault(kind="override", route="batches.create", members=member))
     batch = await system.create((await system.upload(chat_lines(BAD, 1))).id)
 
     assert (await system.run_until_ended(batch.id)).status == "completed"

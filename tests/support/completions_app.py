@@ -67,7 +67,7 @@ class CompletionsApp:
 
     def slow(self, group: str, **seconds: float) -> None:
         """Have the group's provider take its time."""
-        self.provider.state.slow(ACCOUNTS[group], Latency(**seconds))
+        self.provider.state.set_latency(ACCOUNTS[group], Latency(**seconds))
 
     def calls(self, group: str | None = None) -> list[dict[str, Any]]:
         """What came to the group's provider, or to all of them."""

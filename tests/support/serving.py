@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from local.places import ROOT
-from local.provider.server import _free_socket
+from local.provider.server import free_socket
 from manifold.gateway import Gateway
 from manifold.providers.registry import close_providers
 
@@ -23,7 +23,7 @@ PYTHONS = [Path(sys.executable), *([OLDER] if OLDER.exists() else [])]
 @contextmanager
 def served(app: ASGIApp, gateway: Gateway) -> Iterator[str]:
     """The address of the app, which is served from a thread until the block ends; so are the gateway's connections."""
-    with _free_socket() as bound:
+    with free_socket() as bound:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_level="warning"))
 
         async def serve() -> None:

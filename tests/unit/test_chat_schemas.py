@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.provider.native.schemas import check
+from local.provider.native.json_schemas import check
 from local.provider.refusal import Refusal
 from manifold.errors import InvalidRequest
 from manifold.providers.anthropic import Anthropic

@@ -6,12 +6,14 @@ import orjson
 import pytest
 from botocore.eventstream import EventStreamBuffer
 
-from local.provider.native.wordings import frame
+from local.provider.native.error_formats import event_stream_message
 from manifold.providers.bedrock.frames import FrameReader
 from manifold.providers.sse import Event
 
-START = frame({":message-type": "event", ":event-type": "messageStart"}, {"role": "assistant"})
-DELTA = frame({":message-type": "event", ":event-type": "contentBlockDelta"}, {"delta": {"text": "hello ✓"}})
+START = event_stream_message({":message-type": "event", ":event-type": "messageStart"}, {"role": "assistant"})
+DELTA = event_stream_message(
+    {":message-type": "event", ":event-type": "contentBlockDelta"}, {"delta": {"text": "hello ✓"}}
+)
 EVENTS = [Event("messageStart", b'{"role":"assistant"}')]
 
 
@@ -58,11 +60,11 @@ def test_what_came_before_a_broken_frame_counts() -> None:
     [("throttlingException", 429), ("validationException", 400), ("somethingNewException", 500)],
 )
 def test_an_exception_is_an_error(kind: str, status: int) -> None:
-    (event,) = read([frame({":message-type": "exception", ":exception-type": kind}, {"message": "No."})])
+    (event,) = read([event_stream_message({":message-type": "exception", ":exception-type": kind}, {"message": "No."})])
     assert orjson.loads(event.data) == {"error": {"message": "No.", "type": kind, "code": status}}
 
 
 def test_an_error_without_a_payload() -> None:
     headers = {":message-type": "error", ":error-code": "internalServerException", ":error-message": "Broken."}
-    (event,) = read([frame(headers, {})])
+    (event,) = read([event_stream_message(headers, {})])
     assert orjson.loads(event.data)["error"]["message"] == "Broken."

@@ -11,8 +11,8 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response, ResponseFunctionToolCall
 from pydantic import BaseModel
 
-from local.provider.answers import chat_answer, chat_object
-from local.provider.asks import chat_ask
+from local.provider.completion_objects import chat_completion, chat_object
+from local.provider.completion_requests import parse_chat
 from local.provider.lines import answers
 
 HELLO = [{"role": "user", "content": "the weather in Paris"}]
@@ -95,8 +95,8 @@ def test_no_tool_is_called_if_none_may_be(line: Any) -> None:
 )
 def test_a_line_says_what_a_call_says(line: Any, more: dict[str, Any]) -> None:
     _, response = line(messages=HELLO, **more)
-    ask = chat_ask({"model": "gpt-4.1-mini", "messages": HELLO, **more})
-    assert _without_marks(response["body"]) == _without_marks(chat_object(ask, chat_answer(ask, "openai")))
+    ask = parse_chat({"model": "gpt-4.1-mini", "messages": HELLO, **more})
+    assert _without_marks(response["body"]) == _without_marks(chat_object(ask, chat_completion(ask, "openai")))
 
 
 def _without_marks(body: dict[str, Any]) -> dict[str, Any]:

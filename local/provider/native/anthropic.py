@@ -8,13 +8,14 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
+from local.provider.echo_model import ModelOutput, count
 from local.provider.native.anthropic_messages import Message, Text, ToolResult, check_messages, words
 from local.provider.native.claude import check_limit, check_sampling, check_stops, check_user
-from local.provider.native.heard import CONTEXT_TOKENS, Heard, Strict, caller, mark, paced, read
-from local.provider.native.schemas import check
-from local.provider.native.wordings import server_sent
+from local.provider.native.common import CONTEXT_TOKENS, Conversation, authenticate, new_id, paced, read
+from local.provider.native.error_formats import server_sent_event
+from local.provider.native.json_schemas import check
 from local.provider.refusal import Refusal
-from local.provider.talk import Said, count
+from local.provider.strict_model import Strict
 
 STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 UNAUTHORISED = Refusal(401, None, "invalid x-api-key")
@@ -62,7 +63,7 @@ class Metadata(Strict):
     user_id: str | None = None
 
 
-class Ask(Strict):
+class MessagesRequest(Strict):
     model: str
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)]
@@ -80,7 +81,7 @@ class Ask(Strict):
     service_tier: Literal["auto", "standard_only"] | None = None
 
     @property
-    def said_before(self) -> list[Text]:
+    def system_blocks(self) -> list[Text]:
         return [Text(type="text", text=self.system)] if isinstance(self.system, str) else self.system or []
 
     @property
@@ -92,115 +93,119 @@ router = APIRouter()
 
 
 @router.post("/v1/messages")
-async def create_message(request: Request, account: str) -> Response:
-    who = await caller(request, account, "anthropic", request.headers.get("x-api-key", ""), UNAUTHORISED)
-    if request.headers.get("anthropic-version") != "2023-06-01":
+async def create_message(http_request: Request, account: str) -> Response:
+    caller = await authenticate(
+        http_request, account, "anthropic", http_request.headers.get("x-api-key", ""), UNAUTHORISED
+    )
+    if http_request.headers.get("anthropic-version") != "2023-06-01":
         raise Refusal(400, None, "anthropic-version: header is required")
-    ask = read(Ask, who.body)
-    who.check_model(ask.model, Refusal(404, None, f"model: {ask.model}"))
-    _check(ask)
-    heard = _heard(ask)
-    if heard.prompt > CONTEXT_TOKENS:
-        raise Refusal(400, None, f"prompt is too long: {heard.prompt} tokens > {CONTEXT_TOKENS} maximum")
-    said = heard.said()
-    if ask.stream:
-        return paced(who, _events(ask, said, heard.prompt))
-    return JSONResponse(_message(ask, said, heard.prompt))
+    request = read(MessagesRequest, caller.body)
+    caller.check_model(request.model, Refusal(404, None, f"model: {request.model}"))
+    _check(request)
+    conversation = _conversation(request)
+    if conversation.prompt_tokens > CONTEXT_TOKENS:
+        raise Refusal(400, None, f"prompt is too long: {conversation.prompt_tokens} tokens > {CONTEXT_TOKENS} maximum")
+    output = conversation.answer()
+    if request.stream:
+        return paced(caller, _events(request, output, conversation.prompt_tokens))
+    return JSONResponse(_message(request, output, conversation.prompt_tokens))
 
 
-def _check(ask: Ask) -> None:
-    thinking = ask.thinking
+def _check(request: MessagesRequest) -> None:
+    thinking = request.thinking
     if thinking is not None and thinking.type == "enabled" and thinking.budget_tokens is None:
         raise Refusal(400, None, "thinking.enabled.budget_tokens: Field required")
-    told = thinking.model_dump() if thinking else None
-    check_limit(ask.model, ask.max_tokens, told)
-    check_sampling(ask.model, ask.model_dump(include={"temperature", "top_p", "top_k"}), told)
-    check_stops(ask.stop_sequences)
-    check_user(ask.metadata.user_id if ask.metadata else None)
-    _check_schemas(ask)
-    if ask.thinks and ask.tool_choice is not None and ask.tool_choice.type in ("any", "tool"):
+    given = thinking.model_dump() if thinking else None
+    check_limit(request.model, request.max_tokens, given)
+    check_sampling(request.model, request.model_dump(include={"temperature", "top_p", "top_k"}), given)
+    check_stops(request.stop_sequences)
+    check_user(request.metadata.user_id if request.metadata else None)
+    _check_schemas(request)
+    if request.thinks and request.tool_choice is not None and request.tool_choice.type in ("any", "tool"):
         raise Refusal(400, None, "Thinking may not be enabled when tool_choice forces tool use.")
-    if ask.tool_choice is not None and not ask.tools:
+    if request.tool_choice is not None and not request.tools:
         raise Refusal(400, None, "tool_choice: may only be specified while providing tools")
-    check_messages(ask.said_before, ask.messages)
+    check_messages(request.system_blocks, request.messages)
 
 
-def _check_schemas(ask: Ask) -> None:
-    if ask.output_config.format is not None:
-        check(ask.output_config.format.schema_, "output_config.format.schema")
-    for index, tool in enumerate(ask.tools):
+def _check_schemas(request: MessagesRequest) -> None:
+    if request.output_config.format is not None:
+        check(request.output_config.format.schema_, "output_config.format.schema")
+    for index, tool in enumerate(request.tools):
         if tool.strict:
             check(tool.input_schema.model_dump(), f"tools.{index}.custom")
 
 
-def _heard(ask: Ask) -> Heard:
-    choice = ask.tool_choice or ToolChoice(type="auto")
-    form = ask.output_config.format
-    texts = [words(message.content) for message in ask.messages]
-    return Heard(
-        texts=[*(words([block]) for block in ask.said_before), *texts],
-        tools={tool.name: tool.input_schema.model_dump() for tool in ask.tools},
+def _conversation(request: MessagesRequest) -> Conversation:
+    choice = request.tool_choice or ToolChoice(type="auto")
+    form = request.output_config.format
+    texts = [words(message.content) for message in request.messages]
+    return Conversation(
+        texts=[*(words([block]) for block in request.system_blocks), *texts],
+        tools={tool.name: tool.input_schema.model_dump() for tool in request.tools},
         must_call=choice.type in ("any", "tool"),
-        may_call=choice.type != "none" and not isinstance(ask.messages[-1].content[-1], ToolResult),
+        may_call=choice.type != "none" and not isinstance(request.messages[-1].content[-1], ToolResult),
         only=choice.name,
         schema=form.schema_ if form else None,
-        stops=ask.stop_sequences,
-        limit=ask.max_tokens,
+        stops=request.stop_sequences,
+        limit=request.max_tokens,
     )
 
 
-def _usage(said: Said, prompt: int) -> dict[str, Any]:
+def _usage(output: ModelOutput, prompt: int) -> dict[str, Any]:
     return {
         "input_tokens": prompt,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
-        "output_tokens": count(said.text),
+        "output_tokens": count(output.text),
         "service_tier": "standard",
     }
 
 
-def _stop(said: Said) -> dict[str, Any]:
+def _stop(output: ModelOutput) -> dict[str, Any]:
     refused = {"type": "refusal", "category": "general_harms", "explanation": "The model declined to answer."}
-    details = {"stop_details": refused} if said.finish == "content_filter" else {}
-    return {"stop_reason": STOPS[said.finish], "stop_sequence": None, **details}
+    details = {"stop_details": refused} if output.finish == "content_filter" else {}
+    return {"stop_reason": STOPS[output.finish], "stop_sequence": None, **details}
 
 
-def _frame(ask: Ask) -> dict[str, Any]:
-    return {"id": f"msg_{mark()}", "type": "message", "role": "assistant", "model": ask.model, "content": []}
+def _frame(request: MessagesRequest) -> dict[str, Any]:
+    return {"id": f"msg_{new_id()}", "type": "message", "role": "assistant", "model": request.model, "content": []}
 
 
-def _message(ask: Ask, said: Said, prompt: int) -> dict[str, Any]:
-    content: list[dict[str, Any]] = [{"type": "text", "text": said.text}] if said.text else []
-    if said.tool is not None:
-        content = [{"type": "tool_use", "id": f"toolu_{mark()}", "name": said.tool, "input": json.loads(said.text)}]
-    if ask.thinks:
+def _message(request: MessagesRequest, output: ModelOutput, prompt: int) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": output.text}] if output.text else []
+    if output.tool is not None:
+        content = [
+            {"type": "tool_use", "id": f"toolu_{new_id()}", "name": output.tool, "input": json.loads(output.text)}
+        ]
+    if request.thinks:
         content.insert(0, {"type": "thinking", "thinking": THOUGHT, "signature": SIGNATURE})
-    return _frame(ask) | {"content": content, **_stop(said), "usage": _usage(said, prompt)}
+    return _frame(request) | {"content": content, **_stop(output), "usage": _usage(output, prompt)}
 
 
-def _events(ask: Ask, said: Said, prompt: int) -> Iterator[bytes]:
+def _events(request: MessagesRequest, output: ModelOutput, prompt: int) -> Iterator[bytes]:
     def event(name: str, **data: Any) -> bytes:
-        return server_sent({"type": name, **data}, name)
+        return server_sent_event({"type": name, **data}, name)
 
-    usage = _usage(said, prompt)
+    usage = _usage(output, prompt)
     unended = {"stop_reason": None, "stop_sequence": None, "usage": usage | {"output_tokens": 1}}
-    yield event("message_start", message=_frame(ask) | unended)
+    yield event("message_start", message=_frame(request) | unended)
     yield event("ping")
     index = 0
-    if ask.thinks:
+    if request.thinks:
         yield event("content_block_start", index=0, content_block={"type": "thinking", "thinking": "", "signature": ""})
         yield event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": THOUGHT})
         yield event("content_block_delta", index=0, delta={"type": "signature_delta", "signature": SIGNATURE})
         yield event("content_block_stop", index=0)
         index = 1
     block: dict[str, Any] = {"type": "text", "text": ""}
-    if said.tool is not None:
-        block = {"type": "tool_use", "id": f"toolu_{mark()}", "name": said.tool, "input": {}}
+    if output.tool is not None:
+        block = {"type": "tool_use", "id": f"toolu_{new_id()}", "name": output.tool, "input": {}}
     yield event("content_block_start", index=index, content_block=block)
-    for token in said.tokens:
+    for token in output.tokens:
         piece = {"type": "input_json_delta", "partial_json": token}
-        delta = {"type": "text_delta", "text": token} if said.tool is None else piece
+        delta = {"type": "text_delta", "text": token} if output.tool is None else piece
         yield event("content_block_delta", index=index, delta=delta)
     yield event("content_block_stop", index=index)
-    yield event("message_delta", delta=_stop(said), usage={"output_tokens": usage["output_tokens"]})
+    yield event("message_delta", delta=_stop(output), usage={"output_tokens": usage["output_tokens"]})
     yield event("message_stop")

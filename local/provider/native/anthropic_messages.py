@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from local.provider.native.heard import Strict
 from local.provider.refusal import Refusal
+from local.provider.strict_model import Strict
 
 ToolId = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]+$")]
 CacheControl = dict[str, Any]

@@ -15,14 +15,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from local.provider.accounts import BEDROCK_REGION
+from local.provider.echo_model import ModelOutput, count
 from local.provider.native.bedrock_messages import check_messages
 from local.provider.native.claude import check_limit, check_sampling, check_stops
-from local.provider.native.heard import CONTEXT_TOKENS, Caller, Heard, bearer, caller, mark, paced
-from local.provider.native.schemas import check as check_schema
+from local.provider.native.common import CONTEXT_TOKENS, Caller, Conversation, authenticate, bearer, new_id, paced
+from local.provider.native.error_formats import event_stream_message
+from local.provider.native.json_schemas import check as check_schema
 from local.provider.native.signature import check, is_signed
-from local.provider.native.wordings import frame
 from local.provider.refusal import Refusal
-from local.provider.talk import Said, count
 
 STOPS = {
     "stop": "end_turn",
@@ -37,33 +37,35 @@ router = APIRouter()
 
 
 @router.post("/model/{model:path}/converse")
-async def converse(request: Request, account: str, model: str) -> Response:
-    who = await _caller(request, account)
-    heard = _heard(who, model)
-    said = heard.said()
-    message = {"role": "assistant", "content": [_block(said)] if said.text else []}
-    return JSONResponse({"output": {"message": message}, "stopReason": STOPS[said.finish], **_measured(heard, said)})
+async def converse(http_request: Request, account: str, model: str) -> Response:
+    caller = await _caller(http_request, account)
+    conversation = _conversation(caller, model)
+    output = conversation.answer()
+    message = {"role": "assistant", "content": [_block(output)] if output.text else []}
+    return JSONResponse(
+        {"output": {"message": message}, "stopReason": STOPS[output.finish], **_measured(conversation, output)}
+    )
 
 
 @router.post("/model/{model:path}/converse-stream")
-async def converse_stream(request: Request, account: str, model: str) -> Response:
-    who = await _caller(request, account)
-    heard = _heard(who, model)
-    return paced(who, _events(heard, heard.said()), "application/vnd.amazon.eventstream")
+async def converse_stream(http_request: Request, account: str, model: str) -> Response:
+    caller = await _caller(http_request, account)
+    conversation = _conversation(caller, model)
+    return paced(caller, _events(conversation, conversation.answer()), "application/vnd.amazon.eventstream")
 
 
-async def _caller(request: Request, account: str) -> Caller:
+async def _caller(http_request: Request, account: str) -> Caller:
     """Whoever has the account's API key, or signs with one of its access keys."""
-    if not is_signed(request):
-        return await caller(request, account, "bedrock", bearer(request), UNAUTHORISED)
-    known = request.app.state.provider_state.account(account, "bedrock")
-    await check(request, known.access_keys, BEDROCK_REGION, "bedrock")
-    return await caller(request, account, "bedrock", known.key, UNAUTHORISED)
+    if not is_signed(http_request):
+        return await authenticate(http_request, account, "bedrock", bearer(http_request), UNAUTHORISED)
+    known = http_request.app.state.provider_state.account(account, "bedrock")
+    await check(http_request, known.access_keys, BEDROCK_REGION, "bedrock")
+    return await authenticate(http_request, account, "bedrock", known.key, UNAUTHORISED)
 
 
-def _heard(who: Caller, model: str) -> Heard:
-    who.check_model(model, NO_MODEL)
-    body = who.body
+def _conversation(caller: Caller, model: str) -> Conversation:
+    caller.check_model(model, NO_MODEL)
+    body = caller.body
     report = ParamValidator().validate({"modelId": model, **body}, _shape())
     if report.has_errors():
         raise Refusal(400, None, report.generate_report())
@@ -74,7 +76,7 @@ def _heard(who: Caller, model: str) -> Heard:
     inference, config = body.get("inferenceConfig", {}), body.get("toolConfig", {})
     specs = [tool["toolSpec"] for tool in config.get("tools", ()) if "toolSpec" in tool]
     choice, messages = config.get("toolChoice", {"auto": {}}), body["messages"]
-    heard = Heard(
+    conversation = Conversation(
         texts=[*(_words([block]) for block in body.get("system", ())), *(_words(one["content"]) for one in messages)],
         tools={spec["name"]: spec["inputSchema"]["json"] for spec in specs},
         must_call="auto" not in choice,
@@ -84,9 +86,9 @@ def _heard(who: Caller, model: str) -> Heard:
         stops=inference.get("stopSequences", ()),
         limit=inference.get("maxTokens"),
     )
-    if heard.prompt > CONTEXT_TOKENS:
+    if conversation.prompt_tokens > CONTEXT_TOKENS:
         raise Refusal(400, None, "Input is too long for requested model.")
-    return heard
+    return conversation
 
 
 @cache
@@ -162,30 +164,34 @@ def _word(block: Mapping[str, Any]) -> str:
     return str(block["text"]) if "text" in block else f"[{next(iter(block))}]"
 
 
-def _block(said: Said) -> dict[str, Any]:
-    if said.tool is None:
-        return {"text": said.text}
-    return {"toolUse": {"toolUseId": f"tooluse_{mark()}", "name": said.tool, "input": json.loads(said.text)}}
+def _block(output: ModelOutput) -> dict[str, Any]:
+    if output.tool is None:
+        return {"text": output.text}
+    return {"toolUse": {"toolUseId": f"tooluse_{new_id()}", "name": output.tool, "input": json.loads(output.text)}}
 
 
-def _measured(heard: Heard, said: Said) -> dict[str, Any]:
-    told = count(said.text)
-    usage = {"inputTokens": heard.prompt, "outputTokens": told, "totalTokens": heard.prompt + told}
+def _measured(conversation: Conversation, output: ModelOutput) -> dict[str, Any]:
+    output_tokens = count(output.text)
+    usage = {
+        "inputTokens": conversation.prompt_tokens,
+        "outputTokens": output_tokens,
+        "totalTokens": conversation.prompt_tokens + output_tokens,
+    }
     return {"usage": usage, "metrics": {"latencyMs": 1}}
 
 
-def _events(heard: Heard, said: Said) -> Iterator[bytes]:
+def _events(conversation: Conversation, output: ModelOutput) -> Iterator[bytes]:
     def event(name: str, **data: Any) -> bytes:
         # Bedrock pads its events, so that their lengths tell nothing.
-        return frame({":message-type": "event", ":event-type": name}, data | {"p": "abc"})
+        return event_stream_message({":message-type": "event", ":event-type": name}, data | {"p": "abc"})
 
     yield event("messageStart", role="assistant")
-    if said.tool is not None:
-        use = {"toolUseId": f"tooluse_{mark()}", "name": said.tool}
+    if output.tool is not None:
+        use = {"toolUseId": f"tooluse_{new_id()}", "name": output.tool}
         yield event("contentBlockStart", contentBlockIndex=0, start={"toolUse": use})
-    for token in said.tokens:
-        delta: dict[str, Any] = {"text": token} if said.tool is None else {"toolUse": {"input": token}}
+    for token in output.tokens:
+        delta: dict[str, Any] = {"text": token} if output.tool is None else {"toolUse": {"input": token}}
         yield event("contentBlockDelta", contentBlockIndex=0, delta=delta)
     yield event("contentBlockStop", contentBlockIndex=0)
-    yield event("messageStop", stopReason=STOPS[said.finish])
-    yield event("metadata", **_measured(heard, said))
+    yield event("messageStop", stopReason=STOPS[output.finish])
+    yield event("metadata", **_measured(conversation, output))

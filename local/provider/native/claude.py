@@ -1,4 +1,4 @@
-"""What the models of Claude take, of whoever serves them.
+"""What Claude's models take, whoever serves them: Anthropic and Bedrock use these checks.
 
 https://platform.claude.com/docs/en/about-claude/models/migration-guide
 https://platform.claude.com/docs/en/build-with-claude/extended-thinking#feature-compatibility
@@ -16,22 +16,23 @@ EMAIL = re.compile(r"\S+@\S+\.\S+")
 
 
 def version(model: str) -> tuple[int, int]:
-    found = VERSION.search(model)
-    return (int(found[1]), int(found[2] or 0)) if found else (4, 5)
+    """Major and minor version, by the model's name; `(4, 5)` if the name has none."""
+    match = VERSION.search(model)
+    return (int(match[1]), int(match[2] or 0)) if match else (4, 5)
 
 
-def check_sampling(model: str, asked: Mapping[str, Any], thinking: Mapping[str, Any] | None) -> None:
-    """`asked` has Anthropic's names."""
-    told = {name: value for name, value in asked.items() if value is not None}
+def check_sampling(model: str, parameters: Mapping[str, Any], thinking: Mapping[str, Any] | None) -> None:
+    """`parameters` have Anthropic's names."""
+    given = {name: value for name, value in parameters.items() if value is not None}
     if version(model) >= (4, 7):
-        for name, value in told.items():
+        for name, value in given.items():
             if (name, value) != ("temperature", 1):
                 raise Refusal(400, None, f"`{name}` is deprecated for this model.")
-    if "temperature" in told and "top_p" in told and version(model) >= (4, 1):
+    if "temperature" in given and "top_p" in given and version(model) >= (4, 1):
         words = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
         raise Refusal(400, None, words)
     if thinking and thinking.get("type") in ("enabled", "adaptive"):
-        _check_thinking(told)
+        _check_thinking(given)
 
 
 def check_limit(model: str, limit: int | None, thinking: Mapping[str, Any] | None) -> None:
@@ -56,10 +57,10 @@ def check_user(user: str | None) -> None:
         raise Refusal(400, None, words)
 
 
-def _check_thinking(told: Mapping[str, Any]) -> None:
-    if told.get("temperature", 1) != 1:
+def _check_thinking(given: Mapping[str, Any]) -> None:
+    if given.get("temperature", 1) != 1:
         raise Refusal(400, None, "`temperature` may only be set to 1 when thinking is enabled or in adaptive mode.")
-    if told.get("top_p", 1) < 0.95:
+    if given.get("top_p", 1) < 0.95:
         raise Refusal(400, None, "`top_p` must be greater than or equal to 0.95 when thinking is enabled.")
-    if "top_k" in told:
+    if "top_k" in given:
         raise Refusal(400, None, "`top_k` must be unset when thinking is enabled.")

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from pydantic import Field, field_validator
 from starlette.responses import JSONResponse, Response
 
-from local.provider.native.heard import CONTEXT_TOKENS, Heard, Strict, bearer, caller, mark, paced, read
-from local.provider.native.wordings import server_sent
+from local.provider.echo_model import FILTER_TRIGGER, ModelOutput, count
+from local.provider.native.common import CONTEXT_TOKENS, Conversation, authenticate, bearer, new_id, paced, read
+from local.provider.native.error_formats import server_sent_event
 from local.provider.refusal import Refusal
-from local.provider.talk import FILTER_MARK, Said, count
+from local.provider.strict_model import Strict
 
 FINISHES = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL"}
 UNAUTHORISED = Refusal(401, None, "invalid api token")
@@ -30,7 +31,7 @@ class Part(Strict):
     image_url: ImageUrl | None = None
 
 
-class Called(Strict):
+class CalledFunction(Strict):
     name: str
     arguments: str
 
@@ -45,7 +46,7 @@ class Called(Strict):
 class ToolCall(Strict):
     id: str
     type: Literal["function"]
-    function: Called
+    function: CalledFunction
 
 
 class System(Strict):
@@ -95,7 +96,7 @@ class Thinking(Strict):
     token_budget: Annotated[int, Field(ge=1)] | None = None
 
 
-class Ask(Strict):
+class ChatRequest(Strict):
     model: str
     messages: Annotated[list[Message], Field(min_length=1)]
     stream: bool
@@ -123,26 +124,30 @@ router = APIRouter()
 
 
 @router.post("/v2/chat")
-async def chat(request: Request, account: str) -> Response:
-    who = await caller(request, account, "cohere", bearer(request), UNAUTHORISED)
-    ask = read(Ask, who.body, "invalid request: parameter '{path}': {problem}")
-    who.check_model(ask.model, Refusal(404, None, f"model '{ask.model}' not found"))
-    _check(ask)
-    heard = _heard(ask)
-    if heard.prompt > CONTEXT_TOKENS:
+async def chat(http_request: Request, account: str) -> Response:
+    caller = await authenticate(http_request, account, "cohere", bearer(http_request), UNAUTHORISED)
+    request = read(ChatRequest, caller.body, "invalid request: parameter '{path}': {problem}")
+    caller.check_model(request.model, Refusal(404, None, f"model '{request.model}' not found"))
+    _check(request)
+    conversation = _conversation(request)
+    if conversation.prompt_tokens > CONTEXT_TOKENS:
         words = f"too many tokens: total number of tokens in the prompt cannot exceed {CONTEXT_TOKENS}"
-        raise Refusal(400, None, f"{words} - received {heard.prompt}.")
-    if FILTER_MARK in heard.asked:
+        raise Refusal(400, None, f"{words} - received {conversation.prompt_tokens}.")
+    if FILTER_TRIGGER in conversation.last_text:
         raise Refusal(498, None, "blocked input: please update the prompt and try again.")
-    said = heard.said()
-    return paced(who, _events(said, heard.prompt)) if ask.stream else JSONResponse(_answer(ask, said, heard.prompt))
+    output = conversation.answer()
+    return (
+        paced(caller, _events(output, conversation.prompt_tokens))
+        if request.stream
+        else JSONResponse(_answer(request, output, conversation.prompt_tokens))
+    )
 
 
-def _check(ask: Ask) -> None:
-    if ask.tool_choice is not None and ask.tools is None:
+def _check(request: ChatRequest) -> None:
+    if request.tool_choice is not None and request.tools is None:
         raise Refusal(400, None, "invalid request: tool_choice is only allowed together with tools")
     called: set[str] = set()
-    for message in ask.messages:
+    for message in request.messages:
         if not isinstance(message, ToolResult) and _is_silent(message):
             words = "message must be at least 1 token long or tool results must be specified."
             raise Refusal(400, None, f"invalid request: {words}")
@@ -158,18 +163,18 @@ def _is_silent(message: System | User | Assistant) -> bool:
     return not called and not pictured and not _words(message.content).strip()
 
 
-def _heard(ask: Ask) -> Heard:
-    schema = ask.response_format.json_schema
-    if schema is None and ask.response_format.type == "json_object":
+def _conversation(request: ChatRequest) -> Conversation:
+    schema = request.response_format.json_schema
+    if schema is None and request.response_format.type == "json_object":
         schema = {"type": "object", "properties": {"echo": {"type": "string"}}}
-    return Heard(
-        texts=[_words(message.content) for message in ask.messages],
-        tools={tool.function.name: tool.function.parameters for tool in ask.tools or []},
-        must_call=ask.tool_choice == "REQUIRED",
-        may_call=ask.tool_choice != "NONE" and ask.messages[-1].role != "tool",
+    return Conversation(
+        texts=[_words(message.content) for message in request.messages],
+        tools={tool.function.name: tool.function.parameters for tool in request.tools or []},
+        must_call=request.tool_choice == "REQUIRED",
+        may_call=request.tool_choice != "NONE" and request.messages[-1].role != "tool",
         schema=schema,
-        stops=ask.stop_sequences,
-        limit=ask.max_tokens,
+        stops=request.stop_sequences,
+        limit=request.max_tokens,
     )
 
 
@@ -179,45 +184,49 @@ def _words(content: str | Sequence[Part] | None) -> str:
     return " ".join(part.text if part.text is not None else f"[{part.type}]" for part in content)
 
 
-def _usage(said: Said, prompt: int) -> dict[str, Any]:
-    counts = {"input_tokens": float(prompt), "output_tokens": float(count(said.text))}
+def _usage(output: ModelOutput, prompt: int) -> dict[str, Any]:
+    counts = {"input_tokens": float(prompt), "output_tokens": float(count(output.text))}
     return {"billed_units": counts, "tokens": counts, "cached_tokens": 0}
 
 
-def _call(said: Said, arguments: str) -> dict[str, Any]:
-    return {"id": f"{said.tool}_{mark()}", "type": "function", "function": {"name": said.tool, "arguments": arguments}}
-
-
-def _answer(ask: Ask, said: Said, prompt: int) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": [{"type": "text", "text": said.text}]}
-    if said.tool is not None:
-        message = {"role": "assistant", "tool_plan": PLAN, "tool_calls": [_call(said, said.text)]}
-    logprobs = [{"text": token, "token_ids": [1], "logprobs": [-0.1]} for token in said.tokens]
+def _call(output: ModelOutput, arguments: str) -> dict[str, Any]:
     return {
-        "id": mark(),
-        "message": message,
-        "finish_reason": FINISHES[said.finish],
-        "usage": _usage(said, prompt),
-        **({"logprobs": logprobs} if ask.logprobs else {}),
+        "id": f"{output.tool}_{new_id()}",
+        "type": "function",
+        "function": {"name": output.tool, "arguments": arguments},
     }
 
 
-def _events(said: Said, prompt: int) -> Iterator[bytes]:
+def _answer(request: ChatRequest, output: ModelOutput, prompt: int) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": [{"type": "text", "text": output.text}]}
+    if output.tool is not None:
+        message = {"role": "assistant", "tool_plan": PLAN, "tool_calls": [_call(output, output.text)]}
+    logprobs = [{"text": token, "token_ids": [1], "logprobs": [-0.1]} for token in output.tokens]
+    return {
+        "id": new_id(),
+        "message": message,
+        "finish_reason": FINISHES[output.finish],
+        "usage": _usage(output, prompt),
+        **({"logprobs": logprobs} if request.logprobs else {}),
+    }
+
+
+def _events(output: ModelOutput, prompt: int) -> Iterator[bytes]:
     def event(name: str, message: dict[str, Any] | None = None, **data: Any) -> bytes:
         delta = {} if message is None else {"delta": {"message": message}}
-        return server_sent({"type": name, **data, **delta}, name)
+        return server_sent_event({"type": name, **data, **delta}, name)
 
-    yield event("message-start", {"role": "assistant"}, id=mark())
-    if said.tool is None:
+    yield event("message-start", {"role": "assistant"}, id=new_id())
+    if output.tool is None:
         yield event("content-start", {"content": {"type": "text", "text": ""}}, index=0)
-        for token in said.tokens:
+        for token in output.tokens:
             yield event("content-delta", {"content": {"text": token}}, index=0)
         yield event("content-end", index=0)
     else:
         yield event("tool-plan-delta", {"tool_plan": PLAN})
-        yield event("tool-call-start", {"tool_calls": _call(said, "")}, index=0)
-        for token in said.tokens:
+        yield event("tool-call-start", {"tool_calls": _call(output, "")}, index=0)
+        for token in output.tokens:
             yield event("tool-call-delta", {"tool_calls": {"function": {"arguments": token}}}, index=0)
         yield event("tool-call-end", index=0)
-    yield event("message-end", delta={"finish_reason": FINISHES[said.finish], "usage": _usage(said, prompt)})
+    yield event("message-end", delta={"finish_reason": FINISHES[output.finish], "usage": _usage(output, prompt)})
     yield b"data: [DONE]\n\n"

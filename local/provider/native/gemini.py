@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from starlette.responses import JSONResponse, Response
 
-from local.provider.native.heard import CONTEXT_TOKENS, Heard, caller, mark, paced, read
-from local.provider.native.wordings import server_sent
+from local.provider.echo_model import FILTER_TRIGGER, ModelOutput, count
+from local.provider.native.common import CONTEXT_TOKENS, Conversation, authenticate, new_id, paced, read
+from local.provider.native.error_formats import server_sent_event
 from local.provider.refusal import Refusal
-from local.provider.talk import FILTER_MARK, Said, count
 
 FINISHES = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
-# Google answers a wrong key as a wrong request.
+# Google answers a wrong key as a bad request.
 UNAUTHORISED = Refusal(400, None, "API key not valid. Please pass a valid API key.")
 UNKNOWN_NAME = "Invalid JSON payload received. Unknown name or wrong value at '{path}': {problem}"
 MEDIA_TYPES = r"^(image/(png|jpeg|webp|heic|heif)|application/pdf|text/.+|audio/.+|video/.+)$"
@@ -119,7 +119,7 @@ class ToolConfig(Strict):
     function_calling_config: Calling = Calling()
 
 
-class Ask(Strict):
+class GenerateRequest(Strict):
     contents: Annotated[list[Content], Field(min_length=1)]
     system_instruction: Content | None = None
     generation_config: GenerationConfig = GenerationConfig()
@@ -133,36 +133,40 @@ router = APIRouter()
 
 
 @router.post("/v1beta/models/{model}:generateContent")
-async def generate(request: Request, account: str, model: str) -> Response:
-    who = await caller(request, account, "gemini", request.headers.get("x-goog-api-key", ""), UNAUTHORISED)
-    who.check_model(model, _no_model(model))
-    ask, heard = _asked(who.body, model)
-    return JSONResponse(_answer(ask, heard, model))
+async def generate(http_request: Request, account: str, model: str) -> Response:
+    caller = await authenticate(
+        http_request, account, "gemini", http_request.headers.get("x-goog-api-key", ""), UNAUTHORISED
+    )
+    caller.check_model(model, _no_model(model))
+    request, conversation = _parse(caller.body, model)
+    return JSONResponse(_answer(request, conversation, model))
 
 
 @router.post("/v1beta/models/{model}:streamGenerateContent")
-async def stream_generate(request: Request, account: str, model: str, alt: str = "json") -> Response:
-    who = await caller(request, account, "gemini", request.headers.get("x-goog-api-key", ""), UNAUTHORISED)
-    who.check_model(model, _no_model(model))
+async def stream_generate(http_request: Request, account: str, model: str, alt: str = "json") -> Response:
+    caller = await authenticate(
+        http_request, account, "gemini", http_request.headers.get("x-goog-api-key", ""), UNAUTHORISED
+    )
+    caller.check_model(model, _no_model(model))
     if alt != "sse":
         raise Refusal(400, None, "This program streams server-sent events alone: alt=sse")
-    ask, heard = _asked(who.body, model)
-    return paced(who, _events(ask, heard, model))
+    request, conversation = _parse(caller.body, model)
+    return paced(caller, _events(request, conversation, model))
 
 
 def _no_model(model: str) -> Refusal:
     return Refusal(404, None, f"models/{model} is not found for API version v1beta, or is not supported.")
 
 
-def _asked(body: dict[str, Any], model: str) -> tuple[Ask, Heard]:
-    ask = read(Ask, body, UNKNOWN_NAME)
-    for index, content in enumerate(ask.contents):
-        _check(ask.contents, index, content, model)
-    heard = _heard(ask)
-    if heard.prompt > CONTEXT_TOKENS:
-        words = f"The input token count ({heard.prompt}) exceeds the maximum number of tokens allowed"
+def _parse(body: dict[str, Any], model: str) -> tuple[GenerateRequest, Conversation]:
+    request = read(GenerateRequest, body, UNKNOWN_NAME)
+    for index, content in enumerate(request.contents):
+        _check(request.contents, index, content, model)
+    conversation = _conversation(request)
+    if conversation.prompt_tokens > CONTEXT_TOKENS:
+        words = f"The input token count ({conversation.prompt_tokens}) exceeds the maximum number of tokens allowed"
         raise Refusal(400, None, f"{words} ({CONTEXT_TOKENS}).")
-    return ask, heard
+    return request, conversation
 
 
 def _check(contents: Sequence[Content], index: int, content: Content, model: str) -> None:
@@ -181,18 +185,18 @@ def _check(contents: Sequence[Content], index: int, content: Content, model: str
         raise Refusal(400, None, "Function call is missing a thought_signature in functionCall parts.")
 
 
-def _heard(ask: Ask) -> Heard:
-    config, calling = ask.generation_config, ask.tool_config.function_calling_config
-    functions = [function for tool in ask.tools for function in tool.function_declarations]
-    said = [*([ask.system_instruction] if ask.system_instruction else []), *ask.contents]
+def _conversation(request: GenerateRequest) -> Conversation:
+    config, calling = request.generation_config, request.tool_config.function_calling_config
+    functions = [function for tool in request.tools for function in tool.function_declarations]
+    contents = [*([request.system_instruction] if request.system_instruction else []), *request.contents]
     schema = config.response_json_schema
     if schema is None and config.response_mime_type == "application/json":
         schema = {"type": "object", "properties": {"echo": {"type": "string"}}}
-    return Heard(
-        texts=[_words(content.parts) for content in said],
+    return Conversation(
+        texts=[_words(content.parts) for content in contents],
         tools={function.name: function.parameters_json_schema for function in functions},
         must_call=calling.mode == "ANY",
-        may_call=calling.mode != "NONE" and not ask.contents[-1].responses(),
+        may_call=calling.mode != "NONE" and not request.contents[-1].responses(),
         only=next(iter(calling.allowed_function_names), None),
         schema=schema,
         stops=config.stop_sequences,
@@ -211,57 +215,63 @@ def _word(part: Part) -> str:
     return part.text if part.text is not None else f"[{next(iter(part.model_fields_set))}]"
 
 
-def _frame(heard: Heard, model: str, told: int, ask: Ask) -> dict[str, Any]:
-    thoughts = {"thoughtsTokenCount": 3} if ask.generation_config.thinking_config else {}
-    counts = {"promptTokenCount": heard.prompt, "candidatesTokenCount": told, **thoughts}
+def _frame(conversation: Conversation, model: str, output_tokens: int, request: GenerateRequest) -> dict[str, Any]:
+    thoughts = {"thoughtsTokenCount": 3} if request.generation_config.thinking_config else {}
+    counts = {"promptTokenCount": conversation.prompt_tokens, "candidatesTokenCount": output_tokens, **thoughts}
     return {
         "usageMetadata": counts | {"totalTokenCount": sum(counts.values())},
         "modelVersion": model,
-        "responseId": mark(),
+        "responseId": new_id(),
     }
 
 
-def _blocked(heard: Heard) -> dict[str, Any] | None:
-    return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}} if FILTER_MARK in heard.asked else None
+def _blocked(conversation: Conversation) -> dict[str, Any] | None:
+    return (
+        {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}} if FILTER_TRIGGER in conversation.last_text else None
+    )
 
 
-def _answer(ask: Ask, heard: Heard, model: str) -> dict[str, Any]:
-    said, blocked = heard.said(), _blocked(heard)
-    frame = _frame(heard, model, count(said.text), ask)
+def _answer(request: GenerateRequest, conversation: Conversation, model: str) -> dict[str, Any]:
+    output, blocked = conversation.answer(), _blocked(conversation)
+    frame = _frame(conversation, model, count(output.text), request)
     if blocked:
         return blocked | frame
     candidates = [
-        {"index": index, "content": {"role": "model", "parts": [_part(said)]}, "finishReason": FINISHES[said.finish]}
-        | _logprobs(ask, said.tokens)
-        for index in range(ask.generation_config.candidate_count)
+        {
+            "index": index,
+            "content": {"role": "model", "parts": [_part(output)]},
+            "finishReason": FINISHES[output.finish],
+        }
+        | _logprobs(request, output.tokens)
+        for index in range(request.generation_config.candidate_count)
     ]
     return {"candidates": candidates} | frame
 
 
-def _part(said: Said) -> dict[str, Any]:
-    if said.tool is None:
-        return {"text": said.text}
-    return {"functionCall": {"name": said.tool, "args": json.loads(said.text)}, "thoughtSignature": SIGNATURE}
+def _part(output: ModelOutput) -> dict[str, Any]:
+    if output.tool is None:
+        return {"text": output.text}
+    return {"functionCall": {"name": output.tool, "args": json.loads(output.text)}, "thoughtSignature": SIGNATURE}
 
 
-def _logprobs(ask: Ask, tokens: Sequence[str]) -> dict[str, Any]:
-    if not ask.generation_config.response_logprobs:
+def _logprobs(request: GenerateRequest, tokens: Sequence[str]) -> dict[str, Any]:
+    if not request.generation_config.response_logprobs:
         return {}
     chosen = [{"token": token, "tokenId": 1, "logProbability": -0.1} for token in tokens]
     return {"logprobsResult": {"chosenCandidates": chosen, "topCandidates": [{"candidates": [one]} for one in chosen]}}
 
 
-def _events(ask: Ask, heard: Heard, model: str) -> Iterator[bytes]:
+def _events(request: GenerateRequest, conversation: Conversation, model: str) -> Iterator[bytes]:
     """A call comes whole; words come a token at a time, the last one with the reason of the end."""
-    said, blocked = heard.said(), _blocked(heard)
-    frame = _frame(heard, model, count(said.text), ask)
+    output, blocked = conversation.answer(), _blocked(conversation)
+    frame = _frame(conversation, model, count(output.text), request)
     if blocked:
-        yield server_sent(blocked | frame)
+        yield server_sent_event(blocked | frame)
         return
-    parts = [{"text": token} for token in said.tokens] if said.tool is None else [_part(said)]
-    for index in range(ask.generation_config.candidate_count):
+    parts = [{"text": token} for token in output.tokens] if output.tool is None else [_part(output)]
+    for index in range(request.generation_config.candidate_count):
         for number, part in enumerate(parts, start=1):
             candidate: dict[str, Any] = {"index": index, "content": {"role": "model", "parts": [part]}}
             if number == len(parts):
-                candidate["finishReason"] = FINISHES[said.finish]
-            yield server_sent({"candidates": [candidate]} | frame)
+                candidate["finishReason"] = FINISHES[output.finish]
+            yield server_sent_event({"candidates": [candidate]} | frame)

@@ -39,22 +39,22 @@ def is_signed(request: Request) -> bool:
 
 async def check(request: Request, keys: Sequence[AccessKey], region: str, service: str) -> None:
     """Raise a `Refusal` unless one of these keys signed the request, as it came, for this service."""
-    said = AUTHORIZATION.fullmatch(request.headers["authorization"])
-    key = next((key for key in keys if said and key.id == said["id"]), None)
-    if said is None or key is None or request.headers.get("x-amz-security-token") != key.token:
+    signature = AUTHORIZATION.fullmatch(request.headers["authorization"])
+    key = next((key for key in keys if signature and key.id == signature["id"]), None)
+    if signature is None or key is None or request.headers.get("x-amz-security-token") != key.token:
         raise UNKNOWN
     moment = request.headers.get("x-amz-date", "")
     if abs(datetime.strptime(moment, MOMENT).replace(tzinfo=UTC) - datetime.now(UTC)) > PATIENCE:
         raise LATE
     scope = [moment[:8], region, service, "aws4_request"]
-    signed = said["headers"].split(";")
+    signed = signature["headers"].split(";")
     required = {name for name in request.headers if name in ("host", "content-type") or name.startswith("x-amz-")}
-    if said["scope"].split("/") != scope or not required <= set(signed):
+    if signature["scope"].split("/") != scope or not required <= set(signed):
         raise WRONG
     canonical = _canonical(request.scope["raw_path"], request.headers, signed, await request.body())
     text = "\n".join([ALGORITHM, moment, "/".join(scope), hashlib.sha256(canonical.encode()).hexdigest()])
     secret = reduce(_hmac, scope, b"AWS4" + key.secret.encode())
-    if not hmac.compare_digest(_hmac(secret, text).hex(), said["signature"]):
+    if not hmac.compare_digest(_hmac(secret, text).hex(), signature["signature"]):
         raise WRONG
 
 

@@ -13,9 +13,10 @@ from starlette.datastructures import UploadFile
 from local.provider.batches import ENDED, Batch
 from local.provider.files import File
 from local.provider.lines import ANY_ENDPOINT
-from local.provider.native.heard import Caller, Strict
+from local.provider.native.common import Caller
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
+from local.provider.strict_model import Strict
 
 EXPIRY = (3_600, 2_592_000)
 MAX_PAGE = 1_000
@@ -33,21 +34,21 @@ class BatchCreate(Strict):
     input_file_id: str
 
 
-def caller(request: Request, account: str) -> Caller:
-    state: ProviderState = request.app.state.provider_state
+def authenticate(http_request: Request, account: str) -> Caller:
+    state: ProviderState = http_request.app.state.provider_state
     known = state.account(account, "xai")
-    if request.headers.get("authorization", "") != f"Bearer {known.key}":
+    if http_request.headers.get("authorization", "") != f"Bearer {known.key}":
         raise Refusal(401, None, "Incorrect API key provided.")
     return Caller(state, known, {})
 
 
-Called = Annotated[Caller, Depends(caller)]
+AuthenticatedCaller = Annotated[Caller, Depends(authenticate)]
 router = APIRouter()
 
 
 @router.post("/files")
-async def create_file(request: Request, who: Called) -> dict[str, Any]:
-    async with request.form() as form:
+async def create_file(http_request: Request, caller: AuthenticatedCaller) -> dict[str, Any]:
+    async with http_request.form() as form:
         upload, lifetime = form.get("file"), form.get("expires_after")
         if not isinstance(upload, UploadFile):
             raise Refusal(400, None, "No file was sent.")
@@ -57,73 +58,75 @@ async def create_file(request: Request, who: Called) -> dict[str, Any]:
             raise Refusal(400, None, "expires_after must be within 3600 and 2592000.")
         name, seconds = upload.filename or "", int(str(lifetime)) if lifetime else None
         file = await asyncio.to_thread(
-            who.state.files.receive, who.account.name, name, upload.file, lifetime=seconds, processing=0
+            caller.state.files.receive, caller.account.name, name, upload.file, lifetime=seconds, processing=0
         )
-    request.state.entry.update(
+    http_request.state.entry.update(
         file_id=file.id, file_name=name, bytes=file.bytes, sha256=file.sha256, lines=file.lines, models=file.models
     )
     return _file(file)
 
 
 @router.get("/files")
-def list_files(who: Called, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
-    files, _ = who.state.files.page(who.account.name, "batch")
+def list_files(caller: AuthenticatedCaller, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
+    files, _ = caller.state.files.page(caller.account.name, "batch")
     page, token = _page(files, limit, pagination_token)
     return {"data": [_file(file) for file in page], "pagination_token": token}
 
 
 @router.get("/files/{file_id}")
-def retrieve_file(file_id: str, who: Called) -> dict[str, Any]:
-    return _file(who.state.files.get(who.account.name, file_id))
+def retrieve_file(file_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
+    return _file(caller.state.files.get(caller.account.name, file_id))
 
 
 @router.delete("/files/{file_id}")
-def delete_file(file_id: str, who: Called) -> dict[str, Any]:
-    who.state.files.remove(who.account.name, file_id)
+def delete_file(file_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
+    caller.state.files.remove(caller.account.name, file_id)
     return {"id": file_id, "object": "file", "deleted": True}
 
 
 @router.post("/batches")
-def create_batch(request: Request, body: dict[str, Any], who: Called) -> dict[str, Any]:
+def create_batch(http_request: Request, body: dict[str, Any], caller: AuthenticatedCaller) -> dict[str, Any]:
     try:
-        asked = BatchCreate.model_validate(body)
+        parameters = BatchCreate.model_validate(body)
     except ValidationError as error:
         raise Refusal(400, None, str(error)) from error
-    named = {"name": asked.name}
-    request.state.entry.update(metadata=named, input_file_id=asked.input_file_id)
-    file = who.state.files.get(who.account.name, asked.input_file_id)
-    batch = who.state.batches.create(who.account, file, ANY_ENDPOINT, "24h", named)
-    request.state.entry.update(batch_id=batch.id)
-    return _batch(who, batch)
+    named = {"name": parameters.name}
+    http_request.state.entry.update(metadata=named, input_file_id=parameters.input_file_id)
+    file = caller.state.files.get(caller.account.name, parameters.input_file_id)
+    batch = caller.state.batches.create(caller.account, file, ANY_ENDPOINT, "24h", named)
+    http_request.state.entry.update(batch_id=batch.id)
+    return _batch(caller, batch)
 
 
 @router.get("/batches")
-def list_batches(who: Called, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
-    batches, _ = who.state.batches.page(who.account.name, None, 1_000_000)
+def list_batches(caller: AuthenticatedCaller, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
+    batches, _ = caller.state.batches.page(caller.account.name, None, 1_000_000)
     page, token = _page(batches, limit, pagination_token)
-    return {"batches": [_batch(who, batch) for batch in page], "pagination_token": token}
+    return {"batches": [_batch(caller, batch) for batch in page], "pagination_token": token}
 
 
 @router.get("/batches/{batch_id}")
-def retrieve_batch(batch_id: str, who: Called) -> dict[str, Any]:
-    return _batch(who, who.state.batches.get(who.account.name, batch_id))
+def retrieve_batch(batch_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
+    return _batch(caller, caller.state.batches.get(caller.account.name, batch_id))
 
 
 @router.post("/batches/{batch_id}:cancel")
-def cancel_batch(batch_id: str, who: Called) -> dict[str, Any]:
-    batch = who.state.batches.get(who.account.name, batch_id)
+def cancel_batch(batch_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
+    batch = caller.state.batches.get(caller.account.name, batch_id)
     if batch.state in ENDED:
         raise Refusal(400, None, "The batch has ended.")
-    who.state.batches.end(who.state.batches.cancel(who.account.name, batch_id))
-    return _batch(who, batch)
+    caller.state.batches.end(caller.state.batches.cancel(caller.account.name, batch_id))
+    return _batch(caller, batch)
 
 
 @router.get("/batches/{batch_id}/results")
-def batch_results(batch_id: str, who: Called, limit: int = 100, pagination_token: str | None = None) -> dict[str, Any]:
-    batch = who.state.batches.get(who.account.name, batch_id)
+def batch_results(
+    batch_id: str, caller: AuthenticatedCaller, limit: int = 100, pagination_token: str | None = None
+) -> dict[str, Any]:
+    batch = caller.state.batches.get(caller.account.name, batch_id)
     results: list[dict[str, Any]] = []
     for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):
-        path = who.state.files.get(who.account.name, file_id).path
+        path = caller.state.files.get(caller.account.name, file_id).path
         results += [_result(json.loads(line)) for line in path.read_bytes().splitlines()]
     page, token = _page(results, limit, pagination_token)
     return {"results": page, "pagination_token": token}
@@ -150,9 +153,9 @@ def _file(file: File) -> dict[str, Any]:
     }
 
 
-def _batch(who: Caller, batch: Batch) -> dict[str, Any]:
+def _batch(caller: Caller, batch: Batch) -> dict[str, Any]:
     """A batch has no state of its own: it counts, and says when it was cancelled and, if by xAI, why."""
-    done = who.state.batches.progress(batch)
+    done = caller.state.batches.progress(batch)
     failed = batch.failed if batch.state in ENDED else 0
     pending = {"in_progress": batch.total - done, "finalizing": batch.total}.get(batch.state, 0)
     answered = batch.total - pending if batch.state != "cancelled" else batch.done

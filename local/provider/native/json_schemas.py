@@ -1,4 +1,4 @@
-"""What Claude's structured outputs take of JSON Schema, and Bedrock's of any model.
+"""The JSON Schema that structured outputs take: Claude's, and Bedrock's for every model.
 
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html
@@ -21,7 +21,7 @@ KINDS = ("type", "anyOf", "allOf", "$ref", "enum", "const")
 
 
 def check(schema: Mapping[str, Any], where: str) -> None:
-    """Raise a `Refusal` with the first thing that is not taken."""
+    """Raise a `Refusal` that names the first member or value that is not supported."""
     for one in _all(schema):
         for problem in _problems(one):
             raise Refusal(400, None, f"{where}: {problem}")
@@ -88,7 +88,7 @@ def _recurs(schema: Mapping[str, Any], root: Mapping[str, Any], above: tuple[str
 
 
 def _at(root: Mapping[str, Any], ref: str) -> Mapping[str, Any]:
-    found: Any = root
+    value: Any = root
     for name in filter(None, ref.removeprefix("#").split("/")):
-        found = found[name]
-    return dict(found)
+        value = value[name]
+    return dict(value)

@@ -1,13 +1,13 @@
-"""The Responses API, of a batch's lines alone: https://platform.openai.com/docs/api-reference/responses/create"""
+"""The Responses API, for the lines of batches only: https://platform.openai.com/docs/api-reference/responses/create"""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from local.provider.answers import Answer, chat_answer
-from local.provider.asks import Tokens, chat_ask, read_ask
-from local.provider.strict import Strict
+from local.provider.completion_objects import Completion, chat_completion
+from local.provider.completion_requests import Tokens, parse, parse_chat
+from local.provider.strict_model import Strict
 
 
 class Format(Strict):
@@ -45,7 +45,7 @@ class Item(BaseModel):
     content: Any = None
 
 
-class ResponsesAsk(Strict):
+class ResponsesRequest(Strict):
     model: str
     input: str | Annotated[list[Item], Field(min_length=1)]
     include: list[str] | None = None
@@ -68,18 +68,18 @@ class ResponsesAsk(Strict):
     user: str | None = None
 
 
-def response_object(body: Mapping[str, Any], dialect: str, mark: str, created: int) -> dict[str, Any]:
-    """The model says what it would say in a chat; a `Refusal` for a body that the API does not take."""
-    ask = read_ask(ResponsesAsk, body)
-    answer = chat_answer(chat_ask(dict(_as_chat(ask))), dialect)
+def response_object(body: Mapping[str, Any], dialect: str, id_suffix: str, created: int) -> dict[str, Any]:
+    """The model answers as in a chat; raises a `Refusal` for a body that the API does not take."""
+    request = parse(ResponsesRequest, body)
+    answer = chat_completion(parse_chat(dict(_as_chat(request))), dialect)
     usage = answer.usage()
     return {
-        "id": f"resp_{mark}",
+        "id": f"resp_{id_suffix}",
         "object": "response",
         "created_at": created,
         "status": "completed",
-        "model": ask.model,
-        "output": [_item(answer, mark)],
+        "model": request.model,
+        "output": [_item(answer, id_suffix)],
         "usage": {
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": 0},
@@ -90,26 +90,26 @@ def response_object(body: Mapping[str, Any], dialect: str, mark: str, created: i
     }
 
 
-def _as_chat(ask: ResponsesAsk) -> Iterator[tuple[str, Any]]:
-    """The members of a chat's request that mean the same."""
-    system = [{"role": "system", "content": ask.instructions}] if ask.instructions else []
-    yield "model", ask.model
-    yield "messages", [*system, *_messages(ask.input)]
-    yield from ask.model_dump(include={"temperature", "top_p"}, exclude_none=True).items()
-    if ask.max_output_tokens is not None:
-        yield "max_completion_tokens", ask.max_output_tokens
-    if ask.text.format is not None:
-        yield "response_format", _format(ask.text.format)
-    if ask.tools:
-        yield "tools", [_function(tool.model_dump(exclude={"type"}, exclude_none=True)) for tool in ask.tools]
-    if isinstance(ask.tool_choice, NamedTool):
-        yield "tool_choice", _function({"name": ask.tool_choice.name})
-    elif ask.tool_choice is not None:
-        yield "tool_choice", ask.tool_choice
+def _as_chat(request: ResponsesRequest) -> Iterator[tuple[str, Any]]:
+    """The parameters of a chat completion that mean the same."""
+    system = [{"role": "system", "content": request.instructions}] if request.instructions else []
+    yield "model", request.model
+    yield "messages", [*system, *_messages(request.input)]
+    yield from request.model_dump(include={"temperature", "top_p"}, exclude_none=True).items()
+    if request.max_output_tokens is not None:
+        yield "max_completion_tokens", request.max_output_tokens
+    if request.text.format is not None:
+        yield "response_format", _format(request.text.format)
+    if request.tools:
+        yield "tools", [_function(tool.model_dump(exclude={"type"}, exclude_none=True)) for tool in request.tools]
+    if isinstance(request.tool_choice, NamedTool):
+        yield "tool_choice", _function({"name": request.tool_choice.name})
+    elif request.tool_choice is not None:
+        yield "tool_choice", request.tool_choice
 
 
-def _messages(said: str | list[Item]) -> list[dict[str, Any]]:
-    items = [Item(role="user", content=said)] if isinstance(said, str) else said
+def _messages(content: str | list[Item]) -> list[dict[str, Any]]:
+    items = [Item(role="user", content=content)] if isinstance(content, str) else content
     return [{"role": item.role or "user", "content": _text(item.content)} for item in items]
 
 
@@ -130,10 +130,10 @@ def _function(function: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _item(answer: Answer, mark: str) -> dict[str, Any]:
-    [said] = answer.choices
-    if said.tool is not None:
-        called = {"call_id": f"call_{mark}", "name": said.tool, "arguments": said.text}
-        return {"id": f"fc_{mark}", "type": "function_call", "status": "completed", **called}
-    content = [{"type": "output_text", "text": said.text, "annotations": []}]
-    return {"id": f"msg_{mark}", "type": "message", "role": "assistant", "status": "completed", "content": content}
+def _item(answer: Completion, id_suffix: str) -> dict[str, Any]:
+    [output] = answer.choices
+    if output.tool is not None:
+        called = {"call_id": f"call_{id_suffix}", "name": output.tool, "arguments": output.text}
+        return {"id": f"fc_{id_suffix}", "type": "function_call", "status": "completed", **called}
+    content = [{"type": "output_text", "text": output.text, "annotations": []}]
+    return {"id": f"msg_{id_suffix}", "type": "message", "role": "assistant", "status": "completed", "content": content}

@@ -1,4 +1,4 @@
-"""The simulated provider's own routes: trouble to make, time to pass, and what was received."""
+"""The routes that control the simulated provider: faults, latency, the pace of batches, and the log of requests."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 from local.provider.accounts import Account, DialectName, Latency
 from local.provider.batches import Pace
+from local.provider.defects import Defects
 from local.provider.faults import Fault
-from local.provider.oddities import Oddities
 from local.provider.state import ProviderState
 
 router = APIRouter(prefix="/control")
@@ -89,17 +89,17 @@ def stall(body: Stall, request: Request) -> Stall:
     return body
 
 
-@router.post("/oddities/{account}")
-def oddities(account: str, body: Oddities, request: Request) -> Oddities:
-    """What is wrong with the ends of the account's batches from now on, and with their results."""
-    _state(request).batches.oddities[account] = body
+@router.post("/defects/{account}")
+def defects(account: str, body: Defects, request: Request) -> Defects:
+    """Set the defects of the account's batches that end from now on, and of their results."""
+    _state(request).batches.defects[account] = body
     return body
 
 
 @router.post("/latency/{account}")
 def latency(account: str, body: Latency, request: Request) -> Latency:
     """How long the account's completions take from now on."""
-    _state(request).slow(account, body)
+    _state(request).set_latency(account, body)
     return body
 
 

@@ -1,4 +1,4 @@
-"""What a request for a completion may say, as strictly as OpenAI reads it.
+"""The requests for completions and embeddings, as strict as OpenAI is.
 
 https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from local.provider.messages import Assistant, Message, ToolResult
-from local.provider.options import (
+from local.provider.chat_options import (
     AudioOptions,
     CacheOptions,
     Moderation,
@@ -18,19 +17,20 @@ from local.provider.options import (
     StreamOptions,
     WebSearchOptions,
 )
+from local.provider.messages import Assistant, Message, ToolResult
 from local.provider.refusal import Refusal
-from local.provider.schemas import check_strict
-from local.provider.strict import Strict
-from local.provider.tools import Choice, Function, FunctionTool, Name, Tool, ToolName
+from local.provider.strict_model import Strict
+from local.provider.strict_schemas import check_strict
+from local.provider.tools import Function, FunctionTool, Name, Tool, ToolChoice, ToolName
 
 Tokens = Annotated[int, Field(ge=1)]
 Texts = Annotated[list[str], Field(min_length=1)]
 Tokenized = Annotated[list[int], Field(min_length=1)]
 Prompts = str | Texts | Tokenized | Annotated[list[Tokenized], Field(min_length=1)]
 Stop = str | Annotated[list[str], Field(min_length=1, max_length=4)] | None
-AskT = TypeVar("AskT", bound=BaseModel)
+RequestT = TypeVar("RequestT", bound=BaseModel)
 REASONING = re.compile(r"o\d.*|gpt-5(?!-chat|\.[1-4]).*|.*-reasoning")
-"""Models' own names, and those of deployments that end so."""
+"""The names of reasoning models, and those of deployments that end with `-reasoning`."""
 UNKNOWN = "extra_forbidden"
 MISSING = "missing"
 
@@ -48,7 +48,7 @@ class ResponseFormat(Strict):
 
 
 class Sampling(Strict):
-    """What all completions take."""
+    """The parameters of both kinds of completions."""
 
     model: str
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -65,7 +65,7 @@ class Sampling(Strict):
     user: str | None = None
 
 
-class ChatAsk(Sampling):
+class ChatRequest(Sampling):
     messages: Annotated[list[Message], Field(min_length=1)]
     audio: AudioOptions | None = None
     function_call: Literal["none", "auto"] | ToolName | None = None
@@ -85,14 +85,14 @@ class ChatAsk(Sampling):
     safety_identifier: str | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     store: bool | None = None
-    tool_choice: Choice | None = None
+    tool_choice: ToolChoice | None = None
     tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: WebSearchOptions | None = None
 
 
-class TextAsk(Sampling):
+class TextRequest(Sampling):
     prompt: Prompts | None = None
     """A document's beginning, where there is none."""
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
@@ -102,7 +102,7 @@ class TextAsk(Sampling):
     suffix: str | None = None
 
 
-class EmbeddingAsk(Strict):
+class EmbeddingRequest(Strict):
     model: str
     input: Prompts
     dimensions: Annotated[int, Field(ge=1)] | None = None
@@ -110,37 +110,37 @@ class EmbeddingAsk(Strict):
     user: str | None = None
 
 
-def chat_ask(body: Mapping[str, Any]) -> ChatAsk:
-    """The request, or a `Refusal` for what is wrong with it: its shape first, then what its parts say of each other."""
-    ask = read_ask(ChatAsk, body)
-    _check_sampling(ask)
-    _check_schemas(ask)
-    _check_tool_results(ask.messages)
-    _check_pairs(ask)
-    if ask.max_tokens is not None and ask.max_completion_tokens is not None:
+def parse_chat(body: Mapping[str, Any]) -> ChatRequest:
+    """The request, or a `Refusal` that says what is wrong: first its shape, then parameters that exclude each other."""
+    request = parse(ChatRequest, body)
+    _check_sampling(request)
+    _check_schemas(request)
+    _check_tool_results(request.messages)
+    _check_pairs(request)
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise _invalid("Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.", None)
-    return ask
+    return request
 
 
-def text_ask(body: Mapping[str, Any]) -> TextAsk:
-    """The request, or a `Refusal` for what is wrong with it."""
-    ask = read_ask(TextAsk, body)
-    if ask.best_of is not None and ask.best_of < (ask.n or 1):
+def parse_text(body: Mapping[str, Any]) -> TextRequest:
+    """The request, or a `Refusal` that says what is wrong."""
+    request = parse(TextRequest, body)
+    if request.best_of is not None and request.best_of < (request.n or 1):
         raise _invalid("'best_of' must be greater than or equal to 'n'.", "best_of")
-    if ask.stream and (ask.best_of or 1) > (ask.n or 1):
+    if request.stream and (request.best_of or 1) > (request.n or 1):
         raise _invalid("Results of 'best_of' cannot be streamed.", "best_of")
-    return ask
+    return request
 
 
-def read_ask(kind: type[AskT], body: Mapping[str, Any]) -> AskT:
+def parse(kind: type[RequestT], body: Mapping[str, Any]) -> RequestT:
     """The body as `kind`, or a `Refusal` in OpenAI's words."""
     try:
-        ask = kind.model_validate(body)
+        request = kind.model_validate(body)
     except ValidationError as error:
         raise _refusal(error, body) from error
     if body.get("stream_options") is not None and not body.get("stream"):
         raise _invalid("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
-    return ask
+    return request
 
 
 def _refusal(error: ValidationError, body: Mapping[str, Any]) -> Refusal:
@@ -155,7 +155,7 @@ def _refusal(error: ValidationError, body: Mapping[str, Any]) -> Refusal:
 
 
 def _path(loc: Sequence[int | str], body: Any) -> Iterator[str]:
-    """Where in the body that is: pydantic names the variants of a union, too."""
+    """The place in the body: pydantic's `loc` without the variants of unions that it names."""
     for part in loc[:-1]:
         if isinstance(part, int) if isinstance(body, list) else isinstance(body, dict) and part in body:
             yield str(part)
@@ -163,43 +163,43 @@ def _path(loc: Sequence[int | str], body: Any) -> Iterator[str]:
     yield str(loc[-1])
 
 
-def _check_pairs(ask: ChatAsk) -> None:
-    """What is taken together with something else alone."""
+def _check_pairs(request: ChatRequest) -> None:
+    """Parameters that are only allowed together with another one."""
     for name, needed, is_there in (
-        ("tool_choice", "'tools' are specified", ask.tools),
-        ("parallel_tool_calls", "'tools' are specified", ask.tools),
-        ("function_call", "'functions' are specified", ask.functions),
-        ("top_logprobs", "'logprobs' is true", ask.logprobs),
+        ("tool_choice", "'tools' are specified", request.tools),
+        ("parallel_tool_calls", "'tools' are specified", request.tools),
+        ("function_call", "'functions' are specified", request.functions),
+        ("top_logprobs", "'logprobs' is true", request.logprobs),
     ):
-        if getattr(ask, name) is not None and not is_there:
+        if getattr(request, name) is not None and not is_there:
             raise _invalid(f"'{name}' is only allowed when {needed}.", name)
-    if "audio" in (ask.modalities or ()) and ask.audio is None:
+    if "audio" in (request.modalities or ()) and request.audio is None:
         raise Refusal(400, "missing_required_parameter", "Missing required parameter: 'audio'.", "audio")
 
 
-def _check_schemas(ask: ChatAsk) -> None:
-    form = ask.response_format
+def _check_schemas(request: ChatRequest) -> None:
+    form = request.response_format
     if form is not None and form.type == "json_schema":
         if form.json_schema is None:
             words = "Missing required parameter: 'response_format.json_schema'."
             raise Refusal(400, "missing_required_parameter", words, "response_format.json_schema")
         if form.json_schema.strict:
             check_strict(form.json_schema.schema_, form.json_schema.name, "response_format")
-    for index, tool in enumerate(ask.tools or ()):
+    for index, tool in enumerate(request.tools or ()):
         if isinstance(tool, FunctionTool) and tool.function.strict:
             check_strict(tool.function.parameters or {}, tool.function.name, f"tools[{index}].function.parameters")
 
 
-def _check_sampling(ask: ChatAsk) -> None:
-    """Reasoning models sample by themselves, and say so in these words."""
-    if REASONING.fullmatch(ask.model) is None or ask.reasoning_effort == "none":
+def _check_sampling(request: ChatRequest) -> None:
+    """Reasoning models refuse sampling parameters, in these words."""
+    if REASONING.fullmatch(request.model) is None or request.reasoning_effort == "none":
         return
-    if ask.temperature not in (None, 1):
-        words = f"Unsupported value: 'temperature' does not support {ask.temperature} with this model."
+    if request.temperature not in (None, 1):
+        words = f"Unsupported value: 'temperature' does not support {request.temperature} with this model."
         words += " Only the default (1) value is supported."
         raise Refusal(400, "unsupported_value", words, "temperature")
     for name, default in (("top_p", 1), ("presence_penalty", 0), ("frequency_penalty", 0), ("logprobs", False)):
-        if getattr(ask, name) not in (None, default):
+        if getattr(request, name) not in (None, default):
             words = f"Unsupported parameter: '{name}' is not supported with this model."
             raise Refusal(400, "unsupported_parameter", words, name)
 

@@ -1,4 +1,4 @@
-"""What the simulated models say: an echo of what they were asked, one token a word."""
+"""The simulated models: they echo the last message, one token a word, or call a tool that it names."""
 
 import hashlib
 import json
@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from local.provider.asks import ChatAsk, Stop, TextAsk
+from local.provider.completion_requests import ChatRequest, Stop, TextRequest
 from local.provider.messages import Assistant, FunctionResult, Message, Part, ToolResult
 from local.provider.tools import AllowedTools, CustomTool, Function, FunctionTool, NamedCustom, NamedFunction, ToolName
 
-FILTER_MARK = "filter-this"
-"""A prompt that holds these words is answered as harmful content is."""
+FILTER_TRIGGER = "filter-this"
+"""A prompt with these words is answered as harmful content is."""
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 Kind = Literal["function", "custom", "function_call"]
-"""What is called: a tool of either type, or a function as there were before tools."""
+"""What is called: a tool of either type, or a function of the API before tools."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One choice: its words, or the tool that it calls with them."""
+class ModelOutput:
+    """One choice of an answer: a text, or the tool that is called with this text as its arguments."""
 
     text: str
     finish: Finish
@@ -33,29 +33,29 @@ class Said:
         return tuple(re.findall(r"\s*\S+|\s+$", self.text))
 
 
-def chat_said(ask: ChatAsk) -> Said:
-    """What the model answers; each of `n` choices says the same."""
-    asked = last_words(ask.messages)
-    if FILTER_MARK in asked:
-        return Said("", "content_filter")
-    call = _called(ask, asked)
+def chat_output(request: ChatRequest) -> ModelOutput:
+    """The answer of the model; each of `n` choices is the same."""
+    prompt = last_words(request.messages)
+    if FILTER_TRIGGER in prompt:
+        return ModelOutput("", "content_filter")
+    call = _called(request, prompt)
     if call is not None:
         return call
-    return cut(_content(ask, asked), ask.stop, ask.max_completion_tokens or ask.max_tokens)
+    return cut(_content(request, prompt), request.stop, request.max_completion_tokens or request.max_tokens)
 
 
-def text_said(ask: TextAsk, prompt: str) -> Said:
-    return cut(f"echo: {prompt}", ask.stop, ask.max_tokens)
+def text_output(request: TextRequest, prompt: str) -> ModelOutput:
+    return cut(f"echo: {prompt}", request.stop, request.max_tokens)
 
 
-def cut(text: str, stop: Stop, limit: int | None) -> Said:
-    """The text up to the first stop sequence, and to no more tokens than asked for."""
+def cut(text: str, stop: Stop, limit: int | None) -> ModelOutput:
+    """The text up to the first stop sequence, and to at most `limit` tokens."""
     stops = [stop] if isinstance(stop, str) else stop or []
-    ends = [text.index(mark) for mark in stops if mark in text]
-    said = Said(text[: min(ends)] if ends else text, "stop")
-    if limit is None or len(said.tokens) <= limit:
-        return said
-    return Said("".join(said.tokens[:limit]), "length")
+    ends = [text.index(sequence) for sequence in stops if sequence in text]
+    output = ModelOutput(text[: min(ends)] if ends else text, "stop")
+    if limit is None or len(output.tokens) <= limit:
+        return output
+    return ModelOutput("".join(output.tokens[:limit]), "length")
 
 
 def prompt_tokens(messages: Sequence[Message]) -> int:
@@ -67,7 +67,7 @@ def last_words(messages: Sequence[Message]) -> str:
 
 
 def words(content: str | Sequence[Part] | None) -> str:
-    """A message's content, as far as it is text; anything else by its type: `[image_url]`."""
+    """The text of a message's content; a part that is no text is written as its type: `[image_url]`."""
     if content is None or isinstance(content, str):
         return content or ""
     return " ".join(part.text if part.text is not None else f"[{part.type}]" for part in content)
@@ -89,9 +89,9 @@ def example(schema: Mapping[str, Any], text: str) -> Any:
 
 
 def _example(schema: Mapping[str, Any], text: str, root: Mapping[str, Any], above: tuple[str, ...]) -> Any:
-    """`above` are the references that lead here: a schema that contains itself ends where it may."""
+    """`above` has the references that lead here, so that a schema that contains itself comes to an end."""
     if "$ref" in schema:
-        return _example(_meant(schema["$ref"], root), text, root, (*above, schema["$ref"]))
+        return _example(_resolved(schema["$ref"], root), text, root, (*above, schema["$ref"]))
     variants = [one for name in ("anyOf", "oneOf", "allOf") for one in schema.get(name, ())]
     if variants:
         return _example(next(one for one in variants if one.get("$ref") not in above), text, root, above)
@@ -108,34 +108,36 @@ def _example(schema: Mapping[str, Any], text: str, root: Mapping[str, Any], abov
     return plain.get(kind)
 
 
-def _meant(ref: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a reference within the schema stands for."""
-    found: Any = root
+def _resolved(ref: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of the schema that a reference names."""
+    value: Any = root
     for name in filter(None, ref.removeprefix("#").split("/")):
-        found = found[name]
-    return dict(found)
+        value = value[name]
+    return dict(value)
 
 
-def _called(ask: ChatAsk, asked: str) -> Said | None:
+def _called(request: ChatRequest, prompt: str) -> ModelOutput | None:
     """The call that is the answer, if one is."""
-    if isinstance(ask.messages[-1], ToolResult | FunctionResult | Assistant):
+    if isinstance(request.messages[-1], ToolResult | FunctionResult | Assistant):
         return None
-    tool = _tool(ask, asked)
+    tool = _tool(request, prompt)
     if isinstance(tool, CustomTool):
-        return Said(asked, "tool_calls", tool.name, "custom")
+        return ModelOutput(prompt, "tool_calls", tool.name, "custom")
     if tool is not None:
-        return Said(_arguments(tool.function, asked), "tool_calls", tool.name)
-    function = _function(ask, asked)
-    return Said(_arguments(function, asked), "function_call", function.name, "function_call") if function else None
+        return ModelOutput(_arguments(tool.function, prompt), "tool_calls", tool.name)
+    function = _function(request, prompt)
+    return (
+        ModelOutput(_arguments(function, prompt), "function_call", function.name, "function_call") if function else None
+    )
 
 
-def _arguments(function: Function, asked: str) -> str:
-    return json.dumps(example(function.parameters or {}, asked))
+def _arguments(function: Function, prompt: str) -> str:
+    return json.dumps(example(function.parameters or {}, prompt))
 
 
-def _tool(ask: ChatAsk, asked: str) -> FunctionTool | CustomTool | None:
-    """The tool that the answer calls: one that is asked for by `tool_choice`, or by its name in the prompt."""
-    choice, tools = ask.tool_choice, ask.tools or []
+def _tool(request: ChatRequest, prompt: str) -> FunctionTool | CustomTool | None:
+    """The tool that the answer calls: that of `tool_choice`, or one whose name is in the prompt."""
+    choice, tools = request.tool_choice, request.tools or []
     if choice == "none":
         return None
     if isinstance(choice, NamedFunction | NamedCustom):
@@ -145,23 +147,23 @@ def _tool(ask: ChatAsk, asked: str) -> FunctionTool | CustomTool | None:
         tools, choice = [tool for tool in tools if tool.name in names], choice.allowed_tools.mode
     if choice == "required":
         return tools[0]
-    return next((tool for tool in tools if tool.name in asked), None)
+    return next((tool for tool in tools if tool.name in prompt), None)
 
 
-def _function(ask: ChatAsk, asked: str) -> Function | None:
+def _function(request: ChatRequest, prompt: str) -> Function | None:
     """The function that the answer calls, where the request has no tools."""
-    if ask.function_call == "none":
+    if request.function_call == "none":
         return None
-    if isinstance(ask.function_call, ToolName):
-        named = ask.function_call.name
-        return next((function for function in ask.functions or () if function.name == named), None)
-    return next((function for function in ask.functions or () if function.name in asked), None)
+    if isinstance(request.function_call, ToolName):
+        named = request.function_call.name
+        return next((function for function in request.functions or () if function.name == named), None)
+    return next((function for function in request.functions or () if function.name in prompt), None)
 
 
-def _content(ask: ChatAsk, asked: str) -> str:
-    form = ask.response_format
+def _content(request: ChatRequest, prompt: str) -> str:
+    form = request.response_format
     if form is not None and form.json_schema is not None:
-        return json.dumps(example(form.json_schema.schema_, asked))
+        return json.dumps(example(form.json_schema.schema_, prompt))
     if form is not None and form.type == "json_object":
-        return json.dumps({"echo": asked})
-    return f"echo: {asked}"
+        return json.dumps({"echo": prompt})
+    return f"echo: {prompt}"

@@ -1,4 +1,4 @@
-"""A model of a request's part that names what it does not know, as OpenAI does."""
+"""The base of the models of requests: an unknown parameter is refused by its name, as OpenAI does."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,10 +1,10 @@
-"""The parameters of a chat that are objects: https://platform.openai.com/docs/api-reference/chat/create"""
+"""The parameters of a chat completion that are objects: https://platform.openai.com/docs/api-reference/chat/create"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from local.provider.strict import Strict
+from local.provider.strict_model import Strict
 
 
 class StreamOptions(Strict):

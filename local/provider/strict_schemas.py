@@ -1,4 +1,4 @@
-"""What OpenAI's structured outputs ask of a schema that is to be followed strictly.
+"""The rules of OpenAI's structured outputs for a schema with `strict`.
 
 https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 """

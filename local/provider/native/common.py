@@ -1,4 +1,4 @@
-"""What these dialects have in common: who calls, what the model was asked, and the pace of its answer."""
+"""What the native dialects share: authentication, the conversation as the simulated model reads it, and streaming."""
 
 import asyncio
 import json
@@ -9,19 +9,15 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from local.provider.accounts import Account
+from local.provider.echo_model import FILTER_TRIGGER, ModelOutput, count, cut, example
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
-from local.provider.talk import FILTER_MARK, Said, count, cut, example
 
 CONTEXT_TOKENS = 8_192
-AskT = TypeVar("AskT", bound=BaseModel)
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+RequestT = TypeVar("RequestT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,37 +32,37 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Conversation:
     """One conversation as far as the simulated model understands it."""
 
     texts: Sequence[str]
-    """All that was said, the last of it last."""
+    """The text of each message, in order."""
     tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The schema of each tool's arguments, by its name."""
     must_call: bool = False
     may_call: bool = True
     only: str | None = None
     schema: Mapping[str, Any] | None = None
-    """That of the answer, if it must be JSON of one."""
+    """The JSON schema that the answer must follow, if there is one."""
     stops: Sequence[str] = ()
     limit: int | None = None
 
     @property
-    def asked(self) -> str:
+    def last_text(self) -> str:
         return self.texts[-1] if self.texts else ""
 
     @property
-    def prompt(self) -> int:
+    def prompt_tokens(self) -> int:
         return sum(map(count, self.texts))
 
-    def said(self) -> Said:
-        """What the model answers: the same to the same."""
-        if FILTER_MARK in self.asked:
-            return Said("", "content_filter")
+    def answer(self) -> ModelOutput:
+        """The answer of the model: always the same to the same conversation."""
+        if FILTER_TRIGGER in self.last_text:
+            return ModelOutput("", "content_filter")
         tool = self._tool()
         if tool is not None:
-            return Said(json.dumps(example(self.tools[tool], self.asked)), "tool_calls", tool)
-        text = f"echo: {self.asked}" if self.schema is None else json.dumps(example(self.schema, self.asked))
+            return ModelOutput(json.dumps(example(self.tools[tool], self.last_text)), "tool_calls", tool)
+        text = f"echo: {self.last_text}" if self.schema is None else json.dumps(example(self.schema, self.last_text))
         return cut(text, list(self.stops), self.limit)
 
     def _tool(self) -> str | None:
@@ -74,11 +70,11 @@ class Heard:
             return None
         if self.must_call:
             return self.only or next(iter(self.tools))
-        return next((name for name in self.tools if name in self.asked), None)
+        return next((name for name in self.tools if name in self.last_text), None)
 
 
-async def caller(request: Request, account: str, dialect: str, key: str, unauthorised: Refusal) -> Caller:
-    """Check the account and its key, note the call, and read the body."""
+async def authenticate(request: Request, account: str, dialect: str, key: str, unauthorised: Refusal) -> Caller:
+    """Check the account and its key, log the request's body and return it with them, after the account's latency."""
     state: ProviderState = request.app.state.provider_state
     known = state.account(account, dialect)
     if key != known.key:
@@ -98,7 +94,9 @@ def bearer(request: Request) -> str:
     return request.headers.get("authorization", "").removeprefix("Bearer ")
 
 
-def read(kind: type[AskT], body: Mapping[str, Any], words: str = "{path}: {problem}", status: int = 400) -> AskT:
+def read(
+    kind: type[RequestT], body: Mapping[str, Any], words: str = "{path}: {problem}", status: int = 400
+) -> RequestT:
     """The body as `kind`, or a refusal that names the first thing wrong with it."""
     try:
         return kind.model_validate(body)
@@ -108,18 +106,19 @@ def read(kind: type[AskT], body: Mapping[str, Any], words: str = "{path}: {probl
         raise Refusal(status, None, words.format(path=path, problem=first["msg"])) from error
 
 
-def paced(who: Caller, events: Iterable[bytes], content_type: str = "text/event-stream") -> StreamingResponse:
-    latency = who.state.latency(who.account.name)
+def paced(caller: Caller, events: Iterable[bytes], content_type: str = "text/event-stream") -> StreamingResponse:
+    """The events as a stream, as fast as the account's latency says."""
+    latency = caller.state.latency(caller.account.name)
 
-    async def told() -> AsyncIterator[bytes]:
+    async def paced_events() -> AsyncIterator[bytes]:
         pause = latency.first_token
         for event in events:
             await asyncio.sleep(pause)
             pause = latency.between_tokens
             yield event
 
-    return StreamingResponse(told(), media_type=content_type)
+    return StreamingResponse(paced_events(), media_type=content_type)
 
 
-def mark() -> str:
+def new_id() -> str:
     return secrets.token_hex(12)

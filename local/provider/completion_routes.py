@@ -1,4 +1,4 @@
-"""The routes of completions and embeddings, in OpenAI's dialect and Azure's."""
+"""The routes of completions and embeddings in the dialects of OpenAI and Azure."""
 
 import asyncio
 import json
@@ -11,76 +11,80 @@ from fastapi.responses import StreamingResponse
 from starlette.responses import JSONResponse, Response
 
 from local.provider import mistral
-from local.provider.answers import (
-    chat_answer,
+from local.provider.callers import AuthenticatedCaller, Caller
+from local.provider.completion_objects import (
     chat_chunks,
+    chat_completion,
     chat_object,
     embedding_object,
-    text_answer,
     text_chunks,
+    text_completion,
     text_object,
 )
-from local.provider.api import Called, Caller
-from local.provider.asks import EmbeddingAsk, chat_ask, read_ask, text_ask
+from local.provider.completion_requests import EmbeddingRequest, parse, parse_chat, parse_text
 from local.provider.refusal import Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A call's body, after its model was found."""
+class ModelCall:
+    """A request's body, after its model was checked."""
 
-    who: Caller
+    caller: Caller
     body: dict[str, Any]
 
 
-async def asked(request: Request, who: Called) -> Asked:
-    """The body of a call to a model of the account's: named by the path in Azure's dated form, else by the body."""
+async def model_call(request: Request, caller: AuthenticatedCaller) -> ModelCall:
+    """The body of a request to one of the account's models. The path names it in Azure's dated form, else the body."""
     body = await _json(request)
     deployment = request.path_params.get("deployment")
-    if (deployment is not None) != (who.version is not None):
+    if (deployment is not None) != (caller.version is not None):
         raise Refusal(404, "404", "Resource not found")
     model = deployment or body.get("model")
-    who.entry.update(model=model, stream=bool(body.get("stream")), parameters=sorted(body), body=body)
+    caller.entry.update(model=model, stream=bool(body.get("stream")), parameters=sorted(body), body=body)
     if model is None:
         raise Refusal(400, "missing_required_parameter", "you must provide a model parameter", "model")
-    if model not in who.account.models:
-        raise _no_model(who, str(model))
-    await asyncio.sleep(who.state.latency(who.account.name).answer)
-    return Asked(who, body | {"model": model})
+    if model not in caller.account.models:
+        raise _no_model(caller, str(model))
+    await asyncio.sleep(caller.state.latency(caller.account.name).answer)
+    return ModelCall(caller, body | {"model": model})
 
 
-Ask = Annotated[Asked, Depends(asked)]
+CheckedCall = Annotated[ModelCall, Depends(model_call)]
 router = APIRouter()
 
 
 @router.post("/chat/completions")
 @router.post("/deployments/{deployment}/chat/completions")
-async def create_chat_completion(call: Ask) -> Response:
-    if call.who.account.name == "mistral":
+async def create_chat_completion(call: CheckedCall) -> Response:
+    if call.caller.account.name == "mistral":
         mistral.check(call.body)
-    ask = chat_ask(call.body)
-    answer = chat_answer(ask, call.who.account.dialect)
-    if ask.stream:
-        return _stream(call.who, chat_chunks(ask, answer))
-    return JSONResponse(chat_object(ask, answer))
+    request = parse_chat(call.body)
+    answer = chat_completion(request, call.caller.account.dialect)
+    if request.stream:
+        return _stream(call.caller, chat_chunks(request, answer))
+    return JSONResponse(chat_object(request, answer))
 
 
 @router.post("/completions")
 @router.post("/deployments/{deployment}/completions")
-async def create_completion(call: Ask) -> Response:
-    ask = text_ask(call.body)
-    answer = text_answer(ask)
-    return _stream(call.who, text_chunks(ask, answer)) if ask.stream else JSONResponse(text_object(ask, answer))
+async def create_completion(call: CheckedCall) -> Response:
+    request = parse_text(call.body)
+    answer = text_completion(request)
+    return (
+        _stream(call.caller, text_chunks(request, answer))
+        if request.stream
+        else JSONResponse(text_object(request, answer))
+    )
 
 
 @router.post("/embeddings")
 @router.post("/deployments/{deployment}/embeddings")
-async def create_embedding(call: Ask) -> dict[str, Any]:
-    return embedding_object(read_ask(EmbeddingAsk, call.body))
+async def create_embedding(call: CheckedCall) -> dict[str, Any]:
+    return embedding_object(parse(EmbeddingRequest, call.body))
 
 
-def _stream(who: Caller, chunks: Iterator[dict[str, Any]]) -> StreamingResponse:
-    latency = who.state.latency(who.account.name)
+def _stream(caller: Caller, chunks: Iterator[dict[str, Any]]) -> StreamingResponse:
+    latency = caller.state.latency(caller.account.name)
 
     async def events() -> AsyncIterator[bytes]:
         pause = latency.first_token
@@ -103,8 +107,8 @@ async def _json(request: Request) -> dict[str, Any]:
     return body
 
 
-def _no_model(who: Caller, model: str) -> Refusal:
-    if who.account.dialect == "azure":
+def _no_model(caller: Caller, model: str) -> Refusal:
+    if caller.account.dialect == "azure":
         return Refusal(404, "DeploymentNotFound", "The API deployment for this resource does not exist.")
     words = f"The model `{model}` does not exist or you do not have access to it."
     return Refusal(404, "model_not_found", words, "model")

@@ -1,4 +1,4 @@
-"""How each of these providers words a refusal, and an error within a stream."""
+"""The shape of errors of each provider with an API of its own: of an answer, and within a stream."""
 
 import json
 import struct
@@ -41,7 +41,7 @@ BEDROCK_EXCEPTIONS = {
 }
 
 
-class AnthropicWording:
+class AnthropicErrorFormat:
     """https://platform.claude.com/docs/en/api/errors"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
@@ -49,10 +49,10 @@ class AnthropicWording:
         return {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": "req_simulated"}
 
     def event(self, refusal: Refusal) -> bytes:
-        return server_sent(self.error(refusal), "error")
+        return server_sent_event(self.error(refusal), "error")
 
 
-class GeminiWording:
+class GeminiErrorFormat:
     """https://google.aip.dev/193"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
@@ -64,20 +64,20 @@ class GeminiWording:
         return {"error": error | {"details": [retry]}}
 
     def event(self, refusal: Refusal) -> bytes:
-        return server_sent(self.error(refusal))
+        return server_sent_event(self.error(refusal))
 
 
-class XAIWording:
+class XAIErrorFormat:
     """https://docs.x.ai/docs/key-information/debugging"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         return {"code": XAI_CODES.get(refusal.status, "Internal error"), "error": refusal.message}
 
     def event(self, refusal: Refusal) -> bytes:
-        return server_sent(self.error(refusal))
+        return server_sent_event(self.error(refusal))
 
 
-class CohereWording:
+class CohereErrorFormat:
     """https://docs.cohere.com/reference/errors"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
@@ -85,10 +85,10 @@ class CohereWording:
 
     def event(self, refusal: Refusal) -> bytes:
         delta = {"finish_reason": "ERROR", "error": refusal.message}
-        return server_sent({"type": "message-end", "delta": delta}, "message-end")
+        return server_sent_event({"type": "message-end", "delta": delta}, "message-end")
 
 
-class BedrockWording:
+class BedrockErrorFormat:
     """https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
@@ -96,16 +96,16 @@ class BedrockWording:
 
     def event(self, refusal: Refusal) -> bytes:
         kind = BEDROCK_EXCEPTIONS.get(refusal.status, "internalServerException")
-        return frame({":message-type": "exception", ":exception-type": kind}, self.error(refusal))
+        return event_stream_message({":message-type": "exception", ":exception-type": kind}, self.error(refusal))
 
 
-def server_sent(data: Mapping[str, Any], name: str | None = None) -> bytes:
+def server_sent_event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     """One event of a stream in text."""
-    told = b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
-    return f"event: {name}\n".encode() + told if name else told
+    event = b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
+    return f"event: {name}\n".encode() + event if name else event
 
 
-def frame(headers: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
+def event_stream_message(headers: Mapping[str, str], data: Mapping[str, Any]) -> bytes:
     """One event of AWS's binary streams."""
     payload = json.dumps(data, separators=(",", ":")).encode()
     named = b"".join(_header(name, value) for name, value in {**headers, ":content-type": "application/json"}.items())

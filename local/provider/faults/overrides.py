@@ -1,4 +1,4 @@
-"""Answers with members that no client expects: what the application says, but for some of it."""
+"""Answers of which some members are replaced, so that they have what no client expects."""
 
 import json
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from typing import Any
 from starlette.types import Message, Send
 
 
-class Overlay:
-    """Sends what the application does, with these members in its object and in each entry of its list."""
+class MemberOverride:
+    """A `send` that replaces these members of the JSON answer, and of each entry of its list."""
 
-    def __init__(self, members: Mapping[str, Any], send: Send) -> None:
-        self._members = dict(members)
+    def __init__(self, replacements: Mapping[str, Any], send: Send) -> None:
+        self._replacements = dict(replacements)
         self._send = send
         self._start: Message = {}
         self._body = b""
@@ -23,17 +23,19 @@ class Overlay:
         self._body += message.get("body", b"")
         if message.get("more_body"):
             return
-        body = json.dumps(self._changed(json.loads(self._body))).encode()
+        body = json.dumps(self._override(json.loads(self._body))).encode()
         headers = [(name, value) for name, value in self._start["headers"] if name != b"content-length"]
         await self._send({**self._start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
         await self._send({"type": "http.response.body", "body": body})
 
-    def _changed(self, answer: Any) -> Any:
-        """Any other JSON than an object stays."""
+    def _override(self, answer: Any) -> Any:
+        """The answer with the members replaced; JSON that is no object stays as it is."""
         if not isinstance(answer, dict):
             return answer
         entries = answer.get("data")
-        changed = {"data": [self._changed(entry) for entry in entries]} if isinstance(entries, list) else {}
+        replaced = {"data": [self._override(entry) for entry in entries]} if isinstance(entries, list) else {}
         return (
-            answer | changed | {name: value for name, value in self._members.items() if name != "data" or not changed}
+            answer
+            | replaced
+            | {name: value for name, value in self._replacements.items() if name != "data" or not replaced}
         )

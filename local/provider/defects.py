@@ -1,4 +1,4 @@
-"""What is wrong with the ends of an account's batches, and with their results, in ways that providers are known for."""
+"""Defects of an account's ended batches and of their results, as providers are known to have them."""
 
 from typing import Any, Literal
 
@@ -20,23 +20,23 @@ TEXTS: dict[Text, tuple[bytes, bytes]] = {
 }
 
 
-class Oddities(BaseModel):
+class Defects(BaseModel):
     """Each is off by default. The counts are those of the whole batch, whatever its files hold."""
 
     model_config = ConfigDict(extra="forbid")
 
     unnamed: int = 0
-    """The looks at an ended batch that name no file, for the files are named later."""
+    """How many retrieves of an ended batch name no file yet."""
     unnamed_errors: int = 0
     """The same for the error file alone."""
     counts: dict[str, Any] | None = None
-    """What its `request_counts` say instead, once it has ended."""
+    """The `request_counts` of an ended batch, in place of its own."""
     missing: int = 0
-    """Results that the files lack, of all that are written from now on."""
+    """How many results are left out of the files that are written from now on."""
     repeated: int = 0
-    """Results that are in them twice."""
+    """How many results are written twice."""
     text: Text | None = None
-    """What a strict JSON parser refuses in each line."""
+    """What is put into each line that a strict JSON parser refuses."""
 
     def shown(self, batch: dict[str, Any], *, ended: bool) -> dict[str, Any]:
         """OpenAI's batch object as this account has it."""
@@ -57,8 +57,8 @@ class Oddities(BaseModel):
             self.missing -= 1
             return b""
         if self.text is not None:
-            found, odd = TEXTS[self.text]
-            line = line.replace(found, odd, 1)
+            original, defect = TEXTS[self.text]
+            line = line.replace(original, defect, 1)
         if self.repeated > 0:
             self.repeated -= 1
             return line * 2

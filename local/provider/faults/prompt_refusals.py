@@ -1,20 +1,20 @@
-"""What providers say of a prompt that is too long, or that they will not answer for what it says."""
+"""How each provider refuses a prompt for its length, or for its content."""
 
 from collections.abc import Mapping
 from typing import Literal
 
 from local.provider.refusal import Refusal
 
-About = Literal["too_long", "forbidden"]
+Reason = Literal["too_long", "forbidden"]
 XAI_FORBIDDEN = (
     "Content violates usage guidelines. Team: 6f1d1f4e-58cc-4372-a567-0e02b2c3d479, Model: grok-4,"
     " Failed check: SAFETY_CHECK_TYPE_BIO"
 )
-_OPENAI: Mapping[About, Refusal] = {
+_OPENAI: Mapping[Reason, Refusal] = {
     "too_long": Refusal(400, None, "Your input exceeds the context window of this model."),
     "forbidden": Refusal(403, None, "openai/o1 requires moderation on OpenAI. Your input was flagged."),
 }
-_REFUSALS: Mapping[str, Mapping[About, Refusal]] = {
+_REFUSALS: Mapping[str, Mapping[Reason, Refusal]] = {
     "/anthropic": {
         "too_long": Refusal(400, None, "input length and `max_tokens` exceed context limit: 188059 + 20000 > 200000"),
         "forbidden": Refusal(400, None, "Output blocked by content filtering policy"),
@@ -38,6 +38,6 @@ _REFUSALS: Mapping[str, Mapping[About, Refusal]] = {
 }
 
 
-def refusal_about(about: About, form: str) -> Refusal:
-    """In the words of the provider whose paths begin so; OpenAI's and OpenRouter's, where none of its own are known."""
-    return _REFUSALS.get(form, {}).get(about, _OPENAI[about])
+def prompt_refusal(reason: Reason, form: str) -> Refusal:
+    """In the words of the provider whose paths begin with `form`; else in those of OpenAI and OpenRouter."""
+    return _REFUSALS.get(form, {}).get(reason, _OPENAI[reason])
