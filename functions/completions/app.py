@@ -1,23 +1,18 @@
 """`/chat/completions`, `/embeddings`, `/completions`: https://platform.openai.com/docs/api-reference/chat"""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing
 from functools import cache
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from completions import answers, plan, streams
-from completions.concurrency import ConcurrencyLimits
-from completions.deadline import Deadline
+from completions import plan, rendering, streams
 from completions.exchange import Exchange
-from completions.ledger import Ledger, both
+from completions.ledger import Ledger
 from completions.request import read
-from completions.router import Router
-from completions.selection import Selector
+from completions.scope import Scopes
 from manifold import observe, web
 from manifold.app import GatewayDep, application
+from manifold.dispatch.dispatcher import Dispatcher
 from manifold.errors import CallFailed, PayloadTooLarge
 from manifold.gateway import Gateway
 from manifold.providers.chat import Route
@@ -44,44 +39,18 @@ async def create_embedding(request: Request, gateway: GatewayDep) -> Response:
 
 
 async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
-    ledger = Ledger(gateway.store, gateway.prices, gateway.environment.completions_timeout)
-    deadline = Deadline.of(request.scope.get("aws.event"), gateway.environment.completions_timeout)
     caller = await web.caller(request)
-    parameters = read(await _content(request), route)
-    rows = plan.rows(parameters, caller, gateway.deployments)
-    async with AsyncExitStack() as end:
-        report = await end.enter_async_context(ledger.admitted(caller, [call.group for row in rows for call in row]))
-        selector: Selector = request.app.state.selector()
-        selection = await end.enter_async_context(selector.selection())
-        report = both(report, selection.note)
-        within = deadline.within(parameters.timeout)
-        router = Router(
-            gateway.deployments,
-            request.app.state.limits,
-            within,
-            report,
-            selection,
-            selector.settings,
-            caller.may_use,
-            retries=parameters.retries,
-        )
-        if parameters.stream:
-            stream = await streams.begin(router, rows[0], report)
-            return StreamingResponse(
-                _until(end.pop_all(), stream.events()), 200, stream.headers, media_type="text/event-stream"
-            )
-        content, headers = await Exchange(router, parameters, rows).answer()
+    completion = read(await _content(request), route)
+    rows = plan.rows(completion, caller, gateway.deployments)
+    calls = [call for row in rows for call in row]
+    scopes: Scopes = request.app.state.scopes()
+    async with scopes.open(completion, calls, caller, request.scope.get("aws.event")) as scope:
+        if completion.stream:
+            stream = await streams.begin(scope.router, calls)
+            events = scope.until_read(stream.events())
+            return StreamingResponse(events, 200, stream.headers, media_type="text/event-stream")
+        content, headers = await Exchange(scope.router, completion, rows).answer()
     return Response(content, 200, headers, "application/json")
-
-
-async def _until(end: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    """The events, and then what was to happen at the request's end, also if the client leaves: its calls were made."""
-    try:
-        async with aclosing(events):
-            async for event in events:
-                yield event
-    finally:
-        await asyncio.shield(end.aclose())
 
 
 async def _content(request: Request) -> bytes:
@@ -95,18 +64,20 @@ async def _content(request: Request) -> bytes:
 
 async def _failed(_: Request, error: CallFailed) -> Response:
     """A provider's failure is no fault of ours, however high its status."""
-    return JSONResponse(error.body(), error.status, answers.headers_of_failure(error))
+    return JSONResponse(error.body(), error.status, rendering.headers_of_failure(error))
 
 
-def _selector(gateway: Gateway) -> Selector:
-    return Selector(gateway.config.router, gateway.store, gateway.prices, gateway.environment.completions_timeout)
+def _scopes(gateway: Gateway) -> Scopes:
+    seconds = gateway.environment.completions_timeout
+    ledger = Ledger(gateway.store, gateway.prices, seconds)
+    dispatcher = Dispatcher(gateway.deployments, gateway.config.router, gateway.store, gateway.prices, seconds)
+    return Scopes(ledger, dispatcher, seconds)
 
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
     app = application("Manifold completions", gateway, routes)
-    app.state.limits = ConcurrencyLimits()
-    app.state.selector = cache(lambda: _selector(gateway))  # config.yaml is not read when the module is imported
+    app.state.scopes = cache(lambda: _scopes(gateway))  # config.yaml is not read when the module is imported
     app.exception_handler(CallFailed)(_failed)
     return app
 

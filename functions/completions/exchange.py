@@ -1,33 +1,41 @@
-"""One request's calls, and the answer that they come to."""
+"""The calls of one request, and the one body that answers them."""
 
 from collections.abc import Sequence
 
-from completions import answers
-from completions.answers import Outcome
+from completions import rendering
 from completions.fanout import all_of, first_of, outcome
-from completions.plan import PlannedCall
+from completions.rendering import Completion, Outcome
 from completions.request import CompletionRequest
-from completions.router import Router
+from manifold.dispatch.attempts import PlannedCall
+from manifold.dispatch.router import Router
 
 Rows = Sequence[Sequence[PlannedCall]]
 """A row for each prompt, in it a call to each model."""
 
 
 class Exchange:
+    """The calls of one request that is not streamed: all of them, or of each prompt's the first that succeeds.
+
+    The app makes it with the scope's router. The shape of its answer is that of the request alone: a list for a list.
+    """
+
     def __init__(self, router: Router, request: CompletionRequest, rows: Rows) -> None:
         self._router = router
         self._request = request
         self._rows = rows
 
     async def answer(self) -> tuple[bytes, dict[str, str]]:
-        """The answer as JSON, and the headers that tell of it. Of a single answer, the error is raised."""
+        """The answer as JSON, and the response's headers.
+
+        A single answer's error is raised: `CallFailed` or `InvalidRequest`. Of several, it stands in its place.
+        """
         request = self._request
         if not request.several_prompts and (request.fastest or not request.several_models):
             answer = await self._fastest(self._rows[0])
-            return answers.single(answer), answers.headers(answer)
+            return rendering.single(answer), rendering.headers(answer)
         outcomes = await (self._fastest_of_each() if request.fastest else self._all())
         nested = request.several_prompts and request.several_models and not request.fastest
-        return answers.several(outcomes, nested=nested), answers.headers_of_several(outcomes)
+        return rendering.several(outcomes, nested=nested), rendering.headers_of_several(outcomes)
 
     async def _all(self) -> Sequence[Sequence[Outcome]]:
         calls = [call for row in self._rows for call in row]
@@ -39,7 +47,7 @@ class Exchange:
         outcomes = await all_of(self._rows, lambda row: outcome(self._fastest(row)), at_once)
         return [[one] for one in outcomes]
 
-    async def _fastest(self, row: Sequence[PlannedCall]) -> answers.Completion:
+    async def _fastest(self, row: Sequence[PlannedCall]) -> Completion:
         if len(row) == 1:
             return await self._router.complete(row[0])
         return await first_of([(call.group, self._router.complete(call)) for call in row])

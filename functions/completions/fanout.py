@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from completions.deadline import OUTRUN
 from manifold import observe
+from manifold.dispatch.deadline import OUTRUN
 from manifold.errors import CallFailed, ManifoldError
 
 Item = TypeVar("Item")

@@ -1,33 +1,22 @@
-"""Which calls a request comes to. Every model is checked before the first call is made."""
+"""The calls that a request asks for. Every model is checked before the first call is made."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from completions.request import CompletionRequest
 from manifold.access import Caller
 from manifold.deployments import Deployments
+from manifold.dispatch.attempts import PlannedCall
 from manifold.errors import InvalidRequest, NotFound
-from manifold.providers.chat import Route
 
 MAX_NAME = 200
-"""Characters of a name that a message repeats: a request may hold more than an answer can."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """A call to a model group, which any of its deployments may answer."""
-
-    group: str
-    route: Route
-    body: dict[str, Any]
+"""Characters of a name that an error repeats: a request may hold more than an answer can."""
 
 
 def rows(request: CompletionRequest, caller: Caller, deployments: Deployments) -> Sequence[Sequence[PlannedCall]]:
     """A row for each prompt, in it a call to each model: in the order of the request.
 
-    Raises `NotFound` for a model that is none, `PermissionDenied` for one that is closed to the caller, and
-    `InvalidRequest` for one that does not answer on this route.
+    Raises `NotFound` for a model that does not exist, `PermissionDenied` for one that the caller may not use, and
+    `InvalidRequest` for one that does not serve this route.
     """
     groups = [_group(name, caller, deployments) for name in request.models]
     caller.require(groups)

@@ -11,11 +11,10 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from completions.ledger import used
-from completions.usage import estimated
 from local.provider import Fault, Simulator, defaults
 from manifold.auth import key_hash
 from manifold.config import RouterSettings
+from manifold.dispatch.token_usage import estimated, tokens_of
 from manifold.providers.registry import close_providers
 from manifold.store.keys import Key
 from tests.support import gateways
@@ -267,4 +266,4 @@ async def test_a_request_whose_client_is_gone_is_written_down(
     ],
 )
 def test_a_prompt_is_estimated_by_its_texts(body: dict[str, Any], tokens: int) -> None:
-    assert used(estimated(body)).input == tokens
+    assert tokens_of(estimated(body)).input == tokens

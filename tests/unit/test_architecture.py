@@ -183,7 +183,7 @@ def test_the_environment_is_read_in_one_module() -> None:
 
 
 READ_THE_CLOCK = {
-    "functions/completions/deadline.py": "API Gateway's time of arrival is compared with Lambda's",
+    "functions/completions/api_gateway.py": "API Gateway's time of arrival is compared with Lambda's",
     "functions/files/transfers/purge.py": "what this environment remembers of a deployment",
     "layers/common/manifold/auth.py": "what this environment remembers of a key",
     "layers/common/manifold/prices.py": "the price of the day",

@@ -101,19 +101,20 @@ class Deployments:
         return replace(known, host=host_of(endpoint.base_url), secrets=[one for one in secrets if one])
 
     async def complete(self, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
-        """OpenAI's answer object, with the provider's own `model`. A 401 is tried once more, as in `call`."""
+        """OpenAI's answer object, with the group's name as `model`. A 401 is tried once more, as in `call`."""
         provider = self._chat_provider_for(deployment.provider)
-        return await self._with_key(deployment, lambda endpoint: provider.complete(endpoint, request))
+        answer = await self._with_key(deployment, lambda endpoint: provider.complete(endpoint, request))
+        return _named(answer, deployment)
 
     async def stream(self, deployment: Deployment, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
-        """OpenAI's chunks, with the provider's own `model`. A 401 is tried once more, as in `call`."""
+        """OpenAI's chunks, with the group's name as `model`. A 401 is tried once more, as in `call`."""
         provider = self._chat_provider_for(deployment.provider)
         begun = False
         try:
             async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:
                 async for chunk in chunks:
                     begun = True
-                    yield chunk
+                    yield _named(chunk, deployment)
             return
         except ProviderRefused as error:
             if begun:
@@ -121,7 +122,7 @@ class Deployments:
             self._renew_key(error)
         async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:
             async for chunk in chunks:
-                yield chunk
+                yield _named(chunk, deployment)
 
     async def _with_key(self, deployment: Deployment, operation: Callable[[Endpoint], Awaitable[Answer]]) -> Answer:
         try:
@@ -159,3 +160,9 @@ class Deployments:
             secret_access_key=self._secrets.resolve(aws.secret_access_key) or "",
             session_token=self._secrets.resolve(aws.session_token),
         )
+
+
+def _named(answer: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
+    """An answer or a chunk, whose `model` is the group's name: what the client asked for, and not the provider's."""
+    answer["model"] = deployment.group
+    return answer

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from completions.deadline import MARGIN_SECONDS, SHARE, Cut, Deadline, TimedOut, cancelled
+from completions.api_gateway import MARGIN_SECONDS, deadline
+from manifold.dispatch.deadline import SHARE, Cut, TimedOut, cancelled
 from manifold.errors import TIMEOUT
 
 
@@ -14,26 +15,26 @@ def event(seconds_ago: float) -> dict[str, object]:
 
 
 async def test_it_is_counted_from_the_arrival_at_the_gateway() -> None:
-    assert Deadline.of(event(10), 29).left == pytest.approx(19 - MARGIN_SECONDS, abs=0.1)
+    assert deadline(event(10), 29).left == pytest.approx(19 - MARGIN_SECONDS, abs=0.1)
 
 
 async def test_without_an_event_from_now() -> None:
-    assert Deadline.of(None, 29).left == pytest.approx(29 - MARGIN_SECONDS, abs=0.1)
+    assert deadline(None, 29).left == pytest.approx(29 - MARGIN_SECONDS, abs=0.1)
 
 
 async def test_a_clock_that_is_behind_gives_no_more_time() -> None:
-    assert Deadline.of(event(-60), 29).left == pytest.approx(29 - MARGIN_SECONDS, abs=0.1)
+    assert deadline(event(-60), 29).left == pytest.approx(29 - MARGIN_SECONDS, abs=0.1)
 
 
 async def test_what_came_too_long_ago_has_none_left() -> None:
-    assert Deadline.of(event(60), 29).left < 0
+    assert deadline(event(60), 29).left < 0
 
 
 async def test_it_can_be_shortened_and_not_put_off() -> None:
-    deadline = Deadline.of(None, 29)
+    within = deadline(None, 29)
 
-    assert deadline.within(2).left == pytest.approx(2, abs=0.1)
-    assert deadline.within(100).at == deadline.within(None).at == deadline.at
+    assert within.within(2).left == pytest.approx(2, abs=0.1)
+    assert within.within(100).at == within.within(None).at == within.at
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ async def test_it_can_be_shortened_and_not_put_off() -> None:
 async def test_an_attempt_ends_before_its_request_does(
     own: float | None, others: bool, callers: float | None, seconds: float, code: str
 ) -> None:
-    bound = Deadline.of(None, 29).within(callers).bound(own, others=others)
+    bound = deadline(None, 29).within(callers).bound(own, others=others)
 
     assert bound.seconds == pytest.approx(seconds, abs=0.1)
     assert bound.passed().code == code
@@ -63,7 +64,7 @@ async def test_an_attempt_ends_before_its_request_does(
 
 @pytest.mark.parametrize(("own", "code"), [(None, "deadline_exceeded"), (2.0, TIMEOUT), (9.5, "deadline_exceeded")])
 async def test_who_is_asked_late_is_not_to_blame_for_the_deadline(own: float | None, code: str) -> None:
-    bound = Deadline.of(event(20), 29).bound(own, others=False)
+    bound = deadline(event(20), 29).bound(own, others=False)
 
     assert bound.passed().code == code
 

@@ -7,16 +7,16 @@ from manifold.config import Deployment
 
 
 class ConcurrencyLimits:
-    """A deployment that states an `rpm` never has more than so many calls under way; they wait for each other."""
+    """The limits of one environment. A deployment with an `rpm` never has more calls than that under way."""
 
     def __init__(self) -> None:
         self._semaphores: dict[str, asyncio.Semaphore] = {}
 
     def at(self, deployment: Deployment) -> AbstractAsyncContextManager[None]:
-        """A place among the deployment's calls, given back when the context ends."""
+        """A context that begins when the deployment may have another call, and frees that place when it ends."""
         if deployment.rpm is None:
             return nullcontext()
-        places = self._semaphores.get(deployment.id)
-        if places is None:
-            places = self._semaphores[deployment.id] = asyncio.Semaphore(deployment.rpm)
-        return places
+        semaphore = self._semaphores.get(deployment.id)
+        if semaphore is None:
+            semaphore = self._semaphores[deployment.id] = asyncio.Semaphore(deployment.rpm)
+        return semaphore

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from completions.concurrency import ConcurrencyLimits
-from completions.deadline import Deadline
-from completions.ledger import Attempt
-from completions.plan import PlannedCall
-from completions.router import Router
 from manifold.config import Config, Deployment, PlainText, RouterSettings, SecretName
 from manifold.deployments import Deployments
+from manifold.dispatch.attempts import Attempt, PlannedCall
+from manifold.dispatch.choice import Choices
+from manifold.dispatch.concurrency import ConcurrencyLimits
+from manifold.dispatch.deadline import Deadline
+from manifold.dispatch.router import Router
 from manifold.errors import CallFailed, InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.chat import ProviderRequest
@@ -65,8 +65,11 @@ class RotatedSecrets(Secrets):
         return renewed
 
 
-class First:
+class First(Choices):
     """Chooses the first, whatever became of it before."""
+
+    def __init__(self) -> None:
+        pass
 
     async def choose(self, candidates: Sequence[Deployment]) -> Deployment:
         return candidates[0]
@@ -74,7 +77,7 @@ class First:
     async def failed(self, deployment: Deployment, error: Exception) -> None:
         pass
 
-    def failing(self, candidates: Sequence[Deployment]) -> bool:
+    def all_in_cooldown(self, candidates: Sequence[Deployment]) -> bool:
         return False
 
 
@@ -97,7 +100,7 @@ def router(
     return Router(
         deployments,
         ConcurrencyLimits(),
-        Deadline.of(None, 29).within(seconds),
+        Deadline.after(28).within(seconds),
         report,
         First(),
         settings or RouterSettings(),

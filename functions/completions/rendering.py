@@ -1,5 +1,4 @@
-"""What leaves: OpenAI's objects and error values as JSON, the headers that tell how they were come by, and no more of
-them than Lambda carries."""
+"""Answers as a response: OpenAI's objects and error values as JSON, no more of it than Lambda carries, and headers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -7,35 +6,35 @@ from urllib.parse import quote
 
 import orjson
 
-from completions.router import Answer
+from manifold.dispatch.attempts import Answer
 from manifold.errors import CallFailed, InvalidRequest, ManifoldError, whole_seconds
 
 Body = TypeVar("Body")
 Completion = Answer[dict[str, Any]]
 Outcome = Completion | ManifoldError
-"""What stands in one place of the answer."""
+"""What one place of a response holds: an answer, or an error as a value."""
 
 MAX_BYTES = 6_291_556 - 64 * 1024
 """Of a body within Lambda's response, whose limit was measured; the rest is for headers and what is around them."""
 ERROR_BYTES = 512
-"""What is kept free for an error value in each place."""
+"""Kept free for an error value in each place."""
 
 
-def carried(content: bytes) -> int:
-    """The bytes that a text takes within Lambda's response, which is JSON: these characters are escaped there."""
+def carried_bytes(content: bytes) -> int:
+    """The bytes that a body takes within Lambda's response, which is JSON: these characters are escaped there."""
     return len(content) + content.count(b'"') + content.count(b"\\") + content.count(b"\n")
 
 
 def too_large() -> InvalidRequest:
-    """What stands in the place of an answer that Lambda would not carry."""
+    """The error in place of an answer that Lambda would not carry."""
     message = "The answer is larger than the gateway can return (6 MB). Ask for less in one request."
     return InvalidRequest(message, code="response_too_large")
 
 
 def single(answer: Completion) -> bytes:
     """The one answer; `InvalidRequest` if it is too large."""
-    content = written(answer.body)
-    if carried(content) > MAX_BYTES:
+    content = json_of(answer.body)
+    if carried_bytes(content) > MAX_BYTES:
         raise too_large()
     return content
 
@@ -53,28 +52,28 @@ def _array(elements: Sequence[bytes]) -> bytes:
 
 
 def _elements(outcomes: Sequence[Outcome]) -> Iterator[bytes]:
-    """Each outcome as JSON. One that no longer fits becomes an error value, for which room was kept."""
-    room = MAX_BYTES - ERROR_BYTES * len(outcomes)
+    """Each outcome as JSON. One that no longer fits becomes an error value, for which bytes were kept free."""
+    left = MAX_BYTES - ERROR_BYTES * len(outcomes)
     for outcome in outcomes:
         content = _content(outcome)
-        size = carried(content) - ERROR_BYTES
-        if size > room:
+        size = carried_bytes(content) - ERROR_BYTES
+        if size > left:
             content = orjson.dumps(too_large().body())
         else:
-            room -= max(size, 0)
+            left -= max(size, 0)
         yield content
 
 
 def _content(outcome: Outcome) -> bytes:
     if isinstance(outcome, ManifoldError):
-        return written(outcome.body())
+        return json_of(outcome.body())
     try:
-        return written(outcome.body)
+        return json_of(outcome.body)
     except CallFailed as error:  # it takes no other place's answer with it
-        return written(error.body())
+        return json_of(error.body())
 
 
-def written(body: dict[str, Any]) -> bytes:
+def json_of(body: dict[str, Any]) -> bytes:
     """The JSON of an answer, a chunk or an error; `CallFailed` for one that cannot be written."""
     try:
         return orjson.dumps(body)
@@ -84,7 +83,7 @@ def written(body: dict[str, Any]) -> bytes:
 
 
 def headers(answer: Answer[Body]) -> dict[str, str]:
-    """How one answer was come by: which deployment gave it, at which attempt, and in how many milliseconds."""
+    """Which deployment gave an answer, after how many attempts, and how many milliseconds the last one took."""
     return {
         "x-manifold-deployment": quote(answer.deployment.id),  # an id may hold any character, a header may not
         "x-manifold-attempts": str(answer.attempts),
@@ -93,7 +92,7 @@ def headers(answer: Answer[Body]) -> dict[str, str]:
 
 
 def headers_of_several(rows: Sequence[Sequence[Outcome]]) -> dict[str, str]:
-    """How many there are, how many of them are errors, and how long the slowest took."""
+    """How many answers and how many errors there are, and how many milliseconds the slowest answer took."""
     outcomes = [outcome for row in rows for outcome in row]
     answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
     return {
@@ -104,6 +103,6 @@ def headers_of_several(rows: Sequence[Sequence[Outcome]]) -> dict[str, str]:
 
 
 def headers_of_failure(error: CallFailed) -> Mapping[str, str]:
-    """The SDK would make every call again, all of which were retried here."""
+    """Those that keep an SDK from making each call again, as the gateway has retried them, and its `Retry-After`."""
     wait = {} if error.retry_after is None else {"retry-after": whole_seconds(error.retry_after)}
     return {"x-should-retry": "false", **wait}

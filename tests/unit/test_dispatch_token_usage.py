@@ -1,10 +1,10 @@
-"""What the ledger reads of a provider's usage object."""
+"""The tokens that are read of a provider's usage object."""
 
 from typing import Any
 
 import pytest
 
-from completions.ledger import used
+from manifold.dispatch.token_usage import tokens_of
 from manifold.prices import Tokens
 from manifold.storable import MOST
 
@@ -33,4 +33,4 @@ from manifold.storable import MOST
     ],
 )
 def test_tokens_of_a_usage(usage: dict[str, Any], tokens: Tokens) -> None:
-    assert used(usage) == tokens
+    assert tokens_of(usage) == tokens

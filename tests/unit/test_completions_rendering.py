@@ -1,11 +1,11 @@
-"""What leaves: JSON that Lambda carries, and headers."""
+"""Answers as a response: JSON that Lambda carries, and headers."""
 
 import json
 
 import pytest
 
-from completions import answers
-from completions.router import Answer
+from completions import rendering
+from manifold.dispatch.attempts import Answer
 from manifold.errors import CallFailed, InvalidRequest
 from tests.support.deployments import deployment
 
@@ -13,7 +13,7 @@ LAMBDA_BYTES = 6_291_556
 """Measured: one byte more is a 502."""
 
 
-def answer(text: str, name: str = "one") -> answers.Completion:
+def answer(text: str, name: str = "one") -> rendering.Completion:
     return Answer({"choices": [{"message": {"content": text}}]}, deployment(name), attempts=2, seconds=0.0123)
 
 
@@ -23,7 +23,7 @@ def response_bytes(content: bytes) -> int:
 
 
 def test_a_single_answer() -> None:
-    assert json.loads(answers.single(answer("Hello"))) == {"choices": [{"message": {"content": "Hello"}}]}
+    assert json.loads(rendering.single(answer("Hello"))) == {"choices": [{"message": {"content": "Hello"}}]}
 
 
 @pytest.mark.parametrize(
@@ -31,35 +31,35 @@ def test_a_single_answer() -> None:
 )
 def test_a_single_answer_that_lambda_would_not_carry(text: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        answers.single(answer(text))
+        rendering.single(answer(text))
 
     assert refused.value.code == "response_too_large"
 
 
 @pytest.mark.parametrize("text", ["x" * 6_200_000, '"' * 1_500_000, "ä" * 3_100_000])
 def test_what_is_let_through_is_carried(text: str) -> None:
-    assert response_bytes(answers.single(answer(text))) < LAMBDA_BYTES
+    assert response_bytes(rendering.single(answer(text))) < LAMBDA_BYTES
 
 
-def deep(levels: int) -> answers.Completion:
+def deep(levels: int) -> rendering.Completion:
     """An answer that is read, and cannot be written again."""
     return Answer({"deep": json.loads("[" * levels + "]" * levels)}, deployment("one"), attempts=1, seconds=0.1)
 
 
 def test_an_answer_that_is_nested_too_deep_is_an_error_in_its_place() -> None:
-    content = answers.several([[deep(10), deep(300), answer("Hello")]], nested=False)
+    content = rendering.several([[deep(10), deep(300), answer("Hello")]], nested=False)
 
     first, second, third = json.loads(content)
     assert second["error"]["code"] == "provider_error"
     assert ("deep" in first, "choices" in third) == (True, True)
     with pytest.raises(CallFailed, match="nested too deep"):
-        answers.single(deep(300))
+        rendering.single(deep(300))
 
 
 def test_of_several_those_that_fit_are_kept() -> None:
     large, small = answer("x" * 2_500_000), answer("small")
 
-    content = answers.several([[large, large, large, small]], nested=False)
+    content = rendering.several([[large, large, large, small]], nested=False)
 
     kinds = ["error" if "error" in one else "answer" for one in json.loads(content)]
     assert kinds == ["answer", "answer", "error", "answer"]
@@ -68,23 +68,23 @@ def test_of_several_those_that_fit_are_kept() -> None:
 
 
 def test_a_thousand_answers_never_come_to_more() -> None:
-    content = answers.several([[answer("x" * 10_000)] * 1000], nested=False)
+    content = rendering.several([[answer("x" * 10_000)] * 1000], nested=False)
 
     assert len(json.loads(content)) == 1000
     assert response_bytes(content) < LAMBDA_BYTES
 
 
 def test_rows_are_nested_where_both_prompts_and_models_are_several() -> None:
-    rows: list[list[answers.Outcome]] = [[answer("a"), CallFailed("down", status=502)], [answer("b"), answer("c")]]
+    rows: list[list[rendering.Outcome]] = [[answer("a"), CallFailed("down", status=502)], [answer("b"), answer("c")]]
 
-    flat, nested = (json.loads(answers.several(rows, nested=how)) for how in (False, True))
+    flat, nested = (json.loads(rendering.several(rows, nested=how)) for how in (False, True))
 
     assert nested == [flat[:2], flat[2:]]
     assert flat[1] == CallFailed("down", status=502).body()
 
 
 def test_headers_of_an_answer() -> None:
-    assert answers.headers(answer("x", "Köln/1")) == {
+    assert rendering.headers(answer("x", "Köln/1")) == {
         "x-manifold-deployment": "K%C3%B6ln/1",
         "x-manifold-attempts": "2",
         "x-manifold-latency-ms": "12.3",
@@ -93,6 +93,6 @@ def test_headers_of_an_answer() -> None:
 
 @pytest.mark.parametrize(("wait", "header"), [(None, None), (0.2, "1"), (1.4, "2"), (30.0, "30")])
 def test_a_failure_says_that_it_was_retried(wait: float | None, header: str | None) -> None:
-    headers = answers.headers_of_failure(CallFailed("busy", status=429, retry_after=wait))
+    headers = rendering.headers_of_failure(CallFailed("busy", status=429, retry_after=wait))
 
     assert (headers["x-should-retry"], headers.get("retry-after")) == ("false", header)

@@ -1,11 +1,13 @@
-"""The usage of a stream: had from every provider that would tell it, shown to those who asked."""
+"""The tokens that a call took: read from the provider's answer, asked for in a stream, or estimated."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from manifold import storable
 from manifold.config import Deployment
+from manifold.prices import Tokens
 
-TELLING = frozenset(
+REPORTS_IN_STREAMS = frozenset(
     {
         "anthropic",
         "azure",
@@ -31,16 +33,33 @@ LETTERS = 4
 Chunk = dict[str, Any]
 
 
+def tokens_of(usage: Mapping[str, Any]) -> Tokens:
+    """The tokens of OpenAI's usage object, as far as it can be read and is plausible: never fewer than none."""
+    cache = _part(usage, "prompt_tokens_details")
+    return Tokens(
+        storable.count(usage.get("prompt_tokens")),
+        storable.count(usage.get("completion_tokens")),
+        cached=storable.count(cache.get("cached_tokens")),
+        written=storable.count(cache.get("cache_write_tokens")),
+        written_1h=storable.count(cache.get("cache_write_1h_tokens")),
+    )
+
+
+def reasoning_tokens_of(usage: Mapping[str, Any]) -> int:
+    """Those of the output that were reasoning, read likewise."""
+    return storable.count(_part(usage, "completion_tokens_details").get("reasoning_tokens"))
+
+
 def is_requested(body: Mapping[str, Any]) -> bool:
-    """Whether the client asked for the chunk that tells the usage."""
+    """Whether the client of a stream asked for the chunk that has the usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def metered(body: Mapping[str, Any], deployment: Deployment) -> Mapping[str, Any]:
-    """The body that has the deployment tell the usage, too, if it can."""
+def requesting_usage(body: Mapping[str, Any], deployment: Deployment) -> Mapping[str, Any]:
+    """A stream's body that asks for the usage, too, if the deployment's provider is known to take that."""
     options = body.get("stream_options") or {}
-    if deployment.provider not in TELLING or is_requested(body) or not isinstance(options, dict):
+    if deployment.provider not in REPORTS_IN_STREAMS or is_requested(body) or not isinstance(options, dict):
         return body
     return {**body, "stream_options": {**options, "include_usage": True}}
 
@@ -51,21 +70,26 @@ def is_only_usage(chunk: Chunk) -> bool:
 
 
 def pieces(chunk: Chunk) -> int:
-    """How many choices a chunk adds to: as many tokens came at least."""
+    """How many choices a chunk adds to: at least as many tokens came with it."""
     return sum(1 for choice in chunk.get("choices") or () if choice.get("text") or _has_content(choice))
 
 
+def has_token(chunk: Chunk) -> bool:
+    """Whether a chunk holds more of an answer than that there will be one."""
+    return pieces(chunk) > 0 or any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
+
+
 def estimated(body: Mapping[str, Any], pieces: int = 0) -> dict[str, Any]:
-    """The usage of a call whose provider did not tell it: a token for some letters of the prompt, and for each piece
-    that came."""
+    """The usage of a call whose provider sent none: a token for some letters of the prompt, and for each piece that
+    came."""
     return {
         "prompt_tokens": -(-sum(_letters(body.get(name)) for name in PROMPT) // LETTERS),
         "completion_tokens": pieces,
     }
 
 
-def of_answer(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
-    """The usage that a whole answer tells or, where it tells none, an estimate by its letters and the prompt's."""
+def usage_of(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The usage in a whole answer or, where it has none, an estimate by its letters and the prompt's."""
     contents = [choice.get("message") or choice.get("text") for choice in answer.get("choices") or ()]
     texts = [{**one, "role": None} if isinstance(one, dict) else one for one in contents]
     usage: dict[str, Any] = answer.get("usage") or estimated(body, -(-_letters(texts) // LETTERS))
@@ -90,3 +114,8 @@ def _letters(prompt: object) -> int:
 
 def _has_content(choice: Chunk) -> bool:
     return any(value for name, value in (choice.get("delta") or {}).items() if name != "role")
+
+
+def _part(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = of.get(name)
+    return part if isinstance(part, dict) else {}

@@ -4,8 +4,10 @@ from random import Random
 
 import pytest
 
-from completions.retries import MAX_PAUSE, Failure, RetryPlan, fallbacks_for, is_withheld, retry_scope
 from manifold.config import Deployment, RouterSettings
+from manifold.dispatch.attempts import Failure
+from manifold.dispatch.fallbacks import fallbacks_for, is_withheld
+from manifold.dispatch.retries import MAX_PAUSE, RetryPlan, retry_scope
 from manifold.errors import TIMEOUT, CallFailed, InvalidRequest, ProviderRefused, ProviderUnclear
 from tests.support.deployments import deployment
 

@@ -1,0 +1,69 @@
+"""What a completion request holds from its first call to the last byte of its answer."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
+
+from completions import api_gateway
+from completions.ledger import Ledger
+from completions.request import CompletionRequest
+from manifold.access import Caller
+from manifold.dispatch.attempts import PlannedCall
+from manifold.dispatch.dispatcher import Dispatcher
+from manifold.dispatch.router import Router
+
+
+class Scope:
+    """One request's open parts, and the router that makes its calls with them."""
+
+    def __init__(self, router: Router, stack: AsyncExitStack) -> None:
+        self.router = router
+        self._stack = stack
+
+    def until_read(self, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+        """The events of a stream. The scope stays open until they end or, if the client leaves, are closed."""
+        return _then_close(self._stack.pop_all(), events)
+
+
+class Scopes:
+    """Opens the scope of each request, for one environment. `timeout` is API Gateway's, in seconds."""
+
+    def __init__(self, ledger: Ledger, dispatcher: Dispatcher, timeout: float) -> None:
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._timeout = timeout
+
+    @asynccontextmanager
+    async def open(
+        self, request: CompletionRequest, calls: Sequence[PlannedCall], caller: Caller, event: Mapping[str, Any] | None
+    ) -> AsyncIterator[Scope]:
+        """The scope of a request that comes to these calls, each of which was planned for this caller.
+
+        1. Its deadline is taken from API Gateway's event, before anything is waited for.
+        2. The ledger admits the calls. It comes first, so that a request over a limit makes none: `TooManyRequests`
+           or `BudgetExceeded`.
+        3. The router is made, with the request's own `timeout` and `num_retries`, and the ledger's report.
+
+        They close in the reverse order: the router writes how its deployments did; then the ledger writes each call,
+        last, as it must have every attempt. Both happen whatever ends the request: an answer, an error, or a client
+        that leaves.
+        """
+        deadline = api_gateway.deadline(event, self._timeout)
+        async with AsyncExitStack() as stack:
+            report = await stack.enter_async_context(self._ledger.admitted(caller, [call.group for call in calls]))
+            router = await stack.enter_async_context(
+                self._dispatcher.router(
+                    deadline.within(request.timeout), report, caller.may_use, retries=request.retries
+                )
+            )
+            yield Scope(router, stack)
+
+
+async def _then_close(stack: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    finally:
+        await asyncio.shield(stack.aclose())  # a client that leaves cancels this, and its calls were made

@@ -1,0 +1,45 @@
+"""Which groups are asked in place of one that failed, or whose provider withheld its answer: pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manifold.config import RouterSettings
+from manifold.errors import CALLERS_STATUSES, CONTENT_FILTER, CONTENT_POLICY_CODES, ManifoldError
+
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+"""OpenAI's code for a prompt that is too long, which the adapters give to every provider's."""
+
+
+def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) -> Sequence[str]:
+    """The groups to ask in place of one that failed with this, in their order.
+
+    They are those for such a failure, where any group has such, else those for any failure.
+    """
+    special: Mapping[str, Sequence[str]] = {}
+    if error.code == CONTEXT_LENGTH_EXCEEDED:
+        special = settings.context_window_fallbacks
+    elif error.code in CONTENT_POLICY_CODES:
+        special = settings.content_policy_fallbacks
+    elif error.status in CALLERS_STATUSES:
+        return ()
+    if special:
+        return _listed(special, group)
+    return _listed({"*": settings.default_fallbacks, **settings.fallbacks}, group)
+
+
+def fallbacks_for_withheld(settings: RouterSettings, group: str) -> Sequence[str]:
+    """The groups to ask in place of one whose provider withheld its answer, in their order."""
+    return _listed(settings.content_policy_fallbacks, group)
+
+
+def is_withheld(answer: Mapping[str, Any]) -> bool:
+    """Whether the provider withheld each choice of an answer, or its rest."""
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(choice, dict) and choice.get("finish_reason") == CONTENT_FILTER for choice in choices)
+
+
+def _listed(configured: Mapping[str, Sequence[str]], group: str) -> Sequence[str]:
+    """Those of the group, which may be none; those of `*` are for every group without its own."""
+    return [name for name in configured.get(group, configured.get("*", ())) if name != group]

@@ -1,0 +1,71 @@
+"""What is tried after a failed attempt within one group: pure, without clock or I/O."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Literal
+
+from manifold.config import Deployment
+from manifold.dispatch.attempts import Failure
+from manifold.errors import ACCOUNT_CODES, CALLERS_STATUSES, InvalidRequest, ProviderError, ProviderRefused
+
+FIRST_PAUSE = 0.25
+MAX_PAUSE = 4.0
+"""Seconds before a deployment that has just failed is asked again, where it does not say how many."""
+
+RetryScope = Literal["anywhere", "elsewhere", "nowhere"]
+
+
+def retry_scope(error: Failure) -> RetryScope:
+    """Where another attempt may succeed: `elsewhere` is any deployment but the one that failed."""
+    if isinstance(error, InvalidRequest) or error.code in ACCOUNT_CODES:
+        return "elsewhere"
+    if error.status in CALLERS_STATUSES:
+        return "nowhere"
+    return "elsewhere" if isinstance(error, ProviderRefused) and error.lasting else "anywhere"
+
+
+class RetryPlan:
+    """The attempts of one call at one group. Each deployment is asked once before any is asked a second time.
+
+    `retries` is how many attempts may follow the first, `least_pause` the seconds before a deployment is asked again.
+    """
+
+    def __init__(
+        self, deployments: Sequence[Deployment], retries: int, random: Random, least_pause: float = 0.0
+    ) -> None:
+        self._usable = list(deployments)
+        self._fresh = list(deployments)
+        self._left = retries
+        self._random = random
+        self._least_pause = least_pause
+        self.attempts = 0
+
+    @property
+    def candidates(self) -> Sequence[Deployment]:
+        """Those to choose the next attempt's deployment from."""
+        return self._fresh
+
+    @property
+    def has_another(self) -> bool:
+        """Whether the attempt that is under way, if it fails, is followed by one at another deployment."""
+        return len(self._fresh) > 1 and self.attempts <= self._left
+
+    def failed(self, deployment: Deployment, error: Failure) -> float | None:
+        """Note a failed attempt. Returns the seconds to wait before the next one, `None` if there is to be none."""
+        scope = retry_scope(error)
+        self._fresh.remove(deployment)
+        if scope != "anywhere":
+            self._usable.remove(deployment)
+        if scope == "nowhere" or not self._usable or self.attempts > self._left:
+            return None
+        if self._fresh:
+            return 0.0
+        self._fresh = list(self._usable)
+        return self._pause(error)
+
+    def _pause(self, error: Failure) -> float:
+        """What the provider asked for, else twice as long with each attempt and never the same for two callers."""
+        if isinstance(error, ProviderError) and error.retry_after is not None:
+            return max(self._least_pause, error.retry_after)
+        longest: float = min(MAX_PAUSE, FIRST_PAUSE * 2**self.attempts)
+        return max(self._least_pause, longest * self._random.uniform(0.5, 1.0))

@@ -1,0 +1,137 @@
+"""The calls of one request: each to its group and, where that fails, to the groups that may answer in its place."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from manifold.config import Deployment, RouterSettings
+from manifold.deployments import Deployments
+from manifold.dispatch import stream
+from manifold.dispatch.attempts import Answer, Attempt, Body, PlannedCall, Report
+from manifold.dispatch.choice import NONE_AVAILABLE, Choices
+from manifold.dispatch.concurrency import ConcurrencyLimits
+from manifold.dispatch.deadline import NOTE_SECONDS, Deadline, exceeded
+from manifold.dispatch.fallbacks import fallbacks_for, fallbacks_for_withheld, is_withheld
+from manifold.dispatch.group_attempts import BACKSTOP_SECONDS, GroupAttempts, Send
+from manifold.dispatch.stream import Begun
+from manifold.dispatch.token_usage import usage_of
+from manifold.errors import ManifoldError, ProviderError
+from manifold.providers.chat import ProviderRequest, Route
+
+
+class Router:
+    """The calls of one request, which may be made at the same time. `Dispatcher.router` makes it.
+
+    It holds the request's deadline, choices and report. A call ends at the deadline at the latest. If no group answers,
+    the error is that of the group that was asked for: `CallFailed`, or `InvalidRequest` where no provider of it can
+    do what the request asks. `may_use` says whether the caller could have asked for a group itself.
+    """
+
+    def __init__(
+        self,
+        deployments: Deployments,
+        limits: ConcurrencyLimits,
+        deadline: Deadline,
+        report: Report,
+        choices: Choices,
+        settings: RouterSettings,
+        may_use: Callable[[str], bool],
+        *,
+        retries: int | None = None,
+    ) -> None:
+        self.deadline = deadline
+        self.report = report
+        self._deployments = deployments
+        self._settings = settings
+        self._may_use = may_use
+        retries = settings.num_retries if retries is None else retries
+        self._attempts = GroupAttempts(deployments, limits, deadline, report, choices, settings, retries)
+
+    async def complete(self, call: PlannedCall) -> Answer[dict[str, Any]]:
+        """OpenAI's answer object, reported. Where the provider withheld it, another group's that does not, if any."""
+        answer = await self._in_time(self._answer(call, self._deployments.complete))
+        self._report_answer(call, answer)
+        if answer.deployment.group == call.group and is_withheld(answer.body):
+            return await self._fall_back(call, answer)
+        return answer
+
+    async def begin(self, call: PlannedCall) -> Answer[Begun]:
+        """A stream up to its first token, so that a deployment which fails before it can be replaced.
+
+        Whoever has it reads it by `next`, closes it, and then reports the attempt.
+        """
+        return await self._in_time(self._answer(call, self._begin))
+
+    async def next(self, begun: Answer[Begun], route: Route) -> dict[str, Any] | None:
+        """The next chunk of a stream that has begun, `None` at its end; `ProviderError` if it breaks off or pauses."""
+        timeout = self._attempts.timeout(begun.deployment, stream=True) or self.deadline.total / 2
+        bound = self.deadline.bound(timeout, others=False)
+        try:
+            async with asyncio.timeout(bound.seconds):
+                return await anext(begun.body.rest, None)
+        except TimeoutError:
+            failure = bound.passed()
+        except ProviderError as error:
+            failure = error
+        await self._attempts.count_failure(begun.deployment, route, failure)
+        raise failure
+
+    async def _begin(self, deployment: Deployment, request: ProviderRequest) -> Begun:
+        whole = self.deadline.bound(None, others=False).uncut
+        return await stream.begin(self._deployments, deployment, replace(request, timeout=whole + BACKSTOP_SECONDS))
+
+    async def _answer(self, call: PlannedCall, send: Send[Body]) -> Answer[Body]:
+        """The group's answer or, where it fails, that of the first of its fallbacks that gives one.
+
+        A group that was passed over, as all its deployments are in cooldown, is asked after all if none does.
+        """
+        has_fallback = bool(self._calls(call, fallbacks_for(self._settings, call.group, exceeded())))
+        try:
+            return await self._attempts.answer(call, send, has_fallback=has_fallback)
+        except ManifoldError as error:
+            failure = error
+        for left, other in _counted_down(self._calls(call, fallbacks_for(self._settings, call.group, failure))):
+            with contextlib.suppress(ManifoldError):  # the error is that of the group that was asked for
+                return await self._attempts.answer(other, send, has_fallback=left > 0)
+        if failure.code == NONE_AVAILABLE:
+            return await self._attempts.answer(call, send, has_fallback=False)
+        raise failure
+
+    async def _fall_back(self, call: PlannedCall, withheld: Answer[dict[str, Any]]) -> Answer[dict[str, Any]]:
+        """The first answer of a fallback that is not withheld, else this one."""
+        others = self._calls(call, fallbacks_for_withheld(self._settings, call.group))
+        for left, other in _counted_down(others):
+            with contextlib.suppress(ManifoldError):
+                attempts = self._attempts.answer(other, self._deployments.complete, has_fallback=left > 0)
+                answer = await self._in_time(attempts)
+                self._report_answer(other, answer)
+                if not is_withheld(answer.body):
+                    return answer
+        return withheld
+
+    def _calls(self, call: PlannedCall, groups: Sequence[str]) -> list[PlannedCall]:
+        """The same call to each of these groups that serves its route and, where that counts, is open to the caller."""
+        return [
+            replace(call, group=group)
+            for group in groups
+            if not self._settings.enforce_fallback_model_access or self._may_use(group)
+            if self._deployments.serving(group, call.route)
+        ]
+
+    def _report_answer(self, call: PlannedCall, answer: Answer[dict[str, Any]]) -> None:
+        self.report(Attempt(answer.deployment, call.route, answer.seconds, usage_of(call.body, answer.body)))
+
+    async def _in_time(self, answer: Awaitable[Answer[Body]]) -> Answer[Body]:
+        """Each attempt ends by itself before the deadline; this is for what else may take long."""
+        try:
+            async with asyncio.timeout_at(self.deadline.at + NOTE_SECONDS):
+                return await answer
+        except TimeoutError:
+            raise exceeded() from None
+
+
+def _counted_down(calls: Sequence[PlannedCall]) -> Iterator[tuple[int, PlannedCall]]:
+    """Each call, and how many follow it."""
+    return zip(range(len(calls) - 1, -1, -1), calls, strict=True)

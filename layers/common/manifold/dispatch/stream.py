@@ -1,0 +1,33 @@
+"""A stream that has begun: its first token has come, so no other deployment takes its place any more."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from manifold.config import Deployment
+from manifold.deployments import Deployments
+from manifold.dispatch.token_usage import has_token, requesting_usage
+from manifold.providers.chat import ProviderRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The chunks up to the first token, and the rest of the stream. Whoever has it closes `rest`."""
+
+    head: Sequence[dict[str, Any]]
+    rest: AsyncGenerator[dict[str, Any], None]
+
+
+async def begin(deployments: Deployments, deployment: Deployment, request: ProviderRequest) -> Begun:
+    """A stream of this deployment, read up to its first token; asked for its usage, where it can be.
+
+    Raises `InvalidRequest` or `ProviderError`, as `Deployments.stream` does.
+    """
+    body = requesting_usage(request.body, deployment)
+    chunks = deployments.stream(deployment, replace(request, body=body))
+    head: list[dict[str, Any]] = []
+    async for chunk in chunks:
+        head.append(chunk)
+        if has_token(chunk):
+            break
+    return Begun(head, chunks)
