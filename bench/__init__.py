@@ -1,4 +1,4 @@
-"""What Manifold costs: the time of each handler, the import of each function. docs/performance.md tells how and why.
+"""The benchmarks: the time of each handler, the import of each function. docs/performance.md says how they measure.
 
 `make bench` runs all; `python -m bench.handlers` and `python -m bench.imports` run one.
 """

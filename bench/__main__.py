@@ -1,4 +1,4 @@
-"""`python -m bench`: every bench, each in a process of its own so that none warms another's caches."""
+"""`python -m bench`: every benchmark, each in a process of its own, so that none fills the caches of another."""
 
 import argparse
 import subprocess
@@ -12,8 +12,8 @@ BENCHES = ("handlers", "imports", "lines", "large_file", "completions")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("benches", nargs="*", default=BENCHES, help=f"some of: {', '.join(BENCHES)}")
-    given = parser.parse_args()
-    failed = [name for name in given.benches if _run(name)]
+    args = parser.parse_args()
+    failed = [name for name in args.benches if _run(name)]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return len(failed)

@@ -1,13 +1,12 @@
-"""What a gateway adds to a completion, and how many it forwards: Manifold, two floors and LiteLLM's proxy in one run.
+"""The time that a gateway adds to a completion, and its rate: Manifold, two baselines and LiteLLM's proxy in one run.
 
-All stand before the same local provider, which answers at once. Each server is one process on one processor; the load,
-the provider and Postgres have the other. Manifold's figures have its key lookup and its usage record in them, in a real
-Postgres; *tuned* it has prepared statements, and remembers a key for 5 seconds. LiteLLM runs without a database, and so
-does neither. The floors forward one call by FastAPI, one of them on aiohttp, which is Manifold's transport, and one on
-httpx.
+All call the same local provider, which answers at once. Each server is one process on one processor; the load, the
+provider and Postgres have the other. Manifold's figures include its key lookup and its usage record in a real Postgres;
+*tuned*, it has prepared statements and caches a key for 5 seconds. LiteLLM runs without a database, and does neither.
+The baselines forward one call by FastAPI: one on aiohttp, which is Manifold's transport, and one on httpx.
 
-*CPU* is the processor time of the server's own process for each request at full load: a shared machine's clock tells of
-its neighbours, too.
+*CPU* is the processor time of the server's process for each request at full load: on a shared machine the clock also
+measures other programs.
 """
 
 import asyncio
@@ -53,7 +52,7 @@ START_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Something that answers `POST {url}/chat/completions`."""
+    """A server that answers `POST {url}/chat/completions`."""
 
     name: str
     url: str
@@ -68,7 +67,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A request, and the calls of the provider that it stands for."""
+    """A request, the number of provider calls that it makes, and the servers that are measured with it."""
 
     name: str
     calls: int
@@ -83,10 +82,10 @@ class Result:
     processor: list[float] = field(default_factory=list)
 
 
-FLOOR = "floor, aiohttp"
-FLOORS = (FLOOR, "floor, httpx")
+BASELINE = "baseline, aiohttp"
+BASELINES = (BASELINE, "baseline, httpx")
 TUNED = "manifold, tuned"
-EVERYWHERE = frozenset({"direct", *FLOORS, "manifold", TUNED, "litellm"})
+EVERYWHERE = frozenset({"direct", *BASELINES, "manifold", TUNED, "litellm"})
 GATEWAYS = frozenset({"manifold", "litellm"})
 SCENARIOS = (
     Scenario("one model", 1, {"model": "m1", "messages": PROMPT}, EVERYWHERE),
@@ -109,7 +108,7 @@ def main() -> None:
 
 
 async def _measure(servers: Sequence[Server]) -> dict[tuple[str, str], Result]:
-    """In rounds, so that a slow moment of the machine strikes all alike."""
+    """In rounds, so that a slow moment of the machine affects all servers alike."""
     results: dict[tuple[str, str], Result] = {}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)) as session:
         for scenario in SCENARIOS:
@@ -133,7 +132,7 @@ async def _measure(servers: Sequence[Server]) -> dict[tuple[str, str], Result]:
 async def _load(
     session: aiohttp.ClientSession, server: Server, scenario: Scenario, count: int, parallel: int
 ) -> list[float]:
-    """The seconds of each of `count` requests, `parallel` at a time. An answer that is no success ends the bench."""
+    """The seconds of each of `count` requests, `parallel` at a time. Raises `RuntimeError` if one fails."""
     left = iter(range(count))
     seconds: list[float] = []
 
@@ -153,15 +152,15 @@ async def _load(
 
 def _report(results: Mapping[tuple[str, str], Result], servers: Sequence[Server]) -> str:
     direct = median(results["one model", "direct"].seconds)
-    floor = results["one model", FLOOR]
+    baseline = results["one model", BASELINE]
     rows = []
     for (scenario, server), result in results.items():
         taken, rate, used = median(result.seconds), median(result.per_second), median(result.processor)
         compared = (
-            f"{taken / median(floor.seconds):.2f}",
-            f"{(taken - direct) / (median(floor.seconds) - direct):.2f}",
-            f"{rate / median(floor.per_second):.2f}",
-            f"{used / median(floor.processor):.2f}",
+            f"{taken / median(baseline.seconds):.2f}",
+            f"{(taken - direct) / (median(baseline.seconds) - direct):.2f}",
+            f"{rate / median(baseline.per_second):.2f}",
+            f"{used / median(baseline.processor):.2f}",
         )
         rows.append(
             (
@@ -179,32 +178,32 @@ def _report(results: Mapping[tuple[str, str], Result], servers: Sequence[Server]
         "p99 added",
         "requests/s",
         "CPU ms",
-        "time ÷ floor",
+        "time ÷ baseline",
         "added ÷",
         "rate ÷",
         "CPU ÷",
     )
     present = {server.name for server in servers}
-    absent = "" if "litellm" in present else "\nLiteLLM is not installed: make bench does."
-    return f"{table(header, rows)}\nThe floor of the last four columns is that on aiohttp.{absent}"
+    absent = "" if "litellm" in present else "\nLiteLLM is not installed: `make bench` installs it."
+    return f"{table(header, rows)}\nThe last four columns compare with the baseline on aiohttp.{absent}"
 
 
 @contextmanager
 def _servers() -> Iterator[list[Server]]:
-    """The provider and everything in front of it, each on its processor."""
+    """The provider and every server in front of it, each on its processor."""
     with tempfile.TemporaryDirectory(prefix="manifold-bench-") as home, ExitStack() as stack:
         directory = Path(home)
         processors = os.sched_getaffinity(0)
         own = {min(processors)}
         os.sched_setaffinity(0, processors - own or processors)  # what starts from here on inherits it
-        provider, answering = _start(stack, directory, "provider", ("-m", "bench.answering"), {})
+        provider, answering = _start(stack, directory, "provider", ("-m", "bench.instant_provider"), {})
         (directory / "config.yaml").write_text(_config(provider))
         (directory / "tuned.yaml").write_text(_config(provider, user_api_key_cache_ttl=5))
         database = stack.enter_context(_database())
         servers = [Server("direct", provider, "bench", answering)]
         os.sched_setaffinity(0, own)
-        for name in FLOORS:
-            app = f"bench.forwarder:{name.rpartition(' ')[2]}"
+        for name in BASELINES:
+            app = f"bench.baseline:{name.rpartition(' ')[2]}"
             url, process = _start(stack, directory, name, _uvicorn(app), {"PROVIDER_URL": provider})
             servers.append(Server(name, url, "bench", process))
         variables = {
@@ -252,7 +251,7 @@ def _start(
     arguments: Sequence[str],
     variables: Mapping[str, str],
 ) -> tuple[str, psutil.Process]:
-    """Start a server of ours on a free port: its URL, and its process."""
+    """Start a server on a free port. Returns its URL and its process."""
     port = free_port("127.0.0.1")
     service = Service(name, directory)
     environment = {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "PATH": os.environ["PATH"], **variables}
@@ -277,7 +276,7 @@ def _uvicorn(app: str) -> tuple[str, ...]:
 
 
 def _config(provider: str, **settings: float) -> str:
-    """Read by both gateways: LiteLLM's keys. The model is one whose price both know."""
+    """A `config.yaml` that both gateways read. Both know the price of the model."""
     params = {"model": "openai/gpt-4o-mini", "api_base": provider, "api_key": "bench"}
     models = [{"model_name": name, "litellm_params": params, "model_info": {"id": name}} for name in MODELS]
     return yaml.safe_dump({"model_list": models, "general_settings": {"master_key": MASTER_KEY, **settings}})

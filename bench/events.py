@@ -1,4 +1,4 @@
-"""The events of `events/`, addressed to what the bench made."""
+"""The events of `events/`, with the ids and keys of the benchmark's fixture."""
 
 import json
 from base64 import b64decode, b64encode
@@ -23,15 +23,15 @@ CONTEXT = Context()
 
 
 def event(name: str, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """`events/{name}.json`, each of its stand-in names replaced by the real one, in a base64 body as well."""
-    found: dict[str, Any] = json.loads(_replace((ROOT / "events" / f"{name}.json").read_text(), names or {}))
-    if found.get("isBase64Encoded"):
-        body = _replace(b64decode(found["body"]).decode(), names or {})
-        found["body"] = b64encode(body.encode()).decode()
-    return found
+    """`events/{name}.json`, with each placeholder replaced, in a base64 body as well."""
+    loaded: dict[str, Any] = json.loads(_replace((ROOT / "events" / f"{name}.json").read_text(), names or {}))
+    if loaded.get("isBase64Encoded"):
+        body = _replace(b64decode(loaded["body"]).decode(), names or {})
+        loaded["body"] = b64encode(body.encode()).decode()
+    return loaded
 
 
 def _replace(text: str, names: Mapping[str, str]) -> str:
-    for stand_in, real in names.items():
-        text = text.replace(stand_in, real)
+    for placeholder, value in names.items():
+        text = text.replace(placeholder, value)
     return text

@@ -1,10 +1,10 @@
-"""What importing each function costs, against importing only the third-party modules that it needs.
+"""The time to import each function, compared with the third-party modules that it needs.
 
     python -m bench.imports [--pairs N] [function …]
 
-Each is timed in a fresh interpreter, in turn with its bare needs, and by the processor's time: a shared machine's clock
-tells of its neighbours. `NEEDS` says what the needs are; a package that a function loads beyond them is named in the
-report, so the list cannot hide one. `pydantic.v1` is hidden from both, as the layer leaves it out.
+Each is timed in a fresh interpreter, in turn with what it needs, in processor time: on a shared machine the clock also
+measures other programs. `NEEDS` lists what each needs; the report names each package that a function loads beyond that.
+`pydantic.v1` is hidden from both, as the layer leaves it out.
 """
 
 import argparse
@@ -32,7 +32,7 @@ NEEDS = {
     "files.app": (*WEB, "boto3"),
     "files.transfers.worker": (*EVERY, "boto3"),
 }
-"""Each function and what it cannot do without from its first line on. httpx comes with the first call of a provider."""
+"""Each function, and the modules that it needs at its start. httpx comes with the first call of a provider."""
 GOAL = 1.25
 HEAVY = ("boto3", "fastapi", "httpx", "opentelemetry", "psycopg", "pydantic", "aws_lambda_powertools")
 
@@ -53,7 +53,7 @@ print(json.dumps(sorted({{name.partition(".")[0] for name, file in files.items()
 
 
 def compare(function: str, pairs: int) -> Comparison:
-    """A function's import and its bare needs', timed in turn."""
+    """The import of a function and that of what it needs, timed in turn."""
     times = [(_seconds(function), _seconds(*NEEDS[function])) for _ in range(pairs)]
     return Comparison(function, [one for one, _ in times], [bare for _, bare in times])
 
@@ -94,15 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.imports", description=__doc__.partition("\n")[0])
     parser.add_argument("functions", nargs="*", default=list(NEEDS), help=f"some of: {', '.join(NEEDS)}")
     parser.add_argument("--pairs", type=int, default=9)
-    given = parser.parse_args()
-    print(
-        f"Processor time of each import in a fresh interpreter, in turn with its bare needs: medians of {given.pairs}"
-    )
+    args = parser.parse_args()
+    print(f"Processor time of each import in a fresh interpreter, in turn with its bare needs: medians of {args.pairs}")
     print(f"pairs. Goal: a ratio of {GOAL} at most.\n{machine()}.\n")
     header = ("function", "ms", "bare ms", "ratio", "loaded beyond its needs", "heavy packages loaded")
-    print(table(header, [_row(function, given.pairs) for function in given.functions]))
+    print(table(header, [_row(function, args.pairs) for function in args.functions]))
     print("\nThe bare needs of each:")
-    for function in given.functions:
+    for function in args.functions:
         print(f"  {function}: {', '.join(NEEDS[function])}")
 
 

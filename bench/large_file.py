@@ -40,8 +40,8 @@ ENDED = {"completed", "failed", "expired", "cancelled"}
 
 
 @dataclass
-class Passage:
-    """One file's way through the stack."""
+class FileRun:
+    """One file's run through the stack: the seconds of each step, and the memory of each process."""
 
     bytes: int
     lines: int
@@ -68,36 +68,36 @@ class Passage:
         ])  # fmt: skip
 
 
-def pass_through(stack: Running, size: int, lines: int) -> Passage:
+def run_large_file(stack: Running, size: int, lines: int) -> FileRun:
     """Send a small file, then one of this size; `AssertionError` if anything of it gets lost or changed."""
     stack.aws.invoke(stack.outputs["BatchesPollerName"], {})
     _pass(stack, 40_000, 10)
     memory = Memory(stack.aws_url)
-    with memory.watched():
-        passage = _pass(stack, size, lines)
-    passage.processes = memory.processes
-    return passage
+    with memory.sampled():
+        run = _pass(stack, size, lines)
+    run.processes = memory.processes
+    return run
 
 
-def _pass(stack: Running, size: int, lines: int) -> Passage:
+def _pass(stack: Running, size: int, lines: int) -> FileRun:
     client = OpenAI(base_url=stack.base_url, api_key=stack.api_key, timeout=120)
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as made:
-        passage = Passage(_write(Path(made.name), GROUP, size, lines), lines)
-        with passage.step("upload_file_chunked"):
+        run = FileRun(_write(Path(made.name), GROUP, size, lines), lines)
+        with run.step("upload_file_chunked"):
             upload = client.uploads.upload_file_chunked(
                 file=Path(made.name), mime_type="application/jsonl", purpose="batch", part_size=PART_BYTES
             )
     assert upload.file is not None, upload
-    with passage.step("to two deployments"):
+    with run.step("to two deployments"):
         _await_inputs(client, upload.file)
     _check_copies(stack, size, lines)
-    with passage.step("the batch"):
+    with run.step("the batch"):
         batch = _await_end(client, client.batches.create(
             input_file_id=upload.file.id, endpoint="/v1/chat/completions", completion_window="24h"
         ))  # fmt: skip
-    with passage.step("the output"):
+    with run.step("the output"):
         _check_output(client, batch, lines)
-    return passage
+    return run
 
 
 def _write(path: Path, model: str, size: int, lines: int) -> int:
@@ -164,12 +164,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.large_file", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--lines", type=int, default=50_000)
-    given = parser.parse_args()
+    args = parser.parse_args()
     print(machine())
     with Stack(HOME / "bench-stack", given={}) as stack:
-        passage = pass_through(stack, given.megabytes * 1_000_000, given.lines)
-    print(passage.report())
-    return int(max(one.grown for one in passage.processes) > GOAL)
+        run = run_large_file(stack, args.megabytes * 1_000_000, args.lines)
+    print(run.report())
+    return int(max(one.grown for one in run.processes) > GOAL)
 
 
 if __name__ == "__main__":

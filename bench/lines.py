@@ -1,10 +1,10 @@
-"""The speed of the line engine, beside a plain read of the file, orjson and LiteLLM, on the same lines in the same run.
+"""The speed of the line engine, compared with a plain read of the file, orjson and LiteLLM on the same lines.
 
     python -m bench.lines [--megabytes N] [--rounds N]
 
 The lines are chats of some 4 KB as programs write them, by `json.dumps`, in the usual order of their members and in
-others. Every measure runs once a round, timed by the
-processor, and what counts is the median; so a neighbour's load hits all alike. Three goals: the check at 0.8 times the
+others. Every measure runs once a round, in processor
+time, and the median counts, so that other load affects all alike. Three goals: the check at 0.8 times the
 speed of `orjson.loads` alone, the rewrite at twice that of `orjson.loads` and `dumps`, and at six times LiteLLM's.
 """
 
@@ -22,13 +22,13 @@ from statistics import median
 import orjson
 
 from bench.measure import Measure, machine, processor, table
+from bench.peer import litellm_rewrite
 from bench.replication import replicated
-from bench.rival import litellm_rewrite
 from manifold.jsonl import Check, Report, Rewrite
 
 CHUNK_BYTES = 1024 * 1024
 MODEL = "gpt-4o-mini-batch-westeurope"
-RIVAL = "LiteLLM's rewrite"
+PEER = "LiteLLM's rewrite"
 
 _PHRASES = (
     "The quarterly report shows that revenue grew by 12.5% year over year, driven mostly by the EMEA region. ",
@@ -46,7 +46,7 @@ _TOOLS = [{"type": "function", "function": {"name": name}} for name in ("look_up
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file in the three shapes that the measures read."""
+    """One file in the three forms that the measures read."""
 
     data: bytes
     lines: Sequence[bytes]
@@ -78,7 +78,7 @@ def model_between(custom_id: str, random: Random) -> Members:
 
 
 def model_nested_before(custom_id: str, random: Random) -> Members:
-    """Where a search from the front finds another `model`."""
+    """A search from the front finds another `model` first."""
     body = {"metadata": {"model": "x"}, "messages": _messages(random), "model": "gpt-4o-mini"}
     return _request(custom_id, body)
 
@@ -104,7 +104,7 @@ ORDERS: Mapping[str, Line] = {
 
 
 def measures(file: File, path: Path, end: ExitStack) -> Mapping[str, Measure]:
-    """What is compared; `path` is the file on the disk. LiteLLM is left out where it is not installed."""
+    """The measures to compare; `path` is the file on the disk. LiteLLM is left out if it is not installed."""
     report = _check(file)
     each = {
         "read the file": processor(lambda: _read(path)),
@@ -115,36 +115,36 @@ def measures(file: File, path: Path, end: ExitStack) -> Mapping[str, Measure]:
         "rewrite": processor(lambda: _rewrite(file, report)),
         "replicate": end.enter_context(replicated(path, report, MODEL)),
     }
-    rival = end.enter_context(litellm_rewrite(path, MODEL))
-    return {**each, RIVAL: rival} if rival else each
+    peer = end.enter_context(litellm_rewrite(path, MODEL))
+    return {**each, PEER: peer} if peer else each
 
 
 def times(each: Mapping[str, Measure], rounds: int) -> dict[str, float]:
-    """Median processor seconds of each measure; one round more goes before, to warm up."""
-    taken: dict[str, list[float]] = {name: [] for name in each}
+    """Median processor seconds of each measure; one more round before warms up."""
+    durations: dict[str, list[float]] = {name: [] for name in each}
     for _ in range(rounds + 1):
         for name, measure in each.items():
-            taken[name].append(measure())
-    return {name: median(seconds[1:]) for name, seconds in taken.items()}
+            durations[name].append(measure())
+    return {name: median(seconds[1:]) for name, seconds in durations.items()}
 
 
 def report(file: File, rounds: int) -> str:
-    taken = _taken(file, rounds)
-    beside = [name for name in ("orjson.loads", "orjson.loads + dumps", RIVAL) if name in taken]
+    durations = _times(file, rounds)
+    beside = [name for name in ("orjson.loads", "orjson.loads + dumps", PEER) if name in durations]
     rows = [
-        [name, f"{len(file.data) / seconds / 1e6:.0f}", *(f"{taken[other] / seconds:.2f}" for other in beside)]
-        for name, seconds in taken.items()
+        [name, f"{len(file.data) / seconds / 1e6:.0f}", *(f"{durations[other] / seconds:.2f}" for other in beside)]
+        for name, seconds in durations.items()
     ]
     return table(["", "MB/s", *(f"to {other}" for other in beside)], rows)
 
 
 def orders(size: int, rounds: int) -> str:
-    """The three goals, for each order in which programs write a line's members."""
-    goals = (("check", "orjson.loads"), ("rewrite", "orjson.loads + dumps"), ("rewrite", RIVAL))
+    """The three goals for each order of a line's members."""
+    goals = (("check", "orjson.loads"), ("rewrite", "orjson.loads + dumps"), ("rewrite", PEER))
     rows = []
     for name, line in ORDERS.items():
-        taken = _taken(File.of(size, line), rounds)
-        ratios = (f"{taken[other] / taken[ours]:.2f}" if other in taken else "" for ours, other in goals)
+        durations = _times(File.of(size, line), rounds)
+        ratios = (f"{durations[other] / durations[ours]:.2f}" if other in durations else "" for ours, other in goals)
         rows.append([name, *ratios])
     return table(["", *(f"{ours} to {other}" for ours, other in goals)], rows)
 
@@ -153,17 +153,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.lines", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
+    args = parser.parse_args()
     print(machine())
-    size = given.megabytes * 1_000_000
+    size = args.megabytes * 1_000_000
     file = File.of(size, usual)
     print(f"\n{len(file.lines)} lines, {len(file.data) / len(file.lines):.0f} bytes each, the model first")
-    print(report(file, given.rounds))
+    print(report(file, args.rounds))
     print("\nthe members in other orders")
-    print(orders(size // 4, given.rounds))
+    print(orders(size // 4, args.rounds))
 
 
-def _taken(file: File, rounds: int) -> dict[str, float]:
+def _times(file: File, rounds: int) -> dict[str, float]:
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as copy, ExitStack() as end:
         copy.write(file.data)
         copy.flush()

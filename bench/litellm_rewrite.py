@@ -1,4 +1,4 @@
-"""LiteLLM's own rewrite of a batch file, timed in an environment of its own: run by `bench.rival` with LiteLLM's.
+"""LiteLLM's own rewrite of a batch file, timed. `bench.peer` runs it with the Python that has LiteLLM.
 
     python litellm_rewrite.py FILE MODEL
 

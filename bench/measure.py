@@ -1,7 +1,7 @@
-"""Two things timed in turn, and the table that compares them.
+"""Timing a call in turn with its baseline, and the table that compares them.
 
-A shared machine is noisy, so nothing is measured alone: each call is paired with one of its baseline, and what counts
-is the ratio of the medians.
+A shared machine is noisy, so nothing is measured alone: each call is paired with one of its baseline, and the ratio of
+the medians counts.
 """
 
 import math
@@ -31,7 +31,7 @@ class Comparison:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """The seconds that a call takes, by the clock."""
     began = perf_counter()
     work()
     return perf_counter() - began
@@ -54,7 +54,7 @@ def p99(values: Sequence[float]) -> float:
 
 
 def machine() -> str:
-    """The machine's shape and the date, without which no figure means anything."""
+    """The date and the machine, which every figure depends on."""
     today = datetime.now(UTC).date().isoformat()
     return f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors"
 

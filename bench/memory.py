@@ -1,4 +1,4 @@
-"""The memory of a stack's functions while something happens: what each process had before, and the most that it had."""
+"""The memory of a stack's functions during a block: of each process, the bytes before and the most."""
 
 import re
 import threading
@@ -29,48 +29,48 @@ class Process:
 
 
 class Memory:
-    """The environments of the functions of a stack, looked at fifty times a second."""
+    """The environments of the functions of a stack, sampled fifty times a second."""
 
     def __init__(self, aws_url: str) -> None:
         self._emulator = _listener(urlsplit(aws_url).port)
-        self._found: dict[int, Process] = {}
+        self._processes: dict[int, Process] = {}
 
     @property
     def processes(self) -> list[Process]:
-        return sorted(self._found.values(), key=lambda process: (process.function, process.pid))
+        return sorted(self._processes.values(), key=lambda process: (process.function, process.pid))
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Look until the block ends."""
-        self._look()
-        over = threading.Event()
-        thread = threading.Thread(target=self._look_until, args=(over,))
+    def sampled(self) -> Iterator[None]:
+        """Sample until the block ends."""
+        self._sample()
+        ended = threading.Event()
+        thread = threading.Thread(target=self._sample_until, args=(ended,))
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            ended.set()
             thread.join()
 
-    def _look_until(self, over: threading.Event) -> None:
-        while not over.wait(PAUSE_SECONDS):
-            self._look()
+    def _sample_until(self, ended: threading.Event) -> None:
+        while not ended.wait(PAUSE_SECONDS):
+            self._sample()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         for process in self._emulator.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 self._note(process)
 
     def _note(self, process: psutil.Process) -> None:
         size = process.memory_info().rss
-        if known := self._found.get(process.pid):
+        if known := self._processes.get(process.pid):
             known.peak = max(known.peak, size)
         elif named := FUNCTION.search(" ".join(process.cmdline())):
-            self._found[process.pid] = Process(named[1], process.pid, self._before(named[1], size), size)
+            self._processes[process.pid] = Process(named[1], process.pid, self._before(named[1], size), size)
 
     def _before(self, function: str, size: int) -> int:
-        """An environment that starts only now is compared with what the function's others had."""
-        return min((other.before for other in self._found.values() if other.function == function), default=size)
+        """The bytes before; for an environment that starts later, those of the function's other environments."""
+        return min((other.before for other in self._processes.values() if other.function == function), default=size)
 
 
 def _listener(port: int | None) -> psutil.Process:

@@ -1,6 +1,6 @@
-"""The way of a file to one deployment, as `files.transfers.worker` takes it: read, rewritten, sent as a form over HTTP.
+"""The replication of a file to one deployment, as the worker does it: read, rewritten, sent as a form over HTTP.
 
-The bucket is stood in for by the disk; the provider is the simulated one, in a process of its own.
+The disk stands for the bucket. The provider is the simulated one, in a process of its own.
 """
 
 import asyncio
@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.fixture import provider
 from bench.measure import Measure, processor
-from bench.stage import provider
 from files.transfers.replication import rewritten
 from local.provider.server import defaults
 from manifold.jsonl import Report
@@ -22,7 +22,7 @@ CHUNK_BYTES = 1024 * 1024
 
 @contextmanager
 def replicated(path: Path, report: Report, model: str) -> Iterator[Measure]:
-    """The measure of one replication of the file, in this process's own processor time."""
+    """The measure of one replication of the file, in the processor time of this process."""
     with provider() as port, asyncio.Runner() as runner:
         address = defaults(port)
         base_url, key = address["OPENAI_PROVIDER_API_BASE"], address["OPENAI_PROVIDER_API_KEY"]

@@ -1,12 +1,12 @@
 """A file of many parts through the deployed stack: the small brother of `python -m bench.large_file`."""
 
-from bench.large_file import GOAL, pass_through
+from bench.large_file import GOAL, run_large_file
 from local.running import Running
 
 
 def test_a_file_in_parts_reaches_both_deployments_and_comes_back_in_constant_memory(stack: Running) -> None:
-    passage = pass_through(stack, 20_000_000, 5_000)
+    run = run_large_file(stack, 20_000_000, 5_000)
 
-    assert passage.bytes > 19_000_000
-    assert {"FilesApi", "FilesWorker"} <= {process.function for process in passage.processes}
-    assert max(process.grown for process in passage.processes) < GOAL
+    assert run.bytes > 19_000_000
+    assert {"FilesApi", "FilesWorker"} <= {process.function for process in run.processes}
+    assert max(process.grown for process in run.processes) < GOAL

@@ -1,4 +1,4 @@
-"""LiteLLM beside us: its own function on the same file in the same run, in a process and an environment of its own.
+"""LiteLLM, the peer that Manifold is compared with: its function on the same file, in a process and environment apart.
 
 `make bench` installs what requirements/litellm.txt locks, with hashes, into `.local/tools/litellm`; nothing else
 imports it. The releases 1.82.7, 1.82.8 and 1.107.0 are compromised; the first two steal credentials (MAL-2026-2144 at
@@ -30,14 +30,14 @@ def litellm_rewrite(file: Path, model: str) -> Iterator[Measure | None]:
         return
     command: list[str | Path] = [python, SCRIPT, file, model]
     with subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        asked, told = child.stdin, child.stdout
-        assert asked is not None
-        assert told is not None
+        requests, results = child.stdin, child.stdout
+        assert requests is not None
+        assert results is not None
 
         def once() -> float:
-            asked.write("\n")
-            asked.flush()
-            return float(told.readline())
+            requests.write("\n")
+            requests.flush()
+            return float(results.readline())
 
         yield once
-        asked.close()
+        requests.close()

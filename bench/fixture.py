@@ -1,6 +1,6 @@
-"""Every function in this process, warm, on a real Postgres with some history, and a simulated provider over HTTP.
+"""The fixture of benchmarks: every function in this process, a real Postgres with history, and a simulated provider.
 
-S3 and SQS are stood in for by objects that answer at once: what is timed is Manifold, its libraries and Postgres.
+S3 and SQS are objects in memory that answer at once: only Manifold, its libraries and Postgres are measured.
 """
 
 import json
@@ -37,14 +37,14 @@ from manifold.store import Store, migrations
 from tests.support import postgres
 
 MASTER_KEY = "sk-master-of-the-bench"
-KEYS_REMEMBERED = 5.0
-"""Seconds, where the gateway is tuned."""
+KEY_CACHE_SECONDS = 5.0
+"""Seconds that keys are cached, if the gateway is tuned."""
 RUNNING = 50
-"""Batches of the caller's that run at the provider."""
+"""Batches of the caller that run at the provider."""
 OWNERS = 100
-"""Users with a history, the caller's among them."""
+"""Users with a history; the caller's user is one of them."""
 PAST = 100
-"""Ended batches of each, and as many files."""
+"""Ended batches of each user, and as many files."""
 
 _GATEWAYS: tuple[Gateway, ...] = (
     admin.app.state.gateway,
@@ -56,7 +56,7 @@ _GATEWAYS: tuple[Gateway, ...] = (
 )
 
 
-class InstantStorage(Storage):
+class InMemoryStorage(Storage):
     """A bucket in memory."""
 
     def __init__(self) -> None:
@@ -75,8 +75,8 @@ class InstantStorage(Storage):
         return f"https://bucket.example/{key}"
 
 
-class InstantQueue(Queue):
-    """Takes messages, and delivers none by itself."""
+class InMemoryQueue(Queue):
+    """Keeps messages until they are taken."""
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
@@ -85,15 +85,15 @@ class InstantQueue(Queue):
         self._messages.append(message)
 
     def take(self, kind: Kind) -> list[str]:
-        """What messages of this kind named since one last asked."""
+        """The ids in the messages of this kind, which are removed."""
         named = [message.id for message in self._messages if message.kind == kind]
         self._messages = [message for message in self._messages if message.kind != kind]
         return named
 
 
 @dataclass
-class Stage:
-    """What the caller of the bench has: a virtual key, a file with its inputs, an ended batch and running ones."""
+class Fixture:
+    """What the caller owns: a virtual key, a file with its inputs, an ended batch and running ones."""
 
     connection: psycopg.Connection
     key: str = ""
@@ -108,37 +108,37 @@ class Stage:
         return _GATEWAYS[0].store
 
     def event(self, name: str, **names: str) -> dict[str, Any]:
-        """An event of the caller's; `names` are further stand-ins in `events/`, their hyphens written as `_`."""
+        """An event of the caller; `names` are further placeholders of `events/`, with `_` for hyphens."""
         own = {"sk-your-master-key": MASTER_KEY, "sk-your-virtual-key": self.key, "file-YourFile": self.file_id}
         return event(name, {**names, **own})
 
     def sql(self, query: LiteralString, *parameters: object) -> None:
-        """Arrange something behind the functions' backs."""
+        """Change a row directly."""
         self.connection.execute(query, parameters)
 
 
 @contextmanager
-def stage(*, tuned: bool = False) -> Iterator[Stage]:
-    """Set everything up, with prepared statements and remembered keys or without; take it down at the end."""
+def fixture(*, tuned: bool = False) -> Iterator[Fixture]:
+    """Set everything up, `tuned` with prepared statements and cached keys; take it down at the end."""
     with postgres.server() as server, postgres.database(server) as url, provider() as port:
-        queue = InstantQueue()
+        queue = InMemoryQueue()
         variables = {
             "DATABASE_URL": url,
             "MANIFOLD_MASTER_KEY": MASTER_KEY,
             "MANIFOLD_PREPARED_STATEMENTS": str(tuned).lower(),
         }
-        _compose(Environment(variables | defaults(port)), queue, KEYS_REMEMBERED if tuned else 0.0)
+        _compose(Environment(variables | defaults(port)), queue, KEY_CACHE_SECONDS if tuned else 0.0)
         with psycopg.connect(url, autocommit=True) as connection:
             try:
                 _stall(port)
-                yield _furnished(Stage(connection), queue)
+                yield _populate(Fixture(connection), queue)
             finally:
                 run(_close())
 
 
 @contextmanager
 def provider() -> Iterator[int]:
-    """The port of a simulated provider in a process of its own, so that it takes no turns of this interpreter."""
+    """The port of a simulated provider in a process of its own, so that it uses no time of this interpreter."""
     port = free_port("127.0.0.1")
     with tempfile.TemporaryDirectory(prefix="manifold-bench-") as directory:
         service = Service("provider", Path(directory))
@@ -152,14 +152,14 @@ def provider() -> Iterator[int]:
 
 
 def _stall(port: int) -> None:
-    """Have the provider's batches run for ever."""
+    """Keep the provider's batches running."""
     for account in DEFAULT_ACCOUNTS:
         body = {"account": account.name, "state": "in_progress"}
         httpx.post(f"http://127.0.0.1:{port}/control/stall", json=body).raise_for_status()
 
 
 def _compose(environment: Environment, queue: Queue, key_cache_ttl: float) -> None:
-    storage = InstantStorage()
+    storage = InMemoryStorage()
     for gateway in _GATEWAYS:
         gateway.environment, gateway.queue, gateway.storage = environment, queue, storage
         gateway.transfer_storage = storage
@@ -178,8 +178,8 @@ async def _close() -> None:
     await close_providers()
 
 
-def _furnished(made: Stage, queue: InstantQueue) -> Stage:
-    """The caller's own comes to be as clients and queues would make it; the history is written."""
+def _populate(made: Fixture, queue: InMemoryQueue) -> Fixture:
+    """Make what the caller owns through the handlers, and write the history into the database."""
     made.key = _answer(admin.handler, made.event("key.generate"))["key"]
     made.file_id = _answer(files.handler, made.event("files.create"))["id"]
     made.inputs = queue.take("input")
@@ -200,8 +200,8 @@ def _answer(handler: Callable[[Any, Any], Any], request: Mapping[str, Any]) -> A
     return json.loads(answer["body"])
 
 
-def _write_history(made: Stage) -> None:
-    """Ended batches of the caller's user and of others, so that queries meet tables of some size."""
+def _write_history(made: Fixture) -> None:
+    """Write ended batches of the caller's user and of others, so that tables have a realistic size."""
     made.sql("INSERT INTO users (id) SELECT 'user-' || n FROM generate_series(2, %s) n", OWNERS)
     made.sql(
         """INSERT INTO files (id, purpose, filename, bytes, status, groups, user_id, created_at)

@@ -1,6 +1,6 @@
-"""A provider that answers every completion at once with the same few bytes, so that what is timed is who asks it.
+"""A provider that answers each completion at once with the same few bytes, so that only its client is measured.
 
-python -m bench.answering --port 4010
+python -m bench.instant_provider --port 4010
 """
 
 import argparse
@@ -34,7 +34,7 @@ _START = {
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Any request is answered alike, after its body was read."""
+    """Answers every request alike, after its body was read."""
     while (await receive()).get("more_body"):
         pass
     await send(_START)
@@ -42,7 +42,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.answering", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.instant_provider", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     uvicorn.run(app, host="127.0.0.1", port=parser.parse_args().port, log_level="warning", lifespan="off")
 

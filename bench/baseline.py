@@ -1,7 +1,7 @@
-"""The floors: the least that a gateway in Python does. FastAPI takes the body, a client forwards it, and back.
+"""The baselines: the least that a gateway in Python does. FastAPI reads the body, and a client forwards it.
 
-`PROVIDER_URL` says where to. `aiohttp` forwards by the transport of `manifold.providers.client`, `httpx` by the one
-that most gateways have.
+`PROVIDER_URL` is the provider. `aiohttp` uses the transport of `manifold.providers.client`, `httpx` the one of most
+gateways.
 """
 
 import os
@@ -15,15 +15,15 @@ HEADERS = {"content-type": "application/json", "authorization": "Bearer bench"}
 Forward = Callable[[str, bytes], Awaitable[bytes]]
 
 
-def floor(client: Callable[[], Forward]) -> FastAPI:
-    """The app before a client, which is made once, within the running loop."""
+def forwarder(client: Callable[[], Forward]) -> FastAPI:
+    """An app that forwards by this client, which is made once, within the running loop."""
     app = FastAPI(openapi_url=None)
-    forwarding = cache(client)
+    connected = cache(client)
 
     @app.post("/chat/completions")
     async def forward(request: Request) -> Response:
         body = orjson.loads(await request.body())
-        answer = await forwarding()(os.environ["PROVIDER_URL"] + "/chat/completions", orjson.dumps(body))
+        answer = await connected()(os.environ["PROVIDER_URL"] + "/chat/completions", orjson.dumps(body))
         return Response(orjson.dumps(orjson.loads(answer)), media_type="application/json")
 
     return app
@@ -52,5 +52,5 @@ def _by_httpx() -> Forward:
     return forward
 
 
-aiohttp = floor(_by_aiohttp)
-httpx = floor(_by_httpx)
+aiohttp = forwarder(_by_aiohttp)
+httpx = forwarder(_by_httpx)
