@@ -18,7 +18,7 @@ from manifold.store.files import FileRow
 from manifold.store.rows import Cursor
 
 WINDOW_SECONDS = 86_400
-"""The completion window, which is always 24h."""
+"""Length of the completion window, which is always `24h`."""
 FRESH_SECONDS = 15.0
 """Age of a running batch's status from which a GET has its provider polled again."""
 
@@ -71,11 +71,12 @@ class Catalog:
                 if last is None:
                     raise InvalidRequest(f"No batch found with id '{after}'.", param="after", code="invalid_cursor")
                 cursor = Cursor(last.created_at, last.id)
-            named = [self._caller.group(group) for group in groups]
-            rows = await tables.batches.page(self._caller, limit=limit, after=cursor, groups=named)
+            resolved = [self._caller.group(group) for group in groups]
+            rows = await tables.batches.page(self._caller, limit=limit, after=cursor, groups=resolved)
         return Page[Batch].of([batch_object(row) for row in rows], limit)
 
     def _batch(self, request: BatchCreate, file: FileRow | None) -> NewBatch:
+        """The batch that the request asks for, once its file and model are checked."""
         if file is None:
             message = f"No such File object: {request.input_file_id}. Upload the input file first, with this key."
             raise NotFound(message, param="input_file_id", code="file_not_found")

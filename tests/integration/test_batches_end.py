@@ -280,7 +280,7 @@ AGES = pytest.mark.parametrize("asked", [YEAR, "1e300", "9" * 5000, "nan", "-1",
 
 
 @AGES
-async def test_a_deployment_cools_no_longer_than_we_say(system: System, asked: str) -> None:
+async def test_a_cooldown_is_no_longer_than_the_limit(system: System, asked: str) -> None:
     system.provider.fail(Fault(kind="rate_limit", route="batches.create", retry_after=asked))
     batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
     await system.deliver_all()
@@ -292,7 +292,7 @@ async def test_a_deployment_cools_no_longer_than_we_say(system: System, asked: s
 
 
 @AGES
-async def test_a_search_waits_no_longer_than_we_say(system: System, asked: str) -> None:
+async def test_a_search_waits_no_longer_than_the_limit(system: System, asked: str) -> None:
     system.provider.fail(Fault(kind="cut", route="batches.create"))
     system.provider.fail(Fault(kind="rate_limit", route="batches.list", times=None, retry_after=asked))
     await system.create((await system.upload(chat_lines(GROUP, 1))).id)

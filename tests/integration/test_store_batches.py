@@ -27,9 +27,9 @@ async def new_batch(tables: Tables, caller: Caller = ADMIN) -> BatchRow:
 
 
 async def claimed(tables: Tables, batch: BatchRow, lease: str = "mine") -> BatchRow:
-    found = await tables.batch_leases.claim(batch.id, lease, 60)
-    assert found is not None
-    return found
+    row = await tables.batch_leases.claim(batch.id, lease, 60)
+    assert row is not None
+    return row
 
 
 async def new_job(tables: Tables, batch: BatchRow) -> JobRow:
@@ -40,9 +40,9 @@ async def new_job(tables: Tables, batch: BatchRow) -> JobRow:
 
 
 async def status(tables: Tables, batch: BatchRow) -> str:
-    found = await tables.batches.get(batch.id, ADMIN)
-    assert found is not None
-    return found.status
+    row = await tables.batches.get(batch.id, ADMIN)
+    assert row is not None
+    return row.status
 
 
 async def test_only_one_holds_the_lease(store: Store) -> None:
@@ -61,7 +61,7 @@ async def test_a_lease_that_ran_out_is_taken_over(store: Store) -> None:
         assert await tables.batches.end(first, "failed")
 
 
-async def test_a_batch_that_is_not_due_is_left_alone(store: Store) -> None:
+async def test_a_batch_that_is_not_due_is_not_claimed(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
         assert not await tables.batch_leases.release(batch, 30)
@@ -155,13 +155,13 @@ async def test_counts_never_go_down(store: Store) -> None:
         batch = await new_batch(tables)
         await tables.batches.progress(batch.id, 10, 7, 1)
         await tables.batches.progress(batch.id, 10, 5, 0)
-        found = await tables.batches.get(batch.id, ADMIN)
-    assert found is not None
-    assert (found.total, found.completed, found.failed) == (10, 7, 1)
+        row = await tables.batches.get(batch.id, ADMIN)
+    assert row is not None
+    assert (row.total, row.completed, row.failed) == (10, 7, 1)
 
 
 @pytest.mark.parametrize(
-    ("told", "kept"),
+    ("reported", "stored"),
     [
         ((10, 4, 3), (10, 4, 3)),
         ((10, 3, 1), (10, 3, 1)),
@@ -177,18 +177,18 @@ async def test_counts_never_go_down(store: Store) -> None:
     ],
 )
 async def test_counts_are_one_set_that_never_exceeds_the_total(
-    store: Store, told: tuple[int, int, int], kept: tuple[int, int, int]
+    store: Store, reported: tuple[int, int, int], stored: tuple[int, int, int]
 ) -> None:
     async with store.session() as tables:
         batch = await new_batch(tables)
         await tables.batches.progress(batch.id, 10, 4, 0)
-        await tables.batches.progress(batch.id, *told)
-        found = await tables.batches.get(batch.id, ADMIN)
-    assert found is not None
-    assert (found.total, found.completed, found.failed) == kept
+        await tables.batches.progress(batch.id, *reported)
+        row = await tables.batches.get(batch.id, ADMIN)
+    assert row is not None
+    assert (row.total, row.completed, row.failed) == stored
 
 
-async def test_an_end_in_doubt_is_counted_from_when_it_was_first_said(store: Store) -> None:
+async def test_a_premature_end_is_counted_from_when_it_was_first_reported(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
         job = await new_job(tables, batch)
@@ -248,9 +248,9 @@ async def test_a_copy_that_lives_for_an_hour_is_not_made_again_at_once(store: St
         assert await tables.inputs.ensure(batch.input_file_id, ["deployment"]) == []
 
 
-async def test_what_a_provider_says_of_its_job_is_kept_as_far_as_it_can_be(store: Store) -> None:
-    said = {"code": "nul\0", "message": "half a pair \ud83d", "line": 2**70}
-    end = JobEnd("failed", "ref", None, ids.new("file"), None, [said])
+async def test_what_a_provider_reports_of_its_job_is_stored_as_far_as_it_can_be(store: Store) -> None:
+    error = {"code": "nul\0", "message": "half a pair \ud83d", "line": 2**70}
+    end = JobEnd("failed", "ref", None, ids.new("file"), None, [error])
     counts = {
         "requests": 2**63,
         "failed_requests": -1,
@@ -267,9 +267,9 @@ async def test_what_a_provider_says_of_its_job_is_kept_as_far_as_it_can_be(store
         assert await tables.jobs.ended(job, end)
         await tables.usage.record(batch, job, "group", counts, None)
         [ended] = await tables.jobs.of_batch(batch.id)
-        found = await tables.batches.get(batch.id, ADMIN)
+        row = await tables.batches.get(batch.id, ADMIN)
 
     assert ended.errors == [{"code": "nul�", "message": "half a pair �", "line": 2**70}]
-    assert found is not None
-    assert found.usage is not None
-    assert (found.usage["input_tokens"], found.usage["output_tokens"]) == (MOST_OF_A_BATCH, 6 * 10**9)
+    assert row is not None
+    assert row.usage is not None
+    assert (row.usage["input_tokens"], row.usage["output_tokens"]) == (MOST_OF_A_BATCH, 6 * 10**9)

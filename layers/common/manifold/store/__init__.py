@@ -1,4 +1,4 @@
-"""Postgres, the truth: one module for each aggregate, one conditional UPDATE for each change of a state."""
+"""Postgres, the source of truth: one conditional UPDATE for each change of a state. A module holds one subject."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ from manifold.store.users import Users
 
 
 class Tables:
-    """The aggregates, all on one connection."""
+    """The statements of every subject, all on one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -46,20 +46,20 @@ class Tables:
 
 
 class Store:
-    """Units of work on the database behind `url`, which is told to prepare statements where `prepared` says so."""
+    """Units of work on the database at `url`; with `prepared`, statements that come often are prepared there."""
 
     def __init__(self, url: Callable[[], str], *, prepared: bool = False) -> None:
         self.database = Database(url, prepared=prepared)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Tables]:
-        """Statements that each stand alone."""
+        """A unit of work in which each statement is committed by itself."""
         async with self.database.session() as connection:
             yield Tables(connection)
 
     @asynccontextmanager
     async def transaction(self, seconds: float | None = None) -> AsyncIterator[Tables]:
-        """Statements that happen together or not at all, within so many seconds or the usual ones."""
+        """A unit of work that is committed as a whole or not at all; `seconds` replaces the usual time limit."""
         async with self.database.transaction(seconds) as connection:
             yield Tables(connection)
 

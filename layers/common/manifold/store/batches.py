@@ -33,11 +33,12 @@ from manifold.store.connection import Connection
 from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
 
 GRACE_SECONDS = 86_400
-"""Time after its completion window in which a batch's provider may still say how it ended."""
+"""Seconds after its completion window in which a batch's provider may still say how it ended."""
 LAST_SECONDS = 3_600
-"""Time in which it is asked after that, from the first step on: our own absence may have been the longer one."""
+"""Seconds in which it is still asked after that, from the batch's first step then: the gateway may have been down."""
 
 Outcome = Literal["completed", "failed", "expired", "cancelled"]
+"""How a batch ends, and how its job ended at the provider."""
 
 COLUMNS: LiteralString = """id, input_file_id, endpoint, completion_window, groups, metadata, status, errors,
     output_file_id, error_file_id, total, completed, failed, output_expires_after, user_id, team_id, key_id,
@@ -49,9 +50,9 @@ COLUMNS: LiteralString = """id, input_file_id, endpoint, completion_window, grou
         'output_tokens', sum(output_tokens), 'reasoning_tokens', sum(reasoning_tokens))
      FROM usage WHERE batch_id = batches.id HAVING count(*) > 0) AS usage"""
 WOKEN: LiteralString = "due_at = now(), woken_at = clock_timestamp()"
-"""Makes a batch due; `manifold.store.batch_leases` says why by two clocks."""
+"""Makes a batch due; `manifold.store.batch_leases` has the protocol."""
 RELEASED: LiteralString = "lease = NULL, leased_at = NULL, leased_until = NULL"
-_MOST = 10**9  # two of them are an int4
+_MAX_COUNT = 10**9  # the sum of two is an int4
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
 
@@ -196,11 +197,11 @@ class Batches:
                    completed = least(%(completed)s, greatest(0, greatest(total, %(total)s) - %(failed)s))
                WHERE id = %(id)s AND due_at IS NOT NULL
                    AND least(%(completed)s + %(failed)s, greatest(total, %(total)s)) >= completed + failed""",
-            {"id": batch_id, "total": _sane(total), "completed": _sane(completed), "failed": _sane(failed)},
+            {"id": batch_id, "total": _bounded(total), "completed": _bounded(completed), "failed": _bounded(failed)},
         )
 
     async def finalizing(self, batch_id: str) -> None:
-        """in_progress → finalizing; a batch that is being cancelled stays `cancelling` until its results are kept."""
+        """in_progress → finalizing; a batch that is being cancelled stays `cancelling` until its results are stored."""
         await self._connection.execute(
             """UPDATE batches SET status = 'finalizing', finalizing_at = now()
                WHERE id = %s AND status = 'in_progress'""",
@@ -256,6 +257,6 @@ class Batches:
         return await fetch_one(self._connection, BatchRow, query, parameters)
 
 
-def _sane(count: int) -> int:
+def _bounded(count: int) -> int:
     """A provider's count, within what the column can hold."""
-    return min(max(count, 0), _MOST)
+    return min(max(count, 0), _MAX_COUNT)
