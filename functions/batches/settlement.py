@@ -52,7 +52,7 @@ class Settlement:
         async with self._store.transaction() as tables:
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
-            await tables.usage.record(batch, job, group, usage, cost)
+            await tables.job_usage.record(batch, job, group, usage, cost)
             succeeded = usage["requests"] - usage["failed_requests"]
             total = batch.total or usage["requests"]
             await tables.batches.progress(batch.id, total, succeeded, usage["failed_requests"])

@@ -215,9 +215,9 @@ async def test_usage_is_written_once_a_job(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
         job = await new_job(tables, batch)
-        await tables.usage.record(batch, job, "group", counts, None)
+        await tables.job_usage.record(batch, job, "group", counts, None)
         with pytest.raises(UniqueViolation):
-            await tables.usage.record(batch, job, "group", counts, None)
+            await tables.job_usage.record(batch, job, "group", counts, None)
 
 
 async def test_a_batch_counts_against_the_budget_of_its_key(store: Store) -> None:
@@ -230,7 +230,7 @@ async def test_a_batch_counts_against_the_budget_of_its_key(store: Store) -> Non
         batch = await claimed(tables, await new_batch(tables, Caller(key_id=one.id)))
         assert [standing.spent for standing in await tables.meters.admit([one], 1, "lease", 60)] == [0]
 
-        await tables.usage.record(batch, await new_job(tables, batch), "group", counts, Decimal("1.5"))
+        await tables.job_usage.record(batch, await new_job(tables, batch), "group", counts, Decimal("1.5"))
 
         [standing] = await tables.meters.admit([one], 1, "lease", 60)
         assert (standing.spent, standing.reached) == (Decimal("1.5"), ["max_budget"])
@@ -265,7 +265,7 @@ async def test_what_a_provider_reports_of_its_job_is_stored_as_far_as_it_can_be(
         assert await tables.jobs.unknown(job, "nul\0")
         assert await tables.jobs.running(job, "ref")
         assert await tables.jobs.ended(job, end)
-        await tables.usage.record(batch, job, "group", counts, None)
+        await tables.job_usage.record(batch, job, "group", counts, None)
         [ended] = await tables.jobs.of_batch(batch.id)
         row = await tables.batches.get(batch.id, ADMIN)
 

@@ -49,7 +49,7 @@ async def ended(tables: Tables, outcome: Outcome = "completed", cost: Decimal = 
     assert job is not None
     assert await tables.jobs.running(job, new.id)
     assert await tables.jobs.ended(job, JobEnd(outcome, None, None, None, None, []))
-    await tables.usage.record(batch, job, "group", COUNTS, cost)
+    await tables.job_usage.record(batch, job, "group", COUNTS, cost)
     assert await tables.jobs.settled(job)
     assert await tables.batches.end(batch, outcome, output_file_id=output.id)
     return batch.id

@@ -11,6 +11,7 @@ from manifold.store.files import Files
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import Inputs
 from manifold.store.job_results import JobResults
+from manifold.store.job_usage import JobUsage
 from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
@@ -18,7 +19,6 @@ from manifold.store.retention import Retention
 from manifold.store.teams import Teams
 from manifold.store.traffic import Traffic
 from manifold.store.uploads import Uploads
-from manifold.store.usage import Usages
 from manifold.store.users import Users
 
 
@@ -37,7 +37,7 @@ class Tables:
         self.batch_leases = BatchLeases(connection)
         self.jobs = Jobs(connection)
         self.job_results = JobResults(connection)
-        self.usage = Usages(connection)
+        self.job_usage = JobUsage(connection)
         self.meters = Meters(connection)
         self.calls = Calls(connection)
         self.traffic = Traffic(connection)

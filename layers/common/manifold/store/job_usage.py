@@ -1,4 +1,4 @@
-"""What jobs used: one row a job, written in the transaction that settles it."""
+"""The usage of jobs: one row for each, written in the transaction that settles it."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -13,16 +13,19 @@ from manifold.store.meters import USED
 _SPENT: LiteralString = f"WITH {USED}"
 
 
-class Usages:
+class JobUsage:
+    """Tokens, requests and cost of jobs, beside `Calls`, which has those of completions."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def record(
         self, batch: BatchRow, job: JobRow, model_group: str, counts: Mapping[str, int], cost: Decimal | None
     ) -> None:
-        """Write what this job used, once: a second record of a job violates the primary key.
+        """Write the usage of a job, once: a second record of a job violates the primary key.
 
-        What it cost (`None`: no price is known) counts against the budgets of its key, user and team.
+        `counts` are by column (`requests`, `input_tokens`, …). `cost` is in US dollars, `None` where no price is known;
+        it counts against the budgets of the batch's key, user and team.
         """
         await self._connection.execute(
             """INSERT INTO usage (job_id, batch_id, deployment_id, model_group, user_id, team_id, key_id,
