@@ -88,7 +88,7 @@ class Cancellation:
             async with limit:
                 await self._deployments.call(running.deployment, lambda provider, at: provider.cancel(at, running.ref))
         except ProviderError as error:
-            observe.failed("job_not_cancelled_yet", error, job_id=running.job.id)
+            observe.failed("job_cancel_failed", error, job_id=running.job.id)
         else:
             accepted.add(running.job.id)
 

@@ -98,7 +98,7 @@ class Polling:
                 await asyncio.gather(self._request_statuses(result), self._cancellation.send(jobs, result.cancelled))
         except TimeoutError:
             counts = {"jobs": len(jobs), "known": len(result.statuses)}
-            observe.warning("deployment_too_slow", deployment_id=result.deployment.id, **counts)
+            observe.warning("jobs_poll_timed_out", deployment_id=result.deployment.id, **counts)
         return result
 
     async def _request_statuses(self, result: PollResult) -> None:
@@ -106,7 +106,7 @@ class Polling:
         try:
             await self._deployments.call(result.deployment, lambda provider, at: provider.poll(at, refs, statuses))
         except ProviderError as error:
-            observe.failed("jobs_not_polled", error, deployment_id=result.deployment.id, jobs=len(refs))
+            observe.failed("jobs_poll_failed", error, deployment_id=result.deployment.id, jobs=len(refs))
 
     async def _write_or_log(self, running: RunningJob, result: PollResult) -> float:
         """One batch that cannot be written must not hold up the others that were claimed with it."""

@@ -117,7 +117,7 @@ class Submission:
         except ProviderRefused as error:
             return await self._refused(job, chosen, error)
         except ProviderUnclear as error:
-            observe.failed("job_unclear", error, job_id=job.id, deployment_id=deployment.id)
+            observe.failed("job_submission_unclear", error, job_id=job.id, deployment_id=deployment.id)
             observe.count(Metric.JOBS_UNCLEAR)
             async with self._store.session() as tables:
                 await tables.jobs.unknown(job, error.explained)

@@ -97,7 +97,7 @@ class Stream:
         except ProviderError as error:
             self._error = error
             if not isinstance(error, Cut):
-                observe.failed("stream_broke", error, deployment_id=self._begun.deployment.id)
+                observe.failed("stream_interrupted", error, deployment_id=self._begun.deployment.id)
             raise self._broken(error) from error
 
     def _broken(self, error: ProviderError) -> CallFailed:

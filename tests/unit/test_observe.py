@@ -79,7 +79,7 @@ def test_a_provider_s_words_are_in_a_line_of_debug(log: io.StringIO) -> None:
         observe.logger.setLevel("INFO")
 
     assert [line["level"] for line in lines(log)] == ["WARNING", "DEBUG"]
-    assert lines(log)[1]["data"] == {"words": "I cannot 'kill Bob'"}
+    assert lines(log)[1]["data"] == {"provider_message": "I cannot 'kill Bob'"}
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class Joining:
         except LeaseLost:
             observe.warning("lease_lost", upload_id=row.id)
         except ManifoldError as error:
-            observe.failed("upload_put_off", error, upload_id=row.id, attempts=row.attempts)
+            observe.failed("upload_attempt_failed", error, upload_id=row.id, attempts=row.attempts)
             async with self._store.session() as tables:
                 await tables.uploads.release(row, due_in=pause(row.attempts, error))
 

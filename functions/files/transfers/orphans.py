@@ -40,9 +40,9 @@ class Orphans:
                 deployment, lambda provider, at: self._clear(provider, at, since), seconds=CLEAR_SECONDS
             )
         except ProviderError as error:
-            observe.failed("orphans_not_cleared", error, deployment_id=deployment_id)
+            observe.failed("orphans_delete_failed", error, deployment_id=deployment_id)
             return
-        observe.event("orphans_cleared", deployment_id=deployment_id, found=found)
+        observe.event("orphans_deleted", deployment_id=deployment_id, orphans=found)
         if found <= MANY:
             async with self._store.session() as tables:
                 await tables.inputs.settle_doubts(deployment_id, since)

@@ -39,7 +39,7 @@ class Purge:
         try:
             await self._clear(row, inputs)
         except (ProviderError, ManifoldError) as fault:
-            observe.failed("file_not_purged", fault, file_id=file_id, attempts=row.attempts)
+            observe.failed("file_purge_failed", fault, file_id=file_id, attempts=row.attempts)
             async with self._store.session() as tables:
                 await tables.files.retry_purge(row, pause(row.attempts, fault))
 
@@ -59,7 +59,7 @@ class Purge:
         except ProviderRefused as error:
             if not error.lasting:
                 raise
-            observe.failed("input_not_discarded", error, input_id=row.id, deployment_id=row.deployment_id)
+            observe.failed("input_delete_failed", error, input_id=row.id, deployment_id=row.deployment_id)
         async with self._store.session() as tables:
             await tables.inputs.discard(row.id)
 

@@ -98,11 +98,11 @@ class Replication:
         try:
             await self._deployments.call(deployment, discard)
         except ProviderError as error:
-            observe.failed("input_not_discarded", error, input_id=row.id, deployment_id=deployment.id)
+            observe.failed("input_delete_failed", error, input_id=row.id, deployment_id=deployment.id)
 
     async def _put_off(self, row: InputRow, fault: Fault) -> None:
         observe.failed(
-            "input_not_taken", fault, input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts
+            "input_upload_failed", fault, input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts
         )
         if spent(row.attempts, fault):
             await self._give_up(row, public(fault))

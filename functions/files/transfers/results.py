@@ -48,7 +48,7 @@ class Results:
         if job is None:
             return
         if job.attempts > ATTEMPTS:  # not given up: the provider keeps results for weeks, but somebody must look
-            observe.warning("results_keep_failing", job_id=job.id, attempts=job.attempts, cause=job.error)
+            observe.warning("results_fetch_stalled", job_id=job.id, attempts=job.attempts, cause=job.error)
             observe.count(observe.Metric.FAULTS)
         deployment = self._deployments.get(job.deployment_id)
         try:
@@ -61,7 +61,7 @@ class Results:
             observe.warning("lease_lost", job_id=job.id)
 
     async def _unreachable(self, job: JobRow) -> None:
-        observe.warning("deployment_unconfigured", job_id=job.id, deployment_id=job.deployment_id)
+        observe.warning("deployment_not_configured", job_id=job.id, deployment_id=job.deployment_id)
         found = Found(faults=[Unavailable(UNCONFIGURED)])
         if _is_enough(job, found):
             await self._keep(job, found)
@@ -91,7 +91,7 @@ class Results:
     async def _put_off(self, job: JobRow, found: Found, fault: Fault) -> None:
         """Try again for as long as the provider may still have the results; a lasting no of its own means that it
         lost them."""
-        observe.failed("results_not_had", fault, job_id=job.id, attempts=job.attempts)
+        observe.failed("results_fetch_failed", fault, job_id=job.id, attempts=job.attempts)
         wait = pause(job.attempts, fault)
         if not _is_lost(fault):
             await self._retry(job, public(fault), wait, found)
@@ -102,14 +102,14 @@ class Results:
 
     async def _doubt(self, job: JobRow, deployment: Deployment, found: Found, cause: str) -> None:
         """Fetch them again, and any file that the provider names only now."""
-        observe.warning("results_doubted", job_id=job.id, attempts=job.attempts, cause=cause)
+        observe.warning("results_incomplete", job_id=job.id, attempts=job.attempts, cause=cause)
         await self._ask_again(job, deployment)
         await self._retry(job, cause, pause(job.attempts, ProviderUnclear(cause)), found, doubted=True)
 
     async def _keep(self, job: JobRow, found: Found) -> None:
         """Give up waiting for better ones."""
         wrong = flaws(job, found)
-        observe.warning("results_kept_in_doubt", job_id=job.id, attempts=job.attempts, cause=told(wrong))
+        observe.warning("results_stored_incomplete", job_id=job.id, attempts=job.attempts, cause=told(wrong))
         try:
             held = await self._leased(job, self._fetching.kept(job))
         except ManifoldError as fault:
@@ -127,7 +127,7 @@ class Results:
         try:
             await self._deployments.call(deployment, lambda provider, at: provider.poll(at, [ref], known))
         except ProviderError as fault:
-            observe.failed("results_not_asked_for", fault, job_id=job.id)
+            observe.failed("results_poll_failed", fault, job_id=job.id)
             return
         status = known.get(ref)
         if status is not None and status.state in ENDED and not status.lost:

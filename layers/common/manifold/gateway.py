@@ -37,7 +37,7 @@ class Gateway:
         """`config.yaml`, whose warnings are logged when it is read."""
         loaded = config.load(self.environment.config_path, self.secrets.find)
         for text in loaded.warnings:
-            observe.warning("config", text=text)
+            observe.warning("config_warning", text=text)
         return loaded
 
     @cached_property
