@@ -11,7 +11,7 @@ import pytest
 
 from manifold.queue import Message
 from tests.infra.template import Template
-from tests.support import events, stories
+from tests.support import event_scenarios, events
 
 EVENTS = {name: events.load(name) for name in events.names()}
 CALLS = {name: event for name, event in EVENTS.items() if "httpMethod" in event}
@@ -35,7 +35,7 @@ def test_every_kind_of_message_has_an_event() -> None:
 
 
 def test_every_event_is_sent_to_a_handler() -> None:
-    sources = "".join(Path(module.__file__ or "").read_text() for module in (events, stories))
+    sources = "".join(Path(module.__file__ or "").read_text() for module in (events, event_scenarios))
     assert [name for name in events.names() if f'"{name}"' not in sources] == []
 
 

@@ -38,7 +38,7 @@ async def open_batch(system: System, state: str) -> str:
         await system.run_schedule()
     if state == "submitting":
         change(system, "UPDATE jobs SET state = 'submitting'")
-    [job] = system.rows("SELECT state FROM jobs")
+    [job] = system.select("SELECT state FROM jobs")
     assert job["state"] == state
     return batch.id
 
@@ -84,8 +84,8 @@ async def test_a_batch_at_a_dead_account_ends(system: System, state: str, cancel
     assert ended.status == ("cancelled" if cancelled else "expired")
     assert ended.errors is not None
     assert [error.code for error in ended.errors.data] == ["batch_abandoned"]
-    assert system.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
-    assert system.rows("SELECT 1 FROM files WHERE purpose = 'batch_output' AND purged_at IS NULL") == []
+    assert system.select("SELECT state FROM jobs") == [{"state": "abandoned"}]
+    assert system.select("SELECT 1 FROM files WHERE purpose = 'batch_output' AND purged_at IS NULL") == []
     assert [key for key in system.stored() if "output" in key] == []
 
 
@@ -99,7 +99,7 @@ async def test_what_came_of_the_results_is_kept_when_its_batch_is_late(
         await system.deliver_all()
         system.age(6)
         await system.run_schedule()
-    assert system.rows("SELECT state, kept FROM jobs") == [{"state": "ended", "kept": {"output": 3}}]
+    assert system.select("SELECT state, kept FROM jobs") == [{"state": "ended", "kept": {"output": 3}}]
     system.provider.fail(Fault(kind="error", status=500, route="files.content", times=None))
     if gone:
         monkeypatch.setattr(Deployments, "get", lambda *_: None)
@@ -113,7 +113,7 @@ async def test_what_came_of_the_results_is_kept_when_its_batch_is_late(
     assert ended.errors is not None
     assert {error.code for error in ended.errors.data} == {"results_incomplete"}
     assert len(system.content(str(ended.output_file_id)).splitlines()) == 3
-    assert system.rows("SELECT requests, input_tokens FROM usage") == [{"requests": 3, "input_tokens": 6}]
+    assert system.select("SELECT requests, input_tokens FROM usage") == [{"requests": 3, "input_tokens": 6}]
 
 
 async def test_a_provider_that_is_there_again_is_asked_before_its_batch_is_given_up(system: System) -> None:
@@ -149,15 +149,15 @@ async def test_results_that_are_here_are_settled_also_where_the_deployment_is_go
     batch_id = await open_batch(system, "ended")
     system.provider.state.faults.clear()
     system.age(901)
-    system.mailbox.messages.clear()
-    [job] = system.rows("SELECT id FROM jobs")
+    system.queue.messages.clear()
+    [job] = system.select("SELECT id FROM jobs")
     await system.deliver(Message("job", job["id"]))
     monkeypatch.setattr(Deployments, "get", lambda *_: None)
 
     await system.deliver_all()
 
     assert (await system.retrieve(batch_id)).status == "completed"
-    assert system.rows("SELECT model_group, cost FROM usage") == [{"model_group": GROUP, "cost": None}]
+    assert system.select("SELECT model_group, cost FROM usage") == [{"model_group": GROUP, "cost": None}]
 
 
 @STATES
@@ -202,7 +202,7 @@ async def test_an_admin_ends_a_batch_at_once(system: System, state: str, cancell
     await days(system, 0.2)
     assert (await system.retrieve(batch_id)).status == ended["status"]
     assert len(system.provider.log()) == before
-    assert system.rows("SELECT 1 FROM usage") == []
+    assert system.select("SELECT 1 FROM usage") == []
 
 
 async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(system: System) -> None:
@@ -229,18 +229,18 @@ async def test_an_admin_ends_a_batch_that_a_worker_is_just_writing(system: Syste
         await worker.execute("SELECT 1 FROM jobs FOR KEY SHARE")  # as a row of its usage does
         ending = tasks.create_task(system.call("POST", f"/batches/{batch_id}/end"))
         waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not system.rows(waiting):  # noqa: ASYNC110 (Postgres is asked)
+        while not system.select(waiting):  # noqa: ASYNC110 (Postgres is asked)
             await asyncio.sleep(0)
         await worker.execute("UPDATE batches SET completed = 1")
         await worker.commit()
 
     assert (await ending)["status"] == "failed"
-    assert system.rows("SELECT state FROM jobs") == [{"state": "abandoned"}]
+    assert system.select("SELECT state FROM jobs") == [{"state": "abandoned"}]
 
 
 async def test_results_stored_too_late_are_not_used(system: System) -> None:
     await open_batch(system, "ended")
-    [row] = system.rows("SELECT id, batch_id FROM jobs")
+    [row] = system.select("SELECT id, batch_id FROM jobs")
     system.age(1_000)
     async with system.gateway.store.session() as tables:
         job = await tables.job_results.claim(row["id"], "lease", 960)
@@ -264,13 +264,13 @@ async def test_a_machine_whose_clock_is_ahead_finds_no_job_absent(system: System
         system.age(11)
         await system.run_schedule()
         await system.deliver_all()
-        [job] = system.rows("SELECT state FROM jobs")
+        [job] = system.select("SELECT state FROM jobs")
         assert job["state"] == "unknown"
     system.age(11)
     await system.run_schedule()
     await system.deliver_all()
 
-    assert len(system.rows("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
+    assert len(system.select("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
 
 
 # -- what a provider asks us to wait ----------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ async def test_a_cooldown_is_no_longer_than_the_limit(system: System, asked: str
     batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
     await system.deliver_all()
 
-    [row] = system.rows("SELECT extract(epoch FROM cool_until - now())::float8 AS cooldown FROM jobs")
+    [row] = system.select("SELECT extract(epoch FROM cool_until - now())::float8 AS cooldown FROM jobs")
     assert 0 < row["cooldown"] <= submission.MAX_COOLDOWN_SECONDS
     system.age(submission.MAX_COOLDOWN_SECONDS)
     assert (await system.run_until_ended(batch.id)).status == "completed"
@@ -301,7 +301,7 @@ async def test_a_search_waits_no_longer_than_the_limit(system: System, asked: st
     await system.deliver_all()
     await system.run_schedule()
 
-    [row] = system.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM batches")
+    [row] = system.select("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM batches")
     assert row["wait"] <= submission.MAX_COOLDOWN_SECONDS
 
 
@@ -309,9 +309,9 @@ async def test_a_search_waits_no_longer_than_the_limit(system: System, asked: st
 async def test_an_input_waits_no_longer_than_we_say(system: System, asked: str) -> None:
     system.provider.fail(Fault(kind="rate_limit", route="files.create", times=None, retry_after=asked))
     await system.upload(chat_lines(GROUP, 1))
-    [message] = system.mailbox.messages
-    system.mailbox.messages.clear()
+    [message] = system.queue.messages
+    system.queue.messages.clear()
     await system.deliver(message)
 
-    [row] = system.rows("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM inputs")
+    [row] = system.select("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM inputs")
     assert 0 < row["wait"] <= 900

@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from local.provider import Fault
 from tests.support import gateways
-from tests.support.completions_app import AT_ONCE, HELLO, CompletionsApp, completion, said
+from tests.support.completions_app import HELLO, NO_RETRIES, CompletionsApp, answer_text, completion
 from tests.support.gateways import MASTER_KEY
 
 pytest_plugins = ("tests.support.completions_app",)
@@ -42,7 +42,7 @@ async def test_parameters_pass_and_the_gateways_own_do_not(completions_app: Comp
 
 
 async def test_an_alias_of_the_key_is_a_group(completions_app: CompletionsApp) -> None:
-    key = await completions_app.give_key("sk-of-one-with-an-alias", ["mini"], {"fast": "mini"})
+    key = await completions_app.add_key("sk-of-one-with-an-alias", ["mini"], {"fast": "mini"})
 
     assert (await completions_app.chat("fast", key=key))["model"] == "mini"
 
@@ -66,7 +66,7 @@ async def test_what_claude_answered_is_handed_back_to_a_strict_server(
     silent = answer | {"content": None}
     messages = [*HELLO, answer, *HELLO, silent, {"role": "user", "content": "and now?"}]
 
-    assert said(await completions_app.chat(model, messages=messages)).endswith("and now?")
+    assert answer_text(await completions_app.chat(model, messages=messages)).endswith("and now?")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -94,7 +94,7 @@ class TestFailure:
 
         answer = await completions_app.post(model="pair", messages=HELLO)
 
-        assert said(answer.json())
+        assert answer_text(answer.json())
         assert answer.headers["x-manifold-deployment"] == "pair-special"
         assert answer.headers["x-manifold-attempts"] == "2"
 
@@ -111,7 +111,7 @@ class TestFailure:
     async def test_a_broken_answer_is_tried_again(self, completions_app: CompletionsApp, kind: str) -> None:
         completions_app.provider.fail(Fault.model_validate({"kind": kind, "account": "openai"}))
 
-        assert said(await completions_app.chat("mini", num_retries=1))
+        assert answer_text(await completions_app.chat("mini", num_retries=1))
 
     @pytest.mark.parametrize("status", [400, 422])
     async def test_the_callers_fault_is_not_tried_again(self, completions_app: CompletionsApp, status: int) -> None:
@@ -129,7 +129,7 @@ class TestFailure:
     async def test_retry_after_is_kept_to_and_told(self, completions_app: CompletionsApp) -> None:
         completions_app.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="1", times=1))
         began = time.monotonic()
-        assert said(await completions_app.chat("mini", num_retries=1))
+        assert answer_text(await completions_app.chat("mini", num_retries=1))
         assert time.monotonic() - began >= 1
 
         completions_app.provider.fail(Fault(kind="rate_limit", account="openai", retry_after="90", times=None))
@@ -151,7 +151,7 @@ class TestFailure:
 class TestAll:
     @pytest.mark.parametrize("models", [["mini", "general", "special"], "mini, general,special"])
     async def test_the_answers_come_in_the_order_asked(self, completions_app: CompletionsApp, models: object) -> None:
-        completions_app.slow("mini", answer=0.1)
+        completions_app.set_latency("mini", answer=0.1)
 
         answers = await completions_app.chat(models)
 
@@ -175,7 +175,7 @@ class TestAll:
     async def test_a_list_is_answered_by_a_list(self, completions_app: CompletionsApp) -> None:
         [answer] = await completions_app.chat(["mini"])
 
-        assert said(answer)
+        assert answer_text(answer)
 
     async def test_headers_count_answers_and_errors(self, completions_app: CompletionsApp) -> None:
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
@@ -187,8 +187,8 @@ class TestAll:
 
 class TestFastest:
     async def test_the_first_answer_returns_and_the_others_are_cut_off(self, completions_app: CompletionsApp) -> None:
-        completions_app.slow("general", answer=5)
-        completions_app.slow("special", answer=5)
+        completions_app.set_latency("general", answer=5)
+        completions_app.set_latency("special", answer=5)
         began = time.monotonic()
 
         answer = await completions_app.post(model=["general", "special", "mini"], messages=HELLO, fastest_response=True)
@@ -201,7 +201,7 @@ class TestFastest:
 
     async def test_a_failure_is_no_answer(self, completions_app: CompletionsApp) -> None:
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
-        completions_app.slow("mini", answer=0.2)
+        completions_app.set_latency("mini", answer=0.2)
 
         assert completion(await completions_app.chat("general,mini", fastest_response=True)).model == "mini"
 
@@ -226,7 +226,7 @@ class TestFastest:
         assert answer.json()["error"]["type"] == "rate_limit_error"
 
     async def test_with_one_model_it_is_that_models_answer(self, completions_app: CompletionsApp) -> None:
-        assert said(await completions_app.chat(["mini"], fastest_response=True)) == said(
+        assert answer_text(await completions_app.chat(["mini"], fastest_response=True)) == answer_text(
             await completions_app.chat("mini")
         )
 
@@ -235,16 +235,16 @@ class TestManyPrompts:
     async def test_one_model_answers_each_in_order(self, completions_app: CompletionsApp) -> None:
         answers = await completions_app.chat("mini", messages=PROMPTS)
 
-        assert [said(one)[-8:] for one in answers] == ["number 0", "number 1", "number 2", "number 3"]
+        assert [answer_text(one)[-8:] for one in answers] == ["number 0", "number 1", "number 2", "number 3"]
 
     async def test_several_models_answer_each(self, completions_app: CompletionsApp) -> None:
         rows = await completions_app.chat(["mini", "general"], messages=PROMPTS)
 
         assert [[completion(one).model for one in row] for row in rows] == [["mini", "general"]] * 4
-        assert {said(one)[-8:] for one in rows[2]} == {"number 2"}
+        assert {answer_text(one)[-8:] for one in rows[2]} == {"number 2"}
 
     async def test_the_fastest_model_answers_each(self, completions_app: CompletionsApp) -> None:
-        completions_app.slow("general", answer=5)
+        completions_app.set_latency("general", answer=5)
 
         answers = await completions_app.chat("general,mini", messages=PROMPTS, fastest_response=True)
 
@@ -261,7 +261,7 @@ class TestManyPrompts:
     async def test_only_so_many_are_under_way(
         self, completions_app: CompletionsApp, model: str, options: dict[str, int], most: int
     ) -> None:
-        completions_app.slow("mini", answer=0.05)
+        completions_app.set_latency("mini", answer=0.05)
 
         await completions_app.chat(model, messages=PROMPTS, **options)
 
@@ -278,7 +278,7 @@ class TestOddAnswers:
         broken, answered = await completions_app.chat(["mini", "general"])
 
         assert broken["error"]["code"] == "provider_error"
-        assert said(answered)
+        assert answer_text(answered)
 
     async def test_a_single_one_is_a_502(self, completions_app: CompletionsApp) -> None:
         deep = json.loads("[" * 300 + "]" * 300)
@@ -298,16 +298,16 @@ class TestOddAnswers:
 
 class TestDeadline:
     async def test_what_has_not_answered_is_an_error_value(self, completions_app: CompletionsApp) -> None:
-        completions_app.slow("general", answer=5)
+        completions_app.set_latency("general", answer=5)
 
         answered, late = await completions_app.chat(["mini", "general"], timeout=0.5)
 
-        assert said(answered)
+        assert answer_text(answered)
         assert late["error"]["code"] == "deadline_exceeded"
         assert await _disconnected(completions_app, "general")
 
     async def test_a_single_answer_that_is_late(self, completions_app: CompletionsApp) -> None:
-        completions_app.slow("mini", answer=5)
+        completions_app.set_latency("mini", answer=5)
 
         answer = await completions_app.post(model="mini", messages=HELLO, timeout=0.2)
 
@@ -315,7 +315,7 @@ class TestDeadline:
         assert answer.json()["error"]["code"] == "deadline_exceeded"
 
     async def test_what_never_began_is_one_too(self, completions_app: CompletionsApp) -> None:
-        completions_app.slow("mini", answer=5)
+        completions_app.set_latency("mini", answer=5)
         answers = await completions_app.chat("mini", messages=PROMPTS, max_workers=1, timeout=0.2)
 
         assert [one["error"]["code"] for one in answers] == ["deadline_exceeded"] * 4
@@ -357,14 +357,14 @@ class TestBadInput:
     async def test_no_call_is_made(
         self, completions_app: CompletionsApp, body: dict[str, object], status: int, code: str, param: str
     ) -> None:
-        answer = await completions_app.post(**AT_ONCE | {"model": "mini"} | body)
+        answer = await completions_app.post(**NO_RETRIES | {"model": "mini"} | body)
 
         error = answer.json()["error"]
         assert (answer.status_code, error["code"], error["param"]) == (status, code, param)
         assert completions_app.calls() == []
 
     async def test_a_model_that_the_key_lacks_among_several(self, completions_app: CompletionsApp) -> None:
-        key = await completions_app.give_key("sk-of-one-with-little", ["mini"])
+        key = await completions_app.add_key("sk-of-one-with-little", ["mini"])
 
         status, error = await completions_app.error(model=["mini", "general"], key=key)
 

@@ -22,7 +22,7 @@ from local.places import DEFAULT_CONFIG, ROOT
 from local.provider import Fault, Latency, Simulator, defaults
 from tests.support import gateways
 from tests.support.gateways import MASTER_KEY
-from tests.support.serving import PYTHONS, served
+from tests.support.http_server import PYTHONS, serve_app
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -36,7 +36,7 @@ def base_url(database_url: str, simulated_provider: Simulator, monkeypatch: pyte
     port = int(simulated_provider.url.rpartition(":")[2])
     variables = {"MANIFOLD_CONFIG": str(DEFAULT_CONFIG), **defaults(port)}
     gateway = gateways.gateway(database_url, variables)
-    with served(create_completions_app(gateway), gateway) as url:
+    with serve_app(create_completions_app(gateway), gateway) as url:
         monkeypatch.setenv("MANIFOLD_BASE_URL", url)
         monkeypatch.setenv("MANIFOLD_API_KEY", MASTER_KEY)
         yield url

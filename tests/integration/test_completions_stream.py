@@ -13,7 +13,7 @@ from starlette.types import Message
 from local.provider import Fault
 from manifold.access import Caller
 from manifold.store.calls import CallFilter
-from tests.support.completions_app import AT_ONCE, HELLO, CompletionsApp, said
+from tests.support.completions_app import HELLO, NO_RETRIES, CompletionsApp, answer_text
 
 pytest_plugins = ("tests.support.completions_app",)
 
@@ -22,7 +22,7 @@ PROMPT: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me
 
 async def events(completions_app: CompletionsApp, **body: Any) -> list[Any]:
     """The data of each event of a streamed answer: an object, or the text that ends it."""
-    answer = await completions_app.post(**AT_ONCE | body, stream=True)
+    answer = await completions_app.post(**NO_RETRIES | body, stream=True)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].partition(";")[0] == "text/event-stream"
     *parts, rest = answer.text.split("\n\n")
@@ -102,7 +102,7 @@ async def test_a_failure_in_the_middle_is_an_event_that_ends_it(completions_app:
 
 
 async def test_a_stream_ends_at_the_deadline(completions_app: CompletionsApp) -> None:
-    completions_app.slow("mini", between_tokens=0.1)
+    completions_app.set_latency("mini", between_tokens=0.1)
     began = time.monotonic()
 
     *_, last = await events(
@@ -114,14 +114,14 @@ async def test_a_stream_ends_at_the_deadline(completions_app: CompletionsApp) ->
 
 
 async def test_the_first_real_token_wins(completions_app: CompletionsApp) -> None:
-    completions_app.slow("general", first_token=5)
-    completions_app.slow("mini", answer=0.3)
+    completions_app.set_latency("general", first_token=5)
+    completions_app.set_latency("mini", answer=0.3)
 
     *chunks, done = await events(completions_app, model="general,mini", fastest_response=True)
 
     assert done == "[DONE]"
     assert {chunk["model"] for chunk in chunks} == {"mini"}
-    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == said(
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == answer_text(
         await completions_app.chat("mini")
     )
 
@@ -137,8 +137,8 @@ async def test_if_none_begins_each_cause_is_told(completions_app: CompletionsApp
 async def test_what_a_client_that_leaves_has_had_is_written_down(
     completions_app: CompletionsApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    completions_app.slow("mini", between_tokens=0.05)
-    key = await completions_app.give_key("sk-of-one-who-leaves", ["mini"])
+    completions_app.set_latency("mini", between_tokens=0.05)
+    key = await completions_app.add_key("sk-of-one-who-leaves", ["mini"])
     body = json.dumps({"model": "mini", "messages": PROMPT, "stream": True}).encode()
     leaves = asyncio.Event()
 

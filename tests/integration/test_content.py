@@ -16,7 +16,7 @@ from tests.support.events import load
 from tests.support.files_app import FilesApp
 from tests.support.gateways import MASTER_KEY, sdk
 from tests.support.provider import chat_lines
-from tests.support.uploading import MIB, Uploader, taken
+from tests.support.uploads import MIB, Uploader, success_body
 
 pytest_plugins = ("tests.support.files_app_fixtures",)
 
@@ -29,12 +29,12 @@ async def content(files_app: FilesApp, file_id: str, method: str = "GET", **head
         return await client.request(method, f"/files/{file_id}/content", headers=headers)
 
 
-async def large(files_app: FilesApp) -> str:
+async def large_input(files_app: FilesApp) -> str:
     """A file of a byte more than one answer carries."""
     async with files_app.client() as client:
         uploader = Uploader(client)
-        sent = await uploader.sent(LARGE, purpose="user_data", filename="large.bin")
-        file_id: str = taken(await uploader.complete(*sent))["file"]["id"]
+        sent = await uploader.send_parts(LARGE, purpose="user_data", filename="large.bin")
+        file_id: str = success_body(await uploader.complete(*sent))["file"]["id"]
     return file_id
 
 
@@ -117,7 +117,7 @@ async def test_a_range_behind_the_end_is_a_416(files_app: FilesApp) -> None:
 
 
 async def test_a_file_that_no_answer_can_carry_is_behind_a_link(files_app: FilesApp) -> None:
-    file_id = await large(files_app)
+    file_id = await large_input(files_app)
 
     answer, head = await content(files_app, file_id), await content(files_app, file_id, "HEAD")
 
@@ -133,7 +133,7 @@ async def test_a_file_that_no_answer_can_carry_is_behind_a_link(files_app: Files
 
 
 async def test_a_large_file_is_read_by_ranges_without_a_link(files_app: FilesApp) -> None:
-    file_id = await large(files_app)
+    file_id = await large_input(files_app)
 
     first, rest = [
         await content(files_app, file_id, range=one) for one in (f"bytes=0-{4 * MIB - 1}", f"bytes={4 * MIB}-")
@@ -176,7 +176,7 @@ async def test_clients_that_follow_no_redirect_have_the_bytes(files_app: FilesAp
 
 async def test_the_sdk_follows_the_link_of_a_large_file(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
-    file_id = await large(files_app)
+    file_id = await large_input(files_app)
 
     async def elsewhere(request: httpx2.Request) -> httpx2.Response:
         asked.append(request)

@@ -21,13 +21,13 @@ LINES = 2
 def check(system: System, batch_id: str) -> None:
     """What holds for a completed batch, whatever happened on the way."""
     assert len(system.jobs_at_providers()) == 1
-    assert len(system.rows("SELECT * FROM usage")) == 1
-    [usage] = system.rows("SELECT requests, failed_requests FROM usage")
+    assert len(system.select("SELECT * FROM usage")) == 1
+    [usage] = system.select("SELECT requests, failed_requests FROM usage")
     assert usage == {"requests": LINES, "failed_requests": 0}
-    [output] = system.rows("SELECT id FROM files WHERE purpose = 'batch_output' AND deleted_at IS NULL")
+    [output] = system.select("SELECT id FROM files WHERE purpose = 'batch_output' AND deleted_at IS NULL")
     assert len(system.content(output["id"]).splitlines()) == LINES
-    assert system.rows("SELECT 1 FROM jobs WHERE state NOT IN ('settled', 'refused', 'absent')") == []
-    assert system.rows("SELECT 1 FROM inputs WHERE state <> 'ready'") == []
+    assert system.select("SELECT 1 FROM jobs WHERE state NOT IN ('settled', 'refused', 'absent')") == []
+    assert system.select("SELECT 1 FROM inputs WHERE state <> 'ready'") == []
 
 
 SOON = 12
@@ -48,14 +48,14 @@ async def started(system: System) -> str:
 
 async def killed_at(system: System, step: int, work: Callable[[], Awaitable[object]]) -> bool:
     """Whether the work got as far as this step, where its environment died; another one stands ready."""
-    system.steps.taken.clear()
-    system.steps.kill_at = step
+    system.crash_points.reached.clear()
+    system.crash_points.kill_at = step
     try:
         await work()
     except Killed:
         await system.restart()
         return True
-    system.steps.kill_at = None
+    system.crash_points.kill_at = None
     return False
 
 
@@ -66,7 +66,7 @@ async def at_every_step(system: System, scenario: Callable[[int], Awaitable[bool
         try:
             died = await scenario(step)
         except BaseException as error:
-            error.add_note(f"after a death at step {step}: {system.died_at}")
+            error.add_note(f"after a death at step {step}: {system.killed_at}")
             raise
         if not died:
             return step - 1
@@ -108,7 +108,7 @@ async def test_a_worker_killed_while_results_that_stay_wrong_are_kept(system: Sy
         ended = await system.run_until_ended(batch_id, rounds=80)
         assert ended.errors is not None
         assert {error.code for error in ended.errors.data} == {"results_incomplete"}
-        assert system.rows("SELECT requests FROM usage") == [{"requests": LINES - 1}]
+        assert system.select("SELECT requests FROM usage") == [{"requests": LINES - 1}]
         assert len(system.content(str(ended.output_file_id)).splitlines()) == LINES - 1
         return died
 
@@ -121,7 +121,7 @@ async def test_a_create_killed_between_any_two_steps_is_found_by_its_retry(syste
         body = {"input_file_id": file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
         died = await killed_at(system, step, lambda: system.call("POST", "/batches", json=body))
         again = await system.call("POST", "/batches", json=body, headers={"x-stainless-retry-count": "1"})
-        assert len(system.rows("SELECT id FROM batches")) == 1
+        assert len(system.select("SELECT id FROM batches")) == 1
         await to_the_end(system, again["id"])
         return died
 
@@ -133,12 +133,12 @@ async def test_an_upload_killed_between_any_two_steps_leaves_one_file_for_its_re
         content = chat_lines(GROUP, LINES)
         died = await killed_at(system, step, lambda: system.upload(content))
         file = await system.upload(content, headers={"x-stainless-retry-count": "1"})
-        assert [row["id"] for row in system.rows("SELECT id FROM files WHERE deleted_at IS NULL")] == [file.id]
+        assert [row["id"] for row in system.select("SELECT id FROM files WHERE deleted_at IS NULL")] == [file.id]
         await to_the_end(system, (await system.create(file.id)).id)
         system.age(7200)
         await system.run_schedule()
         await system.deliver_all()
-        assert system.rows("SELECT 1 FROM files WHERE deleted_at IS NOT NULL AND purged_at IS NULL") == []
+        assert system.select("SELECT 1 FROM files WHERE deleted_at IS NOT NULL AND purged_at IS NULL") == []
         return died
 
     assert await at_every_step(system, scenario) > 8
@@ -153,7 +153,7 @@ async def test_a_worker_killed_between_any_two_steps_of_a_cancel(system: System)
         died = await killed_at(system, step, lambda: system.run_until_ended(batch_id))
         ended = await system.run_until_ended(batch_id)
         assert (ended.status, [job.state for job in system.jobs_at_providers()]) == ("cancelled", ["cancelled"])
-        assert len(system.rows("SELECT * FROM usage")) == 1
+        assert len(system.select("SELECT * FROM usage")) == 1
         return died
 
     assert await at_every_step(system, scenario) > 15
@@ -162,7 +162,7 @@ async def test_a_worker_killed_between_any_two_steps_of_a_cancel(system: System)
 async def test_every_message_delivered_twice_at_once(system: System) -> None:
     batch_id = await started(system)
     for _ in range(40):
-        waiting, system.mailbox.messages = system.mailbox.messages, []
+        waiting, system.queue.messages = system.queue.messages, []
         await asyncio.gather(*(system.deliver(message) for message in [*waiting, *waiting]))
         if (await system.retrieve(batch_id)).status in ENDED:
             break
@@ -182,7 +182,7 @@ async def test_two_pollers_at_once(system: System) -> None:
 
     for batch_id in batch_ids:
         assert (await system.retrieve(batch_id)).status == "completed"
-    assert len(system.jobs_at_providers()) == len(system.rows("SELECT * FROM usage")) == 5
+    assert len(system.jobs_at_providers()) == len(system.select("SELECT * FROM usage")) == 5
 
 
 @pytest.mark.parametrize("kind", ["cut", "error", "garbage"])
@@ -200,7 +200,7 @@ async def test_a_create_that_failed_and_did_not_happen_is_made_again(system: Sys
 
     await to_the_end(system, batch_id)
 
-    assert len(system.rows("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
+    assert len(system.select("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
 
 
 async def test_an_unclear_create_is_not_repeated_while_it_may_still_be_listed(system: System) -> None:
@@ -223,7 +223,7 @@ async def test_a_cancel_during_a_submit_reaches_the_provider(system: System) -> 
     system.provider.state.stall("openai", "in_progress")
     system.provider.fail(Fault(kind="delay", route="batches.create", when="after", seconds=0.3))
     batch_id = await started(system)
-    for message in [message for message in system.mailbox.messages if message.kind == "input"]:
+    for message in [message for message in system.queue.messages if message.kind == "input"]:
         await system.deliver(message)
     system.age(10)
 
@@ -246,7 +246,7 @@ async def test_a_cancel_before_the_submit_submits_nothing(system: System) -> Non
 
     assert ended.status == "cancelled"
     assert not system.jobs_at_providers()
-    assert system.rows("SELECT * FROM usage") == []
+    assert system.select("SELECT * FROM usage") == []
 
 
 async def test_a_cancel_that_the_provider_overtook_ends_as_the_job_did(system: System) -> None:
@@ -258,13 +258,13 @@ async def test_a_cancel_that_the_provider_overtook_ends_as_the_job_did(system: S
     ended = await system.run_until_ended(batch_id)
 
     assert ended.status in ("completed", "cancelled")
-    assert len(system.rows("SELECT * FROM usage")) == 1
+    assert len(system.select("SELECT * FROM usage")) == 1
 
 
 async def test_messages_lost_altogether_are_made_up_by_the_schedule(system: System) -> None:
     batch_id = await started(system)
     for _ in range(20):
-        system.mailbox.messages.clear()
+        system.queue.messages.clear()
         system.age(60)
         await system.run_schedule()
         await system.deliver_all()
@@ -284,4 +284,4 @@ async def test_a_provider_that_drops_metadata_gives_each_batch_a_job_of_its_own(
     for batch_id in batch_ids:
         assert (await system.run_until_ended(batch_id)).status == "completed"
     assert len(system.jobs_at_providers()) == 2
-    assert len(system.rows("SELECT * FROM usage")) == 2
+    assert len(system.select("SELECT * FROM usage")) == 2

@@ -121,13 +121,13 @@ async def test_a_deployment_that_is_about_to_be_ready_is_waited_for_no_longer_th
     system: System,
 ) -> None:
     file = await system.upload(chat_lines(GROUP, 1))
-    inputs = [message for message in system.mailbox.messages if message.kind == "input"]
-    system.mailbox.messages.clear()
+    inputs = [message for message in system.queue.messages if message.kind == "input"]
+    system.queue.messages.clear()
     await system.deliver(inputs[0])
     batch = await system.create(file.id)
     await system.deliver_all()
     assert not system.jobs_at_providers()
-    [row] = system.rows("SELECT extract(epoch FROM due_at - created_at)::float8 AS due FROM batches")
+    [row] = system.select("SELECT extract(epoch FROM due_at - created_at)::float8 AS due FROM batches")
     assert row["due"] == pytest.approx(30, abs=1)
 
     system.age(30)
@@ -138,8 +138,8 @@ async def test_a_deployment_that_is_about_to_be_ready_is_waited_for_no_longer_th
 async def test_a_deployment_whose_first_attempt_failed_is_not_waited_for(system: System) -> None:
     system.provider.fail(Fault(kind="error", account="azure-general", route="files.create", times=None))
     file = await system.upload(chat_lines(GROUP, 1))
-    inputs = [message for message in system.mailbox.messages if message.kind == "input"]
-    system.mailbox.messages.clear()
+    inputs = [message for message in system.queue.messages if message.kind == "input"]
+    system.queue.messages.clear()
     await system.create(file.id)
     await system.deliver_all()
     assert not system.jobs_at_providers()
@@ -201,7 +201,7 @@ async def test_an_account_that_is_refused_is_asked_five_times_and_its_words_are_
     assert ended.errors is not None
     [error] = ended.errors.data
     assert str(error.message).endswith("HTTP 401: the gateway's own account was refused. Tell who runs this gateway.")
-    assert len(system.rows("SELECT 1 FROM jobs WHERE state = 'refused'")) == 5
+    assert len(system.select("SELECT 1 FROM jobs WHERE state = 'refused'")) == 5
 
 
 async def test_a_batch_that_nobody_takes_expires(system: System) -> None:
@@ -236,7 +236,7 @@ async def test_a_provider_that_fails_three_times_then_works(system: System, stat
 
     assert ended.status == "completed"
     assert len(system.jobs_at_providers()) == 1
-    assert len(system.rows("SELECT * FROM usage")) == 1
+    assert len(system.select("SELECT * FROM usage")) == 1
 
 
 async def test_a_provider_that_loses_the_job_fails_the_batch(system: System) -> None:
@@ -269,7 +269,7 @@ async def test_a_cancel_that_is_not_taken_is_sent_again_but_not_all_the_time(sys
         await system.deliver(Message("batch", batch.id))
         assert len(system.provider.log(route="batches.cancel")) == sent
         system.age(6)
-        system.mailbox.messages.append(Message("batch", batch.id))
+        system.queue.messages.append(Message("batch", batch.id))
     for account in ("azure-general", "azure-special"):
         system.provider.state.stall(account, None)
     assert (await system.run_until_ended(batch.id)).status == "cancelled"

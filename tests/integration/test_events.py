@@ -21,16 +21,16 @@ from manifold.gateway import Gateway
 from manifold.providers.registry import close_providers
 from tests.support import aws, postgres
 from tests.support.cloudformation import listening
-from tests.support.events import Site
+from tests.support.event_scenarios import SCENARIOS, prepare
+from tests.support.events import FunctionRunner
 from tests.support.gateways import MASTER_KEY
-from tests.support.stories import STORIES, prepare
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
 
-@pytest.mark.parametrize("story", STORIES)
-def test_the_events_are_answered(story: str, site: Site, key: str) -> None:
-    STORIES[story](site, key)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_events_are_answered(scenario: str, runner: FunctionRunner, key: str) -> None:
+    SCENARIOS[scenario](runner, key)
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ def _afresh(module: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def key(site: Site) -> Iterator[str]:
+def key(runner: FunctionRunner) -> Iterator[str]:
     with listening() as cloudformation:
-        yield prepare(site, cloudformation)
+        yield prepare(runner, cloudformation)
 
 
 @pytest.fixture(scope="module")
-def site(database_server: str, provider_server: Simulator) -> Iterator[Site]:
+def runner(database_server: str, provider_server: Simulator) -> Iterator[FunctionRunner]:
     """Real Postgres without a table yet, the simulated provider, the shipped `config.yaml`, and moto's AWS."""
     provider_server.reset()
     port = int(provider_server.url.rpartition(":")[2])
@@ -101,7 +101,7 @@ def site(database_server: str, provider_server: Simulator) -> Iterator[Site]:
             "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
         }
         _configure(end, emulated.environment | own)
-        yield Site(Functions(end).invoke, emulated, database_url, MASTER_KEY)
+        yield FunctionRunner(Functions(end).invoke, emulated, database_url, MASTER_KEY)
 
 
 def _configure(end: ExitStack, variables: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from tests.stack import sdk_parameters
 from tests.support import apps, gateways
 from tests.support.aws import Aws
 from tests.support.gateways import MASTER_KEY
-from tests.support.serving import PYTHONS, served
+from tests.support.http_server import PYTHONS, serve_app
 
 pytest_plugins = ("tests.support.aws_fixtures", "tests.support.provider_fixtures")
 
@@ -29,7 +29,7 @@ def base_url(database_url: str, simulated_provider: Simulator, aws: Aws) -> Iter
     port = int(simulated_provider.url.rpartition(":")[2])
     variables = {"MANIFOLD_CONFIG": str(DEFAULT_CONFIG), **defaults(port), **aws.environment}
     gateway = gateways.gateway(database_url, variables)
-    with served(_all(gateway), gateway) as url:
+    with serve_app(_all(gateway), gateway) as url:
         yield url
 
 

@@ -122,7 +122,7 @@ async def test_without_target_model_names_the_lines_name_the_group(files_app: Fi
 
 
 async def test_a_keys_alias_stands_for_its_group(files_app: FilesApp) -> None:
-    key = await files_app.key("key_1", aliases={"small": "mini-batch"})
+    key = await files_app.add_key("key_1", aliases={"small": "mini-batch"})
 
     by_field = await files_app.upload(chat_lines("small", 2), key=key, target_model_names="small")
     by_lines = await files_app.upload(chat_lines("small", 2), key=key, target_model_names=None)
@@ -144,7 +144,7 @@ async def test_a_group_that_runs_no_batches_is_refused(files_app: FilesApp, name
 
 
 async def test_a_group_that_the_key_may_not_use_is_refused(files_app: FilesApp) -> None:
-    key = await files_app.key("key_1", models=["mini-batch"])
+    key = await files_app.add_key("key_1", models=["mini-batch"])
 
     by_field = await files_app.post(key=key, target_model_names="gpt-batch")
     by_lines = await files_app.post(key=key, target_model_names=None)
@@ -171,14 +171,14 @@ async def test_lines_of_one_model_go_to_the_groups_that_are_named_whatever_it_is
     files_app: FilesApp, model: str
 ) -> None:
     """`gpt-batch` is a group that this key may not use: nothing of it is used."""
-    key = await files_app.key("key_1", models=["mini-batch"], aliases={"small": "mini-batch"})
+    key = await files_app.add_key("key_1", models=["mini-batch"], aliases={"small": "mini-batch"})
 
     file = await files_app.upload(chat_lines(model, 3), target_model_names="mini-batch", key=key)
-    await files_app.work_off()
+    await files_app.deliver_all()
 
     assert file.target_model_names == ["mini-batch"]
     assert {name: one.state for name, one in (await files_app.inputs(file.id)).items()} == {"mini": "ready"}
-    assert [sent["models"] for sent in files_app.simulator.log(SPECIAL.name, "files.create")] == [("mini-model",)]
+    assert [sent["models"] for sent in files_app.provider.log(SPECIAL.name, "files.create")] == [("mini-model",)]
 
 
 async def test_lines_of_several_models_are_bad_whatever_groups_are_named(files_app: FilesApp) -> None:
@@ -471,7 +471,7 @@ async def test_what_a_create_left_when_it_died_is_purged(files_app: FilesApp, mo
 
     async with files_app.gateway.store.session() as tables:
         (file_id,) = await tables.files.to_purge(10)
-    await files_app.work(Message("file", file_id))
+    await files_app.deliver(Message("file", file_id))
     assert files_app.aws.keys() == []
 
 
@@ -504,7 +504,7 @@ async def test_two_equal_files_on_purpose_are_two(files_app: FilesApp) -> None:
 )
 async def test_a_retry_of_something_else_is_another_file(files_app: FilesApp, other: dict[str, Any]) -> None:
     if "key" in other:
-        other = {"key": await files_app.key("key_1")}
+        other = {"key": await files_app.add_key("key_1")}
     first = await files_app.upload()
 
     assert (await files_app.upload(headers={"x-stainless-retry-count": "1"}, **other)).id != first.id
@@ -630,7 +630,7 @@ async def test_a_retry_of_a_delete_is_no_error(files_app: FilesApp) -> None:
             answer = await client.delete(f"/files/{file.id}", headers=headers)
             assert (answer.status_code, answer.json()["deleted"]) == (200, True)
         assert error(await client.delete("/files/file-never", headers=again))[0] == 404
-    other = await files_app.key("other")
+    other = await files_app.add_key("other")
     async with files_app.client(other) as client:
         assert error(await client.delete(f"/files/{file.id}", headers=again))[0] == 404
 
@@ -666,13 +666,13 @@ async def keys(files_app: FilesApp) -> dict[str, str]:
             await tables.users.insert(User(id=user))
         await tables.teams.insert(Team(id="blue"))
     return {
-        "ann": await files_app.key("ann-1", user_id="ann"),
-        "ann again": await files_app.key("ann-2", user_id="ann"),
-        "ben": await files_app.key("ben-1", user_id="ben"),
-        "blue": await files_app.key("blue-1", team_id="blue"),
-        "blue again": await files_app.key("blue-2", team_id="blue"),
-        "alone": await files_app.key("alone-1"),
-        "alone too": await files_app.key("alone-2"),
+        "ann": await files_app.add_key("ann-1", user_id="ann"),
+        "ann again": await files_app.add_key("ann-2", user_id="ann"),
+        "ben": await files_app.add_key("ben-1", user_id="ben"),
+        "blue": await files_app.add_key("blue-1", team_id="blue"),
+        "blue again": await files_app.add_key("blue-2", team_id="blue"),
+        "alone": await files_app.add_key("alone-1"),
+        "alone too": await files_app.add_key("alone-2"),
     }
 
 

@@ -12,7 +12,7 @@ from manifold.providers.registry import close_providers
 from manifold.queue import Message
 from tests.support.aws import Aws
 from tests.support.provider import chat_lines
-from tests.support.system import ACCOUNTS, AT_ONCE, System
+from tests.support.system import ACCOUNTS, FAST_PACE, System
 
 pytest_plugins = ("tests.support.system_fixtures",)
 
@@ -61,7 +61,7 @@ async def brought(system: System, group: str, **fields: Any) -> str:
 async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
     database_url: str, simulated_provider: Simulator, aws: Aws, tmp_path: Path
 ) -> None:
-    simulated_provider.state.batches.pace = AT_ONCE
+    simulated_provider.state.batches.pace = FAST_PACE
     config = tmp_path / "config.yaml"
     config.write_text(MODEL_LIST + SETTINGS)
     system = System(database_url, simulated_provider, aws, config=str(config))
@@ -82,7 +82,7 @@ async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
 
 async def test_a_copy_that_is_about_to_expire_is_made_again(system: System) -> None:
     file_id = await brought(system, ONE)
-    system.rows(
+    system.select(
         """UPDATE inputs SET updated_at = now() - interval '29 days', expires_at = now() + interval '23 hours'
            RETURNING id"""
     )
@@ -105,7 +105,7 @@ async def test_a_copy_that_the_provider_lost_is_made_again(system: System, group
 
     assert batch.status == "completed"
     assert len(system.jobs_at_providers()) == 1
-    assert system.rows("SELECT DISTINCT state FROM inputs ORDER BY 1") == [{"state": "discarded"}, {"state": "ready"}]
+    assert system.select("SELECT DISTINCT state FROM inputs ORDER BY 1") == [{"state": "discarded"}, {"state": "ready"}]
 
 
 async def test_a_provider_that_loses_every_copy_is_given_up(system: System) -> None:
@@ -125,15 +125,15 @@ async def test_a_provider_that_loses_every_copy_is_given_up(system: System) -> N
 async def test_a_slow_deployment_holds_up_no_other(system: System) -> None:
     system.provider.fail(Fault(kind="delay", account="azure-general", route="files.create", seconds=3))
     await system.upload(chat_lines(TWO, 2))
-    transfers = [asyncio.create_task(system.deliver(message)) for message in system.mailbox.messages]
+    transfers = [asyncio.create_task(system.deliver(message)) for message in system.queue.messages]
 
     done, waiting = await asyncio.wait(transfers, return_when=asyncio.FIRST_COMPLETED)
 
     assert (len(done), len(waiting)) == (1, 1)
     assert [copy.account for copy in copies(system)] == ["azure-special"]
-    assert system.rows("SELECT state FROM inputs ORDER BY state") == [{"state": "pending"}, {"state": "ready"}]
+    assert system.select("SELECT state FROM inputs ORDER BY state") == [{"state": "pending"}, {"state": "ready"}]
     await asyncio.gather(*waiting)
-    assert system.rows("SELECT DISTINCT state FROM inputs") == [{"state": "ready"}]
+    assert system.select("SELECT DISTINCT state FROM inputs") == [{"state": "ready"}]
 
 
 async def test_the_copies_of_an_expired_file_are_deleted_by_the_schedule(system: System) -> None:
@@ -151,7 +151,7 @@ async def test_the_copies_of_an_expired_file_are_deleted_by_the_schedule(system:
 
     assert copies(system) == []
     assert system.stored() == []
-    assert system.rows("SELECT DISTINCT state FROM inputs") == [{"state": "discarded"}]
+    assert system.select("SELECT DISTINCT state FROM inputs") == [{"state": "discarded"}]
 
 
 async def test_the_copies_of_an_expired_file_stay_while_an_open_batch_needs_them(system: System) -> None:

@@ -18,7 +18,7 @@ from manifold.store.teams import Team
 from manifold.store.users import User
 from tests.support.completions_app import HELLO, CompletionsApp
 
-pytest_plugins = ("tests.support.completions_app", "tests.support.statements")
+pytest_plugins = ("tests.support.completions_app", "tests.support.query_fixtures")
 
 KEY = "sk-the-key-that-is-limited"
 
@@ -150,7 +150,7 @@ async def test_requests_that_meet_at_the_database_are_counted_one_by_one(
 class TestParallelRequests:
     async def test_no_call_more_than_allowed_at_once(self, completions_app: CompletionsApp) -> None:
         await give(completions_app, max_parallel_requests=2)
-        completions_app.slow("mini", answer=0.5)
+        completions_app.set_latency("mini", answer=0.5)
 
         answers = await asyncio.gather(*(ask(completions_app) for _ in range(4)))
 
@@ -276,7 +276,7 @@ class TestCalls:
     ) -> None:
         await give(completions_app, tpm_limit=2)
         if broken == "deadline":
-            completions_app.slow("mini", between_tokens=0.1)
+            completions_app.set_latency("mini", between_tokens=0.1)
         else:
             completions_app.provider.fail(Fault(kind="cut", account="openai", when="within", chunks=4))
 

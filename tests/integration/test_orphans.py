@@ -26,7 +26,7 @@ def copies(system: System, account: str = ACCOUNT) -> list[File]:
 
 def ready(system: System) -> str:
     """The ref of the one input there is."""
-    [row] = system.rows("SELECT state, provider_ref FROM inputs WHERE state <> 'discarded'")
+    [row] = system.select("SELECT state, provider_ref FROM inputs WHERE state <> 'discarded'")
     assert row["state"] == "ready"
     return str(row["provider_ref"])
 
@@ -34,22 +34,22 @@ def ready(system: System) -> str:
 async def asked_for(system: System) -> Message:
     """A file of one line, and the message that asks for its input."""
     await system.upload(chat_line(GROUP, "request-1"))
-    [message] = system.mailbox.messages
-    system.mailbox.messages.clear()
+    [message] = system.queue.messages
+    system.queue.messages.clear()
     return message
 
 
 async def deliver_or_die(system: System, message: Message, step: int) -> bool:
     """Whether the delivery lived; a dead worker's lease has run out."""
-    system.steps.taken.clear()
-    system.steps.kill_at = step
+    system.crash_points.reached.clear()
+    system.crash_points.kill_at = step
     try:
         await system.deliver(message)
     except Killed:
         await system.restart()
         system.age(LEASE_SECONDS)
         return False
-    system.steps.kill_at = None
+    system.crash_points.kill_at = None
     return True
 
 
@@ -60,21 +60,21 @@ def pass_time(system: System, seconds: float) -> None:
 
 
 async def sweep(system: System) -> None:
-    system.mailbox.messages.clear()
+    system.queue.messages.clear()
     await system.run_schedule()
     await system.deliver_all()
 
 
 async def test_a_worker_killed_anywhere_leaves_one_good_input_and_after_the_sweep_no_orphan(system: System) -> None:
-    system.steps.piece = 5
+    system.crash_points.piece = 5
     for step in count(1):
         message = await asked_for(system)
         lived = await deliver_or_die(system, message, step)
         await system.deliver(message)
         if lived:
             break
-    kept = {row["provider_ref"] for row in system.rows("SELECT provider_ref FROM inputs WHERE state = 'ready'")}
-    assert len(kept) == step > len(chat_line(GROUP, "request-1")) / system.steps.piece
+    kept = {row["provider_ref"] for row in system.select("SELECT provider_ref FROM inputs WHERE state = 'ready'")}
+    assert len(kept) == step > len(chat_line(GROUP, "request-1")) / system.crash_points.piece
     assert kept < {file.id for file in copies(system)}  # some died when the provider had it and no row said so
     assert {(file.lines, file.models) for file in copies(system)} == {(1, ("gpt-4.1-mini",))}
 
@@ -82,7 +82,7 @@ async def test_a_worker_killed_anywhere_leaves_one_good_input_and_after_the_swee
     await sweep(system)
 
     assert {file.id for file in copies(system)} == kept
-    assert system.rows("SELECT 1 FROM inputs WHERE state <> 'ready' OR doubtful_at IS NOT NULL") == []
+    assert system.select("SELECT 1 FROM inputs WHERE state <> 'ready' OR doubtful_at IS NOT NULL") == []
 
 
 @pytest.mark.parametrize("sent", [0, 1, 100, 250, 400])
@@ -90,7 +90,7 @@ async def test_a_connection_cut_after_any_byte_leaves_one_good_input(system: Sys
     system.provider.fail(Fault(kind="cut", route="files.create", received=sent))
     message = await asked_for(system)
     await system.deliver(message)
-    assert system.rows("SELECT state FROM inputs") == [{"state": "pending"}]
+    assert system.select("SELECT state FROM inputs") == [{"state": "pending"}]
 
     system.age(5)
     await system.deliver(message)
@@ -112,7 +112,7 @@ async def test_uploads_whose_answers_were_lost_are_deleted(system: System, kind:
     await sweep(system)
 
     assert [file.id for file in copies(system)] == [ready(system)]
-    assert system.rows("SELECT 1 FROM inputs WHERE doubtful_at IS NOT NULL") == []
+    assert system.select("SELECT 1 FROM inputs WHERE doubtful_at IS NOT NULL") == []
 
 
 @pytest.mark.parametrize("group", ["gpt-4.1-mini-batch", "gpt-4o-batch"])
@@ -153,7 +153,7 @@ async def test_a_copy_of_an_input_that_a_worker_holds_is_left_alone(system: Syst
     orphan = await in_doubt(system)
     system.age(HOUR)
     system.provider.state.files.age(HOUR)
-    system.rows("UPDATE inputs SET state = 'pending', leased_until = now() + interval '1 minute' RETURNING id")
+    system.select("UPDATE inputs SET state = 'pending', leased_until = now() + interval '1 minute' RETURNING id")
     await sweep(system)
     assert has(system, orphan)
 
@@ -174,10 +174,10 @@ async def test_the_input_of_an_open_batch_is_left_alone_when_a_younger_one_takes
     await in_doubt(system)
     used = ready(system)
     system.provider.state.stall(ACCOUNT, "in_progress")
-    [file] = system.rows("SELECT id FROM files")
+    [file] = system.select("SELECT id FROM files")
     await system.create(file["id"])
     await system.deliver_all()
-    system.rows("UPDATE inputs SET state = 'discarded' RETURNING id")
+    system.select("UPDATE inputs SET state = 'discarded' RETURNING id")
 
     pass_time(system, HOUR)
     await sweep(system)
@@ -191,7 +191,7 @@ async def test_the_copies_of_an_input_that_was_given_up_are_deleted(system: Syst
     for _ in range(8):
         await system.deliver(message)
         system.age(901)
-    assert system.rows("SELECT state FROM inputs") == [{"state": "failed"}]
+    assert system.select("SELECT state FROM inputs") == [{"state": "failed"}]
 
     pass_time(system, HOUR)
     await sweep(system)
@@ -218,7 +218,7 @@ async def test_a_second_message_lists_nothing(system: System) -> None:
     await in_doubt(system)
     pass_time(system, HOUR)
     await system.run_schedule()
-    [message] = [message for message in system.mailbox.messages if message.kind == "deployment"]
+    [message] = [message for message in system.queue.messages if message.kind == "deployment"]
     for _ in range(3):
         await system.deliver(message)
     assert len(system.provider.log(route="files.list")) == 1

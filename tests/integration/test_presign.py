@@ -13,7 +13,7 @@ from tests.integration.test_files import error
 from tests.support.files_app import FilesApp
 from tests.support.gateways import MASTER_KEY
 from tests.support.provider import chat_lines
-from tests.support.uploading import MIB, taken
+from tests.support.uploads import MIB, success_body
 
 pytest_plugins = ("tests.support.files_app_fixtures",)
 
@@ -36,23 +36,23 @@ def put(url: str, content: bytes) -> None:
 
 
 async def test_a_file_comes_by_one_put(files_app: FilesApp) -> None:
-    link = taken(await presign(files_app))
+    link = success_body(await presign(files_app))
     put(link["url"], LINES)
 
-    file = taken(await complete(files_app, link["id"]))
+    file = success_body(await complete(files_app, link["id"]))
 
     assert (file["id"], file["status"], file["bytes"], file["filename"]) == (
         link["id"], "processed", len(LINES), "in.jsonl",
     )  # fmt: skip
     assert files_app.aws.read(f"files/{file['id']}") == LINES
-    await files_app.work_off()
+    await files_app.deliver_all()
     assert {row.state for row in (await files_app.inputs(file["id"])).values()} == {"ready"}
     assert files_app.aws.keys() == [f"files/{file['id']}"]
-    assert taken(await complete(files_app, link["id"]))["id"] == file["id"]
+    assert success_body(await complete(files_app, link["id"]))["id"] == file["id"]
 
 
 async def test_the_link_takes_what_was_announced_and_no_more(files_app: FilesApp) -> None:
-    link = taken(await presign(files_app, bytes=200 * MIB))
+    link = success_body(await presign(files_app, bytes=200 * MIB))
 
     query = parse_qs(urlsplit(link["url"]).query)
     assert query["X-Amz-SignedHeaders"] == ["content-length;host"]
@@ -63,14 +63,14 @@ async def test_the_link_takes_what_was_announced_and_no_more(files_app: FilesApp
 
 
 async def test_what_is_put_later_changes_no_file(files_app: FilesApp) -> None:
-    link = taken(await presign(files_app))
+    link = success_body(await presign(files_app))
     put(link["url"], LINES)
-    file = taken(await complete(files_app, link["id"]))
+    file = success_body(await complete(files_app, link["id"]))
 
     put(link["url"], LINES[::-1])
 
     assert files_app.aws.read(f"files/{file['id']}") == LINES
-    assert taken(await complete(files_app, link["id"]))["id"] == file["id"]
+    assert success_body(await complete(files_app, link["id"]))["id"] == file["id"]
     assert files_app.aws.read(f"files/{file['id']}") == LINES
 
 
@@ -82,7 +82,7 @@ async def test_what_is_put_later_changes_no_file(files_app: FilesApp) -> None:
 async def test_bytes_that_are_not_the_file(
     files_app: FilesApp, put_first: bytes | None, md5: str | None, param: str, code: str
 ) -> None:
-    link = taken(await presign(files_app))
+    link = success_body(await presign(files_app))
     if put_first is not None:
         put(link["url"], put_first)
 
@@ -90,7 +90,9 @@ async def test_bytes_that_are_not_the_file(
 
     assert files_app.aws.keys("files/") == []
     put(link["url"], LINES)
-    assert taken(await complete(files_app, link["id"], md5=hashlib.md5(LINES).hexdigest()))["status"] == "processed"
+    assert (
+        success_body(await complete(files_app, link["id"], md5=hashlib.md5(LINES).hexdigest()))["status"] == "processed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,16 +112,16 @@ async def test_a_file_that_cannot_be(files_app: FilesApp, fields: dict[str, Any]
 
 
 async def test_another_ones_file_is_not_there(files_app: FilesApp) -> None:
-    link = taken(await presign(files_app))
+    link = success_body(await presign(files_app))
     put(link["url"], LINES)
-    other = await files_app.key("key_1")
+    other = await files_app.add_key("key_1")
 
     for file_id in (link["id"], "file-none"):
         assert error(await complete(files_app, file_id, other)) == (404, "id", "file_not_found")
 
 
 async def test_a_link_is_over_after_an_hour(files_app: FilesApp) -> None:
-    link = taken(await presign(files_app))
+    link = success_body(await presign(files_app))
     put(link["url"], LINES)
     files_app.age(3601)
 
@@ -129,9 +131,9 @@ async def test_a_link_is_over_after_an_hour(files_app: FilesApp) -> None:
 async def test_a_large_file_is_asked_for_again(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(completion, "INLINE_BYTES", 0)
     monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
-    link = taken(await presign(files_app))
+    link = success_body(await presign(files_app))
     put(link["url"], LINES)
 
     assert error(await complete(files_app, link["id"])) == (503, None, "unavailable")
-    await files_app.work_off()
-    assert taken(await complete(files_app, link["id"]))["status"] == "processed"
+    await files_app.deliver_all()
+    assert success_body(await complete(files_app, link["id"]))["status"] == "processed"

@@ -51,7 +51,7 @@ async def test_the_errors_of_a_failed_batch(system: System, errors: Any, shown: 
     assert ended.status == "failed"
     assert ended.errors is not None
     assert [(one.code, one.message, one.param, one.line) for one in ended.errors.data] == shown
-    assert system.rows("SELECT 1 FROM jobs WHERE errors::text ~ 'org-|10\\.0|sk-proj'") == []
+    assert system.select("SELECT 1 FROM jobs WHERE errors::text ~ 'org-|10\\.0|sk-proj'") == []
 
 
 async def test_ids_of_the_provider_become_the_clients_own(system: System) -> None:
@@ -80,6 +80,6 @@ async def test_what_is_refused_is_told_without_the_account(system: System) -> No
         system.age(901)
         await system.run_schedule()
 
-    inputs = (await system.ask_files("GET", f"/files/{file.id}"))["inputs"]
+    inputs = (await system.call_files("GET", f"/files/{file.id}"))["inputs"]
     told = "The provider answered HTTP 400: No quota in organization ***, see ***"
     assert [(one["state"], one["error"]) for one in inputs] == [("failed", told)]

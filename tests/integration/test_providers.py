@@ -15,7 +15,7 @@ from local.provider.batches import Pace
 from manifold.errors import InputLost, ProviderRefused
 from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider, openai, xai
 from manifold.providers.registry import close_providers, provider_for
-from tests.support.provider import chat_line, chat_lines, endpoint, input_of, polled
+from tests.support.provider import chat_line, chat_lines, endpoint, input_of, poll_statuses
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -52,7 +52,7 @@ async def submitted(
 
 async def ended(provider: Provider, at: Endpoint, ref: str) -> JobStatus:
     for _ in range(500):
-        status = (await polled(provider, at, [ref]))[ref]
+        status = (await poll_statuses(provider, at, [ref]))[ref]
         if status.state in ENDED:
             return status
         await asyncio.sleep(0.02)
@@ -86,7 +86,7 @@ async def test_a_job_passes_through_its_states(spoken: Spoken, simulated_provide
     for state in ("validating", "in_progress", "finalizing"):
         simulated_provider.state.stall(account, state)
         await asyncio.sleep(0.25)
-        seen.append((await polled(provider, at, [ref]))[ref].state)
+        seen.append((await poll_statuses(provider, at, [ref]))[ref].state)
 
     assert seen == ["validating", "in_progress", "in_progress" if _is_xai(at) else "finalizing"]
 
@@ -168,7 +168,7 @@ async def test_many_jobs_are_asked_for_by_one_listing(spoken: Spoken, simulated_
     job, first = await submitted(provider, at)
     refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 20)]
 
-    assert set(await polled(provider, at, refs)) == set(refs)
+    assert set(await poll_statuses(provider, at, refs)) == set(refs)
     assert len(simulated_provider.log(route="batches.list")) == 1
     assert simulated_provider.log(route="batches.retrieve") == []
 
@@ -178,7 +178,7 @@ async def test_a_poll_of_few_asks_for_each(spoken: Spoken, simulated_provider: S
     job, first = await submitted(provider, at)
     refs = [first, await provider.submit(at, replace(job, id="job_2"))]
 
-    assert set(await polled(provider, at, refs)) == set(refs)
+    assert set(await poll_statuses(provider, at, refs)) == set(refs)
     assert simulated_provider.log(route="batches.list") == []
 
 
@@ -188,7 +188,7 @@ async def test_a_job_that_the_provider_lost_has_failed(spoken: Spoken, simulated
     refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 8)]
     simulated_provider.state.batches.forget(first)
 
-    one, many = await polled(provider, at, [first]), await polled(provider, at, refs)
+    one, many = await poll_statuses(provider, at, [first]), await poll_statuses(provider, at, refs)
 
     assert one[first].state == many[first].state == "failed"
     assert one[first].errors[0].code == "job_lost"
@@ -202,7 +202,7 @@ async def test_a_404_of_another_address_loses_no_job(spoken: Spoken, path: str) 
     elsewhere = replace(at, base_url=at.base_url.replace("/accounts/", path))
 
     with pytest.raises(ProviderRefused) as caught:
-        await polled(provider, elsewhere, [ref])
+        await poll_statuses(provider, elsewhere, [ref])
     assert caught.value.status == 404
 
 
@@ -212,7 +212,7 @@ async def test_a_poll_keeps_what_it_learned(spoken: Spoken, simulated_provider: 
     second = await provider.submit(at, replace(job, id="job_2"))
     simulated_provider.fail(Fault(kind="error", route="batches.retrieve"))
 
-    assert len(await polled(provider, at, [first, second])) == 1
+    assert len(await poll_statuses(provider, at, [first, second])) == 1
 
 
 @pytest.mark.parametrize("spoken", OF_XAI, indirect=True)
@@ -301,7 +301,7 @@ async def test_an_expired_job_has_partial_results(spoken: Spoken, simulated_prov
     provider, at = spoken
     simulated_provider.state.batches.pace = Pace(0, 60, 0, 0, 0)
     _, ref = await submitted(provider, at, chat_lines(at.model, 10))
-    assert (await polled(provider, at, [ref]))[ref].state == "in_progress"
+    assert (await poll_statuses(provider, at, [ref]))[ref].state == "in_progress"
     simulated_provider.state.batches.expire(_account(simulated_provider, at), ref)
 
     status = await ended(provider, at, ref)

@@ -17,7 +17,7 @@ from manifold.providers import Endpoint, Job, Provider, azure
 from manifold.providers.http import Http
 from manifold.providers.http_call import HttpCall
 from manifold.providers.registry import close_providers, provider_for
-from tests.support.provider import chat_lines, endpoint, input_of, polled
+from tests.support.provider import chat_lines, endpoint, input_of, poll_statuses
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -65,7 +65,7 @@ async def _find(scene: Scene) -> object:
 
 
 async def _poll(scene: Scene) -> object:
-    return await polled(scene.provider, scene.at, [scene.ref])
+    return await poll_statuses(scene.provider, scene.at, [scene.ref])
 
 
 async def _cancel(scene: Scene) -> None:
@@ -204,13 +204,13 @@ async def test_a_poll_of_many_survives_a_provider_that_lists_nothing(scene: Scen
     refs = [scene.ref] + [await scene.provider.submit(scene.at, replace(scene.job, id=f"j{i}")) for i in range(6)]
     scene.fail("refuse", "batches.list", status=405)
 
-    assert set(await polled(scene.provider, scene.at, refs)) == set(refs)
+    assert set(await poll_statuses(scene.provider, scene.at, refs)) == set(refs)
 
 
 async def test_a_poll_of_many_says_when_to_come_again(scene: Scene) -> None:
     scene.fail("rate_limit", "batches.list", retry_after="20")
     with pytest.raises(ProviderRefused) as caught:
-        await polled(scene.provider, scene.at, [f"batch_{number}" for number in range(10)])
+        await poll_statuses(scene.provider, scene.at, [f"batch_{number}" for number in range(10)])
     assert caught.value.retry_after == 20
 
 
@@ -220,7 +220,7 @@ async def test_a_listing_that_breaks_off_keeps_what_it_told(scene: Scene) -> Non
     scene.fail("delay", "batches.list", seconds=0)
     scene.fail("rate_limit", "batches.list")
 
-    known = await polled(scene.provider, at, [scene.ref, *refs])
+    known = await poll_statuses(scene.provider, at, [scene.ref, *refs])
 
     assert set(known) == set(refs), "the newest page, and no call more once there were too many"
     assert scene.simulator.log(route="batches.retrieve") == []

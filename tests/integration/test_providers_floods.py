@@ -37,7 +37,7 @@ async def flooded(provider: Simulator, plan: dict[str, int], **fault: Any) -> di
     """What a process of its own tells of so many calls of each way."""
     provider.fail(Fault(times=None, **fault))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.flooded_process", provider.base(SPECIAL.name), SPECIAL.key,
+        sys.executable, "-m", "tests.support.provider_calls_process", provider.base(SPECIAL.name), SPECIAL.key,
         json.dumps(plan),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},

@@ -59,7 +59,7 @@ def check_whole(system: System, batch: Batch) -> None:
     assert (batch.status, codes(batch)) == ("completed", [])
     assert counts(batch) == (LINES, LINES, 0)
     assert len(answers(system, batch.output_file_id)) == LINES
-    assert len(system.rows("SELECT * FROM usage")) == 1
+    assert len(system.select("SELECT * FROM usage")) == 1
 
 
 # -- ends -------------------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ async def test_results_that_are_always_cut_come_by_ranges(system: System, framin
 
     check_whole(system, await ran(system))
 
-    assert len(system.rows("SELECT 1 FROM jobs WHERE attempts = 1")) == 1
+    assert len(system.select("SELECT 1 FROM jobs WHERE attempts = 1")) == 1
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
@@ -198,7 +198,7 @@ async def test_what_was_whole_of_results_that_are_always_cut_is_kept_and_told(sy
     assert 0 < len(kept) < LINES
     assert all(json.loads(line)["response"]["body"]["model"] == GROUP for line in kept)
     assert (ended.status, set(codes(ended))) == ("completed", {"results_incomplete"})
-    assert system.rows("SELECT requests FROM usage") == [{"requests": len(kept)}]
+    assert system.select("SELECT requests FROM usage") == [{"requests": len(kept)}]
 
 
 async def test_a_page_that_stays_is_no_output_file(system: System) -> None:
@@ -273,7 +273,7 @@ async def test_lines_that_a_strict_parser_refuses_are_answers_and_are_paid(syste
     ended = await ran(system)
 
     assert (ended.status, codes(ended), counts(ended)) == ("completed", [], (LINES, LINES, 0))
-    assert system.rows("SELECT requests, failed_requests, input_tokens, output_tokens FROM usage") == [
+    assert system.select("SELECT requests, failed_requests, input_tokens, output_tokens FROM usage") == [
         {"requests": LINES, "failed_requests": 0, "input_tokens": 2 * LINES, "output_tokens": 3 * LINES}
     ]
     for line in answers(system, ended.output_file_id):

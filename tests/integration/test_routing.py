@@ -16,7 +16,7 @@ from manifold.store import Store
 from manifold.store.traffic import Ended
 from tests.support.completions_app import HELLO, CompletionsApp
 
-pytest_plugins = ("tests.support.completions_app", "tests.support.statements")
+pytest_plugins = ("tests.support.completions_app", "tests.support.query_fixtures")
 
 
 def route(completions_app: CompletionsApp, *, orders: bool = True, **settings: Any) -> None:
@@ -244,7 +244,7 @@ class TestFallbacks:
     ) -> None:
         fallbacks = {"general": ("special",)}
         route(completions_app, enforce_fallback_model_access=enforced, context_window_fallbacks=fallbacks)
-        key = await completions_app.give_key("sk-general-alone", ["general"])
+        key = await completions_app.add_key("sk-general-alone", ["general"])
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
 
         assert await asked(completions_app, "general", key=key) == found
@@ -314,7 +314,7 @@ class TestStrategies:
 
     async def test_latency(self, completions_app: CompletionsApp) -> None:
         route(completions_app, orders=False, routing_strategy="latency-based-routing")
-        completions_app.slow("general", answer=2)
+        completions_app.set_latency("general", answer=2)
 
         first_two = {await asked(completions_app) for _ in range(2)}
 

@@ -30,7 +30,7 @@ def client(simulated_provider: Simulator) -> OpenAI:
     return OpenAI(base_url=simulated_provider.base("openai"), api_key=key, max_retries=0)
 
 
-def said(text: str) -> Any:
+def answer_text(text: str) -> Any:
     return [{"role": "user", "content": text}]
 
 
@@ -47,7 +47,7 @@ def test_the_parameters_are_those_of_the_sdk(ours: type[BaseModel], theirs: type
 
 
 def test_the_answer_echoes_and_counts(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model=MODEL, messages=said("two words"))
+    answer = client.chat.completions.create(model=MODEL, messages=answer_text("two words"))
     assert answer.choices[0].message.content == "echo: two words"
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (2, 3, 5)
@@ -55,7 +55,7 @@ def test_the_answer_echoes_and_counts(client: OpenAI) -> None:
 
 def test_the_stream_helper_adds_up(client: OpenAI) -> None:
     with client.chat.completions.stream(
-        model=MODEL, messages=said("one two"), n=2, stream_options={"include_usage": True}
+        model=MODEL, messages=answer_text("one two"), n=2, stream_options={"include_usage": True}
     ) as stream:
         stream.until_done()
         answer = stream.get_final_completion()
@@ -67,7 +67,7 @@ def test_the_stream_helper_adds_up(client: OpenAI) -> None:
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}, "auto"])
 def test_a_tool_is_called(client: OpenAI, choice: Any) -> None:
     answer = client.chat.completions.create(
-        model=MODEL, messages=said("what weather?"), tools=[WEATHER], tool_choice=choice
+        model=MODEL, messages=answer_text("what weather?"), tools=[WEATHER], tool_choice=choice
     )
     (call,) = answer.choices[0].message.tool_calls or []
     assert call.type == "function"
@@ -76,7 +76,7 @@ def test_a_tool_is_called(client: OpenAI, choice: Any) -> None:
 
 
 def test_a_tool_call_is_streamed(client: OpenAI) -> None:
-    with client.chat.completions.stream(model=MODEL, messages=said("weather"), tools=[WEATHER]) as stream:
+    with client.chat.completions.stream(model=MODEL, messages=answer_text("weather"), tools=[WEATHER]) as stream:
         stream.until_done()
         choice = stream.get_final_completion().choices[0]
     (call,) = choice.message.tool_calls or []
@@ -91,7 +91,7 @@ def test_a_tool_call_is_streamed(client: OpenAI) -> None:
     ],
 )
 def test_an_answer_in_a_form(client: OpenAI, form: Any, content: str) -> None:
-    answer = client.chat.completions.create(model=MODEL, messages=said("hi"), response_format=form)
+    answer = client.chat.completions.create(model=MODEL, messages=answer_text("hi"), response_format=form)
     assert answer.choices[0].message.content == content
 
 
@@ -104,7 +104,7 @@ def test_an_answer_in_a_form(client: OpenAI, form: Any, content: str) -> None:
     ],
 )
 def test_an_answer_ends_early(client: OpenAI, how: dict[str, Any], content: str, finish: str) -> None:
-    choice = client.chat.completions.create(model=MODEL, messages=said("one two three"), **how).choices[0]
+    choice = client.chat.completions.create(model=MODEL, messages=answer_text("one two three"), **how).choices[0]
     assert (choice.message.content, choice.finish_reason) == (content, finish)
 
 
@@ -148,17 +148,20 @@ def test_a_bad_legacy_request(client: OpenAI, body: dict[str, Any], param: str) 
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
         ({"messages": [{"role": "nobody", "content": "x"}]}, "messages.0"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "call_1"}]}, "messages.[0].role"),
-        ({"messages": said("x"), "temperature": 3}, "temperature"),
-        ({"messages": said("x"), "n": 0}, "n"),
-        ({"messages": said("x"), "nonsense": 1}, "nonsense"),
-        ({"messages": said("x"), "tool_choice": "auto"}, "tool_choice"),
-        ({"messages": said("x"), "parallel_tool_calls": False}, "parallel_tool_calls"),
-        ({"messages": said("x"), "function_call": "auto"}, "function_call"),
-        ({"messages": said("x"), "modalities": ["text", "audio"]}, "audio"),
-        ({"messages": said("x"), "audio": {"format": "midi", "voice": "alloy"}}, "audio.format"),
-        ({"messages": said("x"), "web_search_options": {"depth": 1}}, "web_search_options.depth"),
-        ({"messages": said("x"), "tools": [{"type": "custom", "custom": {"name": "a b"}}]}, "tools.0.custom.name"),
-        ({"messages": said("x"), "tools": [{"type": "custom", "function": {"name": "a"}}]}, "tools.0.custom"),
+        ({"messages": answer_text("x"), "temperature": 3}, "temperature"),
+        ({"messages": answer_text("x"), "n": 0}, "n"),
+        ({"messages": answer_text("x"), "nonsense": 1}, "nonsense"),
+        ({"messages": answer_text("x"), "tool_choice": "auto"}, "tool_choice"),
+        ({"messages": answer_text("x"), "parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"messages": answer_text("x"), "function_call": "auto"}, "function_call"),
+        ({"messages": answer_text("x"), "modalities": ["text", "audio"]}, "audio"),
+        ({"messages": answer_text("x"), "audio": {"format": "midi", "voice": "alloy"}}, "audio.format"),
+        ({"messages": answer_text("x"), "web_search_options": {"depth": 1}}, "web_search_options.depth"),
+        (
+            {"messages": answer_text("x"), "tools": [{"type": "custom", "custom": {"name": "a b"}}]},
+            "tools.0.custom.name",
+        ),
+        ({"messages": answer_text("x"), "tools": [{"type": "custom", "function": {"name": "a"}}]}, "tools.0.custom"),
         (
             {"messages": [{"role": "user", "content": [{"type": "text", "input_audio": {}}]}]},
             PART + ".input_audio.data",
@@ -167,9 +170,9 @@ def test_a_bad_legacy_request(client: OpenAI, body: dict[str, Any], param: str) 
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {}}]}]},
             PART + ".cache_control",
         ),
-        ({"messages": said("x"), "stream_options": {"include_usage": True}}, "stream_options"),
-        ({"messages": said("x"), "top_logprobs": 2}, "top_logprobs"),
-        ({"messages": said("x" + " word" * 9_000)}, "messages"),
+        ({"messages": answer_text("x"), "stream_options": {"include_usage": True}}, "stream_options"),
+        ({"messages": answer_text("x"), "top_logprobs": 2}, "top_logprobs"),
+        ({"messages": answer_text("x" + " word" * 9_000)}, "messages"),
     ],
 )
 def test_a_bad_request(client: OpenAI, body: dict[str, Any], param: str) -> None:
@@ -180,7 +183,7 @@ def test_a_bad_request(client: OpenAI, body: dict[str, Any], param: str) -> None
 
 def test_an_unknown_model(client: OpenAI) -> None:
     with pytest.raises(NotFoundError) as caught:
-        client.chat.completions.create(model="gpt-9", messages=said("x"))
+        client.chat.completions.create(model="gpt-9", messages=answer_text("x"))
     assert caught.value.code == "model_not_found"
 
 
@@ -188,10 +191,10 @@ def test_azure_names_the_deployment_in_the_address(simulated_provider: Simulator
     account = simulated_provider.state.accounts["azure-general"]
     base = simulated_provider.base("azure-general")
     client = AzureOpenAI(azure_endpoint=base, api_key=account.key, api_version="2024-10-21", max_retries=0)
-    answer = client.chat.completions.create(model=min(account.models), messages=said("hi"))
+    answer = client.chat.completions.create(model=min(account.models), messages=answer_text("hi"))
     assert answer.choices[0].message.content == "echo: hi"
     with pytest.raises(NotFoundError) as caught:
-        client.chat.completions.create(model="gone", messages=said("hi"))
+        client.chat.completions.create(model="gone", messages=answer_text("hi"))
     assert caught.value.code == "DeploymentNotFound"
 
 
@@ -199,7 +202,7 @@ def test_an_account_is_as_slow_as_it_is_told(client: OpenAI, simulated_provider:
     latency = Latency(answer=0.1, first_token=0.1, between_tokens=0.02)
     httpx.post(f"{simulated_provider.url}/control/latency/openai", json=latency.model_dump()).raise_for_status()
     started = time.monotonic()
-    for _ in client.chat.completions.create(model=MODEL, messages=said("one two"), stream=True):
+    for _ in client.chat.completions.create(model=MODEL, messages=answer_text("one two"), stream=True):
         pass
     assert time.monotonic() - started > 0.2 + 4 * 0.02
 
@@ -207,7 +210,7 @@ def test_an_account_is_as_slow_as_it_is_told(client: OpenAI, simulated_provider:
 def test_a_client_that_leaves_is_noted(client: OpenAI, simulated_provider: Simulator) -> None:
     simulated_provider.state.set_latency("openai", Latency(answer=30))
     with pytest.raises(APIConnectionError):
-        client.with_options(timeout=0.2).chat.completions.create(model=MODEL, messages=said("hi"))
+        client.with_options(timeout=0.2).chat.completions.create(model=MODEL, messages=answer_text("hi"))
     time.sleep(0.2)
     (entry,) = simulated_provider.log(route="chat.create")
     assert entry["disconnected"]

@@ -48,7 +48,7 @@ def hang(system: System, *routes: str) -> None:
 
 
 def leased(system: System) -> list[dict[str, Any]]:
-    return system.rows("SELECT id FROM batches WHERE lease IS NOT NULL")
+    return system.select("SELECT id FROM batches WHERE lease IS NOT NULL")
 
 
 async def claimed(system: System) -> list[RunningJob]:
@@ -77,7 +77,7 @@ async def test_a_deployment_that_hangs_is_left_alone_for_the_rest_of_the_run(
     assert await system.engine().poll_due(100, unresponsive) == count + 1
 
     assert len(unresponsive) == 1
-    [row] = system.rows("SELECT id FROM batches WHERE status = 'finalizing'")
+    [row] = system.select("SELECT id FROM batches WHERE status = 'finalizing'")
     assert row["id"] == sound[0]
     assert leased(system) == [], "what could not be asked is released"
     system.age(600)
@@ -109,7 +109,7 @@ async def test_a_deployment_is_written_while_another_still_hangs(
     assert len(jobs) == 2
     store, deployments = system.gateway.store, system.gateway.deployments
 
-    result = await anext(Polling(store, system.mailbox, deployments, Cancellation(store, deployments)).poll(jobs))
+    result = await anext(Polling(store, system.queue, deployments, Cancellation(store, deployments)).poll(jobs))
 
     assert [running.batch.id for running in result.jobs] == [sound]
     assert (await system.retrieve(sound)).status == "finalizing"
@@ -136,7 +136,7 @@ async def test_what_a_slow_listing_told_before_its_time_was_up_is_kept(
     assert await system.engine().poll_due(100, unresponsive) == 6
 
     assert unresponsive == set()
-    assert len(system.rows("SELECT 1 FROM batches WHERE status = 'finalizing'")) == 1
+    assert len(system.select("SELECT 1 FROM batches WHERE status = 'finalizing'")) == 1
     assert leased(system) == []
     monkeypatch.undo()
     for batch_id in batches:
@@ -148,7 +148,7 @@ async def test_cancels_that_hang_do_not_keep_others_from_being_polled(
 ) -> None:
     cancelled, other = await running(system, BAD, 2)
     await system.cancel(cancelled)
-    system.mailbox.messages.clear()
+    system.queue.messages.clear()
     let_go(system)
     system.provider.fail(Fault(kind="delay", route="batches.cancel", times=None, seconds=2.0))
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.5)
@@ -197,7 +197,7 @@ async def test_an_odd_answer_is_its_own_jobs(system: System, members: dict[str, 
 
     assert (await system.run_until_ended(sound)).status == "completed"
     assert leased(system) == []
-    [counts] = system.rows("SELECT min(least(total, completed, failed)) AS least FROM batches")
+    [counts] = system.select("SELECT min(least(total, completed, failed)) AS least FROM batches")
     assert counts["least"] >= 0
 
 

@@ -11,7 +11,7 @@ from manifold.errors import InvalidRequest, Unavailable
 from manifold.store import Store, Tables
 from manifold.store import connection as connection_module
 from manifold.store.users import User
-from tests.support.silence import Proxy
+from tests.support.stalling_proxy import StallingProxy
 
 
 async def lose(tables: Tables, database_url: str) -> None:
@@ -106,14 +106,14 @@ async def test_what_postgres_cannot_store_is_the_requests_fault(store: Store) ->
 
 
 @pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[Proxy]:
+async def proxy(database_url: str) -> AsyncIterator[StallingProxy]:
     there = psycopg.conninfo.conninfo_to_dict(database_url)
-    async with Proxy.to(str(there["host"]), int(str(there["port"]))) as between:
+    async with StallingProxy.to(str(there["host"]), int(str(there["port"]))) as between:
         yield between
 
 
 @pytest.fixture
-async def distant(proxy: Proxy, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+async def distant(proxy: StallingProxy, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
     """A store behind the proxy, without much patience."""
     for name in ("TURN_SECONDS", "UNIT_SECONDS"):
         monkeypatch.setattr(connection_module, name, 0.5)
@@ -125,21 +125,21 @@ async def distant(proxy: Proxy, database_url: str, monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_connection_that_falls_silent_fails_its_unit_of_work_in_time_and_is_left(
-    distant: Store, proxy: Proxy
+    distant: Store, proxy: StallingProxy
 ) -> None:
     assert await count_users(distant) == 0
-    proxy.silent = True
+    proxy.stalled = True
     with pytest.raises(Unavailable):
         async with asyncio.timeout(10):
             await count_users(distant)
 
-    proxy.silent = False
+    proxy.stalled = False
     assert await count_users(distant) == 0
 
 
-async def test_units_of_work_that_wait_behind_a_silent_one_fail_in_time(distant: Store, proxy: Proxy) -> None:
+async def test_units_of_work_that_wait_behind_a_silent_one_fail_in_time(distant: Store, proxy: StallingProxy) -> None:
     assert await count_users(distant) == 0
-    proxy.silent = True
+    proxy.stalled = True
 
     async with asyncio.timeout(10):
         outcomes = await asyncio.gather(*(count_users(distant) for _ in range(5)), return_exceptions=True)
@@ -147,21 +147,21 @@ async def test_units_of_work_that_wait_behind_a_silent_one_fail_in_time(distant:
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
 
 
-async def test_a_transaction_that_falls_silent_is_not_committed(distant: Store, proxy: Proxy) -> None:
+async def test_a_transaction_that_falls_silent_is_not_committed(distant: Store, proxy: StallingProxy) -> None:
     async def work() -> None:
         async with asyncio.timeout(10), distant.transaction() as tables:
             await tables.users.ensure("ann")
-            proxy.silent = True
+            proxy.stalled = True
             await tables.users.ensure("bob")
 
     with pytest.raises(Unavailable):
         await work()
-    proxy.silent = False
+    proxy.stalled = False
     assert await count_users(distant) == 0
 
 
-async def test_a_server_that_takes_a_connection_and_says_nothing(distant: Store, proxy: Proxy) -> None:
-    proxy.silent = True
+async def test_a_server_that_takes_a_connection_and_says_nothing(distant: Store, proxy: StallingProxy) -> None:
+    proxy.stalled = True
     with pytest.raises(Unavailable):
         async with asyncio.timeout(10):
             await count_users(distant)

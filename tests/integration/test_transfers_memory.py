@@ -17,7 +17,7 @@ from tests.support import gateways
 from tests.support.files_app import SPECIAL
 from tests.support.plain_s3 import PlainS3, serving
 from tests.support.provider import chat_line
-from tests.support.uploading import MIB, Uploader, taken
+from tests.support.uploads import MIB, Uploader, success_body
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -94,7 +94,7 @@ async def _input(database_url: str, line: bytes, count: int) -> str:
     gateway = gateways.gateway(database_url)
     async with gateways.client(create(gateway)) as client:
         uploader = Uploader(client)
-        file_id = taken(await uploader.complete(*await uploader.sent(content)))["file"]["id"]
+        file_id = success_body(await uploader.complete(*await uploader.send_parts(content)))["file"]["id"]
     async with gateway.store.session() as tables:
         [row] = await tables.inputs.of_file(file_id)
     await gateway.store.close()
@@ -128,7 +128,7 @@ async def _worked_off(database_url: str, provider: Simulator, transfers: list[tu
     """The peak of the memory of a process that works these off, after each."""
     account = {"OPENAI_PROVIDER_API_BASE": provider.base(SPECIAL.name), "OPENAI_PROVIDER_API_KEY": SPECIAL.key}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.transferring_process", database_url, json.dumps(account),
+        sys.executable, "-m", "tests.support.transfers_process", database_url, json.dumps(account),
         json.dumps(transfers),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},

@@ -16,18 +16,18 @@ BODY = {"filename": "in.jsonl", "purpose": "batch", "mime_type": "application/js
 
 
 async def sent(system: System) -> tuple[str, list[str]]:
-    upload_id: str = (await system.ask_files("POST", "/uploads", json=BODY))["id"]
+    upload_id: str = (await system.call_files("POST", "/uploads", json=BODY))["id"]
     return upload_id, [await part(system, upload_id, piece) for piece in (LINES[:100], LINES[100:])]
 
 
 async def part(system: System, upload_id: str, content: bytes) -> str:
-    made = await system.ask_files("POST", f"/uploads/{upload_id}/parts", files={"data": ("part", content)})
+    made = await system.call_files("POST", f"/uploads/{upload_id}/parts", files={"data": ("part", content)})
     return str(made["id"])
 
 
 async def completed(system: System, upload_id: str, part_ids: list[str]) -> str:
     """The status of the upload after a complete, once nobody holds it any more."""
-    answer = await system.ask_files("POST", f"/uploads/{upload_id}/complete", json={"part_ids": part_ids})
+    answer = await system.call_files("POST", f"/uploads/{upload_id}/complete", json={"part_ids": part_ids})
     return str(answer["status"])
 
 
@@ -37,11 +37,11 @@ async def check(system: System) -> None:
     system.age(60)
     await system.run_schedule()
     await system.deliver_all()
-    [file] = system.rows("SELECT id FROM files WHERE deleted_at IS NULL")
+    [file] = system.select("SELECT id FROM files WHERE deleted_at IS NULL")
     assert system.content(file["id"]) == LINES
     assert system.stored() == [f"files/{file['id']}"]
-    assert [row["state"] for row in system.rows("SELECT state FROM inputs")] == ["ready"]
-    assert system.rows("SELECT status, due_at FROM uploads") == [{"status": "completed", "due_at": None}]
+    assert [row["state"] for row in system.select("SELECT state FROM inputs")] == ["ready"]
+    assert system.select("SELECT status, due_at FROM uploads") == [{"status": "completed", "due_at": None}]
 
 
 async def test_a_complete_killed_between_any_two_steps(system: System) -> None:
@@ -76,7 +76,7 @@ async def test_a_worker_killed_between_any_two_steps(system: System, monkeypatch
 
 async def test_a_part_killed_between_any_two_steps_and_sent_again(system: System) -> None:
     async def scenario(step: int) -> bool:
-        upload_id = (await system.ask_files("POST", "/uploads", json=BODY))["id"]
+        upload_id = (await system.call_files("POST", "/uploads", json=BODY))["id"]
         died = await killed_at(system, step, lambda: part(system, upload_id, LINES))
         part_id = await part(system, upload_id, LINES)
         assert await completed(system, upload_id, [part_id]) == "completed"
@@ -94,7 +94,7 @@ async def test_an_upload_that_was_abandoned_at_any_step_leaves_nothing(system: S
             system.age(3601)
             await system.run_schedule()
             await system.deliver_all()
-        [upload] = system.rows("SELECT status, file_id FROM uploads")
+        [upload] = system.select("SELECT status, file_id FROM uploads")
         kept = [f"files/{upload['file_id']}"] if upload["status"] == "completed" else []
         assert system.stored() == kept
         return died
@@ -117,7 +117,7 @@ async def test_a_death_while_the_sweep_clears(system: System) -> None:
         system.age(lease.LEASE_SECONDS + 1)
         await swept()
         assert system.stored() == []
-        assert system.rows("SELECT status, due_at FROM uploads") == [{"status": "expired", "due_at": None}]
+        assert system.select("SELECT status, due_at FROM uploads") == [{"status": "expired", "due_at": None}]
         return died
 
     assert await at_every_step(system, scenario) > 4

@@ -10,7 +10,7 @@ from tests.integration.test_files import error
 from tests.support.files_app import FilesApp
 from tests.support.gateways import sdk
 from tests.support.provider import chat_lines
-from tests.support.uploading import MIB, Uploader, assert_no_file, large, taken
+from tests.support.uploads import MIB, Uploader, assert_no_file, large_input, success_body
 
 pytest_plugins = ("tests.support.upload_fixtures",)
 
@@ -21,7 +21,7 @@ LINES = chat_lines("gpt-batch", 3)
 
 
 async def test_the_sdk_uploads_a_file_in_parts(files_app: FilesApp, tmp_path: Path) -> None:
-    content = large()
+    content = large_input()
     path = tmp_path / "my requests.jsonl"
     path.write_bytes(content)
     assert len(content) > 8 * MIB
@@ -42,11 +42,11 @@ async def test_the_sdk_uploads_a_file_in_parts(files_app: FilesApp, tmp_path: Pa
     assert (report["lines"], report["error_count"], report["bytes"]) == (9000, 0, len(content))
 
 
-async def test_the_file_goes_to_every_deployment_and_its_parts_go(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES, size=100)
-    file = taken(await uploads.complete(upload_id, part_ids))["file"]
+async def test_the_file_goes_to_every_deployment_and_its_parts_go(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES, size=100)
+    file = success_body(await uploader.complete(upload_id, part_ids))["file"]
 
-    await files_app.work_off()
+    await files_app.deliver_all()
 
     assert {row.state for row in (await files_app.inputs(file["id"])).values()} == {"ready"}
     assert files_app.aws.keys() == [f"files/{file['id']}"]
@@ -89,23 +89,23 @@ async def test_the_ways_to_name_the_model_groups(files_app: FilesApp, way: str) 
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 
-async def test_parts_out_of_order_and_sent_twice(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id = taken(await uploads.create(len(LINES)))["id"]
+async def test_parts_out_of_order_and_sent_twice(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id = success_body(await uploader.create(len(LINES)))["id"]
     pieces = [LINES[:100], LINES[100:200], LINES[200:]]
     by_piece: dict[int, str] = {}
     for number in (2, 0, 1, 1, 2):
-        by_piece[number] = taken(await uploads.part(upload_id, pieces[number]))["id"]
+        by_piece[number] = success_body(await uploader.part(upload_id, pieces[number]))["id"]
 
-    done = taken(await uploads.complete(upload_id, [by_piece[number] for number in range(3)]))
+    done = success_body(await uploader.complete(upload_id, [by_piece[number] for number in range(3)]))
 
     assert files_app.aws.read(f"files/{done['file']['id']}") == LINES
-    await files_app.work_off()
+    await files_app.deliver_all()
     assert files_app.aws.keys() == [f"files/{done['file']['id']}"]
 
 
-async def test_the_objects_are_those_of_openai(uploads: Uploader) -> None:
-    upload = taken(await uploads.create(len(LINES)))
-    part = taken(await uploads.part(upload["id"], LINES))
+async def test_the_objects_are_those_of_openai(uploader: Uploader) -> None:
+    upload = success_body(await uploader.create(len(LINES)))
+    part = success_body(await uploader.part(upload["id"], LINES))
 
     assert upload.keys() == {
         "id", "object", "bytes", "created_at", "expires_at", "filename", "purpose", "status", "file",
@@ -117,8 +117,8 @@ async def test_the_objects_are_those_of_openai(uploads: Uploader) -> None:
     assert (part["object"], part["upload_id"]) == ("upload.part", upload["id"])
 
 
-async def test_a_file_is_not_there_before_it_is_complete(files_app: FilesApp, uploads: Uploader) -> None:
-    await uploads.sent(LINES)
+async def test_a_file_is_not_there_before_it_is_complete(files_app: FilesApp, uploader: Uploader) -> None:
+    await uploader.send_parts(LINES)
 
     ((file_id, status),) = files_app.sql("SELECT id, status FROM files")
     assert status == "uploaded"
@@ -132,10 +132,10 @@ async def test_a_file_is_not_there_before_it_is_complete(files_app: FilesApp, up
     ("content", "status", "code"),
     [(b"", 400, "empty_part"), (bytes(4 * MIB + 1), 413, "payload_too_large")],
 )
-async def test_a_part_of_a_wrong_size(uploads: Uploader, content: bytes, status: int, code: str) -> None:
-    upload_id = taken(await uploads.create(100))["id"]
+async def test_a_part_of_a_wrong_size(uploader: Uploader, content: bytes, status: int, code: str) -> None:
+    upload_id = success_body(await uploader.create(100))["id"]
 
-    answer = await uploads.part(upload_id, content)
+    answer = await uploader.part(upload_id, content)
 
     assert error(answer) == (status, "data", code)
     if status == 413:
@@ -151,8 +151,8 @@ async def test_a_part_of_a_wrong_size(uploads: Uploader, content: bytes, status:
         b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\nhalf a par',
     ],
 )
-async def test_a_part_that_did_not_come(files_app: FilesApp, uploads: Uploader, body: bytes) -> None:
-    upload_id = taken(await uploads.create(100))["id"]
+async def test_a_part_that_did_not_come(files_app: FilesApp, uploader: Uploader, body: bytes) -> None:
+    upload_id = success_body(await uploader.create(100))["id"]
     async with files_app.client() as client:
         answer = await client.post(
             f"/uploads/{upload_id}/parts", content=body, headers={"content-type": "multipart/form-data; boundary=b"}
@@ -196,45 +196,45 @@ async def test_a_part_that_did_not_come(files_app: FilesApp, uploads: Uploader, 
     ],
 )
 async def test_an_upload_that_cannot_be(
-    files_app: FilesApp, uploads: Uploader, fields: dict[str, Any], status: int, param: str, code: str
+    files_app: FilesApp, uploader: Uploader, fields: dict[str, Any], status: int, param: str, code: str
 ) -> None:
-    assert error(await uploads.create(**({"size": 100} | fields))) == (status, param, code)
+    assert error(await uploader.create(**({"size": 100} | fields))) == (status, param, code)
     assert files_app.sql("SELECT id FROM files") == []
 
 
 @pytest.mark.parametrize(("purpose", "size"), [("batch", 200 * MIB), ("user_data", 512 * MIB)])
-async def test_the_largest_files_are_taken(uploads: Uploader, purpose: str, size: int) -> None:
-    assert taken(await uploads.create(size, purpose=purpose))["bytes"] == size
+async def test_the_largest_files_are_taken(uploader: Uploader, purpose: str, size: int) -> None:
+    assert success_body(await uploader.create(size, purpose=purpose))["bytes"] == size
 
 
 async def test_groups_that_the_key_may_not_use(files_app: FilesApp) -> None:
-    async with files_app.client(await files_app.key("key_1", models=["mini-batch"])) as client:
-        uploads = Uploader(client)
-        assert error(await uploads.create(9, target_model_names="gpt-batch"))[:2] == (403, "target_model_names")
+    async with files_app.client(await files_app.add_key("key_1", models=["mini-batch"])) as client:
+        uploader = Uploader(client)
+        assert error(await uploader.create(9, target_model_names="gpt-batch"))[:2] == (403, "target_model_names")
         assert files_app.sql("SELECT id FROM files") == []
 
-        upload_id, part_ids = await uploads.sent(LINES)  # whose lines say it
-        assert error(await uploads.complete(upload_id, part_ids))[2] == "model_access_denied"
+        upload_id, part_ids = await uploader.send_parts(LINES)  # whose lines say it
+        assert error(await uploader.complete(upload_id, part_ids))[2] == "model_access_denied"
         async with files_app.client() as admin:
             assert (await admin.get("/files")).json()["data"] == []
 
 
-async def test_an_expiry_counts_from_the_completion(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES, expires_after={"anchor": "created_at", "seconds": 3600})
+async def test_an_expiry_counts_from_the_completion(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES, expires_after={"anchor": "created_at", "seconds": 3600})
     files_app.sql(
         "UPDATE files SET (created_at, expires_at) = (created_at - interval '1 h', expires_at - interval '1 h')"
     )
 
-    file = taken(await uploads.complete(upload_id, part_ids))["file"]
+    file = success_body(await uploader.complete(upload_id, part_ids))["file"]
 
     assert file["expires_at"] == file["created_at"] + 3600
-    assert file["created_at"] >= taken(await uploads.create(9))["created_at"] - 60
+    assert file["created_at"] >= success_body(await uploader.create(9))["created_at"] - 60
 
 
-async def test_an_sdks_retry_gets_the_upload_of_the_first_attempt(uploads: Uploader) -> None:
-    first = taken(await uploads.create(9))
-    retry = taken(await uploads.create(9, headers={"x-stainless-retry-count": "1"}))
-    other = taken(await uploads.create(10, headers={"x-stainless-retry-count": "1"}))
+async def test_an_sdks_retry_gets_the_upload_of_the_first_attempt(uploader: Uploader) -> None:
+    first = success_body(await uploader.create(9))
+    retry = success_body(await uploader.create(9, headers={"x-stainless-retry-count": "1"}))
+    other = success_body(await uploader.create(10, headers={"x-stainless-retry-count": "1"}))
 
     assert retry == first
     assert other["id"] != first["id"]

@@ -15,7 +15,7 @@ from manifold.storage import Storage
 from tests.integration.test_files import error
 from tests.support.files_app import FilesApp
 from tests.support.provider import chat_lines
-from tests.support.uploading import MIB, Uploader, assert_no_file, large, swept, taken
+from tests.support.uploads import MIB, Uploader, assert_no_file, large_input, run_upload_schedule, success_body
 
 pytest_plugins = ("tests.support.upload_fixtures",)
 
@@ -25,9 +25,9 @@ LINES = chat_lines("gpt-batch", 3)
 # -- complete ---------------------------------------------------------------------------------------------------------
 
 
-async def test_parts_that_are_not_the_file(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, (first, second) = await uploads.sent(LINES, size=len(LINES) - 9)
-    _, (foreign,) = await uploads.sent(LINES[:-9])
+async def test_parts_that_are_not_the_file(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, (first, second) = await uploader.send_parts(LINES, size=len(LINES) - 9)
+    _, (foreign,) = await uploader.send_parts(LINES[:-9])
 
     for part_ids, code in (
         ([], "invalid_value"),
@@ -39,140 +39,142 @@ async def test_parts_that_are_not_the_file(files_app: FilesApp, uploads: Uploade
         ([foreign, second], "part_not_found"),
         (["content"], "part_not_found"),
     ):
-        assert error(await uploads.complete(upload_id, part_ids)) == (400, "part_ids", code), part_ids
+        assert error(await uploader.complete(upload_id, part_ids)) == (400, "part_ids", code), part_ids
     await assert_no_file(files_app)
 
-    assert taken(await uploads.complete(upload_id, [first, second]))["status"] == "completed"
+    assert success_body(await uploader.complete(upload_id, [first, second]))["status"] == "completed"
 
 
-async def test_more_bytes_than_were_announced(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
-    more = taken(await uploads.part(upload_id, b"{}\n"))["id"]
+async def test_more_bytes_than_were_announced(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    more = success_body(await uploader.part(upload_id, b"{}\n"))["id"]
 
-    assert error(await uploads.complete(upload_id, [*part_ids, more]))[2] == "bytes_mismatch"
+    assert error(await uploader.complete(upload_id, [*part_ids, more]))[2] == "bytes_mismatch"
     await assert_no_file(files_app)
 
 
 async def test_what_is_sent_to_an_upload_is_bounded(
-    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("files.uploads.MIN_BYTES", 0)
-    upload_id = taken(await uploads.create(len(LINES)))["id"]
-    part_ids = [taken(await uploads.part(upload_id, LINES))["id"] for _ in range(3)]
+    upload_id = success_body(await uploader.create(len(LINES)))["id"]
+    part_ids = [success_body(await uploader.part(upload_id, LINES))["id"] for _ in range(3)]
 
-    refused = await uploads.part(upload_id, b"x")
+    refused = await uploader.part(upload_id, b"x")
 
     assert error(refused) == (400, "data", "too_many_parts")
     assert str(3 * len(LINES)) in refused.json()["error"]["message"]
     assert sorted(files_app.aws.keys("uploads/")) == sorted(f"uploads/{upload_id}/{part_id}" for part_id in part_ids)
-    assert taken(await uploads.complete(upload_id, part_ids[1:2]))["status"] == "completed"
+    assert success_body(await uploader.complete(upload_id, part_ids[1:2]))["status"] == "completed"
 
 
 async def test_the_parts_of_an_upload_are_counted(
-    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("files.uploads.MAX_PARTS", 2)
-    upload_id, part_ids = await uploads.sent(LINES, size=len(LINES) // 2 + 1)
-    other_id = taken(await uploads.create(len(LINES)))["id"]
+    upload_id, part_ids = await uploader.send_parts(LINES, size=len(LINES) // 2 + 1)
+    other_id = success_body(await uploader.create(len(LINES)))["id"]
 
-    assert error(await uploads.part(upload_id, b"x")) == (400, "data", "too_many_parts")
-    assert taken(await uploads.part(other_id, b"x"))["upload_id"] == other_id
-    assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
+    assert error(await uploader.part(upload_id, b"x")) == (400, "data", "too_many_parts")
+    assert success_body(await uploader.part(other_id, b"x"))["upload_id"] == other_id
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
 
 
 @pytest.mark.parametrize("fields", [{"md5": "abc"}, {"md5": 1}, {"part_ids": "x"}, {"part_ids": [1]}, {"other": 1}])
-async def test_a_complete_that_cannot_be_read(uploads: Uploader, fields: dict[str, Any]) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
+async def test_a_complete_that_cannot_be_read(uploader: Uploader, fields: dict[str, Any]) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
 
-    assert error(await uploads.complete(upload_id, **({"part_ids": part_ids} | fields)))[0] == 400
+    assert error(await uploader.complete(upload_id, **({"part_ids": part_ids} | fields)))[0] == 400
 
 
-async def test_a_wrong_sum_keeps_nothing_and_a_right_one_makes_the_file(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES, size=100)
+async def test_a_wrong_sum_keeps_nothing_and_a_right_one_makes_the_file(
+    files_app: FilesApp, uploader: Uploader
+) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES, size=100)
     md5 = hashlib.md5(LINES).hexdigest()
 
-    assert error(await uploads.complete(upload_id, part_ids, md5="0" * 32)) == (400, "md5", "md5_mismatch")
-    assert error(await uploads.complete(upload_id, part_ids[::-1], md5=md5)) == (400, "md5", "md5_mismatch")
+    assert error(await uploader.complete(upload_id, part_ids, md5="0" * 32)) == (400, "md5", "md5_mismatch")
+    assert error(await uploader.complete(upload_id, part_ids[::-1], md5=md5)) == (400, "md5", "md5_mismatch")
     await assert_no_file(files_app)
 
-    done = taken(await uploads.complete(upload_id, part_ids, md5=md5.upper()))
+    done = success_body(await uploader.complete(upload_id, part_ids, md5=md5.upper()))
     assert files_app.aws.read(f"files/{done['file']['id']}") == LINES
 
 
-async def test_a_complete_again_gets_the_same_answer(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES, size=100)
+async def test_a_complete_again_gets_the_same_answer(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES, size=100)
     md5 = hashlib.md5(LINES).hexdigest()
 
-    first = taken(await uploads.complete(upload_id, part_ids, md5=md5))
-    await files_app.work_off()  # the parts are gone
-    again = taken(await uploads.complete(upload_id, part_ids))
+    first = success_body(await uploader.complete(upload_id, part_ids, md5=md5))
+    await files_app.deliver_all()  # the parts are gone
+    again = success_body(await uploader.complete(upload_id, part_ids))
 
     assert again["file"]["id"] == first["file"]["id"]
-    assert error(await uploads.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
-    assert error(await uploads.complete(upload_id, part_ids[::-1]))[2] == "upload_completed"
+    assert error(await uploader.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
+    assert error(await uploader.complete(upload_id, part_ids[::-1]))[2] == "upload_completed"
 
 
-async def test_completes_at_once_make_one_file(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(large(), size=2 * MIB)
+async def test_completes_at_once_make_one_file(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(large_input(), size=2 * MIB)
 
-    answers = await asyncio.gather(*(uploads.complete(upload_id, part_ids) for _ in range(4)))
+    answers = await asyncio.gather(*(uploader.complete(upload_id, part_ids) for _ in range(4)))
 
-    assert len({taken(answer)["file"]["id"] for answer in answers}) == 1
+    assert len({success_body(answer)["file"]["id"] for answer in answers}) == 1
     assert len(files_app.sql("SELECT id FROM inputs")) == 2
     assert len(files_app.sql("SELECT id FROM files")) == 1
     assert files_app.aws.open_uploads() == 0
 
 
 async def test_a_complete_that_waits_too_long_may_try_again(
-    uploads: Uploader, files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
+    uploader: Uploader, files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
-    upload_id, part_ids = await uploads.sent(LINES)
+    upload_id, part_ids = await uploader.send_parts(LINES)
     files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
-    assert error(await uploads.complete(upload_id, part_ids)) == (503, None, "unavailable")
+    assert error(await uploader.complete(upload_id, part_ids)) == (503, None, "unavailable")
 
     files_app.age(31)
-    assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
 
 
 async def test_storage_that_fails_keeps_the_upload(
-    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload_id, part_ids = await uploads.sent(large(), size=2 * MIB)
+    upload_id, part_ids = await uploader.send_parts(large_input(), size=2 * MIB)
     working = files_app.gateway.storage
     files_app.gateway.storage = Storage("no-such-bucket")
-    assert error(await uploads.complete(upload_id, part_ids)) == (503, None, "unavailable")
+    assert error(await uploader.complete(upload_id, part_ids)) == (503, None, "unavailable")
 
     files_app.gateway.storage = working
-    assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
 
 
-async def test_a_file_whose_lines_are_bad_is_made_and_goes_nowhere(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES + b"no json\n")
+async def test_a_file_whose_lines_are_bad_is_made_and_goes_nowhere(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES + b"no json\n")
 
-    file = taken(await uploads.complete(upload_id, part_ids))["file"]
+    file = success_body(await uploader.complete(upload_id, part_ids))["file"]
 
     assert file["status"] == "processed"
     assert await files_app.inputs(file["id"]) == {}
 
 
-async def test_a_file_for_no_batch_is_kept_as_it_is(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(bytes(range(256)), purpose="user_data", filename="a.bin")
+async def test_a_file_for_no_batch_is_kept_as_it_is(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(bytes(range(256)), purpose="user_data", filename="a.bin")
 
-    file = taken(await uploads.complete(upload_id, part_ids))["file"]
+    file = success_body(await uploader.complete(upload_id, part_ids))["file"]
 
     assert files_app.aws.read(f"files/{file['id']}") == bytes(range(256))
     assert (file["expires_at"], file["inputs"], file["target_model_names"]) == (None, None, None)
 
 
-async def test_a_line_of_hundred_megabytes_is_one_bad_line(files_app: FilesApp, uploads: Uploader) -> None:
+async def test_a_line_of_hundred_megabytes_is_one_bad_line(files_app: FilesApp, uploader: Uploader) -> None:
     part = b'{"custom_id": "' + b"a" * (4 * MIB - 15)
-    upload_id = taken(await uploads.create(25 * len(part) + 1 + len(LINES)))["id"]
-    part_ids = [taken(await uploads.part(upload_id, part))["id"] for _ in range(25)]
-    part_ids.append(taken(await uploads.part(upload_id, b"\n" + LINES))["id"])
+    upload_id = success_body(await uploader.create(25 * len(part) + 1 + len(LINES)))["id"]
+    part_ids = [success_body(await uploader.part(upload_id, part))["id"] for _ in range(25)]
+    part_ids.append(success_body(await uploader.part(upload_id, b"\n" + LINES))["id"])
 
-    file = taken(await uploads.complete(upload_id, part_ids))["file"]
+    file = success_body(await uploader.complete(upload_id, part_ids))["file"]
 
     assert file["bytes"] == 100 * MIB + 1 + len(LINES)
     ((report,),) = files_app.sql("SELECT report FROM files")
@@ -181,12 +183,12 @@ async def test_a_line_of_hundred_megabytes_is_one_bad_line(files_app: FilesApp, 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 async def test_json_that_is_nested_without_end_is_one_bad_line(
-    files_app: FilesApp, uploads: Uploader, opening: bytes
+    files_app: FilesApp, uploader: Uploader, opening: bytes
 ) -> None:
     bomb = b'{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": ' + opening * 300_000 + b"\n"
-    upload_id, part_ids = await uploads.sent(bomb + LINES)
+    upload_id, part_ids = await uploader.send_parts(bomb + LINES)
 
-    taken(await uploads.complete(upload_id, part_ids))
+    success_body(await uploader.complete(upload_id, part_ids))
 
     ((report,),) = files_app.sql("SELECT report FROM files")
     assert [(one["line"], one["code"]) for one in report["errors"]] == [(1, "invalid_json_line")]
@@ -196,58 +198,58 @@ async def test_json_that_is_nested_without_end_is_one_bad_line(
 # -- the ends ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_upload_takes_nothing_more(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
+async def test_a_cancelled_upload_takes_nothing_more(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
 
-    assert taken(await uploads.cancel(upload_id))["status"] == "cancelled"
-    assert taken(await uploads.cancel(upload_id))["status"] == "cancelled"
+    assert success_body(await uploader.cancel(upload_id))["status"] == "cancelled"
+    assert success_body(await uploader.cancel(upload_id))["status"] == "cancelled"
 
-    assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_cancelled")
-    assert error(await uploads.complete(upload_id, part_ids))[::2] == (400, "upload_cancelled")
-    await files_app.work_off()
+    assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_cancelled")
+    assert error(await uploader.complete(upload_id, part_ids))[::2] == (400, "upload_cancelled")
+    await files_app.deliver_all()
     assert files_app.aws.keys() == []
     await assert_no_file(files_app)
 
 
-async def test_a_completed_upload_takes_nothing_more(uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
-    taken(await uploads.complete(upload_id, part_ids))
+async def test_a_completed_upload_takes_nothing_more(uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    success_body(await uploader.complete(upload_id, part_ids))
 
-    assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_completed")
-    assert error(await uploads.cancel(upload_id))[::2] == (400, "upload_completed")
+    assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_completed")
+    assert error(await uploader.cancel(upload_id))[::2] == (400, "upload_completed")
 
 
-async def test_an_expired_upload_takes_nothing_more_and_is_swept(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
+async def test_an_expired_upload_takes_nothing_more_and_is_swept(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
     files_app.age(3601)
 
     for _ in range(2):
         async with files_app.client() as client:
-            assert taken(await client.get(f"/uploads/{upload_id}"))["status"] == "expired"
-        assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_expired")
-        assert error(await uploads.complete(upload_id, part_ids))[::2] == (400, "upload_expired")
-        assert error(await uploads.cancel(upload_id))[::2] == (400, "upload_expired")
-        await swept(files_app)
+            assert success_body(await client.get(f"/uploads/{upload_id}"))["status"] == "expired"
+        assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_expired")
+        assert error(await uploader.complete(upload_id, part_ids))[::2] == (400, "upload_expired")
+        assert error(await uploader.cancel(upload_id))[::2] == (400, "upload_expired")
+        await run_upload_schedule(files_app)
 
     assert files_app.aws.keys() == []
     assert files_app.sql("SELECT status, due_at FROM uploads") == [("expired", None)]
 
 
 async def test_a_part_that_comes_late_to_an_upload_that_is_being_completed(
-    files_app: FilesApp, uploads: Uploader
+    files_app: FilesApp, uploader: Uploader
 ) -> None:
-    upload_id, _ = await uploads.sent(LINES)
+    upload_id, _ = await uploader.send_parts(LINES)
     files_app.age(3601)
     files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
-    assert error(await uploads.part(upload_id, b"x"))[::2] == (400, "upload_expired")
+    assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_expired")
     assert len(files_app.aws.keys("uploads/")) == 1
 
 
 async def test_what_an_abandoned_join_left_is_purged_with_its_reservation(
-    files_app: FilesApp, uploads: Uploader
+    files_app: FilesApp, uploader: Uploader
 ) -> None:
-    await uploads.sent(LINES)
+    await uploader.send_parts(LINES)
     ((file_id,),) = files_app.sql("SELECT id FROM files")
     await files_app.gateway.storage.put(f"files/{file_id}", LINES)
 
@@ -255,47 +257,47 @@ async def test_what_an_abandoned_join_left_is_purged_with_its_reservation(
 
     async with files_app.gateway.store.session() as tables:
         assert await tables.files.to_purge(10) == [file_id]
-    await files_app.work(Message("file", file_id))
+    await files_app.deliver(Message("file", file_id))
     assert files_app.aws.keys("files/") == []
 
 
 async def test_a_part_that_comes_too_late_is_not_kept(
-    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload_id = taken(await uploads.create(9))["id"]
+    upload_id = success_body(await uploader.create(9))["id"]
     put = files_app.gateway.storage.put
 
     async def cancelled_meanwhile(key: str, body: bytes) -> None:
         await put(key, body)
-        taken(await uploads.cancel(upload_id))
+        success_body(await uploader.cancel(upload_id))
 
     monkeypatch.setattr(files_app.gateway.storage, "put", cancelled_meanwhile)
 
-    assert error(await uploads.part(upload_id, b"x"))[2] == "upload_cancelled"
+    assert error(await uploader.part(upload_id, b"x"))[2] == "upload_cancelled"
     assert files_app.aws.keys() == []
 
 
 async def test_a_cancel_wins_over_the_complete_that_is_under_way(
-    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
+    upload_id, part_ids = await uploader.send_parts(LINES)
     write = files_app.gateway.storage.write
 
     async def cancelled_meanwhile(key: str, chunks: AsyncIterator[bytes]) -> int:
-        taken(await uploads.cancel(upload_id))
+        success_body(await uploader.cancel(upload_id))
         return await write(key, chunks)
 
     monkeypatch.setattr(files_app.gateway.storage, "write", cancelled_meanwhile)
 
-    assert error(await uploads.complete(upload_id, part_ids))[0] == 503
-    assert error(await uploads.complete(upload_id, part_ids))[2] == "upload_cancelled"
+    assert error(await uploader.complete(upload_id, part_ids))[0] == 503
+    assert error(await uploader.complete(upload_id, part_ids))[2] == "upload_cancelled"
     assert files_app.sql("SELECT id FROM inputs") == []
 
 
-async def test_another_ones_upload_is_not_there(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
+async def test_another_ones_upload_is_not_there(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
 
-    async with files_app.client(await files_app.key("key_1")) as client:
+    async with files_app.client(await files_app.add_key("key_1")) as client:
         other = Uploader(client)
         answers = [
             await client.get(f"/uploads/{upload_id}"),
@@ -305,15 +307,15 @@ async def test_another_ones_upload_is_not_there(files_app: FilesApp, uploads: Up
         ]
 
     assert {error(answer) for answer in answers} == {(404, "upload_id", "upload_not_found")}
-    assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
 
 
-async def test_the_upload_of_a_deleted_file_has_none(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
-    file_id = taken(await uploads.complete(upload_id, part_ids))["file"]["id"]
+async def test_the_upload_of_a_deleted_file_has_none(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    file_id = success_body(await uploader.complete(upload_id, part_ids))["file"]["id"]
     async with files_app.client() as client:
         await client.delete(f"/files/{file_id}")
-        again = taken(await client.get(f"/uploads/{upload_id}"))
+        again = success_body(await client.get(f"/uploads/{upload_id}"))
 
     assert (again["status"], again["file"]) == ("completed", None)
 
@@ -329,74 +331,74 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_large_file_is_joined_by_the_worker(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES, size=100)
+async def test_a_large_file_is_joined_by_the_worker(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES, size=100)
 
-    assert taken(await uploads.complete(upload_id, part_ids))["status"] == "pending"
-    await files_app.work_off()
-    done = taken(await uploads.complete(upload_id, part_ids))
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "pending"
+    await files_app.deliver_all()
+    done = success_body(await uploader.complete(upload_id, part_ids))
 
     assert done["status"] == "completed"
     assert files_app.aws.read(f"files/{done['file']['id']}") == LINES
     assert set(await files_app.inputs(done["file"]["id"])) == {"general", "special"}
-    await files_app.work_off()
+    await files_app.deliver_all()
     assert files_app.aws.keys() == [f"files/{done['file']['id']}"]
 
 
 @pytest.mark.usefixtures("slow")
 async def test_a_request_waits_for_the_worker(
-    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "WAIT_SECONDS", 20.0)
-    upload_id, part_ids = await uploads.sent(LINES)
+    upload_id, part_ids = await uploader.send_parts(LINES)
 
     async def work() -> None:
         while not (waiting := files_app.aws.take(files_app.aws.transfers_queue_url)):  # noqa: ASYNC110 (SQS is asked)
             await asyncio.sleep(0.01)
         for message in waiting:
-            await files_app.work(message)
+            await files_app.deliver(message)
 
-    answer, _ = await asyncio.gather(uploads.complete(upload_id, part_ids), work())
+    answer, _ = await asyncio.gather(uploader.complete(upload_id, part_ids), work())
 
-    assert taken(answer)["status"] == "completed"
+    assert success_body(answer)["status"] == "completed"
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_wrong_sum_by_the_worker_keeps_nothing(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
-    taken(await uploads.complete(upload_id, part_ids, md5="0" * 32))
-    await files_app.work_off()
+async def test_a_wrong_sum_by_the_worker_keeps_nothing(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    success_body(await uploader.complete(upload_id, part_ids, md5="0" * 32))
+    await files_app.deliver_all()
 
-    assert error(await uploads.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
+    assert error(await uploader.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
     await assert_no_file(files_app)
 
 
 @pytest.mark.usefixtures("slow")
 async def test_a_worker_whose_storage_fails_is_sent_again(
-    files_app: FilesApp, uploads: Uploader, monkeypatch: pytest.MonkeyPatch
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
-    taken(await uploads.complete(upload_id, part_ids))
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    success_body(await uploader.complete(upload_id, part_ids))
     working, files_app.gateway.storage = files_app.gateway.storage, Storage("no-such-bucket")
-    await files_app.work_off()
+    await files_app.deliver_all()
     files_app.gateway.storage = working
     files_app.age(21)
 
     async with files_app.gateway.store.session() as tables:
         assert await tables.uploads.due(10) == [upload_id]
-    await files_app.work(Message("upload", upload_id))
+    await files_app.deliver(Message("upload", upload_id))
 
-    assert taken(await uploads.complete(upload_id, part_ids))["status"] == "completed"
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_message_that_comes_twice_or_late_changes_nothing(files_app: FilesApp, uploads: Uploader) -> None:
-    upload_id, part_ids = await uploads.sent(LINES)
-    taken(await uploads.complete(upload_id, part_ids))
-    await asyncio.gather(*(files_app.work(Message("upload", upload_id)) for _ in range(3)))
-    done = taken(await uploads.complete(upload_id, part_ids))
-    await asyncio.gather(*(files_app.work(Message("upload", upload_id)) for _ in range(3)))
-    await files_app.work(Message("upload", "upload_none"))
+async def test_a_message_that_comes_twice_or_late_changes_nothing(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    success_body(await uploader.complete(upload_id, part_ids))
+    await asyncio.gather(*(files_app.deliver(Message("upload", upload_id)) for _ in range(3)))
+    done = success_body(await uploader.complete(upload_id, part_ids))
+    await asyncio.gather(*(files_app.deliver(Message("upload", upload_id)) for _ in range(3)))
+    await files_app.deliver(Message("upload", "upload_none"))
 
     assert files_app.aws.keys() == [f"files/{done['file']['id']}"]
     assert json.loads(files_app.aws.read(f"files/{done['file']['id']}").splitlines()[0])["custom_id"] == "request-0"

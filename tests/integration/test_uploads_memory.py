@@ -15,7 +15,7 @@ from manifold.jsonl import MAX_LINE_BYTES
 from tests.support import gateways
 from tests.support.plain_s3 import PlainS3, serving
 from tests.support.provider import chat_line
-from tests.support.uploading import MIB, Uploader
+from tests.support.uploads import MIB, Uploader
 
 STREAM_BYTES = 64 * MIB
 """Four pieces of 2 MiB that come, three parts of 6 MiB that go, one that fills, and what is copied on the way."""
@@ -44,7 +44,7 @@ async def test_a_file_of_hundred_megabytes_is_joined_in_constant_memory(database
     assert len(large) > 100 * MIB
     gateway = gateways.gateway(database_url)
     async with gateways.client(create(gateway)) as client:
-        uploads = [await Uploader(client).sent(content) for content in (small, large)]
+        uploads = [await Uploader(client).send_parts(content) for content in (small, large)]
     await gateway.store.close()
 
     before, after = await completed(database_url, uploads)
@@ -60,7 +60,7 @@ async def test_lines_of_almost_the_longest_are_checked_in_a_few_times_their_leng
     contents = chat_line("gpt-batch", "request-0"), b"".join(line.replace(b"-0", b"-%d" % n, 1) for n in range(3))
     gateway = gateways.gateway(database_url)
     async with gateways.client(create(gateway)) as client:
-        uploads = [await Uploader(client).sent(content) for content in contents]
+        uploads = [await Uploader(client).send_parts(content) for content in contents]
     await gateway.store.close()
 
     before, after = await completed(database_url, uploads)
@@ -74,7 +74,7 @@ async def test_lines_of_almost_the_longest_are_checked_in_a_few_times_their_leng
 async def completed(database_url: str, uploads: list[tuple[str, list[str]]]) -> list[int]:
     """The peak of the memory of a process that completes these, after each."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.completing_process", database_url, json.dumps(uploads),
+        sys.executable, "-m", "tests.support.upload_completion_process", database_url, json.dumps(uploads),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
         stdout=asyncio.subprocess.PIPE,

@@ -12,30 +12,30 @@ from tests.sam.containers import SamLocal
 from tests.support import postgres
 from tests.support.aws import BUCKET, Aws
 from tests.support.cloudformation import listening
-from tests.support.events import Site
+from tests.support.event_scenarios import SCENARIOS, prepare
+from tests.support.events import FunctionRunner
 from tests.support.gateways import MASTER_KEY
-from tests.support.stories import STORIES, prepare
 
-AT_ONCE = 2
+WORKERS = 2
 """Each call starts SAM and a container, which takes seconds."""
 
 
-@pytest.mark.parametrize("story", STORIES)
-def test_the_events_are_answered_in_containers(story: str, told: Mapping[str, Future[None]]) -> None:
-    told[story].result()
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_events_are_answered_in_containers(scenario: str, results: Mapping[str, Future[None]]) -> None:
+    results[scenario].result()
 
 
 @pytest.fixture(scope="module")
-def told(site: Site, address: str) -> Iterator[Mapping[str, Future[None]]]:
-    """All the stories, being told."""
+def results(runner: FunctionRunner, address: str) -> Iterator[Mapping[str, Future[None]]]:
+    """All the scenarios, being results."""
     with listening(address) as cloudformation:
-        key = prepare(site, cloudformation)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {name: pool.submit(story, site, key) for name, story in STORIES.items()}
+        key = prepare(runner, cloudformation)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield {name: pool.submit(scenario, runner, key) for name, scenario in SCENARIOS.items()}
 
 
 @pytest.fixture(scope="module")
-def site(stack: Running, address: str, built: Path, directory: Path) -> Iterator[Site]:
+def runner(stack: Running, address: str, built: Path, directory: Path) -> Iterator[FunctionRunner]:
     """On the stack's servers, but with a database, queues and a bucket that the stack's own workers do not know."""
     aws = _aws(stack)
     with postgres.database(stack.database_url) as database_url:
@@ -43,7 +43,7 @@ def site(stack: Running, address: str, built: Path, directory: Path) -> Iterator
         values = {"DATABASE_URL": database_url, "MANIFOLD_MASTER_KEY": MASTER_KEY, **defaults(port, address)}
         variables = aws.environment | {"MANIFOLD_SECRET_ARN": stack.aws.create_secret("events", values)}
         sam = SamLocal(built, stack.aws_url, variables, directory / "functions")
-        yield Site(sam.invoke, aws, database_url, MASTER_KEY)
+        yield FunctionRunner(sam.invoke, aws, database_url, MASTER_KEY)
 
 
 def _aws(stack: Running) -> Aws:

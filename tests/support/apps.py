@@ -1,4 +1,4 @@
-"""Every HTTP app there is, found where the functions are, and its routes."""
+"""Every HTTP app of `functions/`, and its routes."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -11,7 +11,7 @@ from manifold.gateway import Gateway
 FUNCTIONS = Path(__file__).resolve().parents[2] / "functions"
 NAMES = sorted(path.parent.name for path in FUNCTIONS.glob("*/app.py"))
 PUBLIC = {("GET", "/health/liveliness"), ("GET", "/health/readiness")}
-"""Routes that ask for no key."""
+"""Routes that need no key."""
 
 Route = tuple[str, str]
 

@@ -1,4 +1,4 @@
-"""S3 and SQS for tests, by moto within the test's own process: a bucket and the two queues."""
+"""S3 and SQS for tests, faked by moto in the test's process: a bucket and the two queues."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ BUCKET = "manifold-tests"
 
 @dataclass(frozen=True)
 class Aws:
-    """What the code under test has written and sent."""
+    """The bucket and the queues, with what the code under test has written and sent."""
 
     s3: "S3Client"
     sqs: "SQSClient"
@@ -38,7 +38,7 @@ class Aws:
         }
 
     def keys(self, prefix: str = "") -> list[str]:
-        """The objects in the bucket, or those whose keys begin so."""
+        """The keys of the objects in the bucket that begin with `prefix`."""
         return [item["Key"] for item in self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())]
 
     def read(self, key: str) -> bytes:

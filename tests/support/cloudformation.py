@@ -1,4 +1,4 @@
-"""A server that stands for CloudFormation's `ResponseURL`."""
+"""A fake of CloudFormation's side of a custom resource: the event, and a server for its `ResponseURL`."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class CloudFormation(HTTPServer):
-    """Keeps what is put to it, with its content type."""
+    """Keeps each answer that is put to it, with its content type."""
 
     def __init__(self, host: str) -> None:
         super().__init__((host, 0), _Answers)
@@ -21,7 +21,7 @@ class CloudFormation(HTTPServer):
         return f"http://{self.server_name}:{self.server_port}/answer?X-Amz-Signature=00"
 
     def event(self, request_type: str = "Create", **more: str) -> dict[str, Any]:
-        """What CloudFormation sends the function; `more` are further members."""
+        """The event that CloudFormation sends to the function; `more` are further members."""
         return {
             "RequestType": request_type,
             "ResponseURL": self.url,
@@ -54,7 +54,7 @@ class _Answers(BaseHTTPRequestHandler):
 
 @contextmanager
 def listening(host: str = "127.0.0.1") -> Iterator[CloudFormation]:
-    """One that listens on a free port of this address."""
+    """A server on a free port of this address, until the block ends."""
     with CloudFormation(host) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -28,8 +28,8 @@ CONFIG = Path(__file__).with_name("completions.yaml")
 ACCOUNTS = {"general": "azure-general", "special": "azure-special", "mini": "openai"}
 """The provider's account behind each group of one deployment."""
 HELLO = [{"role": "user", "content": "Hello there"}]
-AT_ONCE: dict[str, Any] = {"messages": HELLO, "num_retries": 0}
-"""A request's body without retries of ours, unless a test wants them."""
+NO_RETRIES: dict[str, Any] = {"messages": HELLO, "num_retries": 0}
+"""A request's body without retries of the gateway."""
 
 
 class CompletionsApp:
@@ -50,37 +50,37 @@ class CompletionsApp:
 
     async def chat(self, model: object, **body: Any) -> Any:
         """The body of a successful answer."""
-        answer = await self.post(**AT_ONCE | body, model=model)
+        answer = await self.post(**NO_RETRIES | body, model=model)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     async def error(self, **body: Any) -> tuple[int, dict[str, Any]]:
-        """Status and error of an answer that is none."""
-        answer = await self.post(**AT_ONCE | body)
+        """Status and error of an answer that is no success."""
+        answer = await self.post(**NO_RETRIES | body)
         return answer.status_code, answer.json()["error"]
 
-    async def give_key(self, value: str, models: list[str], aliases: dict[str, str] | None = None) -> str:
+    async def add_key(self, value: str, models: list[str], aliases: dict[str, str] | None = None) -> str:
         key = Key(id=f"key_{value}", token_hash=key_hash(value), name=value, models=models, aliases=aliases or {})
         async with self.gateway.store.session() as tables:
             await tables.keys.insert(key)
         return value
 
-    def slow(self, group: str, **seconds: float) -> None:
-        """Have the group's provider take its time."""
+    def set_latency(self, group: str, **seconds: float) -> None:
+        """Set the latency of the group's provider, in seconds."""
         self.provider.state.set_latency(ACCOUNTS[group], Latency(**seconds))
 
     def calls(self, group: str | None = None) -> list[dict[str, Any]]:
-        """What came to the group's provider, or to all of them."""
+        """The requests that the group's provider, or all of them, received."""
         return self.provider.log(ACCOUNTS[group] if group else None)
 
 
 def completion(answer: object) -> ChatCompletion:
-    """An answer under the strict types of OpenAI's SDK."""
+    """The answer as the strict type of OpenAI's SDK; fails if it does not fit."""
     return ChatCompletion.model_validate(answer, strict=True)
 
 
-def said(answer: object) -> str:
-    """The words of an answer's first choice."""
+def answer_text(answer: object) -> str:
+    """The text of an answer's first choice."""
     return completion(answer).choices[0].message.content or ""
 
 

@@ -1,10 +1,10 @@
-"""Deployments for tests that need no more of them than an id."""
+"""Deployments for tests that need only their id."""
 
 from manifold.config import Deployment, PlainText
 
 
 def deployment(deployment_id: str, group: str = "group", provider: str = "openai") -> Deployment:
-    """One that answers at nowhere, with nothing set that may be left out."""
+    """A deployment at an address where nothing listens, without optional settings."""
     return Deployment(
         id=deployment_id,
         group=group,

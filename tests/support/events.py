@@ -1,4 +1,4 @@
-"""The events of `events/`, and a place where the template's functions are invoked with them."""
+"""The events of `events/`, and a runner that invokes the template's functions with them."""
 
 import base64
 import json
@@ -49,7 +49,7 @@ def load(name: str, **own: str) -> Any:
     event = json.loads(_filled((EVENTS / f"{name}.json").read_text(), own))
     if event.get("isBase64Encoded"):
         event["body"] = base64.b64encode(_filled(base64.b64decode(event["body"]).decode(), own).encode()).decode()
-    if "requestContext" in event:  # what came long ago is not worked on any more
+    if "requestContext" in event:  # a request that is too old is refused
         event["requestContext"]["requestTimeEpoch"] = int(time.time() * 1000)
     return event
 
@@ -61,8 +61,8 @@ def _filled(text: str, own: dict[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where the functions run: on a database, queues and a bucket that nobody else uses."""
+class FunctionRunner:
+    """Invokes the functions, which run on a database, queues and a bucket of their own."""
 
     invoke: Callable[[str, Any], Any]
     """Invokes a function, by its name in the template, with an event, and returns its answer."""
@@ -71,19 +71,19 @@ class Site:
     master_key: str
     _delivery: Lock = field(default_factory=Lock)
 
-    def ask(self, function: str, event: str, **own: str) -> dict[str, Any]:
-        """What the function answers to an API call: `statusCode`, `headers`, `body`."""
+    def request(self, function: str, event: str, **own: str) -> dict[str, Any]:
+        """The function's answer to an API call: `statusCode`, `headers`, `body`."""
         answer: dict[str, Any] = self.invoke(function, load(event, master_key=self.master_key, **own))
         return answer
 
     def call(self, function: str, event: str, **own: str) -> Any:
         """The body of an API call's answer, which must be a success."""
-        answer = self.ask(function, event, **own)
+        answer = self.request(function, event, **own)
         assert answer["statusCode"] == 200, answer
         return json.loads(answer["body"])
 
     def deliver(self) -> None:
-        """Give the workers all messages that have arrived, each once; when it returns, no such work is under way."""
+        """Give the workers all messages that have arrived, each once, and wait until they are handled."""
         with self._delivery:
             waiting = [*self.aws.take(self.aws.transfers_queue_url), *self.aws.take(self.aws.control_queue_url)]
             for message in dict.fromkeys(waiting):

@@ -1,4 +1,4 @@
-"""`/files` and the transfers worker in one process: real Postgres, the simulated provider over HTTP, moto's S3 and SQS.
+"""The files app and its worker in one process: real Postgres, the simulated provider over HTTP, moto's S3 and SQS.
 
 A test module has it by `pytest_plugins = ("tests.support.files_app_fixtures",)`.
 """
@@ -31,13 +31,15 @@ SPECIAL = Account("special-account", "openai", "key-of-special", frozenset({"spe
 
 
 class FilesApp:
-    def __init__(self, database_url: str, aws: Aws, simulator: Simulator) -> None:
+    """Calls the app as clients do, delivers messages as Lambda does, and reads the rows."""
+
+    def __init__(self, database_url: str, aws: Aws, provider: Simulator) -> None:
         for account in (GENERAL, SPECIAL):
-            simulator.state.accounts[account.name] = account
+            provider.state.accounts[account.name] = account
         self.database_url = database_url
         self.aws = aws
-        self.simulator = simulator
-        self.gateway = gateways.gateway(database_url, aws.environment | _addresses(simulator))
+        self.provider = provider
+        self.gateway = gateways.gateway(database_url, aws.environment | _addresses(provider))
         self.app = create_files_app(self.gateway)
 
     async def close(self) -> None:
@@ -49,7 +51,7 @@ class FilesApp:
     def client(self, key: str = gateways.MASTER_KEY) -> httpx.AsyncClient:
         return gateways.client(self.app, key)
 
-    async def key(self, key_id: str, **members: Any) -> str:
+    async def add_key(self, key_id: str, **members: Any) -> str:
         """A new virtual key."""
         value = f"sk-{key_id}"
         async with self.gateway.store.session() as tables:
@@ -60,7 +62,7 @@ class FilesApp:
         self, content: bytes | None = None, *, key: str = gateways.MASTER_KEY, headers: Mapping[str, str] | None = None,
         name: str = "input.jsonl", **fields: Any,
     ) -> httpx.Response:  # fmt: skip
-        """`POST /files` of these bytes, as a batch's input for the group `gpt-batch` where nothing else is said."""
+        """`POST /files` of these bytes, by default as the input of a batch for the group `gpt-batch`."""
         data = {"purpose": "batch", "target_model_names": "gpt-batch"} | fields
         body = chat_lines("gpt-batch", 3) if content is None else content
         async with self.client(key) as client:
@@ -72,7 +74,7 @@ class FilesApp:
             )
 
     async def upload(self, content: bytes | None = None, **fields: Any) -> File:
-        """A file that was taken."""
+        """The uploaded file; an answer that is no success fails the test."""
         answer = await self.post(content, **fields)
         assert answer.status_code == 200, answer.text
         return File.model_validate(answer.json())
@@ -85,7 +87,7 @@ class FilesApp:
 
     # The worker.
 
-    async def work(self, message: Message) -> None:
+    async def deliver(self, message: Message) -> None:
         """Deliver a transfer message."""
         store, storage = self.gateway.store, self.gateway.storage
         queue, deployments = self.gateway.queue, self.gateway.deployments
@@ -103,19 +105,19 @@ class FilesApp:
             case "batch":
                 raise AssertionError("no transfer")
 
-    async def work_off(self) -> None:
+    async def deliver_all(self) -> None:
         """Deliver every transfer message that has arrived."""
         for message in self.aws.take(self.aws.transfers_queue_url):
-            await self.work(message)
+            await self.deliver(message)
 
-    def woken(self) -> list[str]:
-        """The batches that were to be advanced."""
+    def control_messages(self) -> list[str]:
+        """The ids of the batches in the control messages, which are taken out of the queue."""
         return [message.id for message in self.aws.take(self.aws.control_queue_url)]
 
     # The rows.
 
     async def inputs(self, file_id: str) -> dict[str, InputRow]:
-        """The file's inputs by deployment, without the discarded."""
+        """The file's inputs that are not discarded, by deployment."""
         async with self.gateway.store.session() as tables:
             return {row.deployment_id: row for row in await tables.inputs.of_file(file_id)}
 
@@ -125,7 +127,7 @@ class FilesApp:
             return cursor.fetchall() if cursor.description else []
 
     def age(self, seconds: float) -> None:
-        """Let time pass for what waits or is held."""
+        """Let time pass: move due times and leases back."""
         for table in ("inputs", "jobs", "files"):
             self.sql(
                 f"""UPDATE {table} SET due_at = due_at - make_interval(secs => %(seconds)s),
@@ -140,8 +142,8 @@ class FilesApp:
         )
         self.sql(f"UPDATE files SET deleted_at = deleted_at - make_interval(secs => {float(seconds)})")
 
-    def batch(self, batch_id: str, file_id: str, status: str = "validating") -> None:
-        """A batch that needs the file, open or ended."""
+    def insert_batch(self, batch_id: str, file_id: str, status: str = "validating") -> None:
+        """Insert a batch with this input file, open or ended."""
         ended = status in ("completed", "failed", "expired", "cancelled")
         self.sql(
             """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, status, expires_at, due_at)
@@ -153,10 +155,10 @@ class FilesApp:
         )
 
 
-def _addresses(simulator: Simulator) -> dict[str, str]:
+def _addresses(provider: Simulator) -> dict[str, str]:
     return {
-        "AZURE_API_BASE": simulator.base(GENERAL.name),
+        "AZURE_API_BASE": provider.base(GENERAL.name),
         "AZURE_API_KEY": GENERAL.key,
-        "OPENAI_PROVIDER_API_BASE": simulator.base(SPECIAL.name),
+        "OPENAI_PROVIDER_API_BASE": provider.base(SPECIAL.name),
         "OPENAI_PROVIDER_API_KEY": SPECIAL.key,
     }

@@ -1,6 +1,6 @@
-"""As much of S3 as joining needs, over HTTP and with a latency to choose, so that a process of its own can be measured.
+"""The part of S3 that joining uploads needs, over HTTP and with any latency, for the measured processes of tests.
 
-It checks no signature, and keeps what it is given in the memory of the process that serves.
+It checks no signature, and keeps objects in memory. `tests/integration/test_storage.py` runs the same code on moto.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""A real Postgres for tests: embedded, or the server behind `DATABASE_URL`, on which databases of ours are made.
+"""A real Postgres for tests: embedded, or the server of `DATABASE_URL`, on which tests create their own databases.
 
-Nothing that is in the other server's databases is touched: each session makes its own, and drops it.
+Other databases of that server are not touched: each session creates its own, and drops it.
 """
 
 import os

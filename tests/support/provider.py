@@ -1,4 +1,4 @@
-"""What tests say to the simulated provider; its fixtures are in `tests.support.provider_fixtures`."""
+"""Endpoints, inputs and lines of batches for tests of the simulated provider. `provider_fixtures` has its fixture."""
 
 import json
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -32,16 +32,16 @@ def input_of(content: bytes | Iterable[bytes], name: str = "input_test.jsonl", s
     return Input(name=name, bytes=len(content) if isinstance(content, bytes) else size or 0, lines=lines)
 
 
-async def polled(provider: Provider, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:
-    """What a poll of these jobs learns."""
+async def poll_statuses(provider: Provider, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:
+    """The statuses that a poll of these jobs returns."""
     known: dict[str, JobStatus] = {}
     await provider.poll(at, refs, known)
     return known
 
 
-def chat_line(model: str, custom_id: str, said: str = "hello", url: str = "/v1/chat/completions") -> bytes:
+def chat_line(model: str, custom_id: str, text: str = "hello", url: str = "/v1/chat/completions") -> bytes:
     """One line of a batch's input."""
-    body = {"model": model, "messages": [{"role": "user", "content": said}]}
+    body = {"model": model, "messages": [{"role": "user", "content": text}]}
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body}).encode() + b"\n"
 
 

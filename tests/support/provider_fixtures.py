@@ -1,4 +1,4 @@
-"""The simulated provider for tests: one for the session, as new for each test.
+"""The simulated provider for tests: one for the session, reset before each test.
 
 A test module has them by `pytest_plugins = ("tests.support.provider_fixtures",)`.
 """
@@ -18,6 +18,6 @@ def provider_server() -> Iterator[Simulator]:
 
 @pytest.fixture
 def simulated_provider(provider_server: Simulator) -> Simulator:
-    """A simulated provider over HTTP on 127.0.0.1, ten times as fast as alone; reset before each test."""
+    """A simulated provider over HTTP on 127.0.0.1, ten times as fast as by default; reset before each test."""
     provider_server.reset()
     return provider_server

@@ -1,8 +1,8 @@
 """The system under test: every function in one process, on Postgres, moto's S3 and the simulated provider.
 
-Messages wait in a `Mailbox`. A test delivers them or runs the schedule. `age` lets time pass: it moves every time in
-the database back. `Steps` can kill a worker before or after any of its steps: what was committed, sent and stored until
-then stays, and nothing more happens.
+Messages wait in an `InMemoryQueue`. A test delivers them or runs the schedule. `age` lets time pass: it moves every
+time in the database back. `CrashPoints` can kill a worker before or after any of its steps: what was committed, sent
+and stored until then stays, and nothing more happens.
 """
 
 import random
@@ -42,73 +42,73 @@ Answer = TypeVar("Answer")
 
 
 class Killed(BaseException):
-    """The environment is gone, in the middle of its work. No `except Exception` sees it."""
+    """The environment of a function is killed in the middle of its work. No `except Exception` catches it."""
 
 
 @dataclass
-class Steps:
-    """Counts the steps that workers take towards the outside, and kills at the one that a test names."""
+class CrashPoints:
+    """Counts the steps of workers that have an effect outside, and kills at the one that a test names."""
 
     kill_at: int | None = None
     piece: int | None = None
-    """Bytes after each of which reading the storage is a step."""
-    taken: list[str] = field(default_factory=list)
+    """If set, each read of this many bytes from the storage is a step."""
+    reached: list[str] = field(default_factory=list)
 
-    def pass_by(self, name: str) -> None:
-        self.taken.append(name)
-        if len(self.taken) == self.kill_at:
+    def reach(self, name: str) -> None:
+        self.reached.append(name)
+        if len(self.reached) == self.kill_at:
             raise Killed(name)
 
     async def around(self, name: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
-        self.pass_by(f"before {name}")
+        self.reach(f"before {name}")
         answer = await work()
-        self.pass_by(f"after {name}")
+        self.reach(f"after {name}")
         return answer
 
 
-class Mailbox(Queue):
+class InMemoryQueue(Queue):
     """A queue that keeps its messages for the test."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, crash_points: CrashPoints) -> None:
         self.messages: list[Message] = []
-        self._steps = steps
+        self._crash_points = crash_points
 
     async def send(self, message: Message, *, delay: float = 0) -> None:
         async def put() -> None:
             self.messages.append(message)
 
-        await self._steps.around(f"send {message.kind}", put)
+        await self._crash_points.around(f"send {message.kind}", put)
 
 
-class MortalStore(Store):
-    """A store whose units of work are steps."""
+class CrashingStore(Store):
+    """A store of which each unit of work is a step."""
 
-    def __init__(self, url: str, steps: Steps) -> None:
+    def __init__(self, url: str, crash_points: CrashPoints) -> None:
         super().__init__(lambda: url)
-        self._steps = steps
+        self._crash_points = crash_points
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Tables]:
-        self._steps.pass_by("before session")
+        self._crash_points.reach("before session")
         async with super().session() as tables:
             yield tables
-        self._steps.pass_by("after session")
+        self._crash_points.reach("after session")
 
     @asynccontextmanager
     async def transaction(self, seconds: float | None = None) -> AsyncIterator[Tables]:
-        self._steps.pass_by("before transaction")
+        self._crash_points.reach("before transaction")
         async with super().transaction(seconds) as tables:
             yield tables
-            self._steps.pass_by("before commit")
-        self._steps.pass_by("after commit")
+            self._crash_points.reach("before commit")
+        self._crash_points.reach("after commit")
 
 
-class MortalDeployments(Deployments):
-    """Deployments of which each call is a step."""
+class CrashingDeployments(Deployments):
+    """Deployments of which each call of a provider is a step."""
 
-    def __init__(self, gateway: Gateway, steps: Steps) -> None:
+    def __init__(self, gateway: Gateway, crash_points: CrashPoints) -> None:
         super().__init__(gateway.config, gateway.secrets, provider_for, chat_provider_for)
-        self._steps = steps
+        self._crash_points = crash_points
 
     async def call(
         self,
@@ -118,39 +118,39 @@ class MortalDeployments(Deployments):
         seconds: float | None = CALL_SECONDS,
     ) -> Answer:
         work = super().call
-        return await self._steps.around("provider call", lambda: work(deployment, request, seconds=seconds))
+        return await self._crash_points.around("provider call", lambda: work(deployment, request, seconds=seconds))
 
 
-class MortalStorage(Storage):
+class CrashingStorage(Storage):
     """Storage of which each write and delete is a step, and each piece of `steps.piece` bytes that is read, if set."""
 
-    def __init__(self, bucket: str, steps: Steps) -> None:
+    def __init__(self, bucket: str, crash_points: CrashPoints) -> None:
         super().__init__(bucket)
-        self._steps = steps
+        self._crash_points = crash_points
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         async for chunk in super().read(key):
-            size = self._steps.piece or len(chunk)
+            size = self._crash_points.piece or len(chunk)
             for start in range(0, len(chunk), size):
                 yield chunk[start : start + size]
-                if self._steps.piece:
-                    self._steps.pass_by("read")
+                if self._crash_points.piece:
+                    self._crash_points.reach("read")
 
     async def put(self, key: str, body: bytes) -> None:
         work = super().put
-        await self._steps.around("put", lambda: work(key, body))
+        await self._crash_points.around("put", lambda: work(key, body))
 
     async def delete(self, key: str) -> None:
         work = super().delete
-        await self._steps.around("delete", lambda: work(key))
+        await self._crash_points.around("delete", lambda: work(key))
 
     async def clear(self, prefix: str) -> None:
         work = super().clear
-        await self._steps.around("clear", lambda: work(prefix))
+        await self._crash_points.around("clear", lambda: work(prefix))
 
 
 ENDED = ("completed", "failed", "expired", "cancelled")
-AT_ONCE = Pace().faster(1000)
+FAST_PACE = Pace().faster(1000)
 """The pace of providers that take no time."""
 ACCOUNTS = ("azure-general", "azure-special", "openai")
 
@@ -160,45 +160,45 @@ class System:
 
     def __init__(self, database_url: str, provider: Simulator, aws: Aws, config: str = "") -> None:
         self.provider = provider
-        self.steps = Steps()
-        self.mailbox = Mailbox(self.steps)
+        self.crash_points = CrashPoints()
+        self.queue = InMemoryQueue(self.crash_points)
         self._database_url = database_url
         self._aws = aws
-        self.died_at = ""
+        self.killed_at = ""
         self._variables = _variables(provider) | aws.environment | ({"MANIFOLD_CONFIG": config} if config else {})
         self._start()
 
     def _start(self) -> None:
         gateway = gateways.gateway(self._database_url, self._variables)
-        gateway.store = MortalStore(self._database_url, self.steps)
-        gateway.queue = self.mailbox
-        gateway.storage = MortalStorage(gateway.environment.bucket, self.steps)
-        gateway.deployments = MortalDeployments(gateway, self.steps)
+        gateway.store = CrashingStore(self._database_url, self.crash_points)
+        gateway.queue = self.queue
+        gateway.storage = CrashingStorage(gateway.environment.bucket, self.crash_points)
+        gateway.deployments = CrashingDeployments(gateway, self.crash_points)
         self.gateway = gateway
         self._files_app = create_files_app(gateway)
         self._batches_app = create_batches_app(gateway)
 
     async def restart(self) -> None:
-        """Fresh environments, as Lambda starts them after a death. Messages and rows are where they were."""
+        """Start new environments, as Lambda does after a crash. Messages and rows stay."""
         await self.gateway.store.close()
-        self.died_at = self.steps.taken[-1]
-        self.steps.kill_at = None
+        self.killed_at = self.crash_points.reached[-1]
+        self.crash_points.kill_at = None
         self._start()
 
     async def reset(self) -> None:
-        """As new: no row, no message, no object, nothing at the providers."""
+        """Empty everything: no row, no message, no object, nothing at the providers."""
         await self.gateway.store.close()
         postgres.empty(self._database_url)
         self._aws.empty()
         self.provider.reset()
-        self.provider.state.batches.pace = AT_ONCE
-        self.mailbox.messages.clear()
+        self.provider.state.batches.pace = FAST_PACE
+        self.queue.messages.clear()
         self._start()
 
     async def close(self) -> None:
         await self.gateway.store.close()
 
-    # What clients do.
+    # Clients.
 
     async def upload(self, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> File:
         """`POST /files` as a batch's input."""
@@ -218,7 +218,7 @@ class System:
     async def cancel(self, batch_id: str) -> BatchObject:
         return BatchObject.model_validate(await self.call("POST", f"/batches/{batch_id}/cancel"))
 
-    async def ask_files(self, method: str, path: str, **more: Any) -> Any:
+    async def call_files(self, method: str, path: str, **more: Any) -> Any:
         """A request to `/files` or `/uploads`; an answer that is no success fails the test."""
         async with gateways.client(self._files_app) as client:
             return _body(await client.request(method, path, **more))
@@ -228,10 +228,10 @@ class System:
         async with gateways.client(self._batches_app) as client:
             return _body(await client.request(method, path, **more))
 
-    # What Lambda does.
+    # Workers and the schedule.
 
     async def deliver(self, message: Message) -> None:
-        """Have a worker work off this message."""
+        """Let a worker handle this message."""
         gateway = self.gateway
         parts = (gateway.store, gateway.storage, gateway.queue, gateway.deployments)
         match message.kind:
@@ -249,9 +249,9 @@ class System:
                 await Joining(gateway.store, gateway.storage).run(message.id)
 
     async def deliver_all(self) -> None:
-        """Work off what is in the mailbox, and what comes in meanwhile, in an order that nobody chose."""
-        while self.mailbox.messages:
-            waiting = self.mailbox.messages
+        """Deliver the messages of the queue, and those sent meanwhile, in random order."""
+        while self.queue.messages:
+            waiting = self.queue.messages
             await self.deliver(waiting.pop(random.randrange(len(waiting))))
 
     async def run_schedule(self) -> None:
@@ -278,19 +278,19 @@ class System:
         """Let this much time pass for the database: every time in it lies that much further back."""
         postgres.age(self._database_url, seconds)
 
-    # What there is in the end.
+    # What is stored.
 
-    def rows(self, query: str) -> list[dict[str, Any]]:
+    def select(self, query: str) -> list[dict[str, Any]]:
         cursor = postgres.connection(self._database_url).cursor(row_factory=psycopg.rows.dict_row)
         return cursor.execute(query.encode()).fetchall()
 
     def jobs_at_providers(self) -> list[Batch]:
-        """Every batch that any account ever took."""
+        """Every batch that was created at any account."""
         batches = self.provider.state.batches
         return [batch for account in ACCOUNTS for batch in batches.page(account, None, 1000)[0]]
 
     def stored(self) -> list[str]:
-        """The keys of all that is in the bucket."""
+        """The keys of all objects in the bucket."""
         return self._aws.keys()
 
     def content(self, file_id: str) -> bytes:

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.files_app import FilesApp
-from tests.support.uploading import Uploader
+from tests.support.uploads import Uploader
 
 pytest_plugins = ("tests.support.files_app_fixtures",)
 
 
 @pytest.fixture
-async def uploads(files_app: FilesApp) -> AsyncIterator[Uploader]:
+async def uploader(files_app: FilesApp) -> AsyncIterator[Uploader]:
     async with files_app.client() as client:
         yield Uploader(client)

@@ -66,7 +66,7 @@ def texts(value: object) -> Iterator[str]:
             yield from texts(one)
 
 
-def said(provider: str, messages: list[dict[str, Any]]) -> list[str]:
+def answer_text(provider: str, messages: list[dict[str, Any]]) -> list[str]:
     return list(texts([parts for _, parts in turns(provider, messages)]))
 
 
@@ -216,7 +216,7 @@ def test_a_system_alone_is_what_the_model_is_asked(provider: str, silent: list[d
 def test_of_several_systems_the_last_is_asked(provider: str) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "developer", "content": "Write."}]
     assert turns(provider, messages)[-1][0] == "user"
-    assert said(provider, messages)[-1] == "Write."
+    assert answer_text(provider, messages)[-1] == "Write."
     assert "Be brief." in json.dumps(body(provider, messages))
 
 
@@ -232,7 +232,7 @@ def test_nothing_at_all_is_the_callers_to_mend(provider: str, messages: list[dic
 def test_what_the_assistant_begins_ends_without_white_space(provider: str) -> None:
     *_, (role, parts) = turns(provider, [user("one"), assistant("The answer is \n")])
     assert (role, parts[-1]["text"]) == ("assistant", "The answer is")
-    assert said(provider, [user("one"), assistant("yes "), user("two")]) == ["one", "yes ", "two"]
+    assert answer_text(provider, [user("one"), assistant("yes "), user("two")]) == ["one", "yes ", "two"]
 
 
 @every_dialect
@@ -271,7 +271,7 @@ def test_a_call_of_a_tool_that_there_is_not_goes_on(provider: str, name: str) ->
 @every_dialect
 def test_what_was_said_aloud_is_said_in_words(provider: str) -> None:
     spoken = assistant(None, audio={"id": "audio_1", "transcript": "Good day."})
-    assert "Good day." in said(provider, [user("one"), spoken, user("two")])
+    assert "Good day." in answer_text(provider, [user("one"), spoken, user("two")])
 
 
 FITS_ALL = ("call_1", "toolu_01A-b", "x" * 64)

@@ -8,11 +8,11 @@ import pytest
 from manifold import config
 from manifold.config import Aws, DefaultName, PlainText, SecretName
 from manifold.errors import ConfigError
-from tests.support.config_files import EVERYTHING, Load, one
+from tests.support.config_fixtures import EVERYTHING, Load, one
 
 PROFILE = "arn:aws:bedrock:eu-west-3:123456789012:application-inference-profile/abc123"
 
-pytest_plugins = ("tests.support.config_files",)
+pytest_plugins = ("tests.support.config_fixtures",)
 
 SHIPPED = Path(__file__).parents[2] / "functions" / "config.yaml"
 

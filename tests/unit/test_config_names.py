@@ -8,9 +8,9 @@ import pytest
 from manifold import config
 from manifold.config import PlainText, SecretName
 from manifold.errors import ConfigError
-from tests.support.config_files import EVERYTHING, Load, one
+from tests.support.config_fixtures import EVERYTHING, Load, one
 
-pytest_plugins = ("tests.support.config_files",)
+pytest_plugins = ("tests.support.config_fixtures",)
 
 NAMED = """
 model_list:

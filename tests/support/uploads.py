@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 
 class Uploader:
-    """One client of `/uploads`, whose answers are given back as they come."""
+    """A client of `/uploads`; each method returns the answer, whatever its status."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -32,21 +32,21 @@ class Uploader:
     async def cancel(self, upload_id: str) -> httpx.Response:
         return await self._client.post(f"/uploads/{upload_id}/cancel")
 
-    async def sent(self, content: bytes, size: int = 4 * MIB, **fields: Any) -> tuple[str, list[str]]:
-        """An upload whose parts have all come, in order: its id and theirs."""
-        upload_id = taken(await self.create(len(content), **fields))["id"]
+    async def send_parts(self, content: bytes, size: int = 4 * MIB, **fields: Any) -> tuple[str, list[str]]:
+        """Create an upload and send its parts in order. Returns its id and theirs."""
+        upload_id = success_body(await self.create(len(content), **fields))["id"]
         pieces = [content[start : start + size] for start in range(0, len(content), size)]
-        return upload_id, [taken(await self.part(upload_id, piece))["id"] for piece in pieces]
+        return upload_id, [success_body(await self.part(upload_id, piece))["id"] for piece in pieces]
 
 
-def taken(answer: httpx.Response) -> Any:
-    """The body of an answer that is a success."""
+def success_body(answer: httpx.Response) -> Any:
+    """The body of the answer, which must be a success."""
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def large(lines: int = 9000, size: int = 1000) -> bytes:
-    """Lines of which some lie across two parts."""
+def large_input(lines: int = 9000, size: int = 1000) -> bytes:
+    """Lines, some of which are cut at the end of a part."""
     return b"".join(chat_line("gpt-batch", f"request-{number}", "ä" * (size // 6)) for number in range(lines))
 
 
@@ -58,8 +58,8 @@ async def assert_no_file(files_app: FilesApp) -> None:
     assert files_app.aws.open_uploads() == 0
 
 
-async def swept(files_app: FilesApp) -> None:
-    """Let an hour pass, and run what the schedule does about uploads."""
+async def run_upload_schedule(files_app: FilesApp) -> None:
+    """Let an hour pass, and do what the schedule does with uploads."""
     files_app.age(3601)
     async with files_app.gateway.store.session() as tables:
         await tables.uploads.expire(10)
@@ -67,4 +67,4 @@ async def swept(files_app: FilesApp) -> None:
     async with files_app.gateway.store.session() as tables:
         due = await tables.uploads.due(10)
     for upload_id in due:
-        await files_app.work(Message("upload", upload_id))
+        await files_app.deliver(Message("upload", upload_id))

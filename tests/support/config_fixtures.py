@@ -1,6 +1,6 @@
 """Files that `config.load` reads.
 
-A test module has the fixture by `pytest_plugins = ("tests.support.config_files",)`.
+A test module has the fixture by `pytest_plugins = ("tests.support.config_fixtures",)`.
 """
 
 from collections.abc import Callable

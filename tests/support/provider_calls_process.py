@@ -1,7 +1,7 @@
-"""A process of its own that calls a provider whose answers are too much, so that its memory can be measured.
+"""Calls a provider with oversized answers, in a process of its own so that its memory can be measured.
 
-Its arguments: the account's base URL, its key, and how often each of the ways to call is tried at once. It says one
-JSON object: the ways, what each came to, and by how much the process's peak grew meanwhile, in bytes.
+Arguments: the account's base URL, its key, and how many calls of each kind are made at the same time. Prints a JSON
+object: for each kind of call its outcomes, and the bytes by which the peak of the process's memory grew.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from manifold.errors import ProviderError
 from manifold.providers.client import Client
 from manifold.providers.http import Http
 from manifold.providers.http_call import HttpCall
-from tests.support.completing_process import peak
+from tests.support.memory import peak_memory
 
-Way = Callable[[HttpCall], Awaitable[Any]]
+ProviderCall = Callable[[HttpCall], Awaitable[Any]]
 
 
-def ways(client: Client, http: Http) -> dict[str, tuple[str, Way]]:
+def calls(client: Client, http: Http) -> dict[str, tuple[str, ProviderCall]]:
     async def stream(call: HttpCall) -> None:
         async for _ in client.events(call, {"stream": True}):
             pass
@@ -46,16 +46,16 @@ async def outcome(work: Awaitable[Any]) -> str:
 
 async def main(base: str, key: str, plan: dict[str, int]) -> dict[str, Any]:
     client, http = Client(), Http()
-    said = {}
+    results = {}
     for name, count in plan.items():
-        path, way = ways(client, http)[name]
+        path, call_provider = calls(client, http)[name]
         call = HttpCall(f"{base}/{path}", {"Authorization": f"Bearer {key}"}, {}, 60.0)
-        before = peak()
-        outcomes = await asyncio.gather(*(outcome(way(call)) for _ in range(count)))
-        said[name] = {"outcomes": sorted(set(outcomes)), "grew": peak() - before}
+        before = peak_memory()
+        outcomes = await asyncio.gather(*(outcome(call_provider(call)) for _ in range(count)))
+        results[name] = {"outcomes": sorted(set(outcomes)), "grew": peak_memory() - before}
     await client.close()
     await http.close()
-    return said
+    return results
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Works off transfers in a process of its own, and tells how much memory each one took: `DATABASE_URL VARIABLES JSON`.
+"""Runs transfers in a process of its own, and prints how much memory they took: `DATABASE_URL VARIABLES JSON`.
 
-The variables are further ones of the gateway's, the JSON is a list of `[kind, id]`. Prints, for each, the peak of the
+The variables are added to the gateway's; the JSON is a list of `[kind, id]`. Prints after each transfer the peak of the
 resident memory so far, in bytes.
 """
 
@@ -12,17 +12,17 @@ from files.transfers.replication import Replication
 from files.transfers.results import Results
 from manifold.providers.registry import close_providers
 from tests.support import gateways
-from tests.support.completing_process import peak
-from tests.support.system import Mailbox, Steps
+from tests.support.memory import peak_memory
+from tests.support.system import CrashPoints, InMemoryQueue
 
 
 async def main(database_url: str, variables: dict[str, str], transfers: list[tuple[str, str]]) -> None:
     gateway = gateways.gateway(database_url, variables)
-    parts = (gateway.store, gateway.storage, Mailbox(Steps()), gateway.deployments)
+    parts = (gateway.store, gateway.storage, InMemoryQueue(CrashPoints()), gateway.deployments)
     work = {"input": Replication(*parts).run, "job": Results(*parts).run}
     for kind, resource_id in transfers:
         await work[kind](resource_id)
-        print(peak())
+        print(peak_memory())
     await gateway.store.close()
     await close_providers()
 

@@ -1,4 +1,4 @@
-"""Apps behind a real server on 127.0.0.1, and the interpreters whose OpenAI SDK calls them."""
+"""Apps behind a real HTTP server on 127.0.0.1, and the Pythons whose OpenAI SDKs call them."""
 
 import asyncio
 import sys
@@ -17,12 +17,12 @@ from manifold.providers.registry import close_providers
 
 OLDER = ROOT / ".local" / "tools" / "openai2" / "bin" / "python"
 PYTHONS = [Path(sys.executable), *([OLDER] if OLDER.exists() else [])]
-"""That of the tests, with the newest openai, and where it is installed one with openai 2."""
+"""The Python of the tests, with the newest openai, and one with openai 2 if it is installed."""
 
 
 @contextmanager
-def served(app: ASGIApp, gateway: Gateway) -> Iterator[str]:
-    """The address of the app, which is served from a thread until the block ends; so are the gateway's connections."""
+def serve_app(app: ASGIApp, gateway: Gateway) -> Iterator[str]:
+    """The address of the app, served from a thread until the block ends. Closes the gateway's connections."""
     with free_socket() as bound:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_level="warning"))
 

@@ -1,4 +1,4 @@
-"""What is sent to the database: `pytest_plugins = ("tests.support.statements",)`."""
+"""The statements that are sent to the database: `pytest_plugins = ("tests.support.query_fixtures",)`."""
 
 from typing import Any
 
