@@ -70,7 +70,7 @@ async def _failed(_: Request, error: CallFailed) -> Response:
 def _scopes(gateway: Gateway) -> Scopes:
     seconds = gateway.environment.completions_timeout
     ledger = Ledger(gateway.store, gateway.prices, seconds)
-    dispatcher = Dispatcher(gateway.deployments, gateway.config.router, gateway.store, gateway.prices, seconds)
+    dispatcher = Dispatcher(gateway.deployments, gateway.config.router_settings, gateway.store, gateway.prices, seconds)
     return Scopes(ledger, dispatcher, seconds)
 
 

@@ -1,4 +1,4 @@
-"""Many calls at once: all their answers, each in its place, or the first of them that is one."""
+"""Many calls at once: the outcome of each, in its place, or the first that succeeds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -9,26 +9,26 @@ from manifold.dispatch.deadline import OUTRUN
 from manifold.errors import CallFailed, ManifoldError
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-async def all_of(items: Sequence[Item], work: Callable[[Item], Awaitable[Found]], workers: int) -> list[Found]:
-    """What `work` makes of each item, in their order, with at most `workers` of them under way."""
-    found: dict[int, Found] = {}
+async def all_of(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], workers: int) -> list[Result]:
+    """The result of `work` for each item, in their order, with at most `workers` of them under way."""
+    results: dict[int, Result] = {}
     waiting = iter(enumerate(items))
 
-    async def work_off() -> None:
+    async def worker() -> None:
         for index, item in waiting:
-            found[index] = await work(item)
+            results[index] = await work(item)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(workers, len(items))):
-            group.create_task(work_off())
-    return [found[index] for index in range(len(items))]
+            group.create_task(worker())
+    return [results[index] for index in range(len(items))]
 
 
-async def outcome(work: Awaitable[Found]) -> Found | ManifoldError:
-    """What comes of it; an error is a value, so that it takes no other place's answer with it."""
+async def outcome(work: Awaitable[Result]) -> Result | ManifoldError:
+    """The result, or the error as a value, so that it ends no other call. A fault of ours is logged."""
     try:
         return await work
     except ManifoldError as error:
@@ -39,29 +39,30 @@ async def outcome(work: Awaitable[Found]) -> Found | ManifoldError:
 
 
 async def first_of(
-    works: Sequence[tuple[str, Coroutine[Any, Any, Found]]], discard: Callable[[Found], Awaitable[None]] | None = None
-) -> Found:
+    works: Sequence[tuple[str, Coroutine[Any, Any, Result]]], discard: Callable[[Result], Awaitable[None]] | None = None
+) -> Result:
     """The first success of these named works. The others have been cancelled and have ended when this returns.
 
-    `discard` is given a success that came at the same moment. If none succeeds, one error tells the cause of each.
+    `discard` is given each other success, which came at the same moment. If none succeeds, one error has the cause of
+    each: `CallFailed`, or the work's own where there was only one.
     """
     tasks = [asyncio.create_task(outcome(work)) for _, work in works]
-    winner: Found | None = None
+    winner: Result | None = None
     try:
         for finished in asyncio.as_completed(tasks):
-            found = await finished
-            if not isinstance(found, ManifoldError):
-                winner = found
+            result = await finished
+            if not isinstance(result, ManifoldError):
+                winner = result
                 return winner
     finally:
-        for found in await _ended(tasks):
-            if discard is not None and found is not winner and not isinstance(found, ManifoldError):
-                await discard(found)
+        for result in await _ended(tasks):
+            if discard is not None and result is not winner and not isinstance(result, ManifoldError):
+                await discard(result)
     raise _none_of([name for name, _ in works], await _ended(tasks))
 
 
-async def _ended(tasks: Sequence[asyncio.Task[Found]]) -> list[Found]:
-    """Cancel what still runs, and return what the others came to."""
+async def _ended(tasks: Sequence[asyncio.Task[Result]]) -> list[Result]:
+    """Cancel those that still run, and return the results of the others."""
     for task in tasks:
         task.cancel(OUTRUN)
     await asyncio.wait(tasks)
@@ -69,7 +70,7 @@ async def _ended(tasks: Sequence[asyncio.Task[Found]]) -> list[Found]:
 
 
 def _none_of(names: Sequence[str], errors: Sequence[object]) -> ManifoldError:
-    """The one error of all, with the status that they share, else 502."""
+    """One error for all of them, with the status that they share, else 502."""
     failures = [error for error in errors if isinstance(error, ManifoldError)]
     if len(failures) == 1:
         return failures[0]

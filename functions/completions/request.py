@@ -1,4 +1,4 @@
-"""What a request's body asks for: OpenAI's members, which pass untouched, and the few that are the gateway's own."""
+"""The body of a completion request: OpenAI's members, which pass untouched, and the few that are the gateway's own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MAX_RETRIES = 10
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """A request that could be read. Its shape alone says the answer's: a list for a list, whatever its length."""
+    """A valid request. Its shape decides the answer's: a list for a list, whatever its length."""
 
     route: Route
     models: Sequence[str]
@@ -31,20 +31,22 @@ class CompletionRequest:
     """OpenAI's body of each prompt's call, without the gateway's own members."""
     several_prompts: bool
     fastest: bool
-    """Of the models, the first that answers; all of them otherwise."""
+    """Whether the first model that answers is enough; else all of them answer."""
     stream: bool
     timeout: float | None
-    """Seconds."""
+    """Seconds for the whole request; `None`: the gateway's own limit."""
     workers: int
+    """Calls at once."""
     retries: int | None
+    """Attempts of each call after its first; `None`: as `config.yaml` says."""
 
 
 def read(content: bytes, route: Route) -> CompletionRequest:
-    """Read a body; `InvalidRequest` names what is wrong with it."""
+    """Read the body of a request. Raises `InvalidRequest`, whose `param` names the member that is wrong."""
     body = _object(content)
     chat = route == "/chat/completions"
     models, several_models = _models(body.pop("model", None), chat)
-    own = _Own(body)
+    own = _OwnMembers(body)
     fastest = own.flag("fastest_response")
     timeout = own.number("timeout")
     workers = own.count("max_workers", 1, MAX_WORKERS)
@@ -58,7 +60,7 @@ def read(content: bytes, route: Route) -> CompletionRequest:
     )
 
 
-class _Own:
+class _OwnMembers:
     """Takes the gateway's own members out of a body. Each may be left out, or null."""
 
     def __init__(self, body: dict[str, Any]) -> None:
@@ -116,7 +118,7 @@ def _names(models: list[object]) -> Sequence[str]:
     if not models:
         raise _invalid("'model' is an empty list. Name at least one model.", "model")
     if len(models) > MAX_MODELS:
-        raise _invalid(f"'model' names {len(models)} models: at most {MAX_MODELS} are asked at once.", "model")
+        raise _invalid(f"'model' names {len(models)} models: it may name {MAX_MODELS} at most.", "model")
     names = [name for name in models if isinstance(name, str) and name]
     if len(names) != len(models):
         raise _invalid("Each name in 'model' must be a text that is not empty.", "model")

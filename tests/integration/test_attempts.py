@@ -45,7 +45,9 @@ def route(completions_app: CompletionsApp, **settings: Any) -> None:
         for one in completions_app.gateway.config.deployments
     )
     router = RouterSettings(cooldown_time=60, **settings)
-    completions_app.gateway.config = replace(completions_app.gateway.config, deployments=deployments, router=router)
+    completions_app.gateway.config = replace(
+        completions_app.gateway.config, deployments=deployments, router_settings=router
+    )
 
 
 def rows(url: str, query: str) -> list[dict[str, Any]]:
@@ -152,8 +154,8 @@ async def test_who_hung_rests_while_another_hangs_in_the_next_request(
     """With no more cooldown than that, two deployments that hang do so once each, and then their fallback is asked."""
     route(completions_app, fallbacks={"pair": ("mini",)})
     hasty = tuple(replace(one, timeout=5.0, order=None) for one in completions_app.gateway.config.deployments)
-    router = replace(completions_app.gateway.config.router, cooldown_time=0)
-    completions_app.gateway.config = replace(completions_app.gateway.config, deployments=hasty, router=router)
+    router = replace(completions_app.gateway.config.router_settings, cooldown_time=0)
+    completions_app.gateway.config = replace(completions_app.gateway.config, deployments=hasty, router_settings=router)
     hang(completions_app)
     hang(completions_app, account="azure-special")
 
@@ -203,7 +205,7 @@ async def test_who_was_outrun_is_written_down_and_counts_against_no_deployment(
     completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
     completions_app.gateway.config = replace(
-        completions_app.gateway.config, router=RouterSettings(default_fallbacks=("special",))
+        completions_app.gateway.config, router_settings=RouterSettings(default_fallbacks=("special",))
     )
     hang(completions_app)
 

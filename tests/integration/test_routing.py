@@ -25,7 +25,7 @@ def route(completions_app: CompletionsApp, *, orders: bool = True, **settings: A
     if not orders:
         deployments = tuple(replace(one, order=None) for one in deployments)
     completions_app.gateway.config = replace(
-        completions_app.gateway.config, deployments=deployments, router=RouterSettings(**settings)
+        completions_app.gateway.config, deployments=deployments, router_settings=RouterSettings(**settings)
     )
 
 

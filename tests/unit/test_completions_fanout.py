@@ -57,19 +57,19 @@ async def test_an_error_is_a_value(works: Works) -> None:
 
 
 async def test_a_fault_of_ours_is_one_without_its_words(works: Works, caplog: pytest.LogCaptureFixture) -> None:
-    found = await outcome(works.do("a", error=RuntimeError("postgresql://ann:hush@host")))
+    result = await outcome(works.do("a", error=RuntimeError("postgresql://ann:hush@host")))
 
-    assert isinstance(found, ManifoldError)
-    assert (found.status, found.code, "hush" in found.message) == (500, "internal_error", False)
+    assert isinstance(result, ManifoldError)
+    assert (result.status, result.code, "hush" in result.message) == (500, "internal_error", False)
     assert "fault" in caplog.messages
 
 
 async def test_the_first_success_ends_the_others(works: Works) -> None:
     failing = works.do("broken", error=CallFailed("down", status=503))
 
-    found = await first_of([("a", works.do("slow", 9)), ("b", failing), ("c", works.do("fast", 0.01))])
+    result = await first_of([("a", works.do("slow", 9)), ("b", failing), ("c", works.do("fast", 0.01))])
 
-    assert found == "fast"
+    assert result == "fast"
     assert (works.cancelled, works.under_way) == (["slow"], 0)
 
 
@@ -79,9 +79,9 @@ async def test_successes_of_the_same_moment_are_discarded(works: Works) -> None:
     async def discard(name: str) -> None:
         discarded.append(name)
 
-    found = await first_of([(name, works.do(name)) for name in "abc"], discard)
+    result = await first_of([(name, works.do(name)) for name in "abc"], discard)
 
-    assert sorted([found, *discarded]) == ["a", "b", "c"]
+    assert sorted([result, *discarded]) == ["a", "b", "c"]
 
 
 async def test_without_a_success_each_cause_is_told(works: Works) -> None:

@@ -316,7 +316,7 @@ def test_how_completions_are_routed(load: Load) -> None:
 
     loaded = load(one() + other + ROUTED)
 
-    assert loaded.router == config.RouterSettings(
+    assert loaded.router_settings == config.RouterSettings(
         routing_strategy="usage-based-routing-v2",
         num_retries=1,
         timeout=20.0,
@@ -335,7 +335,7 @@ def test_how_completions_are_routed(load: Load) -> None:
 
 
 def test_without_a_word_completions_are_routed_as_litellm_does(load: Load) -> None:
-    assert load(one()).router == config.RouterSettings()
+    assert load(one()).router_settings == config.RouterSettings()
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_any_setting_may_be_a_name_whose_value_is_read_as_if_it_was_written(load
             path="model_list[0]",
         ),
     )
-    assert loaded.router == config.RouterSettings(
+    assert loaded.router_settings == config.RouterSettings(
         routing_strategy="least-busy",
         retry_after=1.0,
         default_fallbacks=("gpt-4o",),

@@ -33,15 +33,15 @@ class Fake:
 
     def __init__(self, answer: Answering) -> None:
         self._answer = answer
-        self.asked: list[tuple[Endpoint, ProviderRequest]] = []
+        self.requests: list[tuple[Endpoint, ProviderRequest]] = []
         self.closed = 0
 
     async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
-        self.asked.append((at, request))
+        self.requests.append((at, request))
         return self._answer(at, request)
 
     async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
-        self.asked.append((at, request))
+        self.requests.append((at, request))
         try:
             for chunk in self._answer(at, request)["chunks"]:
                 yield chunk
@@ -139,7 +139,7 @@ async def test_a_rotated_key_is_fetched_and_used_at_once() -> None:
     answer = await router(fake, retries=0, secrets=RotatedSecrets()).complete(CALL)
 
     assert answer.attempts == 1
-    assert [at.api_key for at, _ in fake.asked] == ["old", "new"]
+    assert [at.api_key for at, _ in fake.requests] == ["old", "new"]
 
 
 async def test_a_rotated_key_of_a_stream_too() -> None:
@@ -203,7 +203,7 @@ async def test_a_group_that_the_caller_may_not_use_is_passed_over_where_that_is_
     given = await router(fake, retries=0, others=others, settings=settings).complete(CALL)
 
     assert given.body["model"] == "open"
-    assert len(fake.asked) == 2
+    assert len(fake.requests) == 2
 
 
 @pytest.mark.parametrize("settings", [RouterSettings(), RouterSettings(fallbacks={"*": ("open",)})])
@@ -213,7 +213,7 @@ async def test_without_a_group_for_that_it_stays_withheld(settings: RouterSettin
     given = await router(fake, others=[deployment("open", "open")], settings=settings).complete(CALL)
 
     assert given.body["model"] == "group"
-    assert len(fake.asked) == 1
+    assert len(fake.requests) == 1
 
 
 async def test_what_one_provider_cannot_do_another_may() -> None:
@@ -223,7 +223,7 @@ async def test_what_one_provider_cannot_do_another_may() -> None:
     fake = Fake(picky)
     with pytest.raises(InvalidRequest, match="logprobs"):
         await router(fake, "one", "other").complete(CALL)
-    assert len(fake.asked) == 2
+    assert len(fake.requests) == 2
 
 
 async def test_the_last_cause_is_told_without_its_words() -> None:
@@ -253,7 +253,7 @@ async def test_a_stream_asks_the_provider_for_usage() -> None:
 
     begun = await router(fake).begin(CALL)
 
-    [(_, request)] = fake.asked
+    [(_, request)] = fake.requests
     assert request.body["stream_options"] == {"include_usage": True}
     assert "stream_options" not in CALL.body
     await begun.body.rest.aclose()
@@ -267,20 +267,20 @@ async def test_an_answer_without_a_token_is_one() -> None:
 
 
 class Hanging(Fake):
-    """Says these chunks, and then nothing more; as an answer, nothing at all."""
+    """Streams these chunks and then hangs; hangs at once where it is not asked for a stream."""
 
-    def __init__(self, *said: dict[str, Any]) -> None:
+    def __init__(self, *chunks: dict[str, Any]) -> None:
         super().__init__(lambda at, request: {})
-        self._said = said
+        self._chunks = chunks
 
     async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
-        self.asked.append((at, request))
+        self.requests.append((at, request))
         await asyncio.Event().wait()
         return {}
 
     async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
-        self.asked.append((at, request))
-        for chunk in self._said:
+        self.requests.append((at, request))
+        for chunk in self._chunks:
             yield chunk
         await asyncio.Event().wait()
 
@@ -304,11 +304,11 @@ async def test_a_deployment_that_hangs_is_asked_for_its_own_time_and_then_anothe
 
 
 @pytest.mark.parametrize("settings", [SHORT, RouterSettings(timeout=60, stream_timeout=0.05)])
-@pytest.mark.parametrize("said", [(), (ROLE,)])
+@pytest.mark.parametrize("chunks", [(), (ROLE,)])
 async def test_a_stream_has_so_much_time_for_its_first_token(
-    settings: RouterSettings, said: tuple[dict[str, Any], ...]
+    settings: RouterSettings, chunks: tuple[dict[str, Any], ...]
 ) -> None:
-    fake = Hanging(*said)
+    fake = Hanging(*chunks)
     stream = replace(CALL, body={**CALL.body, "stream": True})
 
     with pytest.raises(CallFailed) as failed:
@@ -334,7 +334,7 @@ async def test_the_time_that_a_connection_may_take_is_not_the_callers_to_set() -
     await router(hasty, seconds=3).complete(CALL)
     await router(patient).complete(CALL)
 
-    assert hasty.asked[0][1].timeout == pytest.approx(patient.asked[0][1].timeout, abs=1)
+    assert hasty.requests[0][1].timeout == pytest.approx(patient.requests[0][1].timeout, abs=1)
 
 
 async def test_nothing_is_charged_for_a_connection_that_did_not_open() -> None:

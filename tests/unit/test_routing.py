@@ -63,19 +63,19 @@ def test_nothing_to_choose_from_is_an_error() -> None:
 
 
 @dataclass(frozen=True)
-class Known(Candidate):
+class Identified(Candidate):
     @property
     def id(self) -> str:
         return self.name
 
 
-def chosen(strategy: Strategy, candidates: Sequence[Known], loads: dict[str, Load]) -> set[str | None]:
+def chosen(strategy: Strategy, candidates: Sequence[Identified], loads: dict[str, Load]) -> set[str | None]:
     """Those that are chosen, sooner or later."""
-    found = [choose(strategy, candidates, loads, Random(seed)) for seed in range(50)]
-    return {None if one is None else one.name for one in found}
+    choices = [choose(strategy, candidates, loads, Random(seed)) for seed in range(50)]
+    return {None if one is None else one.name for one in choices}
 
 
-A, B, C = Known("a"), Known("b"), Known("c")
+A, B, C = Identified("a"), Identified("b"), Identified("c")
 
 
 def test_least_busy_is_the_one_with_the_fewest_calls_under_way() -> None:
@@ -98,21 +98,21 @@ class TestUsage:
         assert chosen(strategy, [A, B], {"a": Load(tokens=9), "b": Load(tokens=8, requests=99)}) == {"b"}
 
     def test_a_full_one_is_none(self, strategy: Strategy) -> None:
-        full, room = Known("a", rpm=2, tpm=50), Known("b", rpm=2, tpm=50)
+        full, room = Identified("a", rpm=2, tpm=50), Identified("b", rpm=2, tpm=50)
         loads = {"b": Load(requests=1, tokens=49)}
         assert chosen(strategy, [full, room], loads | {"a": Load(requests=2)}) == {"b"}
         assert chosen(strategy, [full, room], loads | {"a": Load(tokens=50)}) == {"b"}
         assert chosen(strategy, [full], {"a": Load(requests=2)}) == {None}
 
     def test_the_next_order_takes_what_the_first_has_no_room_for(self, strategy: Strategy) -> None:
-        first, second = Known("a", order=1, rpm=1), Known("b", order=2)
+        first, second = Identified("a", order=1, rpm=1), Identified("b", order=2)
         assert chosen(strategy, [first, second], {}) == {"a"}
         assert chosen(strategy, [first, second], {"a": Load(requests=1)}) == {"b"}
 
 
 loads_of = st.builds(Load, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.none() | st.floats(0.1, 5))
 candidates_of = st.builds(
-    Known, st.sampled_from("abcdef"), st.none() | st.integers(0, 2), rpm=st.none() | st.integers(1, 5)
+    Identified, st.sampled_from("abcdef"), st.none() | st.integers(0, 2), rpm=st.none() | st.integers(1, 5)
 )
 
 
@@ -123,11 +123,11 @@ candidates_of = st.builds(
     st.integers(),
 )
 def test_who_is_chosen_comes_first_in_order_of_those_with_room(
-    strategy: Strategy, candidates: list[Known], loads: dict[str, Load], seed: int
+    strategy: Strategy, candidates: list[Identified], loads: dict[str, Load], seed: int
 ) -> None:
-    found = choose(strategy, candidates, loads, Random(seed))
+    choice = choose(strategy, candidates, loads, Random(seed))
 
     if strategy.startswith("usage"):
         candidates = [one for one in candidates if one.rpm is None or loads.get(one.id, Load()).requests < one.rpm]
-    assert (found is None) == (not candidates)
-    assert found is None or found in first_in_order(candidates)
+    assert (choice is None) == (not candidates)
+    assert choice is None or choice in first_in_order(candidates)

@@ -1,4 +1,8 @@
-"""Which deployment is asked first: pure, without clock, state or I/O."""
+"""The routing strategies, which choose a deployment: pure, without clock, state or I/O.
+
+`manifold.dispatch.choice` calls `choose` for completions, with loads that it has read; `batches.selection` calls
+`simple_shuffle`. Names and behaviour are LiteLLM's: https://docs.litellm.ai/docs/routing
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +17,11 @@ Strategy = Literal[
     "usage-based-routing-v2",
     "cost-based-routing",
 ]
-"""LiteLLM's names of the ways to choose."""
+"""The names of the strategies, as in `routing_strategy`."""
 
 
 class Weighted(Protocol):
-    """What routing needs to know of a deployment; names are those of `config.yaml`."""
+    """What a shuffle needs to know of a deployment; names are those of `config.yaml`."""
 
     @property
     def order(self) -> int | None: ...
@@ -30,7 +34,7 @@ class Weighted(Protocol):
 
 
 class Named(Weighted, Protocol):
-    """A deployment whose load can be told from another's."""
+    """A deployment whose load is found by its id."""
 
     @property
     def id(self) -> str: ...
@@ -38,14 +42,14 @@ class Named(Weighted, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How a deployment does just now."""
+    """The load of a deployment now."""
 
     busy: int = 0
     """Calls under way."""
     requests: int = 0
     """Calls of this minute."""
     tokens: int = 0
-    """Of this minute."""
+    """Tokens of this minute's calls, in and out."""
     latency: float | None = None
     """Seconds for each token of its recent answers; `None` where none is known."""
     cost: float | None = None
@@ -85,15 +89,21 @@ def simple_shuffle(candidates: Sequence[AnyWeighted], random: Random) -> AnyWeig
 def choose(
     strategy: Strategy, candidates: Sequence[AnyNamed], loads: Mapping[str, Load], random: Random
 ) -> AnyNamed | None:
-    """The deployment to ask, by their loads where the strategy looks at them; `None` if none has room.
+    """The candidate that comes first by the strategy; any of those that are alike. `loads` are by deployment id.
 
-    Only usage-based routing finds one without room: it keeps to `rpm` and `tpm`, and goes to the next `order` when
-    those of the first are full. Of deployments that are alike, any.
+    The lowest `order` alone counts, and within it:
+
+    - `simple-shuffle`: a draw, as `simple_shuffle` makes it. No load is read.
+    - `least-busy`: the fewest calls under way.
+    - `latency-based-routing`: the fewest seconds for each token; one that was not measured yet comes first.
+    - `usage-based-routing` and `-v2`: the fewest tokens of this minute, of those below their `rpm` and `tpm`. Where all
+      of an `order` have reached theirs, the next one counts; `None` if all candidates have.
+    - `cost-based-routing`: the lowest price; one without a price comes last.
     """
     if strategy == "simple-shuffle":
         return simple_shuffle(candidates, random)
     if strategy in ("usage-based-routing", "usage-based-routing-v2"):
-        candidates = [one for one in candidates if _has_room(one, loads.get(one.id, _IDLE))]
+        candidates = [one for one in candidates if _is_below_limits(one, loads.get(one.id, _IDLE))]
     first = first_in_order(candidates)
     if not first:
         return None
@@ -109,10 +119,10 @@ _MEASURES: Mapping[Strategy, Callable[[Load], float]] = {
     "usage-based-routing-v2": lambda load: load.tokens,
     "cost-based-routing": lambda load: float("inf") if load.cost is None else load.cost,
 }
-"""What the deployment to ask has least of."""
+"""The number that is least for the deployment to choose."""
 
 
-def _has_room(candidate: Named, load: Load) -> bool:
+def _is_below_limits(candidate: Named, load: Load) -> bool:
     requests = candidate.rpm is None or load.requests < candidate.rpm
     return requests and (candidate.tpm is None or load.tokens < candidate.tpm)
 

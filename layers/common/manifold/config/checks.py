@@ -17,12 +17,12 @@ def problems(deployments: Iterable[Deployment]) -> list[str]:
     return [*found, *_equal_ids(deployments)]
 
 
-def unknown_groups(deployments: Iterable[Deployment], router: RouterSettings) -> Iterator[str]:
+def unknown_groups(deployments: Iterable[Deployment], settings: RouterSettings) -> Iterator[str]:
     """Fallbacks of and to model groups that `model_list` does not have."""
     known = {one.group for one in deployments} | {"*"}
-    named = {"default_fallbacks": set(router.default_fallbacks)}
+    named = {"default_fallbacks": set(settings.default_fallbacks)}
     for setting in FALLBACKS_BY_GROUP:
-        named[setting] = {name for group, others in getattr(router, setting).items() for name in (group, *others)}
+        named[setting] = {name for group, others in getattr(settings, setting).items() for name in (group, *others)}
     for setting, names in named.items():
         for name in sorted(names - known):
             yield f"{setting}: there is no model group {name!r} in model_list"

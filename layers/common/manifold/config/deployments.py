@@ -75,7 +75,7 @@ class Config:
     master_key: Setting
     warnings: tuple[str, ...]
     """What was accepted but should be known: for the composition root to log once."""
-    router: RouterSettings = field(default_factory=RouterSettings)
+    router_settings: RouterSettings = field(default_factory=RouterSettings)
     calls_retention: timedelta | None = None
     """How long the rows of calls are kept; `None`: for good."""
     batch_retention: timedelta | None = None

@@ -23,8 +23,8 @@ def load(path: Path, lookup: Lookup) -> Config:
     references = References(lookup)
     written = document.read(path, references)
     deployments = tuple(_deployment(model, f"model_list[{index}]") for index, model in enumerate(written.model_list))
-    router = _router(written)
-    problems = [*checks.problems(deployments), *checks.unknown_groups(deployments, router)]
+    router_settings = _router_settings(written)
+    problems = [*checks.problems(deployments), *checks.unknown_groups(deployments, router_settings)]
     if problems:
         raise ConfigError("\n".join(f"{path}: {references.hidden(problem)}" for problem in problems))
     master_key = written.general_settings.master_key
@@ -35,7 +35,7 @@ def load(path: Path, lookup: Lookup) -> Config:
         deployments,
         master_key,
         tuple(f"{path}: {references.hidden(warning)}" for warning in warnings),
-        router,
+        router_settings,
         written.general_settings.maximum_spend_logs_retention_period,
         written.general_settings.batch_retention_period,
         written.general_settings.user_api_key_cache_ttl,
@@ -82,7 +82,7 @@ def _aws(params: document.LitellmParams, region: str | None) -> Aws:
     )
 
 
-def _router(written: document.Document) -> RouterSettings:
+def _router_settings(written: document.Document) -> RouterSettings:
     """Of what two sections may say, `router_settings` counts, as in LiteLLM."""
     general, own = written.litellm_settings, written.router_settings
     settings = {

@@ -1,4 +1,4 @@
-"""How completions are routed, as the rest of Manifold sees it."""
+"""`router_settings` of `config.yaml`: how completions are routed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,20 +20,20 @@ class RouterSettings:
     stream_timeout: float | None = None
     """Seconds until a stream's first token, and between any two of its chunks; `None`: as `timeout`."""
     retry_after: float = 0.0
-    """Seconds to wait at least before a deployment is asked again."""
+    """Seconds to wait at least before a deployment is tried again."""
     allowed_fails: int | None = None
-    """Failures within a minute after which a deployment is still asked; `None`: as LiteLLM does without it."""
+    """Failures within a minute that put no deployment into cooldown; `None`: as LiteLLM does without it."""
     cooldown_time: float = 5.0
-    """Seconds of a deployment's cooldown."""
+    """Seconds for which a deployment that failed too often is not chosen."""
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of each model group, those that are asked in its place when it fails."""
+    """The groups that are tried, in their order, when a group fails."""
     context_window_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Those that are asked when the prompt is too long for it."""
+    """The same, when the prompt is too long for it."""
     content_policy_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Those that are asked when its provider refuses what the prompt says, or withholds the answer."""
+    """The same, when its provider refuses the prompt's content, or withholds the answer."""
     default_fallbacks: tuple[str, ...] = ()
-    """Those that are asked for a group that `fallbacks` does not have."""
+    """Those of a group that `fallbacks` does not name."""
     enforce_fallback_model_access: bool = False
-    """Ask no group in another's place that the caller could not have asked for."""
+    """Skip a fallback that the caller may not use itself."""
     drop_params: bool = False
-    """Leave out parameters that a provider cannot take, instead of refusing the request."""
+    """Leave out a parameter that a provider cannot take, instead of refusing the request."""

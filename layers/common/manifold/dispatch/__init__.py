@@ -1,8 +1,10 @@
 """Calls to model groups: a deployment is chosen for each call, and others are tried until one answers.
 
-    dispatcher = Dispatcher(deployments, config.router, store, prices, max_seconds=29)  # one for each environment
+    # one for each environment
+    dispatcher = Dispatcher(deployments, config.router_settings, store, prices, max_seconds=29)
 
-    async with dispatcher.router(Deadline.after(28), report=attempts.append) as router:  # one for each request
+    # one for each request
+    async with dispatcher.router(Deadline.after(28), report=attempts.append) as router:
         answer = await router.complete(PlannedCall("gpt-4o", "/chat/completions", {"messages": messages}))
 
 `answer.body` is OpenAI's answer object, `answer.deployment` the deployment that gave it. Every attempt is reported,

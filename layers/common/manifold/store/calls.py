@@ -1,4 +1,4 @@
-"""What was asked of deployments, by whom, and what it cost: one row for each call, written once it has ended."""
+"""The calls that were sent to deployments: a row for each, with its caller and cost, written when it has ended."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +31,7 @@ class CallRecord:
     """Those of the input that the provider had in its cache."""
     output_tokens: int = 0
     reasoning_tokens: int = 0
-    """Those of the output that were thought."""
+    """Those of the output that were reasoning."""
     cost: Decimal | None = None
     """US dollars; `None` where no price is known."""
     seconds: float
@@ -39,6 +39,8 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRow(CallRecord):
+    """A record as it was stored: with the key, user and team of its caller, and the time."""
+
     key_id: str | None
     user_id: str | None
     team_id: str | None
@@ -59,7 +61,7 @@ class CallFilter:
 
 
 LONGEST_ERROR = 200
-"""Characters that are kept of a provider's word for why a call failed."""
+"""Characters that are kept of a provider's error code."""
 
 _COLUMNS: LiteralString = """id, key_id, user_id, team_id, model_group, deployment_id, route, status, error,
     input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, seconds, created_at"""
@@ -86,13 +88,18 @@ _METERED: LiteralString = f"WITH recorded AS ({_INSERT}), {USED}"
 
 
 class Calls:
+    """The table `calls`. The ledger of completions writes it; admins and the holders of keys list it."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def record(self, calls: Sequence[CallRecord], caller: Caller, lease: str) -> None:
-        """Write the calls of one request, by one statement, which also meters a caller that has limits and ends the
-        lease of its admission. What a provider said that cannot be kept is mended, and loses no record."""
-        calls = [_kept(call) for call in calls]
+        """Write the calls of one request, by one statement.
+
+        For a caller that has limits, the statement also adds tokens and cost to its meters, and ends the lease of its
+        admission. A provider's value that cannot be stored is mended, so that no record is lost.
+        """
+        calls = [_storable(call) for call in calls]
         # As one text: psycopg takes twice as long over an array for each column.
         written = {"calls": orjson.dumps(calls, default=str).decode()} | owner(caller)
         if not caller.limited:
@@ -121,24 +128,27 @@ class Calls:
 
     async def spend(self, key_id: str) -> Decimal:
         """What a key has cost so far, batches included, as far as prices are known: US dollars."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """SELECT coalesce((SELECT sum(cost) FROM calls WHERE key_id = %(id)s), 0)
                    + coalesce((SELECT cost FROM past_spend WHERE key_id = %(id)s), 0)
                    + coalesce((SELECT sum(cost) FROM usage WHERE key_id = %(id)s), 0)""",
             {"id": key_id},
         )
-        row = await rows.fetchone()
+        row = await cursor.fetchone()
         return Decimal(row[0]) if row else Decimal(0)
 
     async def forget(self, older_than_seconds: float, many: int) -> int:
-        """Delete the oldest so many of those calls, and how many there were. What they cost stays in their keys' spend:
-        one statement takes it from the one and adds it to the other, so that nobody sees it twice or not at all."""
-        rows = await self._connection.execute(_FORGET, {"seconds": older_than_seconds, "many": many})
-        row = await rows.fetchone()
+        """Delete the oldest of those calls, `many` at most, and return how many there were.
+
+        Their cost stays in their keys' spend: the same statement adds it to `past_spend`, so that nobody sees it twice
+        or not at all.
+        """
+        cursor = await self._connection.execute(_FORGET, {"seconds": older_than_seconds, "many": many})
+        row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
 
-def _kept(call: CallRecord) -> CallRecord:
+def _storable(call: CallRecord) -> CallRecord:
     return replace(
         call,
         status=min(storable.count(call.status), 999),

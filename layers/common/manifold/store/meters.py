@@ -1,4 +1,4 @@
-"""How much of their limits keys, users and teams have used. Only those that have limits are metered.
+"""How much of their limits keys, users and teams have used: one row for each that has a limit.
 
 Calls under way are leases, which run out by themselves if the environment that took them dies.
 """
@@ -60,16 +60,20 @@ USED: LiteralString = f"""
         tokens = CASE WHEN minute >= {_THIS_MINUTE} THEN tokens ELSE 0 END + %(tokens)s,
         spent = spent + %(spent)s, leases = leases - %(lease)s::text
     FROM held WHERE meters.subject = held.subject"""
-"""The last part of a statement after a WITH: what calls came to when they ended, and that they have."""
+"""The last part of a statement after a WITH: adds what calls used, and ends their lease."""
 
 
 class Meters:
+    """The table `meters`. The ledger of completions admits calls by it; calls and batches add what they used."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def admit(self, limited: Sequence[Limited], calls: int, lease: str, seconds: float) -> list[Standing]:
-        """Count so many calls for each of these and hold the lease for so long: for all of them or, where a limit has
-        been reached, for none. How each stood before."""
+        """Count so many calls for each holder, and hold the lease for `seconds`: for all or, at a limit, for none.
+
+        Returns how each stood before. The calls are admitted if no standing has a limit that was `reached`.
+        """
         parameters = {
             "subjects": [one.subject for one in limited],
             "rpm": [one.limits.rpm_limit for one in limited],
@@ -81,9 +85,9 @@ class Meters:
             "lease": lease,
             "seconds": seconds,
         }
-        found = await fetch_all(self._connection, Standing, _ADMIT, parameters)
-        if len(found) == len(limited):
-            return found
+        standings = await fetch_all(self._connection, Standing, _ADMIT, parameters)
+        if len(standings) == len(limited):
+            return standings
         await self._connection.execute(
             "INSERT INTO meters (subject) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
             ([one.subject for one in limited],),

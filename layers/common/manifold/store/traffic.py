@@ -1,4 +1,7 @@
-"""How deployments do, for all environments to see: written and read where a strategy or a failure has it watched."""
+"""The load, latency and failures of deployments, which all environments share.
+
+It is written and read only where a routing strategy needs it, or where a call has failed.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from manifold.store.connection import Connection
 from manifold.store.rows import fetch_all
 
 NEW_SHARE = 0.3
-"""What the latest answers count in a deployment's latency."""
+"""The weight of the latest answers in a deployment's latency."""
 
 _THIS_MINUTE: LiteralString = "date_trunc('minute', now())"
 _IS_THIS_MINUTE: LiteralString = f"traffic.minute >= {_THIS_MINUTE}"
@@ -18,7 +21,10 @@ _ALIVE: LiteralString = "(value ->> 1)::float8 > extract(epoch FROM now())"
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStats:
-    """A deployment's load, and the seconds that are left of its cooldown."""
+    """The load of a deployment now, and the seconds that are left of its cooldown.
+
+    `requests` and `tokens` are those of this minute, `latency` is seconds for each token.
+    """
 
     deployment_id: str
     busy: int
@@ -34,18 +40,20 @@ class DeploymentStats:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What one request's calls to a deployment came to; `latency` is in seconds for each token."""
+    """The tokens and the mean latency, in seconds for each token, of one request's calls to a deployment."""
 
     tokens: int
     latency: float | None
 
 
 class Traffic:
+    """The table `traffic`, which `manifold.dispatch.choice` reads and writes."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def stats(self, deployment_ids: Sequence[str]) -> list[DeploymentStats]:
-        """Those of them that were ever watched. A latency that is older than an hour says nothing any more."""
+        """The stats of those that have a row. A latency that is older than an hour is none."""
         query: LiteralString = f"""
             SELECT deployment_id,
                 (SELECT coalesce(sum((value ->> 0)::bigint), 0)::bigint FROM jsonb_each(leases) WHERE {_ALIVE}) AS busy,
@@ -57,7 +65,7 @@ class Traffic:
         return await fetch_all(self._connection, DeploymentStats, query, {"ids": list(deployment_ids)})
 
     async def began(self, deployment_id: str, lease: str, calls: int, seconds: float) -> None:
-        """A call is under way, by which this lease stands for so many of them, for so many seconds at most."""
+        """Note a call that begins: this lease now stands for `calls` of them, for `seconds` at most."""
         await self._connection.execute(
             f"""INSERT INTO traffic (deployment_id, minute, requests, leases)
                 VALUES (%(id)s, {_THIS_MINUTE}, 1, jsonb_build_object(%(lease)s::text,
@@ -72,7 +80,7 @@ class Traffic:
         )
 
     async def ended(self, lease: str, deployments: Mapping[str, Ended]) -> None:
-        """The calls of this lease have ended, at all of these deployments."""
+        """Note that the calls of this lease have ended, at all of these deployments."""
         await self._connection.execute(
             f"""INSERT INTO traffic (deployment_id, minute, tokens, latency, measured_at)
                 SELECT id, {_THIS_MINUTE}, tokens, latency, CASE WHEN latency IS NOT NULL THEN now() END
@@ -98,11 +106,11 @@ class Traffic:
         )
 
     async def failed(self, deployment_id: str, allowed_fails: int, cooldown: float) -> dict[str, float]:
-        """Count a failure; after more than these within a minute, the deployment is in cooldown for so many seconds.
+        """Count a failure. After more than `allowed_fails` in a minute, a cooldown of so many seconds begins.
 
         Returns all deployments in cooldown, each with the seconds left.
         """
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             f"""WITH failed AS (
                     INSERT INTO traffic (deployment_id, minute, failures, cool_until)
                     VALUES (%(id)s, {_THIS_MINUTE}, 1,
@@ -122,4 +130,4 @@ class Traffic:
                 WHERE cool_until > now()""",
             {"id": deployment_id, "allowed": allowed_fails, "cooldown": cooldown},
         )
-        return {known_id: seconds for known_id, seconds in await rows.fetchall()}
+        return {known_id: seconds for known_id, seconds in await cursor.fetchall()}
