@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.integration.test_files import LINES, assert_nothing_kept, error
+from tests.support.files_answers import LINES, assert_nothing_kept, error_of
 from tests.support.files_app import FilesApp
 
 pytest_plugins = ("tests.support.files_app_fixtures",)
@@ -22,7 +22,7 @@ async def post(files_app: FilesApp, body: bytes, boundary: str = "; boundary=b")
         headers = {"content-type": f"multipart/form-data{boundary}"}
         answer = await client.post("/files", headers=headers, content=body)
     if answer.status_code != 200:
-        assert error(answer)
+        assert error_of(answer)
     return answer.status_code, answer.json()
 
 

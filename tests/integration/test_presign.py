@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from files import completion
-from tests.integration.test_files import error
+from tests.support.files_answers import error_of
 from tests.support.files_app import FilesApp
 from tests.support.gateways import MASTER_KEY
 from tests.support.provider import chat_lines
@@ -86,7 +86,7 @@ async def test_bytes_that_are_not_the_file(
     if put_first is not None:
         put(link["url"], put_first)
 
-    assert error(await complete(files_app, link["id"], **({"md5": md5} if md5 else {}))) == (400, param, code)
+    assert error_of(await complete(files_app, link["id"], **({"md5": md5} if md5 else {}))) == (400, param, code)
 
     assert files_app.aws.keys("files/") == []
     put(link["url"], LINES)
@@ -107,7 +107,7 @@ async def test_bytes_that_are_not_the_file(
     ],
 )
 async def test_a_file_that_cannot_be(files_app: FilesApp, fields: dict[str, Any], status: int, code: str) -> None:
-    assert error(await presign(files_app, **fields))[::2] == (status, code)
+    assert error_of(await presign(files_app, **fields))[::2] == (status, code)
     assert files_app.sql("SELECT id FROM files") == []
 
 
@@ -117,7 +117,7 @@ async def test_another_ones_file_is_not_there(files_app: FilesApp) -> None:
     other = await files_app.add_key("key_1")
 
     for file_id in (link["id"], "file-none"):
-        assert error(await complete(files_app, file_id, other)) == (404, "id", "file_not_found")
+        assert error_of(await complete(files_app, file_id, other)) == (404, "id", "file_not_found")
 
 
 async def test_a_link_is_over_after_an_hour(files_app: FilesApp) -> None:
@@ -125,7 +125,7 @@ async def test_a_link_is_over_after_an_hour(files_app: FilesApp) -> None:
     put(link["url"], LINES)
     files_app.age(3601)
 
-    assert error(await complete(files_app, link["id"]))[2] == "upload_expired"
+    assert error_of(await complete(files_app, link["id"]))[2] == "upload_expired"
 
 
 async def test_a_large_file_is_asked_for_again(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +134,6 @@ async def test_a_large_file_is_asked_for_again(files_app: FilesApp, monkeypatch:
     link = success_body(await presign(files_app))
     put(link["url"], LINES)
 
-    assert error(await complete(files_app, link["id"])) == (503, None, "unavailable")
+    assert error_of(await complete(files_app, link["id"])) == (503, None, "unavailable")
     await files_app.deliver_all()
     assert success_body(await complete(files_app, link["id"]))["status"] == "processed"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from files.fields import BATCH_EXPIRY
-from tests.integration.test_files import error
+from tests.support.files_answers import error_of
 from tests.support.files_app import FilesApp
 from tests.support.gateways import sdk
 from tests.support.provider import chat_lines
@@ -137,7 +137,7 @@ async def test_a_part_of_a_wrong_size(uploader: Uploader, content: bytes, status
 
     answer = await uploader.part(upload_id, content)
 
-    assert error(answer) == (status, "data", code)
+    assert error_of(answer) == (status, "data", code)
     if status == 413:
         assert "part_size=4*1024*1024" in answer.text
 
@@ -158,7 +158,7 @@ async def test_a_part_that_did_not_come(files_app: FilesApp, uploader: Uploader,
             f"/uploads/{upload_id}/parts", content=body, headers={"content-type": "multipart/form-data; boundary=b"}
         )
 
-    assert error(answer)[0] == 400
+    assert error_of(answer)[0] == 400
     assert files_app.aws.keys() == []
     assert files_app.sql("SELECT id FROM upload_parts") == []
 
@@ -198,7 +198,7 @@ async def test_a_part_that_did_not_come(files_app: FilesApp, uploader: Uploader,
 async def test_an_upload_that_cannot_be(
     files_app: FilesApp, uploader: Uploader, fields: dict[str, Any], status: int, param: str, code: str
 ) -> None:
-    assert error(await uploader.create(**({"size": 100} | fields))) == (status, param, code)
+    assert error_of(await uploader.create(**({"size": 100} | fields))) == (status, param, code)
     assert files_app.sql("SELECT id FROM files") == []
 
 
@@ -210,11 +210,11 @@ async def test_the_largest_files_are_taken(uploader: Uploader, purpose: str, siz
 async def test_groups_that_the_key_may_not_use(files_app: FilesApp) -> None:
     async with files_app.client(await files_app.add_key("key_1", models=["mini-batch"])) as client:
         uploader = Uploader(client)
-        assert error(await uploader.create(9, target_model_names="gpt-batch"))[:2] == (403, "target_model_names")
+        assert error_of(await uploader.create(9, target_model_names="gpt-batch"))[:2] == (403, "target_model_names")
         assert files_app.sql("SELECT id FROM files") == []
 
         upload_id, part_ids = await uploader.send_parts(LINES)  # whose lines say it
-        assert error(await uploader.complete(upload_id, part_ids))[2] == "model_access_denied"
+        assert error_of(await uploader.complete(upload_id, part_ids))[2] == "model_access_denied"
         async with files_app.client() as admin:
             assert (await admin.get("/files")).json()["data"] == []
 

@@ -12,7 +12,7 @@ from files import completion
 from files.uploads import RESERVED_SECONDS
 from manifold.queue import Message
 from manifold.storage import Storage
-from tests.integration.test_files import error
+from tests.support.files_answers import error_of
 from tests.support.files_app import FilesApp
 from tests.support.provider import chat_lines
 from tests.support.uploads import MIB, Uploader, assert_no_file, large_input, run_upload_schedule, success_body
@@ -39,7 +39,7 @@ async def test_parts_that_are_not_the_file(files_app: FilesApp, uploader: Upload
         ([foreign, second], "part_not_found"),
         (["content"], "part_not_found"),
     ):
-        assert error(await uploader.complete(upload_id, part_ids)) == (400, "part_ids", code), part_ids
+        assert error_of(await uploader.complete(upload_id, part_ids)) == (400, "part_ids", code), part_ids
     await assert_no_file(files_app)
 
     assert success_body(await uploader.complete(upload_id, [first, second]))["status"] == "completed"
@@ -49,7 +49,7 @@ async def test_more_bytes_than_were_announced(files_app: FilesApp, uploader: Upl
     upload_id, part_ids = await uploader.send_parts(LINES)
     more = success_body(await uploader.part(upload_id, b"{}\n"))["id"]
 
-    assert error(await uploader.complete(upload_id, [*part_ids, more]))[2] == "bytes_mismatch"
+    assert error_of(await uploader.complete(upload_id, [*part_ids, more]))[2] == "bytes_mismatch"
     await assert_no_file(files_app)
 
 
@@ -62,7 +62,7 @@ async def test_what_is_sent_to_an_upload_is_bounded(
 
     refused = await uploader.part(upload_id, b"x")
 
-    assert error(refused) == (400, "data", "too_many_parts")
+    assert error_of(refused) == (400, "data", "too_many_parts")
     assert str(3 * len(LINES)) in refused.json()["error"]["message"]
     assert sorted(files_app.aws.keys("uploads/")) == sorted(f"uploads/{upload_id}/{part_id}" for part_id in part_ids)
     assert success_body(await uploader.complete(upload_id, part_ids[1:2]))["status"] == "completed"
@@ -75,7 +75,7 @@ async def test_the_parts_of_an_upload_are_counted(
     upload_id, part_ids = await uploader.send_parts(LINES, size=len(LINES) // 2 + 1)
     other_id = success_body(await uploader.create(len(LINES)))["id"]
 
-    assert error(await uploader.part(upload_id, b"x")) == (400, "data", "too_many_parts")
+    assert error_of(await uploader.part(upload_id, b"x")) == (400, "data", "too_many_parts")
     assert success_body(await uploader.part(other_id, b"x"))["upload_id"] == other_id
     assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
 
@@ -84,7 +84,7 @@ async def test_the_parts_of_an_upload_are_counted(
 async def test_a_complete_that_cannot_be_read(uploader: Uploader, fields: dict[str, Any]) -> None:
     upload_id, part_ids = await uploader.send_parts(LINES)
 
-    assert error(await uploader.complete(upload_id, **({"part_ids": part_ids} | fields)))[0] == 400
+    assert error_of(await uploader.complete(upload_id, **({"part_ids": part_ids} | fields)))[0] == 400
 
 
 async def test_a_wrong_sum_keeps_nothing_and_a_right_one_makes_the_file(
@@ -93,8 +93,8 @@ async def test_a_wrong_sum_keeps_nothing_and_a_right_one_makes_the_file(
     upload_id, part_ids = await uploader.send_parts(LINES, size=100)
     md5 = hashlib.md5(LINES).hexdigest()
 
-    assert error(await uploader.complete(upload_id, part_ids, md5="0" * 32)) == (400, "md5", "md5_mismatch")
-    assert error(await uploader.complete(upload_id, part_ids[::-1], md5=md5)) == (400, "md5", "md5_mismatch")
+    assert error_of(await uploader.complete(upload_id, part_ids, md5="0" * 32)) == (400, "md5", "md5_mismatch")
+    assert error_of(await uploader.complete(upload_id, part_ids[::-1], md5=md5)) == (400, "md5", "md5_mismatch")
     await assert_no_file(files_app)
 
     done = success_body(await uploader.complete(upload_id, part_ids, md5=md5.upper()))
@@ -110,8 +110,8 @@ async def test_a_complete_again_gets_the_same_answer(files_app: FilesApp, upload
     again = success_body(await uploader.complete(upload_id, part_ids))
 
     assert again["file"]["id"] == first["file"]["id"]
-    assert error(await uploader.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
-    assert error(await uploader.complete(upload_id, part_ids[::-1]))[2] == "upload_completed"
+    assert error_of(await uploader.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
+    assert error_of(await uploader.complete(upload_id, part_ids[::-1]))[2] == "upload_completed"
 
 
 async def test_completes_at_once_make_one_file(files_app: FilesApp, uploader: Uploader) -> None:
@@ -132,7 +132,7 @@ async def test_a_complete_that_waits_too_long_may_try_again(
     upload_id, part_ids = await uploader.send_parts(LINES)
     files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
-    assert error(await uploader.complete(upload_id, part_ids)) == (503, None, "unavailable")
+    assert error_of(await uploader.complete(upload_id, part_ids)) == (503, None, "unavailable")
 
     files_app.age(31)
     assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
@@ -144,7 +144,7 @@ async def test_storage_that_fails_keeps_the_upload(
     upload_id, part_ids = await uploader.send_parts(large_input(), size=2 * MIB)
     working = files_app.gateway.storage
     files_app.gateway.storage = Storage("no-such-bucket")
-    assert error(await uploader.complete(upload_id, part_ids)) == (503, None, "unavailable")
+    assert error_of(await uploader.complete(upload_id, part_ids)) == (503, None, "unavailable")
 
     files_app.gateway.storage = working
     assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
@@ -204,8 +204,8 @@ async def test_a_cancelled_upload_takes_nothing_more(files_app: FilesApp, upload
     assert success_body(await uploader.cancel(upload_id))["status"] == "cancelled"
     assert success_body(await uploader.cancel(upload_id))["status"] == "cancelled"
 
-    assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_cancelled")
-    assert error(await uploader.complete(upload_id, part_ids))[::2] == (400, "upload_cancelled")
+    assert error_of(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_cancelled")
+    assert error_of(await uploader.complete(upload_id, part_ids))[::2] == (400, "upload_cancelled")
     await files_app.deliver_all()
     assert files_app.aws.keys() == []
     await assert_no_file(files_app)
@@ -215,8 +215,8 @@ async def test_a_completed_upload_takes_nothing_more(uploader: Uploader) -> None
     upload_id, part_ids = await uploader.send_parts(LINES)
     success_body(await uploader.complete(upload_id, part_ids))
 
-    assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_completed")
-    assert error(await uploader.cancel(upload_id))[::2] == (400, "upload_completed")
+    assert error_of(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_completed")
+    assert error_of(await uploader.cancel(upload_id))[::2] == (400, "upload_completed")
 
 
 async def test_an_expired_upload_takes_nothing_more_and_is_swept(files_app: FilesApp, uploader: Uploader) -> None:
@@ -226,9 +226,9 @@ async def test_an_expired_upload_takes_nothing_more_and_is_swept(files_app: File
     for _ in range(2):
         async with files_app.client() as client:
             assert success_body(await client.get(f"/uploads/{upload_id}"))["status"] == "expired"
-        assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_expired")
-        assert error(await uploader.complete(upload_id, part_ids))[::2] == (400, "upload_expired")
-        assert error(await uploader.cancel(upload_id))[::2] == (400, "upload_expired")
+        assert error_of(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_expired")
+        assert error_of(await uploader.complete(upload_id, part_ids))[::2] == (400, "upload_expired")
+        assert error_of(await uploader.cancel(upload_id))[::2] == (400, "upload_expired")
         await run_upload_schedule(files_app)
 
     assert files_app.aws.keys() == []
@@ -242,7 +242,7 @@ async def test_a_part_that_comes_late_to_an_upload_that_is_being_completed(
     files_app.age(3601)
     files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
-    assert error(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_expired")
+    assert error_of(await uploader.part(upload_id, b"x"))[::2] == (400, "upload_expired")
     assert len(files_app.aws.keys("uploads/")) == 1
 
 
@@ -273,7 +273,7 @@ async def test_a_part_that_comes_too_late_is_not_kept(
 
     monkeypatch.setattr(files_app.gateway.storage, "put", cancelled_meanwhile)
 
-    assert error(await uploader.part(upload_id, b"x"))[2] == "upload_cancelled"
+    assert error_of(await uploader.part(upload_id, b"x"))[2] == "upload_cancelled"
     assert files_app.aws.keys() == []
 
 
@@ -289,8 +289,8 @@ async def test_a_cancel_wins_over_the_complete_that_is_under_way(
 
     monkeypatch.setattr(files_app.gateway.storage, "write", cancelled_meanwhile)
 
-    assert error(await uploader.complete(upload_id, part_ids))[0] == 503
-    assert error(await uploader.complete(upload_id, part_ids))[2] == "upload_cancelled"
+    assert error_of(await uploader.complete(upload_id, part_ids))[0] == 503
+    assert error_of(await uploader.complete(upload_id, part_ids))[2] == "upload_cancelled"
     assert files_app.sql("SELECT id FROM inputs") == []
 
 
@@ -306,7 +306,7 @@ async def test_another_ones_upload_is_not_there(files_app: FilesApp, uploader: U
             await other.cancel(upload_id),
         ]
 
-    assert {error(answer) for answer in answers} == {(404, "upload_id", "upload_not_found")}
+    assert {error_of(answer) for answer in answers} == {(404, "upload_id", "upload_not_found")}
     assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
 
 
@@ -369,7 +369,7 @@ async def test_a_wrong_sum_by_the_worker_keeps_nothing(files_app: FilesApp, uplo
     success_body(await uploader.complete(upload_id, part_ids, md5="0" * 32))
     await files_app.deliver_all()
 
-    assert error(await uploader.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
+    assert error_of(await uploader.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
     await assert_no_file(files_app)
 
 

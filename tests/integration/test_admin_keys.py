@@ -1,62 +1,22 @@
-"""The admin API over ASGI, on Postgres: each route, and who may use it."""
+"""The admin API over ASGI, on Postgres: keys."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from openai import NotFoundError
 
-from admin.app import create as create_admin_app
 from admin.schemas import DEEPEST, NOT_ACTED_ON
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
-from tests.support.gateways import MASTER_KEY, client, sdk
+from tests.support.admin_api import get, models_of, post, refusal, status_with
+from tests.support.gateways import MASTER_KEY
+
+pytest_plugins = ("tests.support.admin_api",)
+
 
 OWN_VALUE = "sk-a-value-of-the-admins-choice"
-
-
-@pytest.fixture
-async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    """The admin API, asked with the master key."""
-    async with client(create_admin_app(gateway)) as made:
-        yield made
-
-
-async def post(api: httpx.AsyncClient, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    answer = await api.post(path, json=body or {})
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def get(api: httpx.AsyncClient, path: str, holder: str | None = None, **query: Any) -> dict[str, Any]:
-    """The answer to the holder of a key, or to the admin."""
-    headers = {"authorization": f"Bearer {holder}"} if holder else {}
-    answer = await api.get(path, params=query, headers=headers)
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-async def refused(api: httpx.AsyncClient, path: str, body: dict[str, Any]) -> tuple[int, str | None, str]:
-    """Status, `param` and message of a POST that is refused."""
-    answer = await api.post(path, json=body)
-    error = answer.json()["error"]
-    return answer.status_code, error["param"], error["message"]
-
-
-async def models_of(api: httpx.AsyncClient, key: str | None = None) -> list[str]:
-    return [model["id"] for model in (await get(api, "/models", key))["data"]]
-
-
-async def status_with(api: httpx.AsyncClient, key: str) -> int:
-    return (await api.get("/models", headers={"authorization": f"Bearer {key}"})).status_code
-
-
-# -- keys -------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_key_is_generated_as_litellm_answers_it(api: httpx.AsyncClient) -> None:
@@ -144,7 +104,7 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(api: httpx.AsyncClient, 
 async def test_what_makes_no_sense_is_refused(
     api: httpx.AsyncClient, body: dict[str, Any], param: str | None, message: str
 ) -> None:
-    status, named, said = await refused(api, "/key/generate", body)
+    status, named, said = await refusal(api, "/key/generate", body)
 
     assert (status, named) == (400, param)
     assert message in said
@@ -168,7 +128,7 @@ def nested(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize("path", ["/key/generate", "/user/new", "/team/new"])
 @pytest.mark.parametrize("levels", [60, 500])
 async def test_metadata_that_is_nested_too_deep_is_refused(api: httpx.AsyncClient, path: str, levels: int) -> None:
-    status, param, message = await refused(api, path, {"metadata": nested(levels)})
+    status, param, message = await refusal(api, path, {"metadata": nested(levels)})
 
     assert (status, param) == (400, "metadata")
     assert f"{DEEPEST} levels" in message
@@ -181,14 +141,14 @@ async def test_metadata_of_an_update_is_checked_likewise_and_what_is_not_too_dee
     key = await post(api, "/key/generate", {"metadata": deep})
     assert (await get(api, "/key/info", key=key["key"]))["info"]["metadata"] == deep
 
-    assert (await refused(api, "/key/update", {"key": key["key"], "metadata": nested(500)}))[:2] == (400, "metadata")
+    assert (await refusal(api, "/key/update", {"key": key["key"], "metadata": nested(500)}))[:2] == (400, "metadata")
 
 
 async def test_a_value_or_an_alias_in_use_is_a_conflict(api: httpx.AsyncClient) -> None:
     await post(api, "/key/generate", {"key": OWN_VALUE, "key_alias": "ours"})
 
-    assert (await refused(api, "/key/generate", {"key": OWN_VALUE}))[:2] == (409, "key")
-    assert (await refused(api, "/key/generate", {"key_alias": "ours"}))[:2] == (409, "key_alias")
+    assert (await refusal(api, "/key/generate", {"key": OWN_VALUE}))[:2] == (409, "key")
+    assert (await refusal(api, "/key/generate", {"key_alias": "ours"}))[:2] == (409, "key_alias")
 
 
 async def test_what_only_litellm_acts_on_is_accepted_and_named(api: httpx.AsyncClient) -> None:
@@ -276,9 +236,9 @@ async def test_an_update_changes_what_it_names_and_null_empties(api: httpx.Async
     assert {name: changed[name] for name in expected} == expected
     assert changed["updated_at"] > changed["created_at"]
     assert changed["token"] == made["token"]
-    assert (await refused(api, "/key/update", {"key": "gone"}))[:2] == (404, "key")
-    assert (await refused(api, "/key/update", {"key": made["key"], "models": ["gpt-9"]}))[:2] == (400, "models")
-    assert (await refused(api, "/key/update", {"key": made["key"], "team_id": "red"}))[:2] == (400, "team_id")
+    assert (await refusal(api, "/key/update", {"key": "gone"}))[:2] == (404, "key")
+    assert (await refusal(api, "/key/update", {"key": made["key"], "models": ["gpt-9"]}))[:2] == (400, "models")
+    assert (await refusal(api, "/key/update", {"key": made["key"], "team_id": "red"}))[:2] == (400, "team_id")
 
 
 async def test_an_update_takes_effect_at_the_next_request(api: httpx.AsyncClient) -> None:
@@ -323,171 +283,6 @@ async def test_keys_are_deleted_by_any_name(api: httpx.AsyncClient) -> None:
 async def test_where_one_key_is_not_there_none_is_deleted(api: httpx.AsyncClient) -> None:
     made = await post(api, "/key/generate")
 
-    assert (await refused(api, "/key/delete", {"keys": [made["key"], "gone"]}))[:2] == (404, "key")
+    assert (await refusal(api, "/key/delete", {"keys": [made["key"], "gone"]}))[:2] == (404, "key")
     assert await status_with(api, made["key"]) == 200
-    assert (await refused(api, "/key/delete", {}))[:2] == (400, "keys")
-
-
-# -- users and teams --------------------------------------------------------------------------------------------------
-
-
-async def test_a_user_is_made_with_a_key(api: httpx.AsyncClient) -> None:
-    made = await post(api, "/user/new", {"user_email": "ann@example.com", "models": ["gpt-batch"], "key_alias": "anns"})
-
-    assert made["user_id"].startswith("user_")
-    assert (made["user_email"], made["models"], made["key_alias"]) == ("ann@example.com", ["gpt-batch"], "anns")
-    assert await models_of(api, made["key"]) == ["gpt-batch"]
-    shown = await get(api, "/user/info", made["key"])
-    assert shown["user_info"]["user_email"] == "ann@example.com"
-    assert [key["token"] for key in shown["keys"]] == [made["token"]]
-
-
-@pytest.mark.parametrize("no", [False, "false"])
-async def test_a_user_can_be_made_without_a_key(api: httpx.AsyncClient, no: object) -> None:
-    made = await post(api, "/user/new", {"user_id": "ann", "auto_create_key": no, "user_role": "internal_user"})
-
-    assert (made["key"], made["token"], made["ignored"]) == (None, None, ["user_role"])
-    assert (await get(api, "/user/info", user_id="ann"))["keys"] == []
-
-
-async def test_neither_user_nor_key_is_made_where_one_cannot_be(api: httpx.AsyncClient) -> None:
-    assert (await refused(api, "/user/new", {"user_id": "ann", "team_id": "red"}))[:2] == (400, "team_id")
-
-    assert (await api.get("/user/info", params={"user_id": "ann"})).status_code == 404
-
-
-async def test_a_user_or_team_is_made_once(api: httpx.AsyncClient) -> None:
-    await post(api, "/user/new", {"user_id": "ann"})
-    await post(api, "/team/new", {"team_id": "blue"})
-
-    assert (await refused(api, "/user/new", {"user_id": "ann"}))[:2] == (409, "user_id")
-    assert (await refused(api, "/team/new", {"team_id": "blue"}))[:2] == (409, "team_id")
-    assert (await refused(api, "/team/new", {"models": ["gpt-9"]}))[:2] == (400, "models")
-
-
-async def test_a_team_limits_its_keys(api: httpx.AsyncClient) -> None:
-    team = await post(api, "/team/new", {"team_alias": "Blue", "models": ["mini-batch"], "rpm_limit": 7})
-    made = await post(api, "/key/generate", {"team_id": team["team_id"], "models": ["mini-batch", "gpt-batch"]})
-
-    assert team["team_id"].startswith("team_")
-    assert (team["team_alias"], team["rpm_limit"], team["blocked"]) == ("Blue", 7, False)
-    assert await models_of(api, made["key"]) == ["mini-batch"]
-    shown = await get(api, "/team/info", made["key"])
-    assert shown["team_info"]["team_alias"] == "Blue"
-
-
-async def test_the_keys_of_a_blocked_team_are_blocked(api: httpx.AsyncClient) -> None:
-    await post(api, "/team/new", {"team_id": "blue", "blocked": True})
-    made = await post(api, "/key/generate", {"team_id": "blue"})
-
-    assert await status_with(api, made["key"]) == 403
-
-
-@pytest.mark.parametrize(("path", "owner"), [("/user/info", "user_id"), ("/team/info", "team_id")])
-async def test_owners_are_seen_by_their_own_keys(api: httpx.AsyncClient, path: str, owner: str) -> None:
-    for name in ("ours", "theirs"):
-        await post(
-            api, path.replace("info", "new"), {owner: name, **({"auto_create_key": False} if "user" in path else {})}
-        )
-    mine = await post(api, "/key/generate", {owner: "ours"})
-    await post(api, "/key/generate", {owner: "ours"})
-    alone = await post(api, "/key/generate")
-
-    async def ask(key: str, **query: str) -> httpx.Response:
-        return await api.get(path, params=query, headers={"authorization": f"Bearer {key}"})
-
-    for answer in (await ask(mine["key"]), await ask(mine["key"], **{owner: "ours"})):
-        assert answer.json()[owner] == "ours"
-        assert [key["token"] for key in answer.json()["keys"]] == [mine["token"]]
-    assert len((await ask(MASTER_KEY, **{owner: "ours"})).json()["keys"]) == 2
-    statuses = [
-        (await ask(mine["key"], **{owner: "theirs"})).status_code,
-        (await ask(alone["key"], **{owner: "ours"})).status_code,
-        (await ask(alone["key"])).status_code,
-        (await ask(MASTER_KEY)).status_code,
-        (await ask(MASTER_KEY, **{owner: "nobody"})).status_code,
-    ]
-    assert statuses == [404, 404, 400, 400, 404]
-
-
-# -- models -----------------------------------------------------------------------------------------------------------
-
-
-async def test_the_sdk_lists_and_retrieves_the_models_of_its_key(api: httpx.AsyncClient, gateway: Gateway) -> None:
-    made = await post(api, "/key/generate", {"models": ["lab/chat", "mini-batch"]})
-    async with sdk(create_admin_app(gateway), made["key"]) as openai:
-        assert [model.id async for model in openai.models.list()] == ["mini-batch", "lab/chat"]
-        assert (await openai.models.retrieve("lab/chat")).id == "lab/chat"
-        for hidden in ("gpt-batch", "no-such-model"):
-            with pytest.raises(NotFoundError) as missing:
-                await openai.models.retrieve(hidden)
-            assert missing.value.code == "model_not_found"
-
-
-async def test_the_words_for_every_model_open_every_model(api: httpx.AsyncClient) -> None:
-    made = await post(api, "/key/generate", {"models": ["all-proxy-models"]})
-
-    assert await models_of(api, made["key"]) == await models_of(api)
-
-
-async def test_an_admin_sees_how_a_deployment_is_set_up_but_no_credential(api: httpx.AsyncClient) -> None:
-    shown = (await get(api, "/model/info"))["data"]
-
-    assert [model["model_info"]["id"] for model in shown] == ["general", "special", "mini", "chat"]
-    assert shown[0]["litellm_params"]["model"] == "azure/general-deployment"
-    assert shown[0]["litellm_params"]["api_base"] == "os.environ/AZURE_API_BASE"
-    assert "api_key" not in json.dumps(shown)
-
-
-async def test_a_key_learns_nothing_of_the_providers_side(api: httpx.AsyncClient) -> None:
-    made = await post(api, "/key/generate", {"models": ["gpt-batch"]})
-
-    shown = await get(api, "/model/info", made["key"])
-    group = await get(api, "/model_group/info", made["key"])
-
-    assert shown["data"][0] == {
-        "model_name": "gpt-batch",
-        "litellm_params": None,
-        "model_info": {"id": "general", "mode": "batch"},
-    }
-    said = json.dumps([shown, group])
-    assert not [word for word in ("deployment", "special-model", "API_BASE", "API_KEY", "mini", "lab/") if word in said]
-
-
-async def test_groups_are_described_as_litellm_does(api: httpx.AsyncClient) -> None:
-    [group] = (await get(api, "/model_group/info", model_group="gpt-batch"))["data"]
-
-    expected = {
-        "model_group": "gpt-batch",
-        "providers": ["azure", "openai"],
-        "mode": "batch",
-        "rpm": 15,
-        "tpm": 1000,
-        "max_input_tokens": None,
-        "supported_endpoints": ["/v1/batch"],
-    }
-    assert {name: group[name] for name in expected} == expected
-    everything = {group["model_group"]: group for group in (await get(api, "/model_group/info"))["data"]}
-    assert list(everything) == ["gpt-batch", "mini-batch", "lab/chat"]
-    assert everything["lab/chat"]["mode"] is None
-    assert everything["mini-batch"]["rpm"] is None
-
-
-async def test_a_group_that_the_key_may_not_use_is_not_described(api: httpx.AsyncClient) -> None:
-    made = await post(api, "/key/generate", {"models": ["mini-batch"], "aliases": {"small": "mini-batch"}})
-
-    assert await get(api, "/model_group/info", made["key"], model_group="gpt-batch") == {"data": []}
-    [group] = (await get(api, "/model_group/info", made["key"], model_group="small"))["data"]
-    assert group["model_group"] == "mini-batch"
-
-
-# -- health -----------------------------------------------------------------------------------------------------------
-
-
-async def test_health_needs_no_key(gateway: Gateway) -> None:
-    async with client(create_admin_app(gateway), None) as anyone:
-        alive = await anyone.get("/health/liveliness")
-        ready = await anyone.get("/health/readiness")
-
-    assert (alive.status_code, alive.json()) == (200, "I'm alive!")
-    assert (ready.status_code, ready.json()) == (200, {"status": "healthy", "db": "connected"})
+    assert (await refusal(api, "/key/delete", {}))[:2] == (400, "keys")

@@ -1,0 +1,146 @@
+"""Purge: a deleted file is deleted in the bucket and at each provider."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from files.transfers import purge
+from files.transfers.lease import LEASE_SECONDS
+from local.provider import Fault
+from manifold.queue import Message
+from manifold.schemas import File
+from tests.support.files_app import GENERAL, SPECIAL, FilesApp
+from tests.support.transfers import files_at_provider
+
+pytest_plugins = ("tests.support.files_app_fixtures",)
+
+
+async def deleted_file(files_app: FilesApp) -> File:
+    """A file that both deployments have, deleted by its owner."""
+    file = await files_app.upload()
+    await files_app.deliver_all()
+    async with files_app.client() as client:
+        await client.delete(f"/files/{file.id}")
+    files_app.aws.take(files_app.aws.transfers_queue_url)
+    return file
+
+
+async def test_a_deleted_file_is_cleared_here_and_at_every_provider(files_app: FilesApp) -> None:
+    file = await deleted_file(files_app)
+
+    for _ in range(2):
+        await files_app.deliver(Message("file", file.id))
+
+    assert files_at_provider(files_app, GENERAL) == files_at_provider(files_app, SPECIAL) == []
+    assert len(files_app.provider.log(GENERAL.name, "files.delete")) == 1
+    assert files_app.aws.keys() == []
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == []
+        assert await tables.files.load(file.id) is None
+
+
+async def test_a_file_that_was_not_deleted_is_not_cleared(files_app: FilesApp) -> None:
+    file = await files_app.upload()
+    await files_app.deliver_all()
+
+    await files_app.deliver(Message("file", file.id))
+
+    assert files_app.aws.keys() == [f"files/{file.id}"]
+    assert len(files_at_provider(files_app, GENERAL)) == 1
+
+
+async def test_a_deleted_file_stays_while_an_open_batch_needs_it(files_app: FilesApp) -> None:
+    file = await deleted_file(files_app)
+    files_app.insert_batch("batch_1", file.id, "in_progress")
+    await files_app.deliver(Message("file", file.id))
+    assert len(files_at_provider(files_app, GENERAL)) == len(files_at_provider(files_app, SPECIAL)) == 1
+
+    files_app.sql("UPDATE batches SET status = 'completed', due_at = NULL")
+    files_app.age(16)
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == [file.id]
+    await files_app.deliver(Message("file", file.id))
+
+    assert files_app.aws.keys() == []
+
+
+@pytest.mark.parametrize("kind", ["error", "rate_limit", "cut"])
+async def test_a_provider_that_does_not_answer_is_asked_again_by_the_sweep(files_app: FilesApp, kind: Any) -> None:
+    file = await deleted_file(files_app)
+    files_app.provider.fail(Fault(kind=kind, account=GENERAL.name, route="files.delete"))
+    await files_app.deliver(Message("file", file.id))
+    assert len(files_at_provider(files_app, GENERAL)) == 1
+    assert files_at_provider(files_app, SPECIAL) == [], "one provider's fault keeps no other from it"
+
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == []
+    files_app.age(21)
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == [file.id]
+    await files_app.deliver(Message("file", file.id))
+
+    assert files_at_provider(files_app, GENERAL) == []
+    assert files_app.aws.keys() == []
+
+
+async def test_a_purge_that_keeps_failing_is_tried_after_pauses_that_grow_and_starves_no_other(
+    files_app: FilesApp,
+) -> None:
+    failing = await deleted_file(files_app)
+    files_app.provider.fail(Fault(kind="error", account=GENERAL.name, route="files.delete", times=None))
+    for _ in range(3):
+        files_app.age(900)
+        await files_app.deliver(Message("file", failing.id))
+        await files_app.deliver(Message("file", failing.id))  # too early, so nothing happens
+    assert len(files_app.provider.log(GENERAL.name, "files.delete")) == 3
+
+    later = await deleted_file(files_app)
+    files_app.age(19)
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == [later.id]
+    files_app.age(20)
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.files.to_purge(10) == [later.id, failing.id]
+
+
+async def test_a_delete_that_hangs_is_left_and_no_other_one_waits_there(
+    files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "DELETE_SECONDS", 0.2)
+    files = [await deleted_file(files_app) for _ in range(3)]
+    files_app.provider.fail(Fault(kind="delay", account=GENERAL.name, route="files.delete", seconds=2, times=None))
+    purging = purge.Purge(files_app.gateway.store, files_app.gateway.storage, files_app.gateway.deployments)
+
+    for file in files:
+        await purging.run(file.id)
+
+    assert len(files_app.provider.log(GENERAL.name, "files.delete")) == 1
+    assert files_at_provider(files_app, SPECIAL) == []
+    assert files_app.sql("SELECT DISTINCT attempts, due_at > now(), lease FROM files") == [(1, True, None)]
+
+
+async def test_two_workers_purge_a_file_once_and_a_dead_ones_purge_is_another_ones(files_app: FilesApp) -> None:
+    file = await deleted_file(files_app)
+    async with files_app.gateway.store.session() as tables:
+        dead = await tables.files.claim_purge(file.id, "of-the-dead", LEASE_SECONDS)
+    assert dead is not None
+    await files_app.deliver(Message("file", file.id))
+    assert files_app.provider.log(GENERAL.name, "files.delete") == []
+
+    files_app.age(LEASE_SECONDS + 1)
+    await asyncio.gather(*(files_app.deliver(Message("file", file.id)) for _ in range(2)))
+
+    assert len(files_app.provider.log(GENERAL.name, "files.delete")) == 1
+    async with files_app.gateway.store.session() as tables:
+        assert not await tables.files.purged(dead)
+
+
+async def test_a_provider_that_will_not_delete_keeps_nobody_from_it(files_app: FilesApp) -> None:
+    file = await deleted_file(files_app)
+    files_app.provider.fail(Fault(kind="refuse", account=GENERAL.name, route="files.delete", status=403))
+
+    await files_app.deliver(Message("file", file.id))
+
+    assert files_at_provider(files_app, SPECIAL) == []
+    assert files_app.aws.keys() == []
