@@ -8,8 +8,8 @@ from admin import health
 from admin.groups import Groups
 from admin.keys import VirtualKeys
 from admin.owners import Teams, Users
-from admin.schemas import KeyNamed, KeyNew, KeyRegenerate, KeysNamed, KeyUpdate, TeamNew, Text, UserNew
-from admin.spend import Spend, moment
+from admin.schemas import KeyBlock, KeyCreate, KeyRegenerate, KeysDelete, KeyUpdate, TeamCreate, Text, UserCreate
+from admin.spend import Spend, parse_time
 from manifold import observe, web
 from manifold.app import GatewayDep, application
 from manifold.gateway import Gateway
@@ -49,7 +49,7 @@ GroupsOf = Annotated[Groups, Depends(_groups)]
 
 
 @routes.post("/key/generate")
-async def generate_key(_: Admin, keys: KeysOf, body: KeyNew) -> Response:
+async def generate_key(_: Admin, keys: KeysOf, body: KeyCreate) -> Response:
     return web.json(await keys.generate(body))
 
 
@@ -77,17 +77,17 @@ async def update_key(_: Admin, keys: KeysOf, body: KeyUpdate) -> Response:
 
 
 @routes.post("/key/delete")
-async def delete_keys(_: Admin, keys: KeysOf, body: KeysNamed) -> Response:
+async def delete_keys(_: Admin, keys: KeysOf, body: KeysDelete) -> Response:
     return web.json(await keys.delete(body))
 
 
 @routes.post("/key/block")
-async def block_key(_: Admin, keys: KeysOf, body: KeyNamed) -> Response:
+async def block_key(_: Admin, keys: KeysOf, body: KeyBlock) -> Response:
     return web.json(await keys.block(body.key, blocked=True))
 
 
 @routes.post("/key/unblock")
-async def unblock_key(_: Admin, keys: KeysOf, body: KeyNamed) -> Response:
+async def unblock_key(_: Admin, keys: KeysOf, body: KeyBlock) -> Response:
     return web.json(await keys.block(body.key, blocked=False))
 
 
@@ -97,7 +97,7 @@ async def regenerate_key(_: Admin, keys: KeysOf, body: KeyRegenerate) -> Respons
 
 
 @routes.post("/user/new")
-async def new_user(_: Admin, users: UsersOf, body: UserNew) -> Response:
+async def new_user(_: Admin, users: UsersOf, body: UserCreate) -> Response:
     return web.json(await users.create(body))
 
 
@@ -107,7 +107,7 @@ async def user_info(caller: Authenticated, users: UsersOf, user_id: Text | None 
 
 
 @routes.post("/team/new")
-async def new_team(_: Admin, teams: TeamsOf, body: TeamNew) -> Response:
+async def new_team(_: Admin, teams: TeamsOf, body: TeamCreate) -> Response:
     return web.json(await teams.create(body))
 
 
@@ -127,7 +127,7 @@ async def spend_logs(
     start_date: Text | None = None,
     end_date: Text | None = None,
 ) -> Response:
-    start, end = moment(start_date, "start_date"), moment(end_date, "end_date", end=True)
+    start, end = parse_time(start_date, "start_date"), parse_time(end_date, "end_date", end=True)
     wanted = CallFilter(user_id=user_id, team_id=team_id, start=start, end=end)
     return web.json(await spend.page(wanted, key=api_key, size=size, after=after))
 

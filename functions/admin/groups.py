@@ -8,10 +8,10 @@ from pydantic import Field
 from manifold.access import ALL_MODELS, Caller
 from manifold.config import Config, Deployment
 from manifold.errors import InvalidRequest, NotFound
-from manifold.schemas import Shown
+from manifold.schemas import ResponseModel
 
 
-class Model(Shown):
+class Model(ResponseModel):
     """https://platform.openai.com/docs/api-reference/models/object"""
 
     id: str
@@ -21,12 +21,12 @@ class Model(Shown):
     owned_by: str = "manifold"
 
 
-class ModelList(Shown):
+class ModelList(ResponseModel):
     object: str = "list"
     data: list[Model]
 
 
-class ModelInfo(Shown):
+class ModelInfo(ResponseModel):
     """One deployment. `litellm_params` is for admins alone, and never holds a credential."""
 
     model_name: str
@@ -34,11 +34,11 @@ class ModelInfo(Shown):
     model_info: dict[str, Any]
 
 
-class ModelInfoList(Shown):
+class ModelInfoList(ResponseModel):
     data: list[ModelInfo]
 
 
-class GroupInfo(Shown):
+class GroupInfo(ResponseModel):
     """LiteLLM's description of a model group; null is what config.yaml does not tell."""
 
     model_group: str
@@ -68,7 +68,7 @@ class GroupInfo(Shown):
     supports_background_chat: bool = False
 
 
-class GroupInfoList(Shown):
+class GroupInfoList(ResponseModel):
     data: list[GroupInfo]
 
 

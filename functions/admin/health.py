@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from manifold.schemas import Shown
+from manifold.schemas import ResponseModel
 from manifold.store import Store
 
 
-class Readiness(Shown):
+class Readiness(ResponseModel):
     status: Literal["healthy"] = "healthy"
     db: Literal["connected"] = "connected"
 

@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 from admin.groups import require_known
 from admin.schemas import (
-    KeyAnswer,
+    KeyCreate,
     KeyFields,
     KeyInfo,
-    KeyNew,
+    KeyInfoResponse,
+    KeyInfoWithSpend,
     KeyPage,
     KeyRegenerate,
+    KeyResponse,
+    KeysDelete,
     KeysDeleted,
-    KeyShown,
-    KeysNamed,
-    KeySpent,
     KeyUpdate,
 )
 from manifold import ids
@@ -39,22 +39,24 @@ class VirtualKeys:
         self._config = config
         self._master_key = master_key
 
-    async def generate(self, body: KeyNew) -> KeyAnswer:
+    async def generate(self, body: KeyCreate) -> KeyResponse:
         """A new key; its user is made if there is none yet, its team must be there."""
         self._check(body, body.key)
         async with self._store.transaction() as tables:
-            return await issue(tables, body, body.key, body.ignored)
+            return await create_key(tables, body, body.key, body.ignored)
 
-    async def info(self, caller: Caller, named: str | None) -> KeyShown:
+    async def info(self, caller: Caller, named: str | None) -> KeyInfoResponse:
         """The key that is named, or the caller's own. Only an admin sees another's."""
         if named is None and caller.key_id is None:
             raise InvalidRequest("The master key is no virtual key: name one, as in ?key=sk-….", param="key")
         async with self._store.session() as tables:
-            row = await (tables.keys.find(*reference(named)) if named else tables.keys.find("id", caller.key_id or ""))
+            row = await (
+                tables.keys.find(*parse_reference(named)) if named else tables.keys.find("id", caller.key_id or "")
+            )
             if row is None or not (caller.admin or row.id == caller.key_id):
                 raise _not_found()
             spend = await tables.calls.spend(row.id)
-        return KeyShown(key=row.token_hash, info=KeySpent.model_validate(asdict(row) | {"spend": spend}))
+        return KeyInfoResponse(key=row.token_hash, info=KeyInfoWithSpend.model_validate(asdict(row) | {"spend": spend}))
 
     async def page(
         self, *, size: int, after: str | None, user_id: str | None, team_id: str | None, alias: str | None
@@ -66,26 +68,26 @@ class VirtualKeys:
         shown = [KeyInfo.model_validate(row) for row in rows[:size]]
         return KeyPage(keys=shown, last_id=shown[-1].token_id if shown else None, has_more=len(rows) > size)
 
-    async def update(self, body: KeyUpdate) -> KeyAnswer:
+    async def update(self, body: KeyUpdate) -> KeyResponse:
         """Change what the body names."""
         self._check(body)
         return await self._change(body.key, _changes(body), shown=body.key, ignored=body.ignored)
 
-    async def block(self, named: str, *, blocked: bool) -> KeyAnswer:
+    async def block(self, named: str, *, blocked: bool) -> KeyResponse:
         """Refuse the key's requests from now on, or take them again; soon, where environments remember keys."""
         return await self._change(named, {"blocked": blocked}, shown=named)
 
-    async def regenerate(self, body: KeyRegenerate) -> KeyAnswer:
+    async def regenerate(self, body: KeyRegenerate) -> KeyResponse:
         """A new value for the key, which owns the same. The old one ends, soon where environments remember keys."""
         self._check(body, body.new_key)
         value = body.new_key or ids.virtual_key()
         return await self._change(body.key, _changes(body) | _value(value), shown=value, ignored=body.ignored)
 
-    async def delete(self, body: KeysNamed) -> KeysDeleted:
+    async def delete(self, body: KeysDelete) -> KeysDeleted:
         """Delete the keys that are named, all or, where one is not there, none."""
         if not body.keys and not body.key_aliases:
             raise InvalidRequest("Name the keys to delete in 'keys' or 'key_aliases'.", param="keys")
-        references = [reference(named) for named in body.keys]
+        references = [parse_reference(named) for named in body.keys]
         references += [("alias", alias) for alias in body.key_aliases]
         async with self._store.transaction() as tables:
             for by, value in references:
@@ -97,9 +99,9 @@ class VirtualKeys:
 
     async def _change(
         self, named: str, changes: Mapping[str, Any], *, shown: str, ignored: Sequence[str] = ()
-    ) -> KeyAnswer:
+    ) -> KeyResponse:
         async with self._store.transaction() as tables:
-            row = await tables.keys.find(*reference(named), lock=True)
+            row = await tables.keys.find(*parse_reference(named), lock=True)
             if row is None:
                 raise _not_found()
             changed = replace(row, **changes)
@@ -110,13 +112,13 @@ class VirtualKeys:
     def _check(self, fields: KeyFields, value: str | None = None) -> None:
         require_known(self._config, fields.models or [], param="models")
         require_known(self._config, (fields.aliases or {}).values(), param="aliases")
-        if fields.key_alias is not None and reference(fields.key_alias)[0] != "alias":
+        if fields.key_alias is not None and parse_reference(fields.key_alias)[0] != "alias":
             raise InvalidRequest("A key_alias must not look like a key, a hash or an id.", param="key_alias")
         if value == self._master_key:
             raise InvalidRequest("This is the master key. Choose another value.", param="key")
 
 
-async def issue(tables: Tables, fields: KeyFields, value: str | None, ignored: Sequence[str]) -> KeyAnswer:
+async def create_key(tables: Tables, fields: KeyFields, value: str | None, ignored: Sequence[str]) -> KeyResponse:
     """Add a key within a transaction that is open, and show its value."""
     value = value or ids.virtual_key()
     key = Key(id=ids.new("key"), created_by="admin", **_value(value), **_changes(fields))
@@ -156,7 +158,7 @@ async def _cursor(tables: Tables, after: str | None) -> Cursor | None:
     return Cursor(row.created_at, row.id)
 
 
-def reference(named: str) -> tuple[Literal["id", "token_hash", "alias"], str]:
+def parse_reference(named: str) -> tuple[Literal["id", "token_hash", "alias"], str]:
     """How the text names a key: aliases that look like anything else are not given out."""
     if named.startswith("sk-"):
         return "token_hash", key_hash(named)
@@ -165,8 +167,8 @@ def reference(named: str) -> tuple[Literal["id", "token_hash", "alias"], str]:
     return ("id" if named.startswith("key_") else "alias"), named
 
 
-def _answer(row: KeyRow, shown: str, ignored: Sequence[str]) -> KeyAnswer:
-    return KeyAnswer.model_validate(asdict(row) | {"key": shown, "ignored": list(ignored)})
+def _answer(row: KeyRow, shown: str, ignored: Sequence[str]) -> KeyResponse:
+    return KeyResponse.model_validate(asdict(row) | {"key": shown, "ignored": list(ignored)})
 
 
 def _not_found() -> NotFound:

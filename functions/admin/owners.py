@@ -4,19 +4,19 @@ from dataclasses import asdict
 from typing import Any
 
 from admin.groups import require_known
-from admin.keys import issue
+from admin.keys import create_key
 from admin.schemas import (
     KeyFields,
     KeyInfo,
     LimitFields,
+    TeamCreate,
     TeamInfo,
-    TeamMade,
-    TeamNew,
-    TeamShown,
+    TeamInfoResponse,
+    TeamResponse,
+    UserCreate,
     UserInfo,
-    UserMade,
-    UserNew,
-    UserShown,
+    UserInfoResponse,
+    UserResponse,
 )
 from manifold import ids
 from manifold.access import Caller
@@ -35,7 +35,7 @@ class Users:
         self._store = store
         self._config = config
 
-    async def create(self, body: UserNew) -> UserMade:
+    async def create(self, body: UserCreate) -> UserResponse:
         """A new user with, unless `auto_create_key` is false, a key; both or neither."""
         require_known(self._config, body.models or [], param="models")
         require_known(self._config, (body.aliases or {}).values(), param="aliases")
@@ -49,12 +49,12 @@ class Users:
         )
         async with self._store.transaction() as tables:
             row = await tables.users.insert(user)
-            key = await issue(tables, _first_key(body, row.id), None, ()) if body.auto_create_key else None
+            key = await create_key(tables, _first_key(body, row.id), None, ()) if body.auto_create_key else None
         shown = {"key", "token", "token_id", "key_name", "key_alias", "team_id", "expires"}
         of_key = key.model_dump(include=shown) if key else {}
-        return UserMade.model_validate(asdict(row) | of_key | {"ignored": body.ignored})
+        return UserResponse.model_validate(asdict(row) | of_key | {"ignored": body.ignored})
 
-    async def info(self, caller: Caller, user_id: str | None) -> UserShown:
+    async def info(self, caller: Caller, user_id: str | None) -> UserInfoResponse:
         """A user, its newest keys included; without `user_id` the caller's own, as only an admin sees another."""
         user_id = user_id or caller.user_id
         if user_id is None:
@@ -64,7 +64,7 @@ class Users:
             if row is None:
                 raise NotFound(f"There is no user '{user_id}'.", param="user_id")
             keys = await tables.keys.page(limit=_KEYS_SHOWN, user_id=user_id)
-        return UserShown(user_id=row.id, user_info=UserInfo.model_validate(row), keys=_visible(keys, caller))
+        return UserInfoResponse(user_id=row.id, user_info=UserInfo.model_validate(row), keys=_visible(keys, caller))
 
 
 class Teams:
@@ -72,7 +72,7 @@ class Teams:
         self._store = store
         self._config = config
 
-    async def create(self, body: TeamNew) -> TeamMade:
+    async def create(self, body: TeamCreate) -> TeamResponse:
         require_known(self._config, body.models or [], param="models")
         team = Team(
             id=body.team_id or ids.new("team"),
@@ -84,9 +84,9 @@ class Teams:
         )
         async with self._store.transaction() as tables:
             row = await tables.teams.insert(team)
-        return TeamMade.model_validate(asdict(row) | {"ignored": body.ignored})
+        return TeamResponse.model_validate(asdict(row) | {"ignored": body.ignored})
 
-    async def info(self, caller: Caller, team_id: str | None) -> TeamShown:
+    async def info(self, caller: Caller, team_id: str | None) -> TeamInfoResponse:
         """A team, its newest keys included; without `team_id` the caller's own, as only an admin sees another."""
         team_id = team_id or caller.team_id
         if team_id is None:
@@ -96,14 +96,14 @@ class Teams:
             if row is None:
                 raise NotFound(f"There is no team '{team_id}'.", param="team_id")
             keys = await tables.keys.page(limit=_KEYS_SHOWN, team_id=team_id)
-        return TeamShown(team_id=row.id, team_info=TeamInfo.model_validate(row), keys=_visible(keys, caller))
+        return TeamInfoResponse(team_id=row.id, team_info=TeamInfo.model_validate(row), keys=_visible(keys, caller))
 
 
 def _limits(body: LimitFields) -> dict[str, Any]:
     return body.model_dump(include=set(LimitFields.model_fields))
 
 
-def _first_key(body: UserNew, user_id: str) -> KeyFields:
+def _first_key(body: UserCreate, user_id: str) -> KeyFields:
     return KeyFields.model_construct(
         user_id=user_id,
         key_alias=body.key_alias,

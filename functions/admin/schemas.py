@@ -20,8 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from manifold.durations import Duration, WrittenDuration
-from manifold.schemas import Shown
+from manifold.durations import Duration, DurationText
+from manifold.schemas import ResponseModel
 
 NOT_ACTED_ON = frozenset({
     "access_group_ids", "admins", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_routes",
@@ -92,7 +92,7 @@ class LimitFields(Body):
     tpm_limit: Count | None = None
     max_parallel_requests: Count | None = None
     max_budget: Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=18)] | None = None
-    budget_duration: WrittenDuration | None = None
+    budget_duration: DurationText | None = None
 
 
 class KeyFields(LimitFields):
@@ -108,7 +108,7 @@ class KeyFields(LimitFields):
     blocked: bool | None = None
 
 
-class KeyNew(KeyFields):
+class KeyCreate(KeyFields):
     key: KeyValue | None = None
 
 
@@ -121,16 +121,16 @@ class KeyRegenerate(KeyFields):
     new_key: KeyValue | None = None
 
 
-class KeyNamed(Body):
+class KeyBlock(Body):
     key: Text
 
 
-class KeysNamed(Body):
+class KeysDelete(Body):
     keys: list[Text] = []
     key_aliases: list[Text] = []
 
 
-class UserNew(LimitFields):
+class UserCreate(LimitFields):
     """A user, and by default a first key; `key_alias`, `duration`, `team_id` and `aliases` are that key's."""
 
     user_id: Text | None = None
@@ -145,7 +145,7 @@ class UserNew(LimitFields):
     aliases: dict[Text, Text] | None = None
 
 
-class TeamNew(LimitFields):
+class TeamCreate(LimitFields):
     team_id: Text | None = None
     team_alias: Text | None = None
     models: list[Text] | None = None
@@ -153,7 +153,7 @@ class TeamNew(LimitFields):
     blocked: bool | None = None
 
 
-class Limited(Shown):
+class HolderInfo(ResponseModel):
     model_config = ConfigDict(from_attributes=True)
 
     rpm_limit: int | None
@@ -167,7 +167,7 @@ class Limited(Shown):
     updated_at: datetime
 
 
-class KeyInfo(Limited):
+class KeyInfo(HolderInfo):
     """A key without its value: `token` is its hash, `token_id` its id, which outlives a regeneration."""
 
     token: str = Field(validation_alias="token_hash")
@@ -182,25 +182,25 @@ class KeyInfo(Limited):
     created_by: str | None
 
 
-class KeyAnswer(KeyInfo):
+class KeyResponse(KeyInfo):
     """What a change of a key answers. `key` is the new value, shown this once, or what the request called the key."""
 
     key: str
     ignored: list[str]
 
 
-class KeySpent(KeyInfo):
+class KeyInfoWithSpend(KeyInfo):
     """A key, and what it has cost so far: US dollars, as far as prices are known."""
 
     spend: float
 
 
-class KeyShown(Shown):
+class KeyInfoResponse(ResponseModel):
     key: str
-    info: KeySpent
+    info: KeyInfoWithSpend
 
 
-class KeyPage(Shown):
+class KeyPage(ResponseModel):
     """The newest keys first; `after=last_id` asks for the next page."""
 
     keys: list[KeyInfo]
@@ -208,17 +208,17 @@ class KeyPage(Shown):
     has_more: bool
 
 
-class KeysDeleted(Shown):
+class KeysDeleted(ResponseModel):
     deleted_keys: list[str]
 
 
-class UserInfo(Limited):
+class UserInfo(HolderInfo):
     user_id: str = Field(validation_alias="id")
     user_alias: str | None = Field(validation_alias="alias")
     user_email: str | None = Field(validation_alias="email")
 
 
-class UserMade(UserInfo):
+class UserResponse(UserInfo):
     """The user, and the key that was made with it, if one was."""
 
     key: str | None = None
@@ -231,23 +231,23 @@ class UserMade(UserInfo):
     ignored: list[str]
 
 
-class UserShown(Shown):
+class UserInfoResponse(ResponseModel):
     user_id: str
     user_info: UserInfo
     keys: list[KeyInfo]
 
 
-class TeamInfo(Limited):
+class TeamInfo(HolderInfo):
     team_id: str = Field(validation_alias="id")
     team_alias: str | None = Field(validation_alias="alias")
     blocked: bool
 
 
-class TeamMade(TeamInfo):
+class TeamResponse(TeamInfo):
     ignored: list[str]
 
 
-class TeamShown(Shown):
+class TeamInfoResponse(ResponseModel):
     team_id: str
     team_info: TeamInfo
     keys: list[KeyInfo]

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from admin.keys import reference
+from admin.keys import parse_reference
 from manifold.access import Caller
 from manifold.errors import InvalidRequest
-from manifold.schemas import Shown
+from manifold.schemas import ResponseModel
 from manifold.store import Store, Tables
 from manifold.store.calls import CallFilter, CallRow
 from manifold.store.rows import Cursor
 
 
-class SpendLog(Shown):
+class SpendLog(ResponseModel):
     """One call, in LiteLLM's words; `call_type` is the route, and `spend` is null where no price is known."""
 
     request_id: str
@@ -61,7 +61,7 @@ class SpendLog(Shown):
         )
 
 
-class SpendPage(Shown):
+class SpendPage(ResponseModel):
     """The newest calls first; `after=last_id` asks for the next page."""
 
     data: Sequence[SpendLog]
@@ -96,12 +96,12 @@ class Spend:
 
 
 async def _key_id(tables: Tables, named: str) -> str:
-    by, value = reference(named)
+    by, value = parse_reference(named)
     row = None if by == "id" else await tables.keys.find(by, value)
     return named if row is None else row.id
 
 
-def moment(written: str | None, param: str, *, end: bool = False) -> datetime | None:
+def parse_time(written: str | None, param: str, *, end: bool = False) -> datetime | None:
     """A date or a time, UTC where it does not say; the `end` of a date is that of its day."""
     if written is None:
         return None

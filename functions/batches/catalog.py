@@ -8,7 +8,7 @@ from batches.serializers import batch_object
 from manifold import ids
 from manifold.access import Caller
 from manifold.errors import InvalidRequest, NotFound
-from manifold.idempotency import Create
+from manifold.idempotency import CreateAttempt
 from manifold.jsonl import Report
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch, Page
@@ -31,7 +31,7 @@ class Catalog:
         self._queue = queue
         self._caller = caller
 
-    async def create(self, request: BatchCreate, attempt: Create) -> Batch:
+    async def create(self, request: BatchCreate, attempt: CreateAttempt) -> Batch:
         """Write a batch in `validating`, also while every provider is down. A retry gets the first attempt's batch.
 
         Bad lines fail it later, as at OpenAI. Raises `NotFound` for the file, `InvalidRequest` if the file or the model

@@ -48,8 +48,8 @@ class Ledger:
         if not caller.limited:
             return
         async with self._store.session() as tables:
-            standings = await tables.meters.admit(caller.limited, calls, lease, self._max_seconds)
-        refused = limits.refusal(caller.limited, standings, calls)
+            statuses = await tables.meters.admit(caller.limited, calls, lease, self._max_seconds)
+        refused = limits.refusal(caller.limited, statuses, calls)
         if refused is not None:
             raise refused
 

@@ -11,7 +11,7 @@ from manifold import ids
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import Unavailable
-from manifold.idempotency import Create
+from manifold.idempotency import CreateAttempt
 from manifold.jsonl import Check, Report
 from manifold.queue import Message, Queue
 from manifold.schemas import File, FilePurpose
@@ -46,7 +46,7 @@ class Creation:
         self._deployments = deployments
         self._caller = caller
 
-    async def create(self, draft: Draft, attempt: Create) -> File:
+    async def create(self, draft: Draft, attempt: CreateAttempt) -> File:
         """Keep the file and have its inputs prepared; nothing is kept of one that is refused."""
         groups, report = self._checked(draft)
         file = NewFile(
@@ -76,12 +76,12 @@ class Creation:
             return groups, None
         return targets.for_report(draft.names, Check.whole(draft.content))
 
-    async def _earlier(self, tables: Tables, attempt: Create) -> FileRow | None:
+    async def _earlier(self, tables: Tables, attempt: CreateAttempt) -> FileRow | None:
         """What an earlier attempt at the same create made. Our own copy is purged with its reservation."""
         file_id = await tables.idempotency.earlier(attempt)
         return await tables.files.get(file_id, self._caller) if file_id else None
 
-    async def _register(self, tables: Tables, file: NewFile, attempt: Create) -> FileRow:
+    async def _register(self, tables: Tables, file: NewFile, attempt: CreateAttempt) -> FileRow:
         row = await tables.files.register(file.id)
         if row is None:
             raise Unavailable("Storing the file took too long. Try again.")

@@ -11,7 +11,7 @@ from manifold import ids
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
-from manifold.idempotency import Create
+from manifold.idempotency import CreateAttempt
 from manifold.queue import Message, Queue
 from manifold.schemas import FilePurpose, UploadPart
 from manifold.storage import Storage
@@ -67,7 +67,7 @@ class Uploads:
         self._deployments = deployments
         self._caller = caller
 
-    async def create(self, announced: Announcement, attempt: Create) -> UploadRow:
+    async def create(self, announced: Announcement, attempt: CreateAttempt) -> UploadRow:
         """Reserve the file; nobody sees it until the upload is completed."""
         Targets(self._deployments, self._caller).for_purpose(announced.names, announced.purpose)
         async with self._store.transaction() as tables:
@@ -116,11 +116,11 @@ class Uploads:
             raise closed(current)
         return current
 
-    async def _earlier(self, tables: Tables, attempt: Create) -> UploadRow | None:
+    async def _earlier(self, tables: Tables, attempt: CreateAttempt) -> UploadRow | None:
         upload_id = await tables.idempotency.earlier(attempt)
         return await tables.uploads.get(upload_id, self._caller) if upload_id else None
 
-    async def _reserve(self, tables: Tables, announced: Announcement, attempt: Create) -> UploadRow:
+    async def _reserve(self, tables: Tables, announced: Announcement, attempt: CreateAttempt) -> UploadRow:
         file = NewFile(
             id=ids.new("file"),
             purpose=announced.purpose,

@@ -135,8 +135,8 @@ async def test_requests_that_meet_at_the_database_are_counted_one_by_one(
         admitted = []
         for turn in range(5):
             async with store.session() as tables:
-                standings = await tables.meters.admit(caller.limited, 1, f"{number}-{turn}", 60)
-            admitted.append(not any(standing.reached for standing in standings))
+                statuses = await tables.meters.admit(caller.limited, 1, f"{number}-{turn}", 60)
+            admitted.append(not any(status.reached for status in statuses))
         return admitted
 
     found = await asyncio.gather(*(admit(store, number) for number, store in enumerate(stores)))

@@ -17,7 +17,7 @@ from manifold import ids, storable
 from manifold.access import Caller
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
-from manifold.limits import Limited, Limits
+from manifold.limits import LimitedHolder, Limits
 from manifold.queue import Message, Queue
 from manifold.store import Store
 from manifold.store.calls import CallRecord
@@ -100,7 +100,9 @@ async def test_a_failure_without_a_price(gateway: Gateway, api: httpx.AsyncClien
 async def test_what_a_provider_said_never_loses_the_calls_beside_it(
     gateway: Gateway, api: httpx.AsyncClient, database_url: str
 ) -> None:
-    limited = replace(HOLDER, limited=(Limited("key", "key_spender", Limits(tpm_limit=1000, max_parallel_requests=1)),))
+    limited = replace(
+        HOLDER, limited=(LimitedHolder("key", "key_spender", Limits(tpm_limit=1000, max_parallel_requests=1)),)
+    )
     async with gateway.store.session() as tables:
         await tables.meters.admit(limited.limited, 1, "lease", 60)
     odd = [

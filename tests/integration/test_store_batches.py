@@ -9,7 +9,7 @@ from psycopg.errors import UniqueViolation
 
 from manifold import ids
 from manifold.access import Caller
-from manifold.limits import Limited, Limits
+from manifold.limits import LimitedHolder, Limits
 from manifold.storable import MOST_OF_A_BATCH
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch, Outcome
@@ -224,16 +224,16 @@ async def test_a_batch_counts_against_the_budget_of_its_key(store: Store) -> Non
     counts = dict.fromkeys(
         ("requests", "failed_requests", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens"), 1
     )
-    one = Limited("key", "key_of_batches", Limits(max_budget=Decimal(1)))
+    one = LimitedHolder("key", "key_of_batches", Limits(max_budget=Decimal(1)))
     async with store.session() as tables:
         await tables.keys.insert(Key(id=one.id, token_hash="hash", name="name", max_budget=Decimal(1)))
         batch = await claimed(tables, await new_batch(tables, Caller(key_id=one.id)))
-        assert [standing.spent for standing in await tables.meters.admit([one], 1, "lease", 60)] == [0]
+        assert [status.spent for status in await tables.meters.admit([one], 1, "lease", 60)] == [0]
 
         await tables.job_usage.record(batch, await new_job(tables, batch), "group", counts, Decimal("1.5"))
 
-        [standing] = await tables.meters.admit([one], 1, "lease", 60)
-        assert (standing.spent, standing.reached) == (Decimal("1.5"), ["max_budget"])
+        [status] = await tables.meters.admit([one], 1, "lease", 60)
+        assert (status.spent, status.reached) == (Decimal("1.5"), ["max_budget"])
         assert await tables.calls.spend(one.id) == Decimal("1.5")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from manifold import ids
 from manifold.access import Caller
-from manifold.idempotency import Create, attempt
+from manifold.idempotency import CreateAttempt, attempt
 from manifold.store import Store
 
 MANY = 40
@@ -24,13 +24,13 @@ async def stores(database_url: str) -> AsyncIterator[list[Store]]:
         yield opened
 
 
-def create(**headers: str) -> Create:
+def create(**headers: str) -> CreateAttempt:
     return attempt(
         Caller(key_id="key_1"), "POST /batches", b"body", {k.replace("_", "-"): v for k, v in headers.items()}
     )
 
 
-async def made(stores: list[Store], what: Create) -> list[str]:
+async def made(stores: list[Store], what: CreateAttempt) -> list[str]:
     """What each of the requests answers with. All their transactions have begun before the first one makes anything."""
     begun = asyncio.Barrier(len(stores))
 

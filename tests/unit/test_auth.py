@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from manifold.access import Caller
-from manifold.auth import MANY, Allowance, KeyGrant, Memory, authenticate, key_hash
+from manifold.auth import MAX_CACHED_KEYS, Allowance, KeyCache, KeyGrant, authenticate, key_hash
 from manifold.errors import AuthenticationFailed, ManifoldError, PermissionDenied
 from manifold.limits import Limits
 
@@ -120,34 +120,34 @@ class Asked:
 
 async def test_a_key_is_remembered_for_so_long() -> None:
     asked, now = Asked(), [1000.0]
-    memory = Memory(asked, 5.0, clock=lambda: now[0])
+    cache = KeyCache(asked, 5.0, clock=lambda: now[0])
 
-    assert await memory("a") == await memory("a") == replace(GRANT, key_id="a")
+    assert await cache("a") == await cache("a") == replace(GRANT, key_id="a")
     assert asked.times == 1
     now[0] += 5.0
-    assert await memory("a") == replace(GRANT, key_id="a")
+    assert await cache("a") == replace(GRANT, key_id="a")
     assert asked.times == 2
 
 
 @pytest.mark.parametrize(("seconds", "token_hash"), [(0.0, "a"), (5.0, "nobody's")])
 async def test_a_key_is_asked_for_each_time(seconds: float, token_hash: str) -> None:
     asked = Asked()
-    memory = Memory(asked, seconds)
-    await memory(token_hash)
-    await memory(token_hash)
+    cache = KeyCache(asked, seconds)
+    await cache(token_hash)
+    await cache(token_hash)
     assert asked.times == 2
 
 
 async def test_no_more_keys_are_remembered_than_fit() -> None:
     asked = Asked()
-    memory = Memory(asked, 60.0)
-    for number in range(MANY + 1):
-        await memory(str(number))
+    cache = KeyCache(asked, 60.0)
+    for number in range(MAX_CACHED_KEYS + 1):
+        await cache(str(number))
     asked.times = 0
-    await memory(str(MANY))
-    await memory("1")
+    await cache(str(MAX_CACHED_KEYS))
+    await cache("1")
     assert asked.times == 0
-    await memory("0")
+    await cache("0")
     assert asked.times == 1
 
 

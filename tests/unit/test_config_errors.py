@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifold import config
-from manifold.config.known import OTHER_BATCH_APIS
+from manifold.config.provider_defaults import OTHER_BATCH_APIS
 from manifold.errors import ConfigError
 
 MODEL = "model_list: [{model_name: g, litellm_params: {model: openai/x, %s}, model_info: {%s}}]"

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from manifold import config
-from manifold.config import Environment, document, known
+from manifold.config import Environment, document, provider_defaults
 from manifold.errors import ConfigError
 from manifold.observe import Metric
 
@@ -118,8 +118,8 @@ def test_the_providers_are_those_of_the_code() -> None:
     addresses, batches = sections("###")["Providers"].strip().split("\n\n")
     _, may_leave_it_out = addresses.split("may leave it out:")
     _, refused = batches.split("refused for")
-    assert in_backticks(may_leave_it_out) == known.BASE_URLS.keys()
-    assert in_backticks(refused) == known.WITHOUT_FILES | known.OTHER_BATCH_APIS
+    assert in_backticks(may_leave_it_out) == provider_defaults.BASE_URLS.keys()
+    assert in_backticks(refused) == provider_defaults.WITHOUT_FILES | provider_defaults.OTHER_BATCH_APIS
 
 
 def in_backticks(text: str) -> set[str]:

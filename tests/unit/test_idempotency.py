@@ -30,8 +30,8 @@ def test_the_clients_key_makes_attempts_the_same_whatever_the_body() -> None:
     assert one.fingerprint == other.fingerprint
     assert one.window == KEY_SECONDS
     with pytest.raises(InvalidRequest):
-        other.same(one.body_hash)
-    one.same(one.body_hash)
+        other.require_body(one.body_hash)
+    one.require_body(one.body_hash)
 
 
 @pytest.mark.parametrize("headers", [{}, {"idempotency-key": "mine"}])

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from manifold.errors import BudgetExceeded, TooManyRequests
-from manifold.limits import Limited, LimitName, Limits, Standing, limited, refusal
+from manifold.limits import LimitedHolder, LimitName, Limits, LimitStatus, limited_holder, refusal
 
-KEY = Limited("key", "k", Limits(rpm_limit=5, tpm_limit=100, max_parallel_requests=2, max_budget=Decimal("1.50")))
-TEAM = Limited("team", "t", Limits(rpm_limit=9))
+KEY = LimitedHolder("key", "k", Limits(rpm_limit=5, tpm_limit=100, max_parallel_requests=2, max_budget=Decimal("1.50")))
+TEAM = LimitedHolder("team", "t", Limits(rpm_limit=9))
 
 
-def standing(one: Limited, *reached: LimitName) -> Standing:
-    return Standing(one.subject, reached, Decimal("1.6"), 42.5)
+def status(one: LimitedHolder, *reached: LimitName) -> LimitStatus:
+    return LimitStatus(one.subject, reached, Decimal("1.6"), 42.5)
 
 
 def test_nothing_reached_is_no_refusal() -> None:
-    assert refusal([KEY, TEAM], [standing(TEAM), standing(KEY)], 1) is None
+    assert refusal([KEY, TEAM], [status(TEAM), status(KEY)], 1) is None
     assert refusal([], [], 1) is None
 
 
@@ -31,7 +31,7 @@ def test_nothing_reached_is_no_refusal() -> None:
     ],
 )
 def test_what_waiting_helps(limit: LimitName, words: str, wait: float) -> None:
-    refused = refusal([KEY], [standing(KEY, limit)], 1)
+    refused = refusal([KEY], [status(KEY, limit)], 1)
 
     assert isinstance(refused, TooManyRequests)
     assert f"The key may use {words}." in refused.message
@@ -39,39 +39,39 @@ def test_what_waiting_helps(limit: LimitName, words: str, wait: float) -> None:
 
 
 def test_a_fan_out_is_told_how_much_it_counts() -> None:
-    refused = refusal([KEY], [standing(KEY, "rpm_limit")], 5)
+    refused = refusal([KEY], [status(KEY, "rpm_limit")], 5)
     assert refused is not None
     assert "counts as 5. Try again later" in refused.message
 
 
 @pytest.mark.parametrize(("limit", "calls"), [("rpm_limit", 6), ("max_parallel_requests", 3)])
 def test_what_waiting_never_helps(limit: LimitName, calls: int) -> None:
-    refused = refusal([KEY], [standing(KEY, limit)], calls)
+    refused = refusal([KEY], [status(KEY, limit)], calls)
     assert isinstance(refused, TooManyRequests)
     assert f"counts as {calls}. Send fewer in one request" in refused.message
 
 
 def test_a_budget_comes_before_what_waiting_helps() -> None:
-    refused = refusal([KEY], [standing(KEY, "max_budget", "rpm_limit")], 1)
+    refused = refusal([KEY], [status(KEY, "max_budget", "rpm_limit")], 1)
     assert isinstance(refused, BudgetExceeded)
     assert "$1.6000 of $1.50." in refused.message
 
 
 def test_the_first_holder_in_the_way_is_named() -> None:
-    refused = refusal([KEY, TEAM], [standing(TEAM, "rpm_limit"), standing(KEY)], 1)
+    refused = refusal([KEY, TEAM], [status(TEAM, "rpm_limit"), status(KEY)], 1)
     assert refused is not None
     assert refused.message.startswith("The team may use 9 calls")
 
 
 @pytest.mark.parametrize("written", [None, {}, {"rpm_limit": None, "budget_duration": "30d"}])
 def test_who_has_no_limits_is_not_limited(written: Mapping[str, Any] | None) -> None:
-    assert limited("key", "k", written) == []
-    assert limited("user", None, {"rpm_limit": 1}) == []
+    assert limited_holder("key", "k", written) == []
+    assert limited_holder("user", None, {"rpm_limit": 1}) == []
 
 
 def test_limits_as_the_store_writes_them() -> None:
-    [one] = limited("key", "k", {"rpm_limit": 1, "max_budget": "0.10", "budget_duration": "30d"})
+    [one] = limited_holder("key", "k", {"rpm_limit": 1, "max_budget": "0.10", "budget_duration": "30d"})
 
-    assert one == Limited("key", "k", Limits(rpm_limit=1, max_budget=Decimal("0.10"), budget_duration="30d"))
+    assert one == LimitedHolder("key", "k", Limits(rpm_limit=1, max_budget=Decimal("0.10"), budget_duration="30d"))
     assert (one.subject, one.period) == ("key:k", 30 * 86_400)
     assert KEY.period is None

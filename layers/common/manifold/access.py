@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from manifold.errors import PermissionDenied
-from manifold.limits import Limited
+from manifold.limits import LimitedHolder
 
 ALL_MODELS = frozenset({"all-proxy-models", "*"})
 """Names in a `models` list that stand for every model group, as LiteLLM spells them."""
@@ -25,7 +25,7 @@ class Caller:
     """One set of model groups for each of key, user and team that limits them; a group must be in all of them."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """The key's own names for model groups."""
-    limited: tuple[Limited, ...] = ()
+    limited: tuple[LimitedHolder, ...] = ()
     """Those of key, user and team that have limits."""
 
     def group(self, model: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from manifold.access import Caller
 from manifold.errors import WRONG_KEY, AuthenticationFailed, PermissionDenied
-from manifold.limits import limited
+from manifold.limits import limited_holder
 
 
 class Allowance(TypedDict):
@@ -37,11 +37,11 @@ class KeyGrant:
 
 FindKey = Callable[[str], Awaitable[KeyGrant | None]]
 
-MANY = 1_000
+MAX_CACHED_KEYS = 1_000
 """Keys that are remembered at once."""
 
 
-class Memory:
+class KeyCache:
     """Finds a grant that was found before without asking, for `seconds`: what an admin changes meanwhile is not seen.
 
     Only what is there is remembered, so a new key works at once. With 0 seconds, nothing is.
@@ -51,18 +51,18 @@ class Memory:
         self._find = find
         self._seconds = seconds
         self._clock = clock
-        self._found: dict[str, tuple[float, KeyGrant]] = {}
+        self._cached: dict[str, tuple[float, KeyGrant]] = {}
 
     async def __call__(self, token_hash: str) -> KeyGrant | None:
-        until, known = self._found.get(token_hash, (0.0, None))
+        until, known = self._cached.get(token_hash, (0.0, None))
         if self._clock() < until:
             return known
         grant = await self._find(token_hash)
-        self._found.pop(token_hash, None)
+        self._cached.pop(token_hash, None)
         if grant is not None and self._seconds > 0:
-            if len(self._found) >= MANY:
-                del self._found[next(iter(self._found))]  # the one that was found the longest ago
-            self._found[token_hash] = (self._clock() + self._seconds, grant)
+            if len(self._cached) >= MAX_CACHED_KEYS:
+                del self._cached[next(iter(self._cached))]  # the one that was found the longest ago
+            self._cached[token_hash] = (self._clock() + self._seconds, grant)
         return grant
 
 
@@ -90,8 +90,8 @@ async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
         allowed=tuple(frozenset(one["models"]) for one in allowances if one["models"]),
         aliases=grant.aliases,
         limited=(
-            *limited("key", grant.key_id, grant.key["limits"]),
-            *limited("user", grant.user_id, grant.user and grant.user["limits"]),
-            *limited("team", grant.team_id, grant.team and grant.team["limits"]),
+            *limited_holder("key", grant.key_id, grant.key["limits"]),
+            *limited_holder("user", grant.user_id, grant.user and grant.user["limits"]),
+            *limited_holder("team", grant.team_id, grant.team and grant.team["limits"]),
         ),
     )

@@ -26,5 +26,5 @@ def _checked(text: str) -> str:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse)]
-WrittenDuration = Annotated[str, AfterValidator(_checked)]
+DurationText = Annotated[str, AfterValidator(_checked)]
 """A duration that is kept as it was written."""

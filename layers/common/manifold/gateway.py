@@ -92,7 +92,7 @@ class Gateway:
 
     @cached_property
     def _find_grant(self) -> auth.FindKey:
-        return auth.Memory(self._grant, self.config.key_cache_ttl)
+        return auth.KeyCache(self._grant, self.config.key_cache_ttl)
 
     async def _grant(self, token_hash: str) -> KeyGrant | None:
         async with self.store.session() as tables:

@@ -19,7 +19,7 @@ RETRY_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
+class CreateAttempt:
     """One attempt at a create, as far as telling it from others goes."""
 
     fingerprint: str
@@ -28,7 +28,7 @@ class Create:
     window: int
     """How many seconds back an earlier attempt counts; 0 if none does."""
 
-    def same(self, body_hash: str) -> None:
+    def require_body(self, body_hash: str) -> None:
         """Raise `InvalidRequest` if an earlier attempt of this fingerprint had another body."""
         if body_hash != self.body_hash:
             raise InvalidRequest(
@@ -38,14 +38,14 @@ class Create:
             )
 
 
-def attempt(caller: Caller, route: str, body: bytes, headers: Mapping[str, str]) -> Create:
+def attempt(caller: Caller, route: str, body: bytes, headers: Mapping[str, str]) -> CreateAttempt:
     """Describe an attempt: `route` such as `POST /batches`, `body` whatever makes two creates identical."""
     body_hash = hashlib.sha256(body).hexdigest()
     who = (caller.key_id or "admin", route)
     key = headers.get("idempotency-key")
     if key:
-        return Create(_digest(*who, "key", key), body_hash, KEY_SECONDS)
-    return Create(_digest(*who, "body", body_hash), body_hash, RETRY_SECONDS if is_retry(headers) else 0)
+        return CreateAttempt(_digest(*who, "key", key), body_hash, KEY_SECONDS)
+    return CreateAttempt(_digest(*who, "body", body_hash), body_hash, RETRY_SECONDS if is_retry(headers) else 0)
 
 
 def is_retry(headers: Mapping[str, str]) -> bool:

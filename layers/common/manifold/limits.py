@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Limited:
+class LimitedHolder:
     """A key, user or team that has a limit."""
 
     holder: Holder
@@ -57,7 +57,7 @@ _NAMES: tuple[LimitName, ...] = get_args(LimitName)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitStatus:
     """How somebody limited stands when calls are asked for."""
 
     subject: str
@@ -69,30 +69,32 @@ class Standing:
     """Seconds to the next minute."""
 
 
-def limited(holder: Holder, holder_id: str | None, written: Mapping[str, Any] | None) -> list[Limited]:
+def limited_holder(holder: Holder, holder_id: str | None, written: Mapping[str, Any] | None) -> list[LimitedHolder]:
     """The holder with its limits as the store gives them, if it is there and has any."""
     if holder_id is None or written is None or all(written.get(name) is None for name in _NAMES):
         return []
     budget = written.get("max_budget")
     return [
-        Limited(holder, holder_id, Limits(**{**written, "max_budget": None if budget is None else Decimal(budget)}))
+        LimitedHolder(
+            holder, holder_id, Limits(**{**written, "max_budget": None if budget is None else Decimal(budget)})
+        )
     ]
 
 
-def refusal(limited: Sequence[Limited], standings: Sequence[Standing], calls: int) -> ManifoldError | None:
+def refusal(limited: Sequence[LimitedHolder], statuses: Sequence[LimitStatus], calls: int) -> ManifoldError | None:
     """Why so many calls are not admitted, or `None`: the first limit of the first holder that is in the way."""
-    reached = {standing.subject: standing for standing in standings if standing.reached}
+    reached = {status.subject: status for status in statuses if status.reached}
     for one in limited:
         if one.subject in reached:
             return _refusal(one, reached[one.subject], calls)
     return None
 
 
-def _refusal(one: Limited, standing: Standing, calls: int) -> ManifoldError:
-    limit = standing.reached[0]
+def _refusal(one: LimitedHolder, status: LimitStatus, calls: int) -> ManifoldError:
+    limit = status.reached[0]
     if limit == "max_budget":
-        return _over_budget(one, standing)
-    wait = PARALLEL_WAIT if limit == "max_parallel_requests" else standing.minute_left
+        return _over_budget(one, status)
+    wait = PARALLEL_WAIT if limit == "max_parallel_requests" else status.minute_left
     most: int = getattr(one.limits, limit)
     asked = "" if calls == 1 else f" This request counts as {calls}."
     remedy = "Send fewer in one request" if limit in _OF_CALLS and calls > most else "Try again later"
@@ -100,9 +102,9 @@ def _refusal(one: Limited, standing: Standing, calls: int) -> ManifoldError:
     return TooManyRequests(message, retry_after=wait)
 
 
-def _over_budget(one: Limited, standing: Standing) -> ManifoldError:
+def _over_budget(one: LimitedHolder, status: LimitStatus) -> ManifoldError:
     every = f" each {one.limits.budget_duration}" if one.limits.budget_duration else ""
     return BudgetExceeded(
-        f"The budget of the {one.holder} is used up: ${standing.spent:.4f} of ${one.limits.max_budget}{every}. "
+        f"The budget of the {one.holder} is used up: ${status.spent:.4f} of ${one.limits.max_budget}{every}. "
         "Ask an admin for more."
     )

@@ -25,17 +25,17 @@ MIN_EXPIRY, MAX_EXPIRY = 3600, 2_592_000
 """Bounds of `expires_after.seconds`: one hour to thirty days."""
 
 
-class Shown(BaseModel):
+class ResponseModel(BaseModel):
     """What an answer shows. It is built at its first use: a function has many, and a request needs one or two."""
 
     model_config = ConfigDict(defer_build=True)
 
 
-class HasId(Shown):
+class HasId(ResponseModel):
     id: str
 
 
-class Page(Shown, Generic[Item]):
+class Page(ResponseModel, Generic[Item]):
     """A page of a list: `after=last_id` asks for the next one."""
 
     object: Literal["list"] = "list"
@@ -64,7 +64,7 @@ class ExpiresAfter(BaseModel):
     seconds: int = Field(ge=MIN_EXPIRY, le=MAX_EXPIRY)
 
 
-class InputState(Shown):
+class InputState(ResponseModel):
     """How one deployment's copy of a file stands. Ours: OpenAI has no such thing, and strict clients ignore it."""
 
     deployment: str
@@ -89,7 +89,7 @@ class File(HasId):
     inputs: list[InputState] | None = None
 
 
-class FileDeleted(Shown):
+class FileDeleted(ResponseModel):
     id: str
     object: Literal["file"] = "file"
     deleted: Literal[True] = True
@@ -133,33 +133,33 @@ class PresignedFile(HasId):
     headers: Mapping[str, str]
 
 
-class BatchError(Shown):
+class BatchError(ResponseModel):
     code: str | None = None
     message: str | None = None
     param: str | None = None
     line: int | None = None
 
 
-class BatchErrors(Shown):
+class BatchErrors(ResponseModel):
     object: Literal["list"] = "list"
     data: list[BatchError]
 
 
-class RequestCounts(Shown):
+class RequestCounts(ResponseModel):
     total: int = 0
     completed: int = 0
     failed: int = 0
 
 
-class InputTokensDetails(Shown):
+class InputTokensDetails(ResponseModel):
     cached_tokens: int = 0
 
 
-class OutputTokensDetails(Shown):
+class OutputTokensDetails(ResponseModel):
     reasoning_tokens: int = 0
 
 
-class BatchUsage(Shown):
+class BatchUsage(ResponseModel):
     input_tokens: int = 0
     input_tokens_details: InputTokensDetails = InputTokensDetails()
     output_tokens: int = 0

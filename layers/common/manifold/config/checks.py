@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from manifold.config import known
+from manifold.config import provider_defaults
 from manifold.config.deployments import Deployment
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
@@ -77,10 +77,10 @@ def _signature(one: Deployment) -> Iterator[str]:
 def _batches(one: Deployment) -> Iterator[str]:
     if one.mode != "batch":
         return
-    if one.provider in known.WITHOUT_FILES:
+    if one.provider in provider_defaults.WITHOUT_FILES:
         yield f"{one.path}.model_info.mode: {one.provider!r} has no /files and /batches, so it cannot be 'batch' yet"
         return
-    if one.provider in known.OTHER_BATCH_APIS:
+    if one.provider in provider_defaults.OTHER_BATCH_APIS:
         yield f"{one.path}.model_info.mode: the batch API of {one.provider!r} is not supported yet"
         return
     for name in ("api_base", "api_key"):

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from manifold.config import yaml_file
 from manifold.config.references import ByName, NumberByName, References
-from manifold.config.settings import PlainText, SecretName, Setting, WrittenSetting
+from manifold.config.settings import PlainText, SecretName, Setting, SettingValue
 from manifold.durations import Duration
 from manifold.errors import ConfigError
 from manifold.routing import Strategy
@@ -46,7 +46,7 @@ def _region(setting: Setting) -> Setting:
 
 
 Word = Annotated[str, StringConstraints(min_length=1), ByName]
-Region = Annotated[WrittenSetting, AfterValidator(_region)]
+Region = Annotated[SettingValue, AfterValidator(_region)]
 Switch = Annotated[bool, Field(strict=True), NumberByName]
 Count = Annotated[int, Field(strict=True, ge=0), NumberByName]
 Rate = Annotated[int, Field(strict=True, gt=0), NumberByName]
@@ -55,7 +55,7 @@ Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberBy
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), NumberByName]
 
 
-class Written(BaseModel):
+class Section(BaseModel):
     """A mapping of the file. Keys that it does not declare are kept, so that a warning can name them."""
 
     model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
@@ -70,16 +70,16 @@ class Written(BaseModel):
         return {key: value for key, value in written.items() if value is not None or key not in filled}
 
 
-class LitellmParams(Written):
+class LitellmParams(Section):
     model: Annotated[Word, AfterValidator(_prefixed)]
-    api_base: WrittenSetting | None = None
-    api_key: WrittenSetting | None = None
-    api_version: WrittenSetting | None = None
-    organization: WrittenSetting | None = None
+    api_base: SettingValue | None = None
+    api_key: SettingValue | None = None
+    api_version: SettingValue | None = None
+    organization: SettingValue | None = None
     aws_region_name: Region | None = None
-    aws_access_key_id: WrittenSetting | None = None
-    aws_secret_access_key: WrittenSetting | None = None
-    aws_session_token: WrittenSetting | None = None
+    aws_access_key_id: SettingValue | None = None
+    aws_secret_access_key: SettingValue | None = None
+    aws_session_token: SettingValue | None = None
     weight: Weight | None = None
     order: Count | None = None
     rpm: Rate | None = None
@@ -90,13 +90,13 @@ class LitellmParams(Written):
     tags: list[Word] = []
 
 
-class ModelInfo(Written):
+class ModelInfo(Section):
     id: Word | None = None
     mode: Word | None = None
     base_model: Word | None = None
 
 
-class Model(Written):
+class Model(Section):
     model_name: Word
     litellm_params: LitellmParams
     model_info: ModelInfo = ModelInfo()
@@ -115,8 +115,8 @@ class Model(Written):
         return model
 
 
-class GeneralSettings(Written):
-    master_key: WrittenSetting = SecretName("MANIFOLD_MASTER_KEY")
+class GeneralSettings(Section):
+    master_key: SettingValue = SecretName("MANIFOLD_MASTER_KEY")
     enforce_fallback_model_access: Switch = False
     user_api_key_cache_ttl: Pause = 0.0
     maximum_spend_logs_retention_period: Annotated[Duration, ByName] | None = timedelta(days=90)
@@ -126,7 +126,7 @@ class GeneralSettings(Written):
 Fallbacks = list[dict[Word, list[Word]]]
 
 
-class RouterWritten(Written):
+class RouterSection(Section):
     routing_strategy: Annotated[Strategy, ByName] | None = None
     num_retries: Count | None = None
     timeout: Seconds | None = None
@@ -140,7 +140,7 @@ class RouterWritten(Written):
     default_fallbacks: list[Word] | None = None
 
 
-class LitellmSettings(Written):
+class LitellmSettings(Section):
     drop_params: Switch | None = None
     num_retries: Count | None = None
     request_timeout: Seconds | None = None
@@ -151,9 +151,9 @@ class LitellmSettings(Written):
     default_fallbacks: list[Word] | None = None
 
 
-class Document(Written):
+class Document(Section):
     model_list: Annotated[list[Model], Field(min_length=1)]
-    router_settings: RouterWritten = RouterWritten()
+    router_settings: RouterSection = RouterSection()
     litellm_settings: LitellmSettings = LitellmSettings()
     general_settings: GeneralSettings = GeneralSettings()
 
@@ -173,7 +173,7 @@ NOT_ACTED_ON = frozenset({"max_retries", "tags"})
 """Settings whose types are checked, but which change nothing yet."""
 
 
-def without_effect(written: Written, path: str = "") -> Iterator[str]:
+def without_effect(written: Section, path: str = "") -> Iterator[str]:
     """The path of each key that is not acted on; what lies below an undeclared key is not looked at."""
     for key in written.model_extra or {}:
         yield f"{path}{key}"
@@ -184,11 +184,11 @@ def without_effect(written: Written, path: str = "") -> Iterator[str]:
             yield from without_effect(child, f"{path}{name}{place}.")
 
 
-def _children(value: object) -> Iterator[tuple[str, Written]]:
-    if isinstance(value, Written):
+def _children(value: object) -> Iterator[tuple[str, Section]]:
+    if isinstance(value, Section):
         yield "", value
     elif isinstance(value, list):
-        yield from ((f"[{index}]", item) for index, item in enumerate(value) if isinstance(item, Written))
+        yield from ((f"[{index}]", item) for index, item in enumerate(value) if isinstance(item, Section))
 
 
 _PROBLEMS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manifold.config import checks, document, known
+from manifold.config import checks, document, provider_defaults
 from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.references import Lookup, References
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
@@ -46,7 +46,7 @@ def load(path: Path, lookup: Lookup) -> Config:
 def _deployment(written: document.Model, path: str) -> Deployment:
     params, info = written.litellm_params, written.model_info
     provider, model = params.model.split("/", 1) if "/" in params.model else ("openai", params.model)
-    model, region = known.bedrock_model(model) if provider == known.BEDROCK else (model, None)
+    model, region = provider_defaults.bedrock_model(model) if provider == provider_defaults.BEDROCK else (model, None)
     return Deployment(
         id=info.id or _id(written),
         group=written.model_name,
@@ -67,13 +67,13 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         mode=info.mode,
         base_model=info.base_model,
         path=path,
-        aws=_aws(params, region) if provider == known.BEDROCK else None,
+        aws=_aws(params, region) if provider == provider_defaults.BEDROCK else None,
     )
 
 
 def _aws(params: document.LitellmParams, region: str | None) -> Aws:
     """`region` is the one that the model's name tells; `aws_region_name` wins, as in LiteLLM."""
-    own = PlainText(region) if region else DefaultName(known.REGION_NAME)
+    own = PlainText(region) if region else DefaultName(provider_defaults.REGION_NAME)
     return Aws(
         region_name=params.aws_region_name or own,
         access_key_id=params.aws_access_key_id,
@@ -93,12 +93,12 @@ def _router_settings(written: document.Document) -> RouterSettings:
         "allowed_fails": general.allowed_fails,
         **_fallbacks(general),
     }
-    settings |= _given({name: getattr(own, name) for name in document.RouterWritten.model_fields})
+    settings |= _given({name: getattr(own, name) for name in document.RouterSection.model_fields})
     settings |= _given(_fallbacks(own))
     return RouterSettings(**_given(settings))
 
 
-def _fallbacks(written: document.RouterWritten | document.LitellmSettings) -> dict[str, Any]:
+def _fallbacks(written: document.RouterSection | document.LitellmSettings) -> dict[str, Any]:
     default = written.default_fallbacks
     return {
         "default_fallbacks": None if default is None else tuple(default),
@@ -126,13 +126,13 @@ def _id(written: document.Model) -> str:
 
 
 def _known_base(provider: str) -> Setting | None:
-    base = known.BASE_URLS.get(provider)
+    base = provider_defaults.BASE_URLS.get(provider)
     return PlainText(base) if base else None
 
 
 def _known_key(provider: str, params: document.LitellmParams) -> Setting | DefaultName | None:
     """The name that is usual. Bedrock's counts only where the deployment has no keys of its own to sign with."""
-    if provider == known.BEDROCK:
-        return None if params.aws_access_key_id else DefaultName(known.BEDROCK_KEY_NAME)
-    name = known.KEY_NAMES.get(provider)
+    if provider == provider_defaults.BEDROCK:
+        return None if params.aws_access_key_id else DefaultName(provider_defaults.BEDROCK_KEY_NAME)
+    name = provider_defaults.KEY_NAMES.get(provider)
     return SecretName(name) if name else None

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from manifold.config import yaml_file
-from manifold.config.settings import REFERENCE, named
+from manifold.config.settings import REFERENCE, reference_name
 
 Lookup = Callable[[str], str | None]
 """The value of a name; an empty one counts as none. A `ConfigError` says why nothing can be looked up."""
@@ -41,12 +41,12 @@ class References:
 
 
 def _text(written: object, info: ValidationInfo[References]) -> object:
-    name = named(written)
+    name = reference_name(written)
     return written if name is None else info.context.value(name)
 
 
 def _number(written: object, info: ValidationInfo[References]) -> object:
-    name = named(written)
+    name = reference_name(written)
     return written if name is None else yaml_file.scalar(info.context.value(name))
 
 

@@ -48,7 +48,7 @@ class DefaultName:
         return REFERENCE + self.name
 
 
-def named(written: object) -> str | None:
+def reference_name(written: object) -> str | None:
     """The name in an `os.environ/NAME`, `None` of anything else; a validation error says how names are written."""
     if not isinstance(written, str) or not written.startswith(REFERENCE):
         return None
@@ -63,8 +63,8 @@ def _parse(written: object) -> Setting:
         raise PydanticCustomError("string_type", "must be text")
     if not written:
         raise PydanticCustomError("empty_text", "is empty")
-    name = named(written)
+    name = reference_name(written)
     return PlainText(written) if name is None else SecretName(name)
 
 
-WrittenSetting = Annotated[Setting, PlainValidator(_parse)]
+SettingValue = Annotated[Setting, PlainValidator(_parse)]

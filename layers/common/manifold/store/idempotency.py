@@ -5,7 +5,7 @@ first still runs, and then finds what the first one made. Times are those of the
 began before it waited.
 """
 
-from manifold.idempotency import Create
+from manifold.idempotency import CreateAttempt
 from manifold.store.connection import Connection
 
 
@@ -13,7 +13,7 @@ class Idempotency:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def earlier(self, create: Create) -> str | None:
+    async def earlier(self, create: CreateAttempt) -> str | None:
         """The id of what an earlier attempt at this create made, after waiting for one that still runs.
 
         To be called first in the transaction that creates: the lock lasts until its end. Also a create that means no
@@ -33,10 +33,10 @@ class Idempotency:
         if row is None:
             return None
         resource_id, body_hash = row
-        create.same(body_hash)
+        create.require_body(body_hash)
         return str(resource_id)
 
-    async def remember(self, create: Create, resource_id: str) -> None:
+    async def remember(self, create: CreateAttempt, resource_id: str) -> None:
         """Note what this attempt made."""
         await self._connection.execute(
             """INSERT INTO idempotency (fingerprint, resource_id, body_hash, created_at)

@@ -6,7 +6,7 @@ Calls under way are leases, which run out by themselves if the environment that 
 from collections.abc import Sequence
 from typing import LiteralString
 
-from manifold.limits import Limited, Standing
+from manifold.limits import LimitedHolder, LimitStatus
 from manifold.store.connection import Connection
 from manifold.store.rows import fetch_all
 
@@ -69,7 +69,9 @@ class Meters:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def admit(self, limited: Sequence[Limited], calls: int, lease: str, seconds: float) -> list[Standing]:
+    async def admit(
+        self, limited: Sequence[LimitedHolder], calls: int, lease: str, seconds: float
+    ) -> list[LimitStatus]:
         """Count so many calls for each holder, and hold the lease for `seconds`: for all or, at a limit, for none.
 
         Returns how each stood before. The calls are admitted if no standing has a limit that was `reached`.
@@ -85,11 +87,11 @@ class Meters:
             "lease": lease,
             "seconds": seconds,
         }
-        standings = await fetch_all(self._connection, Standing, _ADMIT, parameters)
+        standings = await fetch_all(self._connection, LimitStatus, _ADMIT, parameters)
         if len(standings) == len(limited):
             return standings
         await self._connection.execute(
             "INSERT INTO meters (subject) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
             ([one.subject for one in limited],),
         )
-        return await fetch_all(self._connection, Standing, _ADMIT, parameters)
+        return await fetch_all(self._connection, LimitStatus, _ADMIT, parameters)
