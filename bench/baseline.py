@@ -1,7 +1,7 @@
 """The baselines: the least that a gateway in Python does. FastAPI reads the body, and a client forwards it.
 
-`PROVIDER_URL` is the provider. `aiohttp` uses the transport of `manifold.providers.client`, `httpx` the one of most
-gateways.
+`PROVIDER_URL` is the provider. `aiohttp` uses the transport of `manifold.providers.completion_client`, `httpx` the one
+of most gateways.
 """
 
 import os

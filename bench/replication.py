@@ -14,8 +14,8 @@ from files.transfers.replication import rewritten
 from local.provider.server import defaults
 from manifold.jsonl import Report
 from manifold.providers import Endpoint, Input
-from manifold.providers.http import Http
-from manifold.providers.openai import OpenAI
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.openai.batches import OpenAIBatches
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -27,8 +27,8 @@ def replicated(path: Path, report: Report, model: str) -> Iterator[Measure]:
         address = defaults(port)
         base_url, key = address["OPENAI_PROVIDER_API_BASE"], address["OPENAI_PROVIDER_API_KEY"]
         at = Endpoint(model=model, base_url=base_url, api_key=key)
-        http = Http()
-        adapter = OpenAI(http)
+        http = BatchClient()
+        adapter = OpenAIBatches(http)
         data = Input(
             name="input_bench.jsonl",
             bytes=report.rewritten_bytes(model),

@@ -13,8 +13,10 @@ import pytest
 from local.provider import Fault, Simulator
 from local.provider.batches import Pace
 from manifold.errors import InputLost, ProviderRefused
-from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider, openai, xai
+from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider
+from manifold.providers.openai import batches as openai
 from manifold.providers.registry import close_providers, provider_for
+from manifold.providers.xai import batches as xai
 from tests.support.provider import chat_line, chat_lines, endpoint, input_of, poll_statuses
 
 pytest_plugins = ("tests.support.provider_fixtures",)

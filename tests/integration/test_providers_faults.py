@@ -13,8 +13,9 @@ import pytest
 from local.provider import Fault, Simulator
 from local.provider.batches import Pace
 from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.providers import Endpoint, Job, Provider, azure
-from manifold.providers.http import Http
+from manifold.providers import Endpoint, Job, Provider
+from manifold.providers.azure import batches as azure
+from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
 from manifold.providers.registry import close_providers, provider_for
 from tests.support.provider import chat_lines, endpoint, input_of, poll_statuses
@@ -269,7 +270,7 @@ async def test_a_local_provider_s_download_goes_on_to_another_local_address(
     port = simulated_provider.url.rpartition(":")[2]
     elsewhere = simulated_provider.base(account.name).replace(f"127.0.0.1:{port}", f"{host}:{port}")
     simulated_provider.fail(Fault(kind="redirect", text=elsewhere + path))
-    http = Http()
+    http = BatchClient()
 
     with pytest.raises(ProviderRefused) as refused:
         await _read(http, simulated_provider.base(account.name) + path, account.key)
@@ -280,13 +281,13 @@ async def test_a_local_provider_s_download_goes_on_to_another_local_address(
 
 async def test_a_local_provider_s_download_goes_no_further_than_the_machine(simulated_provider: Simulator) -> None:
     simulated_provider.fail(Fault(kind="redirect", text="http://169.254.169.254/latest/meta-data/"))
-    http = Http()
+    http = BatchClient()
 
     with pytest.raises(ProviderRefused, match="may not point to"):
         await _read(http, simulated_provider.base("openai") + "/files/f/content", "key")
     await http.close()
 
 
-async def _read(http: Http, url: str, key: str) -> None:
+async def _read(http: BatchClient, url: str, key: str) -> None:
     async for _ in http.download(HttpCall(url, {"Authorization": f"Bearer {key}"}, {}, 5.0)):
         pass

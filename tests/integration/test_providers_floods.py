@@ -12,9 +12,9 @@ from local.places import ROOT
 from local.provider import Fault, Simulator
 from local.provider.faults.fault import Flood
 from manifold.errors import ProviderUnclear
-from manifold.providers import bodies, http
-from manifold.providers.client import Client
-from manifold.providers.http import Http
+from manifold.providers import batch_client, response_body
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.completion_client import CompletionClient
 from manifold.providers.http_call import HttpCall
 from tests.support.files_app import SPECIAL
 
@@ -55,7 +55,7 @@ async def test_an_answer_takes_no_more_than_its_bound(provider: Simulator, kind:
     assert (
         said["call"]["outcomes"] == said["complete"]["outcomes"] == [UNCLEAR + "an answer of more than 8388608 bytes"]
     )
-    assert max(one["grew"] for one in said.values()) < 2 * http.MAX_ANSWER + SLACK
+    assert max(one["grew"] for one in said.values()) < 2 * batch_client.MAX_ANSWER + SLACK
 
 
 async def test_a_hundred_answers_at_once_take_no_more_than_their_common_bound(provider: Simulator) -> None:
@@ -66,7 +66,7 @@ async def test_a_hundred_answers_at_once_take_no_more_than_their_common_bound(pr
             TOO_LARGE,
             UNCLEAR + "more bytes than the gateway holds at once",
         }
-        assert one["grew"] < http.MAX_ANSWERS + http.MAX_ANSWER + 2 * SLACK
+        assert one["grew"] < batch_client.MAX_ANSWERS + batch_client.MAX_ANSWER + 2 * SLACK
 
 
 @pytest.mark.parametrize("kind", ["bomb", "endless"])
@@ -96,7 +96,7 @@ async def test_a_file_that_decodes_to_gigabytes_streams(provider: Simulator) -> 
 async def test_a_file_past_all_bounds_is_given_up(
     provider: Simulator, kind: Flood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MAX_DOWNLOAD", MIB)
+    monkeypatch.setattr(batch_client, "MAX_DOWNLOAD", MIB)
     provider.fail(Fault(kind=kind))
 
     with pytest.raises(ProviderUnclear, match="more than 1048576 bytes"):
@@ -104,7 +104,7 @@ async def test_a_file_past_all_bounds_is_given_up(
 
 
 async def test_a_file_that_trickles_is_given_up(provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "PACE_SECONDS", 0.05)
+    monkeypatch.setattr(response_body, "PACE_SECONDS", 0.05)
     provider.fail(Fault(kind="trickle", seconds=0.02))
 
     with pytest.raises(ProviderUnclear, match="too slowly"):
@@ -112,7 +112,7 @@ async def test_a_file_that_trickles_is_given_up(provider: Simulator, monkeypatch
 
 
 async def test_a_file_has_a_time(provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "TRANSFER_SECONDS", 0.2)
+    monkeypatch.setattr(batch_client, "TRANSFER_SECONDS", 0.2)
     provider.fail(Fault(kind="trickle", seconds=0.02))
 
     with pytest.raises(ProviderUnclear, match="TimeoutError"):
@@ -121,7 +121,7 @@ async def test_a_file_has_a_time(provider: Simulator, monkeypatch: pytest.Monkey
 
 async def test_an_answer_that_trickles_has_its_call_s_time(provider: Simulator) -> None:
     provider.fail(Fault(kind="trickle", seconds=0.02, times=None))
-    client, batches = Client(), Http()
+    client, batches = CompletionClient(), BatchClient()
 
     with pytest.raises(ProviderUnclear):
         await client.post(call(provider, "chat/completions", 0.3), {})
@@ -133,7 +133,7 @@ async def test_an_answer_that_trickles_has_its_call_s_time(provider: Simulator) 
 
 async def test_headers_have_an_end(provider: Simulator) -> None:
     provider.fail(Fault(kind="endless_headers", times=None))
-    client, batches = Client(), Http()
+    client, batches = CompletionClient(), BatchClient()
 
     with pytest.raises(ProviderUnclear):
         await client.post(call(provider, "chat/completions", 20.0), {})
@@ -148,7 +148,7 @@ def call(provider: Simulator, path: str, seconds: float = 20.0) -> HttpCall:
 
 
 async def downloaded(provider: Simulator) -> None:
-    transfers = Http()
+    transfers = BatchClient()
     try:
         async for _ in transfers.download(call(provider, "files/f/content")):
             pass

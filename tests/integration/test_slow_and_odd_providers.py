@@ -12,7 +12,7 @@ from batches.polling import Polling
 from batches.running_job import RunningJob
 from local.provider import Fault
 from manifold.providers import Endpoint, JobStatus
-from manifold.providers.openai import OpenAI
+from manifold.providers.openai.batches import OpenAIBatches
 from manifold.store.batches import BatchRow
 from tests.support.provider import chat_lines
 from tests.support.system import System
@@ -97,14 +97,16 @@ async def test_a_deployment_is_written_while_another_still_hangs(
     [sound] = await running(system, GOOD)
     let_go(system)
     system.age(600)
-    poll = OpenAI.poll
+    poll = OpenAIBatches.poll
 
-    async def hanging(self: OpenAI, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+    async def hanging(
+        self: OpenAIBatches, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]
+    ) -> None:
         if "/accounts/openai/" in f"{at.base_url}/":
             await asyncio.Event().wait()
         await poll(self, at, refs, known)
 
-    monkeypatch.setattr(OpenAI, "poll", hanging)
+    monkeypatch.setattr(OpenAIBatches, "poll", hanging)
     jobs = await claimed(system)
     assert len(jobs) == 2
     store, deployments = system.gateway.store, system.gateway.deployments
@@ -124,12 +126,12 @@ async def test_what_a_slow_listing_told_before_its_time_was_up_is_kept(
     system.age(600)
 
     async def one_page_then_nothing(
-        self: OpenAI, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]
+        self: OpenAIBatches, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]
     ) -> None:
         await self._poll_each(at, [first.id], known)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(OpenAI, "_poll_listed", one_page_then_nothing)
+    monkeypatch.setattr(OpenAIBatches, "_poll_listed", one_page_then_nothing)
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.5)
     unresponsive: set[str] = set()
 
@@ -208,14 +210,14 @@ async def test_an_adapter_that_breaks_on_an_answer_breaks_its_own_job(
     [broken], [sound] = await running(system, BAD), await running(system, GOOD)
     await system.cancel(broken)
     let_go(system)
-    meant = getattr(OpenAI, method)
+    meant = getattr(OpenAIBatches, method)
 
-    async def breaking(self: OpenAI, at: Endpoint, *more: Any) -> Any:
+    async def breaking(self: OpenAIBatches, at: Endpoint, *more: Any) -> Any:
         if "/accounts/openai/" in f"{at.base_url}/":
             raise RecursionError("maximum recursion depth exceeded")
         return await meant(self, at, *more)
 
-    monkeypatch.setattr(OpenAI, method, breaking)
+    monkeypatch.setattr(OpenAIBatches, method, breaking)
     assert (await system.run_until_ended(sound)).status == "completed"
     monkeypatch.undo()
     assert (await system.run_until_ended(broken)).status in ("completed", "cancelled")

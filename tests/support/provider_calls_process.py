@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from manifold.errors import ProviderError
-from manifold.providers.client import Client
-from manifold.providers.http import Http
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.completion_client import CompletionClient
 from manifold.providers.http_call import HttpCall
 from tests.support.memory import peak_memory
 
 ProviderCall = Callable[[HttpCall], Awaitable[Any]]
 
 
-def calls(client: Client, http: Http) -> dict[str, tuple[str, ProviderCall]]:
+def calls(client: CompletionClient, http: BatchClient) -> dict[str, tuple[str, ProviderCall]]:
     async def stream(call: HttpCall) -> None:
         async for _ in client.events(call, {"stream": True}):
             pass
@@ -45,7 +45,7 @@ async def outcome(work: Awaitable[Any]) -> str:
 
 
 async def main(base: str, key: str, plan: dict[str, int]) -> dict[str, Any]:
-    client, http = Client(), Http()
+    client, http = CompletionClient(), BatchClient()
     results = {}
     for name, count in plan.items():
         path, call_provider = calls(client, http)[name]

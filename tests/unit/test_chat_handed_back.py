@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from manifold.providers.handed_back import HandedBack
+from manifold.providers.openai.messages import MessageSanitizer
 
 OPENAI_MEMBERS = {"role", "content", "refusal", "name", "audio", "tool_calls", "function_call"}
 """Of `ChatCompletionAssistantMessageParam`."""
@@ -31,7 +31,7 @@ def assistant(content: object = None, **more: Any) -> dict[str, Any]:
 
 
 def handed(messages: object, provider: str = "openai", base_url: str = BASE, **more: Any) -> Any:
-    return HandedBack(provider, base_url).body({"messages": messages, **more})["messages"]
+    return MessageSanitizer(provider, base_url).body({"messages": messages, **more})["messages"]
 
 
 @pytest.mark.parametrize("provider", ["openai", "azure", "groq", "mistral", "cerebras", "together_ai", "some_server"])
@@ -79,7 +79,7 @@ def test_marks_of_claudes_cache_go_to_those_that_take_them(provider: str, passes
     mark = {"cache_control": {"type": "ephemeral"}}
     messages = [user([{"type": "text", "text": "one", **mark}], **mark), {**RESULT, **mark}]
     tools = [{"type": "function", "function": {"name": "weather"}, **mark}]
-    body = HandedBack(provider, BASE).body({"messages": messages, "tools": tools})
+    body = MessageSanitizer(provider, BASE).body({"messages": messages, "tools": tools})
     assert ("cache_control" in str(body)) is passes
     if passes:
         assert body == {"messages": messages, "tools": tools}

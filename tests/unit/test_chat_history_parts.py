@@ -29,8 +29,8 @@ def test_claudes_thoughts_go_to_no_other_model_of_bedrock(model: str) -> None:
     thought = {"type": "thinking", "thinking": "hm", "signature": "sig"}
     messages = [user("one"), assistant("yes", thinking_blocks=[thought]), user("two")]
     request = ProviderRequest("/chat/completions", {"messages": messages}, 5.0)
-    assert "reasoningContent" not in json.dumps(DIALECTS["bedrock"].request(model, request, stream=False))
-    claude = DIALECTS["bedrock"].request("eu.anthropic.claude-haiku-4-5-v1:0", request, stream=False)
+    assert "reasoningContent" not in json.dumps(DIALECTS["bedrock"].translate_request(model, request, stream=False))
+    claude = DIALECTS["bedrock"].translate_request("eu.anthropic.claude-haiku-4-5-v1:0", request, stream=False)
     assert claude["messages"][1]["content"][0]["reasoningContent"]["reasoningText"]["signature"] == "sig"
 
 

@@ -8,7 +8,7 @@ from manifold.errors import InvalidRequest
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.bedrock import Bedrock
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.reasoning import without_sampling
+from manifold.providers.openai.reasoning import without_sampling
 
 OLD, BOTH_REFUSED, NONE_TAKEN = "claude-sonnet-4-20250514", "claude-haiku-4-5", "claude-opus-4-8"
 NAMES = ("temperature", "top_p", "top_k")
@@ -18,7 +18,7 @@ def anthropic(model: str, *, drop: bool = False, **body: Any) -> dict[str, Any]:
     request = ProviderRequest(
         "/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0, drop_params=drop
     )
-    sent = Anthropic().request(model, request, stream=False)
+    sent = Anthropic().translate_request(model, request, stream=False)
     return {name: sent[name] for name in NAMES if name in sent}
 
 
@@ -27,7 +27,7 @@ def bedrock(model: str, *, drop: bool = False, **body: Any) -> dict[str, Any]:
     request = ProviderRequest(
         "/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0, drop_params=drop
     )
-    sent = Bedrock().request(f"eu.anthropic.{model}-v1:0", request, stream=False)
+    sent = Bedrock().translate_request(f"eu.anthropic.{model}-v1:0", request, stream=False)
     config, own = sent["inferenceConfig"], sent.get("additionalModelRequestFields", {})
     named = {"temperature": config.get("temperature"), "top_p": config.get("topP"), "top_k": own.get("top_k")}
     return {name: value for name, value in named.items() if value is not None}
@@ -111,8 +111,8 @@ def test_the_base_model_tells_what_a_name_does_not() -> None:
         "/chat/completions", {"messages": [{"role": "user", "content": "hello"}], "temperature": 0.5}, 5.0
     )
     with pytest.raises(InvalidRequest):
-        Anthropic().request("my-claude", request, stream=False, base_model="anthropic/claude-opus-4-8")
-    assert Anthropic().request("my-claude", request, stream=False)["temperature"] == 0.5
+        Anthropic().translate_request("my-claude", request, stream=False, base_model="anthropic/claude-opus-4-8")
+    assert Anthropic().translate_request("my-claude", request, stream=False)["temperature"] == 0.5
 
 
 SAMPLING = {"temperature": 0.5, "top_p": 0.9, "presence_penalty": 1, "logprobs": True, "top_logprobs": 2}

@@ -142,7 +142,7 @@ def tool(schema: object, **more: Any) -> dict[str, Any]:
 
 def sent(dialect: Any, model: str, **body: Any) -> dict[str, Any]:
     request = ProviderRequest("/chat/completions", {"messages": [{"role": "user", "content": "hello"}], **body}, 5.0)
-    made: dict[str, Any] = dialect.request(model, request, stream=False)
+    made: dict[str, Any] = dialect.translate_request(model, request, stream=False)
     return made
 
 

@@ -9,15 +9,15 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from manifold.errors import ProviderRefused
-from manifold.providers.answers import Chunks
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.bedrock import Bedrock
 from manifold.providers.chat import ProviderRequest
+from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.cohere import Cohere
+from manifold.providers.dialect import Dialect, translate_refusal
 from manifold.providers.failures import failure
 from manifold.providers.gemini import Gemini
 from manifold.providers.http_call import HttpCall
-from manifold.providers.translated import Dialect, meant
 
 SHAPES = Path(__file__).parents[1] / "shapes"
 DIALECTS: Mapping[str, Dialect] = {
@@ -71,7 +71,9 @@ def add_calls(calls: list[dict[str, Any]], more: Iterable[Mapping[str, Any]]) ->
 @pytest.mark.parametrize("file", shapes("requests"))
 def test_a_request(file: Path) -> None:
     dialect, shape = read(file)
-    body = dialect.request(shape["model"], ProviderRequest("/chat/completions", shape["ask"], 5.0), stream=False)
+    body = dialect.translate_request(
+        shape["model"], ProviderRequest("/chat/completions", shape["ask"], 5.0), stream=False
+    )
     body.pop("stream", None)
     assert body == shape["body"]
 
@@ -79,7 +81,7 @@ def test_a_request(file: Path) -> None:
 @pytest.mark.parametrize("file", shapes("answers"))
 def test_an_answer(file: Path) -> None:
     dialect, shape = read(file)
-    completion = dialect.answer(shape["answer"], MODEL, CREATED)
+    completion = dialect.translate_response(shape["answer"], MODEL, CREATED)
 
     ChatCompletion.model_validate(completion)
     assert (completion.pop("object"), completion.pop("created")) == ("chat.completion", CREATED)
@@ -91,7 +93,7 @@ def test_an_answer(file: Path) -> None:
 @pytest.mark.parametrize("file", shapes("streams"))
 def test_a_stream(file: Path) -> None:
     dialect, shape = read(file)
-    reader = dialect.reader(Chunks(MODEL, CREATED, with_usage=True))
+    reader = dialect.reader(ChunkBuilder(MODEL, CREATED, with_usage=True))
     chunks = [chunk for name, event in shape["events"] for chunk in reader.read(name, event)] + reader.close()
 
     for chunk in chunks:
@@ -107,7 +109,7 @@ def test_a_stream(file: Path) -> None:
 @pytest.mark.parametrize("file", shapes("streams"))
 def test_a_stream_without_its_end(file: Path) -> None:
     dialect, shape = read(file)
-    reader = dialect.reader(Chunks(MODEL, CREATED, with_usage=False))
+    reader = dialect.reader(ChunkBuilder(MODEL, CREATED, with_usage=False))
     chunks = [chunk for name, event in shape["events"][:-1] for chunk in reader.read(name, event)] + reader.close()
     assert not reader.ended
     assert all(chunk["choices"] and "usage" not in chunk for chunk in chunks)
@@ -118,7 +120,7 @@ def test_an_error(file: Path) -> None:
     dialect, shape = read(file)
     call = HttpCall("https://example.com", {}, {}, 5.0)
     error = failure(shape["status"], shape["headers"], json.dumps(shape["body"]).encode(), call)
-    told = (meant(error, dialect.meanings) if isinstance(error, ProviderRefused) else error).answer()
+    told = (translate_refusal(error, dialect.refusal_rules) if isinstance(error, ProviderRefused) else error).answer()
     assert [told.status, told.type, told.code] == shape["told"]
 
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from manifold.errors import InvalidRequest, ProviderUnclear
-from manifold.providers.answers import Chunks
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.anthropic.models import is_adaptive
 from manifold.providers.bedrock import Bedrock
 from manifold.providers.chat import ProviderRequest
+from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.cohere import Cohere
+from manifold.providers.dialect import Dialect
 from manifold.providers.gemini import Gemini
 from manifold.providers.parameters import merged
-from manifold.providers.translated import Dialect
 
 DIALECTS: Mapping[str, Dialect] = {
     "anthropic": Anthropic(),
@@ -38,7 +38,7 @@ every_dialect = pytest.mark.parametrize("provider", DIALECTS)
 
 def request(provider: str, model: str | None = None, *, drop: bool = False, **body: Any) -> dict[str, Any]:
     request = ProviderRequest("/chat/completions", {"messages": HELLO, **body}, 5.0, drop_params=drop)
-    return DIALECTS[provider].request(model or MODELS[provider], request, stream=False)
+    return DIALECTS[provider].translate_request(model or MODELS[provider], request, stream=False)
 
 
 def refused(provider: str, model: str | None = None, **body: Any) -> InvalidRequest:
@@ -245,10 +245,10 @@ PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/
 def test_the_base_model_tells_what_an_arn_does_not(base_model: str) -> None:
     asked: dict[str, Any] = {"reasoning_effort": "low", "tools": [TOOL], "parallel_tool_calls": False}
     request = ProviderRequest("/chat/completions", {"messages": HELLO, **asked}, 5.0)
-    known = Bedrock().request(PROFILE, request, stream=False, base_model=base_model)
+    known = Bedrock().translate_request(PROFILE, request, stream=False, base_model=base_model)
     assert known["additionalModelRequestFields"].keys() >= {"thinking", "tool_choice"}
     with pytest.raises(InvalidRequest) as caught:
-        Bedrock().request(PROFILE, request, stream=False)
+        Bedrock().translate_request(PROFILE, request, stream=False)
     assert caught.value.param == "reasoning_effort"
 
 
@@ -363,13 +363,13 @@ def test_no_effort_fits_into_few_tokens() -> None:
 
 @pytest.mark.parametrize("reason", ["SAFETY", "SPII", "ESCALATION"])
 def test_what_gemini_withholds_is_filtered(reason: str) -> None:
-    answer = Gemini().answer({"candidates": [{"finishReason": reason}]}, "gemini-3-pro", 1)
+    answer = Gemini().translate_response({"candidates": [{"finishReason": reason}]}, "gemini-3-pro", 1)
     assert answer["choices"][0]["finish_reason"] == "content_filter"
 
 
 def test_the_most_effort() -> None:
     most = ProviderRequest("/chat/completions", {"messages": HELLO, "reasoning_effort": "max"}, 5.0)
-    adaptive = Anthropic().request("claude-opus-4-6", most, stream=False)
+    adaptive = Anthropic().translate_request("claude-opus-4-6", most, stream=False)
     assert adaptive["output_config"] == {"effort": "max"}
     budgeted = [request(provider, reasoning_effort="max")["thinking"] for provider in ("anthropic", "cohere")]
     assert budgeted == [request(provider, reasoning_effort="xhigh")["thinking"] for provider in ("anthropic", "cohere")]
@@ -399,7 +399,7 @@ def test_the_callers_words_win() -> None:
 )
 def test_an_answer_that_is_none(provider: str, answer: dict[str, Any]) -> None:
     with pytest.raises(ProviderUnclear):
-        DIALECTS[provider].answer(answer, "model", 0)
+        DIALECTS[provider].translate_response(answer, "model", 0)
 
 
 @pytest.mark.parametrize(
@@ -411,14 +411,14 @@ def test_an_answer_that_is_none(provider: str, answer: dict[str, Any]) -> None:
     ],
 )
 def test_a_stream_that_ends_in_no_answer(provider: str, event: tuple[str, dict[str, Any]]) -> None:
-    reader = DIALECTS[provider].reader(Chunks("model", 0, with_usage=True))
+    reader = DIALECTS[provider].reader(ChunkBuilder("model", 0, with_usage=True))
     with pytest.raises(ProviderUnclear):
         reader.read(*event)
     assert not reader.ended
 
 
 def test_a_stream_of_several_candidates_ends_with_the_last_of_them() -> None:
-    reader = Gemini().reader(Chunks("model", 0, with_usage=False))
+    reader = Gemini().reader(ChunkBuilder("model", 0, with_usage=False))
     told = [
         *reader.read("message", {"candidates": [{"index": 0, "content": {"parts": [{"text": "one"}]}}]}),
         *reader.read("message", {"candidates": [{"index": 1, "finishReason": "STOP"}]}),

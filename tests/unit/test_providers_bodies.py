@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifold.errors import ProviderUnclear
-from manifold.providers import bodies
+from manifold.providers import response_body
 
 TEXT = b'{"custom_id": "request-1"}\n' * 5000
 BARE = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -30,7 +30,7 @@ async def came(content: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def read(content: bytes, encoding: str, *, size: int = 1000, most: int = 2**20) -> list[bytes]:
-    return [piece async for piece in bodies.decoded(came(content, size), encoding, most)]
+    return [piece async for piece in response_body.decoded(came(content, size), encoding, most)]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
@@ -38,7 +38,7 @@ async def read(content: bytes, encoding: str, *, size: int = 1000, most: int = 2
 async def test_each_encoding_however_it_is_cut(encoding: str, size: int) -> None:
     pieces = await read(ENCODED[encoding], encoding, size=size)
     assert b"".join(pieces) == TEXT
-    assert encoding.strip() in ("", "identity") or max(map(len, pieces)) <= bodies.PIECE_BYTES
+    assert encoding.strip() in ("", "identity") or max(map(len, pieces)) <= response_body.PIECE_BYTES
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip"])
@@ -72,7 +72,7 @@ async def test_what_is_no_gzip_is_no_answer() -> None:
 
 async def test_a_body_of_countless_members_is_given_up() -> None:
     with pytest.raises(ProviderUnclear, match="cannot be decoded"):
-        await read(gzip.compress(b"") * (bodies.MAX_MEMBERS + 1), "gzip")
+        await read(gzip.compress(b"") * (response_body.MAX_MEMBERS + 1), "gzip")
 
 
 async def test_a_bound_holds_after_decoding() -> None:
@@ -82,22 +82,22 @@ async def test_a_bound_holds_after_decoding() -> None:
 
 
 async def test_what_was_allowed_is_given_back() -> None:
-    allowance = bodies.Allowance(1500)
+    allowance = response_body.ByteBudget(1500)
     for _ in range(3):
-        assert len(await bodies.whole(came(b"x" * 1000, 100), allowance)) == 1000
+        assert len(await response_body.read_all(came(b"x" * 1000, 100), allowance)) == 1000
         with pytest.raises(ProviderUnclear, match="at once"):
-            await bodies.whole(came(b"x" * 1501, 100), allowance)
+            await response_body.read_all(came(b"x" * 1501, 100), allowance)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br"])
 async def test_an_error_s_body_that_cannot_be_decoded_hides_nothing(encoding: str) -> None:
-    assert await bodies.beginning(came(b"no", 1), encoding) == b""
-    assert len(await bodies.beginning(came(b"x" * 10**6, 1000), "")) == bodies.ERROR_BYTES
+    assert await response_body.read_error(came(b"no", 1), encoding) == b""
+    assert len(await response_body.read_error(came(b"x" * 10**6, 1000), "")) == response_body.ERROR_BYTES
 
 
 @given(st.binary(max_size=500), st.sampled_from(["gzip", "deflate"]))
 def test_nothing_else_is_raised(content: bytes, encoding: str) -> None:
-    inflater = bodies.Inflater(encoding)
+    inflater = response_body.Inflater(encoding)
     try:
         fed: Iterator[bytes] = inflater.feed(content)
         assert sum(map(len, fed)) >= 0

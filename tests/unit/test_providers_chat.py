@@ -10,13 +10,13 @@ import orjson
 import pytest
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import Endpoint, client
+from manifold.providers import Endpoint, completion_client
 from manifold.providers.addresses import azure_call, openai_call
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.client import Client
-from manifold.providers.completions import OpenAICompletions
+from manifold.providers.completion_client import CompletionClient
 from manifold.providers.failures import failure, failure_within
 from manifold.providers.http_call import HttpCall
+from manifold.providers.openai.completions import OpenAICompletions
 from manifold.providers.sse import Event
 
 CALL = HttpCall(
@@ -158,7 +158,7 @@ def test_a_function_loads_the_client_that_it_uses_alone(function: str, loaded: s
     assert ran.stdout.split() == ["True", "False"]
 
 
-class Answering(Client):
+class Answering(CompletionClient):
     """Answers every call with this body; of a stream, as its one event."""
 
     def __init__(self, body: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ async def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
     assert (await anext(provider.stream(at, request)))["usage"] is None
 
 
-class Telling(Client):
+class Telling(CompletionClient):
     """A provider that tells these events, and then closes the connection."""
 
     def __init__(self, *data: object) -> None:
@@ -261,6 +261,6 @@ async def test_a_stream_that_ends_before_its_choices_do_broke_off(data: Sequence
 
 
 def test_a_connection_that_does_not_open_in_time_is_told_from_one_that_is_refused() -> None:
-    with pytest.raises(ProviderRefused) as late, client._translated(CALL):
+    with pytest.raises(ProviderRefused) as late, completion_client._provider_errors(CALL):
         raise aiohttp.ConnectionTimeoutError
     assert (late.value.code, late.value.lasting, late.value.answer().status) == ("timeout", False, 504)

@@ -8,9 +8,9 @@ import pytest
 
 from manifold.errors import ProviderRefused
 from manifold.providers import Endpoint, Job
-from manifold.providers.azure import AzureOpenAI
-from manifold.providers.http import Http
-from manifold.providers.openai import OpenAI
+from manifold.providers.azure.batches import AzureBatches
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.openai.batches import OpenAIBatches
 from manifold.providers.registry import provider_for
 
 JOB = Job("job_1", "file-1", "/v1/chat/completions", "24h", 1_700_000_000)
@@ -21,7 +21,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
-        self.http = Http(httpx.MockTransport(self._answer))
+        self.http = BatchClient(httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
@@ -61,7 +61,7 @@ def at(base_url: str, **how: Any) -> Endpoint:
     ],
 )
 async def test_azure_addresses(recorder: Recorder, base: str, version: str | None, url: str) -> None:
-    await AzureOpenAI(recorder.http).submit(at(base, api_version=version), JOB)
+    await AzureBatches(recorder.http).submit(at(base, api_version=version), JOB)
     (request,) = recorder.requests
     assert str(request.url) == url
     assert request.headers["api-key"] == "key"
@@ -78,18 +78,18 @@ async def test_azure_addresses(recorder: Recorder, base: str, version: str | Non
 )
 async def test_azure_names_of_endpoints(recorder: Recorder, endpoint: str, named: str) -> None:
     job = Job("job_1", "file-1", endpoint, "24h", 0)
-    await AzureOpenAI(recorder.http).submit(at("https://r.openai.azure.com"), job)
+    await AzureBatches(recorder.http).submit(at("https://r.openai.azure.com"), job)
     assert _body(recorder)["endpoint"] == named
 
 
 @pytest.mark.parametrize(("version", "sent"), [(None, True), ("2024-10-21", False), ("2025-03-01-preview", True)])
 async def test_azure_takes_an_expiry_since_2025_03(recorder: Recorder, version: str | None, sent: bool) -> None:
-    await AzureOpenAI(recorder.http, expiring=True).submit(at("https://r.openai.azure.com", api_version=version), JOB)
+    await AzureBatches(recorder.http, expiring=True).submit(at("https://r.openai.azure.com", api_version=version), JOB)
     assert ("output_expires_after" in _body(recorder)) == sent
 
 
 async def test_openai_request(recorder: Recorder) -> None:
-    provider = OpenAI(recorder.http, expiring=True)
+    provider = OpenAIBatches(recorder.http, expiring=True)
     assert await provider.submit(at("https://api.openai.com/v1", organization="org-1"), JOB) == "batch_1"
     (request,) = recorder.requests
     assert str(request.url) == "https://api.openai.com/v1/batches"
@@ -104,20 +104,20 @@ async def test_openai_request(recorder: Recorder) -> None:
 
 
 async def test_another_openai_is_sent_no_expiry(recorder: Recorder) -> None:
-    await OpenAI(recorder.http).submit(at("https://api.groq.com/openai/v1/"), JOB)
+    await OpenAIBatches(recorder.http).submit(at("https://api.groq.com/openai/v1/"), JOB)
     assert str(recorder.requests[0].url) == "https://api.groq.com/openai/v1/batches"
     assert "output_expires_after" not in _body(recorder)
 
 
 async def test_a_ref_cannot_change_the_path(recorder: Recorder) -> None:
-    await OpenAI(recorder.http).discard(at("https://a.example.com/v1"), "../batches?x#y")
+    await OpenAIBatches(recorder.http).discard(at("https://a.example.com/v1"), "../batches?x#y")
     assert recorder.requests[0].url.raw_path == b"/v1/files/..%2Fbatches%3Fx%23y"
 
 
-@pytest.mark.parametrize("make", [OpenAI, AzureOpenAI])
+@pytest.mark.parametrize("make", [OpenAIBatches, AzureBatches])
 @pytest.mark.parametrize("base", ["", "api.openai.com/v1", "ftp://api.openai.com", "https://api.openai.com:port"])
-async def test_an_address_that_is_none_is_a_lasting_refusal(make: type[OpenAI], base: str) -> None:
-    http = Http()
+async def test_an_address_that_is_none_is_a_lasting_refusal(make: type[OpenAIBatches], base: str) -> None:
+    http = BatchClient()
     with pytest.raises(ProviderRefused, match="api_base") as caught:
         await make(http).submit(at(base), JOB)
     assert caught.value.lasting
@@ -130,14 +130,16 @@ async def test_find_reads_on_where_the_oldest_come_first() -> None:
         {"data": [_batch("a", 1_000), _batch("b", 2_000)], "has_more": True, "last_id": "b"},
         {"data": [_batch("c", 3_000), _batch("wanted", 1_700_000_000, "job_1")], "has_more": False},
     ]
-    http = Http(httpx.MockTransport(lambda request: httpx.Response(200, json=pages["after=b" in str(request.url)])))
-    assert await OpenAI(http).find(at("https://a.example.com/v1"), JOB) == "wanted"
+    http = BatchClient(
+        httpx.MockTransport(lambda request: httpx.Response(200, json=pages["after=b" in str(request.url)]))
+    )
+    assert await OpenAIBatches(http).find(at("https://a.example.com/v1"), JOB) == "wanted"
     await http.close()
 
 
 def test_registry() -> None:
-    assert isinstance(provider_for("azure"), AzureOpenAI)
-    assert type(provider_for("openai")) is type(provider_for("groq")) is type(provider_for("my-own")) is OpenAI
+    assert isinstance(provider_for("azure"), AzureBatches)
+    assert type(provider_for("openai")) is type(provider_for("groq")) is type(provider_for("my-own")) is OpenAIBatches
     assert provider_for("groq") is provider_for("groq")
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from manifold.errors import ProviderError, ProviderUnclear
-from manifold.providers.http import Http
+from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
 
 FILE = b"".join(b'{"custom_id":"%d"}\n' % number for number in range(40))
@@ -59,7 +59,7 @@ async def _public(host: str, port: int) -> list[str]:
 
 
 async def downloaded(server: Callable[[httpx.Request], httpx.Response]) -> bytes:
-    http = Http(httpx.MockTransport(server), _public)
+    http = BatchClient(httpx.MockTransport(server), _public)
     got = bytearray()
     try:
         async for chunk in http.download(CALL):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.providers.batch_client import BatchClient
 from manifold.providers.failures import LONGEST_WAIT, failure, failure_within, retry_after
-from manifold.providers.http import Http
 from manifold.providers.http_call import HttpCall
 
 KEY = "very-secret"
@@ -33,7 +33,7 @@ def raising(error: Exception) -> Handler:
 
 
 async def outcome(handler: Handler) -> ProviderError:
-    http = Http(httpx.MockTransport(handler))
+    http = BatchClient(httpx.MockTransport(handler))
     with pytest.raises(ProviderError) as caught:
         await http.call("POST", CALL, {})
     await http.close()
@@ -136,7 +136,7 @@ async def everywhere(host: str, port: int) -> list[str]:
 
 
 async def downloaded(handler: Handler) -> bytes:
-    http = Http(httpx.MockTransport(handler), everywhere)
+    http = BatchClient(httpx.MockTransport(handler), everywhere)
     try:
         return b"".join([chunk async for chunk in http.download(CALL)])
     finally:
@@ -189,7 +189,7 @@ async def test_a_download_cut_short_is_unclear() -> None:
         raise httpx.ReadError("reset")
 
     received: list[bytes] = []
-    http = Http(httpx.MockTransport(answering(200, content=cut())))
+    http = BatchClient(httpx.MockTransport(answering(200, content=cut())))
 
     async def receive() -> None:
         async for chunk in http.download(CALL):
@@ -202,7 +202,7 @@ async def test_a_download_cut_short_is_unclear() -> None:
 
 
 async def test_closing_is_no_end() -> None:
-    http = Http(httpx.MockTransport(answering(200, json={})))
+    http = BatchClient(httpx.MockTransport(answering(200, json={})))
     await http.close()
     assert await http.call("GET", CALL) == {}
     await http.close()

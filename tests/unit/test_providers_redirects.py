@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from manifold.errors import ProviderRefused
-from manifold.providers.http import Http
+from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
 from manifold.providers.redirects import Place, checked, kind_of, system
 
@@ -138,7 +138,7 @@ async def test_the_address_that_was_checked_is_called_and_looked_up_once() -> No
         location = {"location": "https://rebound.example.org:8443/file?signature=1"}
         return httpx.Response(200, content=b"bytes") if len(seen) > 1 else httpx.Response(302, headers=location)
 
-    http = Http(httpx.MockTransport(answer), rebinding)
+    http = BatchClient(httpx.MockTransport(answer), rebinding)
     call = HttpCall("https://api.example.com/v1/files/f/content", {"Authorization": "Bearer very-secret"}, {}, 5.0)
     assert [chunk async for chunk in http.download(call)] == [b"bytes"]
     await http.close()
@@ -154,7 +154,7 @@ async def test_the_address_that_was_checked_is_called_and_looked_up_once() -> No
 
 async def test_each_hop_is_checked() -> None:
     places = iter(["https://store.example.org/1", "https://minio.internal/2"])
-    http = Http(httpx.MockTransport(lambda _: httpx.Response(302, headers={"location": next(places)})), resolve)
+    http = BatchClient(httpx.MockTransport(lambda _: httpx.Response(302, headers={"location": next(places)})), resolve)
 
     with pytest.raises(ProviderRefused, match="may not point to"):
         async for _ in http.download(HttpCall("https://api.example.com/v1/files/f/content", {}, {}, 5.0)):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifold.providers import JobStatus, LineFailure
-from manifold.providers.wire import MAX_COUNT, job_status, listed, unix_time
+from manifold.providers.openai.batch_object import MAX_COUNT, job_status, listed, unix_time
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

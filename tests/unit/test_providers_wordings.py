@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from manifold.errors import ProviderRefused
+from manifold.providers.error_patterns import CONTENT_PATTERNS, CONTEXT_PATTERNS, prompt_error_code
 from manifold.providers.failures import failure, failure_within
 from manifold.providers.http_call import HttpCall
-from manifold.providers.wordings import CONTENT_WORDS, CONTEXT_WORDS, prompts_fault
 from tests.unit.test_providers_chat import failed
 
 CALL = HttpCall("https://host.example", {}, {}, 1.0)
@@ -261,7 +261,7 @@ def test_every_wording_has_a_case() -> None:
     cases = [words for *_, words in TOO_LONG] + [str(body) for _, body in FOR_ITS_CONTENT]
     untested = [
         provider
-        for wordings in (CONTEXT_WORDS, CONTENT_WORDS)
+        for wordings in (CONTEXT_PATTERNS, CONTENT_PATTERNS)
         for provider, pattern in wordings.items()
         if not any(re.search(pattern, words, re.IGNORECASE) for words in cases)
     ]
@@ -269,4 +269,4 @@ def test_every_wording_has_a_case() -> None:
 
 
 def test_openai_s_own_word_stays() -> None:
-    assert prompts_fault(400, "invalid_prompt", "") == "invalid_prompt"
+    assert prompt_error_code(400, "invalid_prompt", "") == "invalid_prompt"

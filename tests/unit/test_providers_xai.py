@@ -11,10 +11,11 @@ import httpx
 import pytest
 
 from manifold.errors import ProviderUnclear
-from manifold.providers import Endpoint, JobStatus, LineFailure, xai
-from manifold.providers.http import Http
-from manifold.providers.wire import job_status
-from manifold.providers.xai import XAI, as_openai, output_line
+from manifold.providers import Endpoint, JobStatus, LineFailure
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.openai.batch_object import job_status
+from manifold.providers.xai import batches as xai
+from manifold.providers.xai.batches import XAIBatches, as_openai, output_line
 
 NOBODY = {"num_requests": 0, "num_pending": 0, "num_success": 0, "num_error": 0, "num_cancelled": 0}
 COMPLETION = {"id": "e7c2162b", "object": "chat.completion", "choices": []}
@@ -99,8 +100,8 @@ async def test_results_that_do_not_end_are_given_up(same: bool, most: int, monke
         page = [{"batch_request_id": "a", "batch_result": {"response": {"chat_get_completion": COMPLETION}}}]
         return httpx.Response(200, json={"results": page, "pagination_token": "same" if same else str(next(tokens))})
 
-    http = Http(httpx.MockTransport(answer))
-    pages = XAI(http).results(Endpoint("m", "https://a.example.com/v1", "key"), "results:batch_1")
+    http = BatchClient(httpx.MockTransport(answer))
+    pages = XAIBatches(http).results(Endpoint("m", "https://a.example.com/v1", "key"), "results:batch_1")
     assert len([await anext(pages) for _ in range(most)]) == most
     with pytest.raises(ProviderUnclear, match="do not end"):
         await anext(pages)

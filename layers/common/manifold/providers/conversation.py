@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from manifold import lenient
-from manifold.providers.parts import Part, Text, read_parts, read_texts, wrong
+from manifold.providers.content_parts import Part, Text, invalid_value, read_parts, read_texts
 
 UNREADABLE_ARGUMENTS = "unreadable_arguments"
 """The member that holds a tool call's arguments, as they came, where they are no JSON object: most providers take
@@ -80,7 +80,7 @@ Turn = SystemTurn | UserTurn | AssistantTurn | ResultTurn
 def turns(messages: object) -> list[Turn]:
     """The conversation. `InvalidRequest` names the message, or the part of it, that is not of OpenAI's shape."""
     if not isinstance(messages, list) or not messages:
-        raise wrong("messages", "must be a list with one message at least")
+        raise invalid_value("messages", "must be a list with one message at least")
     return [_turn(message, f"messages[{index}]") for index, message in enumerate(messages)]
 
 
@@ -96,14 +96,14 @@ def named_calls(conversation: Sequence[Turn]) -> dict[str, str]:
 
 def _turn(message: object, path: str) -> Turn:
     if not isinstance(message, dict):
-        raise wrong(path, "must be an object with a role and a content")
+        raise invalid_value(path, "must be an object with a role and a content")
     role, extra = message.get("role"), {name: message[name] for name in MARKS if message.get(name) is not None}
     if role == "assistant":
         return _assistant(message, path, extra)
     if role not in ("system", "developer", "user", "tool"):
-        raise wrong(f"{path}.role", "must be system, developer, user, assistant or tool")
+        raise invalid_value(f"{path}.role", "must be system, developer, user, assistant or tool")
     if "content" not in message:
-        raise wrong(f"{path}.content", "must be text, or a list of parts")
+        raise invalid_value(f"{path}.content", "must be text, or a list of parts")
     content = f"{path}.content"
     if role == "user":
         return UserTurn(tuple(read_parts(message["content"], content)), path, extra)
@@ -115,7 +115,7 @@ def _turn(message: object, path: str) -> Turn:
 def _result(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) -> ResultTurn:
     call_id = message.get("tool_call_id")
     if not isinstance(call_id, str):
-        raise wrong(f"{path}.tool_call_id", "must name the tool call that this is the result of")
+        raise invalid_value(f"{path}.tool_call_id", "must name the tool call that this is the result of")
     return ResultTurn(call_id, tuple(read_parts(message["content"], f"{path}.content")), path, extra)
 
 
@@ -123,7 +123,7 @@ def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) 
     """An answer may have neither words nor calls: a model that said nothing is handed back as it was."""
     content, calls = message.get("content"), message.get("tool_calls")
     if calls is not None and not isinstance(calls, list):
-        raise wrong(f"{path}.tool_calls", "must be a list")
+        raise invalid_value(f"{path}.tool_calls", "must be a list")
     if not content and not calls:
         content = said_otherwise(message, "refusal") or said_otherwise(message, "audio")
     reasoning, thinking = message.get("reasoning_content"), message.get("thinking_blocks")
@@ -154,7 +154,7 @@ def _without_thoughts(content: object) -> object:
 def _call(call: object, path: str) -> ToolCall:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(call, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise wrong(path, "must be a tool call of a function")
+        raise invalid_value(path, "must be a tool call of a function")
     extra = {name: value for name, value in call.items() if name not in ("id", "type", "function", "index")}
     name = function["name"][:LONGEST_NAME] or NAMELESS
     return ToolCall(str(call.get("id")), name, _arguments(function.get("arguments")), extra)

@@ -15,8 +15,8 @@ import orjson
 
 from manifold import lenient
 from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.http_call import HttpCall
-from manifold.providers.wordings import prompts_fault
 
 # A 4xx that says "not now" or "not decided", where all others say "never".
 PASSING = frozenset({409, 423, 425, 429})
@@ -131,7 +131,7 @@ def _failure(
 ) -> ProviderRefused | ProviderUnclear:
     words, code, param = _worded(body or {})
     message = f"HTTP {status}"
-    if (meant := prompts_fault(status, code, f"{words or ''} {_nested(body or {})}")) is not None:
+    if (meant := prompt_error_code(status, code, f"{words or ''} {_nested(body or {})}")) is not None:
         code, status = meant, 400  # as OpenAI has it: the caller's own, whichever deployment is asked
     scrubber = call.scrubber
     told, param = scrubber.text(words) if words else None, scrubber.word(param)

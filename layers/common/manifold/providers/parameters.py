@@ -10,8 +10,8 @@ from typing import Any
 
 from manifold.errors import InvalidRequest
 from manifold.providers.chat import ProviderRequest
+from manifold.providers.content_parts import Part
 from manifold.providers.conversation import Turn
-from manifold.providers.parts import Part
 
 OPENAI = frozenset(
     {

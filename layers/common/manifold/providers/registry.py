@@ -13,8 +13,8 @@ from manifold.providers import Provider
 from manifold.providers.chat import ChatProvider
 
 if TYPE_CHECKING:
-    from manifold.providers.client import Client
-    from manifold.providers.http import Http
+    from manifold.providers.batch_client import BatchClient
+    from manifold.providers.completion_client import CompletionClient
 
 DIALECTS: Mapping[str, tuple[str, str]] = {
     "anthropic": ("anthropic", "Anthropic"),
@@ -32,48 +32,52 @@ def provider_for(name: str) -> Provider:
 
     Which prefixes may run no batches is for the configuration to say.
     """
-    from manifold.providers.azure import AzureOpenAI
-    from manifold.providers.openai import OpenAI
+    from manifold.providers.azure.batches import AzureBatches
+    from manifold.providers.openai.batches import OpenAIBatches
 
     if name == "azure":
-        return AzureOpenAI(_http(), expiring=True)
+        return AzureBatches(_batch_client(), expiring=True)
     if name == "xai":
-        from manifold.providers.xai import XAI
+        from manifold.providers.xai.batches import XAIBatches
 
-        return XAI(_http(), expiring=True)
-    return OpenAI(_http(), expiring=name == "openai")
+        return XAIBatches(_batch_client(), expiring=True)
+    return OpenAIBatches(_batch_client(), expiring=name == "openai")
 
 
 @cache
 def chat_provider_for(name: str) -> ChatProvider:
     """The adapter of `azure`, `openai`, one of `DIALECTS`, or any other, whose base is taken to speak as OpenAI's."""
     if name in DIALECTS:
-        from manifold.providers.translated import Translated
+        from manifold.providers.dialect import DialectProvider
 
         module, dialect = DIALECTS[name]
-        return Translated(_client(), getattr(import_module(f"manifold.providers.{module}"), dialect)())
-    from manifold.providers.completions import AzureCompletions, OpenAICompletions
+        return DialectProvider(_completion_client(), getattr(import_module(f"manifold.providers.{module}"), dialect)())
+    if name == "azure":
+        from manifold.providers.azure.completions import AzureCompletions
 
-    return AzureCompletions(_client(), name) if name == "azure" else OpenAICompletions(_client(), name)
+        return AzureCompletions(_completion_client(), name)
+    from manifold.providers.openai.completions import OpenAICompletions
+
+    return OpenAICompletions(_completion_client(), name)
 
 
 async def close_providers() -> None:
     """Close the connections that the adapters share."""
-    if _http.cache_info().currsize:
-        await _http().close()
-    if _client.cache_info().currsize:
-        await _client().close()
+    if _batch_client.cache_info().currsize:
+        await _batch_client().close()
+    if _completion_client.cache_info().currsize:
+        await _completion_client().close()
 
 
 @cache
-def _http() -> "Http":
-    from manifold.providers.http import Http
+def _batch_client() -> "BatchClient":
+    from manifold.providers.batch_client import BatchClient
 
-    return Http()
+    return BatchClient()
 
 
 @cache
-def _client() -> "Client":
-    from manifold.providers.client import Client
+def _completion_client() -> "CompletionClient":
+    from manifold.providers.completion_client import CompletionClient
 
-    return Client()
+    return CompletionClient()

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from manifold.providers.content_parts import invalid_value
 from manifold.providers.parameters import Params
-from manifold.providers.parts import wrong
 
 Mode = Literal["auto", "none", "required"]
 SPENT = "This tool is no longer there: do not call it."
@@ -52,7 +52,7 @@ def take_tools(params: Params) -> Tools:
     tools, choice = params.take("tools") or [], params.take("tool_choice")
     parallel = params.take("parallel_tool_calls") is not False
     if not isinstance(tools, list):
-        raise wrong("tools", "must be a list")
+        raise invalid_value("tools", "must be a list")
     read = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     functions = tuple(tool for tool in read if isinstance(tool, Function))
     natives = tuple(tool for tool in read if not isinstance(tool, Function))
@@ -81,17 +81,17 @@ def refuse_extras(tools: Tools, params: Params, known: frozenset[str] = frozense
 
 def _tool(tool: object, path: str) -> Function | Mapping[str, Any]:
     if not isinstance(tool, dict):
-        raise wrong(path, "must be an object")
+        raise invalid_value(path, "must be an object")
     if tool.get("type") == "custom" and "custom" in tool:
-        raise wrong(f"{path}.type", "cannot be 'custom' for this model")
+        raise invalid_value(f"{path}.type", "cannot be 'custom' for this model")
     if tool.get("type") != "function":
         return tool
     function = tool.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise wrong(f"{path}.function", "must be an object with a name")
+        raise invalid_value(f"{path}.function", "must be an object with a name")
     parameters = function.get("parameters") or NO_PARAMETERS
     if not isinstance(parameters, dict):
-        raise wrong(f"{path}.function.parameters", "must be a JSON schema")
+        raise invalid_value(f"{path}.function.parameters", "must be a JSON schema")
     return Function(
         name=function["name"],
         description=function.get("description"),
@@ -111,7 +111,7 @@ def _chosen(tools: Tools, choice: object) -> Tools:
         return replace(tools, mode="required", only=_known(_name(choice, "tool_choice"), tools))
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         return _allowed(tools, choice.get("allowed_tools"))
-    raise wrong("tool_choice", "must be none, auto, required, or name functions")
+    raise invalid_value("tool_choice", "must be none, auto, required, or name functions")
 
 
 def _allowed(tools: Tools, allowed: object) -> Tools:
@@ -126,7 +126,7 @@ def _allowed(tools: Tools, allowed: object) -> Tools:
 def _known(name: str, tools: Tools) -> str:
     """The name, if a function has it. What the provider's own tools are called is for the provider to know."""
     if tools.functions and not tools.natives and name not in {function.name for function in tools.functions}:
-        raise wrong("tool_choice", "must name a function of 'tools'")
+        raise invalid_value("tool_choice", "must name a function of 'tools'")
     return name
 
 
@@ -134,5 +134,5 @@ def _name(choice: object, path: str) -> str:
     function = choice.get("function") if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str):
-        raise wrong(path, "must name a function")
+        raise invalid_value(path, "must name a function")
     return name

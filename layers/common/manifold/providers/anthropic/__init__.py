@@ -8,15 +8,15 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from manifold.providers import Endpoint
-from manifold.providers.answers import Chunks
-from manifold.providers.anthropic.answer import answer_of
-from manifold.providers.anthropic.request import request_of
+from manifold.providers.anthropic.request import translate_request
+from manifold.providers.anthropic.response import translate_response
 from manifold.providers.anthropic.stream import MessageReader
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.client import Client
+from manifold.providers.chat_response import ChunkBuilder
+from manifold.providers.completion_client import CompletionClient
+from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
-from manifold.providers.translated import Meaning
 
 VERSION = "2023-06-01"
 
@@ -24,23 +24,23 @@ VERSION = "2023-06-01"
 class Anthropic:
     """A `Dialect`. The base URL is `https://api.anthropic.com`, with or without `/v1`."""
 
-    meanings = (Meaning(400, re.compile("credit balance", re.IGNORECASE), "insufficient_quota", 402),)
+    refusal_rules = (RefusalRule(400, re.compile("credit balance", re.IGNORECASE), "insufficient_quota", 402),)
 
     def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
         headers = {"x-api-key": at.api_key, "anthropic-version": at.api_version or VERSION}
         root = at.base_url.rstrip("/").removesuffix("/v1")
         return HttpCall(f"{root}/v1/messages", headers, {}, request.timeout, at.model)
 
-    def request(
+    def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
     ) -> dict[str, Any]:
-        return request_of(model, request, base_model) | {"stream": stream}
+        return translate_request(model, request, base_model) | {"stream": stream}
 
-    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-        return answer_of(answer, model, created)
+    def translate_response(self, response: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        return translate_response(response, model, created)
 
-    def reader(self, chunks: Chunks) -> MessageReader:
+    def reader(self, chunks: ChunkBuilder) -> MessageReader:
         return MessageReader(chunks)
 
-    def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         return client.events(call, body)

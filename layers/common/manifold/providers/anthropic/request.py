@@ -9,12 +9,12 @@ from typing import Any
 from manifold.providers.anthropic.sampling import take_sampling
 from manifold.providers.anthropic.schemas import dereferenced, strict_schema
 from manifold.providers.anthropic.thinking import is_signed, max_tokens, take_thinking, thinks
-from manifold.providers.call_ids import ANTHROPIC
 from manifold.providers.chat import ProviderRequest
+from manifold.providers.content_parts import PDF, Document, Part, Picture, invalid_value
 from manifold.providers.conversation import AssistantTurn, ResultTurn, ToolCall, Turn, UserTurn, system_texts
-from manifold.providers.history import marked, read_history, user_first, without_last_space
+from manifold.providers.normalization import marked, read_history, user_first, without_last_space
 from manifold.providers.parameters import Params, merged, present
-from manifold.providers.parts import PDF, Document, Part, Picture, wrong
+from manifold.providers.tool_call_ids import ANTHROPIC
 from manifold.providers.tools import Function, Tools, take_tools
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -23,7 +23,7 @@ PERSONAL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|^\s*\+\d[\d\s().-]{5,}$")
 CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def request_of(model: str, request: ProviderRequest, base_model: str | None = None) -> dict[str, Any]:
+def translate_request(model: str, request: ProviderRequest, base_model: str | None = None) -> dict[str, Any]:
     """The body of `POST /v1/messages`. What `system` and `developer` say moves to the front, wherever it was."""
     known = base_model or model
     conversation, params = marked(read_history(request.body.get("messages"), ANTHROPIC)), Params(request)
@@ -89,7 +89,7 @@ def _source(picture: Picture) -> dict[str, Any]:
     if picture.data is None:
         return {"type": "url", "url": picture.url}
     if picture.media_type not in IMAGE_TYPES:
-        raise wrong(f"{picture.path}.url", f"must be one of {', '.join(sorted(IMAGE_TYPES))}")
+        raise invalid_value(f"{picture.path}.url", f"must be one of {', '.join(sorted(IMAGE_TYPES))}")
     return {"type": "base64", "media_type": picture.media_type, "data": picture.data}
 
 
@@ -100,7 +100,7 @@ def _document(document: Document) -> dict[str, Any]:
     if document.media_type == "text/plain":
         text = base64.b64decode(document.data).decode(errors="replace")
         return {"type": "text", "media_type": "text/plain", "data": text}
-    raise wrong(f"{document.path}.file_data", f"must be {PDF} or text/plain")
+    raise invalid_value(f"{document.path}.file_data", f"must be {PDF} or text/plain")
 
 
 def _tools(tools: Tools) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from manifold.providers.parts import wrong
+from manifold.providers.content_parts import invalid_value
 
 Schema = dict[str, Any]
 
@@ -55,7 +55,7 @@ class _Strict:
         if not isinstance(schema, dict):
             return schema
         if depth > MAX_DEPTH:
-            raise wrong(self._path, f"must not have more than {MAX_DEPTH} schemas within each other")
+            raise invalid_value(self._path, f"must not have more than {MAX_DEPTH} schemas within each other")
         left = _typed(schema)
         kinds = _kinds(left.get("type"))
         kept = {name: self._each(left.pop(name), depth) for name in DEFINITIONS if isinstance(left.get(name), dict)}
@@ -109,7 +109,7 @@ def written(value: object, path: str) -> str:
     try:
         return orjson.dumps(value).decode()
     except TypeError as error:
-        raise wrong(path, "is nested too deep") from error
+        raise invalid_value(path, "is nested too deep") from error
 
 
 def _says_what(schema: object) -> bool:

@@ -6,8 +6,8 @@ https://platform.claude.com/docs/en/build-with-claude/streaming
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.providers.answers import Chunks
-from manifold.providers.anthropic.answer import finish_reason, refusal, usage_of
+from manifold.providers.anthropic.response import finish_reason, refusal, usage_of
+from manifold.providers.chat_response import ChunkBuilder
 
 Chunk = dict[str, Any]
 
@@ -15,7 +15,7 @@ Chunk = dict[str, Any]
 class MessageReader:
     """Reads one message. Pings, and events of kinds to come, say nothing."""
 
-    def __init__(self, chunks: Chunks) -> None:
+    def __init__(self, chunks: ChunkBuilder) -> None:
         self._chunks = chunks
         self._calls: dict[int, int] = {}
         """The number of each tool call, by the index of its block."""

@@ -12,17 +12,17 @@ from urllib.parse import quote
 
 from manifold.errors import ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.answers import Chunks
-from manifold.providers.bedrock.answer import answer_of
 from manifold.providers.bedrock.frames import CONTENT_TYPE, FrameReader
-from manifold.providers.bedrock.request import request_of
+from manifold.providers.bedrock.request import translate_request
+from manifold.providers.bedrock.response import translate_response
 from manifold.providers.bedrock.signature import region_of, signer
 from manifold.providers.bedrock.stream import ConverseReader
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.client import Client
+from manifold.providers.chat_response import ChunkBuilder
+from manifold.providers.completion_client import CompletionClient
+from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
-from manifold.providers.translated import Meaning
 
 URL = "https://bedrock-runtime.{region}.amazonaws.com"
 WRONG_KEY = re.compile(r"API Key is valid|security token included|signature (?:we calculated|expired)", re.IGNORECASE)
@@ -32,9 +32,9 @@ WRONG_KEY = re.compile(r"API Key is valid|security token included|signature (?:w
 class Bedrock:
     """A `Dialect`. The base URL is `https://bedrock-runtime.{region}.amazonaws.com`."""
 
-    meanings = (
-        Meaning(400, re.compile(r"model identifier|on-demand throughput", re.IGNORECASE), "model_not_found", 404),
-        Meaning(403, WRONG_KEY, "invalid_api_key", 401),
+    refusal_rules = (
+        RefusalRule(400, re.compile(r"model identifier|on-demand throughput", re.IGNORECASE), "model_not_found", 404),
+        RefusalRule(403, WRONG_KEY, "invalid_api_key", 401),
     )
 
     def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
@@ -45,18 +45,20 @@ class Bedrock:
             return HttpCall(_base(at) + path, headers, {}, request.timeout, at.model)
         return HttpCall(_base(at) + path, {}, {}, request.timeout, at.model, signer(at.signature, region_of(at)))
 
-    def request(
+    def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
     ) -> dict[str, Any]:
-        return request_of(base_model or model, request)
+        return translate_request(base_model or model, request)
 
-    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-        return answer_of(answer, model, created)
+    def translate_response(self, response: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        return translate_response(response, model, created)
 
-    def reader(self, chunks: Chunks) -> ConverseReader:
+    def reader(self, chunks: ChunkBuilder) -> ConverseReader:
         return ConverseReader(chunks)
 
-    async def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Event, None]:
         frames = FrameReader()
         async with contextlib.aclosing(client.chunks(call, body, CONTENT_TYPE)) as chunks:
             async for chunk in chunks:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from manifold.providers.parts import PDF, Document, wrong
+from manifold.providers.content_parts import PDF, Document, invalid_value
 
 Object = dict[str, Any]
 
@@ -31,7 +31,7 @@ DEFAULT_NAME = "document"
 def document_block(document: Document) -> Object:
     known = FORMATS.get(document.media_type)
     if known is None:
-        raise wrong(f"{document.path}.file_data", f"must be one of {', '.join(FORMATS)}")
+        raise invalid_value(f"{document.path}.file_data", f"must be one of {', '.join(FORMATS)}")
     return {"document": {"format": known, "name": _name(document.name), "source": {"bytes": document.data}}}
 
 

@@ -11,8 +11,8 @@ from manifold.providers.anthropic.sampling import take_sampling
 from manifold.providers.anthropic.schemas import strict_schema, written
 from manifold.providers.anthropic.thinking import is_signed, take_thinking, thinks
 from manifold.providers.bedrock.documents import Documents, document_block
-from manifold.providers.call_ids import BEDROCK
 from manifold.providers.chat import ProviderRequest
+from manifold.providers.content_parts import Document, Part, Picture, Text, invalid_value
 from manifold.providers.conversation import (
     AssistantTurn,
     ResultTurn,
@@ -22,9 +22,9 @@ from manifold.providers.conversation import (
     named_calls,
     system_texts,
 )
-from manifold.providers.history import marked, read_history, user_first, without_last_space
+from manifold.providers.normalization import marked, read_history, user_first, without_last_space
 from manifold.providers.parameters import Params, merged, present
-from manifold.providers.parts import Document, Part, Picture, Text, wrong
+from manifold.providers.tool_call_ids import BEDROCK
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, spent_tools, take_tools
 
 Object = dict[str, Any]
@@ -53,7 +53,7 @@ LONGEST_NAME = 64
 EFFORTS = ("low", "medium", "high")
 
 
-def request_of(model: str, request: ProviderRequest) -> Object:
+def translate_request(model: str, request: ProviderRequest) -> Object:
     """The body of `POST /model/{id}/converse`. What `system` and `developer` say moves to the front.
 
     `model` tells the family, whose words some of it is in.
@@ -172,10 +172,10 @@ def _block(part: Part) -> Object:
 
 def _image(picture: Picture) -> Object:
     if picture.data is None:
-        raise wrong(f"{picture.path}.url", "must be a data URL: Bedrock fetches no addresses")
+        raise invalid_value(f"{picture.path}.url", "must be a data URL: Bedrock fetches no addresses")
     known = IMAGE_FORMATS.get(picture.media_type or "")
     if known is None:
-        raise wrong(f"{picture.path}.url", f"must be one of {', '.join(IMAGE_FORMATS)}")
+        raise invalid_value(f"{picture.path}.url", f"must be one of {', '.join(IMAGE_FORMATS)}")
     return {"format": known, "source": {"bytes": picture.data}}
 
 

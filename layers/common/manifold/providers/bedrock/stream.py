@@ -6,8 +6,8 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStre
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.providers.answers import Chunks, made_id
-from manifold.providers.bedrock.answer import finish_reason, is_servers, redacted_block, thinking_block, usage_of
+from manifold.providers.bedrock.response import finish_reason, is_servers, redacted_block, thinking_block, usage_of
+from manifold.providers.chat_response import ChunkBuilder, new_id
 
 Chunk = dict[str, Any]
 
@@ -15,8 +15,8 @@ Chunk = dict[str, Any]
 class ConverseReader:
     """Reads one message; the metadata after its stop is the end."""
 
-    def __init__(self, chunks: Chunks) -> None:
-        chunks.id = made_id("chatcmpl-")
+    def __init__(self, chunks: ChunkBuilder) -> None:
+        chunks.id = new_id("chatcmpl-")
         self._chunks = chunks
         self._calls: dict[int, int] = {}
         """The number of each tool call, by the index of its block."""

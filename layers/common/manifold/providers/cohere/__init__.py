@@ -8,37 +8,37 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from manifold.providers import Endpoint
-from manifold.providers.answers import Chunks
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.client import Client
-from manifold.providers.cohere.answer import answer_of
-from manifold.providers.cohere.request import request_of
+from manifold.providers.chat_response import ChunkBuilder
+from manifold.providers.cohere.request import translate_request
+from manifold.providers.cohere.response import translate_response
 from manifold.providers.cohere.stream import ChatReader
+from manifold.providers.completion_client import CompletionClient
+from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
-from manifold.providers.translated import Meaning
 
 
 class Cohere:
     """A `Dialect`. The base URL is `https://api.cohere.com`, with or without `/v2`."""
 
     # 498: "blocked input or output" (https://docs.cohere.com/reference/errors).
-    meanings = (Meaning(498, re.compile(""), "content_filter", 400),)
+    refusal_rules = (RefusalRule(498, re.compile(""), "content_filter", 400),)
 
     def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
         root = at.base_url.rstrip("/").removesuffix("/chat").removesuffix("/v2")
         return HttpCall(f"{root}/v2/chat", {"Authorization": f"Bearer {at.api_key}"}, {}, request.timeout, at.model)
 
-    def request(
+    def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
     ) -> dict[str, Any]:
-        return request_of(model, request) | {"stream": stream}
+        return translate_request(model, request) | {"stream": stream}
 
-    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-        return answer_of(answer, model, created)
+    def translate_response(self, response: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        return translate_response(response, model, created)
 
-    def reader(self, chunks: Chunks) -> ChatReader:
+    def reader(self, chunks: ChunkBuilder) -> ChatReader:
         return ChatReader(chunks)
 
-    def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         return client.events(call, body)

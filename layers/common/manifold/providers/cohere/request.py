@@ -5,12 +5,12 @@ from typing import Any
 
 import orjson
 
-from manifold.providers.call_ids import ANY
 from manifold.providers.chat import ProviderRequest
+from manifold.providers.content_parts import Part, Picture, Text, invalid_value, plain_text, refuse_documents
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, Turn, UserTurn
-from manifold.providers.history import read_history
+from manifold.providers.normalization import read_history
 from manifold.providers.parameters import BUDGETS, Params, merged, present
-from manifold.providers.parts import Part, Picture, Text, plain_text, refuse_documents, wrong
+from manifold.providers.tool_call_ids import ANY
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
 
 Object = dict[str, Any]
@@ -18,7 +18,7 @@ Object = dict[str, Any]
 P_BOUNDS = (0.01, 0.99)
 
 
-def request_of(model: str, request: ProviderRequest) -> Object:
+def translate_request(model: str, request: ProviderRequest) -> Object:
     """The body of `POST /v2/chat`, which is close to OpenAI's: system messages stay where they are."""
     conversation, params = read_history(request.body.get("messages"), ANY), Params(request)
     params.refuse_extras([said for turn in conversation for said in (turn, *turn.parts)])
@@ -113,7 +113,7 @@ def _assistant(turn: AssistantTurn) -> Object:
 def _result(turn: ResultTurn) -> Object:
     for part in turn.parts:
         if not isinstance(part, Text):
-            raise wrong(part.path, "cannot be an image in a tool's result for this model")
+            raise invalid_value(part.path, "cannot be an image in a tool's result for this model")
     return {"role": "tool", "tool_call_id": turn.call_id, "content": plain_text(turn.parts)}
 
 

@@ -6,8 +6,8 @@ https://docs.cohere.com/v2/docs/streaming
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.providers.answers import Chunks
-from manifold.providers.cohere.answer import finish_reason, logprobs_of, usage_of
+from manifold.providers.chat_response import ChunkBuilder
+from manifold.providers.cohere.response import finish_reason, logprobs_of, usage_of
 
 Chunk = dict[str, Any]
 
@@ -15,7 +15,7 @@ Chunk = dict[str, Any]
 class ChatReader:
     """Reads one message. Citations, and events of kinds to come, say nothing."""
 
-    def __init__(self, chunks: Chunks) -> None:
+    def __init__(self, chunks: ChunkBuilder) -> None:
         self._chunks = chunks
         self._calls: dict[int, int] = {}
         """The number of each tool call, by the index that Cohere gives it."""

@@ -9,22 +9,22 @@ from typing import Any
 from urllib.parse import quote
 
 from manifold.providers import Endpoint
-from manifold.providers.answers import Chunks
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.client import Client
-from manifold.providers.gemini.answer import answer_of
-from manifold.providers.gemini.request import request_of
+from manifold.providers.chat_response import ChunkBuilder
+from manifold.providers.completion_client import CompletionClient
+from manifold.providers.dialect import RefusalRule
+from manifold.providers.gemini.request import translate_request
+from manifold.providers.gemini.response import translate_response
 from manifold.providers.gemini.stream import CandidatesReader
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
-from manifold.providers.translated import Meaning
 
 
 class Gemini:
     """A `Dialect`. The base URL is `https://generativelanguage.googleapis.com`, with or without `/v1beta`."""
 
-    meanings = (
-        Meaning(400, re.compile(r"API key (?:not valid|expired|not found)", re.IGNORECASE), "invalid_api_key", 401),
+    refusal_rules = (
+        RefusalRule(400, re.compile(r"API key (?:not valid|expired|not found)", re.IGNORECASE), "invalid_api_key", 401),
     )
 
     def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
@@ -35,16 +35,16 @@ class Gemini:
             url, {"x-goog-api-key": at.api_key}, {"alt": "sse"} if stream else {}, request.timeout, at.model
         )
 
-    def request(
+    def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
     ) -> dict[str, Any]:
-        return request_of(base_model or model, request)
+        return translate_request(base_model or model, request)
 
-    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-        return answer_of(answer, model, created)
+    def translate_response(self, response: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+        return translate_response(response, model, created)
 
-    def reader(self, chunks: Chunks) -> CandidatesReader:
+    def reader(self, chunks: ChunkBuilder) -> CandidatesReader:
         return CandidatesReader(chunks)
 
-    def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         return client.events(call, body)

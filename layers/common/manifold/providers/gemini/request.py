@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from manifold.providers.call_ids import ANY
 from manifold.providers.chat import ProviderRequest
+from manifold.providers.content_parts import Part, Text, invalid_value, plain_text
 from manifold.providers.conversation import (
     AssistantTurn,
     ResultTurn,
@@ -19,9 +19,9 @@ from manifold.providers.conversation import (
     system_texts,
 )
 from manifold.providers.gemini.thinking import take_thinking
-from manifold.providers.history import read_history, user_first
+from manifold.providers.normalization import read_history, user_first
 from manifold.providers.parameters import Params, merged, present
-from manifold.providers.parts import Part, Text, plain_text, wrong
+from manifold.providers.tool_call_ids import ANY
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
 
 Object = dict[str, Any]
@@ -31,7 +31,7 @@ FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 MODES: Mapping[str, str] = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
-def request_of(model: str, request: ProviderRequest) -> Object:
+def translate_request(model: str, request: ProviderRequest) -> Object:
     """The body of `:generateContent`. What `system` and `developer` say moves to the front, wherever it was."""
     conversation, params = read_history(request.body.get("messages"), ANY), Params(request)
     system = system_texts(conversation)
@@ -129,10 +129,10 @@ def _signature(call: ToolCall) -> str | None:
 def _result(turn: ResultTurn, names: Mapping[str, str]) -> Object:
     name = names.get(turn.call_id)
     if name is None:
-        raise wrong(f"{turn.path}.tool_call_id", "must name a tool call of an earlier message")
+        raise invalid_value(f"{turn.path}.tool_call_id", "must name a tool call of an earlier message")
     for part in turn.parts:
         if not isinstance(part, Text):
-            raise wrong(part.path, "cannot be an image or a file in a tool's result for this model")
+            raise invalid_value(part.path, "cannot be an image or a file in a tool's result for this model")
     return {"functionResponse": {"id": turn.call_id, "name": name, "response": _response(plain_text(turn.parts))}}
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.providers.answers import Chunks, made_id
-from manifold.providers.gemini.answer import call_of, finish_reason, logprobs_of, parts_of, refusal, usage_of
+from manifold.providers.chat_response import ChunkBuilder, new_id
+from manifold.providers.gemini.response import call_of, finish_reason, logprobs_of, parts_of, refusal, usage_of
 
 Chunk = dict[str, Any]
 
@@ -12,7 +12,7 @@ Chunk = dict[str, Any]
 class CandidatesReader:
     """Gemini's stream ends by ending; it is whole if every candidate that began has finished."""
 
-    def __init__(self, chunks: Chunks) -> None:
+    def __init__(self, chunks: ChunkBuilder) -> None:
         self._chunks = chunks
         self._calls: dict[int, int] = {}
         """How many calls each candidate has made."""
@@ -21,7 +21,7 @@ class CandidatesReader:
         self.ended = False
 
     def read(self, name: str, event: Mapping[str, Any]) -> list[Chunk]:
-        self._chunks.id = self._chunks.id or str(event.get("responseId") or made_id("chatcmpl-"))
+        self._chunks.id = self._chunks.id or str(event.get("responseId") or new_id("chatcmpl-"))
         self._chunks.model = str(event.get("modelVersion") or self._chunks.model)
         self._usage = usage_of(event.get("usageMetadata")) or self._usage
         candidates = event.get("candidates") or []

@@ -11,7 +11,7 @@ from manifold.errors import InputLost, ProviderError, ProviderRefused
 from manifold.providers import Endpoint, Input, Job, Prepared
 from manifold.providers.addresses import azure_call, is_dated
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai import INPUT_SECONDS, OpenAI
+from manifold.providers.openai.batches import INPUT_SECONDS, OpenAIBatches
 
 FIRST_EXPIRING_VERSION = "2025-03-01"
 """The first dated version that takes `expires_after` and `output_expires_after`."""
@@ -21,7 +21,7 @@ UNFINISHED = frozenset({"uploaded", "pending", "running", "notrunning"})
 BROKEN = frozenset({"error", "failed", "deleted", "deleting"})
 
 
-class AzureOpenAI(OpenAI):
+class AzureBatches(OpenAIBatches):
     """A `Provider` of Azure's dialect. The base URL is the resource's, with or without `/openai` or `/openai/v1`."""
 
     async def prepare(self, at: Endpoint, data: Input) -> Prepared:
@@ -67,7 +67,7 @@ class AzureOpenAI(OpenAI):
     async def _is_unfinished(self, at: Endpoint, ref: str) -> bool:
         """Whether the file is still being processed. `ProviderRefused` if that failed; not knowing counts as no."""
         try:
-            file = await self._http.call("GET", self._call(at, "files", ref))
+            file = await self._client.call("GET", self._call(at, "files", ref))
         except ProviderError:
             return False
         status = str(file.get("status") or "").lower()

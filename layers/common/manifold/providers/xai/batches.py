@@ -13,8 +13,8 @@ import orjson
 from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Job, JobState
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai import INPUT_SECONDS, JOB_ID_KEY, MAX_PAGES, OpenAI
-from manifold.providers.wire import count
+from manifold.providers.openai.batch_object import count
+from manifold.providers.openai.batches import INPUT_SECONDS, JOB_ID_KEY, MAX_PAGES, OpenAIBatches
 
 RESULTS, ERRORS = "results", "errors"
 """What stands before the batch's id in a ref of its successes and of its failures: xAI has one list of both."""
@@ -23,7 +23,7 @@ LAST_SECOND = 86_399
 CANNOT_ANSWER = "xAI gave no response to this request."
 
 
-class XAI(OpenAI):
+class XAIBatches(OpenAIBatches):
     """A `Provider` of xAI's dialect: its answers are read into OpenAI's words, then treated as those are."""
 
     async def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
@@ -69,7 +69,7 @@ class XAI(OpenAI):
         cursor: dict[str, str] = {}
         for _ in range(MAX_PAGES):
             call = self._call(at, "batches", batch_id, "results", limit=str(PAGE), **cursor)
-            answer = await self._http.call("GET", call)
+            answer = await self._client.call("GET", call)
             page = answer.get("results")
             if not isinstance(page, list):
                 raise ProviderUnclear("a page of results without results")

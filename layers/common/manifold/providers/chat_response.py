@@ -14,7 +14,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 @dataclass(slots=True)
-class Said:
+class MessageBuilder:
     """What one choice says, as it is put together."""
 
     text: str | None = None
@@ -48,12 +48,14 @@ def tool_call(call_id: str, name: str, arguments: object, **extra: Any) -> dict[
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}, **extra}
 
 
-def made_id(prefix: str) -> str:
+def new_id(prefix: str) -> str:
     """An id where the provider gives none."""
     return prefix + secrets.token_hex(12)
 
 
-def choice(said: Said, finish_reason: FinishReason, *, index: int = 0, logprobs: object = None) -> dict[str, Any]:
+def choice(
+    said: MessageBuilder, finish_reason: FinishReason, *, index: int = 0, logprobs: object = None
+) -> dict[str, Any]:
     return {"index": index, "message": said.message(), "logprobs": logprobs, "finish_reason": finish_reason}
 
 
@@ -92,7 +94,7 @@ def usage(
 
 
 @dataclass(slots=True)
-class Chunks:
+class ChunkBuilder:
     """Makes the chunks of one stream, which all carry its id, its model and the time of its start."""
 
     model: str

@@ -53,7 +53,7 @@ class Document:
 Part = Text | Picture | Document
 
 
-def wrong(path: str, why: str) -> InvalidRequest:
+def invalid_value(path: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"'{path}' {why}.", param=path, code="invalid_value")
 
 
@@ -65,7 +65,7 @@ def read_parts(content: object, path: str) -> Iterator[Part]:
         yield Text(content, path, {})
         return
     if not isinstance(content, list):
-        raise wrong(path, "must be text, or a list of parts")
+        raise invalid_value(path, "must be text, or a list of parts")
     for index, part in enumerate(content):
         yield _part(part, f"{path}[{index}]")
 
@@ -74,7 +74,7 @@ def read_texts(content: object, path: str) -> Iterator[Text]:
     """The same for a role that says nothing but text."""
     for part in read_parts(content, path):
         if not isinstance(part, Text):
-            raise wrong(part.path, "must be text in a message of this role")
+            raise invalid_value(part.path, "must be text in a message of this role")
         yield part
 
 
@@ -92,36 +92,38 @@ def refuse_documents(parts: Sequence[Part]) -> None:
     """Refuse the parts that a provider without documents cannot take."""
     for part in parts:
         if isinstance(part, Document):
-            raise wrong(part.path, "cannot be a file for this model: send its text")
+            raise invalid_value(part.path, "cannot be a file for this model: send its text")
 
 
 def _part(part: object, path: str) -> Part:
     if not isinstance(part, dict):
-        raise wrong(path, "must be an object with a type")
+        raise invalid_value(path, "must be an object with a type")
     kind = part.get("type")
     extra = {name: value for name, value in part.items() if name not in ("type", kind)}
     match kind:
         case "text" | "refusal":
             if not isinstance(part.get(kind), str):
-                raise wrong(f"{path}.{kind}", "must be text")
+                raise invalid_value(f"{path}.{kind}", "must be text")
             return Text(part[kind], path, extra)
         case "image_url":
             return _picture(part.get("image_url"), f"{path}.image_url", extra)
         case "file":
             return _document(part.get("file"), f"{path}.file", extra)
-    raise wrong(f"{path}.type", f"cannot be {kind!r} for this model: text, image_url and file are what it takes")
+    raise invalid_value(
+        f"{path}.type", f"cannot be {kind!r} for this model: text, image_url and file are what it takes"
+    )
 
 
 def _picture(image: object, path: str, extra: Mapping[str, Any]) -> Picture | Document:
     """An image; or a PDF, which LiteLLM's clients send as one."""
     url = image.get("url") if isinstance(image, dict) else image
     if not isinstance(url, str):
-        raise wrong(f"{path}.url", "must be an address or a data URL")
+        raise invalid_value(f"{path}.url", "must be an address or a data URL")
     if not url.startswith("data:"):
         return Picture(url, None, None, path, extra)
     read = _data_url(url)
     if read is None:
-        raise wrong(f"{path}.url", "must be an address, or data:image/…;base64,…")
+        raise invalid_value(f"{path}.url", "must be an address, or data:image/…;base64,…")
     media_type, data = read
     if media_type == PDF:
         return Document(media_type, data, None, path, extra)
@@ -134,12 +136,12 @@ def _document(file: object, path: str, extra: Mapping[str, Any]) -> Document:
     data, name = given.get("file_data"), given.get("filename")
     name = name if isinstance(name, str) and name else None
     if given.get("file_id") is not None and data is None:
-        raise wrong(f"{path}.file_id", "is of no use to this model: send the file itself, as file_data")
+        raise invalid_value(f"{path}.file_id", "is of no use to this model: send the file itself, as file_data")
     if isinstance(data, str) and not data.startswith("data:"):
         data = f"data:{_guessed(name)};base64,{data}"
     read = _data_url(data) if isinstance(data, str) else None
     if read is None:
-        raise wrong(f"{path}.file_data", "must be data:application/pdf;base64,… or the like")
+        raise invalid_value(f"{path}.file_data", "must be data:application/pdf;base64,… or the like")
     return Document(*read, name, path, extra)
 
 

@@ -1,4 +1,4 @@
-"""HTTP for files and batches: the only module that knows httpx. Completions have their own (`client`).
+"""HTTP for files and batches: the only module that imports httpx. `completion_client` is the one for completions.
 
 Every outcome is a value, a `ProviderRefused` (a definite no: nothing happened) or a `ProviderUnclear` (it may have
 happened). No message that leaves here holds a credential. Nothing is retried, and credentials follow no redirect to
@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 import httpx
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import Input, bodies, redirects
+from manifold.providers import Input, redirects, response_body
 from manifold.providers.download import Download
 from manifold.providers.failures import failure, read_object
 from manifold.providers.http_call import CONNECT_SECONDS, HttpCall
@@ -41,7 +41,7 @@ class _Target(TypedDict):
     extensions: dict[str, Any]
 
 
-class Http:
+class BatchClient:
     """One pooled client, opened at its first use within the running event loop; `close` ends it."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Http:
         self._resolve = resolve
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._allowance = bodies.Allowance(MAX_ANSWERS)
+        self._allowance = response_body.ByteBudget(MAX_ANSWERS)
 
     async def close(self) -> None:
         """Close the pooled connections, if they are of the running loop. The next call opens new ones."""
@@ -64,7 +64,7 @@ class Http:
     ) -> dict[str, Any]:
         """Send a request that moves no file, and return the JSON object that answers it, of `most` bytes at most."""
         timeout = httpx.Timeout(call.timeout, connect=call.connect_timeout, pool=call.connect_timeout)
-        with _translated(call):
+        with _provider_errors(call):
             request = self._open().build_request(
                 method, call.url, headers=call.headers, params=_params(call), json=json, timeout=timeout
             )
@@ -76,7 +76,7 @@ class Http:
         form = Multipart(fields, data)
         headers = {**call.headers, **form.headers}
         timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS, write=TRANSFER_WRITE_SECONDS)
-        with _translated(call):
+        with _provider_errors(call):
             request = self._open().build_request(
                 "POST", call.url, headers=headers, params=_params(call), content=form.stream(), timeout=timeout
             )
@@ -87,7 +87,7 @@ class Http:
         """The bytes behind a GET, as they come. What breaks off is asked for from there, as long as that brings more;
         where it does not, or the server gives no ranges, it is `ProviderUnclear`, never a short file."""
         download, end = Download(), asyncio.get_running_loop().time() + TRANSFER_SECONDS
-        with _translated(call):
+        with _provider_errors(call):
             while not download.whole:
                 try:
                     async with contextlib.aclosing(self._rest(call, download, end)) as chunks:
@@ -106,8 +106,8 @@ class Http:
                     if download.whole:
                         return
                     raise await _failure(response, call)
-            raw = bodies.paced(_raw(response), end - asyncio.get_running_loop().time())
-            async for piece in bodies.decoded(raw, _encoding(response), MAX_DOWNLOAD - download.received):
+            raw = response_body.paced(_raw(response), end - asyncio.get_running_loop().time())
+            async for piece in response_body.decoded(raw, _encoding(response), MAX_DOWNLOAD - download.received):
                 download.takes(piece)
                 yield piece
             download.ends()
@@ -144,7 +144,7 @@ class Http:
         """The client of the running loop. One of a loop that has ended cannot be used or closed any more."""
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
-            headers = {"Accept-Encoding": bodies.ACCEPT_ENCODING}
+            headers = {"Accept-Encoding": response_body.ACCEPT_ENCODING}
             self._client, self._loop = httpx.AsyncClient(transport=self._transport, headers=headers), loop
         return self._client
 
@@ -152,8 +152,8 @@ class Http:
         async with contextlib.aclosing(await self._open().send(request, stream=True)) as response:
             if not response.is_success:
                 raise await _failure(response, call)
-            pieces = bodies.decoded(_raw(response), _encoding(response), most)
-            body = read_object(await bodies.whole(pieces, self._allowance))
+            pieces = response_body.decoded(_raw(response), _encoding(response), most)
+            body = read_object(await response_body.read_all(pieces, self._allowance))
         if body is None:
             raise ProviderUnclear("an answer that is no JSON object", status=response.status_code)
         return body
@@ -170,7 +170,7 @@ def _place(url: httpx.URL) -> redirects.Place:
 
 
 @contextlib.contextmanager
-def _translated(call: HttpCall) -> Iterator[None]:
+def _provider_errors(call: HttpCall) -> Iterator[None]:
     """Turn the client library's errors into ours: no request left, or nobody knows what became of it."""
     try:
         yield
@@ -186,7 +186,7 @@ def _translated(call: HttpCall) -> Iterator[None]:
 
 
 async def _failure(response: httpx.Response, call: HttpCall) -> ProviderError:
-    content = await bodies.beginning(_raw(response), _encoding(response))
+    content = await response_body.read_error(_raw(response), _encoding(response))
     return failure(response.status_code, response.headers, content, call)
 
 

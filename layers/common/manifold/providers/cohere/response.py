@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from manifold.errors import CONTENT_FILTER, ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers.answers import FinishReason, Said, choice, completion, tool_call, usage
-from manifold.providers.wordings import prompts_fault
+from manifold.providers.chat_response import FinishReason, MessageBuilder, choice, completion, tool_call, usage
+from manifold.providers.error_patterns import prompt_error_code
 
 FINISHES: Mapping[str, FinishReason] = {
     "COMPLETE": "stop",
@@ -16,9 +16,9 @@ FINISHES: Mapping[str, FinishReason] = {
 FAILED = frozenset({"ERROR", "ERROR_LIMIT", "ERROR_TOXIC", "TIMEOUT"})
 
 
-def answer_of(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+def translate_response(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
     """Cohere does not name the model that answers."""
-    message, said = answer["message"], Said()
+    message, said = answer["message"], MessageBuilder()
     said.reasoning = message.get("tool_plan") or ""
     for item in message.get("content") or []:
         if item.get("type") == "thinking":
@@ -40,7 +40,7 @@ def finish_reason(reason: object, words: object = None) -> FinishReason:
 
 
 def _failure(words: str) -> ProviderError:
-    meant = prompts_fault(500, CONTENT_FILTER if words == "ERROR_TOXIC" else None, words)
+    meant = prompt_error_code(500, CONTENT_FILTER if words == "ERROR_TOXIC" else None, words)
     if meant is None:
         return ProviderUnclear("the model's answer failed", words=words)
     return ProviderRefused("the model's answer failed", status=400, code=meant, words=words, lasting=True)

@@ -21,7 +21,7 @@ CONTEXT_CODES = frozenset(
         "tokens_limit_reached",  # GitHub Models
     }
 )
-CONTEXT_WORDS: Mapping[str, str] = {
+CONTEXT_PATTERNS: Mapping[str, str] = {
     "OpenAI, Azure, DeepSeek, vLLM, SGLang, Mistral, Fireworks, OpenRouter, Bedrock's Llama": (
         r"max(?:imum)? context (?:length|limit|window|size)|reduce the length of the (?:input )?(?:messages|prompt)"
     ),
@@ -63,7 +63,7 @@ CONTENT_CODES = re.compile(
     re.IGNORECASE,
 )
 """Alibaba's, Ark's, OpenAI's and Gemini's, beside `CONTENT_POLICY_CODES`."""
-CONTENT_WORDS: Mapping[str, str] = {
+CONTENT_PATTERNS: Mapping[str, str] = {
     "LiteLLM": r"ContentPolicyViolationError",
     "Azure, Anthropic": r"content (?:filtering|management) policy|responsible ?ai ?policy",
     "OpenAI": r"violat\w+ our (?:usage|content) polic|our safety system"
@@ -82,14 +82,14 @@ CONTENT_WORDS: Mapping[str, str] = {
 STATUSES = frozenset({400, 403, 413, 422, 424, 429, 451, 500})
 """What providers give such refusals; 500 is llama.cpp's, and any error's within a stream that does not say."""
 
-_CONTEXT = re.compile("|".join(CONTEXT_WORDS.values()), re.IGNORECASE)
-_CONTENT = re.compile("|".join(CONTENT_WORDS.values()), re.IGNORECASE)
+_CONTEXT = re.compile("|".join(CONTEXT_PATTERNS.values()), re.IGNORECASE)
+_CONTENT = re.compile("|".join(CONTENT_PATTERNS.values()), re.IGNORECASE)
 _RATE = re.compile(r"per (?:second|min|minute|hour|day)\b|rate limit|quota|please wait", re.IGNORECASE)
 _ECHO = re.compile(r"['\"]input['\"]\s*:")
 """Where a server that validates begins to quote the request."""
 
 
-def prompts_fault(status: int, code: str | None, words: str) -> str | None:
+def prompt_error_code(status: int, code: str | None, words: str) -> str | None:
     """`context_length_exceeded` or `content_filter` (or OpenAI's own word for that), where a refusal means one."""
     if status not in STATUSES:
         return None

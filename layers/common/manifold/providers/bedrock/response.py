@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifold.errors import ProviderUnclear
-from manifold.providers.answers import FinishReason, Said, choice, completion, made_id, tool_call, usage
+from manifold.providers.chat_response import FinishReason, MessageBuilder, choice, completion, new_id, tool_call, usage
 
 FINISHES: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -18,16 +18,16 @@ FINISHES: Mapping[str, FinishReason] = {
 FAILED = frozenset({"malformed_model_output", "malformed_tool_use"})
 
 
-def answer_of(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+def translate_response(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
     """The blocks of text in one text; the results of the provider's own tools are left to the text that tells them.
 
     Bedrock names neither the answer nor its model.
     """
-    said = Said()
+    said = MessageBuilder()
     for block in answer["output"]["message"]["content"]:
         _add(said, block)
     finish = finish_reason(answer.get("stopReason"))
-    return completion(made_id("chatcmpl-"), model, created, [choice(said, finish)], usage_of(answer.get("usage")))
+    return completion(new_id("chatcmpl-"), model, created, [choice(said, finish)], usage_of(answer.get("usage")))
 
 
 def finish_reason(reason: object) -> FinishReason:
@@ -63,7 +63,7 @@ def redacted_block(data: object) -> dict[str, Any]:
     return {"type": "redacted_thinking", "data": data}
 
 
-def _add(said: Said, block: Mapping[str, Any]) -> None:
+def _add(said: MessageBuilder, block: Mapping[str, Any]) -> None:
     if "text" in block:
         said.add(block["text"])
     elif "toolUse" in block:
@@ -77,7 +77,7 @@ def _add(said: Said, block: Mapping[str, Any]) -> None:
             said.add(piece.get("text") or "")
 
 
-def _add_thought(said: Said, thought: Mapping[str, Any]) -> None:
+def _add_thought(said: MessageBuilder, thought: Mapping[str, Any]) -> None:
     if "redactedContent" in thought:
         said.thinking.append(redacted_block(thought["redactedContent"]))
         return

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from manifold.providers.call_ids import MISTRAL, OPENAI, CallIds, IdRule
 from manifold.providers.conversation import THOUGHTS, said_otherwise
+from manifold.providers.tool_call_ids import MISTRAL, OPENAI, IdRule, ToolCallIds
 
 Object = dict[str, Any]
 
@@ -45,7 +45,7 @@ EMPTY = ("refusal", "audio", "function_call", "tool_calls", "annotations")
 ID_RULES: Mapping[str, IdRule] = {"mistral": MISTRAL, "openai": OPENAI, "azure": OPENAI}
 
 
-class HandedBack:
+class MessageSanitizer:
     """What goes to one server, by the prefix of its model and the address that it has."""
 
     def __init__(self, provider: str, base_url: str) -> None:
@@ -95,7 +95,7 @@ class HandedBack:
         rule = next((ID_RULES[name] for name in ID_RULES if name in self._names), None)
         if rule is None:
             return list(messages)
-        ids = CallIds(rule, [known for message in messages for known in _ids(message)])
+        ids = ToolCallIds(rule, [known for message in messages for known in _ids(message)])
         return [_with_ids(message, ids) for message in messages]
 
 
@@ -164,7 +164,7 @@ def _ids(message: Mapping[str, Any]) -> list[str]:
     return [known for known in (*made, message.get("tool_call_id")) if isinstance(known, str)]
 
 
-def _with_ids(message: Object, ids: CallIds) -> Object:
+def _with_ids(message: Object, ids: ToolCallIds) -> Object:
     known, calls = message.get("tool_call_id"), message.get("tool_calls")
     if isinstance(known, str):
         return {**message, "tool_call_id": ids.result(known)}

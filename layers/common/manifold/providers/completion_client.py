@@ -15,7 +15,7 @@ import orjson
 from yarl import URL
 
 from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
-from manifold.providers import bodies
+from manifold.providers import response_body
 from manifold.providers.failures import failure, failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event, Reader
@@ -31,13 +31,13 @@ MAX_STREAM = 32 * 1024 * 1024
 """Bytes of a stream, after decoding: each token comes in an object of its own."""
 
 
-class Client:
+class CompletionClient:
     """A session with as many connections as there are calls, opened at its first use within the running event loop."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._allowance = bodies.Allowance(MAX_ANSWERS)
+        self._allowance = response_body.ByteBudget(MAX_ANSWERS)
 
     async def close(self) -> None:
         """Close the pooled connections, if they are of the running loop. The next call opens new ones."""
@@ -48,7 +48,7 @@ class Client:
     async def post(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
         """Send a JSON body, or bytes that are one, and return the JSON object that answers."""
         async with self._send(call, body) as response:
-            content = await bodies.whole(_pieces(response, MAX_ANSWER), self._allowance)
+            content = await response_body.read_all(_pieces(response, MAX_ANSWER), self._allowance)
         answer = read_object(content)
         if answer is None:
             raise ProviderUnclear("an answer that is no JSON object", status=response.status)
@@ -80,7 +80,7 @@ class Client:
         content = body if isinstance(body, bytes) else _written(body)
         call = call.signed(content)
         timeout = aiohttp.ClientTimeout(total=call.timeout, connect=call.connect_timeout)
-        with _translated(call):
+        with _provider_errors(call):
             async with self._open().post(
                 # aiohttp would write the path in its own way, which is not the one that was signed.
                 call.address if call.sign is None else URL(call.address, encoded=True),
@@ -90,7 +90,7 @@ class Client:
                 allow_redirects=False,
             ) as response:
                 if not 200 <= response.status < 300:
-                    content = await bodies.beginning(_raw(response), _encoding(response))
+                    content = await response_body.read_error(_raw(response), _encoding(response))
                     raise failure(response.status, response.headers, content, call)
                 yield response
 
@@ -102,7 +102,7 @@ class Client:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "manifold", "Accept-Encoding": bodies.ACCEPT_ENCODING},
+                headers={"User-Agent": "manifold", "Accept-Encoding": response_body.ACCEPT_ENCODING},
                 auto_decompress=False,
             )
             self._loop = loop
@@ -117,7 +117,7 @@ def _written(body: Mapping[str, Any]) -> bytes:
 
 
 @contextlib.contextmanager
-def _translated(call: HttpCall) -> Iterator[None]:
+def _provider_errors(call: HttpCall) -> Iterator[None]:
     """Turn the client library's errors into ours: no request left, or nobody knows what became of it."""
     try:
         yield
@@ -145,7 +145,7 @@ def _read(reader: Reader, chunk: bytes) -> list[Event]:
 
 
 def _pieces(response: aiohttp.ClientResponse, most: int) -> AsyncIterator[bytes]:
-    return bodies.decoded(_raw(response), _encoding(response), most)
+    return response_body.decoded(_raw(response), _encoding(response), most)
 
 
 def _raw(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

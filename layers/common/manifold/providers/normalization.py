@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from manifold.providers.call_ids import CallIds, IdRule
+from manifold.providers.content_parts import Part, Text, invalid_value, without_blanks
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, ToolCall, Turn, UserTurn, turns
-from manifold.providers.parts import Part, Text, without_blanks, wrong
+from manifold.providers.tool_call_ids import IdRule, ToolCallIds
 
 Marked = TypeVar("Marked", bound=Part | ToolCall)
 NOTHING_SAID = "."
@@ -24,7 +24,7 @@ def read_history(messages: object, rule: IdRule) -> list[Turn]:
     conversation = [_trimmed(turn) for turn in renamed(turns(messages), rule)]
     said = [turn for turn in conversation if _says_something(turn)]
     if not said:
-        raise wrong("messages", "must say something: every message is empty")
+        raise invalid_value("messages", "must say something: every message is empty")
     if _ends_in_silence(conversation):
         said.append(_silence(conversation[-1].path))
     return _asked(said)
@@ -42,7 +42,7 @@ def _asked(said: list[Turn]) -> list[Turn]:
 
 def renamed(conversation: Sequence[Turn], rule: IdRule) -> list[Turn]:
     """The turns with ids of tool calls that the provider takes."""
-    ids = CallIds(rule, [known for turn in conversation for known in _ids(turn)])
+    ids = ToolCallIds(rule, [known for turn in conversation for known in _ids(turn)])
     return [_renamed(turn, ids) for turn in conversation]
 
 
@@ -100,7 +100,7 @@ def _ids(turn: Turn) -> list[str]:
     return [turn.call_id] if isinstance(turn, ResultTurn) else []
 
 
-def _renamed(turn: Turn, ids: CallIds) -> Turn:
+def _renamed(turn: Turn, ids: ToolCallIds) -> Turn:
     if isinstance(turn, AssistantTurn) and turn.calls:
         given = ids.calls([call.id for call in turn.calls])
         return replace(turn, calls=tuple(replace(call, id=one) for call, one in zip(turn.calls, given, strict=True)))

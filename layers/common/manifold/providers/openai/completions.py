@@ -1,4 +1,4 @@
-"""Completions of OpenAI's shape: OpenAI, Azure OpenAI, and any server that is like them.
+"""Completions of OpenAI's shape: OpenAIBatches, Azure OpenAI, and any server that is like them.
 
 https://platform.openai.com/docs/api-reference/chat/streaming
 """
@@ -11,13 +11,13 @@ from typing import Any
 
 from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.addresses import azure_call, is_dated, openai_call
+from manifold.providers.addresses import openai_call
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.client import Client
+from manifold.providers.completion_client import CompletionClient
 from manifold.providers.failures import failure_within, is_error, read_object
-from manifold.providers.handed_back import HandedBack
 from manifold.providers.http_call import HttpCall
-from manifold.providers.reasoning import without_sampling
+from manifold.providers.openai.messages import MessageSanitizer
+from manifold.providers.openai.reasoning import without_sampling
 from manifold.providers.sse import DONE, Event
 
 DRAIN_SECONDS = 0.1
@@ -26,11 +26,11 @@ DRAIN_SECONDS = 0.1
 class OpenAICompletions:
     """A `ChatProvider` of OpenAI's dialect: every parameter passes untouched, the unknown ones too.
 
-    Of the messages, what answers alone have is left out (`handed_back`), and with `drop_params` the sampling that
+    Of the messages, what answers alone have is left out (`messages`), and with `drop_params` the sampling that
     OpenAI's reasoning models are known to refuse. `provider` is the prefix of the models.
     """
 
-    def __init__(self, client: Client, provider: str = "openai") -> None:
+    def __init__(self, client: CompletionClient, provider: str = "openai") -> None:
         self._client = client
         self._provider = provider
 
@@ -57,20 +57,12 @@ class OpenAICompletions:
 
     def _body(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         chat = request.route == "/chat/completions"
-        body = HandedBack(self._provider, at.base_url).body(request.body) if chat else request.body
+        body = MessageSanitizer(self._provider, at.base_url).body(request.body) if chat else request.body
         sent = without_sampling(body, at.base_model or at.model) if request.drop_params else body
         return {**sent, "model": at.model}
 
     def _call(self, at: Endpoint, request: ProviderRequest) -> HttpCall:
-        return replace(openai_call(at, *_parts(request)), timeout=request.timeout)
-
-
-class AzureCompletions(OpenAICompletions):
-    """Azure's: in the dated versions the address names the deployment, in `/openai/v1` the body alone does."""
-
-    def _call(self, at: Endpoint, request: ProviderRequest) -> HttpCall:
-        parts = ("deployments", at.model, *_parts(request)) if is_dated(at) else _parts(request)
-        return replace(azure_call(at, *parts), timeout=request.timeout)
+        return replace(openai_call(at, *path_of(request)), timeout=request.timeout)
 
 
 class OpenChoices:
@@ -93,7 +85,7 @@ class OpenChoices:
         return self._begun and not self._open
 
 
-def _parts(request: ProviderRequest) -> tuple[str, ...]:
+def path_of(request: ProviderRequest) -> tuple[str, ...]:
     return tuple(request.route.strip("/").split("/"))
 
 

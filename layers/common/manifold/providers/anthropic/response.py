@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifold.errors import ProviderUnclear
-from manifold.providers.answers import FinishReason, Said, choice, completion, tool_call, usage
+from manifold.providers.chat_response import FinishReason, MessageBuilder, choice, completion, tool_call, usage
 
 FINISHES: Mapping[str, FinishReason] = {
     "end_turn": "stop",
@@ -18,12 +18,12 @@ FINISHES: Mapping[str, FinishReason] = {
 """https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons"""
 
 
-def answer_of(message: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+def translate_response(message: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
     """The blocks of text in one text; the results of Anthropic's own tools are left to the text that tells them."""
     content = message.get("content")
     if not isinstance(content, list):
         raise ProviderUnclear("a message without content")
-    said = Said()
+    said = MessageBuilder()
     for block in content:
         _add(said, block)
     said.refusal = refusal(message)
@@ -67,7 +67,7 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     )
 
 
-def _add(said: Said, block: Mapping[str, Any]) -> None:
+def _add(said: MessageBuilder, block: Mapping[str, Any]) -> None:
     match block.get("type"):
         case "text":
             said.add(block["text"])

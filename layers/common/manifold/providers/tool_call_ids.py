@@ -35,7 +35,7 @@ MISTRAL = IdRule(re.compile(r"[a-zA-Z0-9]{9}"), prefix="", digits=9, unique=Fals
 """Mistral's "must be a-z, A-Z, 0-9, with a length of 9"."""
 
 
-class CallIds:
+class ToolCallIds:
     """The ids of one conversation, given out turn by turn. `ids` are all that it has."""
 
     def __init__(self, rule: IdRule, ids: Iterable[str]) -> None:

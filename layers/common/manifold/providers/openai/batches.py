@@ -10,14 +10,14 @@ from typing import Any
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared
 from manifold.providers.addresses import openai_call
-from manifold.providers.http import Http
+from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
-from manifold.providers.wire import LOST, job_status, listed, reference, unix_time
+from manifold.providers.openai.batch_object import LOST, job_status, listed, reference, unix_time
 
 JOB_ID_KEY = "manifold_job_id"
 """Where a job's own id travels in the provider's metadata."""
 INPUT_SECONDS = 30 * 86_400
-"""How long a provider keeps an input. 30 days is OpenAI's default, and the most that OpenAI and Azure take."""
+"""How long a provider keeps an input. 30 days is OpenAIBatches's default, and the most that OpenAI and Azure take."""
 OUTPUT_SECONDS = 14 * 86_400
 """How long a provider keeps a result, should nobody discard it. 14 days is the least that Azure takes."""
 CLOCK_MARGIN = 600
@@ -37,22 +37,22 @@ NO_SUCH_INPUT = frozenset({400, 404})
 CANNOT_CANCEL = frozenset({400, 404, 409, 422})
 
 
-class OpenAI:
+class OpenAIBatches:
     """A `Provider` of OpenAI's dialect. `expiring` tells whether files and results take an expiry there."""
 
-    def __init__(self, http: Http, *, expiring: bool = False) -> None:
-        self._http = http
+    def __init__(self, client: BatchClient, *, expiring: bool = False) -> None:
+        self._client = client
         self._expiring = expiring
 
     async def prepare(self, at: Endpoint, data: Input) -> Prepared:
         fields = {"purpose": "batch"}
         if self._expires(at):
             fields |= self._expiry_fields()
-        return self._prepared(await self._http.upload(self._call(at, "files"), fields, data))
+        return self._prepared(await self._client.upload(self._call(at, "files"), fields, data))
 
     async def submit(self, at: Endpoint, job: Job) -> str:
         try:
-            answer = await self._http.call("POST", self._call(at, "batches"), self._create_body(at, job))
+            answer = await self._client.call("POST", self._call(at, "batches"), self._create_body(at, job))
             return _id(self._batch(answer))
         except ProviderRefused as refusal:
             if refusal.status in NO_SUCH_INPUT and await self._is_lost(at, str(job.input_ref)):
@@ -82,13 +82,13 @@ class OpenAI:
 
     async def cancel(self, at: Endpoint, ref: str) -> None:
         try:
-            await self._http.call("POST", self._cancel_call(at, ref))
+            await self._client.call("POST", self._cancel_call(at, ref))
         except ProviderRefused as refusal:
             if refusal.status not in CANNOT_CANCEL or not await self._is_ending(at, ref):
                 raise
 
     def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
-        return self._http.download(self._call(at, "files", ref, "content"))
+        return self._client.download(self._call(at, "files", ref, "content"))
 
     async def inputs(self, at: Endpoint) -> AsyncIterator[Listed]:
         async for page in self._pages(at, "files", **self._input_filter(at)):
@@ -97,7 +97,7 @@ class OpenAI:
 
     async def discard(self, at: Endpoint, ref: str) -> None:
         try:
-            await self._http.call("DELETE", self._call(at, "files", ref))
+            await self._client.call("DELETE", self._call(at, "files", ref))
         except ProviderRefused as refusal:
             if not _is_gone(refusal):
                 raise
@@ -157,7 +157,7 @@ class OpenAI:
         """The provider's listing of files or batches, a page at a time, each with one entry at least."""
         cursor: dict[str, str] = {}
         for _ in range(MAX_PAGES):
-            page, following = self._page(await self._http.call("GET", self._call(at, what, **params, **cursor)))
+            page, following = self._page(await self._client.call("GET", self._call(at, what, **params, **cursor)))
             if page:
                 yield page
             if following is None or following == cursor:
@@ -194,12 +194,12 @@ class OpenAI:
 
     async def _retrieve(self, at: Endpoint, ref: str) -> JobStatus | None:
         try:
-            batch = self._batch(await self._http.call("GET", self._call(at, "batches", ref)))
+            batch = self._batch(await self._client.call("GET", self._call(at, "batches", ref)))
         except ProviderRefused as refusal:
             if refusal.status != GONE:
                 raise
             # A wrong address answers 404 for each job, too: only one that lists batches can have lost this one.
-            await self._http.call("GET", self._call(at, "batches", limit="1"))
+            await self._client.call("GET", self._call(at, "batches", limit="1"))
             return LOST
         if _id(batch) != ref:
             raise ProviderUnclear("an answer about another job")
@@ -208,7 +208,7 @@ class OpenAI:
     async def _is_lost(self, at: Endpoint, ref: str) -> bool:
         """Whether the provider no longer has this input; not knowing counts as no."""
         try:
-            await self._http.call("GET", self._call(at, "files", ref))
+            await self._client.call("GET", self._call(at, "files", ref))
         except ProviderError as error:
             return isinstance(error, ProviderRefused) and _is_gone(error)
         return False

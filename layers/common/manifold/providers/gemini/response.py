@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifold.errors import ProviderUnclear
-from manifold.providers.answers import FinishReason, Said, choice, completion, made_id, tool_call, usage
+from manifold.providers.chat_response import FinishReason, MessageBuilder, choice, completion, new_id, tool_call, usage
 
 BLOCKED = frozenset(
     {
@@ -22,14 +22,14 @@ FAILED = frozenset(
 """What it calls an answer that came to nothing."""
 
 
-def answer_of(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+def translate_response(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
     """A prompt that was blocked is answered with the refusal alone."""
     candidates = answer.get("candidates") or []
     choices = [_choice(candidate, index) for index, candidate in enumerate(candidates)]
     if not choices:
-        choices = [choice(Said(refusal=refusal(answer)), "content_filter")]
+        choices = [choice(MessageBuilder(refusal=refusal(answer)), "content_filter")]
     return completion(
-        str(answer.get("responseId") or made_id("chatcmpl-")),
+        str(answer.get("responseId") or new_id("chatcmpl-")),
         str(answer.get("modelVersion") or model),
         created,
         choices,
@@ -79,7 +79,7 @@ def call_of(part: Mapping[str, Any]) -> dict[str, Any]:
     """The tool call of a `functionCall` part; older models give it no id."""
     call, signature = part["functionCall"], part.get("thoughtSignature")
     extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
-    return tool_call(str(call.get("id") or made_id("call_")), call["name"], call.get("args"), **extra)
+    return tool_call(str(call.get("id") or new_id("call_")), call["name"], call.get("args"), **extra)
 
 
 def logprobs_of(candidate: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ def logprobs_of(candidate: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _choice(candidate: Mapping[str, Any], index: int) -> dict[str, Any]:
-    said = Said()
+    said = MessageBuilder()
     for part in parts_of(candidate):
         if "functionCall" in part:
             said.calls.append(call_of(part))

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple, Protocol
 
 from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.answers import Chunks
 from manifold.providers.chat import ProviderRequest
-from manifold.providers.client import Client
+from manifold.providers.chat_response import ChunkBuilder
+from manifold.providers.completion_client import CompletionClient
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.parameters import wants_usage
 from manifold.providers.sse import DONE, Event
 
 
-class Meaning(NamedTuple):
+class RefusalRule(NamedTuple):
     """A refusal whose status says something else than the same status of OpenAI's does."""
 
     status: int
@@ -28,7 +28,7 @@ class Meaning(NamedTuple):
     """The status that OpenAI would have given it."""
 
 
-class Reader(Protocol):
+class StreamReader(Protocol):
     """Turns one stream's events into chunks."""
 
     ended: bool
@@ -45,11 +45,11 @@ class Dialect(Protocol):
     """What one provider says differently. Nothing here is sent: each method turns values into values."""
 
     @property
-    def meanings(self) -> Sequence[Meaning]: ...
+    def refusal_rules(self) -> Sequence[RefusalRule]: ...
 
     def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall: ...
 
-    def request(
+    def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
     ) -> dict[str, Any]:
         """The provider's body. `InvalidRequest` names what cannot be said in it.
@@ -58,19 +58,21 @@ class Dialect(Protocol):
         """
         ...
 
-    def answer(self, answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
+    def translate_response(self, response: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
         """OpenAI's chat completion. `ProviderUnclear` for an answer that is none."""
         ...
 
-    def reader(self, chunks: Chunks) -> Reader: ...
+    def reader(self, chunks: ChunkBuilder) -> StreamReader: ...
 
-    def events(self, client: Client, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]: ...
+    def events(
+        self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Event, None]: ...
 
 
-class Translated:
+class DialectProvider:
     """A `ChatProvider` of one dialect."""
 
-    def __init__(self, client: Client, dialect: Dialect) -> None:
+    def __init__(self, client: CompletionClient, dialect: Dialect) -> None:
         self._client = client
         self._dialect = dialect
 
@@ -79,12 +81,12 @@ class Translated:
         with self._meant():
             answer = await self._client.post(self._dialect.call(at, request, stream=False), body)
         with _readable():
-            return self._dialect.answer(answer, at.model, int(time.time()))
+            return self._dialect.translate_response(answer, at.model, int(time.time()))
 
     async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
         body = self._body(at, request, stream=True)
         call = self._dialect.call(at, request, stream=True)
-        reader = self._dialect.reader(Chunks(at.model, int(time.time()), wants_usage(request)))
+        reader = self._dialect.reader(ChunkBuilder(at.model, int(time.time()), wants_usage(request)))
         with self._meant():
             events = self._dialect.events(self._client, call, body)
             async with contextlib.aclosing(events), contextlib.aclosing(_chunks(events, reader, call)) as read:
@@ -94,26 +96,28 @@ class Translated:
     def _body(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> dict[str, Any]:
         if request.route != "/chat/completions":
             raise InvalidRequest("This model answers /chat/completions alone.", param="model", code="route_not_served")
-        return self._dialect.request(at.model, request, stream=stream, base_model=at.base_model)
+        return self._dialect.translate_request(at.model, request, stream=stream, base_model=at.base_model)
 
     @contextlib.contextmanager
     def _meant(self) -> Iterator[None]:
         try:
             yield
         except ProviderRefused as refusal:
-            raise meant(refusal, self._dialect.meanings) from refusal.__cause__
+            raise translate_refusal(refusal, self._dialect.refusal_rules) from refusal.__cause__
 
 
-def meant(refusal: ProviderRefused, meanings: Sequence[Meaning]) -> ProviderRefused:
+def translate_refusal(refusal: ProviderRefused, refusal_rules: Sequence[RefusalRule]) -> ProviderRefused:
     """The refusal, with the status and the code that OpenAI would have given it."""
-    for meaning in meanings:
+    for meaning in refusal_rules:
         if refusal.status == meaning.status and meaning.words.search(refusal.words or ""):
             refusal.code, refusal.status = meaning.code, meaning.means
             break
     return refusal
 
 
-async def _chunks(events: AsyncIterator[Event], reader: Reader, call: HttpCall) -> AsyncGenerator[dict[str, Any], None]:
+async def _chunks(
+    events: AsyncIterator[Event], reader: StreamReader, call: HttpCall
+) -> AsyncGenerator[dict[str, Any], None]:
     async for event in events:
         if event.data.strip() == DONE:
             break

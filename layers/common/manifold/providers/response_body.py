@@ -25,7 +25,7 @@ PACE_SECONDS, MIN_BYTES_PER_SECOND = 60.0, 100
 WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-class Allowance:
+class ByteBudget:
     """The bytes that the bodies under way may hold together, of one client."""
 
     def __init__(self, count: int) -> None:
@@ -96,7 +96,7 @@ async def decoded(raw: AsyncIterator[bytes], encoding: str, most: int) -> AsyncI
         raise ProviderUnclear("an answer that cannot be decoded") from error
 
 
-async def whole(pieces: AsyncIterator[bytes], allowance: Allowance) -> bytes:
+async def read_all(pieces: AsyncIterator[bytes], allowance: ByteBudget) -> bytes:
     """All pieces as one, within what is left of the allowance meanwhile."""
     content = bytearray()
     try:
@@ -109,7 +109,7 @@ async def whole(pieces: AsyncIterator[bytes], allowance: Allowance) -> bytes:
         content.clear()  # an error's traceback would keep it until the next garbage collection
 
 
-async def beginning(raw: AsyncIterator[bytes], encoding: str) -> bytes:
+async def read_error(raw: AsyncIterator[bytes], encoding: str) -> bytes:
     """An error's body up to its bound. That it is cut or unreadable hides no error: the status tells most of it."""
     content = bytearray()
     try:

@@ -1,0 +1,1 @@
+"""Azure OpenAI: OpenAI's API at addresses of its own, in two forms."""

@@ -1,0 +1,20 @@
+"""Completions of Azure OpenAI.
+
+https://learn.microsoft.com/azure/foundry/openai/reference
+"""
+
+from dataclasses import replace
+
+from manifold.providers import Endpoint
+from manifold.providers.addresses import azure_call, is_dated
+from manifold.providers.chat import ProviderRequest
+from manifold.providers.http_call import HttpCall
+from manifold.providers.openai.completions import OpenAICompletions, path_of
+
+
+class AzureCompletions(OpenAICompletions):
+    """A `ChatProvider`. In a dated version the URL names the deployment, in `/openai/v1` the body's `model` does."""
+
+    def _call(self, at: Endpoint, request: ProviderRequest) -> HttpCall:
+        path = ("deployments", at.model, *path_of(request)) if is_dated(at) else path_of(request)
+        return replace(azure_call(at, *path), timeout=request.timeout)

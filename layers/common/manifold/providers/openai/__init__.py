@@ -1,0 +1,1 @@
+"""OpenAI's API, and that of any server that is like it: batches and completions."""

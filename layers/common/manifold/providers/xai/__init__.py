@@ -1,0 +1,1 @@
+"""xAI: batches of its own shape. Its completions are OpenAI's."""
