@@ -7,6 +7,7 @@ from random import Random
 
 from manifold import routing
 from manifold.config import Deployment
+from manifold.provider_errors import JOB_STATUSES
 from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
 
@@ -14,7 +15,6 @@ MAX_REFUSALS = 5
 """Lasting refusals of one batch after which a deployment is not asked again: waiting does not change its answer."""
 MAX_WRONG = 2
 """The same, where the status says that the request is wrong: asked twice, as a file may not be known everywhere yet."""
-WRONG = frozenset({400, 404, 405, 410, 413, 415, 422, 501})
 """HTTP statuses that say that the request is wrong."""
 
 
@@ -78,7 +78,7 @@ def candidates(
     by_deployment = {row.deployment_id: row for row in inputs}
     refused = [job for job in jobs if job.state == "refused" and job.lasting]
     refusals = Counter(job.deployment_id for job in refused)
-    wrong = Counter(job.deployment_id for job in refused if job.status in WRONG)
+    wrong = Counter(job.deployment_id for job in refused if job.status in JOB_STATUSES)
     return [
         Candidate(
             deployment,

@@ -16,6 +16,7 @@ from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.observe import Metric
+from manifold.provider_errors import owner_message
 from manifold.providers import Job
 from manifold.queue import Message, Queue
 from manifold.store import Store
@@ -120,7 +121,7 @@ class Submission:
             observe.failed("job_submission_unclear", error, job_id=job.id, deployment_id=deployment.id)
             observe.count(Metric.JOBS_UNCLEAR)
             async with self._store.session() as tables:
-                await tables.jobs.unknown(job, error.explained)
+                await tables.jobs.unknown(job, owner_message(error))
             return RECHECK_SECONDS
         pause = await self._running(batch, job, ref)
         return RECHECK_SECONDS if pause is None else pause
@@ -146,7 +147,9 @@ class Submission:
         cooldown = min(MAX_COOLDOWN_SECONDS, error.retry_after or COOLDOWN_SECONDS * 2**chosen.refusals)
         async with self._store.session() as tables:
             status = None if lost else error.status
-            await tables.jobs.refused(job, error.explained, status=status, lasting=error.lasting, cooldown=cooldown)
+            await tables.jobs.refused(
+                job, owner_message(error), status=status, lasting=error.lasting, cooldown=cooldown
+            )
             if lost:  # the next step has another one made
                 await tables.inputs.discard(job.input_id)
         return 0

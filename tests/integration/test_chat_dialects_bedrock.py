@@ -13,6 +13,7 @@ from local.provider.accounts import BEDROCK_MODEL, BEDROCK_PROFILE, BEDROCK_REGI
 from manifold import config
 from manifold.deployments import Deployments
 from manifold.errors import ProviderRefused
+from manifold.provider_errors import client_error
 from manifold.providers import Endpoint, Signature
 from manifold.providers.bedrock import signature
 from manifold.providers.registry import chat_provider_for, provider_for
@@ -93,7 +94,7 @@ async def test_a_signature_that_does_not_do_has_the_keys_fetched_again(bedrock: 
     provider, at = bedrock
     error = await error_of((provider, replace(at, signature=signed)), chat())
     assert error.status == 401
-    assert shape(error.answer()) == ACCOUNT
+    assert shape(client_error(error)) == ACCOUNT
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from local.provider import Fault, Simulator
 from manifold.errors import InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import client_error
 from manifold.providers.chat import ProviderRequest
 from manifold.providers.registry import chat_provider_for
 from tests.support.chat_dialects import ACCOUNT, PROVIDERS, Dialect, chat, chunks, error_of, shape
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("closed_providers")
 
 
 async def failed(dialect: Dialect, request: ProviderRequest) -> tuple[int, str, str | None]:
-    return shape((await error_of(dialect, request)).answer())
+    return shape(client_error(await error_of(dialect, request)))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -57,7 +58,7 @@ async def test_a_prompt_that_is_refused_in_the_provider_s_own_words(
     simulated_provider.fail(Fault(kind=kind, when="within", chunks=1))
     with pytest.raises(ProviderRefused) as caught:
         await chunks(dialect, chat())
-    assert caught.value.answer().code == code
+    assert client_error(caught.value).code == code
 
 
 async def test_our_own_key_is_not_the_callers_fault(dialect: Dialect) -> None:
@@ -71,7 +72,7 @@ async def test_a_model_that_is_not_there_is_not_the_callers_fault(dialect: Diale
 
 
 async def test_what_the_provider_takes_for_wrong_is_the_callers_fault(dialect: Dialect) -> None:
-    told = (await error_of(dialect, chat(max_tokens=0))).answer()
+    told = client_error(await error_of(dialect, chat(max_tokens=0)))
     assert (told.status, told.type) == (400, "invalid_request_error")
     assert "127.0.0.1" not in told.message
 
@@ -95,7 +96,7 @@ async def test_trouble(
     simulated_provider.fail(Fault.model_validate({"route": "chat.create", **how}))
     # On a busy machine even a connection takes a while, and a short timeout would be the trouble.
     error = await error_of(dialect, chat(timeout=1.0 if how["kind"] == "delay" else 10.0))
-    assert shape(error.answer()) == told
+    assert shape(client_error(error)) == told
     assert error.retry_after == (7 if "retry_after" in how else None)
 
 
@@ -121,7 +122,7 @@ async def test_a_provider_that_is_overloaded_within_a_stream(simulated_provider:
     dialect = chat_provider_for(provider), endpoint(simulated_provider, provider)
     with pytest.raises(ProviderError) as caught:
         await chunks(dialect, chat("one two three four"))
-    assert shape(caught.value.answer()) == (429, "rate_limit_error", "rate_limit_exceeded")
+    assert shape(client_error(caught.value)) == (429, "rate_limit_error", "rate_limit_exceeded")
 
 
 KEEPALIVES = ("data:\n\n", ":\n\n", ": ping\n\n", "event: ping\n\n", "data: \r\n\r\n", "id: 7\n\n")
@@ -160,7 +161,7 @@ async def test_counts_that_are_no_numbers(simulated_provider: Simulator) -> None
         Fault(kind="inject", route="chat.create", text=json.dumps(HALF["cohere"] | {"usage": usage}))
     )
     error = await error_of((chat_provider_for("cohere"), endpoint(simulated_provider, "cohere")), chat())
-    assert shape(error.answer()) == (502, "server_error", "provider_error")
+    assert shape(client_error(error)) == (502, "server_error", "provider_error")
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

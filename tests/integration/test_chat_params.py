@@ -9,6 +9,7 @@ import pytest
 
 from local.provider import Fault, Simulator
 from manifold.errors import InvalidRequest, ProviderError
+from manifold.provider_errors import client_error
 from manifold.providers import Endpoint
 from manifold.providers.chat import ChatProvider, ProviderRequest
 from manifold.providers.registry import chat_provider_for, close_providers
@@ -130,7 +131,7 @@ async def test_openais_reasoning_models(
     to = chat_provider_for(provider.partition("-")[0]), at
     with pytest.raises(ProviderError) as caught:
         await said(to, **{name: value})
-    told = caught.value.answer()
+    told = client_error(caught.value)
     assert (told.status, told.type, told.param) == (400, "invalid_request_error", name)
     assert await said(to, drop=True, **{name: value}) == "echo: hello"
     assert await said(to, temperature=1, top_p=1) == "echo: hello"

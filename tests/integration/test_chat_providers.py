@@ -11,6 +11,7 @@ import pytest
 
 from local.provider import Latency, Simulator
 from manifold.errors import ProviderError, ProviderRefused
+from manifold.provider_errors import client_error
 from manifold.providers import Endpoint
 from manifold.providers.chat import ChatProvider, ProviderRequest, Route
 from manifold.providers.registry import chat_provider_for, close_providers
@@ -95,7 +96,7 @@ async def test_an_unknown_parameter_is_the_providers_to_refuse(spoken: Spoken) -
     with pytest.raises(ProviderRefused) as caught:
         await provider.complete(at, chat(fastest=True))
 
-    told = caught.value.answer()
+    told = client_error(caught.value)
     assert (told.status, told.code, told.param) == (400, "unknown_parameter", "fastest")
     assert told.message == "Unknown parameter: 'fastest'."
 
@@ -172,7 +173,7 @@ async def test_a_call_that_timed_out_closes_its_connection(simulated_provider: S
     with pytest.raises(ProviderError) as caught:
         await provider.complete(at, chat(timeout=0.2))
 
-    assert (caught.value.answer().status, caught.value.answer().code) == (504, "provider_timeout")
+    assert (client_error(caught.value).status, client_error(caught.value).code) == (504, "provider_timeout")
     assert await disconnected(simulated_provider) == [True]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from local.provider import Fault, Simulator
 from manifold.errors import CallFailed, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import client_error
 from manifold.providers import Endpoint
 from manifold.providers.chat import ChatProvider, ProviderRequest
 from manifold.providers.registry import chat_provider_for, close_providers
@@ -73,7 +74,7 @@ def shape(told: CallFailed) -> tuple[int, str, str | None]:
 
 
 async def test_a_prompt_that_is_too_long(spoken: Spoken) -> None:
-    told = (await complete(spoken, chat("word " * 9_000))).answer()
+    told = client_error(await complete(spoken, chat("word " * 9_000)))
     assert shape(told) == (400, "invalid_request_error", "context_length_exceeded")
     assert told.param == "messages"
     assert "maximum context length is 8192 tokens" in told.message
@@ -81,7 +82,7 @@ async def test_a_prompt_that_is_too_long(spoken: Spoken) -> None:
 
 async def test_content_that_azure_filters(simulated_provider: Simulator) -> None:
     spoken = chat_provider_for("azure"), endpoint(simulated_provider, "azure-general")
-    told = (await complete(spoken, chat("filter-this prompt"))).answer()
+    told = client_error(await complete(spoken, chat("filter-this prompt")))
     assert shape(told) == (400, "invalid_request_error", "content_filter")
 
 
@@ -90,14 +91,14 @@ async def test_our_own_key_is_not_the_callers_fault(spoken: Spoken) -> None:
     error = await complete((provider, replace(at, api_key="wrong-secret-key")))
     assert isinstance(error, ProviderRefused)
     assert (error.status, error.lasting) == (401, True)
-    assert shape(error.answer()) == (502, "server_error", "provider_account")
+    assert shape(client_error(error)) == (502, "server_error", "provider_account")
 
 
 async def test_a_deployment_that_is_not_there_is_not_the_callers_fault(spoken: Spoken) -> None:
     provider, at = spoken
     error = await complete((provider, replace(at, model="gone")))
     assert error.status == 404
-    assert shape(error.answer()) == (502, "server_error", "provider_account")
+    assert shape(client_error(error)) == (502, "server_error", "provider_account")
 
 
 async def test_too_many_calls_say_when_to_come_again(spoken: Spoken, simulated_provider: Simulator) -> None:
@@ -105,8 +106,8 @@ async def test_too_many_calls_say_when_to_come_again(spoken: Spoken, simulated_p
     error = await complete(spoken)
     assert isinstance(error, ProviderRefused)
     assert not error.lasting
-    assert shape(error.answer()) == (429, "rate_limit_error", "rate_limit_exceeded")
-    assert error.retry_after == error.answer().retry_after == 7
+    assert shape(client_error(error)) == (429, "rate_limit_error", "rate_limit_exceeded")
+    assert error.retry_after == client_error(error).retry_after == 7
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ async def test_what_nobody_knows_the_end_of(
     # On a busy machine even a connection takes a while, and a short timeout would be the trouble.
     error = await complete(spoken, chat(timeout=1.0 if how["kind"] == "delay" else 10.0))
     assert isinstance(error, ProviderUnclear)
-    assert shape(error.answer()) == told
+    assert shape(client_error(error)) == told
 
 
 async def test_a_connection_that_never_opened(spoken: Spoken) -> None:
@@ -140,7 +141,7 @@ async def test_a_connection_that_never_opened(spoken: Spoken) -> None:
         error = await complete((provider, replace(at, base_url=base)))
     assert isinstance(error, ProviderRefused)
     assert not error.lasting
-    assert shape(error.answer()) == (502, "server_error", "provider_error")
+    assert shape(client_error(error)) == (502, "server_error", "provider_error")
 
 
 @pytest.mark.parametrize("base", ["ftp://example.com", "http://", "no address"])
@@ -181,7 +182,7 @@ async def test_a_stream_that_does_not_end_in_time(spoken: Spoken, simulated_prov
     simulated_provider.fail(fault("delay", when="within", seconds=5))
     came, error = await broken(spoken, chat("one two three four", timeout=1.0))
     assert came == 2
-    assert shape(error.answer()) == (504, "server_error", "provider_timeout")
+    assert shape(client_error(error)) == (504, "server_error", "provider_timeout")
 
 
 async def test_an_error_within_a_stream(spoken: Spoken, simulated_provider: Simulator) -> None:
@@ -189,14 +190,14 @@ async def test_an_error_within_a_stream(spoken: Spoken, simulated_provider: Simu
     came, error = await broken(spoken)
     assert came == 2
     assert isinstance(error, ProviderUnclear)
-    assert "told to do this" in str(error.words)
-    assert shape(error.answer()) == (502, "server_error", "provider_error")
+    assert "told to do this" in str(error.raw_detail)
+    assert shape(client_error(error)) == (502, "server_error", "provider_error")
 
 
 async def test_content_that_is_filtered_within_a_stream(spoken: Spoken, simulated_provider: Simulator) -> None:
     simulated_provider.fail(fault("refuse", when="within", code="content_filter"))
     _, error = await broken(spoken)
-    assert shape(error.answer()) == (400, "invalid_request_error", "content_filter")
+    assert shape(client_error(error)) == (400, "invalid_request_error", "content_filter")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
@@ -209,8 +210,8 @@ async def test_nobody_is_told_where_a_call_went(
     simulated_provider.fail(fault("refuse", status=status, message=words))
     error = (await broken(spoken))[1] if streamed else await complete(spoken)
 
-    assert at.api_key not in str(error.words)
-    told = str(error.answer().body())
+    assert at.api_key not in str(error.raw_detail)
+    told = str(client_error(error).body())
     for secret in (at.api_key, at.model, host, "org-Abc123def", "req_0123456789abcdef", "https://"):
         assert secret not in told
 
@@ -272,7 +273,7 @@ async def test_an_error_in_a_choice_is_no_answer(
 ) -> None:
     whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "par"}, **choice}]}
     simulated_provider.fail(fault("inject", text=json.dumps(whole)))
-    assert shape((await complete(spoken)).answer()) == told
+    assert shape(client_error(await complete(spoken))) == told
 
 
 async def test_a_list_of_errors_is_no_answer(spoken: Spoken, simulated_provider: Simulator) -> None:

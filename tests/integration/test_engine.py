@@ -200,7 +200,9 @@ async def test_an_account_that_is_refused_is_asked_five_times_and_its_words_are_
     assert ended.status == "failed"
     assert ended.errors is not None
     [error] = ended.errors.data
-    assert str(error.message).endswith("HTTP 401: the gateway's own account was refused. Tell who runs this gateway.")
+    assert str(error.message).endswith(
+        "HTTP 401: the gateway's own account was refused. Tell whoever runs this gateway."
+    )
     assert len(system.select("SELECT 1 FROM jobs WHERE state = 'refused'")) == 5
 
 

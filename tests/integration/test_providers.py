@@ -136,7 +136,7 @@ async def test_an_input_of_another_length_is_our_own_fault(spoken: Spoken) -> No
     provider, at = spoken
     content = chat_lines(at.model, 2)
     for said in (len(content) - 1, len(content) + 1):
-        with pytest.raises(ValueError, match="bytes that it was said to be"):
+        with pytest.raises(ValueError, match="does not have its"):
             await provider.prepare(at, replace(input_of(content), bytes=said))
 
 

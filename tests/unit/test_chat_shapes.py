@@ -9,6 +9,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from manifold.errors import ProviderRefused
+from manifold.provider_errors import client_error
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.bedrock import Bedrock
 from manifold.providers.chat import ProviderRequest
@@ -120,7 +121,9 @@ def test_an_error(file: Path) -> None:
     dialect, shape = read(file)
     call = HttpCall("https://example.com", {}, {}, 5.0)
     error = failure(shape["status"], shape["headers"], json.dumps(shape["body"]).encode(), call)
-    told = (translate_refusal(error, dialect.refusal_rules) if isinstance(error, ProviderRefused) else error).answer()
+    told = client_error(
+        translate_refusal(error, dialect.refusal_rules) if isinstance(error, ProviderRefused) else error
+    )
     assert [told.status, told.type, told.code] == shape["told"]
 
 

@@ -54,9 +54,9 @@ def test_a_body_does_not_fit_into_a_field(log: io.StringIO) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "cause"),
     [
-        (ProviderRefused("HTTP 400", status=400, code="bad", words="I cannot 'kill Bob'"), 400, "HTTP 400 (bad)"),
-        (ProviderRefused("HTTP 400", status=400, code="kill Bob", words="no"), 400, "HTTP 400"),
-        (ProviderUnclear("no answer from host in 5.0 s", words="kill Bob"), None, "no answer from host in 5.0 s"),
+        (ProviderRefused("HTTP 400", status=400, code="bad", raw_detail="I cannot 'kill Bob'"), 400, "HTTP 400 (bad)"),
+        (ProviderRefused("HTTP 400", status=400, code="kill Bob", raw_detail="no"), 400, "HTTP 400"),
+        (ProviderUnclear("no answer from host in 5.0 s", raw_detail="kill Bob"), None, "no answer from host in 5.0 s"),
         (Unavailable("S3 does not answer."), 503, "S3 does not answer."),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_provider_s_words_are_in_no_line_above_debug(
 def test_a_provider_s_words_are_in_a_line_of_debug(log: io.StringIO) -> None:
     observe.logger.setLevel("DEBUG")
     try:
-        observe.failed("job_refused", ProviderRefused("HTTP 400", status=400, words="I cannot 'kill Bob'"))
+        observe.failed("job_refused", ProviderRefused("HTTP 400", status=400, raw_detail="I cannot 'kill Bob'"))
     finally:
         observe.logger.setLevel("INFO")
 

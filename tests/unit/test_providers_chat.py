@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import client_error
 from manifold.providers import Endpoint, completion_client
 from manifold.providers.addresses import azure_call, openai_call
 from manifold.providers.chat import ProviderRequest
@@ -66,8 +67,14 @@ def test_an_address_keeps_the_query_of_its_base() -> None:
 )
 def test_each_providers_error_is_read(body: dict[str, Any], code: str | None, param: str | None) -> None:
     error = failed(400, body)
-    assert (error.message, error.words, error.told, error.code, error.param) == ("HTTP 400", "m", "m", code, param)
-    assert error.answer().code == ("bad" if code == "bad" else None), "a caller has the type for the rest"
+    assert (error.message, error.raw_detail, error.detail, error.code, error.param) == (
+        "HTTP 400",
+        "m",
+        "m",
+        code,
+        param,
+    )
+    assert client_error(error).code == ("bad" if code == "bad" else None), "a caller has the type for the rest"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_each_providers_error_is_read(body: dict[str, Any], code: str | None, pa
     ],
 )
 def test_a_prompt_that_is_too_long_has_one_code(words: str) -> None:
-    answer = failed(400, {"message": words}).answer()
+    answer = client_error(failed(400, {"message": words}))
     assert (answer.status, answer.code) == (400, "context_length_exceeded")
 
 
@@ -102,31 +109,31 @@ def test_an_error_within_a_stream_has_a_status(error: dict[str, Any], status: in
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": null}', b'{"error": {}}', b"\xff"])
 def test_an_error_without_words_is_told_in_ours(body: bytes) -> None:
-    answer = failure(400, {}, body, CALL).answer()
-    assert (answer.status, answer.message, answer.code) == (400, "The provider takes the request for invalid.", None)
+    answer = client_error(failure(400, {}, body, CALL))
+    assert (answer.status, answer.message, answer.code) == (400, "The provider rejected the request as invalid.", None)
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
 def test_our_bill_is_no_wait(code: str) -> None:
-    answer = failed(429, {"error": {"message": "m", "code": code}}).answer()
+    answer = client_error(failed(429, {"error": {"message": "m", "code": code}}))
     assert (answer.status, answer.code) == (502, "provider_account")
 
 
 def test_what_a_caller_is_told_is_scrubbed() -> None:
     words = "o1 at https://west.example.com/x?key=1 (west.example.com), sk-very-secret-key, req_1234567890; not o1-mini"
     error = failed(400, {"error": {"message": words}})
-    assert error.told == "*** at *** (***), ***, ***; not o1-mini"
+    assert error.detail == "*** at *** (***), ***, ***; not o1-mini"
     assert "sk-very-secret-key" not in error.message
 
 
 def test_a_model_and_a_host_are_scrubbed_however_they_are_written() -> None:
     error = failed(400, {"error": {"message": "O1, o1-2024-12-17 and o1-20241217 of West.Example.com:443"}})
-    assert error.told == "***, *** and *** of ***"
+    assert error.detail == "***, *** and *** of ***"
 
 
 def test_a_refusal_and_an_unclear_end_tell_a_caller_the_same() -> None:
     for error in (ProviderRefused("secret"), ProviderUnclear("secret")):
-        assert error.answer().body() == {
+        assert client_error(error).body() == {
             "error": {
                 "message": "The provider gave no answer.",
                 "type": "server_error",
@@ -263,4 +270,4 @@ async def test_a_stream_that_ends_before_its_choices_do_broke_off(data: Sequence
 def test_a_connection_that_does_not_open_in_time_is_told_from_one_that_is_refused() -> None:
     with pytest.raises(ProviderRefused) as late, completion_client._provider_errors(CALL):
         raise aiohttp.ConnectionTimeoutError
-    assert (late.value.code, late.value.lasting, late.value.answer().status) == ("timeout", False, 504)
+    assert (late.value.code, late.value.lasting, client_error(late.value).status) == ("timeout", False, 504)

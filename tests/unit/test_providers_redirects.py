@@ -9,11 +9,11 @@ import pytest
 from manifold.errors import ProviderRefused
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
-from manifold.providers.redirects import Place, checked, kind_of, system
+from manifold.providers.redirects import Origin, checked, kind_of, system
 
-PUBLIC = Place("https", "api.example.com", 443)
-LOCAL = Place("http", "127.0.0.1", 8080)
-VPC = Place("https", "llm.internal", 443)
+PUBLIC = Origin("https", "api.example.com", 443)
+LOCAL = Origin("http", "127.0.0.1", 8080)
+VPC = Origin("https", "llm.internal", 443)
 NAMES = {
     "api.example.com": ["93.184.216.34"],
     "store.example.org": ["2606:2800:220:1::1", "93.184.216.35"],
@@ -78,39 +78,39 @@ def test_whose_an_address_is(address: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("base", "target", "address"),
     [
-        (PUBLIC, Place("https", "store.example.org", 443), "93.184.216.35"),
-        (PUBLIC, Place("https", "93.184.216.40", 8443), "93.184.216.40"),
-        (PUBLIC, Place("https", "both.example.org", 443), "93.184.216.36"),
-        (LOCAL, Place("http", "127.0.0.1", 9000), "127.0.0.1"),
-        (LOCAL, Place("https", "store.example.org", 443), "93.184.216.35"),
-        (VPC, Place("https", "minio.internal", 9000), "10.1.2.3"),
+        (PUBLIC, Origin("https", "store.example.org", 443), "93.184.216.35"),
+        (PUBLIC, Origin("https", "93.184.216.40", 8443), "93.184.216.40"),
+        (PUBLIC, Origin("https", "both.example.org", 443), "93.184.216.36"),
+        (LOCAL, Origin("http", "127.0.0.1", 9000), "127.0.0.1"),
+        (LOCAL, Origin("https", "store.example.org", 443), "93.184.216.35"),
+        (VPC, Origin("https", "minio.internal", 9000), "10.1.2.3"),
     ],
 )
-async def test_where_a_provider_may_point(base: Place, target: Place, address: str) -> None:
+async def test_where_a_provider_may_point(base: Origin, target: Origin, address: str) -> None:
     assert await checked(target, base, resolve) == address
 
 
 @pytest.mark.parametrize(
     ("base", "target"),
     [
-        (PUBLIC, Place("http", "store.example.org", 80)),
-        (PUBLIC, Place("ftp", "store.example.org", 21)),
-        (PUBLIC, Place("https", "minio.internal", 443)),
-        (PUBLIC, Place("http", "127.0.0.1", 9001)),
-        (PUBLIC, Place("https", "2130706433", 443)),
-        (PUBLIC, Place("https", "0x7f.1", 443)),
-        (PUBLIC, Place("https", "localhost", 443)),
-        (PUBLIC, Place("https", "::ffff:169.254.169.254", 443)),
-        (LOCAL, Place("http", "store.example.org", 80)),
-        (LOCAL, Place("http", "169.254.169.254", 80)),
-        (LOCAL, Place("http", "10.0.0.1", 80)),
-        (VPC, Place("http", "minio.internal", 9000)),
-        (VPC, Place("https", "127.0.0.1", 9001)),
-        (VPC, Place("https", "169.254.170.2", 443)),
+        (PUBLIC, Origin("http", "store.example.org", 80)),
+        (PUBLIC, Origin("ftp", "store.example.org", 21)),
+        (PUBLIC, Origin("https", "minio.internal", 443)),
+        (PUBLIC, Origin("http", "127.0.0.1", 9001)),
+        (PUBLIC, Origin("https", "2130706433", 443)),
+        (PUBLIC, Origin("https", "0x7f.1", 443)),
+        (PUBLIC, Origin("https", "localhost", 443)),
+        (PUBLIC, Origin("https", "::ffff:169.254.169.254", 443)),
+        (LOCAL, Origin("http", "store.example.org", 80)),
+        (LOCAL, Origin("http", "169.254.169.254", 80)),
+        (LOCAL, Origin("http", "10.0.0.1", 80)),
+        (VPC, Origin("http", "minio.internal", 9000)),
+        (VPC, Origin("https", "127.0.0.1", 9001)),
+        (VPC, Origin("https", "169.254.170.2", 443)),
     ],
 )
-async def test_where_it_may_not(base: Place, target: Place) -> None:
-    with pytest.raises(ProviderRefused, match="may not point to") as refused:
+async def test_where_it_may_not(base: Origin, target: Origin) -> None:
+    with pytest.raises(ProviderRefused, match="may not redirect to") as refused:
         await checked(target, base, resolve)
     assert refused.value.lasting
 
@@ -121,7 +121,7 @@ async def test_a_name_without_an_address_is_a_refusal_that_may_pass(error: Excep
         raise error
 
     with pytest.raises(ProviderRefused) as refused:
-        await checked(Place("https", "store.example.org", 443), PUBLIC, fail)
+        await checked(Origin("https", "store.example.org", 443), PUBLIC, fail)
     assert not refused.value.lasting
 
 
@@ -156,7 +156,7 @@ async def test_each_hop_is_checked() -> None:
     places = iter(["https://store.example.org/1", "https://minio.internal/2"])
     http = BatchClient(httpx.MockTransport(lambda _: httpx.Response(302, headers={"location": next(places)})), resolve)
 
-    with pytest.raises(ProviderRefused, match="may not point to"):
+    with pytest.raises(ProviderRefused, match="may not redirect to"):
         async for _ in http.download(HttpCall("https://api.example.com/v1/files/f/content", {}, {}, 5.0)):
             pass
     await http.close()

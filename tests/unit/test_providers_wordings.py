@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from manifold.errors import ProviderRefused
+from manifold.provider_errors import client_error
 from manifold.providers.error_patterns import CONTENT_PATTERNS, CONTEXT_PATTERNS, prompt_error_code
 from manifold.providers.failures import failure, failure_within
 from manifold.providers.http_call import HttpCall
@@ -163,9 +164,9 @@ NOT_FOR_THAT = [
 @pytest.mark.parametrize(("provider", "status", "words"), TOO_LONG)
 def test_a_prompt_that_is_too_long_has_one_code(provider: str, status: int, words: str) -> None:
     for body in ({"error": {"message": words}}, {"error": words}, {"message": words}, {"detail": words}):
-        answer = failed(status, body).answer()
+        answer = client_error(failed(status, body))
         assert (answer.status, answer.code) == (400, CONTEXT), provider
-    assert failure_within({"error": {"message": words}}, CALL).answer().code == CONTEXT, "within a stream"
+    assert client_error(failure_within({"error": {"message": words}}, CALL)).code == CONTEXT, "within a stream"
 
 
 @pytest.mark.parametrize(("status", "words"), NOT_FOR_THAT)
@@ -238,10 +239,10 @@ def test_a_refusal_for_what_is_said_is_the_caller_s_and_not_our_account_s(status
     error = failed(status, body)
 
     assert isinstance(error, ProviderRefused)
-    assert (error.answer().status, error.answer().type) == (400, "invalid_request_error")
+    assert (client_error(error).status, client_error(error).type) == (400, "invalid_request_error")
     assert error.code in ("content_filter", "content_policy_violation")
-    assert "4372" not in str(error.told), "whose account it is stays ours"
-    assert "0b7e3b62" not in str(error.told), "and so does the key's id"
+    assert "4372" not in str(error.detail), "whose account it is stays ours"
+    assert "0b7e3b62" not in str(error.detail), "and so does the key's id"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_a_refusal_for_what_is_said_is_the_caller_s_and_not_our_account_s(status
     ],
 )
 def test_a_refusal_of_our_account_stays_one(status: int, words: str) -> None:
-    assert failed(status, {"error": {"message": words}}).answer().code == "provider_account"
+    assert client_error(failed(status, {"error": {"message": words}})).code == "provider_account"
 
 
 def test_every_wording_has_a_case() -> None:

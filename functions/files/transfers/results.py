@@ -10,12 +10,13 @@ from typing import Any
 
 from files.transfers.fetching import Fetching, Found
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
-from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, lasting, pause, public, spent
+from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, pause, public, spent
 from files.transfers.verdict import Entry, flaws, oddities, told
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError, ProviderUnclear, Unavailable
+from manifold.provider_errors import is_key_refused
 from manifold.providers import ENDED, JobStatus
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Storage
@@ -157,7 +158,7 @@ class Results:
 
 def _is_lost(fault: Fault) -> bool:
     """Whether the provider has no such results. A key, a bill or an address of ours that is wrong may be mended."""
-    return isinstance(fault, ProviderError) and lasting(fault) and fault.status is not None and not fault.is_ours
+    return isinstance(fault, ProviderError) and fault.lasting and fault.status is not None and not is_key_refused(fault)
 
 
 def _is_enough(job: JobRow, found: Found) -> bool:

@@ -1,6 +1,7 @@
 """How long work that a provider did not let us do waits, and when it is given up."""
 
-from manifold.errors import ManifoldError, ProviderError, ProviderRefused
+from manifold.errors import ManifoldError, ProviderError
+from manifold.provider_errors import owner_message
 
 ATTEMPTS = 8
 """How often something is tried: about a quarter of an hour, where nobody asks for more patience."""
@@ -26,9 +27,9 @@ def spent(attempts: int, fault: Fault) -> bool:
 
 
 def lasting(fault: Fault) -> bool:
-    return isinstance(fault, ProviderRefused) and fault.lasting
+    return isinstance(fault, ProviderError) and fault.lasting
 
 
 def public(fault: Fault) -> str:
     """What the file's owner may read of it."""
-    return fault.explained if isinstance(fault, ProviderError) else fault.message
+    return owner_message(fault) if isinstance(fault, ProviderError) else fault.message

@@ -1,4 +1,4 @@
-"""Deployments as something to call: the provider behind each, its address and its key looked up at the call."""
+"""Calls deployments: finds the adapter of each, and resolves its URL and key at the time of the call."""
 
 import asyncio
 import contextlib
@@ -20,20 +20,24 @@ ProviderFor = Callable[[str], Provider]
 ChatProviderFor = Callable[[str], ChatProvider]
 
 _TIMEOUT = 20.0
-"""Seconds for a call that moves no file, where the deployment sets no `timeout`: three fit into the control worker."""
+"""Seconds for a request that moves no file, if the deployment sets no `timeout`. Three fit into the control worker."""
 CALL_SECONDS = 40.0
-"""Seconds for all requests of one call that moves no file: each 20 at most, twice after a 401."""
+"""Seconds for all requests of one call that moves no file: 20 each at most, twice after a 401."""
 
 _SERVING: Mapping[Route, frozenset[str | None]] = {
     "/chat/completions": frozenset({None, "chat"}),
     "/completions": frozenset({None, "chat", "completion"}),
     "/embeddings": frozenset({None, "embedding"}),
 }
-"""The `mode`s, in LiteLLM's words, of the deployments that answer on each route; one without a mode answers on all."""
+"""The `mode`s (LiteLLM's) of the deployments that serve each route. One without a mode serves all."""
 
 
 class Deployments:
-    """The deployments of `config.yaml`, by id and by group."""
+    """The deployments of `config.yaml`, by id and by group, and the calls of their providers.
+
+    Calls raise `ProviderRefused` or `ProviderUnclear`; a deployment whose variables are not set is a lasting refusal.
+    Used by the workers and the poller for batches, and by the dispatcher for completions.
+    """
 
     def __init__(
         self, config: Config, secrets: Secrets, provider_for: ProviderFor, chat_provider_for: ChatProviderFor
@@ -44,11 +48,11 @@ class Deployments:
         self._chat_provider_for = chat_provider_for
 
     def get(self, deployment_id: str) -> Deployment | None:
-        """`None` for one that `config.yaml` no longer has."""
+        """The deployment; `None` if `config.yaml` no longer has it."""
         return self._config.by_id.get(deployment_id)
 
     def has(self, group: str) -> bool:
-        """Whether there is such a model group, whatever it runs."""
+        """Whether there is such a model group, for batches or completions."""
         return group in self._config.groups
 
     def of(self, groups: Iterable[str]) -> list[Deployment]:
@@ -61,7 +65,7 @@ class Deployments:
         ]
 
     def serving(self, group: str, route: Route) -> list[Deployment]:
-        """The deployments of this model group that answer on this route."""
+        """The deployments of this model group that serve this route."""
         modes = _SERVING[route]
         return [one for one in self._config.groups.get(group, ()) if one.mode in modes]
 
@@ -72,10 +76,11 @@ class Deployments:
         *,
         seconds: float | None = CALL_SECONDS,
     ) -> Answer:
-        """What `operation` returns. A 401 is tried once more with the secret as it is now: the key may have rotated.
+        """Run `operation` with the adapter and the endpoint, and return its result.
 
-        What takes longer than `seconds` is `ProviderUnclear`. So is an answer that an adapter did not expect: whatever
-        one deployment sends, it is an error of that deployment's, which stops nobody else's work.
+        After a 401 it is tried once more with the secret fetched anew, as the key may have been rotated. An operation
+        that takes longer than `seconds` is `ProviderUnclear`. So is one that raises an unexpected error: an answer that
+        one deployment sends must not stop the work for others.
         """
         provider = self._provider_for(deployment.provider)
         try:
@@ -90,7 +95,7 @@ class Deployments:
             raise ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}") from error
 
     def scrubber(self, deployment: Deployment, own: Mapping[str, str]) -> Scrubber:
-        """For what the deployment's provider says of a batch; `own` are ids of the provider's, each with ours."""
+        """Scrubs the provider's messages about a batch. `own` maps ids of the provider's to ours."""
         known = Scrubber(model=deployment.model, shown_as=deployment.group, own=own)
         try:
             endpoint = self._endpoint(deployment)
@@ -132,7 +137,7 @@ class Deployments:
         return await operation(self._endpoint(deployment))
 
     def _renew_key(self, error: ProviderRefused) -> None:
-        """Have the secret fetched again after a 401; any other error, and one that this cannot mend, is raised."""
+        """Fetch the secret again after a 401. Raises any other error, and a 401 if the secret is unchanged."""
         if error.status != 401 or not self._secrets.refresh():
             raise error
 

@@ -87,8 +87,10 @@ def failed(name: str, error: ProviderError | ManifoldError, /, **fields: Field) 
     """
     cause = error.cause if isinstance(error, ProviderError) else error.message
     logger.warning(name, data=_short(fields | {"status": error.status, "cause": cause}), stacklevel=_CALLER)
-    if isinstance(error, ProviderError) and error.words is not None:
-        logger.debug(f"{name}_provider_message", data=_short({"provider_message": error.words}), stacklevel=_CALLER)
+    if isinstance(error, ProviderError) and error.raw_detail is not None:
+        logger.debug(
+            f"{name}_provider_message", data=_short({"provider_message": error.raw_detail}), stacklevel=_CALLER
+        )
 
 
 def fault(error: BaseException, /, **fields: Field) -> None:

@@ -1,7 +1,7 @@
-"""What a provider says, made fit for who made the request: one scrub for all of it, wherever it is shown or kept.
+"""Scrubs a provider's message, so that the client may read it. The one scrubber for all that is shown or stored.
 
-Nothing tells where the request went: no address, no key (nor what a mask leaves of it), no id of the provider's, no
-account, no deployment's name. All is found in one pass, ids before names, so that no replacement is replaced again.
+It removes all that tells where the request went: URLs, hosts, keys (also masked ones), the provider's ids, accounts and
+the deployment's name. One pass finds all, ids before names, so that no replacement is replaced again.
 """
 
 import re
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 HIDDEN = "***"
 LONGEST_TEXT = 500
 LONGEST_READ = 4_000
-"""Characters of a provider's text that are looked at."""
+"""Characters of a provider's message that are read."""
 SHORTEST_SECRET = 8
-"""A value of fewer characters is no credential; taking it out would garble the text."""
+"""Characters. A shorter value is no credential, and removing it would garble the text."""
 LONG_REF = 16
-"""An id of the provider's of so many characters is found within a word, too."""
+"""Characters from which on a provider's id is found within a word, too."""
 LONG_SECRET = 16
-"""From so many characters on, the first or last eight are taken out, too: some APIs quote a part of the key."""
+"""Characters from which on the first and last eight are removed, too: some APIs quote a part of the key."""
 FLAGS = re.IGNORECASE | re.ASCII
-"""A name ends where its script does: Chinese and Japanese have no spaces."""
+"""With ASCII, a name ends where its script does: Chinese and Japanese have no spaces."""
 PLAIN_WORD = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 ORDINARY = re.compile(r"[A-Za-z]+")
-"""A model's name that may as well be a word of the sentence, as `batch` is."""
+"""A model's name that may be an ordinary word of the sentence, such as `batch`."""
 _ABOUT_A_MODEL = r"\b(?:models?|deployments?|engines?)(?: (?:name|id|named|called))?[\s'\"`:=/(]+"
 SNAPSHOT = r"(?:-20\d\d-?\d\d-?\d\d)?"
 """The date that a provider may add to the model's name."""
@@ -54,45 +54,45 @@ _ACCOUNT = (
     r"|(?:request|correlation|activity|trace|session|operation|apim)[ _-]?id)"
     rf"(?: (?:id|name|number|group))?[ '\"`:=(#]+)(?:{_UUID}|[\w.-]*\d[\w-]*)"
 )
-"""An account or a request that is named by a number or a UUID: which a caller's own `custom_id` may be, too."""
+"""An account or a request by its number or UUID. Not any UUID: a client's `custom_id` may be one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scrubber:
-    """What must not be told of one deployment, and what is said in its place."""
+    """What is removed from the messages of one deployment, and what replaces it."""
 
     host: str = ""
     secrets: Sequence[str] = field(default=(), repr=False)
     model: str = ""
     """The provider's name of the model or deployment."""
     shown_as: str = HIDDEN
-    """What is said in its place."""
+    """What replaces `model`."""
     uuids: bool = False
-    """Whether each UUID is the provider's: a line's `custom_id` may be one, a prompt's words are none."""
+    """Whether all UUIDs are removed. In messages about a batch they may be a line's `custom_id`."""
     own: Mapping[str, str] = field(default_factory=dict)
-    """Ids of the provider's that we have ids of our own for."""
+    """Ids of the provider's, each with our own id, which replaces it."""
 
-    def text(self, words: str, longest: int = LONGEST_TEXT) -> str:
-        """The words without any of it, on one line, and of so many characters at most."""
-        told = self._pattern().sub(self._instead, plain(words[:LONGEST_READ]))
-        return told[:longest].rstrip()
+    def text(self, message: str, longest: int = LONGEST_TEXT) -> str:
+        """The scrubbed message, on one line, of `longest` characters at most."""
+        scrubbed = self._pattern().sub(self._replacement, plain(message[:LONGEST_READ]))
+        return scrubbed[:longest].rstrip()
 
     def word(self, value: object) -> str | None:
-        """A code or the name of a parameter: short and of plain characters, or `None`."""
-        told = self.text(value) if isinstance(value, str) else ""
-        return told if PLAIN_WORD.fullmatch(told) else None
+        """A scrubbed code or parameter name. `None` if it is not a short text of plain characters."""
+        scrubbed = self.text(value) if isinstance(value, str) else ""
+        return scrubbed if PLAIN_WORD.fullmatch(scrubbed) else None
 
-    def _instead(self, found: re.Match[str]) -> str:
-        if found["own"]:
-            return self._ours().get(found["own"].casefold(), HIDDEN)
-        if found["account"]:
-            return found["account"] + HIDDEN
-        if found["model"]:
-            return (found["before"] or "") + self.shown_as
+    def _replacement(self, match: re.Match[str]) -> str:
+        if match["own"]:
+            return self._our_ids().get(match["own"].casefold(), HIDDEN)
+        if match["account"]:
+            return match["account"] + HIDDEN
+        if match["model"]:
+            return (match["before"] or "") + self.shown_as
         return HIDDEN
 
-    def _ours(self) -> dict[str, str]:
-        """They are found in upper and lower case alike."""
+    def _our_ids(self) -> dict[str, str]:
+        """Our ids by the provider's in lower case: patterns ignore case."""
         return {theirs.casefold(): ours for theirs, ours in self.own.items()}
 
     def _pattern(self) -> re.Pattern[str]:
@@ -111,7 +111,7 @@ class Scrubber:
         return [*map(re.escape, known), *heads, *tails]
 
     def _hosts(self) -> list[str]:
-        """The host and, at Azure, the name of the resource, which is the host's first."""
+        """The host and, at Azure, the resource's name, which is the first label of the host."""
         if not self.host:
             return []
         names = [self.host]
@@ -121,7 +121,7 @@ class Scrubber:
         return [rf"(?<![\w-]){_any(names)}(?![\w-])(?::\d+)?"]
 
     def _model(self) -> str:
-        """The model as a whole word; one that is an ordinary word, where the sentence speaks of a model."""
+        """The model's name as a whole word. If it is an ordinary word, only after "model" or in quotes."""
         if not self.model:
             return "(?P<before>(?!))"
         name = re.escape(self.model)
@@ -131,7 +131,7 @@ class Scrubber:
 
 
 def plain(text: str) -> str:
-    """The text on one line, without control characters and half surrogate pairs, which no row and no answer takes."""
+    """The text on one line, without control characters and lone surrogates, which neither Postgres nor JSON accepts."""
     whole = text.encode(errors="ignore").decode()
     return " ".join("".join(one if one.isprintable() else " " for one in whole).split())
 

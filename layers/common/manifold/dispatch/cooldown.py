@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from manifold.config import Deployment, RouterSettings
 from manifold.dispatch.attempts import Failure
 from manifold.dispatch.deadline import Cut, TimedOut, now
-from manifold.errors import CALLERS_STATUSES, TIMEOUT, InvalidRequest
+from manifold.errors import TIMEOUT, InvalidRequest
+from manifold.provider_errors import REQUEST_STATUSES
 
 ALLOWED_FAILS = 3
 """Failures within a minute after which a deployment is still asked, as in LiteLLM."""
@@ -31,7 +32,7 @@ class CooldownRule:
 
 def cooldown_rule(settings: RouterSettings, error: Failure) -> CooldownRule | None:
     """How a failure counts; `None` where it is not the deployment's: the caller's, or the gateway gave the call up."""
-    if isinstance(error, InvalidRequest | Cut) or error.status in CALLERS_STATUSES:
+    if isinstance(error, InvalidRequest | Cut) or error.status in REQUEST_STATUSES:
         return None
     allowed = settings.allowed_fails
     if allowed is None:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from manifold.errors import TIMEOUT, CallFailed, ProviderError, ProviderUnclear
+from manifold.provider_errors import client_error
 
 NOTE_SECONDS = 0.3
 """After the deadline: what an attempt that was cut there may take to note whose failure it was."""
@@ -98,7 +99,7 @@ class Deadline:
 
     def failure(self, error: ProviderError) -> CallFailed:
         """The client's error for a provider's: that the deadline has passed, where it has, as that is the cause."""
-        return exceeded() if self.left <= 0 else error.answer()
+        return exceeded() if self.left <= 0 else client_error(error)
 
 
 def exceeded() -> CallFailed:

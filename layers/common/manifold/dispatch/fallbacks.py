@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifold.config import RouterSettings
-from manifold.errors import CALLERS_STATUSES, CONTENT_FILTER, CONTENT_POLICY_CODES, ManifoldError
-
-CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
-"""OpenAI's code for a prompt that is too long, which the adapters give to every provider's."""
+from manifold.errors import ManifoldError
+from manifold.provider_errors import CONTENT_FILTER, CONTENT_POLICY_CODES, CONTEXT_LENGTH_EXCEEDED, REQUEST_STATUSES
 
 
 def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) -> Sequence[str]:
@@ -20,7 +18,7 @@ def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) ->
         special = settings.context_window_fallbacks
     elif error.code in CONTENT_POLICY_CODES:
         special = settings.content_policy_fallbacks
-    elif error.status in CALLERS_STATUSES:
+    elif error.status in REQUEST_STATUSES:
         return ()
     if special:
         return _listed(special, group)

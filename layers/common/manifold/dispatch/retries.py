@@ -6,7 +6,8 @@ from typing import Literal
 
 from manifold.config import Deployment
 from manifold.dispatch.attempts import Failure
-from manifold.errors import ACCOUNT_CODES, CALLERS_STATUSES, InvalidRequest, ProviderError, ProviderRefused
+from manifold.errors import InvalidRequest, ProviderError
+from manifold.provider_errors import ACCOUNT_CODES, fault_of
 
 FIRST_PAUSE = 0.25
 MAX_PAUSE = 4.0
@@ -17,11 +18,11 @@ RetryScope = Literal["anywhere", "elsewhere", "nowhere"]
 
 def retry_scope(error: Failure) -> RetryScope:
     """Where another attempt may succeed: `elsewhere` is any deployment but the one that failed."""
-    if isinstance(error, InvalidRequest) or error.code in ACCOUNT_CODES:
+    if isinstance(error, InvalidRequest):
         return "elsewhere"
-    if error.status in CALLERS_STATUSES:
+    if fault_of(error) == "request":
         return "nowhere"
-    return "elsewhere" if isinstance(error, ProviderRefused) and error.lasting else "anywhere"
+    return "elsewhere" if error.lasting or error.code in ACCOUNT_CODES else "anywhere"
 
 
 class RetryPlan:

@@ -1,7 +1,7 @@
-"""The one Protocol that every provider of batches fits, and the values that cross it.
+"""`Provider`, the Protocol of every provider's batches, and the values that its methods take and return.
 
-A provider's methods are plain calls with no state of ours: they return values, raise `ProviderRefused` or
-`ProviderUnclear` (see `manifold.errors`), and write no row. The same eight fit
+The methods keep no state of ours and write no row. They return values, or raise `ProviderRefused` (the call had no
+effect) or `ProviderUnclear` (it may have had its effect): see `manifold.errors`. The same eight methods fit
 
 - providers with files (OpenAI, Azure OpenAI, Groq, …): `prepare` uploads, `submit` names the file;
 - providers without (Anthropic): `prepare` returns no ref, `submit` sends the lines within the create;
@@ -19,54 +19,56 @@ JobState = Literal[
 ENDED: frozenset[JobState] = frozenset({"completed", "failed", "expired", "cancelled"})
 
 Lines = Callable[[], AsyncIterator[bytes]]
-"""Opens the input's bytes, from the start, as often as it is called."""
+"""Opens the input's bytes, from the start at each call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Whose signature AWS gets with each call, where it gets no API key."""
+    """The AWS credentials that sign each call, where there is no API key."""
 
     region: str | None
-    """`None`: that of the base URL."""
+    """`None`: the region in the base URL."""
     access_key_id: str | None = None
-    """`None`: in the name of the function's own role."""
+    """`None`: the credentials of the function's own role."""
     secret_access_key: str = field(default="", repr=False)
     session_token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One deployment as a provider adapter sees it: addresses and secrets resolved, nothing of ours."""
+    """One deployment as an adapter sees it, with its URL and its secrets resolved."""
 
     model: str
-    """The provider's own name of the model or deployment."""
+    """The provider's name of the model or deployment."""
     base_url: str
     api_key: str
     api_version: str | None = None
     organization: str | None = None
     timeout: float = 60.0
-    """Seconds for one call that moves no file."""
+    """Seconds for one request that moves no file."""
     signature: Signature | None = None
     base_model: str | None = None
-    """What the model is, where its name does not tell: it decides which parameters are sent."""
+    """The name of the underlying model, where `model` does not tell. It decides which parameters are sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The lines to prepare: already in this deployment's words, of a known length."""
+    """The lines to prepare: with this deployment's model name in them, of a known length."""
 
     name: str
-    """The file name at the provider; it carries the input's id, so that an orphan can be found."""
+    """The file's name at the provider. It holds the input's id, so that an orphan can be found."""
     bytes: int
     lines: Lines
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
+    """An input as the provider holds it."""
+
     ref: str | None
-    """The provider's own name of the input; opaque; `None` where the lines travel with the job."""
+    """The provider's id of the input; opaque; `None` where the lines travel with the job."""
     expires_at: int | None = None
-    """When the provider drops it (Unix seconds), if it said so."""
+    """When the provider deletes the input (Unix seconds), if it says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +77,27 @@ class Listed:
 
     ref: str
     name: str
-    """The `Input.name` that it was prepared under."""
+    """The `Input.name` that was given to `prepare`."""
     created_at: int | None
-    """When the provider got it (Unix seconds), if it said so."""
+    """When the provider received the input (Unix seconds), if it says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One submission. `id` is ours and travels in the provider's metadata, so that `find` can look for it."""
+    """One submission. `id` is ours. It is sent in the provider's metadata, so that `find` can look for it."""
 
     id: str
     input_ref: str | None
     endpoint: str
-    """The API that the lines call, in OpenAI's words: `/v1/chat/completions`."""
+    """The API that the lines call, as OpenAI names it: `/v1/chat/completions`."""
     completion_window: str
+    """As OpenAI writes it: `24h`."""
     created_at: int
-    """When our row was written (Unix seconds): `find` need not look further back."""
+    """When our row was written (Unix seconds): `find` looks no further back."""
     lines: Lines | None = None
     """Only for providers whose lines travel with the job."""
     others: frozenset[str] = frozenset()
-    """The provider's ids of our other jobs of this input: `find` passes them over."""
+    """The provider's ids of our other jobs of this input, which `find` skips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class LineFailure:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What a provider says of a job, in OpenAI's words."""
+    """The status of a job, as OpenAI's Batch object has it."""
 
     state: JobState
     total: int = 0
@@ -119,19 +122,23 @@ class JobStatus:
     error_ref: str | None = None
     errors: tuple[LineFailure, ...] = ()
     lost: bool = False
-    """Whether this end is only that the provider does not know the job, which it may again at the next poll."""
+    """Whether the job is `failed` only because the provider does not know it. It may know it again at the next poll."""
 
     def answers(self, requests: int) -> int:
-        """How many results these counts announce, of a job of so many requests. Where a completed one counts nothing,
-        each request has one."""
+        """How many results these counts announce, for a job of `requests` requests.
+
+        A completed job whose counts are all 0 has a result for each request.
+        """
         counted = max(self.completed, 0) + max(self.failed, 0)
         if self.state == "completed" and not counted:
             return requests
         return min(counted, requests)
 
     def lacks_files(self, requests: int) -> bool:
-        """Whether it counts results, and names no file that can hold them. Failed requests may be in either file, or
-        be told in `errors` alone where the job itself failed."""
+        """Whether results are counted, but no file is named that can hold them.
+
+        The results of failed requests may be in either file, or, if the job itself failed, only in `errors`.
+        """
         if self.output_ref is not None or not self.answers(requests):
             return False
         if self.completed > 0:
@@ -140,40 +147,53 @@ class JobStatus:
 
 
 class Provider(Protocol):
-    """A provider's batches. Every call may raise `ProviderRefused` or `ProviderUnclear`."""
+    """A provider's batches. Each method may raise `ProviderRefused` or `ProviderUnclear`.
 
-    async def prepare(self, at: Endpoint, data: Input) -> Prepared:
-        """Put the lines where a job can name them. The bytes stream; they are never held whole."""
+    A `ref` is the provider's id of a file or a job, opaque to the caller.
+    """
+
+    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
+        """Upload the lines, so that a job can name them. They are streamed, never held whole in memory."""
         ...
 
-    async def submit(self, at: Endpoint, job: Job) -> str:
-        """Start the job and return the provider's id of it. `ProviderUnclear` means: ask `find` before trying again."""
-        ...
+    async def submit(self, endpoint: Endpoint, job: Job) -> str:
+        """Start the job and return the provider's id of it.
 
-    async def find(self, at: Endpoint, job: Job) -> str | None:
-        """The provider's id of a job whose `submit` was unclear, or `None` if the provider lists no such job."""
-        ...
-
-    async def poll(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
-        """Note in `known` the status of each of these jobs, as soon as it is learnt: one listing where they are many.
-
-        A job that the provider lost is `failed`. A ref whose status could not be had this time is left out, and the
-        call may fail, or be cut off, when some are known.
+        `InputLost` if the provider no longer has `job.input_ref`. After `ProviderUnclear`, call `find` before another
+        `submit`: the job may exist.
         """
         ...
 
-    async def cancel(self, at: Endpoint, ref: str) -> None:
-        """Ask for a cancel. A job that has ended already is no error."""
+    async def find(self, endpoint: Endpoint, job: Job) -> str | None:
+        """The provider's id of a job whose `submit` was unclear, or `None` if the provider lists no such job.
+
+        `ProviderUnclear` if the adapter cannot tell.
+        """
         ...
 
-    def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
-        """The bytes behind a `JobStatus.output_ref` or `error_ref`, as OpenAI's output lines."""
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+        """Put the status of each of these jobs into `known`, by its ref, as soon as it is read.
+
+        Many jobs are read from one listing. A job that the provider does not know is `failed` and `lost`. A ref whose
+        status could not be read is left out. The call may raise, or be cancelled, after some statuses are in `known`.
+        """
         ...
 
-    def inputs(self, at: Endpoint) -> AsyncIterator[Listed]:
-        """All inputs that the provider holds for this account, other programs' too; none where it holds no inputs."""
+    async def cancel(self, endpoint: Endpoint, ref: str) -> None:
+        """Cancel the job. No error if it has ended already."""
         ...
 
-    async def discard(self, at: Endpoint, ref: str) -> None:
-        """Delete an input or a result at the provider. One that is gone already is no error."""
+    def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        """The bytes of a `JobStatus.output_ref` or `error_ref`: JSON Lines in the shape of OpenAI's output file.
+
+        `ProviderUnclear` if they break off.
+        """
+        ...
+
+    def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
+        """All inputs that this account has at the provider, those of other programs too. None if it holds no inputs."""
+        ...
+
+    async def discard(self, endpoint: Endpoint, ref: str) -> None:
+        """Delete an input or a result at the provider. No error if it is gone already."""
         ...

@@ -1,13 +1,13 @@
-"""The one Protocol that every provider of completions fits, and the request that crosses it.
+"""`ChatProvider`, the Protocol of every provider's completions and embeddings, and the request that it takes.
 
-What goes in and what comes out is OpenAI's: an adapter of another dialect translates both ways. A call is a plain call
-with no state of ours: nothing is retried, nothing chosen, no row written. It ends in an answer or in one of
+Requests and answers have OpenAI's shapes; an adapter of another API translates both. The methods keep no state of ours
+and write no row; they retry nothing and choose nothing. They return the answer, or raise
 
-- `InvalidRequest`, before anything was sent: the request asks for what this provider cannot do (`param` names it);
-- `ProviderRefused`: a definite no;
-- `ProviderUnclear`: nobody knows, or the answer broke off.
+- `InvalidRequest`, before anything is sent: the provider cannot do what `param` asks for;
+- `ProviderRefused`: the call had no effect;
+- `ProviderUnclear`: the call may have had its effect, or the answer broke off.
 
-What a client is told of the last two is `ProviderError.answer`.
+What a client is told of the last two: `manifold.provider_errors.client_error`.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -21,28 +21,29 @@ Route = Literal["/chat/completions", "/embeddings", "/completions"]
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """One call: the body as the client sent it, but for what the gateway itself took out."""
+    """One call: the client's body without the gateway's own members, such as `num_retries`."""
 
     route: Route
     body: Mapping[str, Any]
-    """OpenAI's request body. Its `model` is whatever the client said: the adapter puts the endpoint's in its place."""
+    """OpenAI's request body. The adapter replaces its `model` by the endpoint's."""
     timeout: float
-    """Seconds until the whole answer must be here, a stream's last chunk included."""
+    """Seconds until the whole answer must be read, including a stream's last chunk."""
     drop_params: bool = False
-    """Leave out a parameter that cannot be translated, where it would be an `InvalidRequest` otherwise."""
+    """Leave out a parameter that cannot be translated, instead of raising `InvalidRequest`."""
 
 
 class ChatProvider(Protocol):
-    """A provider's completions. Cancelling a call closes its connection at once: the provider stops, too."""
+    """A provider's completions. Cancelling a call closes its connection at once, so that the provider stops."""
 
-    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
-        """OpenAI's answer object for the route; its `model` is the provider's own word."""
+    async def complete(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        """OpenAI's answer object for the route. Its `model` is the one that the provider names."""
         ...
 
-    def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
-        """The answer's chunks, as OpenAI streams them; the adapter asks for a stream, whatever the body says.
+    def stream(self, endpoint: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer's chunks, as OpenAI streams them. The adapter sets `stream`, whatever the body says.
 
-        It ends where the provider said that the answer is whole, and raises `ProviderUnclear` where it broke off.
-        Close it (`contextlib.aclosing`) if it is not read to its end: the connection closes with it.
+        The iterator ends where the provider says that the answer is complete, and raises `ProviderUnclear` if the
+        answer breaks off before. Close it (`contextlib.aclosing`) if you do not read it to the end: that closes the
+        connection.
         """
         ...

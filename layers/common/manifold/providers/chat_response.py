@@ -1,4 +1,4 @@
-"""OpenAI's chat answers, whole and in chunks, for adapters that make them of other words.
+"""Builders of OpenAI's chat completions and chunks, for adapters that translate answers into them.
 
 https://platform.openai.com/docs/api-reference/chat/object
 """
@@ -15,23 +15,24 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 @dataclass(slots=True)
 class MessageBuilder:
-    """What one choice says, as it is put together."""
+    """Builds the message of one choice."""
 
     text: str | None = None
     reasoning: str = ""
     refusal: str | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
     thinking: list[Mapping[str, Any]] = field(default_factory=list)
-    """The provider's signed thoughts, which it wants back as they are."""
+    """The provider's signed thinking blocks, which it wants back unchanged in later requests."""
 
     def add(self, text: str) -> None:
+        """Append to the message's text."""
         self.text = (self.text or "") + text
 
     def message(self) -> dict[str, Any]:
-        """OpenAI's message, whose content is null only beside calls or a refusal; `reasoning_content` and
-        `thinking_blocks` are what other gateways add to it, too."""
-        silent = "" if self.refusal is None and not self.calls else None
-        content = silent if self.text is None else self.text
+        """OpenAI's message. Its content is null only beside calls or a refusal. `reasoning_content` and
+        `thinking_blocks` are not OpenAI's; other gateways (LiteLLM) add them too."""
+        empty = "" if self.refusal is None and not self.calls else None
+        content = empty if self.text is None else self.text
         message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": self.refusal}
         if self.calls:
             message["tool_calls"] = self.calls
@@ -43,20 +44,20 @@ class MessageBuilder:
 
 
 def tool_call(call_id: str, name: str, arguments: object, **extra: Any) -> dict[str, Any]:
-    """A tool call whose arguments are an object, or the text of one."""
+    """OpenAI's tool call. `arguments` are an object, or the JSON of one."""
     text = arguments if isinstance(arguments, str) else orjson.dumps(arguments or {}).decode()
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}, **extra}
 
 
 def new_id(prefix: str) -> str:
-    """An id where the provider gives none."""
+    """A random id, for an answer or a call to which the provider gives none."""
     return prefix + secrets.token_hex(12)
 
 
 def choice(
-    said: MessageBuilder, finish_reason: FinishReason, *, index: int = 0, logprobs: object = None
+    message: MessageBuilder, finish_reason: FinishReason, *, index: int = 0, logprobs: object = None
 ) -> dict[str, Any]:
-    return {"index": index, "message": said.message(), "logprobs": logprobs, "finish_reason": finish_reason}
+    return {"index": index, "message": message.message(), "logprobs": logprobs, "finish_reason": finish_reason}
 
 
 def completion(
@@ -81,8 +82,11 @@ def usage(
     written_1h: int = 0,
     reasoning: int | None = None,
 ) -> dict[str, Any]:
-    """Tokens in OpenAI's sense: the prompt's include those read from a cache and those written into it (and of these,
-    those that stay for an hour), the completion's those thought with."""
+    """OpenAI's usage, in tokens.
+
+    `prompt` includes `cached` (read from a cache) and `written` (into a cache), which includes `written_1h` (kept for
+    an hour). `completion` includes `reasoning`.
+    """
     into_cache = {"cache_write_tokens": written, "cache_write_1h_tokens": written_1h}
     counts: dict[str, Any] = {
         "prompt_tokens": prompt,
@@ -95,7 +99,7 @@ def usage(
 
 @dataclass(slots=True)
 class ChunkBuilder:
-    """Makes the chunks of one stream, which all carry its id, its model and the time of its start."""
+    """Builds the chunks of one stream, which all have its id, its model and the time of its start (Unix seconds)."""
 
     model: str
     created: int
@@ -103,26 +107,29 @@ class ChunkBuilder:
     id: str = ""
 
     def delta(self, index: int = 0, *, logprobs: object = None, **delta: Any) -> dict[str, Any]:
-        """What was added to one choice."""
+        """A chunk that adds to one choice."""
         return self._chunk([{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": None}])
 
     def start(self, index: int = 0) -> dict[str, Any]:
+        """The first chunk of a choice, which has its role."""
         return self.delta(index, role="assistant", content="", refusal=None)
 
     def call(self, number: int, call_id: str, name: str, arguments: str = "", **extra: Any) -> dict[str, Any]:
-        """The beginning of a choice's tool call; `number` counts them."""
+        """The beginning of a tool call of the first choice; `number` counts its calls from 0."""
         function = {"name": name, "arguments": arguments}
-        begun = {"index": number, "id": call_id, "type": "function", "function": function, **extra}
-        return self.delta(tool_calls=[begun])
+        call = {"index": number, "id": call_id, "type": "function", "function": function, **extra}
+        return self.delta(tool_calls=[call])
 
     def arguments(self, number: int, more: str) -> dict[str, Any]:
+        """More of a call's arguments."""
         return self.delta(tool_calls=[{"index": number, "function": {"arguments": more}}])
 
     def finish(self, reason: FinishReason, index: int = 0) -> dict[str, Any]:
+        """The last chunk of a choice."""
         return self._chunk([{"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}])
 
     def end(self, usage: dict[str, Any] | None) -> list[dict[str, Any]]:
-        """The usage, if it was asked for, in a last chunk without a choice."""
+        """The last chunk of the stream, with the usage and no choice, if the client wants the usage."""
         return [self._chunk([]) | {"usage": usage}] if self.with_usage and usage is not None else []
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:

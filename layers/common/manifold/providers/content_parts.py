@@ -15,22 +15,24 @@ from manifold.errors import InvalidRequest
 
 DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[^;,]*)*?;base64,(?P<data>.*)", re.DOTALL)
 SPELLINGS: Mapping[str, str] = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
-"""Names that clients give to types, and the registered ones."""
+"""Media types as some clients write them, with the registered ones."""
 PDF = "application/pdf"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """A text."""
+
     text: str
     path: str
-    """Where the request has it: `messages[0].content[1]`."""
+    """Its place in the request: `messages[0].content[1]`."""
     extra: Mapping[str, Any]
-    """What the part has beyond OpenAI's members: the provider's own, such as `cache_control`."""
+    """The part's members beyond OpenAI's: the provider's own, such as `cache_control`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image by its bytes (`media_type` and `data`, in Base64) or by its address."""
+    """An image: its bytes (`media_type`, and `data` in Base64) or its URL."""
 
     url: str
     media_type: str | None
@@ -41,7 +43,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file by its bytes, in Base64."""
+    """A file: its bytes, in Base64."""
 
     media_type: str
     data: str
@@ -54,11 +56,12 @@ Part = Text | Picture | Document
 
 
 def invalid_value(path: str, why: str) -> InvalidRequest:
+    """The error for a value at this place in the request; `why` continues the sentence: "must be text"."""
     return InvalidRequest(f"'{path}' {why}.", param=path, code="invalid_value")
 
 
 def read_parts(content: object, path: str) -> Iterator[Part]:
-    """The parts of a content, of which null has none. `InvalidRequest` names the part that is not of OpenAI's shape."""
+    """The parts of a content; null has none. `InvalidRequest` names the part that has not OpenAI's shape."""
     if content is None:
         return
     if isinstance(content, str):
@@ -71,7 +74,7 @@ def read_parts(content: object, path: str) -> Iterator[Part]:
 
 
 def read_texts(content: object, path: str) -> Iterator[Text]:
-    """The same for a role that says nothing but text."""
+    """The same for a role whose content is text alone."""
     for part in read_parts(content, path):
         if not isinstance(part, Text):
             raise invalid_value(part.path, "must be text in a message of this role")
@@ -79,17 +82,17 @@ def read_texts(content: object, path: str) -> Iterator[Text]:
 
 
 def plain_text(parts: Sequence[Part]) -> str:
-    """The parts' text, one after the other."""
+    """The texts of the parts, joined."""
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
 def without_blanks(parts: Sequence[Part]) -> list[Part]:
-    """The parts but for texts that say nothing, which OpenAI's clients send and other providers refuse."""
+    """The parts without blank texts, which OpenAI's clients send and other providers refuse."""
     return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
 def refuse_documents(parts: Sequence[Part]) -> None:
-    """Refuse the parts that a provider without documents cannot take."""
+    """Refuse documents, for a provider that takes none."""
     for part in parts:
         if isinstance(part, Document):
             raise invalid_value(part.path, "cannot be a file for this model: send its text")
@@ -109,48 +112,46 @@ def _part(part: object, path: str) -> Part:
             return _picture(part.get("image_url"), f"{path}.image_url", extra)
         case "file":
             return _document(part.get("file"), f"{path}.file", extra)
-    raise invalid_value(
-        f"{path}.type", f"cannot be {kind!r} for this model: text, image_url and file are what it takes"
-    )
+    raise invalid_value(f"{path}.type", f"cannot be {kind!r} for this model: it takes text, image_url and file")
 
 
 def _picture(image: object, path: str, extra: Mapping[str, Any]) -> Picture | Document:
-    """An image; or a PDF, which LiteLLM's clients send as one."""
+    """An image, or a PDF, which LiteLLM's clients send in this form."""
     url = image.get("url") if isinstance(image, dict) else image
     if not isinstance(url, str):
-        raise invalid_value(f"{path}.url", "must be an address or a data URL")
+        raise invalid_value(f"{path}.url", "must be a URL or a data URL")
     if not url.startswith("data:"):
         return Picture(url, None, None, path, extra)
-    read = _data_url(url)
-    if read is None:
-        raise invalid_value(f"{path}.url", "must be an address, or data:image/…;base64,…")
-    media_type, data = read
+    parsed = _data_url(url)
+    if parsed is None:
+        raise invalid_value(f"{path}.url", "must be a URL, or data:image/…;base64,…")
+    media_type, data = parsed
     if media_type == PDF:
         return Document(media_type, data, None, path, extra)
     return Picture(f"data:{media_type};base64,{data}", media_type, data, path, extra)
 
 
 def _document(file: object, path: str, extra: Mapping[str, Any]) -> Document:
-    """A file by its data URL or, as OpenAI takes it too, by its Base64 alone."""
-    given = file if isinstance(file, dict) else {}
-    data, name = given.get("file_data"), given.get("filename")
+    """A file: as a data URL or, as OpenAI takes it too, as Base64 alone."""
+    members = file if isinstance(file, dict) else {}
+    data, name = members.get("file_data"), members.get("filename")
     name = name if isinstance(name, str) and name else None
-    if given.get("file_id") is not None and data is None:
-        raise invalid_value(f"{path}.file_id", "is of no use to this model: send the file itself, as file_data")
+    if members.get("file_id") is not None and data is None:
+        raise invalid_value(f"{path}.file_id", "cannot be used with this model: send the file itself, as file_data")
     if isinstance(data, str) and not data.startswith("data:"):
-        data = f"data:{_guessed(name)};base64,{data}"
-    read = _data_url(data) if isinstance(data, str) else None
-    if read is None:
+        data = f"data:{_guess_type(name)};base64,{data}"
+    parsed = _data_url(data) if isinstance(data, str) else None
+    if parsed is None:
         raise invalid_value(f"{path}.file_data", "must be data:application/pdf;base64,… or the like")
-    return Document(*read, name, path, extra)
+    return Document(*parsed, name, path, extra)
 
 
-def _guessed(name: str | None) -> str:
+def _guess_type(name: str | None) -> str:
     return mimetypes.guess_type(name or "")[0] or PDF
 
 
 def _data_url(url: str) -> tuple[str, str] | None:
-    """The media type by its registered name, and the Base64."""
+    """The registered media type and the Base64 of a data URL, `None` if it is not one."""
     match = DATA_URL.fullmatch(url)
     if match is None or not _is_base64(match["data"]):
         return None

@@ -1,4 +1,4 @@
-"""OpenAI's `messages` as turns: checked, typed, with each tool call's arguments read.
+"""OpenAI's `messages` as typed turns: checked, and with each tool call's arguments parsed.
 
 https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages
 """
@@ -13,15 +13,15 @@ from manifold import lenient
 from manifold.providers.content_parts import Part, Text, invalid_value, read_parts, read_texts
 
 UNREADABLE_ARGUMENTS = "unreadable_arguments"
-"""The member that holds a tool call's arguments, as they came, where they are no JSON object: most providers take
-nothing but an object, and a call that was cut off (`finish_reason` is `length`) has none."""
+"""The member that holds a tool call's arguments as text, where they are no JSON object, as in a call that was cut off
+(`finish_reason` is `length`): most providers take only an object."""
 NAMELESS = "nameless"
 LONGEST_NAME = 200
-"""A model calls tools that there are not, too: by no name, or by one that Claude would refuse for ever after."""
-THOUGHTS = frozenset({"thinking", "redacted_thinking"})
-"""Types of an answer's parts that are no words of it."""
+"""Characters. A model may call a tool that does not exist, with an empty name or one so long that Claude refuses it."""
+THINKING_TYPES = frozenset({"thinking", "redacted_thinking"})
+"""Types of an answer's parts that are not part of its text."""
 MARKS = ("cache_control",)
-"""What a message itself may have of a provider's own."""
+"""Members of a message that are a provider's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,19 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class SystemTurn:
-    """What `system` or `developer` said."""
+    """A message of `system` or `developer`."""
 
     parts: tuple[Text, ...]
     path: str
-    """Where the request has it: `messages[0]`."""
+    """Its place in the request: `messages[0]`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What the message has of `MARKS`."""
+    """The message's `MARKS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserTurn:
+    """A message of the user."""
+
     parts: tuple[Part, ...]
     path: str
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -54,19 +56,21 @@ class UserTurn:
 
 @dataclass(frozen=True, slots=True)
 class AssistantTurn:
+    """An answer of the model, as the client sends it back."""
+
     parts: tuple[Text, ...]
     calls: tuple[ToolCall, ...]
     reasoning: str | None
-    """`reasoning_content`, as our own answers have it."""
+    """`reasoning_content`, as this gateway's answers have it."""
     thinking: tuple[Mapping[str, Any], ...]
-    """`thinking_blocks`, likewise: signed, and so to be given back as they came."""
+    """`thinking_blocks`, as this gateway's answers have them. They are signed, so they go back unchanged."""
     path: str
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ResultTurn:
-    """What a tool call came to."""
+    """The result of a tool call."""
 
     call_id: str
     parts: tuple[Part, ...]
@@ -78,18 +82,18 @@ Turn = SystemTurn | UserTurn | AssistantTurn | ResultTurn
 
 
 def turns(messages: object) -> list[Turn]:
-    """The conversation. `InvalidRequest` names the message, or the part of it, that is not of OpenAI's shape."""
+    """The turns. `InvalidRequest` names the message, or the part of it, that has not OpenAI's shape."""
     if not isinstance(messages, list) or not messages:
-        raise invalid_value("messages", "must be a list with one message at least")
+        raise invalid_value("messages", "must be a list of at least one message")
     return [_turn(message, f"messages[{index}]") for index, message in enumerate(messages)]
 
 
 def system_texts(conversation: Sequence[Turn]) -> list[Text]:
-    """All that `system` and `developer` said, wherever they said it."""
+    """The texts of `system` and `developer`, wherever they are in the conversation."""
     return [part for turn in conversation if isinstance(turn, SystemTurn) for part in turn.parts]
 
 
-def named_calls(conversation: Sequence[Turn]) -> dict[str, str]:
+def call_names(conversation: Sequence[Turn]) -> dict[str, str]:
     """The function's name of each tool call, by the call's id."""
     return {call.id: call.name for turn in conversation if isinstance(turn, AssistantTurn) for call in turn.calls}
 
@@ -120,12 +124,12 @@ def _result(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) -> 
 
 
 def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) -> AssistantTurn:
-    """An answer may have neither words nor calls: a model that said nothing is handed back as it was."""
+    """An answer may have neither content nor calls: clients send an empty one back as it was."""
     content, calls = message.get("content"), message.get("tool_calls")
     if calls is not None and not isinstance(calls, list):
         raise invalid_value(f"{path}.tool_calls", "must be a list")
     if not content and not calls:
-        content = said_otherwise(message, "refusal") or said_otherwise(message, "audio")
+        content = spoken_text(message, "refusal") or spoken_text(message, "audio")
     reasoning, thinking = message.get("reasoning_content"), message.get("thinking_blocks")
     return AssistantTurn(
         parts=tuple(read_texts(_without_thoughts(content), f"{path}.content")),
@@ -137,18 +141,18 @@ def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) 
     )
 
 
-def said_otherwise(message: Mapping[str, Any], name: str) -> str | None:
-    """What an answer said by its `refusal` or, in words, by its `audio`."""
-    said = message.get(name)
-    text = said.get("transcript") if name == "audio" and isinstance(said, dict) else said
+def spoken_text(message: Mapping[str, Any], name: str) -> str | None:
+    """The text of an answer's `refusal` or `audio` (its transcript); `name` says which."""
+    value = message.get(name)
+    text = value.get("transcript") if name == "audio" and isinstance(value, dict) else value
     return text if isinstance(text, str) else None
 
 
 def _without_thoughts(content: object) -> object:
-    """The content without the parts that Mistral's reasoning models think in."""
+    """The content without the thinking parts of Mistral's reasoning models."""
     if not isinstance(content, list):
         return content
-    return [part for part in content if not (isinstance(part, dict) and part.get("type") in THOUGHTS)]
+    return [part for part in content if not (isinstance(part, dict) and part.get("type") in THINKING_TYPES)]
 
 
 def _call(call: object, path: str) -> ToolCall:
@@ -160,11 +164,11 @@ def _call(call: object, path: str) -> ToolCall:
     return ToolCall(str(call.get("id")), name, _arguments(function.get("arguments")), extra)
 
 
-def _arguments(given: object) -> dict[str, Any]:
-    """The object, empty where none was given; what is none becomes the `UNREADABLE_ARGUMENTS` of one."""
-    if isinstance(given, dict):
-        return given
-    text = given if isinstance(given, str) else orjson.dumps(given).decode()
+def _arguments(arguments: object) -> dict[str, Any]:
+    """The arguments as an object, empty if there are none. Anything else goes into its `UNREADABLE_ARGUMENTS`."""
+    if isinstance(arguments, dict):
+        return arguments
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
     try:
         value = lenient.request(text) if text.strip() else None
     except orjson.JSONDecodeError:

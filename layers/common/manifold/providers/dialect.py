@@ -1,4 +1,4 @@
-"""Completions of providers whose API is not OpenAI's: the one place where their dialects meet HTTP."""
+"""Completions of providers whose API is not OpenAI's: `Dialect` translates, `DialectProvider` sends."""
 
 import contextlib
 import re
@@ -18,51 +18,65 @@ from manifold.providers.sse import DONE, Event
 
 
 class RefusalRule(NamedTuple):
-    """A refusal whose status says something else than the same status of OpenAI's does."""
+    """A refusal to which OpenAI gives another status than this provider does."""
 
     status: int
-    words: re.Pattern[str]
+    """The provider's."""
+    pattern: re.Pattern[str]
+    """Searched for in the provider's message."""
     code: str
-    """In OpenAI's vocabulary."""
-    means: int
-    """The status that OpenAI would have given it."""
+    """OpenAI's."""
+    openai_status: int
 
 
 class StreamReader(Protocol):
-    """Turns one stream's events into chunks."""
+    """Translates the events of one stream into OpenAI's chunks."""
 
     ended: bool
-    """Whether the provider said that the answer is whole."""
+    """Whether the provider has said that the answer is complete."""
 
-    def read(self, name: str, event: Mapping[str, Any]) -> list[dict[str, Any]]: ...
+    def read(self, name: str, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The chunks of one event, which may be none. `name` is the event's type, `event` its JSON object."""
+        ...
 
     def close(self) -> list[dict[str, Any]]:
-        """The chunks that the stream's end brings, for a provider that says its end by ending."""
+        """The last chunks, for a provider that marks the end of a stream by closing it. Sets `ended`."""
         ...
 
 
 class Dialect(Protocol):
-    """What one provider says differently. Nothing here is sent: each method turns values into values."""
+    """Translates between OpenAI's API and that of one provider. Only `events` uses the network, through the client.
+
+    A value of another shape than the provider documents may raise `LookupError`, `TypeError`, `AttributeError`,
+    `ValueError` or `OverflowError`: the caller turns these into `ProviderUnclear`.
+    """
 
     @property
     def refusal_rules(self) -> Sequence[RefusalRule]: ...
 
-    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall: ...
+    def call(self, endpoint: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
+        """URL, headers and timeout. `ProviderRefused` if the endpoint's configuration is not enough for them."""
+        ...
 
     def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
     ) -> dict[str, Any]:
-        """The provider's body. `InvalidRequest` names what cannot be said in it.
+        """The provider's body. `InvalidRequest` names the parameter that cannot be translated.
 
-        `base_model` is what the model is, where its name does not tell: an ARN, or a deployment's own.
+        `base_model` is the underlying model, where `model` does not tell: an ARN, or a deployment's own name.
         """
         ...
 
     def translate_response(self, response: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-        """OpenAI's chat completion. `ProviderUnclear` for an answer that is none."""
+        """OpenAI's chat completion. `ProviderUnclear` if the response holds no answer.
+
+        `model` is the one that was asked for, `created` Unix seconds.
+        """
         ...
 
-    def reader(self, chunks: ChunkBuilder) -> StreamReader: ...
+    def reader(self, chunks: ChunkBuilder) -> StreamReader:
+        """The reader of one stream, which makes its chunks by `chunks`."""
+        ...
 
     def events(
         self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]
@@ -70,47 +84,47 @@ class Dialect(Protocol):
 
 
 class DialectProvider:
-    """A `ChatProvider` of one dialect."""
+    """A `ChatProvider` by one dialect."""
 
     def __init__(self, client: CompletionClient, dialect: Dialect) -> None:
         self._client = client
         self._dialect = dialect
 
-    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
-        body = self._body(at, request, stream=False)
-        with self._meant():
-            answer = await self._client.post(self._dialect.call(at, request, stream=False), body)
-        with _readable():
-            return self._dialect.translate_response(answer, at.model, int(time.time()))
+    async def complete(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        body = self._body(endpoint, request, stream=False)
+        with self._translated_refusals():
+            answer = await self._client.post(self._dialect.call(endpoint, request, stream=False), body)
+        with _unreadable_as_unclear():
+            return self._dialect.translate_response(answer, endpoint.model, int(time.time()))
 
-    async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
-        body = self._body(at, request, stream=True)
-        call = self._dialect.call(at, request, stream=True)
-        reader = self._dialect.reader(ChunkBuilder(at.model, int(time.time()), wants_usage(request)))
-        with self._meant():
+    async def stream(self, endpoint: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+        body = self._body(endpoint, request, stream=True)
+        call = self._dialect.call(endpoint, request, stream=True)
+        reader = self._dialect.reader(ChunkBuilder(endpoint.model, int(time.time()), wants_usage(request)))
+        with self._translated_refusals():
             events = self._dialect.events(self._client, call, body)
-            async with contextlib.aclosing(events), contextlib.aclosing(_chunks(events, reader, call)) as read:
-                async for chunk in read:
+            async with contextlib.aclosing(events), contextlib.aclosing(_chunks(events, reader, call)) as chunks:
+                async for chunk in chunks:
                     yield chunk
 
-    def _body(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> dict[str, Any]:
+    def _body(self, endpoint: Endpoint, request: ProviderRequest, *, stream: bool) -> dict[str, Any]:
         if request.route != "/chat/completions":
-            raise InvalidRequest("This model answers /chat/completions alone.", param="model", code="route_not_served")
-        return self._dialect.translate_request(at.model, request, stream=stream, base_model=at.base_model)
+            raise InvalidRequest("This model answers only /chat/completions.", param="model", code="route_not_served")
+        return self._dialect.translate_request(endpoint.model, request, stream=stream, base_model=endpoint.base_model)
 
     @contextlib.contextmanager
-    def _meant(self) -> Iterator[None]:
+    def _translated_refusals(self) -> Iterator[None]:
         try:
             yield
         except ProviderRefused as refusal:
             raise translate_refusal(refusal, self._dialect.refusal_rules) from refusal.__cause__
 
 
-def translate_refusal(refusal: ProviderRefused, refusal_rules: Sequence[RefusalRule]) -> ProviderRefused:
-    """The refusal, with the status and the code that OpenAI would have given it."""
-    for meaning in refusal_rules:
-        if refusal.status == meaning.status and meaning.words.search(refusal.words or ""):
-            refusal.code, refusal.status = meaning.code, meaning.means
+def translate_refusal(refusal: ProviderRefused, rules: Sequence[RefusalRule]) -> ProviderRefused:
+    """The same refusal, with the status and the code that OpenAI gives it, by the first rule that matches."""
+    for rule in rules:
+        if refusal.status == rule.status and rule.pattern.search(refusal.raw_detail or ""):
+            refusal.code, refusal.status = rule.code, rule.openai_status
             break
     return refusal
 
@@ -121,10 +135,10 @@ async def _chunks(
     async for event in events:
         if event.data.strip() == DONE:
             break
-        body = _object(event, call)
-        with _readable():
-            read = reader.read(event.name, body)
-        for chunk in read:
+        body = _json_object(event, call)
+        with _unreadable_as_unclear():
+            chunks = reader.read(event.name, body)
+        for chunk in chunks:
             yield chunk
         if reader.ended:
             return
@@ -135,16 +149,16 @@ async def _chunks(
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
-    """What a provider sends in another shape than it documents is no answer."""
+def _unreadable_as_unclear() -> Iterator[None]:
+    """An answer of another shape than the provider documents is `ProviderUnclear`."""
     try:
         yield
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ProviderUnclear(f"an answer of an unknown shape: {type(error).__name__}") from error
 
 
-def _object(event: Event, call: HttpCall) -> dict[str, Any]:
-    """The event's object, unless it is the error that ends a stream that began well."""
+def _json_object(event: Event, call: HttpCall) -> dict[str, Any]:
+    """The event's JSON object. Raises if the event is an error, which ends the stream."""
     body = read_object(event.data)
     if body is None:
         raise ProviderUnclear("an event that is no JSON object")

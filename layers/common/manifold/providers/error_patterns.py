@@ -1,19 +1,19 @@
-"""How providers say that a prompt is too long, or that it may not be answered.
+"""Patterns of the error messages by which providers say that a prompt is too long, or that content policy forbids it.
 
-Few have a code for it, and hardly two the same words. What is here was read in their documentation, their SDKs and in
-reports of their users; a word that is not here is an error like any other. Other things may be too long, too (a
-picture, an address, a tool's name, `max_tokens` above what a model can answer), and no other group would take them.
+Few providers have a code for this, and hardly two the same message. The patterns are from their documentation, their
+SDKs and reports of their users; a message that matches none is an error like any other. The patterns for length must
+not match other things that are too long (a picture, an address, a tool's name, `max_tokens`): no other model group
+would take those.
 """
 
 import re
 from collections.abc import Mapping
 
-from manifold.errors import CONTENT_FILTER, CONTENT_POLICY_CODES
+from manifold.provider_errors import CONTENT_FILTER, CONTENT_POLICY_CODES, CONTEXT_LENGTH_EXCEEDED
 
-CONTEXT_CODE = "context_length_exceeded"
 CONTEXT_CODES = frozenset(
     {
-        CONTEXT_CODE,
+        CONTEXT_LENGTH_EXCEEDED,
         "context_window_exceeded",
         "exceed_context_size_error",  # llama.cpp
         "model_context_window_exceeded",  # Z.ai
@@ -62,7 +62,7 @@ CONTENT_CODES = re.compile(
     r"data_?inspection_?failed|\w*SensitiveContentDetected|cyber_policy(?:_violation)?|prohibited_content",
     re.IGNORECASE,
 )
-"""Alibaba's, Ark's, OpenAI's and Gemini's, beside `CONTENT_POLICY_CODES`."""
+"""Codes of Alibaba, Ark, OpenAI and Gemini, beside `CONTENT_POLICY_CODES`."""
 CONTENT_PATTERNS: Mapping[str, str] = {
     "LiteLLM": r"ContentPolicyViolationError",
     "Azure, Anthropic": r"content (?:filtering|management) policy|responsible ?ai ?policy",
@@ -80,22 +80,25 @@ CONTENT_PATTERNS: Mapping[str, str] = {
     "Cloudflare": r"(?:prompt|response) blocked due to security",
 }
 STATUSES = frozenset({400, 403, 413, 422, 424, 429, 451, 500})
-"""What providers give such refusals; 500 is llama.cpp's, and any error's within a stream that does not say."""
+"""The statuses of such refusals; 500 is llama.cpp's, and that of an error within a stream that names none."""
 
 _CONTEXT = re.compile("|".join(CONTEXT_PATTERNS.values()), re.IGNORECASE)
 _CONTENT = re.compile("|".join(CONTENT_PATTERNS.values()), re.IGNORECASE)
 _RATE = re.compile(r"per (?:second|min|minute|hour|day)\b|rate limit|quota|please wait", re.IGNORECASE)
 _ECHO = re.compile(r"['\"]input['\"]\s*:")
-"""Where a server that validates begins to quote the request."""
+"""Where a validating server begins to quote the request: what follows is the prompt, and is not matched."""
 
 
-def prompt_error_code(status: int, code: str | None, words: str) -> str | None:
-    """`context_length_exceeded` or `content_filter` (or OpenAI's own word for that), where a refusal means one."""
+def prompt_error_code(status: int, code: str | None, message: str) -> str | None:
+    """`context_length_exceeded`, `content_filter` or OpenAI's code for the latter, where an error means one of these.
+
+    `status`, `code` and `message` are the provider's. `None` for any other error.
+    """
     if status not in STATUSES:
         return None
     if code in CONTENT_POLICY_CODES:
         return code
-    words = _ECHO.split(words, maxsplit=1)[0]
-    if code in CONTEXT_CODES or (_CONTEXT.search(words) and not _RATE.search(words)):
-        return CONTEXT_CODE
-    return CONTENT_FILTER if CONTENT_CODES.fullmatch(code or "") or _CONTENT.search(words) else None
+    message = _ECHO.split(message, maxsplit=1)[0]
+    if code in CONTEXT_CODES or (_CONTEXT.search(message) and not _RATE.search(message)):
+        return CONTEXT_LENGTH_EXCEEDED
+    return CONTENT_FILTER if CONTENT_CODES.fullmatch(code or "") or _CONTENT.search(message) else None

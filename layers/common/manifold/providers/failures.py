@@ -1,7 +1,8 @@
-"""What an answer other than a success means: a definite no, or nothing that anybody knows.
+"""Whether a provider's error is a refusal (the call had no effect) or unclear (the call may have had its effect).
 
-It reads the error bodies of all the dialects there are: `{"error": {…}}`, `{"error": "…"}`, `{"message": "…"}`,
-`{"detail": "…"}` and `{"errors": [{…}]}`.
+The only place that decides this for an HTTP answer; the two clients decide it for a connection that fails. All known
+shapes of error bodies are read: `{"error": {…}}`, `{"error": "…"}`, `{"message": "…"}`, `{"detail": "…"}` and
+`{"errors": [{…}]}`. What the failure means to a client is for `manifold.provider_errors`.
 """
 
 import contextlib
@@ -18,10 +19,11 @@ from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.http_call import HttpCall
 
-# A 4xx that says "not now" or "not decided", where all others say "never".
-PASSING = frozenset({409, 423, 425, 429})
-UNDECIDED = frozenset({408, 499})
-PASSING_CODES = frozenset({"token_limit_exceeded", "quotaExceeded", "tooManyRequests", "unexpectedEntityState"})
+TRANSIENT_STATUSES = frozenset({409, 423, 425, 429})
+TRANSIENT_CODES = frozenset({"token_limit_exceeded", "quotaExceeded", "tooManyRequests", "unexpectedEntityState"})
+"""Refusals that waiting may change; that of any other 4xx is `lasting`. The codes are Azure's."""
+UNCLEAR_STATUSES = frozenset({408, 499})
+"""The 4xx after which the call may have had its effect, as after any 5xx."""
 
 STATUS_OF_TYPE = {
     "invalid_request_error": 400,
@@ -33,31 +35,34 @@ STATUS_OF_TYPE = {
     "rate_limit_exceeded": 429,
     "overloaded_error": 529,
 }
-"""What an error within a stream would have been as a status."""
+"""The HTTP status of an error within a stream, by its `type` or `code`."""
 LONGEST_WAIT = 3_600.0
-"""Seconds: no provider is left alone for longer, whatever it says."""
+"""Seconds: the most that is believed of a `Retry-After`."""
 
 
 def failure(
     status: int, headers: Mapping[str, str], content: bytes, call: HttpCall
 ) -> ProviderRefused | ProviderUnclear:
-    """The error that an answer of this status is. `headers` has lower-case names, or does not care."""
+    """The error for an HTTP answer that is no success.
+
+    The names in `headers` are in lower case, or looked up in any case. `content` is the body, which may be cut.
+    """
     body = _error_object(content)
     wait = retry_after(headers)
     return _failure(status, retry_info(body) if wait is None else wait, body, call)
 
 
 def failure_within(body: Mapping[str, Any], call: HttpCall) -> ProviderRefused | ProviderUnclear:
-    """The error that came in an answer which began as a success: within a stream, or in place of one."""
+    """The error for an error object within a stream, or in the body of a 200. One without a status is a 500."""
     error = body.get("error")
     detail = error if isinstance(error, dict) else body
-    named = (detail.get("status"), detail.get("code"), detail.get("type"))
-    statuses = [value for value in map(_status, named) if value is not None]
+    candidates = (detail.get("status"), detail.get("code"), detail.get("type"))
+    statuses = [status for status in map(_status, candidates) if status is not None]
     return _failure(statuses[0] if statuses else 500, retry_info(body), body, call)
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
-    """Whether what came in an answer that began as a success is an error: OpenAI's, xAI's text, or vLLM's object."""
+    """Whether the body of a 200, or an event of a stream, is an error: OpenAI's object, xAI's text or vLLM's object."""
     error = body.get("error")
     return (bool(error) and isinstance(error, dict | str | list)) or body.get("object") == "error"
 
@@ -69,7 +74,7 @@ def read_object(content: bytes) -> dict[str, Any] | None:
 
 
 def _error_object(content: bytes) -> dict[str, Any] | None:
-    """Also the first of a list, as Gemini's API in OpenAI's shape has it."""
+    """The JSON object, or the first of a list: so does Gemini's API in OpenAI's shape."""
     body = _read(content)
     first = body[0] if isinstance(body, list) and body else body
     return first if isinstance(first, dict) else None
@@ -95,7 +100,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def retry_info(body: Mapping[str, Any] | None) -> float | None:
-    """Seconds to wait as Google's APIs say them: in the error's details (`google.rpc.RetryInfo`), not in a header.
+    """Seconds to wait by the error's details (`google.rpc.RetryInfo`), where Google's APIs have them in no header.
 
     https://google.aip.dev/193
     """
@@ -129,23 +134,29 @@ def _bounded(seconds: float) -> float:
 def _failure(
     status: int, wait: float | None, body: Mapping[str, Any] | None, call: HttpCall
 ) -> ProviderRefused | ProviderUnclear:
-    words, code, param = _worded(body or {})
+    text, code, param = _details(body or {})
     message = f"HTTP {status}"
-    if (meant := prompt_error_code(status, code, f"{words or ''} {_nested(body or {})}")) is not None:
-        code, status = meant, 400  # as OpenAI has it: the caller's own, whichever deployment is asked
+    if (prompt_error := prompt_error_code(status, code, f"{text or ''} {_nested(body or {})}")) is not None:
+        code, status = prompt_error, 400  # OpenAI's status: the request is at fault, whichever deployment gets it
     scrubber = call.scrubber
-    told, param = scrubber.text(words) if words else None, scrubber.word(param)
+    detail, param = scrubber.text(text) if text else None, scrubber.word(param)
     code = code if code is None else scrubber.word(code) or ""
-    words = call.scrub(words) if words else None
-    if status >= 500 or status in UNDECIDED:
-        return ProviderUnclear(message, status=status, retry_after=wait, code=code, param=param, told=told, words=words)
-    lasting = status not in PASSING and code not in PASSING_CODES
-    return ProviderRefused(
-        message, status=status, retry_after=wait, code=code, param=param, told=told, words=words, lasting=lasting
+    raw_detail = call.scrub(text) if text else None
+    unclear = status >= 500 or status in UNCLEAR_STATUSES
+    kind = ProviderUnclear if unclear else ProviderRefused
+    return kind(
+        message,
+        status=status,
+        retry_after=wait,
+        code=code,
+        param=param,
+        detail=detail,
+        raw_detail=raw_detail,
+        lasting=not unclear and status not in TRANSIENT_STATUSES and code not in TRANSIENT_CODES,
     )
 
 
-def _worded(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+def _details(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
     """The provider's message, code and parameter. The code is `None` where the answer has no API's error shape."""
     error = body.get("error")
     if isinstance(error, str):
@@ -161,14 +172,14 @@ def _worded(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None
 
 
 def _detail(error: Mapping[str, Any], nameless: str | None) -> tuple[str, str | None, str | None]:
-    words = str(error.get("message") or "")
+    message = str(error.get("message") or "")
     code = next((str(error[name]) for name in ("code", "status", "type") if _is_word(error.get(name))), nameless)
     param = error.get("param")
-    return words, code, param if isinstance(param, str) else None
+    return message, code, param if isinstance(param, str) else None
 
 
 def _nested(body: Mapping[str, Any]) -> str:
-    """What OpenRouter passes on of the error of the provider behind it."""
+    """The error of the provider behind OpenRouter, as OpenRouter passes it on."""
     error = body.get("error")
     metadata = error.get("metadata") if isinstance(error, dict) else None
     raw = metadata.get("raw") if isinstance(metadata, dict) else None

@@ -1,4 +1,4 @@
-"""Where a call goes and in whose name, and what of it must not be told."""
+"""A request to a provider: its URL and headers, and what an error message must not tell of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,48 +10,48 @@ MAX_MESSAGE = 500
 CONNECT_SECONDS = 10.0
 
 Sign = Callable[[str, bytes], Mapping[str, str]]
-"""The headers that vouch for a POST of these bytes to this address."""
+"""Makes the headers that sign a POST of these bytes to this URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpCall:
-    """Where a call goes and in whose name."""
+    """The URL, query, headers and timeout of one request, without its method and body."""
 
     url: str
     headers: Mapping[str, str]
     params: Mapping[str, str]
     timeout: float
-    """Seconds from start to end, for a call that moves no file."""
+    """Seconds from start to end, of a request that moves no file."""
     model: str = ""
-    """The provider's own name of the model or deployment, where the call is of one."""
+    """The provider's name of the model or deployment, if the call is to one."""
     sign: Sign | None = None
-    """For a provider that wants each request signed."""
+    """Set for a provider that wants each request signed."""
 
     @property
     def address(self) -> str:
-        """The URL with the parameters."""
+        """The URL with the query."""
         if not self.params:
             return self.url
         return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(self.params)}"
 
     def signed(self, content: bytes) -> "HttpCall":
-        """The same call with the headers of its signature, if it is to have one."""
+        """The same call with the headers of its signature, if `sign` is set."""
         return (
             self if self.sign is None else replace(self, headers={**self.headers, **self.sign(self.address, content)})
         )
 
     @property
     def connect_timeout(self) -> float:
-        """Shorter than the whole, so that a connection that never opened is told from an answer that never came."""
+        """Seconds to open a connection: fewer than `timeout`, so that no connection differs from a late answer."""
         return min(CONNECT_SECONDS, self.timeout / 2)
 
     @property
     def host(self) -> str:
-        """For messages; never the whole address, whose query may hold a credential."""
+        """The host for log messages. The whole URL is never logged: its query may hold a credential."""
         return host_of(self.url) or "an address without a host"
 
     def scrub(self, text: str) -> str:
-        """`text` without our credentials, and of a bounded length: for our own rows and logs."""
+        """`text` without our credentials, at most `MAX_MESSAGE` characters: for our own logs."""
         for secret in self._secrets():
             if len(secret) >= SHORTEST_SECRET:
                 text = text.replace(secret, HIDDEN)
@@ -59,7 +59,7 @@ class HttpCall:
 
     @property
     def scrubber(self) -> Scrubber:
-        """For the provider's words on this call, which its caller may read."""
+        """Scrubs the provider's messages about this call, so that the client may read them."""
         return Scrubber(host=host_of(self.url), secrets=self._secrets(), model=self.model, uuids=True)
 
     def _secrets(self) -> list[str]:
@@ -67,7 +67,7 @@ class HttpCall:
 
 
 def host_of(url: str) -> str:
-    """The host that a URL names, or nothing."""
+    """The host in a URL, `""` if there is none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""A multipart form with one file, of a length known before the first byte and never held whole (RFC 7578)."""
+"""A multipart form with one file, streamed, of a length that is known before the first byte (RFC 7578)."""
 
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -7,7 +7,7 @@ from manifold.providers import Input
 
 
 class Multipart:
-    """The fields, then `data` as the field `file`. A provider may need the fields first to judge the file."""
+    """The fields, then `data` as the field `file`: a provider may need the fields before the file."""
 
     def __init__(self, fields: Mapping[str, str], data: Input) -> None:
         self._data = data
@@ -17,7 +17,7 @@ class Multipart:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What the request must say of its body."""
+        """The request headers that describe the body."""
         length = len(self._head) + self._data.bytes + len(self._tail)
         return {
             "Content-Type": f"multipart/form-data; boundary={self._boundary}",
@@ -25,7 +25,7 @@ class Multipart:
         }
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The body. `ValueError` if the input is longer or shorter than it said: our own fault, no provider's."""
+        """The body. `ValueError` if the input's length is not `data.bytes`: our own fault, not the provider's."""
         yield self._head
         sent = 0
         async for chunk in self._data.lines():
@@ -34,7 +34,7 @@ class Multipart:
                 break
             yield chunk
         if sent != self._data.bytes:
-            raise ValueError(f"input {self._data.name} is not the {self._data.bytes} bytes that it was said to be")
+            raise ValueError(f"input {self._data.name} does not have its {self._data.bytes} bytes")
         yield self._tail
 
     def _field(self, name: str, value: str) -> bytes:
@@ -47,5 +47,5 @@ class Multipart:
 
 
 def _quoted(name: str) -> str:
-    """A file name as HTML forms send it: the three characters that would break the header, percent-encoded."""
+    """The file name as HTML forms send it: the three characters that would break the header are percent-encoded."""
     return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")

@@ -1,6 +1,6 @@
-"""A conversation as providers take it that are stricter than OpenAI: nobody says nothing, and each side waits its turn.
+"""A conversation for providers that are stricter than OpenAI: no empty turns, and the sides alternate.
 
-Turns that say nothing are left out, whose neighbours an adapter then joins where its provider wants sides to alternate.
+Empty turns are left out. Where a provider wants the sides to alternate, its adapter then joins neighbours of one side.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,49 +11,40 @@ from manifold.providers.content_parts import Part, Text, invalid_value, without_
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, ToolCall, Turn, UserTurn, turns
 from manifold.providers.tool_call_ids import IdRule, ToolCallIds
 
-Marked = TypeVar("Marked", bound=Part | ToolCall)
-NOTHING_SAID = "."
-"""What a user says who said nothing, where there must be a user's turn."""
+PartOrCall = TypeVar("PartOrCall", bound=Part | ToolCall)
+PLACEHOLDER = "."
+"""The text of a user's turn that must be there, but is empty."""
 
 
-def read_history(messages: object, rule: IdRule) -> list[Turn]:
-    """The turns that say something, with call ids that the provider takes. What the system alone said last is asked.
+def normalized_turns(messages: object, rule: IdRule) -> list[Turn]:
+    """The turns that are not empty, with tool call ids that fit the rule. The last one is the user's or a result.
 
-    `InvalidRequest` names what is not of OpenAI's shape, or says that nothing is said at all.
+    System text that comes after the assistant's last turn becomes a user's turn. `InvalidRequest` names what has not
+    OpenAI's shape, or says that all messages are empty.
     """
-    conversation = [_trimmed(turn) for turn in renamed(turns(messages), rule)]
-    said = [turn for turn in conversation if _says_something(turn)]
-    if not said:
+    conversation = [_trimmed(turn) for turn in with_fitting_ids(turns(messages), rule)]
+    filled = [turn for turn in conversation if not _is_empty(turn)]
+    if not filled:
         raise invalid_value("messages", "must say something: every message is empty")
-    if _ends_in_silence(conversation):
-        said.append(_silence(conversation[-1].path))
-    return _asked(said)
+    if _ends_with_empty_user(conversation):
+        filled.append(_placeholder(conversation[-1].path))
+    return _with_prompt(filled)
 
 
-def _asked(said: list[Turn]) -> list[Turn]:
-    """The turns; where the system's alone came after the assistant's last, that is what the model is asked."""
-    spoken = [turn for turn in said if not isinstance(turn, SystemTurn)]
-    if not isinstance(said[-1], SystemTurn) or (spoken and not isinstance(spoken[-1], AssistantTurn)):
-        return said
-    last = said.pop()
-    said.append(UserTurn(last.parts, last.path, last.extra))
-    return said
-
-
-def renamed(conversation: Sequence[Turn], rule: IdRule) -> list[Turn]:
+def with_fitting_ids(conversation: Sequence[Turn], rule: IdRule) -> list[Turn]:
     """The turns with ids of tool calls that the provider takes."""
-    ids = ToolCallIds(rule, [known for turn in conversation for known in _ids(turn)])
-    return [_renamed(turn, ids) for turn in conversation]
+    ids = ToolCallIds(rule, [call_id for turn in conversation for call_id in _ids(turn)])
+    return [_with_ids(turn, ids) for turn in conversation]
 
 
 def user_first(conversation: Sequence[Turn]) -> list[Turn]:
-    """The turns but the system's. Where the assistant begins, a user who says nothing goes before."""
-    said: list[Turn] = [turn for turn in conversation if not isinstance(turn, SystemTurn)]
-    return [_silence(said[0].path), *said] if isinstance(said[0], AssistantTurn) else said
+    """The turns but the system's. If the assistant begins, a user's placeholder goes before."""
+    spoken: list[Turn] = [turn for turn in conversation if not isinstance(turn, SystemTurn)]
+    return [_placeholder(spoken[0].path), *spoken] if isinstance(spoken[0], AssistantTurn) else spoken
 
 
-def without_last_space(conversation: Sequence[Turn]) -> list[Turn]:
-    """The turns, the last of which ends with no white space if it is the assistant's, for the model to go on."""
+def without_trailing_space(conversation: Sequence[Turn]) -> list[Turn]:
+    """The turns, without white space at the end of the last one if that is the assistant's, for the model to go on."""
     *before, last = conversation
     if not isinstance(last, AssistantTurn) or not last.parts:
         return list(conversation)
@@ -61,37 +52,43 @@ def without_last_space(conversation: Sequence[Turn]) -> list[Turn]:
     return [*before, replace(last, parts=(*parts, replace(end, text=end.text.rstrip())))]
 
 
-def marked(conversation: Sequence[Turn]) -> list[Turn]:
-    """The turns with a message's own mark on the last thing that it says, where providers want it."""
-    return [_marked(turn) for turn in conversation]
+def with_marks_on_parts(conversation: Sequence[Turn]) -> list[Turn]:
+    """The turns with each message's own mark (`cache_control`) on its last part or call, where providers want it."""
+    return [_with_mark_on_last(turn) for turn in conversation]
 
 
-def _silence(path: str) -> UserTurn:
-    return UserTurn((Text(NOTHING_SAID, path, {}),), path)
+def _with_prompt(filled: list[Turn]) -> list[Turn]:
+    """The turns. If system text alone follows the assistant's last turn, it becomes the user's."""
+    spoken = [turn for turn in filled if not isinstance(turn, SystemTurn)]
+    if not isinstance(filled[-1], SystemTurn) or (spoken and not isinstance(spoken[-1], AssistantTurn)):
+        return filled
+    last = filled.pop()
+    filled.append(UserTurn(last.parts, last.path, last.extra))
+    return filled
 
 
-def _ends_in_silence(conversation: Sequence[Turn]) -> bool:
-    """Whether a user answered nothing: without that turn, the model would go on with what it said before."""
+def _placeholder(path: str) -> UserTurn:
+    return UserTurn((Text(PLACEHOLDER, path, {}),), path)
+
+
+def _ends_with_empty_user(conversation: Sequence[Turn]) -> bool:
+    """Whether only empty turns of users follow the assistant. Without one, the model would continue its own text."""
     spoken = [turn for turn in conversation if not isinstance(turn, SystemTurn)]
-    said = [index for index, turn in enumerate(spoken) if _says_something(turn)]
-    if not said or not isinstance(spoken[said[-1]], AssistantTurn):
+    filled = [index for index, turn in enumerate(spoken) if not _is_empty(turn)]
+    if not filled or not isinstance(spoken[filled[-1]], AssistantTurn):
         return False
-    return any(isinstance(turn, UserTurn) for turn in spoken[said[-1] :])
+    return any(isinstance(turn, UserTurn) for turn in spoken[filled[-1] :])
 
 
-def _says_something(turn: Turn) -> bool:
-    """A result says that the call was made, however empty; thoughts alone are no turn of an assistant's."""
-    return isinstance(turn, ResultTurn) or bool(turn.parts or (isinstance(turn, AssistantTurn) and turn.calls))
+def _is_empty(turn: Turn) -> bool:
+    """A result is never empty: it says that the call was made. An assistant's turn of thoughts alone is."""
+    return not (isinstance(turn, ResultTurn) or turn.parts or (isinstance(turn, AssistantTurn) and turn.calls))
 
 
 def _trimmed(turn: Turn) -> Turn:
     if isinstance(turn, UserTurn | ResultTurn):
         return replace(turn, parts=tuple(without_blanks(turn.parts)))
-    return replace(turn, parts=_spoken(turn.parts))
-
-
-def _spoken(parts: Sequence[Text]) -> tuple[Text, ...]:
-    return tuple(part for part in parts if part.text.strip())
+    return replace(turn, parts=tuple(part for part in turn.parts if part.text.strip()))
 
 
 def _ids(turn: Turn) -> list[str]:
@@ -100,24 +97,25 @@ def _ids(turn: Turn) -> list[str]:
     return [turn.call_id] if isinstance(turn, ResultTurn) else []
 
 
-def _renamed(turn: Turn, ids: ToolCallIds) -> Turn:
+def _with_ids(turn: Turn, ids: ToolCallIds) -> Turn:
     if isinstance(turn, AssistantTurn) and turn.calls:
-        given = ids.calls([call.id for call in turn.calls])
-        return replace(turn, calls=tuple(replace(call, id=one) for call, one in zip(turn.calls, given, strict=True)))
+        new_ids = ids.calls([call.id for call in turn.calls])
+        calls = tuple(replace(call, id=new_id) for call, new_id in zip(turn.calls, new_ids, strict=True))
+        return replace(turn, calls=calls)
     return replace(turn, call_id=ids.result(turn.call_id)) if isinstance(turn, ResultTurn) else turn
 
 
-def _marked(turn: Turn) -> Turn:
+def _with_mark_on_last(turn: Turn) -> Turn:
     match turn:
         case AssistantTurn(calls=calls) if calls:
-            return replace(turn, calls=(*calls[:-1], _with(calls[-1], turn.extra)))
+            return replace(turn, calls=(*calls[:-1], _with_extra(calls[-1], turn.extra)))
         case AssistantTurn() | SystemTurn():
-            return replace(turn, parts=(*turn.parts[:-1], _with(turn.parts[-1], turn.extra)))
+            return replace(turn, parts=(*turn.parts[:-1], _with_extra(turn.parts[-1], turn.extra)))
         case UserTurn():
-            return replace(turn, parts=(*turn.parts[:-1], _with(turn.parts[-1], turn.extra)))
+            return replace(turn, parts=(*turn.parts[:-1], _with_extra(turn.parts[-1], turn.extra)))
     return turn
 
 
-def _with(last: Marked, extra: Mapping[str, Any]) -> Marked:
-    """What the part or the call has itself goes before."""
+def _with_extra(last: PartOrCall, extra: Mapping[str, Any]) -> PartOrCall:
+    """The part's or call's own members win."""
     return replace(last, extra={**extra, **last.extra})

@@ -1,8 +1,12 @@
-"""OpenAI's chat request, parameter by parameter, for adapters that must put each into other words.
+"""The parameters of OpenAI's chat request, for adapters that translate each of them.
 
-Every adapter follows the same rule. What it translates, it takes. What says no more than the default does is left out.
-What else is OpenAI's is an `InvalidRequest` that names it, or left out with `drop_params`. What is not OpenAI's is the
-provider's own, and goes into the provider's body as it is; where both sides fill one object, the caller's words win.
+All adapters follow the same rules:
+
+- A parameter that the adapter translates, it takes.
+- A parameter with its default value is left out.
+- Any other parameter of OpenAI's is an `InvalidRequest` that names it, or is left out with `drop_params`.
+- A parameter that OpenAI does not have is the provider's own, and goes into the provider's body as it is. Where both
+  sides fill the same object, the client's values win.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +34,7 @@ DEFAULTS: Mapping[str, Any] = {
     "response_format": {"type": "text"}, "service_tier": "auto", "stop": [], "store": False, "tool_choice": "auto",
     "tools": [], "top_logprobs": 0, "verbosity": "medium",
 }  # fmt: skip
-"""What a parameter says when it asks for nothing."""
+"""The default values of parameters, which ask for nothing."""
 TAKEN_BY_ALL = frozenset({"messages", "model", "stream", "stream_options"})
 
 BUDGETS: Mapping[str, int] = {
@@ -41,11 +45,11 @@ BUDGETS: Mapping[str, int] = {
     "xhigh": 32_768,
     "max": 32_768,
 }
-"""Tokens to think with, for models that take a number where OpenAI's take a `reasoning_effort`."""
+"""Thinking tokens by `reasoning_effort`, for models that take a number of tokens instead."""
 
 
 class Params:
-    """The parameters of one request, each to be taken once; `rest` ends the taking."""
+    """The parameters of one request. Each is taken once; `rest` comes last."""
 
     def __init__(self, request: ProviderRequest) -> None:
         self.drops = request.drop_params
@@ -59,20 +63,20 @@ class Params:
         return name in self._left
 
     def get(self, name: str) -> Any:
-        """The parameter's value, which stays to be taken."""
+        """The parameter's value, without taking it. `None` if there is none."""
         return self._left.get(name)
 
     def take(self, name: str) -> Any:
-        """The parameter's value, `None` where the request has none or its default."""
+        """Take the parameter: its value, `None` if the request has none or the default."""
         return self._left.pop(name, None)
 
     def take_first(self, *names: str) -> Any:
-        """The value of the first of these that the request has; the others say the same in older words."""
+        """Take all of these, and return the value of the first that the request has: the others are its older names."""
         values = [self.take(name) for name in names]
         return next((value for value in values if value is not None), None)
 
     def number(self, name: str, low: float, high: float) -> Any:
-        """A number within the provider's bounds, which are narrower than OpenAI's."""
+        """Take a number within the provider's bounds, which are narrower than OpenAI's."""
         value = self.take(name)
         if isinstance(value, int | float) and not low <= value <= high:
             self.refuse(name, f"it takes {low:g} to {high:g}")
@@ -80,41 +84,44 @@ class Params:
         return value
 
     def stop(self, *, blanks: bool = True) -> Any:
-        """`stop` as a list, whether it was one or a single text. An empty text ends nothing; see `blanks` for space."""
+        """Take `stop` as a list, whether it is a list or a single text. Empty texts are left out.
+
+        Without `blanks`, a text of white space alone is refused.
+        """
         value = self.take("stop")
         if not isinstance(value, str | list):
             return value
         texts = [text for text in ([value] if isinstance(value, str) else value) if text != ""]
-        said = [text for text in texts if blanks or not isinstance(text, str) or text.strip()]
-        if len(said) < len(texts):
+        accepted = [text for text in texts if blanks or not isinstance(text, str) or text.strip()]
+        if len(accepted) < len(texts):
             self.refuse("stop", "it takes no text of white space alone")
-        return said or None
+        return accepted or None
 
     def refuse(self, name: str, why: str) -> None:
-        """Raise `InvalidRequest` for what cannot be translated, unless such things are to be dropped."""
+        """Raise `InvalidRequest` for a parameter that cannot be translated, unless `drop_params` is set."""
         if not self.drops:
             raise InvalidRequest(
-                f"'{name}' cannot be given to this model: {why}. Leave it out, or let the gateway do so (drop_params).",
+                f"'{name}' cannot be sent to this model: {why}. Leave it out, or let the gateway do so (drop_params).",
                 param=name,
                 code="unsupported_parameter",
             )
 
     def refuse_extras(self, parts: Sequence[Part | Turn], known: frozenset[str] = frozenset()) -> None:
-        """Refuse what messages and their parts have of another provider's own, such as `cache_control`."""
+        """Refuse members of messages and parts that are another provider's own, such as `cache_control`."""
         for part in parts:
             for name in part.extra.keys() - known:
-                self.refuse(f"{part.path}.{name}", "it is another provider's own")
+                self.refuse(f"{part.path}.{name}", "only another provider has it")
 
     def rest(self) -> dict[str, Any]:
-        """The provider's own fields: what nobody took, and is not OpenAI's."""
+        """The provider's own fields. `refuse` those of OpenAI's parameters that nobody took."""
         left, self._left = self._left, {}
         for name in OPENAI.intersection(left):
-            self.refuse(name, "its provider has nothing that means the same")
+            self.refuse(name, "its provider has no such parameter")
         return {name: value for name, value in left.items() if name not in OPENAI}
 
 
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Both objects in one, and likewise each object that both have; else `theirs` wins."""
+    """Both objects in one, recursively. Where both have a value that is no object, that of `theirs` wins."""
     both = {
         name: merged(ours[name], value)
         for name, value in theirs.items()
@@ -124,12 +131,12 @@ def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
 
 
 def present(**values: Any) -> dict[str, Any]:
-    """These members without those that are `None`."""
+    """The arguments that are not `None`."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def wants_usage(request: ProviderRequest) -> bool:
-    """Whether a stream is to end with the usage."""
+    """Whether the client wants the usage at the end of the stream (`stream_options.include_usage`)."""
     options = request.body.get("stream_options")
     return isinstance(options, dict) and bool(options.get("include_usage"))
 

@@ -1,7 +1,7 @@
-"""Where a provider may send a download on to: nowhere inside our network, and nowhere without TLS.
+"""Checks where a provider may redirect a download to: not into our network, and not to a host without TLS.
 
-An address is looked up once, checked, and then connected to as it is: a name that resolves to something else a moment
-later (DNS rebinding) gains nothing. https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html
+The host is resolved once, and the connection goes to the IP address that was checked, so that DNS rebinding (a name
+that resolves to another address a moment later) has no effect. https://cheatsheetseries.owasp.org/cheatsheets/Server_Side_Request_Forgery_Prevention_Cheat_Sheet.html
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from manifold.providers.http_call import CONNECT_SECONDS
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The addresses of a host, for a port; `OSError` or `UnicodeError` if it has none."""
+"""Resolves a host and port to IP addresses; `OSError` or `UnicodeError` if it has none."""
 Kind = Literal["public", "private", "loopback", "closed"]
 
 PRIVATE = [ip_network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")]
@@ -27,14 +27,14 @@ CLOSED = [
         *("2002::/16", "2001::/32", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"),
     )
 ]
-"""Metadata of AWS by IPv6, of Oracle's and Azure's clouds; site-local addresses; and what may lead to any IPv4 address:
-6to4, Teredo, a network's own NAT64, IPv4-compatible and IPv4-translated ones."""
+"""Metadata services of AWS (IPv6), Oracle and Azure; site-local addresses; and IPv6 addresses that may lead to any IPv4
+address: 6to4, Teredo, a network's own NAT64, IPv4-compatible and IPv4-translated ones."""
 NAT64 = IPv6Network("64:ff9b::/96")
-"""How a network without IPv4 reaches all of it: such an address is what it holds (RFC 6052)."""
+"""How a network without IPv4 reaches IPv4 addresses: each of these holds one (RFC 6052)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Origin:
     """The scheme, host and port of a URL."""
 
     scheme: str
@@ -42,31 +42,31 @@ class Place:
     port: int
 
 
-async def checked(target: Place, base: Place, resolve: Resolve) -> str:
-    """The address to connect to; `ProviderRefused` if a deployment at `base` may not send us to `target`.
+async def checked(target: Origin, base: Origin, resolve: Resolve) -> str:
+    """The IP address to connect to; `ProviderRefused` if a deployment at `base` may not redirect to `target`.
 
-    Addresses that are private or loopback, and plain HTTP to them, are only for a deployment that is of this kind
-    itself: one of a local stack, or of a VPC's inside.
+    Private and loopback addresses, and plain HTTP to them, are allowed only to a deployment that has such an address
+    itself: in a local stack, or within a VPC.
     """
     for address in await _addresses(target, resolve):
         kind = kind_of(address)
         if kind == "public" and target.scheme == "https":
             return str(address)
-        if kind in ("private", "loopback") and await _is_near(target, base, kind, resolve):
+        if kind in ("private", "loopback") and await _is_same_kind(target, base, kind, resolve):
             return str(address)
-    raise ProviderRefused("the provider points to an address that it may not point to", lasting=True)
+    raise ProviderRefused("the provider redirects to an address that it may not redirect to", lasting=True)
 
 
 async def system(host: str, port: int) -> Sequence[str]:
     """The system's own resolver."""
     async with asyncio.timeout(CONNECT_SECONDS):
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+        entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in entries]
 
 
 def kind_of(address: Address) -> Kind:
-    """Whose it is; what is none of ours and not everybody's, like a multicast or a metadata address, is `closed`."""
-    address = _meant(address)
+    """The kind of an address. `closed` is any that is neither private nor public, such as multicast and metadata."""
+    address = _embedded_ipv4(address)
     if address.is_loopback:
         return "loopback"
     if _is_in(address, CLOSED) or address.is_multicast:
@@ -76,23 +76,23 @@ def kind_of(address: Address) -> Kind:
     return "public" if address.is_global else "closed"
 
 
-async def _is_near(target: Place, base: Place, kind: Kind, resolve: Resolve) -> bool:
+async def _is_same_kind(target: Origin, base: Origin, kind: Kind, resolve: Resolve) -> bool:
     if target.scheme not in ("https", base.scheme):
         return False
     return kind in [kind_of(address) for address in await _addresses(base, resolve)]
 
 
-async def _addresses(place: Place, resolve: Resolve) -> list[Address]:
-    """IPv4 first: a function without a way to IPv6 may have names that have both."""
+async def _addresses(origin: Origin, resolve: Resolve) -> list[Address]:
+    """IPv4 first: a function without IPv6 may resolve names that have both."""
     try:
-        texts = await resolve(place.host, place.port)
+        texts = await resolve(origin.host, origin.port)
     except (OSError, UnicodeError) as error:
         raise ProviderRefused(f"no address for the file's host: {type(error).__name__}") from error
     return sorted((ip_address(text.partition("%")[0]) for text in texts), key=lambda address: address.version)
 
 
-def _meant(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one is another form of."""
+def _embedded_ipv4(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address stands for, else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped is not None:

@@ -1,7 +1,7 @@
-"""Which adapter speaks to which provider, by the prefix of `litellm_params.model`.
+"""The adapter of each provider, by the prefix of `litellm_params.model`.
 
-What an adapter needs is imported with it: a function that moves files never loads the client of the completions, nor
-the other way round (each costs about a tenth of a second of a cold start).
+An adapter is imported when it is first needed, and its HTTP client with it: a function that moves files never loads
+the client of completions, nor the other way round. Each costs about 0.1 s of a cold start.
 """
 
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ DIALECTS: Mapping[str, tuple[str, str]] = {
     "cohere_chat": ("cohere", "Cohere"),
     "gemini": ("gemini", "Gemini"),
 }
-"""The prefixes whose completions are translated: the package of each, and the class in it."""
+"""The prefixes whose completions are translated, each with its package and the class in it."""
 
 
 @cache
 def provider_for(name: str) -> Provider:
-    """The adapter of `azure`, `openai`, `xai`, or any other prefix, whose base is taken to speak as OpenAI's does.
+    """The batch adapter of a prefix. Any prefix but `azure` and `xai` is taken for a server of OpenAI's API.
 
-    Which prefixes may run no batches is for the configuration to say.
+    The configuration says which prefixes may run no batches.
     """
     from manifold.providers.azure.batches import AzureBatches
     from manifold.providers.openai.batches import OpenAIBatches
@@ -46,12 +46,13 @@ def provider_for(name: str) -> Provider:
 
 @cache
 def chat_provider_for(name: str) -> ChatProvider:
-    """The adapter of `azure`, `openai`, one of `DIALECTS`, or any other, whose base is taken to speak as OpenAI's."""
+    """The completions adapter of a prefix. All but `azure` and those in `DIALECTS` are taken for OpenAI's API."""
     if name in DIALECTS:
         from manifold.providers.dialect import DialectProvider
 
-        module, dialect = DIALECTS[name]
-        return DialectProvider(_completion_client(), getattr(import_module(f"manifold.providers.{module}"), dialect)())
+        package, class_name = DIALECTS[name]
+        dialect = getattr(import_module(f"manifold.providers.{package}"), class_name)()
+        return DialectProvider(_completion_client(), dialect)
     if name == "azure":
         from manifold.providers.azure.completions import AzureCompletions
 
@@ -62,7 +63,7 @@ def chat_provider_for(name: str) -> ChatProvider:
 
 
 async def close_providers() -> None:
-    """Close the connections that the adapters share."""
+    """Close the pooled connections, which the adapters share."""
     if _batch_client.cache_info().currsize:
         await _batch_client().close()
     if _completion_client.cache_info().currsize:

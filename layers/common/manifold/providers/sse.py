@@ -1,4 +1,4 @@
-"""Server-sent events, read as they come.
+"""Server-sent events, parsed as they arrive.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 LINE_END = re.compile(rb"\r\n|\r|\n")
 DONE = b"[DONE]"
-"""What ends OpenAI's streams, and some of others, beside the end of the connection."""
+"""The data of the last event of OpenAI's streams, and of some other providers'."""
 BOM = b"\xef\xbb\xbf"
 MAX_PENDING = 8 * 1024 * 1024
-"""Bytes of one event: more than any answer that the gateway could pass on."""
+"""Bytes of one event: more than any answer that the gateway could return."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """One event."""
+
     name: str
-    """What `event:` said; `message` where nothing did."""
+    """The value of `event:`, `message` if there is none."""
     data: bytes
 
 
 class Reader:
-    """Turns chunks, cut anywhere, into the events that are complete. What no blank line ended is none."""
+    """Turns chunks, cut anywhere, into events. An event is complete after a blank line."""
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
@@ -34,7 +36,7 @@ class Reader:
         self._begun = False
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that end within `chunk`. `ValueError` if one grows past all bounds."""
+        """The events that end within `chunk`. `ValueError` if one has more than `MAX_PENDING` bytes."""
         if self._ended_with_cr and chunk:
             chunk = chunk.removeprefix(b"\n")
             self._ended_with_cr = False
@@ -52,7 +54,7 @@ class Reader:
         return events
 
     def _line(self, end: bytes) -> bytes:
-        """The line that ends so."""
+        """The line that ends with `end`."""
         line = b"".join([*self._rest, end])
         self._rest, self._rest_size = [], 0
         return line
@@ -66,7 +68,7 @@ class Reader:
         value = value.removeprefix(b" ")
         if field == b"data":
             self._data.append(value)
-            self._size += len(value) + 1  # so that a million of nothing is something, too
+            self._size += len(value) + 1  # 1, so that empty lines count, too
         elif field == b"event":
             self._name = value.decode(errors="replace")
         return None

@@ -1,7 +1,7 @@
-"""The ids of tool calls, where a conversation goes on at a provider that would not have made them.
+"""Ids of tool calls for a provider that takes other ids than the one that made them.
 
-An id that the provider takes stays as it is. Any other becomes a digest of itself: the same in each request, so that
-what the provider has cached of the conversation stays valid, and never one that the conversation has already.
+An id that the provider takes is kept. Any other is replaced by a digest of itself, which is the same in each request,
+so that the provider's prompt cache stays valid, and which no other call of the conversation has.
 """
 
 import re
@@ -13,14 +13,14 @@ from itertools import count
 
 @dataclass(frozen=True, slots=True)
 class IdRule:
-    """What a provider takes for a tool call's id."""
+    """Which ids of tool calls a provider takes."""
 
-    fits: re.Pattern[str]
+    pattern: re.Pattern[str]
     prefix: str = "call_"
     digits: int = 24
-    """Of the digest in an id that is made here."""
+    """Hexadecimal digits of the digest in a new id."""
     unique: bool = True
-    """Whether a second call of the same id is refused: it gets another one then."""
+    """Whether the provider refuses a second call with the same id, which then gets a new one."""
 
 
 ANY = IdRule(re.compile(r".*", re.DOTALL))
@@ -36,43 +36,47 @@ MISTRAL = IdRule(re.compile(r"[a-zA-Z0-9]{9}"), prefix="", digits=9, unique=Fals
 
 
 class ToolCallIds:
-    """The ids of one conversation, given out turn by turn. `ids` are all that it has."""
+    """The ids of one conversation by a rule. `ids` are all that it has.
+
+    `calls` and `result` must be called in the order of the conversation.
+    """
 
     def __init__(self, rule: IdRule, ids: Iterable[str]) -> None:
         self._rule = rule
-        self._taken = {known for known in ids if rule.fits.fullmatch(known)}
-        self._given: set[str] = set()
+        self._kept = {old for old in ids if rule.pattern.fullmatch(old)}
+        self._used: set[str] = set()
         self._waiting: dict[str, list[str]] = {}
-        """The ids given out for the newest turn's calls that have no result yet, by the ids that they came with."""
-        self._last: dict[str, str] = {}
+        """The new ids of the latest turn's calls that have no result yet, by the old id."""
+        self._latest: dict[str, str] = {}
+        """The latest new id for each old one."""
 
     def calls(self, ids: Sequence[str]) -> list[str]:
-        """The ids of one turn's calls."""
+        """The new ids of one turn's calls, in the order of the old ones."""
         self._waiting = {}
-        return [self._call(known) for known in ids]
+        return [self._call(old) for old in ids]
 
-    def result(self, known: str) -> str:
-        """The id of the call that a result is of: of several calls with one id, each in turn."""
-        waiting = self._waiting.get(known)
+    def result(self, old: str) -> str:
+        """The new id of the call that a result belongs to. If several calls have one old id, each in turn."""
+        waiting = self._waiting.get(old)
         if waiting:
-            self._last[known] = waiting.pop(0)
-        return self._last.get(known) or self._fitting(known)
+            self._latest[old] = waiting.pop(0)
+        return self._latest.get(old) or self._fitting(old)
 
-    def _call(self, known: str) -> str:
-        given = self._fitting(known)
-        if self._rule.unique and given in self._given:
-            given = self._made(known)
-        self._given.add(given)
-        self._waiting.setdefault(known, []).append(given)
-        self._last[known] = given
-        return given
+    def _call(self, old: str) -> str:
+        new = self._fitting(old)
+        if self._rule.unique and new in self._used:
+            new = self._unused(old)
+        self._used.add(new)
+        self._waiting.setdefault(old, []).append(new)
+        self._latest[old] = new
+        return new
 
-    def _fitting(self, known: str) -> str:
-        return known if self._rule.fits.fullmatch(known) else self._last.get(known) or self._made(known)
+    def _fitting(self, old: str) -> str:
+        return old if self._rule.pattern.fullmatch(old) else self._latest.get(old) or self._unused(old)
 
-    def _made(self, known: str) -> str:
-        made = (self._digest(f"{number}:{known}") for number in count())
-        return next(one for one in made if one not in self._taken and one not in self._given)
+    def _unused(self, old: str) -> str:
+        candidates = (self._digest(f"{number}:{old}") for number in count())
+        return next(one for one in candidates if one not in self._kept and one not in self._used)
 
     def _digest(self, text: str) -> str:
         return self._rule.prefix + sha256(text.encode()).hexdigest()[: self._rule.digits]

@@ -22,14 +22,14 @@ VERSION = "2023-06-01"
 
 
 class Anthropic:
-    """A `Dialect`. The base URL is `https://api.anthropic.com`, with or without `/v1`."""
+    """The `Dialect` of Anthropic. The base URL is `https://api.anthropic.com`, with or without `/v1`."""
 
     refusal_rules = (RefusalRule(400, re.compile("credit balance", re.IGNORECASE), "insufficient_quota", 402),)
 
-    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
-        headers = {"x-api-key": at.api_key, "anthropic-version": at.api_version or VERSION}
-        root = at.base_url.rstrip("/").removesuffix("/v1")
-        return HttpCall(f"{root}/v1/messages", headers, {}, request.timeout, at.model)
+    def call(self, endpoint: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
+        headers = {"x-api-key": endpoint.api_key, "anthropic-version": endpoint.api_version or VERSION}
+        root = endpoint.base_url.rstrip("/").removesuffix("/v1")
+        return HttpCall(f"{root}/v1/messages", headers, {}, request.timeout, endpoint.model)
 
     def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None

@@ -1,6 +1,6 @@
-"""What the models of Claude take, by the version in their names, wherever they run.
+"""Which parameters a Claude model accepts, by the version in its name, at any provider.
 
-A name without a version (`claude-mythos-preview`) is newer than those that had one.
+A name without a version (`claude-mythos-preview`) counts as newer than all versions.
 https://platform.claude.com/docs/en/about-claude/models/overview
 """
 
@@ -15,13 +15,15 @@ VERSION = re.compile(
 
 
 class Version(NamedTuple):
+    """A version of Claude: `4.6`."""
+
     major: int
     minor: int
 
 
 FIRST_ADAPTIVE = Version(4, 6)
 FIRST_THAT_REFUSES_BOTH = Version(4, 1)
-"""`temperature` and `top_p`: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html"""
+"""Both `temperature` and `top_p`: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html"""
 FIRST_WITHOUT_SAMPLING = Version(4, 7)
 """https://platform.claude.com/docs/en/about-claude/models/migration-guide"""
 MAX_TOKENS: Sequence[tuple[Version, int]] = (
@@ -30,35 +32,36 @@ MAX_TOKENS: Sequence[tuple[Version, int]] = (
     (Version(3, 5), 8_192),
     (Version(0, 0), 4_096),
 )
-"""The most that `max_tokens` may be, from each version on."""
+"""The largest `max_tokens`, from each version on."""
 OPUS = (Version(4, 0), Version(4, 5), 32_000)
-"""Opus 4 and 4.1 take less."""
+"""From, before, and the limit: Opus 4 and 4.1 accept less."""
 
 
 def is_claude(model: str) -> bool:
+    """Whether the name is that of a Claude model."""
     return CLAUDE.search(model) is not None
 
 
 def is_adaptive(model: str) -> bool:
-    """Whether the model takes an effort, where those before take a number of tokens to think with."""
+    """Whether the model takes an effort for thinking; earlier ones take a number of tokens."""
     version = _version(model)
     return version is None or version >= FIRST_ADAPTIVE
 
 
 def takes_sampling(model: str) -> bool:
-    """Whether it takes `temperature`, `top_p` and `top_k` at all. One without a version is left to say so itself."""
+    """Whether the model accepts `temperature`, `top_p` and `top_k`. For one without a version, the provider decides."""
     version = _version(model)
     return version is None or version < FIRST_WITHOUT_SAMPLING
 
 
 def takes_both(model: str) -> bool:
-    """Whether it takes `temperature` and `top_p` at once."""
+    """Whether the model accepts `temperature` and `top_p` together."""
     version = _version(model)
     return version is not None and version < FIRST_THAT_REFUSES_BOTH
 
 
 def most_tokens(model: str) -> int:
-    """The longest answer that it gives, thoughts included."""
+    """The largest `max_tokens` of the model, thinking included."""
     version = _version(model)
     if version is None:
         return MAX_TOKENS[0][1]
@@ -69,5 +72,5 @@ def most_tokens(model: str) -> int:
 
 
 def _version(model: str) -> Version | None:
-    found = VERSION.search(model)
-    return None if found is None else Version(int(found["major"]), int(found["minor"] or 0))
+    match = VERSION.search(model)
+    return None if match is None else Version(int(match["major"]), int(match["minor"] or 0))

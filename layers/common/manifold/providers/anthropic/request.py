@@ -1,4 +1,4 @@
-"""OpenAI's chat request in Anthropic's words."""
+"""Translates OpenAI's chat request into Anthropic's."""
 
 import base64
 import re
@@ -12,34 +12,37 @@ from manifold.providers.anthropic.thinking import is_signed, max_tokens, take_th
 from manifold.providers.chat import ProviderRequest
 from manifold.providers.content_parts import PDF, Document, Part, Picture, invalid_value
 from manifold.providers.conversation import AssistantTurn, ResultTurn, ToolCall, Turn, UserTurn, system_texts
-from manifold.providers.normalization import marked, read_history, user_first, without_last_space
+from manifold.providers.normalization import normalized_turns, user_first, with_marks_on_parts, without_trailing_space
 from manifold.providers.parameters import Params, merged, present
 from manifold.providers.tool_call_ids import ANTHROPIC
 from manifold.providers.tools import Function, Tools, take_tools
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 PERSONAL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|^\s*\+\d[\d\s().-]{5,}$")
-"""E-mail addresses, and telephone numbers with their country."""
+"""Matches e-mail addresses, and telephone numbers with a country code."""
 CHOICES: Mapping[str, str] = {"auto": "auto", "none": "none", "required": "any"}
 
 
 def translate_request(model: str, request: ProviderRequest, base_model: str | None = None) -> dict[str, Any]:
-    """The body of `POST /v1/messages`. What `system` and `developer` say moves to the front, wherever it was."""
-    known = base_model or model
-    conversation, params = marked(read_history(request.body.get("messages"), ANTHROPIC)), Params(request)
+    """The body of `POST /v1/messages`. The text of `system` and `developer` moves to the front."""
+    family = base_model or model
+    conversation, params = (
+        with_marks_on_parts(normalized_turns(request.body.get("messages"), ANTHROPIC)),
+        Params(request),
+    )
     tools = take_tools(params)
-    thinking, limit = take_thinking(params, known, must_call=tools.mode == "required")
+    thinking, limit = take_thinking(params, family, must_call=tools.mode == "required")
     ours = {
         "model": model,
         "messages": _messages(conversation),
-        "max_tokens": max_tokens(known) if limit is None else limit,
+        "max_tokens": max_tokens(family) if limit is None else limit,
         **present(
             system=[_block(text) for text in system_texts(conversation)] or None,
             stop_sequences=params.stop(blanks=False),
             service_tier=_service_tier(params),
             metadata=_metadata(params),
         ),
-        **take_sampling(params, known, thinks=thinks(params, thinking)),
+        **take_sampling(params, family, thinks=thinks(params, thinking)),
         **thinking,
     }
     ours = merged(ours, _output_format(params))
@@ -47,11 +50,11 @@ def translate_request(model: str, request: ProviderRequest, base_model: str | No
 
 
 def _messages(conversation: Sequence[Turn]) -> list[dict[str, Any]]:
-    """One message for each run of turns of the same side: the results of parallel calls belong together."""
-    said = without_last_space(user_first(conversation))
+    """One message for each run of turns of one side: so the results of parallel calls are together."""
+    spoken = without_trailing_space(user_first(conversation))
     return [
         {"role": role, "content": [block for turn in run for block in _blocks(turn)]}
-        for role, run in groupby(said, _role)
+        for role, run in groupby(spoken, _role)
     ]
 
 
@@ -64,8 +67,8 @@ def _blocks(turn: Turn) -> list[dict[str, Any]]:
         case UserTurn():
             return [_block(part) for part in turn.parts]
         case AssistantTurn():
-            thoughts = [dict(block) for block in turn.thinking if is_signed(block)]
-            return [*thoughts, *map(_block, turn.parts), *map(_call, turn.calls)]
+            thinking = [dict(block) for block in turn.thinking if is_signed(block)]
+            return [*thinking, *map(_block, turn.parts), *map(_call, turn.calls)]
         case ResultTurn():
             content = [_block(part) for part in turn.parts]
             return [{"type": "tool_result", "tool_use_id": turn.call_id, "content": content, **turn.extra}]
@@ -94,7 +97,7 @@ def _source(picture: Picture) -> dict[str, Any]:
 
 
 def _document(document: Document) -> dict[str, Any]:
-    """A PDF as it is; a text in characters. https://platform.claude.com/docs/en/build-with-claude/pdf-support"""
+    """A PDF in Base64, a text as characters. https://platform.claude.com/docs/en/build-with-claude/pdf-support"""
     if document.media_type == PDF:
         return {"type": "base64", "media_type": PDF, "data": document.data}
     if document.media_type == "text/plain":
@@ -122,7 +125,7 @@ def _tool(function: Function) -> dict[str, Any]:
 
 
 def parameters_of(function: Function) -> Mapping[str, Any]:
-    """The schema of a function's arguments, which only a strict one must have as Claude takes it."""
+    """The schema of a function's arguments; of a strict one, as Claude's structured outputs accept it."""
     if not function.strict:
         return function.parameters
     schema = {"type": "object", **dereferenced(function.parameters)}
@@ -130,12 +133,12 @@ def parameters_of(function: Function) -> Mapping[str, Any]:
 
 
 def _output_format(params: Params) -> dict[str, Any]:
-    wanted = params.take("response_format")
-    if wanted is None:
+    response_format = params.take("response_format")
+    if response_format is None:
         return {}
-    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    schema = response_format.get("json_schema") if isinstance(response_format, dict) else None
     if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
-        params.refuse("response_format", "it takes json_schema alone")
+        params.refuse("response_format", "it takes only json_schema")
         return {}
     return {
         "output_config": {
@@ -145,17 +148,17 @@ def _output_format(params: Params) -> dict[str, Any]:
 
 
 def _metadata(params: Params) -> dict[str, Any] | None:
-    """Anthropic takes no address of a person; the error names the parameter that has one."""
+    """The user's id. Anthropic accepts no e-mail address or telephone number: the error names the parameter."""
     name = "safety_identifier" if "safety_identifier" in params else "user"
     user = params.take_first("safety_identifier", "user")
     if isinstance(user, str) and PERSONAL.search(user):
-        params.refuse(name, "it must be an id that tells nothing of the person, neither an e-mail address nor a number")
+        params.refuse(name, "it must be an id without personal data, neither an e-mail address nor a telephone number")
         return None
     return None if user is None else {"user_id": user}
 
 
 def _service_tier(params: Params) -> str | None:
-    """OpenAI's `default` is Anthropic's `standard_only`; both know `auto`, which is the default."""
+    """OpenAI's `default` is Anthropic's `standard_only`. Both have `auto`, the default."""
     tier = params.take("service_tier")
     if tier in ("default", "standard_only"):
         return "standard_only"

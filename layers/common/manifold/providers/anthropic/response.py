@@ -1,4 +1,4 @@
-"""Anthropic's message as OpenAI's chat completion."""
+"""Translates Anthropic's message into OpenAI's chat completion."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,38 +19,42 @@ FINISHES: Mapping[str, FinishReason] = {
 
 
 def translate_response(message: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-    """The blocks of text in one text; the results of Anthropic's own tools are left to the text that tells them."""
+    """OpenAI's chat completion. `ProviderUnclear` if the message has no content.
+
+    Text blocks are joined. Blocks of Anthropic's own tools are left out: the text tells their results.
+    """
     content = message.get("content")
     if not isinstance(content, list):
         raise ProviderUnclear("a message without content")
-    said = MessageBuilder()
+    built = MessageBuilder()
     for block in content:
-        _add(said, block)
-    said.refusal = refusal(message)
+        _add(built, block)
+    built.refusal = refusal(message)
     return completion(
         str(message.get("id")),
         str(message.get("model") or model),
         created,
-        [choice(said, finish_reason(message.get("stop_reason")))],
+        [choice(built, finish_reason(message.get("stop_reason")))],
         usage_of(message.get("usage")),
     )
 
 
 def finish_reason(stop_reason: object) -> FinishReason:
+    """OpenAI's `finish_reason` for Anthropic's `stop_reason`; `stop` for an unknown one."""
     return FINISHES.get(str(stop_reason), "stop")
 
 
-def refusal(stopped: Mapping[str, Any]) -> str | None:
-    """Why the model would not answer, if that is how it ended."""
-    if stopped.get("stop_reason") != "refusal":
+def refusal(message: Mapping[str, Any]) -> str | None:
+    """The model's reason for refusing to answer; `None` if it did not refuse."""
+    if message.get("stop_reason") != "refusal":
         return None
-    details = stopped.get("stop_details")
+    details = message.get("stop_details")
     explanation = details.get("explanation") if isinstance(details, dict) else None
     return str(explanation or "The model declined to answer.")
 
 
 def usage_of(counts: object) -> dict[str, Any] | None:
-    """Anthropic counts what went into the cache or came from it apart from the rest of the prompt."""
+    """OpenAI's usage. Anthropic counts cached tokens (written and read) apart from the rest of the prompt."""
     if not isinstance(counts, dict):
         return None
     cached = counts.get("cache_read_input_tokens") or 0
@@ -67,14 +71,14 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     )
 
 
-def _add(said: MessageBuilder, block: Mapping[str, Any]) -> None:
+def _add(built: MessageBuilder, block: Mapping[str, Any]) -> None:
     match block.get("type"):
         case "text":
-            said.add(block["text"])
+            built.add(block["text"])
         case "tool_use":
-            said.calls.append(tool_call(block["id"], block["name"], block.get("input")))
+            built.calls.append(tool_call(block["id"], block["name"], block.get("input")))
         case "thinking":
-            said.reasoning += block.get("thinking") or ""
-            said.thinking.append(block)
+            built.reasoning += block.get("thinking") or ""
+            built.thinking.append(block)
         case "redacted_thinking":
-            said.thinking.append(block)
+            built.thinking.append(block)

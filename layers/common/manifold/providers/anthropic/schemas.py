@@ -1,6 +1,6 @@
-"""JSON schemas as Claude's structured outputs take them, which is a part of what JSON Schema has.
+"""JSON schemas as Claude's structured outputs accept them, which is a part of JSON Schema.
 
-What is not taken becomes words of the `description`, which the model may follow, as Anthropic's own SDK does it.
+Members that are not accepted become text in the `description`, which the model may follow, as in Anthropic's SDK.
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 """
 
@@ -14,44 +14,44 @@ from manifold.providers.content_parts import invalid_value
 Schema = dict[str, Any]
 
 MAX_DEPTH = 100
-"""Schemas within schemas. A body of JSON is written to 254 levels, of which each may take two."""
+"""Levels of schemas within schemas. orjson writes 254 levels of JSON, and a schema may take two."""
 FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
 COMBINED = ("anyOf", "oneOf", "allOf")
-"""Of these, the first that a schema has counts; `oneOf` is said as `anyOf`.
+"""The first of these that a schema has is kept; `oneOf` becomes `anyOf`.
 
-One of schemas that say less than a type is said in words."""
+A combination of schemas that have not at least a type goes into the description."""
 KINDS = frozenset({"type", "enum", "const", "$ref", "anyOf", "allOf"})
-"""Members of which a schema must have one."""
+"""Members of which each variant must have one."""
 DEFINITIONS = ("$defs", "definitions")
 PLAIN = ("type", "title", "description", "enum", "const")
 IMPLIED: Mapping[str, str] = {"properties": "object", "items": "array", "format": "string"}
-"""The type of a schema that has none, by its members."""
+"""The type of a schema without one, by its members."""
 
 
 def strict_schema(schema: Mapping[str, Any], path: str) -> Schema:
-    """A copy with what Claude takes, and the rest in words. `InvalidRequest` names `path` if it is nested too deep."""
+    """A copy with what Claude accepts, and the rest as text. `InvalidRequest` names `path` if it is too deep."""
     strict: Schema = _Strict(path).schema(dict(schema), 0)
     return strict
 
 
 def dereferenced(schema: Mapping[str, Any]) -> Schema:
-    """A copy, with what a reference in the place of the whole refers to: a tool's arguments must be an object."""
+    """A copy in which a `$ref` at the top is replaced by its definition: a tool's arguments must be an object."""
     kind, _, name = str(schema.get("$ref")).removeprefix("#/").partition("/")
     definitions = schema.get(kind) if kind in DEFINITIONS else None
-    found = definitions.get(name) if isinstance(definitions, dict) else None
-    if not isinstance(found, dict):
+    definition = definitions.get(name) if isinstance(definitions, dict) else None
+    if not isinstance(definition, dict):
         return dict(schema)
-    return {**{member: value for member, value in schema.items() if member != "$ref"}, **found}
+    return {**{member: value for member, value in schema.items() if member != "$ref"}, **definition}
 
 
 class _Strict:
-    """The copying of one schema."""
+    """Copies one schema. `left` holds the members that are not yet copied, and ends up in the description."""
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def schema(self, schema: Any, depth: int) -> Any:
-        """What is no object, such as `true`, is left for the provider to judge."""
+        """The copy. A schema that is no object, such as `true`, is left unchanged."""
         if not isinstance(schema, dict):
             return schema
         if depth > MAX_DEPTH:
@@ -66,20 +66,20 @@ class _Strict:
         for kind, members in (("object", self._object), ("array", self._array), ("string", _string)):
             if kind in kinds:
                 kept |= members(left, depth)
-        return self._with_words(kept, left)
+        return self._with_description(kept, left)
 
     def _each(self, schemas: Mapping[str, Any], depth: int) -> Schema:
         return {name: self.schema(schema, depth + 1) for name, schema in schemas.items()}
 
     def _combined(self, left: Schema, depth: int) -> Schema:
-        found = next((name for name in COMBINED if isinstance(left.get(name), list)), None)
-        if found is None:
+        member = next((name for name in COMBINED if isinstance(left.get(name), list)), None)
+        if member is None:
             return {}
-        variants = [self.schema(variant, depth + 1) for variant in left[found]]
-        if not all(map(_says_what, variants)):
+        variants = [self.schema(variant, depth + 1) for variant in left[member]]
+        if not all(map(_has_kind, variants)):
             return {}
-        del left[found]
-        return {"anyOf" if found == "oneOf" else found: variants}
+        del left[member]
+        return {"anyOf" if member == "oneOf" else member: variants}
 
     def _object(self, left: Schema, depth: int) -> Schema:
         properties = left.pop("properties", None)
@@ -92,27 +92,27 @@ class _Strict:
         items = {"items": self.schema(left.pop("items"), depth + 1)} if "items" in left else {}
         return items | _if_in(left, "minItems", (0, 1))
 
-    def _with_words(self, kept: Schema, left: Mapping[str, Any]) -> Schema:
-        """`left` in words, after the description."""
+    def _with_description(self, kept: Schema, left: Mapping[str, Any]) -> Schema:
+        """Append `left` to the description, as text."""
         if not left:
             return kept
-        words = "{" + ", ".join(f"{name}: {self._word(value)}" for name, value in left.items()) + "}"
-        described = kept.get("description")
-        return kept | {"description": f"{described}\n\n{words}" if described else words}
+        text = "{" + ", ".join(f"{name}: {self._text(value)}" for name, value in left.items()) + "}"
+        description = kept.get("description")
+        return kept | {"description": f"{description}\n\n{text}" if description else text}
 
-    def _word(self, value: object) -> str:
-        return value if isinstance(value, str) else written(value, self._path)
+    def _text(self, value: object) -> str:
+        return value if isinstance(value, str) else to_json(value, self._path)
 
 
-def written(value: object, path: str) -> str:
-    """JSON. `InvalidRequest` names `path` if it is nested too deep to be written."""
+def to_json(value: object, path: str) -> str:
+    """The value as JSON. `InvalidRequest` names `path` if it is nested too deep."""
     try:
         return orjson.dumps(value).decode()
     except TypeError as error:
         raise invalid_value(path, "is nested too deep") from error
 
 
-def _says_what(schema: object) -> bool:
+def _has_kind(schema: object) -> bool:
     return isinstance(schema, dict) and not KINDS.isdisjoint(schema)
 
 
@@ -126,7 +126,7 @@ def _string(left: Schema, depth: int) -> Schema:
 
 
 def _if_in(left: Schema, name: str, known: Container[object]) -> Schema:
-    """The member, if its value is known; else it stays, as the last."""
+    """The member, if its value is known. Else it stays in `left`, as its last member."""
     value = left.pop(name, None)
     if isinstance(value, int | str) and value in known:
         return {name: value}
@@ -136,7 +136,7 @@ def _if_in(left: Schema, name: str, known: Container[object]) -> Schema:
 
 
 def _plain(left: Schema, *, typed: bool) -> Schema:
-    """What is kept as it is. The values of an `enum` and a `const` tell their type, if they are plain."""
+    """The members that are kept unchanged. Plain values of `enum` and `const` make `type` unnecessary."""
     kept = {name: left.pop(name) for name in PLAIN if name in left and _is_plain(name, left[name])}
     if not typed or "enum" in kept or "const" in kept:
         kept.pop("type", None)
@@ -149,5 +149,5 @@ def _is_plain(name: str, value: object) -> bool:
     return name != "const" or not isinstance(value, dict | list)
 
 
-def _kinds(written: object) -> frozenset[object]:
-    return frozenset(kind for kind in (written if isinstance(written, list) else [written]) if isinstance(kind, str))
+def _kinds(type_: object) -> frozenset[object]:
+    return frozenset(kind for kind in (type_ if isinstance(type_, list) else [type_]) if isinstance(kind, str))

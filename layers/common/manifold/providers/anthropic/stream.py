@@ -1,4 +1,4 @@
-"""Anthropic's stream of events as OpenAI's chunks.
+"""Translates Anthropic's stream into OpenAI's chunks.
 
 https://platform.claude.com/docs/en/build-with-claude/streaming
 """
@@ -13,16 +13,16 @@ Chunk = dict[str, Any]
 
 
 class MessageReader:
-    """Reads one message. Pings, and events of kinds to come, say nothing."""
+    """A `StreamReader` of one message. Pings and unknown events make no chunks."""
 
     def __init__(self, chunks: ChunkBuilder) -> None:
         self._chunks = chunks
         self._calls: dict[int, int] = {}
-        """The number of each tool call, by the index of its block."""
-        self._unsaid: set[int] = set()
+        """The number of each tool call, by the index of its content block."""
+        self._without_arguments: set[int] = set()
         """The indices of the calls that have no arguments yet."""
-        self._thought: dict[str, Any] = {}
-        """The block of thinking that is under way."""
+        self._thinking: dict[str, Any] = {}
+        """The thinking block that is being received."""
         self._counts: dict[str, Any] = {}
         self.ended = False
 
@@ -56,10 +56,10 @@ class MessageReader:
         match block.get("type"):
             case "tool_use":
                 number = self._calls.setdefault(index, len(self._calls))
-                self._unsaid.add(index)
+                self._without_arguments.add(index)
                 return [self._chunks.call(number, block["id"], block["name"])]
             case "thinking" | "redacted_thinking":
-                self._thought = dict(block)
+                self._thinking = dict(block)
         return []
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> list[Chunk]:
@@ -67,26 +67,26 @@ class MessageReader:
             case "text_delta":
                 return [self._chunks.delta(content=delta["text"])]
             case "input_json_delta" if index in self._calls and delta["partial_json"]:
-                self._unsaid.discard(index)
+                self._without_arguments.discard(index)
                 return [self._chunks.arguments(self._calls[index], delta["partial_json"])]
             case "thinking_delta":
-                self._thought["thinking"] = self._thought.get("thinking", "") + delta["thinking"]
+                self._thinking["thinking"] = self._thinking.get("thinking", "") + delta["thinking"]
                 return [self._chunks.delta(reasoning_content=delta["thinking"])]
             case "signature_delta":
-                self._thought["signature"] = self._thought.get("signature", "") + delta["signature"]
+                self._thinking["signature"] = self._thinking.get("signature", "") + delta["signature"]
         return []
 
     def _stop(self, index: int) -> list[Chunk]:
-        """A block of thinking is of use only whole, for its signature; a call has an object, if an empty one."""
-        if index in self._unsaid:
-            self._unsaid.discard(index)
+        """The end of a block. Thinking is sent whole, with its signature; a call without arguments gets `{}`."""
+        if index in self._without_arguments:
+            self._without_arguments.discard(index)
             return [self._chunks.arguments(self._calls[index], "{}")]
-        thought, self._thought = self._thought, {}
-        return [self._chunks.delta(thinking_blocks=[thought])] if thought else []
+        block, self._thinking = self._thinking, {}
+        return [self._chunks.delta(thinking_blocks=[block])] if block else []
 
     def _finish(self, event: Mapping[str, Any]) -> list[Chunk]:
         self._counts |= {name: count for name, count in (event.get("usage") or {}).items() if count is not None}
-        stopped = event["delta"]
-        why = refusal(stopped)
-        told = [] if why is None else [self._chunks.delta(refusal=why)]
-        return [*told, self._chunks.finish(finish_reason(stopped.get("stop_reason")))]
+        delta = event["delta"]
+        reason = refusal(delta)
+        refusals = [] if reason is None else [self._chunks.delta(refusal=reason)]
+        return [*refusals, self._chunks.finish(finish_reason(delta.get("stop_reason")))]

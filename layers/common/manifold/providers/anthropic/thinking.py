@@ -1,6 +1,6 @@
-"""How Claude is told how hard to think, wherever it runs.
+"""Claude's parameters for thinking, at any provider.
 
-From 4.6 on a model decides by itself, guided by an effort; those before take a number of tokens.
+From version 4.6 on, a model decides how much it thinks, guided by an effort. Earlier models take a number of tokens.
 https://platform.claude.com/docs/en/build-with-claude/adaptive-thinking
 """
 
@@ -12,13 +12,14 @@ from manifold.providers.parameters import BUDGETS, Params
 
 LEAST_BUDGET = 1_024
 DEFAULT_MAX_TOKENS = 8_192
-"""Anthropic requires a limit where OpenAI has none. Thinking comes on top of it."""
+"""Anthropic requires `max_tokens`, which OpenAI does not. Thinking tokens are added to it."""
 
 
 def take_thinking(params: Params, model: str, *, must_call: bool = False) -> tuple[dict[str, Any], int | None]:
-    """The request's fields for `reasoning_effort`, and the `max_tokens` that they or a `thinking` of its own need.
+    """The request's fields for `reasoning_effort`, and its `max_tokens`.
 
-    `None` where nothing is asked for. What the caller says in `thinking` itself stays with the rest.
+    `max_tokens` is `None` if neither the client nor thinking needs it. The client's own `thinking` stays in `rest`.
+    `must_call` tells that `tool_choice` demands a call, before which Claude cannot think.
     """
     limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
     budget = _budget(params)
@@ -28,7 +29,7 @@ def take_thinking(params: Params, model: str, *, must_call: bool = False) -> tup
         return {}, limit
     if effort == "none":
         return {"thinking": {"type": "disabled"}}, limit
-    if why := _impossible(effort, must_call=must_call):
+    if why := _unsupported(effort, must_call=must_call):
         params.refuse("reasoning_effort", why)
         return {}, limit
     if is_adaptive(model):
@@ -38,42 +39,42 @@ def take_thinking(params: Params, model: str, *, must_call: bool = False) -> tup
 
 
 def is_signed(block: Mapping[str, Any]) -> bool:
-    """Whether Claude takes a block of `thinking_blocks` back: one whose signature is missing, it refuses."""
+    """Whether Claude accepts a block of `thinking_blocks`: it refuses one without a signature."""
     return bool(block.get("signature" if block.get("type") == "thinking" else "data"))
 
 
 def max_tokens(model: str, budget: int = 0) -> int:
-    """Enough for an answer after so many tokens of thought, but no more than the model gives."""
+    """A limit with room for an answer after `budget` thinking tokens, within the model's own limit."""
     return min(budget + DEFAULT_MAX_TOKENS, most_tokens(model))
 
 
 def thinks(params: Params, fields: dict[str, Any]) -> bool:
-    """Whether the model is told to think, by these fields or by the caller's own `thinking`."""
+    """Whether thinking is on, by these fields or by the client's own `thinking`."""
     thinking = params.get("thinking") or fields.get("thinking")
     return isinstance(thinking, dict) and thinking.get("type") in ("enabled", "adaptive")
 
 
-def _impossible(effort: object, *, must_call: bool) -> str | None:
+def _unsupported(effort: object, *, must_call: bool) -> str | None:
     if effort not in BUDGETS:
         return f"it takes none, {', '.join(BUDGETS)}"
-    return "it cannot think before a call that it must make ('tool_choice')" if must_call else None
+    return "it cannot think before a call that 'tool_choice' demands" if must_call else None
 
 
 def _budget(params: Params) -> int | None:
-    """The tokens of the caller's own `thinking`."""
+    """The tokens of the client's own `thinking`."""
     thinking = params.get("thinking")
     budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     return budget if isinstance(budget, int) else None
 
 
 def _budgeted(params: Params, model: str, budget: int, limit: int | None) -> tuple[dict[str, Any], int]:
-    """The budget lies within `max_tokens`, as OpenAI's reasoning does within `max_completion_tokens`."""
+    """The fields for a budget, which is part of `max_tokens` as OpenAI's reasoning is of `max_completion_tokens`."""
     if limit is None:
         limit = max_tokens(model, budget)
         budget = min(budget, limit - DEFAULT_MAX_TOKENS)
     if limit <= LEAST_BUDGET:
         params.refuse(
-            "reasoning_effort", f"it thinks with {LEAST_BUDGET} tokens at least, within max_completion_tokens"
+            "reasoning_effort", f"it needs at least {LEAST_BUDGET} tokens for thinking within max_completion_tokens"
         )
         return {}, limit
     return {"thinking": {"type": "enabled", "budget_tokens": min(budget, limit - 1)}}, limit

@@ -15,6 +15,6 @@ from manifold.providers.openai.completions import OpenAICompletions, path_of
 class AzureCompletions(OpenAICompletions):
     """A `ChatProvider`. In a dated version the URL names the deployment, in `/openai/v1` the body's `model` does."""
 
-    def _call(self, at: Endpoint, request: ProviderRequest) -> HttpCall:
-        path = ("deployments", at.model, *path_of(request)) if is_dated(at) else path_of(request)
-        return replace(azure_call(at, *path), timeout=request.timeout)
+    def _call(self, endpoint: Endpoint, request: ProviderRequest) -> HttpCall:
+        path = ("deployments", endpoint.model, *path_of(request)) if is_dated(endpoint) else path_of(request)
+        return replace(azure_call(endpoint, *path), timeout=request.timeout)

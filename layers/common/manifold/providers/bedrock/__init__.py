@@ -1,6 +1,6 @@
-"""Amazon Bedrock's Converse API, for every model that it serves.
+"""Amazon Bedrock's Converse API, for all models that Bedrock serves.
 
-A Bedrock API key is sent as a bearer token; without one, each request is signed (`signature`).
+A Bedrock API key is sent as a bearer token. Without one, each request is signed (`signature`).
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
 """
 
@@ -26,24 +26,31 @@ from manifold.providers.sse import Event
 
 URL = "https://bedrock-runtime.{region}.amazonaws.com"
 WRONG_KEY = re.compile(r"API Key is valid|security token included|signature (?:we calculated|expired)", re.IGNORECASE)
-"""What AWS says of a key that it does not know, or no longer."""
+"""AWS's messages about a key that is unknown or has expired."""
 
 
 class Bedrock:
-    """A `Dialect`. The base URL is `https://bedrock-runtime.{region}.amazonaws.com`."""
+    """The `Dialect` of Bedrock. The base URL is `https://bedrock-runtime.{region}.amazonaws.com`."""
 
     refusal_rules = (
         RefusalRule(400, re.compile(r"model identifier|on-demand throughput", re.IGNORECASE), "model_not_found", 404),
         RefusalRule(403, WRONG_KEY, "invalid_api_key", 401),
     )
 
-    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
+    def call(self, endpoint: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
         action = "converse-stream" if stream else "converse"
-        path = f"/model/{quote(at.model, safe='')}/{action}"
-        if at.api_key or at.signature is None:
-            headers = {"Authorization": f"Bearer {at.api_key}"}
-            return HttpCall(_base(at) + path, headers, {}, request.timeout, at.model)
-        return HttpCall(_base(at) + path, {}, {}, request.timeout, at.model, signer(at.signature, region_of(at)))
+        path = f"/model/{quote(endpoint.model, safe='')}/{action}"
+        if endpoint.api_key or endpoint.signature is None:
+            headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+            return HttpCall(_base(endpoint) + path, headers, {}, request.timeout, endpoint.model)
+        return HttpCall(
+            _base(endpoint) + path,
+            {},
+            {},
+            request.timeout,
+            endpoint.model,
+            signer(endpoint.signature, region_of(endpoint)),
+        )
 
     def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None
@@ -69,6 +76,6 @@ class Bedrock:
                     raise ProviderUnclear(f"a stream that cannot be read: {error}") from error
 
 
-def _base(at: Endpoint) -> str:
-    """The base URL or, where none is set, that of the region."""
-    return at.base_url.rstrip("/") or URL.format(region=region_of(at))
+def _base(endpoint: Endpoint) -> str:
+    """The base URL; if none is set, that of the region."""
+    return endpoint.base_url.rstrip("/") or URL.format(region=region_of(endpoint))

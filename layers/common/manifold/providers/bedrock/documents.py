@@ -1,4 +1,4 @@
-"""A file as Converse's document.
+"""Translates files into Converse's documents.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_DocumentBlock.html
 """
@@ -29,24 +29,25 @@ DEFAULT_NAME = "document"
 
 
 def document_block(document: Document) -> Object:
-    known = FORMATS.get(document.media_type)
-    if known is None:
+    """The content block of a file. `InvalidRequest` if Bedrock does not accept its media type."""
+    document_format = FORMATS.get(document.media_type)
+    if document_format is None:
         raise invalid_value(f"{document.path}.file_data", f"must be one of {', '.join(FORMATS)}")
-    return {"document": {"format": known, "name": _name(document.name), "source": {"bytes": document.data}}}
+    return {"document": {"format": document_format, "name": _name(document.name), "source": {"bytes": document.data}}}
 
 
 class Documents:
-    """Those of one conversation: Bedrock demands a name of its own for each, and a text beside them."""
+    """The documents of one conversation. Bedrock demands that each has another name, and that a text is beside them."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
 
-    def told(self, content: Sequence[Object]) -> list[Object]:
-        """A message's content with what Bedrock demands."""
+    def valid(self, content: Sequence[Object]) -> list[Object]:
+        """A message's content, with unique names of documents and a text beside them."""
         named = [self._named(block) for block in content]
         names = [block["document"]["name"] for block in named if "document" in block]
-        told = not names or any("text" in block for block in named)
-        return named if told else [*named, {"text": ", ".join(names)}]
+        has_text = not names or any("text" in block for block in named)
+        return named if has_text else [*named, {"text": ", ".join(names)}]
 
     def _named(self, block: Object) -> Object:
         if "document" not in block:
@@ -58,5 +59,5 @@ class Documents:
 
 
 def _name(name: str | None) -> str:
-    """Bedrock takes letters, digits, single spaces, hyphens and brackets."""
+    """The name with only the characters that Bedrock accepts: letters, digits, single spaces, hyphens and brackets."""
     return NOT_IN_A_NAME.sub(" ", name or "").strip()[: MAX_NAME - 10] or DEFAULT_NAME

@@ -1,4 +1,4 @@
-"""AWS's event streams: binary frames, each with headers, a JSON payload and two checksums.
+"""Reads AWS's event streams: binary frames, each with headers, a JSON payload and two checksums.
 
 Big-endian: four bytes of the whole length, four of the headers' length, a CRC-32 of those eight, the headers, the
 payload, a CRC-32 of all before. https://docs.aws.amazon.com/transcribe/latest/dg/streaming-setting-up.html
@@ -21,7 +21,7 @@ MAX_FRAME = 24 * 1024 * 1024
 """Bytes: the protocol's own bounds are 16 MB of payload and 128 KB of headers."""
 STRING = 7
 SIZES: Mapping[int, int] = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
-"""Bytes of a header's value by its type; 6 and 7, bytes and text, say their length."""
+"""Bytes of a header's value, by its type. Types 6 (bytes) and 7 (text) begin with their length."""
 STATUSES: Mapping[str, int] = {
     "internalServerException": 500,
     "modelStreamErrorException": 424,
@@ -33,13 +33,13 @@ STATUSES: Mapping[str, int] = {
 
 
 class FrameReader:
-    """Turns chunks, cut anywhere, into the events that are complete."""
+    """Turns chunks, cut anywhere, into events."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that end within `chunk`. `ValueError`, after those before it, for a frame of a wrong checksum."""
+        """The events that end within `chunk`. `ValueError` for an invalid frame, after the events before it."""
         self._rest += chunk
         while len(self._rest) >= PRELUDE.size + CHECKSUM.size:
             size, headers_size = PRELUDE.unpack_from(self._rest)
@@ -57,13 +57,13 @@ class FrameReader:
 
 
 def _check(data: bytes | bytearray, end: int) -> None:
-    (told,) = CHECKSUM.unpack_from(data, end)
-    if zlib.crc32(data[:end]) != told:
+    (expected,) = CHECKSUM.unpack_from(data, end)
+    if zlib.crc32(data[:end]) != expected:
         raise ValueError("a frame with a wrong checksum")
 
 
 def _event(headers: Mapping[str, str], payload: bytes) -> Event:
-    """An exception becomes an event that has an `error`, like those of other providers' streams."""
+    """The event of a frame. An exception becomes an event with an `error`, as in the streams of other providers."""
     kind = headers.get(":message-type")
     if kind == "event":
         return Event(headers.get(":event-type", ""), payload)
@@ -74,8 +74,8 @@ def _event(headers: Mapping[str, str], payload: bytes) -> Event:
 
 
 def _headers(data: bytes) -> dict[str, str]:
-    """The headers that are text; the others are passed over."""
-    found, position = {}, 0
+    """The headers whose values are text. The others are skipped."""
+    headers, position = {}, 0
     try:
         while position < len(data):
             name_end = position + 1 + data[position]
@@ -87,7 +87,7 @@ def _headers(data: bytes) -> dict[str, str]:
                 start += 2
             position = start + size
             if kind == STRING:
-                found[name] = data[start:position].decode()
+                headers[name] = data[start:position].decode()
     except (IndexError, struct.error, UnicodeDecodeError) as error:
         raise ValueError("a frame with unreadable headers") from error
-    return found
+    return headers

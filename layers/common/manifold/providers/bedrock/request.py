@@ -1,4 +1,4 @@
-"""OpenAI's chat request in Converse's words."""
+"""Translates OpenAI's chat request into Converse's."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from manifold.providers.anthropic.models import is_claude
 from manifold.providers.anthropic.request import parameters_of
 from manifold.providers.anthropic.sampling import take_sampling
-from manifold.providers.anthropic.schemas import strict_schema, written
+from manifold.providers.anthropic.schemas import strict_schema, to_json
 from manifold.providers.anthropic.thinking import is_signed, take_thinking, thinks
 from manifold.providers.bedrock.documents import Documents, document_block
 from manifold.providers.chat import ProviderRequest
@@ -19,13 +19,13 @@ from manifold.providers.conversation import (
     ToolCall,
     Turn,
     UserTurn,
-    named_calls,
+    call_names,
     system_texts,
 )
-from manifold.providers.normalization import marked, read_history, user_first, without_last_space
+from manifold.providers.normalization import normalized_turns, user_first, with_marks_on_parts, without_trailing_space
 from manifold.providers.parameters import Params, merged, present
 from manifold.providers.tool_call_ids import BEDROCK
-from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, spent_tools, take_tools
+from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, removed_tools, take_tools
 
 Object = dict[str, Any]
 
@@ -36,7 +36,7 @@ CONVERSE = frozenset(
         "toolConfig",
     }
 )  # fmt: skip
-"""The request's own members; what else is no parameter of OpenAI's is one of the model's."""
+"""Converse's own members. Any other member that is not OpenAI's is a parameter of the model."""
 IMAGE_FORMATS: Mapping[str, str] = {
     "image/png": "png",
     "image/jpeg": "jpeg",
@@ -44,9 +44,9 @@ IMAGE_FORMATS: Mapping[str, str] = {
     "image/webp": "webp",
 }
 NO_RESULT: list[Object] = [{"json": {}}]
-"""What a tool that gave nothing has given: a result must have content, and a text in it must not be blank."""
+"""An empty result: Bedrock demands content, and no blank text in it."""
 MARKS = frozenset({"cache_control"})
-"""Anthropic's mark of how far to cache the prompt: what it stands on, a `cachePoint` follows."""
+"""Anthropic's mark for caching the prompt up to a part. It becomes a `cachePoint` after that part."""
 NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 LONGEST_NAME = 64
 """https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html"""
@@ -54,11 +54,11 @@ EFFORTS = ("low", "medium", "high")
 
 
 def translate_request(model: str, request: ProviderRequest) -> Object:
-    """The body of `POST /model/{id}/converse`. What `system` and `developer` say moves to the front.
+    """The body of `POST /model/{id}/converse`. The text of `system` and `developer` moves to the front.
 
-    `model` tells the family, whose words some of it is in.
+    Some parameters depend on the model's family, which `model` tells.
     """
-    conversation, params = marked(read_history(request.body.get("messages"), BEDROCK)), Params(request)
+    conversation, params = with_marks_on_parts(normalized_turns(request.body.get("messages"), BEDROCK)), Params(request)
     params.refuse_extras([part for turn in conversation for part in turn.parts], MARKS)
     tools = take_tools(params)
     models_own, max_tokens = _reasoning(params, model, tools)
@@ -86,7 +86,7 @@ def translate_request(model: str, request: ProviderRequest) -> Object:
 
 
 def _reasoning(params: Params, model: str, tools: Tools) -> tuple[Object, int | None]:
-    """The model's own fields for `reasoning_effort`, and its limit of tokens."""
+    """The model's own fields for `reasoning_effort`, and `max_tokens`."""
     if is_claude(model):
         return take_thinking(params, model, must_call=tools.mode == "required")
     limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
@@ -94,12 +94,12 @@ def _reasoning(params: Params, model: str, tools: Tools) -> tuple[Object, int | 
         return {}, limit
     if "openai." in model and effort in EFFORTS:
         return {"reasoning_effort": effort}, limit
-    params.refuse("reasoning_effort", "on Bedrock, Claude takes one, and OpenAI's models take low, medium and high")
+    params.refuse("reasoning_effort", "on Bedrock, only Claude and OpenAI's models (low, medium, high) accept it")
     return {}, limit
 
 
 def _sampling(params: Params, model: str, models_own: Object) -> Object:
-    """`top_k` is none of Converse's words, but Claude's."""
+    """The sampling parameters. Converse has no `top_k`; Claude has."""
     if is_claude(model):
         return take_sampling(params, model, thinks=thinks(params, models_own))
     return present(temperature=params.number("temperature", 0, 1), top_p=params.take("top_p"))
@@ -111,17 +111,17 @@ def _system(texts: Iterable[Text]) -> Object:
 
 
 def _messages(conversation: Sequence[Turn], model: str) -> list[Object]:
-    """One message for each run of turns of the same side: the results of parallel calls belong together."""
-    said = without_last_space(user_first(conversation))
-    thinks, documents = takes_thoughts(model), Documents()
+    """One message for each run of turns of one side: so the results of parallel calls are together."""
+    spoken = without_trailing_space(user_first(conversation))
+    thinks, documents = takes_thinking(model), Documents()
     return [
-        {"role": role, "content": documents.told([block for turn in run for block in _blocks(turn, thinks=thinks)])}
-        for role, run in groupby(said, lambda turn: "assistant" if isinstance(turn, AssistantTurn) else "user")
+        {"role": role, "content": documents.valid([block for turn in run for block in _blocks(turn, thinks=thinks)])}
+        for role, run in groupby(spoken, lambda turn: "assistant" if isinstance(turn, AssistantTurn) else "user")
     ]
 
 
-def takes_thoughts(model: str) -> bool:
-    """Whether the model made Claude's signed thoughts, or may have: an ARN does not always tell. Others refuse them."""
+def takes_thinking(model: str) -> bool:
+    """Whether the model is Claude, or an ARN that may be: other models refuse signed thinking blocks."""
     return is_claude(model) or model.startswith("arn:")
 
 
@@ -130,25 +130,25 @@ def _blocks(turn: Turn, *, thinks: bool) -> list[Object]:
         case UserTurn():
             return [block for part in turn.parts for block in _blocks_of(part)]
         case AssistantTurn():
-            thoughts = [_thought(block) for block in turn.thinking if thinks and is_signed(block)]
-            said = [block for part in turn.parts for block in _blocks_of(part)]
-            return [*thoughts, *said, *(block for call in turn.calls for block in _call(call))]
+            thinking = [_thinking_block(block) for block in turn.thinking if thinks and is_signed(block)]
+            texts = [block for part in turn.parts for block in _blocks_of(part)]
+            return [*thinking, *texts, *(block for call in turn.calls for block in _call(call))]
         case ResultTurn():
             content = [_block(part) for part in turn.parts]
             result = {"toolResult": {"toolUseId": turn.call_id, "content": content or NO_RESULT}}
             # A cachePoint cannot be within a result, but after it.
-            return [result, *[point for said in (turn, *turn.parts) for point in _cache_points(said.extra)][-1:]]
+            return [result, *[point for one in (turn, *turn.parts) for point in _cache_points(one.extra)][-1:]]
     return []
 
 
 def _call(call: ToolCall) -> list[Object]:
-    use = {"toolUseId": call.id, "name": _name_of(call.name), "input": call.arguments}
+    use = {"toolUseId": call.id, "name": _valid_name(call.name), "input": call.arguments}
     return [{"toolUse": use}, *_cache_points(call.extra)]
 
 
-def _name_of(called: str) -> str:
-    """The name of a tool that was called, which the model may have made up."""
-    return NOT_IN_A_NAME.sub("_", called)[:LONGEST_NAME]
+def _valid_name(name: str) -> str:
+    """The name of a called tool, made valid: the model may have invented it."""
+    return NOT_IN_A_NAME.sub("_", name)[:LONGEST_NAME]
 
 
 def _blocks_of(part: Part) -> list[Object]:
@@ -156,7 +156,7 @@ def _blocks_of(part: Part) -> list[Object]:
 
 
 def _cache_points(extra: Mapping[str, Any]) -> list[Object]:
-    """Bedrock's word for a mark, with its `ttl`, if what has these extras has one."""
+    """The `cachePoint` for the mark in `extra`, with its `ttl`; nothing if there is no mark."""
     mark = extra.get("cache_control")
     if mark is None:
         return []
@@ -172,15 +172,15 @@ def _block(part: Part) -> Object:
 
 def _image(picture: Picture) -> Object:
     if picture.data is None:
-        raise invalid_value(f"{picture.path}.url", "must be a data URL: Bedrock fetches no addresses")
-    known = IMAGE_FORMATS.get(picture.media_type or "")
-    if known is None:
+        raise invalid_value(f"{picture.path}.url", "must be a data URL: Bedrock fetches no images")
+    image_format = IMAGE_FORMATS.get(picture.media_type or "")
+    if image_format is None:
         raise invalid_value(f"{picture.path}.url", f"must be one of {', '.join(IMAGE_FORMATS)}")
-    return {"format": known, "source": {"bytes": picture.data}}
+    return {"format": image_format, "source": {"bytes": picture.data}}
 
 
-def _thought(block: Mapping[str, Any]) -> Object:
-    """A block of `thinking_blocks`, as our own answers have it."""
+def _thinking_block(block: Mapping[str, Any]) -> Object:
+    """A block of `thinking_blocks`, translated."""
     if block.get("type") == "redacted_thinking":
         return {"reasoningContent": {"redactedContent": block.get("data")}}
     text = present(text=block.get("thinking"), signature=block.get("signature"))
@@ -189,12 +189,12 @@ def _thought(block: Mapping[str, Any]) -> Object:
 
 def _tools(tools: Tools, conversation: Sequence[Turn], params: Params) -> Object:
     refuse_extras(tools, params, MARKS)
-    if not tools or tools.mode == "none":  # Converse has no other word for it
-        tools = spent_tools(map(_name_of, named_calls(conversation).values()))
+    if not tools or tools.mode == "none":  # Converse has no "none"
+        tools = removed_tools(map(_valid_name, call_names(conversation).values()))
     if not tools:
         return {}
-    given = [entry for function in tools.functions for entry in _tool(function)]
-    config: Object = {"tools": [*given, *tools.natives]}
+    entries = [entry for function in tools.functions for entry in _tool(function)]
+    config: Object = {"tools": [*entries, *tools.natives]}
     if tools.only is not None:
         config["toolChoice"] = {"tool": {"name": tools.only}}
     elif tools.mode == "required":
@@ -203,7 +203,7 @@ def _tools(tools: Tools, conversation: Sequence[Turn], params: Params) -> Object
 
 
 def _one_at_a_time(tools: Tools, params: Params, model: str) -> Object:
-    """Claude's own switch for one call at a time; the choice itself stands where Converse has it, if there is one."""
+    """Claude's own parameter for one call at a time. A choice of tools stays in Converse's `toolChoice`."""
     if tools.parallel or not is_claude(model):
         refuse_one_at_a_time(tools, params)
         return {}
@@ -219,14 +219,14 @@ def _tool(function: Function) -> list[Object]:
 
 
 def _output_format(params: Params) -> Object:
-    wanted = params.take("response_format")
-    if wanted is None:
+    response_format = params.take("response_format")
+    if response_format is None:
         return {}
-    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    schema = response_format.get("json_schema") if isinstance(response_format, dict) else None
     if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
-        params.refuse("response_format", "it takes json_schema alone")
+        params.refuse("response_format", "it takes only json_schema")
         return {}
-    text = written(strict_schema(schema["schema"], "response_format"), "response_format")
+    text = to_json(strict_schema(schema["schema"], "response_format"), "response_format")
     structure = {"schema": text} | present(name=schema.get("name"), description=schema.get("description"))
     return {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": structure}}}}
 

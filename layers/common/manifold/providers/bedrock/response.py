@@ -1,4 +1,4 @@
-"""Converse's answer as OpenAI's chat completion."""
+"""Translates Converse's response into OpenAI's chat completion."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,26 +19,26 @@ FAILED = frozenset({"malformed_model_output", "malformed_tool_use"})
 
 
 def translate_response(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-    """The blocks of text in one text; the results of the provider's own tools are left to the text that tells them.
+    """OpenAI's chat completion. Bedrock gives neither an id nor the model's name.
 
-    Bedrock names neither the answer nor its model.
+    Text blocks are joined. Blocks of the provider's own tools are left out: the text tells their results.
     """
-    said = MessageBuilder()
+    built = MessageBuilder()
     for block in answer["output"]["message"]["content"]:
-        _add(said, block)
+        _add(built, block)
     finish = finish_reason(answer.get("stopReason"))
-    return completion(new_id("chatcmpl-"), model, created, [choice(said, finish)], usage_of(answer.get("usage")))
+    return completion(new_id("chatcmpl-"), model, created, [choice(built, finish)], usage_of(answer.get("usage")))
 
 
 def finish_reason(reason: object) -> FinishReason:
-    """`ProviderUnclear` for a reason that says the answer failed."""
+    """OpenAI's `finish_reason`; `stop` for an unknown one. `ProviderUnclear` if the model's answer failed."""
     if reason in FAILED:
-        raise ProviderUnclear("the model's answer failed", words=str(reason))
+        raise ProviderUnclear("the model's answer failed", raw_detail=str(reason))
     return FINISHES.get(str(reason), "stop")
 
 
 def usage_of(counts: object) -> dict[str, Any] | None:
-    """Bedrock counts what went into the cache or came from it apart from the rest of the prompt."""
+    """OpenAI's usage. Bedrock counts cached tokens (written and read) apart from the rest of the prompt."""
     if not isinstance(counts, dict):
         return None
     cached = counts.get("cacheReadInputTokens") or 0
@@ -49,39 +49,40 @@ def usage_of(counts: object) -> dict[str, Any] | None:
     return usage(prompt, counts.get("outputTokens") or 0, cached=cached, written=written, written_1h=written_1h)
 
 
-def is_servers(use: Mapping[str, Any]) -> bool:
-    """Whether a call is of a tool of the provider's own, which it has run itself."""
+def is_server_tool(use: Mapping[str, Any]) -> bool:
+    """Whether the call is of the provider's own tool, which the provider has run itself."""
     return use.get("type") == "server_tool_use"
 
 
 def thinking_block(text: str, signature: str | None) -> dict[str, Any]:
-    """A signed thought in Anthropic's words, which are the same for Claude wherever it runs."""
+    """A signed block of `thinking_blocks`, in the shape of Anthropic's API."""
     return {"type": "thinking", "thinking": text, "signature": signature or ""}
 
 
 def redacted_block(data: object) -> dict[str, Any]:
+    """An encrypted block of `thinking_blocks`, in the shape of Anthropic's API."""
     return {"type": "redacted_thinking", "data": data}
 
 
-def _add(said: MessageBuilder, block: Mapping[str, Any]) -> None:
+def _add(built: MessageBuilder, block: Mapping[str, Any]) -> None:
     if "text" in block:
-        said.add(block["text"])
+        built.add(block["text"])
     elif "toolUse" in block:
         use = block["toolUse"]
-        if not is_servers(use):
-            said.calls.append(tool_call(use["toolUseId"], use["name"], use.get("input")))
+        if not is_server_tool(use):
+            built.calls.append(tool_call(use["toolUseId"], use["name"], use.get("input")))
     elif "reasoningContent" in block:
-        _add_thought(said, block["reasoningContent"])
+        _add_thinking(built, block["reasoningContent"])
     elif "citationsContent" in block:
         for piece in block["citationsContent"].get("content") or []:
-            said.add(piece.get("text") or "")
+            built.add(piece.get("text") or "")
 
 
-def _add_thought(said: MessageBuilder, thought: Mapping[str, Any]) -> None:
+def _add_thinking(built: MessageBuilder, thought: Mapping[str, Any]) -> None:
     if "redactedContent" in thought:
-        said.thinking.append(redacted_block(thought["redactedContent"]))
+        built.thinking.append(redacted_block(thought["redactedContent"]))
         return
     text = thought["reasoningText"]
-    said.reasoning += text.get("text") or ""
+    built.reasoning += text.get("text") or ""
     if text.get("signature"):
-        said.thinking.append(thinking_block(text.get("text") or "", text["signature"]))
+        built.thinking.append(thinking_block(text.get("text") or "", text["signature"]))

@@ -1,7 +1,7 @@
-"""AWS's signature of a request, version 4: by a key that is given, or in the name of the function's own role.
+"""Signs requests by AWS's Signature Version 4, with the deployment's key or that of the function's own role.
 
-The only module of the providers that knows botocore, which is Lambda's own. It is imported at the first signature, so
-that nobody else pays for it; a function that has fetched its secret has it already.
+The only module of the providers that imports botocore, which Lambda's runtime has. It is imported at the first
+signature, so that other functions do not pay for it.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
 """
 
@@ -22,17 +22,17 @@ SERVICE = "bedrock"
 HOST = re.compile(r"bedrock-runtime(?:-fips)?\.(?P<region>[a-z0-9-]+)\.")
 
 
-def region_of(at: Endpoint) -> str:
-    """The region that the address names, which is the one that AWS wants signed, else the configured one."""
-    named = HOST.search(at.base_url)
-    region = named["region"] if named else at.signature and at.signature.region
+def region_of(endpoint: Endpoint) -> str:
+    """The region in the base URL, as AWS signs it, else the configured one. `ProviderRefused` if there is none."""
+    named = HOST.search(endpoint.base_url)
+    region = named["region"] if named else endpoint.signature and endpoint.signature.region
     if not region:
         raise ProviderRefused("Bedrock's region is not known: set aws_region_name", lasting=True)
     return region
 
 
 def signer(signature: Signature, region: str) -> Sign:
-    """What signs the calls. `ProviderRefused` where there is nobody to sign them."""
+    """Makes the headers that sign a call. They raise `ProviderRefused` if there are no credentials."""
 
     def sign(address: str, content: bytes) -> Mapping[str, str]:
         from botocore.auth import SigV4Auth
@@ -52,14 +52,14 @@ def _credentials(signature: Signature) -> "Credentials":
     if signature.access_key_id is not None:
         return Credentials(signature.access_key_id, signature.secret_access_key, signature.session_token)
     try:
-        found = _session().get_credentials()  # which it keeps, and renews in time
+        credentials = _session().get_credentials()  # cached and renewed by the session
     except BotoCoreError as error:
         raise ProviderRefused(
-            f"the function's own AWS credentials were not to be had: {type(error).__name__}"
+            f"the function's own AWS credentials could not be read: {type(error).__name__}"
         ) from error
-    if found is None:
+    if credentials is None:
         raise ProviderRefused("there is no Bedrock API key, and the function has no AWS credentials", lasting=True)
-    return found
+    return credentials
 
 
 @cache

@@ -1,4 +1,4 @@
-"""ConverseStream's events as OpenAI's chunks.
+"""Translates ConverseStream's events into OpenAI's chunks.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
 """
@@ -6,23 +6,23 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStre
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.providers.bedrock.response import finish_reason, is_servers, redacted_block, thinking_block, usage_of
+from manifold.providers.bedrock.response import finish_reason, is_server_tool, redacted_block, thinking_block, usage_of
 from manifold.providers.chat_response import ChunkBuilder, new_id
 
 Chunk = dict[str, Any]
 
 
 class ConverseReader:
-    """Reads one message; the metadata after its stop is the end."""
+    """A `StreamReader` of one message, which ends with the metadata after `messageStop`."""
 
     def __init__(self, chunks: ChunkBuilder) -> None:
         chunks.id = new_id("chatcmpl-")
         self._chunks = chunks
         self._calls: dict[int, int] = {}
-        """The number of each tool call, by the index of its block."""
-        self._unsaid: set[int] = set()
+        """The number of each tool call, by the index of its content block."""
+        self._without_arguments: set[int] = set()
         """The indices of the calls that have no arguments yet."""
-        self._thought = ""
+        self._thinking = ""
         self._signature = ""
         self.ended = False
 
@@ -48,9 +48,9 @@ class ConverseReader:
 
     def _block(self, index: int, start: Mapping[str, Any]) -> list[Chunk]:
         use = start.get("toolUse")
-        if use is None or is_servers(use):
+        if use is None or is_server_tool(use):
             return []
-        self._unsaid.add(index)
+        self._without_arguments.add(index)
         number = self._calls.setdefault(index, len(self._calls))
         return [self._chunks.call(number, use["toolUseId"], use["name"])]
 
@@ -58,7 +58,7 @@ class ConverseReader:
         if delta.get("text"):
             return [self._chunks.delta(content=delta["text"])]
         if index in self._calls and "toolUse" in delta and delta["toolUse"]["input"]:
-            self._unsaid.discard(index)
+            self._without_arguments.discard(index)
             return [self._chunks.arguments(self._calls[index], delta["toolUse"]["input"])]
         if "reasoningContent" in delta:
             return self._think(delta["reasoningContent"])
@@ -69,14 +69,14 @@ class ConverseReader:
             return [self._chunks.delta(thinking_blocks=[redacted_block(thought["redactedContent"])])]
         self._signature += thought.get("signature") or ""
         text = thought.get("text") or ""
-        self._thought += text
+        self._thinking += text
         return [self._chunks.delta(reasoning_content=text)] if text else []
 
     def _stop(self, index: int) -> list[Chunk]:
-        """A thought is of use only whole, for its signature; a call has an object, if an empty one."""
-        if index in self._unsaid:
-            self._unsaid.discard(index)
+        """The end of a block. Thinking is sent whole, with its signature; a call without arguments gets `{}`."""
+        if index in self._without_arguments:
+            self._without_arguments.discard(index)
             return [self._chunks.arguments(self._calls[index], "{}")]
-        text, signature = self._thought, self._signature
-        self._thought = self._signature = ""
+        text, signature = self._thinking, self._signature
+        self._thinking = self._signature = ""
         return [self._chunks.delta(thinking_blocks=[thinking_block(text, signature)])] if signature else []

@@ -20,14 +20,16 @@ from manifold.providers.sse import Event
 
 
 class Cohere:
-    """A `Dialect`. The base URL is `https://api.cohere.com`, with or without `/v2`."""
+    """The `Dialect` of Cohere. The base URL is `https://api.cohere.com`, with or without `/v2`."""
 
-    # 498: "blocked input or output" (https://docs.cohere.com/reference/errors).
+    # 498 means "blocked input or output" (https://docs.cohere.com/reference/errors).
     refusal_rules = (RefusalRule(498, re.compile(""), "content_filter", 400),)
 
-    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
-        root = at.base_url.rstrip("/").removesuffix("/chat").removesuffix("/v2")
-        return HttpCall(f"{root}/v2/chat", {"Authorization": f"Bearer {at.api_key}"}, {}, request.timeout, at.model)
+    def call(self, endpoint: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
+        root = endpoint.base_url.rstrip("/").removesuffix("/chat").removesuffix("/v2")
+        return HttpCall(
+            f"{root}/v2/chat", {"Authorization": f"Bearer {endpoint.api_key}"}, {}, request.timeout, endpoint.model
+        )
 
     def translate_request(
         self, model: str, request: ProviderRequest, *, stream: bool, base_model: str | None = None

@@ -1,4 +1,4 @@
-"""OpenAI's chat request in Cohere's words."""
+"""Translates OpenAI's chat request into Cohere's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import orjson
 from manifold.providers.chat import ProviderRequest
 from manifold.providers.content_parts import Part, Picture, Text, invalid_value, plain_text, refuse_documents
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, Turn, UserTurn
-from manifold.providers.normalization import read_history
+from manifold.providers.normalization import normalized_turns
 from manifold.providers.parameters import BUDGETS, Params, merged, present
 from manifold.providers.tool_call_ids import ANY
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
@@ -19,9 +19,9 @@ P_BOUNDS = (0.01, 0.99)
 
 
 def translate_request(model: str, request: ProviderRequest) -> Object:
-    """The body of `POST /v2/chat`, which is close to OpenAI's: system messages stay where they are."""
-    conversation, params = read_history(request.body.get("messages"), ANY), Params(request)
-    params.refuse_extras([said for turn in conversation for said in (turn, *turn.parts)])
+    """The body of `POST /v2/chat`. System messages stay where they are."""
+    conversation, params = normalized_turns(request.body.get("messages"), ANY), Params(request)
+    params.refuse_extras([one for turn in conversation for one in (turn, *turn.parts)])
     refuse_documents([part for turn in conversation for part in turn.parts])
     ours: Object = {
         "model": model,
@@ -45,7 +45,7 @@ def translate_request(model: str, request: ProviderRequest) -> Object:
 
 
 def _top_p(params: Params) -> Any:
-    """Cohere's bounds leave out both ends of OpenAI's; the nearest value means the same."""
+    """`top_p` within Cohere's bounds, which are a little narrower than OpenAI's: the nearest value."""
     value = params.take("top_p")
     low, high = P_BOUNDS
     return min(max(value, low), high) if isinstance(value, int | float) else value
@@ -64,12 +64,12 @@ def _thinking(params: Params) -> Object | None:
 
 
 def _response_format(params: Params) -> Object | None:
-    wanted = params.take("response_format")
-    if wanted is None:
+    response_format = params.take("response_format")
+    if response_format is None:
         return None
-    if wanted == {"type": "json_object"}:
+    if response_format == {"type": "json_object"}:
         return {"type": "json_object"}
-    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    schema = response_format.get("json_schema") if isinstance(response_format, dict) else None
     if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
         params.refuse("response_format", "it takes text, json_object and json_schema")
         return None
@@ -95,10 +95,10 @@ def _part(part: Part) -> Object:
 
 
 def _assistant(turn: AssistantTurn) -> Object:
-    """What it thought before its calls is Cohere's `tool_plan`."""
-    said = plain_text(turn.parts)
+    """The assistant's message. Its reasoning before calls is Cohere's `tool_plan`."""
+    text = plain_text(turn.parts)
     if not turn.calls:
-        return {"role": "assistant", "content": said}
+        return {"role": "assistant", "content": text}
     calls = [
         {
             "id": call.id,
@@ -107,7 +107,7 @@ def _assistant(turn: AssistantTurn) -> Object:
         }
         for call in turn.calls
     ]
-    return {"role": "assistant", "tool_calls": calls, **present(tool_plan=turn.reasoning, content=said or None)}
+    return {"role": "assistant", "tool_calls": calls, **present(tool_plan=turn.reasoning, content=text or None)}
 
 
 def _result(turn: ResultTurn) -> Object:
@@ -118,7 +118,7 @@ def _result(turn: ResultTurn) -> Object:
 
 
 def _tools(tools: Tools, params: Params) -> Object:
-    """Cohere cannot name the function to call; it gets that one alone, and must call it."""
+    """Tools and choice. Cohere cannot name the function to call: it gets only that one, and must call it."""
     if not tools:
         return {}
     refuse_extras(tools, params)

@@ -1,9 +1,10 @@
-"""Cohere's answer as OpenAI's chat completion."""
+"""Translates Cohere's response into OpenAI's chat completion."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from manifold.errors import CONTENT_FILTER, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import CONTENT_FILTER
 from manifold.providers.chat_response import FinishReason, MessageBuilder, choice, completion, tool_call, usage
 from manifold.providers.error_patterns import prompt_error_code
 
@@ -17,37 +18,41 @@ FAILED = frozenset({"ERROR", "ERROR_LIMIT", "ERROR_TOXIC", "TIMEOUT"})
 
 
 def translate_response(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-    """Cohere does not name the model that answers."""
-    message, said = answer["message"], MessageBuilder()
-    said.reasoning = message.get("tool_plan") or ""
+    """OpenAI's chat completion. Cohere does not name the model."""
+    message, built = answer["message"], MessageBuilder()
+    built.reasoning = message.get("tool_plan") or ""
     for item in message.get("content") or []:
         if item.get("type") == "thinking":
-            said.reasoning += item.get("thinking") or ""
+            built.reasoning += item.get("thinking") or ""
         elif item.get("type") == "text":
-            said.add(item["text"])
+            built.add(item["text"])
     for call in message.get("tool_calls") or []:
         function = call["function"]
-        said.calls.append(tool_call(call["id"], function["name"], function.get("arguments") or "{}"))
-    told = choice(said, finish_reason(answer.get("finish_reason")), logprobs=logprobs_of(answer.get("logprobs")))
-    return completion(str(answer.get("id")), model, created, [told], usage_of(answer.get("usage")))
+        built.calls.append(tool_call(call["id"], function["name"], function.get("arguments") or "{}"))
+    only = choice(built, finish_reason(answer.get("finish_reason")), logprobs=logprobs_of(answer.get("logprobs")))
+    return completion(str(answer.get("id")), model, created, [only], usage_of(answer.get("usage")))
 
 
-def finish_reason(reason: object, words: object = None) -> FinishReason:
-    """`ProviderUnclear` for a reason that says the answer failed, or what Cohere's words about it mean."""
+def finish_reason(reason: object, message: object = None) -> FinishReason:
+    """OpenAI's `finish_reason`; `stop` for an unknown one.
+
+    Raises if the answer failed: `ProviderRefused` where Cohere's `message` says that the prompt is the reason, else
+    `ProviderUnclear`.
+    """
     if reason in FAILED:
-        raise _failure(str(words or reason))
+        raise _failure(str(message or reason))
     return FINISHES.get(str(reason), "stop")
 
 
-def _failure(words: str) -> ProviderError:
-    meant = prompt_error_code(500, CONTENT_FILTER if words == "ERROR_TOXIC" else None, words)
-    if meant is None:
-        return ProviderUnclear("the model's answer failed", words=words)
-    return ProviderRefused("the model's answer failed", status=400, code=meant, words=words, lasting=True)
+def _failure(message: str) -> ProviderError:
+    code = prompt_error_code(500, CONTENT_FILTER if message == "ERROR_TOXIC" else None, message)
+    if code is None:
+        return ProviderUnclear("the model's answer failed", raw_detail=message)
+    return ProviderRefused("the model's answer failed", status=400, code=code, raw_detail=message, lasting=True)
 
 
 def usage_of(counts: object) -> dict[str, Any] | None:
-    """All tokens, where Cohere tells them, not the billed ones alone; it sends counts with a decimal point."""
+    """OpenAI's usage: all tokens or, if Cohere does not tell them, the billed ones. Cohere's counts are floats."""
     if not isinstance(counts, dict):
         return None
     tokens = counts.get("tokens") or counts.get("billed_units") or {}
@@ -56,7 +61,7 @@ def usage_of(counts: object) -> dict[str, Any] | None:
 
 
 def logprobs_of(items: Iterable[Mapping[str, Any]] | None) -> dict[str, Any] | None:
-    """One entry for each piece of text: the probability of several tokens in a row is the product of theirs."""
+    """OpenAI's logprobs, with an entry for each piece of text: its logprob is the sum of those of its tokens."""
     if not items:
         return None
     return {"content": [_token(item) for item in items], "refusal": None}

@@ -1,4 +1,4 @@
-"""Cohere's stream of events as OpenAI's chunks.
+"""Translates Cohere's stream into OpenAI's chunks.
 
 https://docs.cohere.com/v2/docs/streaming
 """
@@ -13,12 +13,12 @@ Chunk = dict[str, Any]
 
 
 class ChatReader:
-    """Reads one message. Citations, and events of kinds to come, say nothing."""
+    """A `StreamReader` of one message. Citations and unknown events make no chunks."""
 
     def __init__(self, chunks: ChunkBuilder) -> None:
         self._chunks = chunks
         self._calls: dict[int, int] = {}
-        """The number of each tool call, by the index that Cohere gives it."""
+        """The number of each tool call, by Cohere's index."""
         self.ended = False
 
     def read(self, name: str, event: Mapping[str, Any]) -> list[Chunk]:

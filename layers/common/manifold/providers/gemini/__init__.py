@@ -21,18 +21,18 @@ from manifold.providers.sse import Event
 
 
 class Gemini:
-    """A `Dialect`. The base URL is `https://generativelanguage.googleapis.com`, with or without `/v1beta`."""
+    """The `Dialect`. The base URL is `https://generativelanguage.googleapis.com`, with or without `/v1beta`."""
 
     refusal_rules = (
         RefusalRule(400, re.compile(r"API key (?:not valid|expired|not found)", re.IGNORECASE), "invalid_api_key", 401),
     )
 
-    def call(self, at: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
-        root = at.base_url.rstrip("/").removesuffix("/v1beta")
+    def call(self, endpoint: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
+        root = endpoint.base_url.rstrip("/").removesuffix("/v1beta")
         method = "streamGenerateContent" if stream else "generateContent"
-        url = f"{root}/v1beta/models/{quote(at.model.removeprefix('models/'), safe='')}:{method}"
+        url = f"{root}/v1beta/models/{quote(endpoint.model.removeprefix('models/'), safe='')}:{method}"
         return HttpCall(
-            url, {"x-goog-api-key": at.api_key}, {"alt": "sse"} if stream else {}, request.timeout, at.model
+            url, {"x-goog-api-key": endpoint.api_key}, {"alt": "sse"} if stream else {}, request.timeout, endpoint.model
         )
 
     def translate_request(

@@ -1,4 +1,4 @@
-"""OpenAI's chat request in Gemini's words."""
+"""Translates OpenAI's chat request into Gemini's."""
 
 import mimetypes
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +15,11 @@ from manifold.providers.conversation import (
     ToolCall,
     Turn,
     UserTurn,
-    named_calls,
+    call_names,
     system_texts,
 )
 from manifold.providers.gemini.thinking import take_thinking
-from manifold.providers.normalization import read_history, user_first
+from manifold.providers.normalization import normalized_turns, user_first
 from manifold.providers.parameters import Params, merged, present
 from manifold.providers.tool_call_ids import ANY
 from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_at_a_time, take_tools
@@ -27,15 +27,15 @@ from manifold.providers.tools import Function, Tools, refuse_extras, refuse_one_
 Object = dict[str, Any]
 
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
-"""What Google documents for calls that Gemini did not make: https://ai.google.dev/gemini-api/docs/thought-signatures"""
+"""Google's value for calls that Gemini did not make: https://ai.google.dev/gemini-api/docs/thought-signatures"""
 MODES: Mapping[str, str] = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
 def translate_request(model: str, request: ProviderRequest) -> Object:
-    """The body of `:generateContent`. What `system` and `developer` say moves to the front, wherever it was."""
-    conversation, params = read_history(request.body.get("messages"), ANY), Params(request)
+    """The body of `:generateContent`. The text of `system` and `developer` moves to the front."""
+    conversation, params = normalized_turns(request.body.get("messages"), ANY), Params(request)
     system = system_texts(conversation)
-    params.refuse_extras([said for turn in conversation for said in (turn, *turn.parts)])
+    params.refuse_extras([one for turn in conversation for one in (turn, *turn.parts)])
     ours: Object = {
         "contents": _contents(conversation),
         "generationConfig": _config(params, model),
@@ -66,12 +66,12 @@ def _config(params: Params, model: str) -> Object:
 
 
 def _response_format(params: Params) -> Object:
-    wanted = params.take("response_format")
-    if wanted is None:
+    response_format = params.take("response_format")
+    if response_format is None:
         return {}
-    if wanted == {"type": "json_object"}:
+    if response_format == {"type": "json_object"}:
         return {"responseMimeType": "application/json"}
-    schema = wanted.get("json_schema") if isinstance(wanted, dict) else None
+    schema = response_format.get("json_schema") if isinstance(response_format, dict) else None
     if not isinstance(schema, dict) or not isinstance(schema.get("schema"), dict):
         params.refuse("response_format", "it takes text, json_object and json_schema")
         return {}
@@ -79,8 +79,8 @@ def _response_format(params: Params) -> Object:
 
 
 def _contents(conversation: Sequence[Turn]) -> list[Object]:
-    """One content for each run of turns of the same side: the results of parallel calls belong together."""
-    names = named_calls(conversation)
+    """One content for each run of turns of one side: so the results of parallel calls are together."""
+    names = call_names(conversation)
     return [
         {"role": role, "parts": [part for turn in run for part in _parts(turn, names)]}
         for role, run in groupby(user_first(conversation), _role)
@@ -112,7 +112,7 @@ def _part(part: Part) -> Object:
 
 
 def _calls(turn: AssistantTurn) -> Iterable[Object]:
-    """Gemini 3 refuses a turn whose first call has no signature; it signs no other of the same turn."""
+    """The calls. Gemini 3 refuses a turn whose first call has no signature; it signs only the first."""
     for number, call in enumerate(turn.calls):
         signature = _signature(call) or (None if number else FOREIGN_SIGNATURE)
         function = {"id": call.id, "name": call.name, "args": call.arguments}
@@ -137,7 +137,7 @@ def _result(turn: ResultTurn, names: Mapping[str, str]) -> Object:
 
 
 def _response(text: str) -> Object:
-    """Gemini takes an object; a text that is none becomes the `output` of one."""
+    """The result as an object, which Gemini demands: any other text becomes its `output`."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -154,12 +154,13 @@ def _tools(tools: Tools, params: Params) -> Object:
     config: Object = {"mode": _mode(tools)}
     if tools.only is not None:
         config["allowedFunctionNames"] = [tools.only]
-    given = [*(declared if tools.functions else []), *tools.natives]
-    return {"tools": given, "toolConfig": {"functionCallingConfig": config}} if tools.functions else {"tools": given}
+    entries = [*(declared if tools.functions else []), *tools.natives]
+    choice = {"toolConfig": {"functionCallingConfig": config}} if tools.functions else {}
+    return {"tools": entries, **choice}
 
 
 def _mode(tools: Tools) -> str:
-    """`strict` is Gemini's VALIDATED: free to answer in words, bound to the schema in a call, as ANY is anyhow."""
+    """Gemini's mode. `strict` is VALIDATED, in which calls fit the schema, as they do in ANY."""
     if tools.mode == "auto" and any(function.strict for function in tools.functions):
         return "VALIDATED"
     return MODES[tools.mode]

@@ -1,4 +1,4 @@
-"""Gemini's candidates as OpenAI's chat completion."""
+"""Translates Gemini's response into OpenAI's chat completion."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ FAILED = frozenset(
 
 
 def translate_response(answer: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-    """A prompt that was blocked is answered with the refusal alone."""
+    """OpenAI's chat completion, with a choice for each candidate. Of a blocked prompt it has only the refusal."""
     candidates = answer.get("candidates") or []
     choices = [_choice(candidate, index) for index, candidate in enumerate(candidates)]
     if not choices:
@@ -38,7 +38,7 @@ def translate_response(answer: Mapping[str, Any], model: str, created: int) -> d
 
 
 def refusal(answer: Mapping[str, Any]) -> str:
-    """Why there is no candidate. `ProviderUnclear` if the answer does not say."""
+    """Why the prompt was blocked. `ProviderUnclear` if the response does not say."""
     feedback = answer.get("promptFeedback") or {}
     reason = feedback.get("blockReason")
     if reason is None:
@@ -47,9 +47,9 @@ def refusal(answer: Mapping[str, Any]) -> str:
 
 
 def finish_reason(reason: object, *, called: bool) -> FinishReason:
-    """Gemini says STOP of a turn that calls functions, too. `ProviderUnclear` for one that failed."""
+    """OpenAI's `finish_reason`; `called` tells a call, for which Gemini says STOP. `ProviderUnclear` if it failed."""
     if reason in FAILED:
-        raise ProviderUnclear("the model's answer failed", words=str(reason))
+        raise ProviderUnclear("the model's answer failed", raw_detail=str(reason))
     if reason in BLOCKED:
         return "content_filter"
     if reason == "MAX_TOKENS":
@@ -58,7 +58,7 @@ def finish_reason(reason: object, *, called: bool) -> FinishReason:
 
 
 def usage_of(counts: object) -> dict[str, Any] | None:
-    """Gemini counts its thoughts apart from the candidates, and tools' results apart from the prompt."""
+    """OpenAI's usage. Gemini counts thinking apart from the candidates, and tools' results apart from the prompt."""
     if not isinstance(counts, dict):
         return None
     thoughts = counts.get("thoughtsTokenCount")
@@ -71,18 +71,20 @@ def usage_of(counts: object) -> dict[str, Any] | None:
 
 
 def parts_of(candidate: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The candidate's parts, which may be missing."""
     content = candidate.get("content") or {}
     return content.get("parts") or []
 
 
 def call_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """The tool call of a `functionCall` part; older models give it no id."""
+    """OpenAI's tool call of a `functionCall` part. Older models give it no id."""
     call, signature = part["functionCall"], part.get("thoughtSignature")
     extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
     return tool_call(str(call.get("id") or new_id("call_")), call["name"], call.get("args"), **extra)
 
 
 def logprobs_of(candidate: Mapping[str, Any]) -> dict[str, Any] | None:
+    """OpenAI's logprobs, `None` if the candidate has none."""
     result = candidate.get("logprobsResult")
     if not isinstance(result, dict):
         return None
@@ -95,16 +97,16 @@ def logprobs_of(candidate: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _choice(candidate: Mapping[str, Any], index: int) -> dict[str, Any]:
-    said = MessageBuilder()
+    built = MessageBuilder()
     for part in parts_of(candidate):
         if "functionCall" in part:
-            said.calls.append(call_of(part))
+            built.calls.append(call_of(part))
         elif part.get("thought"):
-            said.reasoning += part.get("text") or ""
+            built.reasoning += part.get("text") or ""
         elif "text" in part:
-            said.add(part["text"])
-    reason = finish_reason(candidate.get("finishReason"), called=bool(said.calls))
-    return choice(said, reason, index=candidate.get("index", index), logprobs=logprobs_of(candidate))
+            built.add(part["text"])
+    reason = finish_reason(candidate.get("finishReason"), called=bool(built.calls))
+    return choice(built, reason, index=candidate.get("index", index), logprobs=logprobs_of(candidate))
 
 
 def _token(token: Mapping[str, Any]) -> dict[str, Any]:

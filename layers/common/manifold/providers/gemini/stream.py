@@ -1,4 +1,7 @@
-"""Gemini's stream, each of whose events is an answer's next piece, as OpenAI's chunks."""
+"""Translates Gemini's stream into OpenAI's chunks. Each event is a response with the next piece of each candidate.
+
+https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +13,12 @@ Chunk = dict[str, Any]
 
 
 class CandidatesReader:
-    """Gemini's stream ends by ending; it is whole if every candidate that began has finished."""
+    """A `StreamReader`. The stream ends by closing; it is complete if each candidate that began has finished."""
 
     def __init__(self, chunks: ChunkBuilder) -> None:
         self._chunks = chunks
         self._calls: dict[int, int] = {}
-        """How many calls each candidate has made."""
+        """The number of calls of each candidate."""
         self._open: set[int] = set()
         self._usage: dict[str, Any] | None = None
         self.ended = False
@@ -35,24 +38,24 @@ class CandidatesReader:
 
     def _blocked(self, event: Mapping[str, Any]) -> list[Chunk]:
         self._calls[0] = 0
-        told = self._chunks.delta(refusal=refusal(event))
-        return [self._chunks.start(), told, self._chunks.finish("content_filter")]
+        reason = self._chunks.delta(refusal=refusal(event))
+        return [self._chunks.start(), reason, self._chunks.finish("content_filter")]
 
     def _candidate(self, candidate: Mapping[str, Any]) -> list[Chunk]:
         index = candidate.get("index", 0)
-        made: list[Chunk] = []
+        chunks: list[Chunk] = []
         if index not in self._calls:
             self._calls[index] = 0
             self._open.add(index)
-            made.append(self._chunks.start(index))
+            chunks.append(self._chunks.start(index))
         logprobs = logprobs_of(candidate)
         for part in parts_of(candidate):
-            made += self._part(index, part, logprobs)
+            chunks += self._part(index, part, logprobs)
         if candidate.get("finishReason"):
             self._open.discard(index)
             reason = finish_reason(candidate["finishReason"], called=self._calls[index] > 0)
-            made.append(self._chunks.finish(reason, index))
-        return made
+            chunks.append(self._chunks.finish(reason, index))
+        return chunks
 
     def _part(self, index: int, part: Mapping[str, Any], logprobs: object) -> list[Chunk]:
         if "functionCall" in part:

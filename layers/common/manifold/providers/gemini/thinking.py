@@ -1,4 +1,4 @@
-"""How Gemini is told how hard to think: models from 3 on take a level, those before a number of tokens.
+"""Gemini's parameters for thinking: models from version 3 on take a level, earlier ones a number of tokens.
 
 The numbers are Google's own: https://ai.google.dev/gemini-api/docs/openai#thinking
 """
@@ -16,15 +16,15 @@ BUDGETS: Mapping[str, int] = {"none": 0, "minimal": 1_024, "low": 1_024, "medium
 
 
 def take_thinking(params: Params, model: str) -> dict[str, Any] | None:
-    """The `thinkingConfig` for `reasoning_effort`, if the request has one."""
+    """The `thinkingConfig` for `reasoning_effort`; `None` if the request has none."""
     effort = params.take("reasoning_effort")
     if effort is None:
         return None
     version = VERSION.search(model)
     by_level = version is None or int(version[1]) >= FIRST_WITH_LEVELS
-    known: Mapping[str, object] = LEVELS if by_level else BUDGETS
-    if effort not in known:
-        params.refuse("reasoning_effort", f"it takes {', '.join(known)}")
+    accepted: Mapping[str, object] = LEVELS if by_level else BUDGETS
+    if effort not in accepted:
+        params.refuse("reasoning_effort", f"it takes {', '.join(accepted)}")
         return None
     if not by_level:
         return {"thinkingBudget": BUDGETS[effort]}

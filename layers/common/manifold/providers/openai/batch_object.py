@@ -1,8 +1,8 @@
-"""OpenAI's batch object as providers really send it, read into a `JobStatus`.
+"""Reads OpenAI's Batch object, in all forms that providers really send, into a `JobStatus`.
 
-Azure's dated versions capitalise the status, leave counts null, send "" for no file and list under `value`; their
-specification has `errors.data` as one object and `line` as a string. Nothing here raises: what cannot be read is
-absent.
+https://platform.openai.com/docs/api-reference/batch/object. Azure's dated versions capitalise the status, leave counts
+null, send "" for no file and list under `value`; their specification has `errors.data` as one object and `line` as a
+string. Nothing here raises: a value that cannot be read counts as absent.
 """
 
 import re
@@ -18,15 +18,15 @@ STATES: Mapping[str, JobState] = {state: state for state in get_args(JobState)} 
 }
 REFERENCE = re.compile(r"[!-~]{1,512}")
 END_OF_TIME = 253_402_300_800
-"""The year 10000, which Postgres takes and Python does not."""
+"""The year 10000, which Postgres accepts and Python does not."""
 MAX_COUNT = 10**9
 MAX_ERRORS = 100
-"""Errors of a failed job that are read."""
+"""The most errors that are read of a failed job."""
 LOST = JobStatus(state="failed", errors=(LineFailure("job_lost", "The provider no longer knows this job."),), lost=True)
 
 
 def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
-    """What the provider says of a job, or `None` if its status is none that we know: the last known one stands."""
+    """The job's status, or `None` if the provider's `status` is unknown: then the last known one stands."""
     state = STATES.get(_snake(batch.get("status")))
     if state is None:
         return None
@@ -43,18 +43,18 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
 
 
 def listed(page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The batches of one page of a listing."""
+    """The entries of one page of a listing."""
     entries = page.get("data", page.get("value"))
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def reference(value: object) -> str | None:
-    """A provider's own name of a thing: printable, and no longer than a row or an address takes."""
+    """A provider's id, if it is printable and short enough for a row and a URL; else `None`."""
     return value if isinstance(value, str) and REFERENCE.fullmatch(value) else None
 
 
 def unix_time(value: object) -> int | None:
-    """Unix seconds from a number or an ISO 8601 time, `None` from anything else. No zone means UTC."""
+    """Unix seconds from a number or an ISO 8601 time; `None` from anything else. A time without a zone is UTC."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -65,7 +65,7 @@ def unix_time(value: object) -> int | None:
 
 
 def count(value: object) -> int:
-    """A whole number from 0 to `MAX_COUNT`: the nearest of them, and 0 for what is none."""
+    """A count, limited to 0 … `MAX_COUNT`; 0 for a value that is no whole number."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return min(max(0, value), MAX_COUNT) if type(value) is int else 0
@@ -78,16 +78,16 @@ def _iso_seconds(text: str) -> int:
 
 
 def _snake(status: object) -> str:
-    """`InProgress` and `in_progress` alike, `""` from anything else."""
+    """`in_progress` from `InProgress` and from itself; `""` from a value that is no text."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", status).lower() if isinstance(status, str) else ""
 
 
 def _errors(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The entries of `errors`, which is a list of them, an object with such a list, one of them, or a text."""
-    said = batch.get("errors") or batch.get("error")
-    if isinstance(said, dict):
-        said = said.get("data", said if "message" in said else None)
-    entries = said if isinstance(said, list) else [said]
+    """The entries of `errors`, which may be a list, an object with a list in `data`, one entry, or a text."""
+    errors = batch.get("errors") or batch.get("error")
+    if isinstance(errors, dict):
+        errors = errors.get("data", errors if "message" in errors else None)
+    entries = errors if isinstance(errors, list) else [errors]
     return [entry if isinstance(entry, dict) else {"message": entry} for entry in entries[:MAX_ERRORS] if entry]
 
 
@@ -105,7 +105,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _line(value: object) -> int | None:
-    """A line's number, also as Azure writes it: in a string."""
+    """A line's number, also from a string, as Azure writes it."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         return int(value)
     return value if type(value) is int and 0 <= value <= MAX_COUNT else None

@@ -1,4 +1,4 @@
-"""OpenAI's files and batches, and everybody's who speaks them alike (Groq, DeepInfra, …).
+"""Files and batches of OpenAI's API, at OpenAI and at any server that is like it (Groq, DeepInfra, …).
 
 https://platform.openai.com/docs/api-reference/batch
 """
@@ -15,53 +15,55 @@ from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.batch_object import LOST, job_status, listed, reference, unix_time
 
 JOB_ID_KEY = "manifold_job_id"
-"""Where a job's own id travels in the provider's metadata."""
+"""The key of our job's id in the provider's metadata."""
 INPUT_SECONDS = 30 * 86_400
-"""How long a provider keeps an input. 30 days is OpenAIBatches's default, and the most that OpenAI and Azure take."""
+"""How long a provider keeps an input. 30 days is OpenAI's default, and the most that OpenAI and Azure accept."""
 OUTPUT_SECONDS = 14 * 86_400
-"""How long a provider keeps a result, should nobody discard it. 14 days is the least that Azure takes."""
+"""How long a provider keeps a result that nobody discards. 14 days is the least that Azure accepts."""
 CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
 PAGE, FILES_PAGE = 100, 1000
 MAX_POLL_PAGES = 10
 MAX_PAGES = 1000
-"""Pages of a listing after which it is taken for one that does not end."""
+"""Pages after which a listing is given up as endless."""
 FEW = 4
-"""Up to so many jobs are asked for one by one; more, by listing."""
+"""Up to so many jobs are retrieved one by one; more, by listing."""
 CONCURRENT = 8
 GONE = 404
-# What a create may answer when the file that it names is gone.
 NO_SUCH_INPUT = frozenset({400, 404})
-
-# What a provider may answer to the cancel of a job that has ended.
+"""The statuses of a create that names a file which is gone."""
 CANNOT_CANCEL = frozenset({400, 404, 409, 422})
+"""The statuses of a cancel of a job that has ended."""
 
 
 class OpenAIBatches:
-    """A `Provider` of OpenAI's dialect. `expiring` tells whether files and results take an expiry there."""
+    """A `Provider` of OpenAI's API. `expiring` tells whether the server accepts an expiry of files and results.
+
+    Azure's and xAI's adapters override the methods below `# Overridden by …`.
+    """
 
     def __init__(self, client: BatchClient, *, expiring: bool = False) -> None:
         self._client = client
         self._expiring = expiring
 
-    async def prepare(self, at: Endpoint, data: Input) -> Prepared:
+    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         fields = {"purpose": "batch"}
-        if self._expires(at):
+        if self._expires(endpoint):
             fields |= self._expiry_fields()
-        return self._prepared(await self._client.upload(self._call(at, "files"), fields, data))
+        return self._prepared(await self._client.upload(self._call(endpoint, "files"), fields, data))
 
-    async def submit(self, at: Endpoint, job: Job) -> str:
+    async def submit(self, endpoint: Endpoint, job: Job) -> str:
         try:
-            answer = await self._client.call("POST", self._call(at, "batches"), self._create_body(at, job))
+            answer = await self._client.call("POST", self._call(endpoint, "batches"), self._create_body(endpoint, job))
             return _id(self._batch(answer))
         except ProviderRefused as refusal:
-            if refusal.status in NO_SUCH_INPUT and await self._is_lost(at, str(job.input_ref)):
+            if refusal.status in NO_SUCH_INPUT and await self._is_lost(endpoint, str(job.input_ref)):
                 raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
             raise
 
-    async def find(self, at: Endpoint, job: Job) -> str | None:
+    async def find(self, endpoint: Endpoint, job: Job) -> str | None:
         since = job.created_at - CLOCK_MARGIN
-        async for page in self._pages(at, "batches", limit=str(PAGE)):
+        async for page in self._pages(endpoint, "batches", limit=str(PAGE)):
             for batch in map(self._batch, page):
                 if _is_of(batch, job, since):
                     return _id(batch)
@@ -69,95 +71,95 @@ class OpenAIBatches:
                 return None
         return None
 
-    async def poll(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
         if len(refs) > FEW:
             try:
-                await self._poll_listed(at, refs, known)
+                await self._poll_listed(endpoint, refs, known)
             except ProviderError as error:
                 if any(ref in known for ref in refs):
                     return
                 if not (isinstance(error, ProviderRefused) and error.lasting):
                     raise
-        await self._poll_each(at, [ref for ref in refs if ref not in known], known)
+        await self._poll_each(endpoint, [ref for ref in refs if ref not in known], known)
 
-    async def cancel(self, at: Endpoint, ref: str) -> None:
+    async def cancel(self, endpoint: Endpoint, ref: str) -> None:
         try:
-            await self._client.call("POST", self._cancel_call(at, ref))
+            await self._client.call("POST", self._cancel_call(endpoint, ref))
         except ProviderRefused as refusal:
-            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(at, ref):
+            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
                 raise
 
-    def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
-        return self._client.download(self._call(at, "files", ref, "content"))
+    def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        return self._client.download(self._call(endpoint, "files", ref, "content"))
 
-    async def inputs(self, at: Endpoint) -> AsyncIterator[Listed]:
-        async for page in self._pages(at, "files", **self._input_filter(at)):
+    async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
+        async for page in self._pages(endpoint, "files", **self._input_filter(endpoint)):
             for file in page:
                 yield Listed(_id(file), str(file.get("filename")), unix_time(file.get("created_at")))
 
-    async def discard(self, at: Endpoint, ref: str) -> None:
+    async def discard(self, endpoint: Endpoint, ref: str) -> None:
         try:
-            await self._client.call("DELETE", self._call(at, "files", ref))
+            await self._client.call("DELETE", self._call(endpoint, "files", ref))
         except ProviderRefused as refusal:
             if not _is_gone(refusal):
                 raise
 
-    # What another dialect says differently.
+    # Overridden by the adapters of other providers.
 
-    def _expires(self, at: Endpoint) -> bool:
+    def _expires(self, endpoint: Endpoint) -> bool:
         return self._expiring
 
     def _expiry_fields(self) -> dict[str, str]:
         return {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(INPUT_SECONDS)}
 
-    def _input_filter(self, at: Endpoint) -> dict[str, str]:
+    def _input_filter(self, endpoint: Endpoint) -> dict[str, str]:
         return {"purpose": "batch", "limit": str(FILES_PAGE)}
 
     def _endpoint(self, endpoint: str) -> str:
         return endpoint
 
-    def _call(self, at: Endpoint, *path: str, **params: str) -> HttpCall:
-        return openai_call(at, *path, **params)
+    def _call(self, endpoint: Endpoint, *path: str, **params: str) -> HttpCall:
+        return openai_call(endpoint, *path, **params)
 
-    def _create_body(self, at: Endpoint, job: Job) -> dict[str, Any]:
+    def _create_body(self, endpoint: Endpoint, job: Job) -> dict[str, Any]:
         body: dict[str, Any] = {
             "input_file_id": job.input_ref,
             "endpoint": self._endpoint(job.endpoint),
             "completion_window": job.completion_window,
             "metadata": {JOB_ID_KEY: job.id},
         }
-        if self._expires(at):
+        if self._expires(endpoint):
             body["output_expires_after"] = {"anchor": "created_at", "seconds": OUTPUT_SECONDS}
         return body
 
-    def _cancel_call(self, at: Endpoint, ref: str) -> HttpCall:
-        return self._call(at, "batches", ref, "cancel")
+    def _cancel_call(self, endpoint: Endpoint, ref: str) -> HttpCall:
+        return self._call(endpoint, "batches", ref, "cancel")
 
     def _batch(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         """The provider's batch as OpenAI's object."""
         return answer
 
     def _page(self, answer: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], dict[str, str] | None]:
-        """The entries of one page of a listing, and the parameters that ask for the next."""
+        """The entries of one page of a listing, and the query parameters of the next page, `None` after the last."""
         page = listed(answer)
         if not page or not answer.get("has_more"):
             return page, None
         return page, {"after": str(answer.get("last_id") or _id(page[-1]))}
 
     def _is_past(self, page: Sequence[Mapping[str, Any]], since: int) -> bool:
-        """Whether no page after this one can hold a batch of that time or later."""
+        """Whether no later page can hold a batch created at `since` (Unix seconds) or later."""
         return _newest_first(page) and _created(page[-1]) < since
 
-    # How it is done.
+    # Not overridden.
 
     def _prepared(self, file: Mapping[str, Any]) -> Prepared:
         return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
 
-    async def _pages(self, at: Endpoint, what: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-        """The provider's listing of files or batches, a page at a time, each with one entry at least."""
+    async def _pages(self, endpoint: Endpoint, path: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """The provider's listing of `files` or `batches`, page by page; empty pages are left out."""
         cursor: dict[str, str] = {}
         for _ in range(MAX_PAGES):
-            page, following = self._page(await self._client.call("GET", self._call(at, what, **params, **cursor)))
+            page, following = self._page(await self._client.call("GET", self._call(endpoint, path, **params, **cursor)))
             if page:
                 yield page
             if following is None or following == cursor:
@@ -165,24 +167,26 @@ class OpenAIBatches:
             cursor = following
         raise ProviderUnclear("a listing that does not end")
 
-    async def _poll_listed(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
-        """Note the jobs that the newest pages show."""
+    async def _poll_listed(
+        self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]
+    ) -> None:
+        """Put the jobs that the newest pages list into `known`."""
         missing, pages = set(refs), 0
-        async for page in self._pages(at, "batches", limit=str(PAGE)):
-            found = {ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in missing}
-            known.update(found)
-            missing -= found.keys()
+        async for page in self._pages(endpoint, "batches", limit=str(PAGE)):
+            statuses = {ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in missing}
+            known.update(statuses)
+            missing -= statuses.keys()
             pages += 1
             if not missing or pages == MAX_POLL_PAGES:
                 return
 
-    async def _poll_each(self, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
-        """One GET per job. Fails only if no status is known: what was learnt is worth more than why the rest failed."""
-        gate = asyncio.Semaphore(CONCURRENT)
+    async def _poll_each(self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+        """One GET per job. Raises only if no status is known: statuses that were read count more than the errors."""
+        semaphore = asyncio.Semaphore(CONCURRENT)
 
         async def retrieve(ref: str) -> None:
-            async with gate:
-                status = await self._retrieve(at, ref)
+            async with semaphore:
+                status = await self._retrieve(endpoint, ref)
             if status is not None:
                 known[ref] = status
 
@@ -192,29 +196,29 @@ class OpenAIBatches:
             if not isinstance(failure, ProviderError) or (not known and len(failures) == len(refs)):
                 raise failure
 
-    async def _retrieve(self, at: Endpoint, ref: str) -> JobStatus | None:
+    async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
         try:
-            batch = self._batch(await self._client.call("GET", self._call(at, "batches", ref)))
+            batch = self._batch(await self._client.call("GET", self._call(endpoint, "batches", ref)))
         except ProviderRefused as refusal:
             if refusal.status != GONE:
                 raise
-            # A wrong address answers 404 for each job, too: only one that lists batches can have lost this one.
-            await self._client.call("GET", self._call(at, "batches", limit="1"))
+            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
+            await self._client.call("GET", self._call(endpoint, "batches", limit="1"))
             return LOST
         if _id(batch) != ref:
             raise ProviderUnclear("an answer about another job")
         return job_status(batch)
 
-    async def _is_lost(self, at: Endpoint, ref: str) -> bool:
-        """Whether the provider no longer has this input; not knowing counts as no."""
+    async def _is_lost(self, endpoint: Endpoint, ref: str) -> bool:
+        """Whether the provider no longer has this input. `False` if that cannot be found out."""
         try:
-            await self._client.call("GET", self._call(at, "files", ref))
+            await self._client.call("GET", self._call(endpoint, "files", ref))
         except ProviderError as error:
             return isinstance(error, ProviderRefused) and _is_gone(error)
         return False
 
-    async def _is_ending(self, at: Endpoint, ref: str) -> bool:
-        status = await self._retrieve(at, ref)
+    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
+        status = await self._retrieve(endpoint, ref)
         if status is None or status.lost:
             return False
         return status.state in ENDED or status.state == "cancelling"
@@ -232,7 +236,7 @@ def _read(batch: Mapping[str, Any]) -> tuple[str, JobStatus | None]:
 
 
 def _is_of(batch: Mapping[str, Any], job: Job, since: int) -> bool:
-    """Whether the batch is this job: by our id, or by the input where the provider dropped the metadata."""
+    """Whether the batch is this job: by our id, or by the input if the provider did not keep the metadata."""
     metadata = batch.get("metadata")
     job_id = metadata.get(JOB_ID_KEY) if isinstance(metadata, dict) else None
     if job_id is not None:
@@ -243,7 +247,7 @@ def _is_of(batch: Mapping[str, Any], job: Job, since: int) -> bool:
 
 
 def _newest_first(page: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the order is what OpenAI's is. Where it is not, older batches do not mean that the job is absent."""
+    """Whether the page is in OpenAI's order. In any other order, an old batch does not end the search."""
     times = [_created(batch) for batch in page]
     return times == sorted(times, reverse=True)
 
@@ -253,5 +257,5 @@ def _created(batch: Mapping[str, Any]) -> int:
 
 
 def _is_gone(refusal: ProviderRefused) -> bool:
-    """A 404 that the API worded, where a proxy's page does not tell that a thing is gone."""
+    """Whether the API itself answered 404: a proxy's 404 does not mean that the file or job is gone."""
     return refusal.status == GONE and refusal.code is not None

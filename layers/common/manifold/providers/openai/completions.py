@@ -24,26 +24,26 @@ DRAIN_SECONDS = 0.1
 
 
 class OpenAICompletions:
-    """A `ChatProvider` of OpenAI's dialect: every parameter passes untouched, the unknown ones too.
+    """A `ChatProvider` of OpenAI's API. All parameters are sent unchanged, unknown ones too, with two exceptions.
 
-    Of the messages, what answers alone have is left out (`messages`), and with `drop_params` the sampling that
-    OpenAI's reasoning models are known to refuse. `provider` is the prefix of the models.
+    Members of messages that only answers have are left out (`MessageSanitizer`). With `drop_params`, so are the
+    sampling parameters that OpenAI's reasoning models refuse. `provider` is the prefix of the models.
     """
 
     def __init__(self, client: CompletionClient, provider: str = "openai") -> None:
         self._client = client
         self._provider = provider
 
-    async def complete(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
-        call = self._call(at, request)
-        answer = _shaped(await self._client.post(call, self._body(at, request)), call)
+    async def complete(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+        call = self._call(endpoint, request)
+        answer = _checked(await self._client.post(call, self._body(endpoint, request)), call)
         if request.route != "/embeddings" and not isinstance(answer.get("choices"), list):
             raise ProviderUnclear("an answer without choices")
         return answer
 
-    async def stream(self, at: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
-        call, open_choices = self._call(at, request), OpenChoices()
-        body = {**self._body(at, request), "stream": True}
+    async def stream(self, endpoint: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+        call, open_choices = self._call(endpoint, request), OpenChoices()
+        body = {**self._body(endpoint, request), "stream": True}
         async with contextlib.aclosing(self._client.events(call, body)) as events:
             async for event in events:
                 if event.data.strip() == DONE:
@@ -55,24 +55,25 @@ class OpenAICompletions:
         if not open_choices.all_finished:
             raise ProviderUnclear("the stream broke off before its end")
 
-    def _body(self, at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
+    def _body(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         chat = request.route == "/chat/completions"
-        body = MessageSanitizer(self._provider, at.base_url).body(request.body) if chat else request.body
-        sent = without_sampling(body, at.base_model or at.model) if request.drop_params else body
-        return {**sent, "model": at.model}
+        body = MessageSanitizer(self._provider, endpoint.base_url).body(request.body) if chat else request.body
+        sent = without_sampling(body, endpoint.base_model or endpoint.model) if request.drop_params else body
+        return {**sent, "model": endpoint.model}
 
-    def _call(self, at: Endpoint, request: ProviderRequest) -> HttpCall:
-        return replace(openai_call(at, *path_of(request)), timeout=request.timeout)
+    def _call(self, endpoint: Endpoint, request: ProviderRequest) -> HttpCall:
+        return replace(openai_call(endpoint, *path_of(request)), timeout=request.timeout)
 
 
 class OpenChoices:
-    """Which choices of a stream have begun and not finished: servers there are that leave out `[DONE]`."""
+    """The choices of a stream that have begun and not finished. Some servers leave out `[DONE]`."""
 
     def __init__(self) -> None:
         self._open: set[str] = set()
         self._begun = False
 
     def note(self, chunk: dict[str, Any]) -> None:
+        """Take in the next chunk."""
         for choice in chunk.get("choices") or ():
             self._begun = True
             index = str(choice.get("index"))
@@ -82,6 +83,7 @@ class OpenChoices:
 
     @property
     def all_finished(self) -> bool:
+        """Whether a choice has begun, and each that has begun has finished."""
         return self._begun and not self._open
 
 
@@ -90,7 +92,7 @@ def path_of(request: ProviderRequest) -> tuple[str, ...]:
 
 
 async def _drain(events: AsyncGenerator[Event, None]) -> None:
-    """Read the answer's last bytes, so that its connection can be used again; without them it closes."""
+    """Read the answer's last bytes, so that its connection can be used again."""
     with contextlib.suppress(ProviderError, TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             async for _ in events:
@@ -98,20 +100,20 @@ async def _drain(events: AsyncGenerator[Event, None]) -> None:
 
 
 def _chunk(event: Event, call: HttpCall) -> dict[str, Any]:
-    """The event's object, unless it is the error that ends a stream that began well."""
+    """The event's JSON object. Raises if it is an error, which ends the stream."""
     chunk = read_object(event.data)
     if chunk is None:
         raise ProviderUnclear("a chunk that is no JSON object")
     if event.name == "error" or is_error(chunk):
         raise failure_within(chunk, call)
-    return _shaped(chunk, call)
+    return _checked(chunk, call)
 
 
-def _shaped(body: dict[str, Any], call: HttpCall) -> dict[str, Any]:
-    """The answer or chunk, if what the gateway reads of it has OpenAI's shape; the rest is the client's to read.
+def _checked(body: dict[str, Any], call: HttpCall) -> dict[str, Any]:
+    """The answer or chunk, if the members that the gateway reads have OpenAI's shape; the others are not checked.
 
-    One whose model failed on the way says so in a choice, as OpenRouter's do. A usage that cannot be read is none: the
-    answer is there, and paid for.
+    Raises if a choice holds an error, as OpenRouter's do when the model fails midway. A usage of another shape becomes
+    null: the answer is there, and paid for.
     """
     choices, usage = body.get("choices") or [], body.get("usage")
     if not isinstance(usage, dict | None):

@@ -1,66 +1,67 @@
-"""OpenAI's `messages` for a server of OpenAI's shape: without what answers have and such servers refuse in requests.
+"""OpenAI's `messages` for a server of OpenAI's API, without members of answers that the server refuses in a request.
 
-Clients hand an answer's message back as it came, and a fallback hands it to another server than the one that made it.
-What a client added of its own passes untouched; what answers alone have goes only to those that are known to take it.
+Clients send an answer's message back as they received it, and after a fallback to another server than the one that
+made it. A member that only answers have is sent only to servers that are known to accept it. All other members, which
+the client added, are sent unchanged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from manifold.providers.conversation import THOUGHTS, said_otherwise
+from manifold.providers.conversation import THINKING_TYPES, spoken_text
 from manifold.providers.tool_call_ids import MISTRAL, OPENAI, IdRule, ToolCallIds
 
 Object = dict[str, Any]
 
-REASONERS = frozenset(
+REASONING_CONTENT_SERVERS = frozenset(
     {
         "aliyuncs", "bigmodel", "dashscope", "deepseek", "fireworks", "fireworks_ai", "hosted_vllm", "litellm_proxy",
         "minimax", "minimaxi", "moonshot", "openrouter", "vllm", "volcengine", "volces", "x", "xai", "z", "zai",
     }
 )  # fmt: skip
-"""Who takes `reasoning_content` back; DeepSeek and Moonshot refuse a tool call without it."""
-THINKERS = frozenset(
+"""Servers that accept `reasoning_content`. DeepSeek and Moonshot refuse a tool call without it."""
+REASONING_SERVERS = frozenset(
     {"cerebras", "groq", "hosted_vllm", "litellm_proxy", "ollama", "openrouter", "together", "together_ai", "vllm"}
 )
-"""Who calls it `reasoning`."""
-TAKERS: Mapping[str, frozenset[str]] = {
+"""Servers that call it `reasoning`."""
+SERVERS_BY_MEMBER: Mapping[str, frozenset[str]] = {
     "refusal": frozenset({"azure", "litellm_proxy", "openai", "openrouter"}),
     "audio": frozenset({"azure", "litellm_proxy", "openai", "openrouter"}),
     "thinking_blocks": frozenset({"litellm_proxy"}),
-    "reasoning_content": REASONERS,
-    "reasoning": THINKERS,
+    "reasoning_content": REASONING_CONTENT_SERVERS,
+    "reasoning": REASONING_SERVERS,
     "reasoning_details": frozenset({"minimax", "minimaxi", "openrouter"}),
     "provider_specific_fields": frozenset({"litellm_proxy"}),
     "annotations": frozenset({"openai", "azure", "litellm_proxy", "openrouter"}),
     "extra_content": frozenset({"googleapis", "litellm_proxy"}),
     "cache_control": frozenset({"aliyuncs", "dashscope", "litellm_proxy", "openrouter"}),
 }
-"""What answers of this gateway and of other servers have beyond OpenAI's request, and which prefixes of a model, or
-words of an address, are known to take it back."""
-THOUGHT_TAKERS = frozenset({"litellm_proxy", "mistral"})
-"""Who takes parts of these types back."""
-EMPTY = ("refusal", "audio", "function_call", "tool_calls", "annotations")
-"""What an answer says by null or an empty list, and some servers refuse for that."""
+"""Members of messages that answers have and OpenAI's requests have not, each with the servers that are known to accept
+it: prefixes of a model, or words of a host name."""
+THINKING_PART_SERVERS = frozenset({"litellm_proxy", "mistral"})
+"""Servers that accept content parts of `THINKING_TYPES`."""
+OMITTED_IF_EMPTY = ("refusal", "audio", "function_call", "tool_calls", "annotations")
+"""Members that are null or an empty list in answers. Some servers refuse them so."""
 ID_RULES: Mapping[str, IdRule] = {"mistral": MISTRAL, "openai": OPENAI, "azure": OPENAI}
 
 
 class MessageSanitizer:
-    """What goes to one server, by the prefix of its model and the address that it has."""
+    """Adapts messages to one server, which is known by its model's prefix and its base URL."""
 
     def __init__(self, provider: str, base_url: str) -> None:
         self._names = frozenset({provider, *_host(base_url).split(".")})
-        self._dropped = frozenset(name for name, takers in TAKERS.items() if not takers & self._names)
+        self._dropped = frozenset(name for name, servers in SERVERS_BY_MEMBER.items() if not servers & self._names)
 
     def body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The same request as this server takes it. A body of another shape is left for the server to refuse."""
+        """The same request, as this server accepts it. Messages of another shape are left for the server to refuse."""
         messages = body.get("messages")
         if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
             return body
-        said = self._renamed(_without_silence([self._message(message) for message in messages]))
+        accepted = self._with_fitting_ids(_without_empty([self._message(message) for message in messages]))
         tools = body.get("tools")
-        given = {"tools": [self._kept(tool) for tool in tools]} if isinstance(tools, list) else {}
-        return {**body, "messages": said, **given}
+        kept_tools = {"tools": [self._kept(tool) for tool in tools]} if isinstance(tools, list) else {}
+        return {**body, "messages": accepted, **kept_tools}
 
     def _message(self, message: Object) -> Object:
         kept: Object = self._kept(message)
@@ -69,16 +70,16 @@ class MessageSanitizer:
         return self._answer(kept, message) if message.get("role") == "assistant" else kept
 
     def _answer(self, kept: Object, message: Mapping[str, Any]) -> Object:
-        """An assistant's message. To a server that knows no refusals, or no voice, what it said so is its content."""
-        otherwise = [said_otherwise(message, name) for name in ("refusal", "audio") if name in self._dropped]
-        if not kept.get("content") and any(otherwise):
-            kept = {**kept, "content": next(filter(None, otherwise))}
-        if isinstance(kept.get("content"), list) and not THOUGHT_TAKERS & self._names:
-            kept = {**kept, "content": [part for part in kept["content"] if not _is_thought(part)]}
-        kept = {name: value for name, value in kept.items() if value or name not in EMPTY}
+        """An assistant's message. If the server accepts no refusal or no audio, their text becomes the content."""
+        texts = [spoken_text(message, name) for name in ("refusal", "audio") if name in self._dropped]
+        if not kept.get("content") and any(texts):
+            kept = {**kept, "content": next(filter(None, texts))}
+        if isinstance(kept.get("content"), list) and not THINKING_PART_SERVERS & self._names:
+            kept = {**kept, "content": [part for part in kept["content"] if not _is_thinking(part)]}
+        kept = {name: value for name, value in kept.items() if value or name not in OMITTED_IF_EMPTY}
         if isinstance(kept.get("tool_calls"), list):
             return {**kept, "tool_calls": [self._kept(call) for call in kept["tool_calls"]]}
-        return kept if kept.get("content") is not None or _says_otherwise(kept) else {**kept, "content": ""}
+        return kept if kept.get("content") is not None or _needs_no_content(kept) else {**kept, "content": ""}
 
     def _part(self, part: Any) -> Any:
         if "refusal" in self._dropped and isinstance(part, dict) and part.get("type") == "refusal":
@@ -86,21 +87,21 @@ class MessageSanitizer:
         return self._kept(part)
 
     def _kept(self, owner: Any) -> Any:
-        """The object without what the server does not take."""
+        """The object without the members that the server does not accept."""
         if not isinstance(owner, dict):
             return owner
         return {name: value for name, value in owner.items() if name not in self._dropped}
 
-    def _renamed(self, messages: Sequence[Object]) -> list[Object]:
+    def _with_fitting_ids(self, messages: Sequence[Object]) -> list[Object]:
         rule = next((ID_RULES[name] for name in ID_RULES if name in self._names), None)
         if rule is None:
             return list(messages)
-        ids = ToolCallIds(rule, [known for message in messages for known in _ids(message)])
+        ids = ToolCallIds(rule, [call_id for message in messages for call_id in _ids(message)])
         return [_with_ids(message, ids) for message in messages]
 
 
-def _is_thought(part: object) -> bool:
-    return isinstance(part, dict) and part.get("type") in THOUGHTS
+def _is_thinking(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") in THINKING_TYPES
 
 
 def _host(base_url: str) -> str:
@@ -110,17 +111,17 @@ def _host(base_url: str) -> str:
         return ""
 
 
-def _says_otherwise(message: Mapping[str, Any]) -> bool:
-    """Whether an assistant's message without content needs none."""
+def _needs_no_content(message: Mapping[str, Any]) -> bool:
+    """Whether an assistant's message is valid without content."""
     return any(message.get(name) for name in ("tool_calls", "function_call", "audio", "refusal"))
 
 
-def _without_silence(messages: Sequence[Object]) -> list[Object]:
-    """The messages but for the assistant's that say nothing, which many servers refuse; users' around it are joined."""
+def _without_empty(messages: Sequence[Object]) -> list[Object]:
+    """The messages without empty ones of the assistant, which many servers refuse. The user's around one are joined."""
     kept: list[Object] = []
     joining = False
     for message in messages:
-        if len(messages) > 1 and _is_silent(message):
+        if len(messages) > 1 and _is_empty(message):
             joining = True
         elif joining and kept and _is_plain(kept[-1]) and _is_plain(message):
             kept[-1] = {**message, "content": _joined(kept[-1]["content"], message["content"])}
@@ -131,12 +132,12 @@ def _without_silence(messages: Sequence[Object]) -> list[Object]:
     return kept or list(messages)
 
 
-def _is_silent(message: Mapping[str, Any]) -> bool:
-    """Whether there is nothing but the role of an assistant that said nothing."""
-    return message.get("role") == "assistant" and message.keys() <= {"role", "content"} and not any(_words(message))
+def _is_empty(message: Mapping[str, Any]) -> bool:
+    """Whether it is the assistant's, and has neither content nor any other member."""
+    return message.get("role") == "assistant" and message.keys() <= {"role", "content"} and not any(_texts(message))
 
 
-def _words(message: Mapping[str, Any]) -> Iterable[object]:
+def _texts(message: Mapping[str, Any]) -> Iterable[object]:
     content = message.get("content")
     if not isinstance(content, list):
         return [content]
@@ -160,15 +161,15 @@ def _parts(content: str | list[Any]) -> list[Any]:
 
 def _ids(message: Mapping[str, Any]) -> list[str]:
     calls = message.get("tool_calls")
-    made = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    return [known for known in (*made, message.get("tool_call_id")) if isinstance(known, str)]
+    call_ids = [call.get("id") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    return [call_id for call_id in (*call_ids, message.get("tool_call_id")) if isinstance(call_id, str)]
 
 
 def _with_ids(message: Object, ids: ToolCallIds) -> Object:
-    known, calls = message.get("tool_call_id"), message.get("tool_calls")
-    if isinstance(known, str):
-        return {**message, "tool_call_id": ids.result(known)}
+    call_id, calls = message.get("tool_call_id"), message.get("tool_calls")
+    if isinstance(call_id, str):
+        return {**message, "tool_call_id": ids.result(call_id)}
     if not isinstance(calls, list) or len(_ids(message)) < len(calls):
         return message
-    given = ids.calls([call["id"] for call in calls])
-    return {**message, "tool_calls": [{**call, "id": one} for call, one in zip(calls, given, strict=True)]}
+    new_ids = ids.calls([call["id"] for call in calls])
+    return {**message, "tool_calls": [{**call, "id": new_id} for call, new_id in zip(calls, new_ids, strict=True)]}

@@ -1,4 +1,4 @@
-"""xAI's batches: OpenAI's files, but counters for a status and pages for an output file.
+"""xAI's files and batches. Files are as OpenAI's; a batch has counters instead of a status, and pages of results.
 
 https://docs.x.ai/developers/rest-api-reference/inference/batches; `xai/api/v1/batch.proto`, as xai-sdk-python has it.
 """
@@ -17,39 +17,39 @@ from manifold.providers.openai.batch_object import count
 from manifold.providers.openai.batches import INPUT_SECONDS, JOB_ID_KEY, MAX_PAGES, OpenAIBatches
 
 RESULTS, ERRORS = "results", "errors"
-"""What stands before the batch's id in a ref of its successes and of its failures: xAI has one list of both."""
+"""The prefixes of an `output_ref` and an `error_ref`, before the batch's id: xAI has one list of both."""
 PAGE = 100
 LAST_SECOND = 86_399
-CANNOT_ANSWER = "xAI gave no response to this request."
+NO_RESPONSE = "xAI gave no response to this request."
 
 
 class XAIBatches(OpenAIBatches):
-    """A `Provider` of xAI's dialect: its answers are read into OpenAI's words, then treated as those are."""
+    """A `Provider` of xAI. Its batches are translated into OpenAI's, and then handled as those are."""
 
-    async def results(self, at: Endpoint, ref: str) -> AsyncIterator[bytes]:
+    async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         kind, _, batch_id = ref.partition(":")
-        async for page in self._result_pages(at, batch_id):
+        async for page in self._result_pages(endpoint, batch_id):
             lines = [line for line in map(output_line, page) if (line["response"] is None) == (kind == ERRORS)]
             if lines:
                 yield b"".join(orjson.dumps(line) + b"\n" for line in lines)
 
-    async def discard(self, at: Endpoint, ref: str) -> None:
-        """Delete an input. Results are the batch's own, and go with it."""
+    async def discard(self, endpoint: Endpoint, ref: str) -> None:
+        """Delete an input. Results belong to the batch, and cannot be deleted alone."""
         if not ref.startswith((f"{RESULTS}:", f"{ERRORS}:")):
-            await super().discard(at, ref)
+            await super().discard(endpoint, ref)
 
     def _expiry_fields(self) -> dict[str, str]:
         return {"expires_after": str(INPUT_SECONDS)}
 
-    def _input_filter(self, at: Endpoint) -> dict[str, str]:
+    def _input_filter(self, endpoint: Endpoint) -> dict[str, str]:
         return {"limit": str(PAGE)}
 
-    def _create_body(self, at: Endpoint, job: Job) -> dict[str, Any]:
-        """There is no metadata: the name carries the job's id. Each line says which API it calls."""
+    def _create_body(self, endpoint: Endpoint, job: Job) -> dict[str, Any]:
+        """xAI has no metadata: the name is the job's id. Each line names the API that it calls."""
         return {"name": job.id, "input_file_id": job.input_ref}
 
-    def _cancel_call(self, at: Endpoint, ref: str) -> HttpCall:
-        call = self._call(at, "batches", ref)
+    def _cancel_call(self, endpoint: Endpoint, ref: str) -> HttpCall:
+        call = self._call(endpoint, "batches", ref)
         return replace(call, url=f"{call.url}:cancel")
 
     def _batch(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,13 +62,13 @@ class XAIBatches(OpenAIBatches):
         return [entry for entry in entries or () if isinstance(entry, dict)], cursor
 
     def _is_past(self, page: Sequence[Mapping[str, Any]], since: int) -> bool:
-        """No order of a listing is documented, so all of it is looked at."""
+        """The order of listings is not documented, so all pages are read."""
         return False
 
-    async def _result_pages(self, at: Endpoint, batch_id: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    async def _result_pages(self, endpoint: Endpoint, batch_id: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         cursor: dict[str, str] = {}
         for _ in range(MAX_PAGES):
-            call = self._call(at, "batches", batch_id, "results", limit=str(PAGE), **cursor)
+            call = self._call(endpoint, "batches", batch_id, "results", limit=str(PAGE), **cursor)
             answer = await self._client.call("GET", call)
             page = answer.get("results")
             if not isinstance(page, list):
@@ -84,7 +84,7 @@ class XAIBatches(OpenAIBatches):
 
 
 def as_openai(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """xAI's batch as OpenAI's object, as far as anything here reads that."""
+    """xAI's batch as OpenAI's, with the members that this gateway reads."""
     counts = {name: _count(batch, f"num_{name}") for name in ("requests", "pending", "success", "error", "cancelled")}
     name, batch_id, reason = batch.get("name"), batch.get("batch_id"), batch.get("cancel_by_xai_message")
     failed, state = counts["error"] + counts["cancelled"], _state(batch, counts)
@@ -103,7 +103,7 @@ def as_openai(batch: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def output_line(result: Mapping[str, Any]) -> dict[str, Any]:
-    """One of xAI's results as a line of OpenAI's output or error file. A response is named after the API called."""
+    """One of xAI's results as a line of OpenAI's output or error file. The response's key is named after the API."""
     custom_id, outcome = result.get("batch_request_id"), _mapping(result.get("batch_result"))
     line = {"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": None, "error": None}
     body = next(iter(_mapping(outcome.get("response")).values()), None)
@@ -111,11 +111,11 @@ def output_line(result: Mapping[str, Any]) -> dict[str, Any]:
         return line | {"response": {"status_code": 200, "request_id": body.get("id"), "body": body}}
     error = _mapping(outcome.get("error"))
     code, message = error.get("code"), error.get("message") or result.get("error_message")
-    return line | {"error": {"code": str(code or "request_failed"), "message": message or CANNOT_ANSWER}}
+    return line | {"error": {"code": str(code or "request_failed"), "message": message or NO_RESPONSE}}
 
 
 def _state(batch: Mapping[str, Any], counts: Mapping[str, int]) -> JobState:
-    """xAI itself cancels what it finds invalid, and says why. It counts no request before it has read the input."""
+    """xAI cancels an invalid batch itself, with a message. Before it has read the input, it counts no requests."""
     if batch.get("cancel_time"):
         return "failed" if batch.get("cancel_by_xai_message") else "cancelled"
     if not counts["requests"]:
@@ -132,7 +132,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _latest(created: object) -> object:
-    """The last moment that this can mean: the REST API tells the day alone."""
+    """The last second of the day, as Unix seconds, where xAI tells only the day."""
     try:
         day = date.fromisoformat(str(created))
     except ValueError:
