@@ -1,4 +1,4 @@
-"""The API of the template against the apps behind it, both ways."""
+"""The API in the template has the routes of the apps, and the apps have those of the template."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def test_the_stage_is_the_version_and_the_only_one(template: Template) -> None:
     assert stage["StageName"] == "v1"
 
 
-def test_a_flood_is_held_at_the_door(template: Template) -> None:
+def test_requests_above_the_limit_are_throttled_at_the_gateway(template: Template) -> None:
     (stage,) = template.properties("AWS::ApiGateway::Stage").values()
     (everywhere,) = stage["MethodSettings"]
     assert (everywhere["ResourcePath"], everywhere["HttpMethod"]) == ("/*", "*")
@@ -81,7 +81,7 @@ def test_what_the_gateway_itself_answers_has_a_request_id(template: Template) ->
         assert response["responseParameters"] == {"gatewayresponse.header.x-request-id": "context.requestId"}
 
 
-def test_everything_else_is_answered_too(template: Template) -> None:
+def test_other_errors_of_the_gateway_are_answered_too(template: Template) -> None:
     assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(template.gateway_responses())
 
 

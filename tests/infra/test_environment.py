@@ -1,4 +1,4 @@
-"""The variables that the template sets, and who reads them."""
+"""The variables that the template sets are those that the code reads."""
 
 import ast
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def test_nothing_secret_is_set(template: Template) -> None:
         assert not [name for name in names for word in SECRET_WORDS if word in name]
 
 
-def test_nobody_else_reads_the_environment() -> None:
+def test_one_module_reads_the_environment() -> None:
     code = [*(ROOT / "layers").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
     readers = {file for file in code if _reads_environment(file)}
     assert readers == {Path(environment.__file__)}

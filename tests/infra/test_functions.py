@@ -64,7 +64,7 @@ def test_every_function_has_memory_and_the_layer(template: Template) -> None:
         assert function["Layers"] == [{"Ref": layer}]
 
 
-def test_every_function_has_a_log_group_that_forgets(template: Template) -> None:
+def test_every_function_has_a_log_group_with_a_retention(template: Template) -> None:
     groups = [function["LoggingConfig"]["LogGroup"]["Ref"] for function in template.functions().values()]
     assert len(set(groups)) == len(template.functions())
     for group in groups:
@@ -98,7 +98,7 @@ def test_every_function_is_bounded_by_a_parameter_of_its_own(template: Template)
     assert set(template.functions()) == {*CONCURRENCY, "Migrations"}
 
 
-def test_by_default_postgres_has_a_connection_for_each_environment(written: dict[str, Any]) -> None:
+def test_default_concurrency_fits_the_connections_of_postgres(written: dict[str, Any]) -> None:
     assert written["Parameters"]["ReservedConcurrency"]["Default"] == "true"
     most = sum(written["Parameters"][parameter]["Default"] for parameter in CONCURRENCY.values())
     assert most + 1 <= POSTGRES_CONNECTIONS, "with the one of Migrations"

@@ -51,7 +51,7 @@ def test_a_function_does_with_objects_what_its_code_does(function: str, template
     assert {action for action in _actions(function, template) if action.startswith("s3:")} == needed
 
 
-def test_every_function_is_looked_at(template: Template) -> None:
+def test_every_function_is_covered(template: Template) -> None:
     assert set(template.functions()) == set(FUNCTIONS)
 
 

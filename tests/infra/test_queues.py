@@ -25,7 +25,7 @@ def test_a_message_stays_hidden_for_six_times_as_long_as_its_work(
         assert template.queue_of(mapping)["VisibilityTimeout"] == 6 * timeout
 
 
-def test_failures_are_told_by_message_and_concurrency_is_bounded(mappings: list[dict[str, Any]]) -> None:
+def test_failures_are_reported_per_message_and_concurrency_is_bounded(mappings: list[dict[str, Any]]) -> None:
     for mapping in mappings:
         assert mapping["BatchSize"] == 1
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
@@ -33,7 +33,7 @@ def test_failures_are_told_by_message_and_concurrency_is_bounded(mappings: list[
         assert mapping["ScalingConfig"]["MaximumConcurrency"] == most, "what is reserved, so that none is throttled"
 
 
-def test_a_message_that_fails_five_times_is_kept_and_alarmed_of(
+def test_a_message_that_fails_five_times_is_kept_and_raises_an_alarm(
     template: Template, mappings: list[dict[str, Any]]
 ) -> None:
     watched = _watched(template, "ApproximateNumberOfMessagesVisible")
@@ -63,7 +63,7 @@ def test_the_bucket_is_private_encrypted_and_clears_what_was_never_finished(temp
     assert (rules["unfinished-uploads"]["Prefix"], rules["unfinished-uploads"]["ExpirationInDays"]) == ("uploads/", 2)
 
 
-def test_the_bucket_speaks_tls_alone(template: Template) -> None:
+def test_the_bucket_accepts_tls_only(template: Template) -> None:
     (policy,) = template.properties("AWS::S3::BucketPolicy").values()
     (statement,) = policy["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Action"]) == ("Deny", "s3:*")
@@ -75,7 +75,7 @@ def test_the_data_outlives_the_stack(template: Template) -> None:
     assert template.resources["Bucket"]["UpdateReplacePolicy"] == "Retain"
 
 
-def test_a_message_that_waits_too_long_is_alarmed_of(template: Template, mappings: list[dict[str, Any]]) -> None:
+def test_a_message_that_waits_too_long_raises_an_alarm(template: Template, mappings: list[dict[str, Any]]) -> None:
     watched = _watched(template, "ApproximateAgeOfOldestMessage")
     assert watched == {attribute_of(mapping["EventSourceArn"]) for mapping in mappings}
 
@@ -91,7 +91,7 @@ def _alarms(template: Template) -> dict[str, Any]:
     return template.properties("AWS::CloudWatch::Alarm")
 
 
-def test_faults_are_alarmed_of(template: Template) -> None:
+def test_faults_raise_an_alarm(template: Template) -> None:
     from manifold.observe import Metric, metrics
 
     (alarm,) = [one for one in _alarms(template).values() if one.get("MetricName") == "Faults"]
@@ -108,7 +108,7 @@ def test_faults_are_alarmed_of(template: Template) -> None:
         ("ThrottlesAlarm", "Throttles", {"Migrations"}),
     ],
 )
-def test_functions_that_fail_are_alarmed_of_by_lambdas_own_metric(
+def test_functions_that_fail_raise_an_alarm_by_lambdas_own_metric(
     template: Template, name: str, metric: str, but: set[str]
 ) -> None:
     """Not by API Gateway's 5xx, among which are those of providers."""

@@ -1,4 +1,4 @@
-"""Virtual keys against Postgres: who is let in, as whom, and to which model groups."""
+"""Virtual keys on Postgres: which are accepted, whose they are, and which model groups they may use."""
 
 import contextlib
 from dataclasses import replace
@@ -49,12 +49,12 @@ async def test_a_key_brings_its_owners_and_every_limit_on_its_models(store: Stor
     assert caller.group("small") == "mini-batch"
 
 
-async def test_an_unknown_key_is_not_let_in(gateway: Gateway) -> None:
+async def test_an_unknown_key_is_refused(gateway: Gateway) -> None:
     with pytest.raises(AuthenticationFailed, match="not known"):
         await gateway.authenticate(VALUE)
 
 
-async def test_a_deleted_key_is_as_unknown(store: Store, gateway: Gateway) -> None:
+async def test_a_deleted_key_is_refused_as_an_unknown_one(store: Store, gateway: Gateway) -> None:
     key = await insert(store)
     async with store.session() as tables:
         await tables.keys.delete(key.id)
@@ -65,7 +65,7 @@ async def test_a_deleted_key_is_as_unknown(store: Store, gateway: Gateway) -> No
         await gateway.authenticate(VALUE)
 
 
-async def test_an_expired_key_is_not_let_in(store: Store, gateway: Gateway) -> None:
+async def test_an_expired_key_is_refused(store: Store, gateway: Gateway) -> None:
     await insert(store, expires_at=datetime.now(UTC) - timedelta(seconds=1))
 
     with pytest.raises(AuthenticationFailed, match="expired"):
@@ -83,7 +83,7 @@ async def test_a_blocked_key_or_team_is_refused(store: Store, gateway: Gateway, 
 
 
 @pytest.mark.parametrize(("seconds", "let_in"), [(0.0, False), (60.0, True)])
-async def test_a_key_that_is_blocked_stops_at_once_unless_it_is_remembered(
+async def test_a_blocked_key_is_refused_at_once_unless_it_is_cached(
     store: Store, gateway: Gateway, seconds: float, let_in: bool
 ) -> None:
     gateway.config = replace(gateway.config, key_cache_ttl=seconds)

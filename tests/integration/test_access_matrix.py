@@ -1,4 +1,4 @@
-"""Key by route: who is let into each route, and whose files and batches each holder of a key sees there.
+"""Each key on each route: who may use it, and whose files and batches each holder of a key sees there.
 
 A route that the table does not know fails, so that nobody adds one without deciding who may use it.
 """
@@ -206,12 +206,12 @@ async def call_of(gateway: Gateway, owner: Holder) -> str:
     return call.id
 
 
-def test_somebody_decided_about_every_route() -> None:
+def test_every_route_is_in_the_matrix() -> None:
     assert {route[1:] for route in ROUTES} == ADMINS_ALONE | EVERY_KEY | apps.PUBLIC
 
 
 @pytest.mark.parametrize(("app", "method", "path"), ROUTES)
-async def test_who_is_let_in(gateway: Gateway, app: str, method: str, path: str) -> None:
+async def test_which_keys_may_use_each_route(gateway: Gateway, app: str, method: str, path: str) -> None:
     async with client(apps.create(app, gateway), None) as api:
         statuses = {
             holder.name: (await ask(api, holder, method, path)).status_code for holder in (ADMIN, ANN, *LOCKED_OUT)
@@ -308,7 +308,7 @@ async def test_whose_files_a_key_may_run(gateway: Gateway, batches: httpx.AsyncC
 
 @each_holder
 @pytest.mark.parametrize("path", ["/files", "/batches"])
-async def test_a_cursor_of_others_tells_nothing(gateway: Gateway, holder: Holder, path: str) -> None:
+async def test_a_cursor_of_another_owner_is_an_unknown_one(gateway: Gateway, holder: Holder, path: str) -> None:
     async with client(apps.create(path[1:], gateway), None) as api:
         for owner in HOLDERS:
             after = await (file_of if path == "/files" else batch_of)(gateway, owner)

@@ -101,7 +101,7 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(api: httpx.AsyncClient, 
         ({"metadata": {"a": "\0"}}, None, "NUL"),
     ],
 )
-async def test_what_makes_no_sense_is_refused(
+async def test_invalid_fields_are_refused(
     api: httpx.AsyncClient, body: dict[str, Any], param: str | None, message: str
 ) -> None:
     status, named, said = await refusal(api, "/key/generate", body)
@@ -112,7 +112,7 @@ async def test_what_makes_no_sense_is_refused(
 
 
 @pytest.mark.parametrize("body", [rb'{"user_id": "\ud800"}', rb'{"metadata": {"a": "\ud800"}}', b"[]", b"{", b""])
-async def test_what_is_no_json_object_or_no_text_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
+async def test_a_body_that_is_no_json_object_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
     answer = await api.post("/key/generate", content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 400, answer.text
@@ -134,7 +134,7 @@ async def test_metadata_that_is_nested_too_deep_is_refused(api: httpx.AsyncClien
     assert f"{DEEPEST} levels" in message
 
 
-async def test_metadata_of_an_update_is_checked_likewise_and_what_is_not_too_deep_comes_back(
+async def test_metadata_of_an_update_is_checked_and_returned(
     api: httpx.AsyncClient,
 ) -> None:
     deep = nested(20)
@@ -151,7 +151,7 @@ async def test_a_value_or_an_alias_in_use_is_a_conflict(api: httpx.AsyncClient) 
     assert (await refusal(api, "/key/generate", {"key_alias": "ours"}))[:2] == (409, "key_alias")
 
 
-async def test_what_only_litellm_acts_on_is_accepted_and_named(api: httpx.AsyncClient) -> None:
+async def test_fields_that_only_litellm_supports_are_accepted_and_named(api: httpx.AsyncClient) -> None:
     body: dict[str, Any] = {
         "allowed_routes": ["/files"],
         "tags": ["a"],
@@ -179,7 +179,7 @@ async def test_an_admin_finds_a_key_by_any_of_its_names(api: httpx.AsyncClient, 
     assert "key" not in shown["info"]
 
 
-async def test_the_holder_of_a_key_sees_that_key_alone(api: httpx.AsyncClient) -> None:
+async def test_a_key_sees_only_itself(api: httpx.AsyncClient) -> None:
     mine = await post(api, "/key/generate", {"user_id": "ann", "key_alias": "mine"})
     other = await post(api, "/key/generate", {"user_id": "ann", "key_alias": "other"})
     own = {"authorization": f"Bearer {mine['key']}"}
@@ -280,7 +280,7 @@ async def test_keys_are_deleted_by_any_name(api: httpx.AsyncClient) -> None:
     assert [await status_with(api, key["key"]) for key in (first, second)] == [401, 401]
 
 
-async def test_where_one_key_is_not_there_none_is_deleted(api: httpx.AsyncClient) -> None:
+async def test_if_one_key_is_unknown_none_is_deleted(api: httpx.AsyncClient) -> None:
     made = await post(api, "/key/generate")
 
     assert (await refusal(api, "/key/delete", {"keys": [made["key"], "gone"]}))[:2] == (404, "key")

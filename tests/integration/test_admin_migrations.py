@@ -51,13 +51,13 @@ def add_open_job(url: str, deployment: str) -> None:
         )
 
 
-def test_by_hand_it_applies_what_is_missing_once(fresh: Gateway) -> None:
+def test_invoked_by_hand_it_applies_missing_migrations_once(fresh: Gateway) -> None:
     assert handle(fresh, {}, Context()) == {"applied": migrations.names()}
     assert handle(fresh, {}, Context()) == {"applied": []}
 
 
 @pytest.mark.parametrize("request_type", ["Create", "Update"])
-def test_it_tells_cloudformation_what_it_applied(
+def test_cloudformation_is_told_which_migrations_were_applied(
     fresh: Gateway, cloudformation: CloudFormation, request_type: str
 ) -> None:
     handle(fresh, cloudformation.event(request_type, PhysicalResourceId="kept"), Context())
@@ -109,7 +109,7 @@ def test_a_fault_of_our_own_is_answered_too(
     assert "hush" not in json.dumps(answer)
 
 
-def test_one_that_takes_too_long_is_answered_in_time(
+def test_a_migration_that_takes_too_long_is_answered_in_time(
     fresh: Gateway, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(_: Any) -> list[str]:

@@ -25,7 +25,7 @@ async def test_the_sdk_lists_and_retrieves_the_models_of_its_key(api: httpx.Asyn
             assert missing.value.code == "model_not_found"
 
 
-async def test_the_words_for_every_model_open_every_model(api: httpx.AsyncClient) -> None:
+async def test_the_wildcards_for_all_models_allow_every_model(api: httpx.AsyncClient) -> None:
     made = await post(api, "/key/generate", {"models": ["all-proxy-models"]})
 
     assert await models_of(api, made["key"]) == await models_of(api)
@@ -40,7 +40,7 @@ async def test_an_admin_sees_how_a_deployment_is_set_up_but_no_credential(api: h
     assert "api_key" not in json.dumps(shown)
 
 
-async def test_a_key_learns_nothing_of_the_providers_side(api: httpx.AsyncClient) -> None:
+async def test_a_key_sees_no_details_of_providers(api: httpx.AsyncClient) -> None:
     made = await post(api, "/key/generate", {"models": ["gpt-batch"]})
 
     shown = await get(api, "/model/info", made["key"])

@@ -1,4 +1,4 @@
-"""Every batch ends, whatever its provider does, and at once where an admin says so; the database's clock decides."""
+"""Every batch ends, whatever its provider does, and at once if an admin ends it; the database's clock counts."""
 
 import asyncio
 import contextlib
@@ -70,7 +70,7 @@ STATES = pytest.mark.parametrize("state", ["submitting", "unknown", "running", "
 
 @STATES
 @pytest.mark.parametrize("cancelled", [False, True], ids=["open", "cancelling"])
-async def test_a_batch_at_a_dead_account_ends(system: System, state: str, cancelled: bool) -> None:
+async def test_a_batch_at_an_account_that_refuses_everything_ends(system: System, state: str, cancelled: bool) -> None:
     batch_id = await open_batch(system, state)
     dead(system)
     if cancelled:
@@ -90,7 +90,7 @@ async def test_a_batch_at_a_dead_account_ends(system: System, state: str, cancel
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["refused", "deployment gone"])
-async def test_what_came_of_the_results_is_kept_when_its_batch_is_late(
+async def test_fetched_results_are_kept_when_their_batch_ends_late(
     system: System, gone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system.provider.state.batches.defects["openai"] = Defects(missing=1)
@@ -116,7 +116,7 @@ async def test_what_came_of_the_results_is_kept_when_its_batch_is_late(
     assert system.select("SELECT requests, input_tokens FROM usage") == [{"requests": 3, "input_tokens": 6}]
 
 
-async def test_a_provider_that_is_there_again_is_asked_before_its_batch_is_given_up(system: System) -> None:
+async def test_a_recovered_provider_is_polled_before_its_batch_is_given_up(system: System) -> None:
     batch_id = await open_batch(system, "running")
     system.provider.state.faults.clear()
     system.provider.state.stall("openai", None)
@@ -143,7 +143,7 @@ async def test_a_batch_whose_deployment_is_gone_ends(
     assert "is no longer in the gateway's configuration" in str(ended.errors.data[0].message)
 
 
-async def test_results_that_are_here_are_settled_also_where_the_deployment_is_gone(
+async def test_stored_results_are_settled_even_if_the_deployment_is_gone(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_id = await open_batch(system, "ended")
@@ -161,9 +161,7 @@ async def test_results_that_are_here_are_settled_also_where_the_deployment_is_go
 
 
 @STATES
-async def test_a_job_whose_every_answer_is_a_fault_ends(
-    system: System, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_whose_polls_always_fail_ends(system: System, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch_id = await open_batch(system, state)
 
     async def breaking(self: Deployments, deployment: Deployment, *_: Any, **__: Any) -> None:
@@ -255,7 +253,7 @@ async def test_results_stored_too_late_are_not_used(system: System) -> None:
 # -- whose clock decides ----------------------------------------------------------------------------------------------
 
 
-async def test_a_machine_whose_clock_is_ahead_finds_no_job_absent(system: System) -> None:
+async def test_a_clock_that_is_ahead_does_not_make_a_job_seem_absent(system: System) -> None:
     """The row is a few seconds old: whatever the time is here, no second job is sent."""
     system.provider.fail(Fault(kind="cut", route="batches.create", times=None))
     await system.create((await system.upload(chat_lines(GROUP, 1))).id)

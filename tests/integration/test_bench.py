@@ -1,4 +1,4 @@
-"""The benches run to their end and report on every function; how long anything takes is no test's business."""
+"""The benchmarks run to their end and report on every function. No test compares durations."""
 
 import os
 import subprocess
@@ -53,7 +53,7 @@ def test_the_line_engine_is_compared_for_every_order() -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_no_order_of_the_bench_is_searched_line_by_line(order: str) -> None:
+def test_every_order_of_members_is_recognised_as_common(order: str) -> None:
     check = Check()
     check.feed(File.of(50_000, ORDERS[order]).data)
 

@@ -92,7 +92,7 @@ async def test_the_results_of_parallel_calls(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", " ", [{"type": "text", "text": ""}]])
-async def test_texts_that_say_nothing_are_no_error(dialect: Dialect, nothing: object) -> None:
+async def test_empty_texts_are_no_error(dialect: Dialect, nothing: object) -> None:
     """A tool that gives nothing, and a caller that sends a blank beside its picture or its calls."""
     provider, at = dialect
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -190,7 +190,7 @@ async def test_a_stream_of_a_tool_call(dialect: Dialect) -> None:
     assert told[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
-async def test_chunks_come_as_they_are_told(dialect: Dialect, simulated_provider: Simulator) -> None:
+async def test_chunks_arrive_as_they_are_sent(dialect: Dialect, simulated_provider: Simulator) -> None:
     provider, at = dialect
     simulated_provider.state.set_latency(account_of(at, simulated_provider), Latency(between_tokens=0.1))
     came = []

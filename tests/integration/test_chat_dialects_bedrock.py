@@ -66,7 +66,7 @@ async def test_bedrock_takes_the_name_of_the_functions_own_role(
     assert answer["choices"][0]["message"]["content"] == "echo: hello"
 
 
-async def test_nobody_to_sign_is_our_own_fault(
+async def test_missing_credentials_are_the_gateways_fault(
     bedrock: Dialect, own_role: None, monkeypatch: pytest.MonkeyPatch, simulated_provider: Simulator
 ) -> None:
     provider, at = bedrock
@@ -90,7 +90,7 @@ async def test_nobody_to_sign_is_our_own_fault(
         replace(PERMANENT, region="us-east-1"),
     ],
 )
-async def test_a_signature_that_does_not_do_has_the_keys_fetched_again(bedrock: Dialect, signed: Signature) -> None:
+async def test_a_refused_signature_refreshes_the_keys(bedrock: Dialect, signed: Signature) -> None:
     provider, at = bedrock
     error = await error_of((provider, replace(at, signature=signed)), chat())
     assert error.status == 401
@@ -125,7 +125,7 @@ async def test_bedrock_as_it_is_configured(
     assert answer["choices"][0]["message"]["content"] == "echo: hello"
 
 
-def test_who_does_not_sign_does_not_load_botocore() -> None:
+def test_without_signing_botocore_is_not_loaded() -> None:
     code = "import sys, manifold.providers.bedrock; assert 'botocore' not in sys.modules"
     layer = Path(__file__).parents[2] / "layers" / "common"
     subprocess.run([sys.executable, "-c", code], cwd=layer, check=True, timeout=60)

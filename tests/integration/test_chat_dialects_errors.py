@@ -71,7 +71,7 @@ async def test_a_model_that_is_not_there_is_not_the_callers_fault(dialect: Diale
     assert await failed((provider, replace(at, model="gone")), chat()) == ACCOUNT
 
 
-async def test_what_the_provider_takes_for_wrong_is_the_callers_fault(dialect: Dialect) -> None:
+async def test_a_request_that_the_provider_finds_invalid_is_the_callers_fault(dialect: Dialect) -> None:
     told = client_error(await error_of(dialect, chat(max_tokens=0)))
     assert (told.status, told.type) == (400, "invalid_request_error")
     assert "127.0.0.1" not in told.message
@@ -90,7 +90,7 @@ async def test_what_the_provider_takes_for_wrong_is_the_callers_fault(dialect: D
         ({"kind": "delay", "seconds": 5}, (504, "server_error", "provider_timeout")),
     ],
 )
-async def test_trouble(
+async def test_failures_before_an_answer(
     dialect: Dialect, simulated_provider: Simulator, how: dict[str, Any], told: tuple[int, str, str]
 ) -> None:
     simulated_provider.fail(Fault.model_validate({"route": "chat.create", **how}))
@@ -101,7 +101,7 @@ async def test_trouble(
 
 
 @pytest.mark.parametrize("kind", ["cut", "truncate", "garbage", "error"])
-async def test_trouble_within_a_stream(dialect: Dialect, simulated_provider: Simulator, kind: str) -> None:
+async def test_failures_within_a_stream(dialect: Dialect, simulated_provider: Simulator, kind: str) -> None:
     simulated_provider.fail(Fault.model_validate({"route": "chat.create", "kind": kind, "when": "within", "chunks": 3}))
     provider, at = dialect
     came = []
@@ -130,9 +130,7 @@ KEEPALIVES = ("data:\n\n", ":\n\n", ": ping\n\n", "event: ping\n\n", "data: \r\n
 
 @pytest.mark.parametrize("provider", ["anthropic", "cohere", "gemini"])
 @pytest.mark.parametrize("text", KEEPALIVES)
-async def test_an_event_that_says_nothing_ends_no_stream(
-    simulated_provider: Simulator, provider: str, text: str
-) -> None:
+async def test_keep_alive_events_do_not_end_a_stream(simulated_provider: Simulator, provider: str, text: str) -> None:
     simulated_provider.fail(Fault(kind="inject", route="chat.create", when="within", chunks=3, text=text))
     dialect = chat_provider_for(provider), endpoint(simulated_provider, provider)
     told = await chunks(dialect, chat("one two three four"))

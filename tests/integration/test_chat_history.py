@@ -1,4 +1,4 @@
-"""Conversations that clients really hold, taken by simulated providers as strict as the real ones."""
+"""Conversations as clients send them are accepted by simulated providers that are as strict as the real ones."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -75,13 +75,13 @@ OPENAI_TAKES = {name: messages for name, messages in SILENCES.items() if name no
 
 @pytest.mark.parametrize("account", TRANSLATED)
 @pytest.mark.parametrize("messages", SILENCES.values(), ids=SILENCES)
-async def test_what_says_nothing_is_no_error(simulated_provider: Simulator, account: str, messages: Messages) -> None:
+async def test_an_empty_message_is_no_error(simulated_provider: Simulator, account: str, messages: Messages) -> None:
     assert (await answer(speaking(simulated_provider, account), messages))["content"].startswith("echo:")
 
 
 @pytest.mark.parametrize("account", LIKE_OPENAI)
 @pytest.mark.parametrize("messages", OPENAI_TAKES.values(), ids=OPENAI_TAKES)
-async def test_nor_is_it_at_a_server_like_openais(
+async def test_an_empty_message_is_no_error_at_an_openai_compatible_server(
     simulated_provider: Simulator, account: str, messages: Messages
 ) -> None:
     assert (await answer(speaking(simulated_provider, account), messages))["content"].startswith("echo:")

@@ -1,4 +1,4 @@
-"""Parameters that a provider takes in its own way only, against the simulated one, which is as strict as it is."""
+"""Parameters that a provider takes only in its own form, against the simulated provider, which is as strict."""
 
 import json
 from collections.abc import AsyncIterator
@@ -195,7 +195,7 @@ async def test_a_mark_on_a_tools_result(simulated_provider: Simulator, provider:
     assert {"anthropic": "cache_control", "bedrock": "cachePoint"}[provider] in json.dumps(entry["body"]["messages"])
 
 
-async def test_an_arn_that_does_not_tell_the_model(simulated_provider: Simulator) -> None:
+async def test_an_arn_without_the_models_name(simulated_provider: Simulator) -> None:
     to = spoken(simulated_provider, "bedrock", APPLICATION, "anthropic.claude-haiku-4-5-20251001-v1:0")
     more: dict[str, Any] = {"tools": [WEATHER], "parallel_tool_calls": False, "stop": ["\n", "END"]}
     assert await said(to, drop=True, reasoning_effort="low", temperature=0.5, top_p=0.9, **more) == "echo: hello"
@@ -209,7 +209,7 @@ async def test_a_stop_of_white_space(simulated_provider: Simulator, provider: st
     assert await said(spoken(simulated_provider, provider), drop=True, stop=stop) == "echo: hello"
 
 
-async def test_an_address_of_a_person(simulated_provider: Simulator) -> None:
+async def test_an_email_address_as_user(simulated_provider: Simulator) -> None:
     assert await said(spoken(simulated_provider, "anthropic"), drop=True, user="ann@example.com") == "echo: hello"
 
 
@@ -223,7 +223,7 @@ async def test_an_address_of_a_person(simulated_provider: Simulator) -> None:
         ("azure-general", {"retry_after": "31536000"}, 3_600.0),
     ],
 )
-async def test_when_to_come_back(
+async def test_retry_after_of_each_dialect(
     simulated_provider: Simulator, provider: str, how: dict[str, str], seconds: float
 ) -> None:
     simulated_provider.fail(Fault.model_validate({"kind": "rate_limit", "route": "chat.create", **how}))

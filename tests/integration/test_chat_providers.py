@@ -143,7 +143,7 @@ async def test_a_stream_of_text(spoken: Spoken) -> None:
     assert "".join(chunk["choices"][0]["text"] for chunk in told) == "echo: once upon"
 
 
-async def test_chunks_come_as_they_are_told(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_chunks_arrive_as_they_are_sent(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
     account = "azure-general" if provider is chat_provider_for("azure") else "openai"
     simulated_provider.state.set_latency(account, Latency(between_tokens=0.1))

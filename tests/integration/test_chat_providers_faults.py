@@ -1,4 +1,4 @@
-"""Every trouble of a completion, over HTTP: what becomes of it, and what the caller is told."""
+"""Every failure of a completion, over HTTP: which error it is, and what the caller reads."""
 
 import contextlib
 import json
@@ -228,9 +228,7 @@ SAID_TWICE = 'data:{"choices": [{"index": 0, "delta": {"content": "!"}}]}\r\n\r\
 
 
 @pytest.mark.parametrize("text", [*KEEPALIVES, "".join(KEEPALIVES), "\r\n\r\ndata:\r\n\r\n"])
-async def test_an_event_that_says_nothing_ends_no_stream(
-    spoken: Spoken, simulated_provider: Simulator, text: str
-) -> None:
+async def test_keep_alive_events_do_not_end_a_stream(spoken: Spoken, simulated_provider: Simulator, text: str) -> None:
     simulated_provider.fail(fault("inject", when="within", chunks=3, text=text))
     assert await streamed(spoken) == "echo: one two three four"
 

@@ -258,7 +258,7 @@ class TestManyPrompts:
         assert ["error" in one for one in answers] == [True, False, False, False]
 
     @pytest.mark.parametrize(("model", "options", "most"), [("mini", {"max_workers": 2}, 2), ("narrow", {}, 2)])
-    async def test_only_so_many_are_under_way(
+    async def test_concurrency_is_bounded(
         self, completions_app: CompletionsApp, model: str, options: dict[str, int], most: int
     ) -> None:
         completions_app.set_latency("mini", answer=0.05)

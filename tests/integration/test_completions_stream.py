@@ -1,4 +1,4 @@
-"""Streamed completions: the events as they leave, and OpenAI's own client reading them."""
+"""Streamed completions: the events as they are sent, and as OpenAI's own client reads them."""
 
 import asyncio
 import json

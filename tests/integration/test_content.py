@@ -1,4 +1,4 @@
-"""`/files/{id}/content`: the bytes, a range of them, and the link to those that one answer cannot carry."""
+"""`/files/{id}/content`: the bytes, a range of them, and the link for files that are too large for one answer."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Deaths, duplicates and races: however a batch is disturbed, one job at a provider, one output, one usage record."""
+"""Crashes, repeated messages and races: a batch still has one job at a provider, one output, one usage record."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

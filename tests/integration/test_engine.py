@@ -1,4 +1,4 @@
-"""A batch from upload to output, with everything real but the provider, and the provider real enough."""
+"""A batch from upload to output, with everything real except the provider, which is simulated."""
 
 import json
 from collections import Counter

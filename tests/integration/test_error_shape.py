@@ -1,4 +1,4 @@
-"""Every route of every app fails in OpenAI's one shape, and lets nobody in without a key.
+"""Every route of every app answers errors in OpenAI's shape, and refuses requests without a key.
 
 Apps and routes are found, not listed: a new one is tested from its first day.
 """

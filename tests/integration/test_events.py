@@ -1,4 +1,4 @@
-"""The events through the real handlers, imported as Lambda does it: afresh, in an environment of their own."""
+"""The events through the real handlers, each imported anew, as Lambda does, in an environment of its own."""
 
 import asyncio
 import json

@@ -125,7 +125,7 @@ async def test_a_group_that_the_key_may_not_use_is_refused(files_app: FilesApp) 
     "content",
     [b"\r\n", b"no json\n", chat_line("gpt-batch", "a") * 2, chat_line("a", "1") + chat_line("b", "2"), b"\xff\xfe"],
 )
-async def test_a_file_with_bad_lines_is_kept_and_goes_nowhere(files_app: FilesApp, content: bytes) -> None:
+async def test_a_file_with_bad_lines_is_kept_and_not_replicated(files_app: FilesApp, content: bytes) -> None:
     file = await files_app.upload(content)
 
     assert file.status == "processed"
@@ -194,7 +194,7 @@ async def test_without_a_key_nothing_is_read(files_app: FilesApp) -> None:
     await assert_nothing_kept(files_app)
 
 
-async def test_a_queue_that_does_not_answer_costs_no_file(files_app: FilesApp) -> None:
+async def test_a_file_is_created_although_the_queue_does_not_answer(files_app: FilesApp) -> None:
     files_app.aws.sqs.delete_queue(QueueUrl=files_app.aws.transfers_queue_url)
 
     file = await files_app.upload()
@@ -202,14 +202,14 @@ async def test_a_queue_that_does_not_answer_costs_no_file(files_app: FilesApp) -
     assert set(await files_app.inputs(file.id)) == {"general", "special"}
 
 
-async def test_a_file_whose_bytes_could_not_be_stored_never_was(files_app: FilesApp) -> None:
+async def test_a_file_whose_bytes_could_not_be_stored_does_not_exist(files_app: FilesApp) -> None:
     files_app.gateway.storage = Storage("no-such-bucket")
 
     assert error_of(await files_app.post()) == (503, None, "unavailable")
     assert await listed_names(files_app) == []
 
 
-async def test_what_a_create_left_when_it_died_is_purged(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_rest_of_a_crashed_create_is_purged(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
     class Dead(BaseException):
         """As if the function had ended there."""
 

@@ -96,7 +96,7 @@ async def test_an_unknown_field_is_named_beside_those_that_are_known(files_app: 
 
 
 @pytest.mark.parametrize("field", ["expires_after[seconds]", "expires-after", "expiresAfter", "EXPIRES_AFTER"])
-async def test_a_field_in_the_query_is_not_overlooked(files_app: FilesApp, field: str) -> None:
+async def test_a_field_in_the_query_is_refused(files_app: FilesApp, field: str) -> None:
     async with files_app.client() as client:
         answer = await client.post(
             f"/files?{field}=3600", data={"purpose": "batch"}, files={"file": ("in.jsonl", LINES)}
@@ -113,7 +113,7 @@ async def test_a_text_that_was_sent_as_a_file_is_refused(files_app: FilesApp) ->
     assert error_of(answer) == (400, "purpose", "invalid_value")
 
 
-async def test_what_litellm_sends_to_its_own_proxy_is_passed_over(files_app: FilesApp) -> None:
+async def test_fields_of_litellms_own_proxy_are_ignored(files_app: FilesApp) -> None:
     own: Any = {name: "x" for name in LITELLM} | {"litellm_metadata[tags][0]": "nightly", "tags[]": "nightly"}
 
     file = await files_app.upload(**own)
@@ -202,7 +202,7 @@ async def test_a_form_that_cannot_be_read_is_refused(files_app: FilesApp, conten
     await assert_nothing_kept(files_app)
 
 
-async def test_a_file_that_is_too_large_for_one_request_is_told_the_way(files_app: FilesApp) -> None:
+async def test_a_file_that_is_too_large_for_one_request_is_referred_to_uploads(files_app: FilesApp) -> None:
     answer = await files_app.post(bytes(4 * 1024 * 1024 + 1))
 
     assert error_of(answer) == (413, "file", "payload_too_large")
@@ -224,7 +224,7 @@ async def test_a_file_of_the_largest_size_is_taken(files_app: FilesApp) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette leaves the file to the GC
-async def test_a_form_that_breaks_off_leaves_nothing(files_app: FilesApp) -> None:
+async def test_an_interrupted_form_leaves_nothing(files_app: FilesApp) -> None:
     form = httpx.Request("POST", "http://x", data={"purpose": "batch"}, files={"file": io.BytesIO(LINES)})
     body = form.read()[:-200]
 

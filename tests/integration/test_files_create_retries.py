@@ -29,7 +29,7 @@ async def test_a_retry_during_the_first_attempt_gets_its_file(files_app: FilesAp
     assert answers[0].id == answers[1].id
 
 
-async def test_two_equal_files_on_purpose_are_two(files_app: FilesApp) -> None:
+async def test_two_equal_files_without_a_retry_are_two(files_app: FilesApp) -> None:
     assert (await files_app.upload()).id != (await files_app.upload()).id
 
 
@@ -44,14 +44,14 @@ async def test_a_retry_of_something_else_is_another_file(files_app: FilesApp, ot
     assert (await files_app.upload(headers={"x-stainless-retry-count": "1"}, **other)).id != first.id
 
 
-async def test_the_clients_own_key_makes_two_creates_one(files_app: FilesApp) -> None:
+async def test_an_idempotency_key_makes_two_creates_one(files_app: FilesApp) -> None:
     first = await files_app.upload(headers={"idempotency-key": "mine"})
 
     assert (await files_app.upload(headers={"idempotency-key": "mine"})).id == first.id
     assert (await files_app.upload(headers={"idempotency-key": "another"})).id != first.id
 
 
-async def test_the_clients_own_key_is_not_for_another_file(files_app: FilesApp) -> None:
+async def test_an_idempotency_key_of_another_file_is_refused(files_app: FilesApp) -> None:
     await files_app.upload(headers={"idempotency-key": "mine"})
 
     answer = await files_app.post(chat_lines("gpt-batch", 1), headers={"idempotency-key": "mine"})

@@ -47,7 +47,7 @@ async def test_the_name_of_a_file_in_each_notation(files_app: FilesApp, names: s
 @pytest.mark.parametrize(
     "body", [b"This is a form.\r\n" + FORM, b"\r\n" + FORM, FORM + b"The end.", FORM[:-2], FORM + b"\r\n" * 99]
 )
-async def test_a_preamble_and_an_epilogue_are_passed_over(files_app: FilesApp, body: bytes) -> None:
+async def test_a_preamble_and_an_epilogue_are_ignored(files_app: FilesApp, body: bytes) -> None:
     status, file = await post(files_app, body)
 
     assert (status, file.get("bytes")) == (200, len(LINES))
@@ -69,7 +69,7 @@ async def test_a_preamble_and_an_epilogue_are_passed_over(files_app: FilesApp, b
         (PURPOSE + part("name=\"file\"; filename*=UTF-8''..%2Fa", LINES) + b"--b--", "; boundary=b", "path"),
     ],
 )
-async def test_a_form_that_cannot_be_read_is_told_why(
+async def test_an_unreadable_form_is_refused_with_the_reason(
     files_app: FilesApp, body: bytes, boundary: str, words: str
 ) -> None:
     status, answer = await post(files_app, body, boundary)

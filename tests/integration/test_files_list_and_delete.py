@@ -42,7 +42,7 @@ async def test_the_sdk_pages_through_a_list(files_app: FilesApp) -> None:
     assert found == [f"{number}.jsonl" for number in (4, 3, 2, 1, 0)]
 
 
-async def test_a_list_goes_on_after_a_file_that_was_deleted_since(files_app: FilesApp) -> None:
+async def test_a_list_continues_after_a_deleted_file(files_app: FilesApp) -> None:
     files = [await files_app.upload(name=f"{number}.jsonl") for number in range(2)]
     async with files_app.client() as client:
         await client.delete(f"/files/{files[1].id}")
@@ -50,7 +50,9 @@ async def test_a_list_goes_on_after_a_file_that_was_deleted_since(files_app: Fil
     assert await listed_names(files_app, after=files[1].id) == ["0.jsonl"]
 
 
-async def test_a_list_that_one_answer_cannot_hold_is_cut(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_list_that_is_too_long_for_one_answer_is_cut(
+    files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(3):
         await files_app.upload(name=f"{number}.jsonl")
     monkeypatch.setattr("files.catalog.MAX_PAGE_BYTES", 1000)

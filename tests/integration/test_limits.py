@@ -1,4 +1,4 @@
-"""What keys, users and teams may use of completions, and what is written down of each call."""
+"""The limits of keys, users and teams for completions, and what is recorded of each call."""
 
 import asyncio
 from collections.abc import Sequence
@@ -74,7 +74,7 @@ class TestRequestsAMinute:
         assert 1 <= int(answers[2].headers["retry-after"]) <= 60
         assert len(completions_app.calls("mini")) == 2
 
-    async def test_the_next_minute_is_another(self, completions_app: CompletionsApp, database_url: str) -> None:
+    async def test_limits_start_again_each_minute(self, completions_app: CompletionsApp, database_url: str) -> None:
         await give(completions_app, rpm_limit=1)
         assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 429]
 
@@ -94,7 +94,7 @@ class TestRequestsAMinute:
         assert len(completions_app.calls()) == 4
         assert (await ask(completions_app)).status_code == 200
 
-    async def test_of_a_team_for_all_its_keys(self, completions_app: CompletionsApp) -> None:
+    async def test_a_teams_limit_counts_all_its_keys(self, completions_app: CompletionsApp) -> None:
         team = Team(id="blue", rpm_limit=3)
         for number in range(2):
             await give(completions_app, f"sk-the-key-of-blue-{number}", team=team)
@@ -157,13 +157,13 @@ class TestParallelRequests:
         assert statuses(answers) == [200, 200, 429, 429]
         assert {answer.headers.get("retry-after") for answer in answers} == {None, "1"}
 
-    async def test_its_end_makes_room_even_where_it_failed(self, completions_app: CompletionsApp) -> None:
+    async def test_a_finished_call_frees_its_place_even_if_it_failed(self, completions_app: CompletionsApp) -> None:
         await give(completions_app, max_parallel_requests=1)
         completions_app.provider.fail(Fault(kind="error", account="openai"))
 
         assert [(await ask(completions_app)).status_code for _ in range(3)] == [502, 200, 200]
 
-    async def test_of_an_environment_that_died_the_lease_runs_out(
+    async def test_the_lease_of_a_crashed_environment_expires(
         self, completions_app: CompletionsApp, database_url: str
     ) -> None:
         await give(completions_app, max_parallel_requests=1)
@@ -187,7 +187,7 @@ async def test_tokens_a_minute(completions_app: CompletionsApp, database_url: st
 
 
 class TestBudget:
-    async def test_spent_is_spent(self, completions_app: CompletionsApp) -> None:
+    async def test_a_spent_budget_refuses_calls(self, completions_app: CompletionsApp) -> None:
         await give(completions_app, max_budget=Decimal("0.0000001"))
 
         first, second = await ask(completions_app), await ask(completions_app)
@@ -207,7 +207,9 @@ class TestBudget:
 
         assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 400]
 
-    async def test_what_has_no_price_costs_nothing(self, completions_app: CompletionsApp, database_url: str) -> None:
+    async def test_a_call_without_a_price_costs_nothing(
+        self, completions_app: CompletionsApp, database_url: str
+    ) -> None:
         await give(completions_app, max_budget=Decimal("0.0000001"))
 
         assert statuses([await ask(completions_app, model="general") for _ in range(2)]) == [200, 200]
@@ -215,7 +217,7 @@ class TestBudget:
 
 
 class TestCalls:
-    async def test_each_is_written_once(self, completions_app: CompletionsApp, database_url: str) -> None:
+    async def test_each_call_is_recorded_once(self, completions_app: CompletionsApp, database_url: str) -> None:
         await give(completions_app, team=Team(id="blue"), user=User(id="ann"))
 
         answer = (await ask(completions_app)).json()
@@ -234,7 +236,7 @@ class TestCalls:
         assert call["cost"] == price / 1_000_000
         assert call["seconds"] > 0
 
-    async def test_failures_are_written_too(self, completions_app: CompletionsApp, database_url: str) -> None:
+    async def test_failures_are_recorded(self, completions_app: CompletionsApp, database_url: str) -> None:
         completions_app.provider.fail(Fault(kind="error", account="azure-general"))
 
         assert (await completions_app.post(model="pair", messages=HELLO)).status_code == 200
@@ -261,7 +263,7 @@ class TestCalls:
         ]
         assert rows(database_url, "SELECT leases FROM meters") == [{"leases": {}}]
 
-    async def test_of_a_stream_when_it_ends(self, completions_app: CompletionsApp, database_url: str) -> None:
+    async def test_a_stream_is_recorded_at_its_end(self, completions_app: CompletionsApp, database_url: str) -> None:
         await give(completions_app, max_parallel_requests=1)
 
         for _ in range(2):
@@ -271,7 +273,7 @@ class TestCalls:
         assert {row["output_tokens"] > 0 for row in rows(database_url, "SELECT output_tokens FROM calls")} == {True}
 
     @pytest.mark.parametrize(("broken", "status"), [("deadline", 499), ("provider", 0)])
-    async def test_of_a_stream_that_was_cut_short(
+    async def test_a_truncated_stream_is_recorded(
         self, completions_app: CompletionsApp, database_url: str, broken: str, status: int
     ) -> None:
         await give(completions_app, tpm_limit=2)
@@ -286,7 +288,7 @@ class TestCalls:
         assert (call["status"], call["output_tokens"] >= 2, call["cost"] > 0) == (status, True, True)
         assert (await ask(completions_app)).status_code == 429, "what came before is metered"
 
-    async def test_of_a_fan_out_by_one_statement(
+    async def test_a_fan_outs_calls_are_recorded_by_one_statement(
         self, completions_app: CompletionsApp, database_url: str, queries: list[str]
     ) -> None:
         await completions_app.post(model=["mini", "special"], messages=[HELLO, HELLO, HELLO])
@@ -294,7 +296,7 @@ class TestCalls:
         assert rows(database_url, "SELECT count(*) FROM calls") == [{"count": 6}]
         assert [query.split()[0] for query in queries] == ["INSERT"]
 
-    async def test_that_they_cannot_be_written_takes_no_answer_away(
+    async def test_an_answer_is_returned_even_if_its_calls_cannot_be_recorded(
         self, completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def unavailable(*_: object) -> None:
@@ -308,7 +310,7 @@ class TestCalls:
 class TestStatements:
     """What a request costs in queries."""
 
-    async def test_without_limits_the_key_and_the_calls(
+    async def test_without_limits_the_key_and_the_calls_are_the_only_statements(
         self, completions_app: CompletionsApp, queries: list[str]
     ) -> None:
         await give(completions_app)
@@ -318,7 +320,7 @@ class TestStatements:
 
         assert [query.split()[0] for query in queries] == ["SELECT", "INSERT"]
 
-    async def test_with_limits_one_more(self, completions_app: CompletionsApp, queries: list[str]) -> None:
+    async def test_limits_need_one_more_statement(self, completions_app: CompletionsApp, queries: list[str]) -> None:
         await give(completions_app, team=Team(id="blue", tpm_limit=1_000_000), rpm_limit=10)
         await ask(completions_app)
         queries.clear()

@@ -1,4 +1,4 @@
-"""Copies that no input names: a worker killed at any byte leaves one good input, and after the sweep no orphan."""
+"""Orphans, which are copies that no input names: a worker killed at any byte leaves one good input and no orphan."""
 
 from io import BytesIO
 from itertools import count
@@ -116,7 +116,7 @@ async def test_uploads_whose_answers_were_lost_are_deleted(system: System, kind:
 
 
 @pytest.mark.parametrize("group", ["gpt-4.1-mini-batch", "gpt-4o-batch"])
-async def test_a_deployment_without_doubts_is_not_listed(system: System, group: str) -> None:
+async def test_a_deployment_without_suspected_orphans_is_not_listed(system: System, group: str) -> None:
     await system.upload(chat_line(group, "request-1"))
     await system.deliver_all()
 
@@ -141,7 +141,7 @@ def has(system: System, ref: str) -> bool:
     return ref in [file.id for file in copies(system)]
 
 
-async def test_a_copy_that_may_be_on_its_way_is_left_alone(system: System) -> None:
+async def test_an_input_that_may_be_uploading_is_not_deleted(system: System) -> None:
     orphan = await in_doubt(system)
     system.age(HOUR)
     system.provider.state.files.age(MIN_AGE - 10)
@@ -149,7 +149,7 @@ async def test_a_copy_that_may_be_on_its_way_is_left_alone(system: System) -> No
     assert has(system, orphan)
 
 
-async def test_a_copy_of_an_input_that_a_worker_holds_is_left_alone(system: System) -> None:
+async def test_an_input_that_a_worker_holds_is_not_deleted(system: System) -> None:
     orphan = await in_doubt(system)
     system.age(HOUR)
     system.provider.state.files.age(HOUR)
@@ -161,7 +161,7 @@ async def test_a_copy_of_an_input_that_a_worker_holds_is_left_alone(system: Syst
 @pytest.mark.parametrize(
     "name", ["input_of-somebody-else.jsonl", "input_AAAAAAAAAAAAAAAAAAAAAAAA.jsonl", "my-lines.jsonl"]
 )
-async def test_a_file_that_is_not_ours_is_left_alone(system: System, name: str) -> None:
+async def test_a_file_of_somebody_else_is_not_deleted(system: System, name: str) -> None:
     orphan = await in_doubt(system)
     other = system.provider.state.files.receive(ACCOUNT, name, BytesIO(b"{}"), lifetime=None, processing=0)
     pass_time(system, HOUR)
@@ -170,7 +170,7 @@ async def test_a_file_that_is_not_ours_is_left_alone(system: System, name: str) 
     assert has(system, other.id)
 
 
-async def test_the_input_of_an_open_batch_is_left_alone_when_a_younger_one_takes_its_place(system: System) -> None:
+async def test_the_input_of_an_open_batch_is_not_deleted_when_a_newer_one_replaces_it(system: System) -> None:
     await in_doubt(system)
     used = ready(system)
     system.provider.state.stall(ACCOUNT, "in_progress")

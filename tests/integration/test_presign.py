@@ -1,4 +1,4 @@
-"""Files that come by a presigned PUT, and links to their content: by curl's means, without an SDK."""
+"""Files uploaded by a presigned PUT, and links to their content, without an SDK."""
 
 import hashlib
 from typing import Any
@@ -35,7 +35,7 @@ def put(url: str, content: bytes) -> None:
     assert requests.put(url, data=content, timeout=10).status_code == 200
 
 
-async def test_a_file_comes_by_one_put(files_app: FilesApp) -> None:
+async def test_a_file_is_uploaded_by_one_put(files_app: FilesApp) -> None:
     link = success_body(await presign(files_app))
     put(link["url"], LINES)
 
@@ -62,7 +62,7 @@ async def test_the_link_takes_what_was_announced_and_no_more(files_app: FilesApp
     assert link["expires_at"] == link["created_at"] + 3600
 
 
-async def test_what_is_put_later_changes_no_file(files_app: FilesApp) -> None:
+async def test_a_later_put_does_not_change_the_file(files_app: FilesApp) -> None:
     link = success_body(await presign(files_app))
     put(link["url"], LINES)
     file = success_body(await complete(files_app, link["id"]))
@@ -79,7 +79,7 @@ async def test_what_is_put_later_changes_no_file(files_app: FilesApp) -> None:
     [(None, None, "file_id", "content_missing"), (LINES[1:], None, "file_id", "bytes_mismatch"),
      (LINES, "0" * 32, "md5", "md5_mismatch")],
 )  # fmt: skip
-async def test_bytes_that_are_not_the_file(
+async def test_uploaded_bytes_that_differ_are_refused(
     files_app: FilesApp, put_first: bytes | None, md5: str | None, param: str, code: str
 ) -> None:
     link = success_body(await presign(files_app))
@@ -106,12 +106,14 @@ async def test_bytes_that_are_not_the_file(
         ({"target_model_names": "nobody"}, 400, "model_not_found"),
     ],
 )
-async def test_a_file_that_cannot_be(files_app: FilesApp, fields: dict[str, Any], status: int, code: str) -> None:
+async def test_invalid_announcements_are_refused(
+    files_app: FilesApp, fields: dict[str, Any], status: int, code: str
+) -> None:
     assert error_of(await presign(files_app, **fields))[::2] == (status, code)
     assert files_app.sql("SELECT id FROM files") == []
 
 
-async def test_another_ones_file_is_not_there(files_app: FilesApp) -> None:
+async def test_the_file_of_another_owner_is_not_found(files_app: FilesApp) -> None:
     link = success_body(await presign(files_app))
     put(link["url"], LINES)
     other = await files_app.add_key("key_1")
@@ -120,7 +122,7 @@ async def test_another_ones_file_is_not_there(files_app: FilesApp) -> None:
         assert error_of(await complete(files_app, file_id, other)) == (404, "id", "file_not_found")
 
 
-async def test_a_link_is_over_after_an_hour(files_app: FilesApp) -> None:
+async def test_a_link_expires_after_an_hour(files_app: FilesApp) -> None:
     link = success_body(await presign(files_app))
     put(link["url"], LINES)
     files_app.age(3601)

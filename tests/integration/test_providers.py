@@ -110,7 +110,7 @@ async def test_the_upload_is_exact_and_named_and_expires(spoken: Spoken, simulat
         assert abs(prepared.expires_at - time.time() - 30 * 86_400) < 60
 
 
-async def test_an_upload_is_never_held_whole(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_an_upload_is_streamed(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
     line = chat_line(at.model, "x", "y" * 1_000_000)
     digest = hashlib.sha256()
@@ -132,7 +132,7 @@ async def test_an_upload_is_never_held_whole(spoken: Spoken, simulated_provider:
     assert peak < 20_000_000, "the client and the simulated provider together"
 
 
-async def test_an_input_of_another_length_is_our_own_fault(spoken: Spoken) -> None:
+async def test_an_input_of_another_length_is_a_programming_error(spoken: Spoken) -> None:
     provider, at = spoken
     content = chat_lines(at.model, 2)
     for said in (len(content) - 1, len(content) + 1):
@@ -218,7 +218,7 @@ async def test_a_poll_keeps_what_it_learned(spoken: Spoken, simulated_provider: 
 
 
 @pytest.mark.parametrize("spoken", OF_XAI, indirect=True)
-async def test_a_failed_job_says_why_in_words_alone(spoken: Spoken) -> None:
+async def test_a_failed_job_has_a_reason_without_a_code(spoken: Spoken) -> None:
     provider, at = spoken
 
     _, ref = await submitted(provider, at, chat_line(at.model, "same") * 2)
@@ -254,7 +254,9 @@ async def test_a_failed_job_says_why(spoken: Spoken) -> None:
     assert [(error.code, error.line) for error in status.errors] == [("duplicate_custom_id", 2), ("model_not_found", 2)]
 
 
-async def test_a_cancel_keeps_partial_results_and_may_come_again(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_a_cancel_keeps_partial_results_and_may_be_repeated(
+    spoken: Spoken, simulated_provider: Simulator
+) -> None:
     provider, at = spoken
     simulated_provider.state.batches.pace = Pace(0, 0.6, 0.05, 0.05, 0)
     _, ref = await submitted(provider, at, chat_lines(at.model, 1_000))
@@ -315,7 +317,7 @@ async def test_an_expired_job_has_partial_results(spoken: Spoken, simulated_prov
     assert len(errors) == 5
 
 
-async def test_discard_deletes_and_may_come_again(spoken: Spoken) -> None:
+async def test_discard_deletes_and_may_be_repeated(spoken: Spoken) -> None:
     provider, at = spoken
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
     assert prepared.ref is not None
@@ -350,7 +352,7 @@ async def test_inputs_lists_none_where_there_are_none(spoken: Spoken) -> None:
     assert [one async for one in provider.inputs(at)] == []
 
 
-async def test_a_job_of_a_lost_input_is_refused_as_such(spoken: Spoken) -> None:
+async def test_a_job_whose_input_was_lost_is_refused_with_that_reason(spoken: Spoken) -> None:
     provider, at = spoken
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 3)))
     assert prepared.ref is not None
@@ -375,7 +377,7 @@ async def test_a_refusal_for_another_reason_is_not_taken_for_a_lost_input(
     assert not isinstance(refusal.value, InputLost)
 
 
-async def test_a_wrong_key_is_a_lasting_refusal_that_does_not_tell_it(spoken: Spoken) -> None:
+async def test_a_wrong_key_is_a_permanent_refusal_that_does_not_show_the_key(spoken: Spoken) -> None:
     provider, at = spoken
     with pytest.raises(ProviderRefused) as caught:
         await provider.prepare(replace(at, api_key="wrong-secret"), input_of(chat_lines(at.model, 1)))

@@ -1,4 +1,4 @@
-"""Every trouble at a provider, over HTTP: a definite no is `ProviderRefused`, all else is `ProviderUnclear`."""
+"""Every failure at a provider, over HTTP: a definite refusal is `ProviderRefused`, anything else `ProviderUnclear`."""
 
 import asyncio
 import socket
@@ -106,7 +106,7 @@ each_create = pytest.mark.parametrize(
 
 @each_act
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_no_for_good(scene: Scene, act: Act, route: str, status: int) -> None:
+async def test_permanent_refusals(scene: Scene, act: Act, route: str, status: int) -> None:
     scene.fail("refuse", route, status=status)
     with pytest.raises(ProviderRefused) as caught:
         await act(scene)
@@ -115,7 +115,7 @@ async def test_a_no_for_good(scene: Scene, act: Act, route: str, status: int) ->
 
 
 @each_act
-async def test_too_many_calls_for_now(scene: Scene, act: Act, route: str) -> None:
+async def test_a_rate_limit_is_a_temporary_refusal(scene: Scene, act: Act, route: str) -> None:
     scene.fail("rate_limit", route, retry_after="7")
     with pytest.raises(ProviderRefused) as caught:
         await act(scene)
@@ -131,7 +131,7 @@ async def test_retry_after_as_a_date(scene: Scene) -> None:
 
 
 @each_act
-async def test_a_server_error_tells_nothing(scene: Scene, act: Act, route: str) -> None:
+async def test_a_server_error_is_an_unclear_outcome(scene: Scene, act: Act, route: str) -> None:
     scene.fail("error", route, status=503, retry_after="3")
     with pytest.raises(ProviderUnclear) as caught:
         await act(scene)
@@ -140,21 +140,21 @@ async def test_a_server_error_tells_nothing(scene: Scene, act: Act, route: str) 
 
 @each_act
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_cut_connection_tells_nothing(scene: Scene, act: Act, route: str, when: str) -> None:
+async def test_a_cut_connection_is_an_unclear_outcome(scene: Scene, act: Act, route: str, when: str) -> None:
     scene.fail("cut", route, when=when)
     with pytest.raises(ProviderUnclear):
         await act(scene)
 
 
 @each_act
-async def test_an_answer_cut_short_tells_nothing(scene: Scene, act: Act, route: str) -> None:
+async def test_a_truncated_answer_is_an_unclear_outcome(scene: Scene, act: Act, route: str) -> None:
     scene.fail("truncate", route, times=None, ranges=False)
     with pytest.raises(ProviderUnclear):
         await act(scene)
 
 
 @pytest.mark.parametrize("name", ["prepare", "submit", "find", "poll", "cancel", "discard"])
-async def test_an_unreadable_answer_tells_nothing(scene: Scene, name: str) -> None:
+async def test_an_unreadable_answer_is_an_unclear_outcome(scene: Scene, name: str) -> None:
     act, route = ACTS[name]
     scene.fail("garbage", route)
     with pytest.raises(ProviderUnclear):
@@ -162,7 +162,7 @@ async def test_an_unreadable_answer_tells_nothing(scene: Scene, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["submit", "find", "poll", "cancel", "discard"])
-async def test_an_answer_that_comes_too_late_tells_nothing(scene: Scene, name: str) -> None:
+async def test_a_late_answer_is_an_unclear_outcome(scene: Scene, name: str) -> None:
     act, route = ACTS[name]
     scene.fail("delay", route, seconds=1)
     with pytest.raises(ProviderUnclear):
@@ -208,14 +208,14 @@ async def test_a_poll_of_many_survives_a_provider_that_lists_nothing(scene: Scen
     assert set(await poll_statuses(scene.provider, scene.at, refs)) == set(refs)
 
 
-async def test_a_poll_of_many_says_when_to_come_again(scene: Scene) -> None:
+async def test_a_poll_of_many_jobs_keeps_retry_after(scene: Scene) -> None:
     scene.fail("rate_limit", "batches.list", retry_after="20")
     with pytest.raises(ProviderRefused) as caught:
         await poll_statuses(scene.provider, scene.at, [f"batch_{number}" for number in range(10)])
     assert caught.value.retry_after == 20
 
 
-async def test_a_listing_that_breaks_off_keeps_what_it_told(scene: Scene) -> None:
+async def test_a_listing_that_fails_keeps_the_pages_that_were_read(scene: Scene) -> None:
     at = replace(scene.at, timeout=30.0)
     refs = [await scene.provider.submit(at, replace(scene.job, id=f"j{number}")) for number in range(100)]
     scene.fail("delay", "batches.list", seconds=0)

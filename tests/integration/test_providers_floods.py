@@ -1,4 +1,4 @@
-"""A provider's answer that has no end, or that decodes to a thousand times its size, takes no more than its bound."""
+"""An answer without an end, or that decodes to a thousand times its size, uses no more memory than its bound."""
 
 import asyncio
 import json
@@ -70,7 +70,7 @@ async def test_a_hundred_answers_at_once_take_no_more_than_their_common_bound(pr
 
 
 @pytest.mark.parametrize("kind", ["bomb", "endless"])
-async def test_an_error_is_told_by_its_status_whatever_its_body(provider: Simulator, kind: Flood) -> None:
+async def test_an_error_is_known_by_its_status_whatever_its_body(provider: Simulator, kind: Flood) -> None:
     said = await flooded(provider, {"call": 1, "complete": 1, "stream": 1, "download": 1}, kind=kind, status=429)
 
     assert [one["outcomes"] for one in said.values()] == [["ProviderRefused 429 HTTP 429"]] * 4
@@ -111,7 +111,7 @@ async def test_a_file_that_trickles_is_given_up(provider: Simulator, monkeypatch
         await downloaded(provider)
 
 
-async def test_a_file_has_a_time(provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_download_has_a_time_limit(provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_client, "TRANSFER_SECONDS", 0.2)
     provider.fail(Fault(kind="trickle", seconds=0.02))
 
@@ -131,7 +131,7 @@ async def test_an_answer_that_trickles_has_its_call_s_time(provider: Simulator) 
     await batches.close()
 
 
-async def test_headers_have_an_end(provider: Simulator) -> None:
+async def test_endless_headers_are_given_up(provider: Simulator) -> None:
     provider.fail(Fault(kind="endless_headers", times=None))
     client, batches = CompletionClient(), BatchClient()
 

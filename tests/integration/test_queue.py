@@ -1,4 +1,4 @@
-"""What `Queue` promises, on moto's SQS."""
+"""The contract of `Queue`, on moto's SQS."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def lost(aws: Aws) -> Queue:
     return Queue(aws.control_queue_url + "-gone", aws.transfers_queue_url + "-gone")
 
 
-async def test_short_work_and_work_that_moves_bytes_wait_apart(queue: Queue, aws: Aws) -> None:
+async def test_control_and_transfer_messages_have_separate_queues(queue: Queue, aws: Aws) -> None:
     transfers = [Message("input", "input_1"), Message("job", "job_1"), Message("file", "file-1")]
     for message in (Message("batch", "batch_1"), *transfers):
         await queue.send(message)
@@ -49,7 +49,7 @@ async def test_a_queue_that_does_not_answer_is_unavailable(lost: Queue) -> None:
         await lost.send(Message("batch", "batch_1"))
 
 
-async def test_announcing_what_rows_ask_for_survives_a_queue_that_does_not_answer(lost: Queue) -> None:
+async def test_announcing_messages_survives_a_queue_that_does_not_answer(lost: Queue) -> None:
     await lost.announce([Message("batch", "batch_1"), Message("input", "input_1")])
 
 

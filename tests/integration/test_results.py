@@ -1,4 +1,4 @@
-"""What a provider says of an end and its results is checked before it is believed."""
+"""A provider's report of an end and its results are checked before they are used."""
 
 import json
 from typing import Any
@@ -173,14 +173,14 @@ async def test_a_cancel_of_a_job_that_is_unknown_for_a_while_reaches_it(system: 
         {"kind": "truncate", "ranges": False, "framing": "close", "bytes": 100},
     ],
 )
-async def test_what_is_not_the_results_is_fetched_again(system: System, how: dict[str, Any]) -> None:
+async def test_content_that_is_no_results_is_fetched_again(system: System, how: dict[str, Any]) -> None:
     fail(system, times=2, **how)
 
     check_whole(system, await ran(system))
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_results_that_are_always_cut_come_by_ranges(system: System, framing: str) -> None:
+async def test_truncated_results_are_fetched_by_ranges(system: System, framing: str) -> None:
     fail(system, "truncate", framing=framing, bytes=150)
 
     check_whole(system, await ran(system))
@@ -189,7 +189,7 @@ async def test_results_that_are_always_cut_come_by_ranges(system: System, framin
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-async def test_what_was_whole_of_results_that_are_always_cut_is_kept_and_told(system: System, framing: str) -> None:
+async def test_complete_lines_of_truncated_results_are_kept_and_reported(system: System, framing: str) -> None:
     fail(system, "truncate", framing=framing, ranges=False, bytes=700)
 
     ended = await ran(system)
@@ -201,7 +201,7 @@ async def test_what_was_whole_of_results_that_are_always_cut_is_kept_and_told(sy
     assert system.select("SELECT requests FROM usage") == [{"requests": len(kept)}]
 
 
-async def test_a_page_that_stays_is_no_output_file(system: System) -> None:
+async def test_an_html_page_is_never_stored_as_output(system: System) -> None:
     fail(system, "garbage")
 
     ended = await ran(system)
@@ -210,7 +210,7 @@ async def test_a_page_that_stays_is_no_output_file(system: System) -> None:
     assert system.stored() == [f"files/{ended.input_file_id}"]
 
 
-async def test_fewer_answers_than_counted_are_looked_for_and_then_told(system: System) -> None:
+async def test_missing_results_are_fetched_again_and_then_reported(system: System) -> None:
     odd(system, missing=1)
 
     ended = await ran(system)
@@ -228,7 +228,7 @@ async def test_results_outlive_an_account_that_is_refused_for_a_while(system: Sy
     check_whole(system, await ran(system))
 
 
-async def test_what_was_had_before_a_worse_answer_is_kept(system: System) -> None:
+async def test_the_best_download_is_kept(system: System) -> None:
     odd(system, missing=1)
     batch_id = await ended_at_provider(system)
     fail(system, "garbage")
@@ -257,7 +257,7 @@ async def test_an_output_is_kept_though_the_error_file_is_gone(system: System) -
     assert (len(answers(system, ended.output_file_id)), ended.error_file_id) == (3, None)
 
 
-async def test_answers_that_come_twice_are_kept_and_told(system: System) -> None:
+async def test_repeated_results_are_kept_and_reported(system: System) -> None:
     odd(system, repeated=2)
 
     ended = await ran(system)
@@ -267,7 +267,7 @@ async def test_answers_that_come_twice_are_kept_and_told(system: System) -> None
 
 
 @pytest.mark.parametrize("text", TEXTS)
-async def test_lines_that_a_strict_parser_refuses_are_answers_and_are_paid(system: System, text: Text) -> None:
+async def test_malformed_result_lines_are_kept_and_charged(system: System, text: Text) -> None:
     odd(system, text=text)
 
     ended = await ran(system)

@@ -1,4 +1,4 @@
-"""How completions find their deployment: strategies, cooldowns and fallbacks, and what these cost in statements."""
+"""The choice of a deployment for completions: strategies, cooldowns and fallbacks, and their number of statements."""
 
 import asyncio
 from collections.abc import Iterator
@@ -86,14 +86,14 @@ def verbs(queries: list[str], table: str) -> list[str]:
 
 
 class TestStatements:
-    async def test_simple_shuffle_without_a_failure_asks_for_nothing(
+    async def test_simple_shuffle_without_a_failure_needs_no_statement(
         self, completions_app: CompletionsApp, queries: list[str]
     ) -> None:
         await completions_app.post(model=["pair", "mini"], messages=HELLO)
 
         assert [query.split()[:3] for query in queries] == [["INSERT", "INTO", "calls"]]
 
-    async def test_a_failure_that_has_no_alternative_costs_nothing(
+    async def test_a_failure_without_an_alternative_costs_no_statement(
         self, completions_app: CompletionsApp, queries: list[str]
     ) -> None:
         completions_app.provider.fail(Fault(kind="error", account="openai", times=None))
@@ -102,7 +102,7 @@ class TestStatements:
 
         assert verbs(queries, "traffic") == []
 
-    async def test_a_failure_costs_one(self, completions_app: CompletionsApp, queries: list[str]) -> None:
+    async def test_a_failure_costs_one_statement(self, completions_app: CompletionsApp, queries: list[str]) -> None:
         completions_app.provider.fail(Fault(kind="error", account="azure-general"))
 
         assert await asked(completions_app) == "pair-special"
@@ -119,7 +119,7 @@ class TestStatements:
             ("usage-based-routing-v2", ["SELECT", "INSERT", "INSERT"]),
         ],
     )
-    async def test_what_each_strategy_costs(
+    async def test_statements_of_each_strategy(
         self, completions_app: CompletionsApp, queries: list[str], strategy: str, cost: list[str]
     ) -> None:
         route(completions_app, routing_strategy=strategy)
@@ -130,7 +130,7 @@ class TestStatements:
 
 
 class TestCooldown:
-    async def test_after_too_many_failures_a_deployment_is_left_alone(self, completions_app: CompletionsApp) -> None:
+    async def test_after_too_many_failures_a_deployment_is_in_cooldown(self, completions_app: CompletionsApp) -> None:
         route(completions_app, allowed_fails=1, cooldown_time=0.5)
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
@@ -142,19 +142,21 @@ class TestCooldown:
         await asked(completions_app)
         assert len(completions_app.calls("general")) == 3
 
-    async def test_too_many_requests_cool_at_once(self, completions_app: CompletionsApp) -> None:
+    async def test_a_429_starts_a_cooldown_at_once(self, completions_app: CompletionsApp) -> None:
         completions_app.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="60"))
 
         assert [await asked(completions_app) for _ in range(3)] == ["pair-special"] * 3
         assert len(completions_app.calls("general")) == 1
 
-    async def test_the_callers_own_fault_does_not(self, completions_app: CompletionsApp, queries: list[str]) -> None:
+    async def test_a_fault_of_the_caller_starts_no_cooldown(
+        self, completions_app: CompletionsApp, queries: list[str]
+    ) -> None:
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general"))
 
         assert await asked(completions_app) == "400"
         assert verbs(queries, "traffic") == []
 
-    async def test_environments_tell_each_other(self, completions_app: CompletionsApp, store: Store) -> None:
+    async def test_environments_share_cooldowns(self, completions_app: CompletionsApp, store: Store) -> None:
         route(completions_app, allowed_fails=2, cooldown_time=60)
         async with store.session() as tables:  # another one has seen it fail
             for _ in range(2):
@@ -166,7 +168,7 @@ class TestCooldown:
 
         assert len(completions_app.calls("general")) == 1
 
-    async def test_where_all_have_failed_one_is_asked_nevertheless(self, completions_app: CompletionsApp) -> None:
+    async def test_if_all_are_in_cooldown_one_is_called_nevertheless(self, completions_app: CompletionsApp) -> None:
         route(completions_app, allowed_fails=0, cooldown_time=60)
         for account in ("azure-general", "azure-special"):
             completions_app.provider.fail(Fault(kind="error", account=account))
@@ -176,7 +178,7 @@ class TestCooldown:
 
 
 class TestFallbacks:
-    async def test_another_group_stands_in(self, completions_app: CompletionsApp) -> None:
+    async def test_a_fallback_answers(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("broken", "mini")})
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
@@ -186,7 +188,7 @@ class TestFallbacks:
         assert answer.json()["model"] == "mini"
 
     @pytest.mark.parametrize(("kind", "of"), [("too_long", "context_window"), ("forbidden", "content_policy")])
-    async def test_a_prompt_that_is_refused_goes_to_the_group_for_that_and_counts_against_nobody(
+    async def test_a_prompt_refused_for_its_content_goes_to_that_fallback_and_starts_no_cooldown(
         self, completions_app: CompletionsApp, queries: list[str], kind: Any, of: str
     ) -> None:
         only: dict[str, Any] = {f"{of}_fallbacks": {"pair": ("mini",)}}
@@ -199,7 +201,7 @@ class TestFallbacks:
         assert (len(completions_app.calls("general")), len(completions_app.calls("special"))) == (1, 0)
         assert verbs(queries, "traffic") == []
 
-    async def test_if_that_fails_too_the_first_cause_is_told(self, completions_app: CompletionsApp) -> None:
+    async def test_if_the_fallback_fails_too_the_first_error_is_returned(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"*": ("broken",)})
         completions_app.provider.fail(Fault(kind="error", account="azure-general", status=503, times=None))
 
@@ -207,19 +209,19 @@ class TestFallbacks:
 
         assert (status, error["code"]) == (503, "provider_overloaded")
 
-    async def test_a_prompt_that_is_too_long_goes_where_there_is_room(self, completions_app: CompletionsApp) -> None:
+    async def test_a_prompt_that_is_too_long_goes_to_a_larger_context(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("special",)}, context_window_fallbacks={"general": ("mini",)})
         too_long = Fault(kind="refuse", account="azure-general", code="context_length_exceeded")
         completions_app.provider.fail(too_long)
 
         assert await asked(completions_app, "general") == "mini-alone"
 
-    async def test_it_goes_where_anything_goes_if_no_group_says_more(self, completions_app: CompletionsApp) -> None:
+    async def test_without_a_special_fallback_the_general_one_answers(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
         assert await asked(completions_app, "general") == "mini-alone"
 
-    async def test_where_some_group_says_more_it_goes_nowhere_else(self, completions_app: CompletionsApp) -> None:
+    async def test_a_special_fallback_is_the_only_one_used(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("mini",)}, context_window_fallbacks={"pair": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
         assert await asked(completions_app, "general") == "400"
@@ -232,14 +234,14 @@ class TestFallbacks:
         assert await asked(completions_app, "general", num_retries=0) == "mini-alone"
         assert await asked(completions_app, "special", num_retries=0) == "502"
 
-    async def test_what_a_provider_may_not_answer_another_may(self, completions_app: CompletionsApp) -> None:
+    async def test_a_provider_without_a_feature_falls_back_to_another(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("special",)}, content_policy_fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="content_filter"))
 
         assert await asked(completions_app, "general") == "mini-alone"
 
     @pytest.mark.parametrize(("enforced", "found"), [(False, "special-alone"), (True, "400")])
-    async def test_a_stand_in_needs_access_only_where_that_is_enforced(
+    async def test_a_fallback_needs_access_only_if_that_is_enforced(
         self, completions_app: CompletionsApp, enforced: bool, found: str
     ) -> None:
         fallbacks = {"general": ("special",)}
@@ -249,9 +251,7 @@ class TestFallbacks:
 
         assert await asked(completions_app, "general", key=key) == found
 
-    async def test_an_answer_that_was_withheld_stands_if_no_other_group_gives_one(
-        self, completions_app: CompletionsApp
-    ) -> None:
+    async def test_a_filtered_answer_is_returned_if_no_fallback_answers(self, completions_app: CompletionsApp) -> None:
         route(completions_app, content_policy_fallbacks={"mini": ("general",)})
         filtered = [{"role": "user", "content": "filter-this, please"}]
 
@@ -261,13 +261,13 @@ class TestFallbacks:
         assert answer["choices"][0]["finish_reason"] == "content_filter"
         assert answer["model"] == "mini"
 
-    async def test_a_request_that_is_wrong_goes_nowhere(self, completions_app: CompletionsApp) -> None:
+    async def test_an_invalid_request_has_no_fallback(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("mini",)}, context_window_fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general"))
 
         assert await asked(completions_app, "general") == "400"
 
-    async def test_of_a_stream_before_its_first_token(self, completions_app: CompletionsApp) -> None:
+    async def test_a_stream_falls_back_before_its_first_token(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
@@ -298,7 +298,7 @@ class TestStrategies:
 
         assert (len(completions_app.calls("general")), len(completions_app.calls("special"))) == (3, 3)
 
-    async def test_the_call_of_an_environment_that_died_runs_out(
+    async def test_the_call_of_a_crashed_environment_expires(
         self, completions_app: CompletionsApp, store: Store
     ) -> None:
         route(completions_app, orders=False, routing_strategy="least-busy")
@@ -330,7 +330,7 @@ class TestStrategies:
 
         assert found == ["pair-general", "pair-general", "pair-special", "429"]
 
-    async def test_usage_has_a_full_group_stood_in_for(self, completions_app: CompletionsApp) -> None:
+    async def test_usage_based_routing_falls_back_from_a_full_group(self, completions_app: CompletionsApp) -> None:
         route(completions_app, routing_strategy="usage-based-routing", fallbacks={"general": ("mini",)})
         limit(completions_app, "general-alone", tpm=1)
 

@@ -1,4 +1,4 @@
-"""The simulated provider's completions, as the official SDK sees them, and what it refuses as OpenAI does."""
+"""Contract test of the simulated provider's completions: the SDK's types, and the requests that OpenAI refuses."""
 
 import time
 from typing import Any
@@ -90,7 +90,7 @@ def test_a_tool_call_is_streamed(client: OpenAI) -> None:
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}, '{"city": "hi", "days": [1]}'),
     ],
 )
-def test_an_answer_in_a_form(client: OpenAI, form: Any, content: str) -> None:
+def test_an_answer_in_a_response_format(client: OpenAI, form: Any, content: str) -> None:
     answer = client.chat.completions.create(model=MODEL, messages=answer_text("hi"), response_format=form)
     assert answer.choices[0].message.content == content
 
@@ -198,7 +198,7 @@ def test_azure_names_the_deployment_in_the_address(simulated_provider: Simulator
     assert caught.value.code == "DeploymentNotFound"
 
 
-def test_an_account_is_as_slow_as_it_is_told(client: OpenAI, simulated_provider: Simulator) -> None:
+def test_an_account_has_the_latency_that_was_set(client: OpenAI, simulated_provider: Simulator) -> None:
     latency = Latency(answer=0.1, first_token=0.1, between_tokens=0.02)
     httpx.post(f"{simulated_provider.url}/control/latency/openai", json=latency.model_dump()).raise_for_status()
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The simulated providers refuse of a conversation what the real ones refuse, in each one's own API."""
+"""Contract test of the simulated providers: they refuse the conversations that the real ones refuse."""
 
 from typing import Any
 
@@ -75,12 +75,12 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "s"}
         ([{"role": "user", "content": [PICTURE]}], "image/jpeg"),
     ],
 )
-def test_anthropics(simulated_provider: Simulator, messages: list[Body], words: str) -> None:
+def test_conversations_that_anthropic_refuses(simulated_provider: Simulator, messages: list[Body], words: str) -> None:
     status, told = post(simulated_provider, "anthropic", {"messages": messages})
     assert (status, words in told) == (400, True), told
 
 
-def test_anthropics_system(simulated_provider: Simulator) -> None:
+def test_system_prompts_that_anthropic_refuses(simulated_provider: Simulator) -> None:
     body = {"messages": [ONE], "system": [{"type": "text", "text": " "}]}
     assert post(simulated_provider, "anthropic", body)[0] == 400
 
@@ -117,7 +117,7 @@ ASK = say("user", {"text": "one"})
         ([say("user", {"toolResult": {"toolUseId": "a", "content": [{"json": {}}]}})], "exceeds"),
     ],
 )
-def test_bedrocks(simulated_provider: Simulator, messages: list[Body], words: str) -> None:
+def test_conversations_that_bedrock_refuses(simulated_provider: Simulator, messages: list[Body], words: str) -> None:
     status, told = post(simulated_provider, "bedrock", {"messages": messages})
     assert (status, words in told) == (400, True), told
 
@@ -133,7 +133,7 @@ def test_bedrocks(simulated_provider: Simulator, messages: list[Body], words: st
         ([{"role": "user", "parts": [{"text": "one", "cacheControl": {}}]}], "Extra inputs"),
     ],
 )
-def test_geminis(simulated_provider: Simulator, contents: list[Body], words: str) -> None:
+def test_conversations_that_gemini_refuses(simulated_provider: Simulator, contents: list[Body], words: str) -> None:
     status, told = post(simulated_provider, "gemini", {"contents": contents})
     assert (status, words in told) == (400, True), told
 
@@ -165,7 +165,7 @@ PLAIN = {"role": "user", "content": "one"}
         ("mistral", [PLAIN, call("call_abcd"), came("call_abcd")], "pattern"),
     ],
 )
-def test_those_that_speak_much_as_openai(
+def test_conversations_that_cohere_and_mistral_refuse(
     simulated_provider: Simulator, account: str, messages: list[Body], words: str
 ) -> None:
     status, told = post(simulated_provider, account, {"messages": messages})

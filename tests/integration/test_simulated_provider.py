@@ -1,4 +1,4 @@
-"""The simulated provider is strict where the real ones are, and tells what it received."""
+"""Contract test of the simulated provider's files and batches: it is as strict as the real ones, and logs requests."""
 
 import json
 import os
@@ -134,7 +134,7 @@ def test_a_bad_listing_of_files_is_refused(customer: Customer, wrong: dict[str, 
     assert customer.call("GET", "/files", params=_query(customer) | wrong).status_code in (400, 404)
 
 
-def test_a_page_of_files_tells_of_the_next_one(customer: Customer) -> None:
+def test_a_page_of_files_says_that_there_is_a_next_one(customer: Customer) -> None:
     refs = [customer.upload(chat_lines(customer.model, 1)).json()["id"] for _ in range(3)]
     page = customer.call("GET", "/files", params=_query(customer) | {"purpose": "batch", "limit": 2})
     if customer.query:
@@ -217,7 +217,7 @@ def test_the_dated_form_needs_a_dated_version(simulated_provider: Simulator, htt
     )
 
 
-def test_dated_azure_has_its_oddities(simulated_provider: Simulator, http: httpx.Client) -> None:
+def test_azures_dated_versions_have_their_own_shapes(simulated_provider: Simulator, http: httpx.Client) -> None:
     azure = Customer(simulated_provider, "azure-general", "/openai", "?api-version=2024-10-21", http)
     new = azure.create(chat_lines(azure.model, 1)).json()
     assert (new["status"], new["output_file_id"], new["endpoint"]) == ("Validating", "", None)

@@ -1,4 +1,4 @@
-"""What calls cost, as `/key/info` and `/spend/logs` tell it, and what batches cost."""
+"""The cost of calls in `/key/info` and `/spend/logs`, and the cost of batches."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -97,7 +97,7 @@ async def test_a_failure_without_a_price(gateway: Gateway, api: httpx.AsyncClien
     assert log["spend"] is None
 
 
-async def test_what_a_provider_said_never_loses_the_calls_beside_it(
+async def test_a_providers_text_does_not_lose_the_other_calls(
     gateway: Gateway, api: httpx.AsyncClient, database_url: str
 ) -> None:
     limited = replace(
@@ -202,7 +202,7 @@ async def age(database_url: str, *calls: CallRecord, days: int) -> None:
         )
 
 
-async def test_calls_are_forgotten_and_their_cost_is_not(
+async def test_old_calls_are_deleted_and_their_cost_is_kept(
     gateway: Gateway, api: httpx.AsyncClient, database_url: str
 ) -> None:
     old = [a_call(cost=Decimal("0.25")), a_call(cost=Decimal("0.5")), a_call(cost=None)]
@@ -251,7 +251,7 @@ class Deaf:
 
 
 @pytest.mark.parametrize(("days", "kept"), [(1, 0), (30, 1), (None, 1)])
-async def test_the_schedule_forgets_what_is_older_than_configured(
+async def test_the_schedule_deletes_rows_older_than_configured(
     gateway: Gateway, api: httpx.AsyncClient, database_url: str, days: int | None, kept: int
 ) -> None:
     call = a_call()

@@ -1,4 +1,4 @@
-"""What `Storage` promises, on moto's S3, which holds multipart uploads to the real limits."""
+"""The contract of `Storage`, on moto's S3, which has the real limits of multipart uploads."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
@@ -35,7 +35,7 @@ async def read(storage: Storage, key: str) -> bytes:
     return b"".join([chunk async for chunk in storage.read(key)])
 
 
-async def test_what_was_put_is_read(storage: Storage) -> None:
+async def test_a_stored_object_is_read(storage: Storage) -> None:
     await storage.put("files/a", b"content")
 
     assert await read(storage, "files/a") == b"content"
@@ -121,7 +121,7 @@ def test_a_link_is_signed_as_every_region_takes_it_and_soon_over(storage: Storag
     assert query["X-Amz-Expires"] == ["300"]
 
 
-async def test_a_bucket_that_does_not_answer_is_unavailable(aws: Aws) -> None:
+async def test_a_bucket_without_an_answer_is_unavailable(aws: Aws) -> None:
     storage = Storage("no-such-bucket")
 
     for work in (
@@ -155,7 +155,7 @@ async def test_sizes(storage: Storage) -> None:
     assert await storage.size("none") is None
 
 
-async def test_clearing_deletes_what_begins_so_and_nothing_else(
+async def test_clearing_deletes_the_objects_of_a_prefix_only(
     storage: Storage, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("manifold.storage._MANY", 2)

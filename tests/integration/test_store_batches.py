@@ -129,7 +129,7 @@ async def test_the_providers_id_brings_back_a_cancel_that_came_meanwhile(store: 
 
 
 @pytest.mark.parametrize("outcome", ["cancelled", "completed", "failed", "expired"])
-async def test_a_late_poll_revives_nothing(store: Store, outcome: Outcome) -> None:
+async def test_a_late_poll_does_not_reopen_a_job(store: Store, outcome: Outcome) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
         job = await new_job(tables, batch)

@@ -1,4 +1,4 @@
-"""The one connection of an environment: units of work take turns on it, and it comes back when it was lost."""
+"""The one connection of an environment: units of work take turns on it, and it is reopened after a loss."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ async def test_concurrent_transactions_lose_no_write(store: Store) -> None:
     assert await count_users(store) == 20
 
 
-async def test_an_exception_takes_the_transaction_back(store: Store) -> None:
+async def test_an_exception_rolls_the_transaction_back(store: Store) -> None:
     async def fail() -> None:
         async with store.transaction() as tables:
             await tables.users.ensure("ann")
@@ -51,7 +51,7 @@ async def test_an_exception_takes_the_transaction_back(store: Store) -> None:
     assert await count_users(store) == 0
 
 
-async def test_a_connection_that_was_lost_while_it_rested_is_opened_again(
+async def test_a_connection_lost_while_idle_is_reopened(
     store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "_IDLE_SECONDS", 0.0)
@@ -99,7 +99,7 @@ async def test_statements_are_prepared_where_that_is_asked_for(database_url: str
     await store.close()
 
 
-async def test_what_postgres_cannot_store_is_the_requests_fault(store: Store) -> None:
+async def test_text_that_postgres_cannot_store_is_an_invalid_request(store: Store) -> None:
     with pytest.raises(InvalidRequest, match="NUL"):
         async with store.session() as tables:
             await tables.users.insert(User(id="ann", metadata={"note": "\0"}))
@@ -124,7 +124,7 @@ async def distant(proxy: StallingProxy, database_url: str, monkeypatch: pytest.M
     await opened.close()
 
 
-async def test_a_connection_that_falls_silent_fails_its_unit_of_work_in_time_and_is_left(
+async def test_a_connection_that_stalls_fails_its_unit_of_work_in_time_and_is_closed(
     distant: Store, proxy: StallingProxy
 ) -> None:
     assert await count_users(distant) == 0
@@ -137,7 +137,7 @@ async def test_a_connection_that_falls_silent_fails_its_unit_of_work_in_time_and
     assert await count_users(distant) == 0
 
 
-async def test_units_of_work_that_wait_behind_a_silent_one_fail_in_time(distant: Store, proxy: StallingProxy) -> None:
+async def test_units_of_work_that_wait_behind_a_stalled_one_fail_in_time(distant: Store, proxy: StallingProxy) -> None:
     assert await count_users(distant) == 0
     proxy.stalled = True
 
@@ -147,7 +147,7 @@ async def test_units_of_work_that_wait_behind_a_silent_one_fail_in_time(distant:
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
 
 
-async def test_a_transaction_that_falls_silent_is_not_committed(distant: Store, proxy: StallingProxy) -> None:
+async def test_a_transaction_that_stalls_is_not_committed(distant: Store, proxy: StallingProxy) -> None:
     async def work() -> None:
         async with asyncio.timeout(10), distant.transaction() as tables:
             await tables.users.ensure("ann")
@@ -160,7 +160,7 @@ async def test_a_transaction_that_falls_silent_is_not_committed(distant: Store, 
     assert await count_users(distant) == 0
 
 
-async def test_a_server_that_takes_a_connection_and_says_nothing(distant: Store, proxy: StallingProxy) -> None:
+async def test_a_server_that_accepts_a_connection_and_sends_nothing(distant: Store, proxy: StallingProxy) -> None:
     proxy.stalled = True
     with pytest.raises(Unavailable):
         async with asyncio.timeout(10):
@@ -183,7 +183,7 @@ async def test_a_slow_statement_is_cancelled_and_its_connection_serves_on(
         assert await (await tables.connection.execute(running)).fetchone() == (0,)
 
 
-async def test_a_connection_is_asked_after_a_rest_whatever_the_monotonic_clock_says(
+async def test_an_idle_connection_is_checked_whatever_the_monotonic_clock_says(
     store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with store.session() as tables:

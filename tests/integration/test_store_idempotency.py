@@ -1,4 +1,4 @@
-"""Creates that are one and creates that are many, from many connections at once."""
+"""Which creates are repetitions of one and which are different, from many connections at once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -48,14 +48,14 @@ async def made(stores: list[Store], what: CreateAttempt) -> list[str]:
 
 
 @pytest.mark.parametrize("headers", [{}, {"x_stainless_retry_count": "0"}])
-async def test_identical_creates_at_once_that_are_no_retries_are_many(
+async def test_identical_creates_that_are_no_retries_create_several(
     stores: list[Store], headers: dict[str, str]
 ) -> None:
     assert len(set(await made(stores, create(**headers)))) == MANY
 
 
 @pytest.mark.parametrize("headers", [{"x_stainless_retry_count": "1"}, {"idempotency_key": "mine"}])
-async def test_retries_at_once_are_one(stores: list[Store], headers: dict[str, str]) -> None:
+async def test_simultaneous_retries_create_one(stores: list[Store], headers: dict[str, str]) -> None:
     assert len(set(await made(stores, create(**headers)))) == 1
 
 

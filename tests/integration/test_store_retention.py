@@ -1,4 +1,4 @@
-"""What ended long ago is forgotten, what it cost is not, and nothing that is needed is touched."""
+"""Old rows are deleted, their cost is kept, and nothing that is needed is deleted."""
 
 import asyncio
 from datetime import timedelta
@@ -61,7 +61,7 @@ OLD = """UPDATE batches SET
 
 
 @pytest.mark.parametrize("outcome", ["completed", "failed", "expired", "cancelled"])
-async def test_a_batch_that_ended_long_ago_is_forgotten_and_its_cost_is_not(
+async def test_a_batch_that_ended_long_ago_is_deleted_and_its_cost_is_kept(
     store: Store, database_url: str, outcome: Outcome
 ) -> None:
     async with store.session() as tables:
@@ -76,7 +76,7 @@ async def test_a_batch_that_ended_long_ago_is_forgotten_and_its_cost_is_not(
         assert await tables.calls.spend("key_spender") == Decimal("0.5")
 
 
-async def test_a_batch_that_was_given_up_long_ago_is_forgotten(store: Store, database_url: str) -> None:
+async def test_a_batch_that_was_given_up_long_ago_is_deleted(store: Store, database_url: str) -> None:
     async with store.session() as tables:
         await spender(tables)
         batch_id = await ended(tables, "expired")
@@ -96,7 +96,7 @@ async def test_an_open_batch_is_kept_however_old(store: Store, database_url: str
         assert await tables.retention.forget_batches(90 * DAY, 10) == 0
 
 
-async def test_a_purged_file_goes_when_no_batch_has_it(store: Store, database_url: str) -> None:
+async def test_a_purged_file_is_deleted_when_no_batch_uses_it(store: Store, database_url: str) -> None:
     async with store.session() as tables:
         await spender(tables)
         batch_id = await ended(tables)
@@ -155,7 +155,7 @@ async def test_two_sweeps_at_once_count_each_batch_once(store: Store, database_u
 
 
 @pytest.mark.parametrize(("days", "kept"), [(90, 0), (None, 1)])
-async def test_the_schedule_forgets_what_is_older_than_configured(
+async def test_the_schedule_deletes_rows_older_than_configured(
     store: Store, database_url: str, days: int | None, kept: int
 ) -> None:
     async with store.session() as tables:

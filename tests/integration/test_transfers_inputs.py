@@ -61,7 +61,7 @@ async def test_the_batches_that_wait_for_an_input_are_woken(files_app: FilesApp)
     assert files_app.control_messages() == ["batch_waits"]
 
 
-async def test_a_message_that_comes_again_does_nothing(files_app: FilesApp) -> None:
+async def test_a_repeated_message_does_nothing(files_app: FilesApp) -> None:
     _, message = await one_input(files_app)
 
     for _ in range(3):
@@ -135,7 +135,7 @@ async def test_a_provider_that_fails_three_times_gets_the_file_at_the_fourth(fil
     assert len(files_app.provider.log(SPECIAL.name, "files.create")) == 4
 
 
-async def test_retry_after_is_obeyed(files_app: FilesApp) -> None:
+async def test_retry_after_is_respected(files_app: FilesApp) -> None:
     file, message = await one_input(files_app)
     files_app.provider.fail(Fault(kind="rate_limit", route="files.create", retry_after="120"))
     await files_app.deliver(message)
@@ -170,7 +170,7 @@ TOLD = "*** says no"
         ("cut", ATTEMPTS, "The provider gave no answer."),
     ],
 )
-async def test_a_provider_that_never_takes_it_fails_the_input_and_wakes_the_batches_at_first_and_last(
+async def test_a_provider_that_never_accepts_the_file_fails_the_input_and_notifies_the_batches(
     files_app: FilesApp, kind: Any, attempts: int, shown: str
 ) -> None:
     file, message = await one_input(files_app)
@@ -210,7 +210,7 @@ async def test_an_input_of_a_deployment_that_is_gone_fails(files_app: FilesApp) 
     assert [(one.deployment, one.model) for one in (await files_app.file(file.id)).inputs or ()] == [("gone", None)]
 
 
-async def test_a_dead_workers_input_is_taken_over_when_its_lease_is_over(files_app: FilesApp) -> None:
+async def test_a_crashed_workers_input_is_taken_over_when_its_lease_expires(files_app: FilesApp) -> None:
     file, message = await one_input(files_app)
     async with files_app.gateway.store.session() as tables:
         assert await tables.inputs.claim(message.id, "of-the-dead", LEASE_SECONDS)
@@ -225,7 +225,7 @@ async def test_a_dead_workers_input_is_taken_over_when_its_lease_is_over(files_a
     assert (await state(files_app, file))[0] == "ready"
 
 
-async def test_our_own_storage_being_down_puts_the_input_off(files_app: FilesApp) -> None:
+async def test_an_outage_of_the_storage_postpones_the_input(files_app: FilesApp) -> None:
     file, message = await one_input(files_app)
     files_app.aws.s3.delete_object(Bucket=files_app.aws.environment["MANIFOLD_BUCKET"], Key=f"files/{file.id}")
 
@@ -257,7 +257,7 @@ async def test_a_deleted_file_that_an_open_batch_needs_still_goes(files_app: Fil
     assert await state(files_app, file) == ("ready", None)
 
 
-async def test_a_copy_that_arrives_after_the_purge_is_taken_back(
+async def test_an_input_that_arrives_after_the_purge_is_deleted(
     files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, message = await one_input(files_app)

@@ -1,4 +1,4 @@
-"""Bringing a large file to a provider, and a large result back, takes no more memory than a stream should."""
+"""Sending a large file to a provider, and fetching a large result, uses no more memory than streaming needs."""
 
 import asyncio
 import json

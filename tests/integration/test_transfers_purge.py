@@ -26,7 +26,7 @@ async def deleted_file(files_app: FilesApp) -> File:
     return file
 
 
-async def test_a_deleted_file_is_cleared_here_and_at_every_provider(files_app: FilesApp) -> None:
+async def test_a_deleted_file_is_deleted_in_the_bucket_and_at_every_provider(files_app: FilesApp) -> None:
     file = await deleted_file(files_app)
 
     for _ in range(2):
@@ -84,7 +84,7 @@ async def test_a_provider_that_does_not_answer_is_asked_again_by_the_sweep(files
     assert files_app.aws.keys() == []
 
 
-async def test_a_purge_that_keeps_failing_is_tried_after_pauses_that_grow_and_starves_no_other(
+async def test_a_purge_that_keeps_failing_is_retried_with_growing_pauses_and_blocks_no_other(
     files_app: FilesApp,
 ) -> None:
     failing = await deleted_file(files_app)
@@ -104,7 +104,7 @@ async def test_a_purge_that_keeps_failing_is_tried_after_pauses_that_grow_and_st
         assert await tables.files.to_purge(10) == [later.id, failing.id]
 
 
-async def test_a_delete_that_hangs_is_left_and_no_other_one_waits_there(
+async def test_a_delete_that_hangs_is_given_up_and_blocks_no_other(
     files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(purge, "DELETE_SECONDS", 0.2)
@@ -120,7 +120,7 @@ async def test_a_delete_that_hangs_is_left_and_no_other_one_waits_there(
     assert files_app.sql("SELECT DISTINCT attempts, due_at > now(), lease FROM files") == [(1, True, None)]
 
 
-async def test_two_workers_purge_a_file_once_and_a_dead_ones_purge_is_another_ones(files_app: FilesApp) -> None:
+async def test_two_workers_purge_a_file_once_and_a_crashed_workers_purge_is_taken_over(files_app: FilesApp) -> None:
     file = await deleted_file(files_app)
     async with files_app.gateway.store.session() as tables:
         dead = await tables.files.claim_purge(file.id, "of-the-dead", LEASE_SECONDS)
@@ -136,7 +136,7 @@ async def test_two_workers_purge_a_file_once_and_a_dead_ones_purge_is_another_on
         assert not await tables.files.purged(dead)
 
 
-async def test_a_provider_that_will_not_delete_keeps_nobody_from_it(files_app: FilesApp) -> None:
+async def test_a_provider_that_refuses_to_delete_does_not_stop_the_purge(files_app: FilesApp) -> None:
     file = await deleted_file(files_app)
     files_app.provider.fail(Fault(kind="refuse", account=GENERAL.name, route="files.delete", status=403))
 

@@ -84,7 +84,7 @@ async def test_an_empty_error_file_is_none(files_app: FilesApp, errors: bytes | 
     assert files_app.aws.keys() == ["files/file-out"]
 
 
-async def test_large_results_arrive_whole(files_app: FilesApp) -> None:
+async def test_large_results_are_stored_completely(files_app: FilesApp) -> None:
     output = OUTPUT * 40_000
 
     await files_app.deliver(Message("job", await ended_job(files_app, output)))

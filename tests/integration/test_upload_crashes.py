@@ -1,4 +1,4 @@
-"""Deaths in the middle of an upload: whatever was left behind, the client's retry makes one file, and nothing stays."""
+"""Crashes during an upload: the client's retry makes one file, and nothing else stays."""
 
 import pytest
 
@@ -102,7 +102,7 @@ async def test_an_upload_that_was_abandoned_at_any_step_leaves_nothing(system: S
     assert await at_every_step(system, scenario) > 15
 
 
-async def test_a_death_while_the_sweep_clears(system: System) -> None:
+async def test_a_crash_of_the_sweep_while_it_deletes(system: System) -> None:
     async def scenario(step: int) -> bool:
         await sent(system)
         system.age(3601)

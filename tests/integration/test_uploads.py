@@ -1,4 +1,4 @@
-"""`/uploads` over ASGI, on Postgres, S3 and SQS: what is announced, and its parts."""
+"""`/uploads` over ASGI, on Postgres, S3 and SQS: the create, and the parts."""
 
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,7 @@ async def test_a_part_that_did_not_come(files_app: FilesApp, uploader: Uploader,
         ({"target_model_names": "a", "purpose": "vision"}, 400, "target_model_names", "invalid_purpose"),
     ],
 )
-async def test_an_upload_that_cannot_be(
+async def test_invalid_uploads_are_refused(
     files_app: FilesApp, uploader: Uploader, fields: dict[str, Any], status: int, param: str, code: str
 ) -> None:
     assert error_of(await uploader.create(**({"size": 100} | fields))) == (status, param, code)

@@ -1,4 +1,4 @@
-"""How an upload ends, over ASGI, on Postgres, S3 and SQS: completed, cancelled or expired, here or by the worker."""
+"""The end of an upload, over ASGI, on Postgres, S3 and SQS: completed, cancelled or expired, also by the worker."""
 
 import asyncio
 import hashlib
@@ -25,7 +25,7 @@ LINES = chat_lines("gpt-batch", 3)
 # -- complete ---------------------------------------------------------------------------------------------------------
 
 
-async def test_parts_that_are_not_the_file(files_app: FilesApp, uploader: Uploader) -> None:
+async def test_parts_that_differ_from_the_announced_file(files_app: FilesApp, uploader: Uploader) -> None:
     upload_id, (first, second) = await uploader.send_parts(LINES, size=len(LINES) - 9)
     _, (foreign,) = await uploader.send_parts(LINES[:-9])
 
@@ -53,7 +53,7 @@ async def test_more_bytes_than_were_announced(files_app: FilesApp, uploader: Upl
     await assert_no_file(files_app)
 
 
-async def test_what_is_sent_to_an_upload_is_bounded(
+async def test_the_bytes_of_an_upload_are_bounded(
     files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("files.uploads.MIN_BYTES", 0)
@@ -68,7 +68,7 @@ async def test_what_is_sent_to_an_upload_is_bounded(
     assert success_body(await uploader.complete(upload_id, part_ids[1:2]))["status"] == "completed"
 
 
-async def test_the_parts_of_an_upload_are_counted(
+async def test_an_upload_has_a_maximum_number_of_parts(
     files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("files.uploads.MAX_PARTS", 2)
@@ -294,7 +294,7 @@ async def test_a_cancel_wins_over_the_complete_that_is_under_way(
     assert files_app.sql("SELECT id FROM inputs") == []
 
 
-async def test_another_ones_upload_is_not_there(files_app: FilesApp, uploader: Uploader) -> None:
+async def test_the_upload_of_another_owner_is_not_found(files_app: FilesApp, uploader: Uploader) -> None:
     upload_id, part_ids = await uploader.send_parts(LINES)
 
     async with files_app.client(await files_app.add_key("key_1")) as client:
@@ -392,7 +392,7 @@ async def test_a_worker_whose_storage_fails_is_sent_again(
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_message_that_comes_twice_or_late_changes_nothing(files_app: FilesApp, uploader: Uploader) -> None:
+async def test_a_repeated_or_late_message_changes_nothing(files_app: FilesApp, uploader: Uploader) -> None:
     upload_id, part_ids = await uploader.send_parts(LINES)
     success_body(await uploader.complete(upload_id, part_ids))
     await asyncio.gather(*(files_app.deliver(Message("upload", upload_id)) for _ in range(3)))

@@ -1,4 +1,4 @@
-"""Joining a large file takes no more memory than joining a smaller one, and no more than a stream should."""
+"""Joining a large file uses no more memory than joining a smaller one, and no more than streaming needs."""
 
 import asyncio
 import json

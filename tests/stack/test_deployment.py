@@ -1,4 +1,4 @@
-"""What only a deployed stack can show: the functions' roles, the queues behind them, the migrations."""
+"""What only a deployed stack can test: the functions' roles, the queues behind them, the migrations."""
 
 import httpx
 import pytest
@@ -23,7 +23,7 @@ def test_the_schedule_runs(stack: Running) -> None:
 
 
 @pytest.mark.parametrize("worker", ["FilesWorkerName", "BatchesWorkerName"])
-def test_a_message_that_nobody_understands_fails_alone(worker: str, stack: Running) -> None:
+def test_an_unreadable_message_fails_alone(worker: str, stack: Running) -> None:
     records = [{"messageId": "m-1", "body": "not ours"}]
     answer = stack.aws.invoke(stack.outputs[worker], {"Records": records})
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}

@@ -1,4 +1,4 @@
-"""A file of many parts through the deployed stack: the small brother of `python -m bench.large_file`."""
+"""A file of many parts through the deployed stack: a small version of `python -m bench.large_file`."""
 
 from bench.large_file import GOAL, run_large_file
 from local.running import Running

@@ -38,7 +38,7 @@ def test_every_answer_has_the_sdks_strict_types(python: Path, stack: Running) ->
     assert _run(python, "tests/stack/sdk_session.py", stack).startswith("ok with openai")
 
 
-def test_every_parameter(python: Path, stack: Running) -> None:
+def test_all_parameters(python: Path, stack: Running) -> None:
     assert _run(python, "tests/stack/sdk_parameters.py", stack).startswith("ok with openai")
 
 

@@ -1,4 +1,4 @@
-"""docs/api.md has each route and each error code that there is, and none that there is not."""
+"""docs/api.md has each route and each error code of the code, and no other."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""docs/architecture.md is true: its transition table is that of the SQL and the code, its numbers and names exist."""
+"""docs/architecture.md is true: its transitions are those of the SQL and the code, its numbers and names exist."""
 
 import ast
 import inspect
@@ -210,7 +210,7 @@ def test_the_indexes_that_are_named_exist() -> None:
 
 
 @pytest.mark.parametrize("row", list(cells(section("Constants"))), ids=lambda row: row[2])
-def test_a_number_is_that_of_the_code(row: list[str]) -> None:
+def test_numbers_of_the_page_are_those_of_the_code(row: list[str]) -> None:
     module, _, name = row[2].strip("`").rpartition(".")
     assert getattr(import_module(module), name) == float(row[1])
 
@@ -244,7 +244,7 @@ def _fields_of_log_lines() -> Iterator[tuple[Path, ast.expr]]:
                 yield from ((module, keyword.value) for keyword in node.keywords)
 
 
-def test_an_error_is_logged_by_what_keeps_its_words_out() -> None:
+def test_errors_are_logged_without_their_text() -> None:
     texts = {"message", "words", "told"}
     leaks = [
         f"{module.name}: {ast.unparse(value)}"

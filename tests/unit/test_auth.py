@@ -1,4 +1,4 @@
-"""From a key to its caller, and what a caller may do: without a database."""
+"""Authentication without a database: the caller of a key, and what a caller may do."""
 
 from dataclasses import replace
 from typing import Any
@@ -50,7 +50,7 @@ async def test_nothing_but_the_master_key_is_the_master_key(key: str) -> None:
     assert key not in refused.value.message
 
 
-async def test_a_caller_is_who_the_grant_says() -> None:
+async def test_a_caller_is_described_by_its_grant() -> None:
     caller = await authenticated(GRANT)
 
     assert caller == Caller(key_id="key_1", user_id="ann", aliases={"fast": "gpt-batch"})
@@ -118,7 +118,7 @@ class Asked:
         return replace(GRANT, key_id=token_hash) if token_hash != "nobody's" else None
 
 
-async def test_a_key_is_remembered_for_so_long() -> None:
+async def test_a_key_is_cached_for_its_ttl() -> None:
     asked, now = Asked(), [1000.0]
     cache = KeyCache(asked, 5.0, clock=lambda: now[0])
 
@@ -130,7 +130,7 @@ async def test_a_key_is_remembered_for_so_long() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "token_hash"), [(0.0, "a"), (5.0, "nobody's")])
-async def test_a_key_is_asked_for_each_time(seconds: float, token_hash: str) -> None:
+async def test_a_key_is_read_each_time_by_default(seconds: float, token_hash: str) -> None:
     asked = Asked()
     cache = KeyCache(asked, seconds)
     await cache(token_hash)
@@ -138,7 +138,7 @@ async def test_a_key_is_asked_for_each_time(seconds: float, token_hash: str) -> 
     assert asked.times == 2
 
 
-async def test_no_more_keys_are_remembered_than_fit() -> None:
+async def test_the_key_cache_is_bounded() -> None:
     asked = Asked()
     cache = KeyCache(asked, 60.0)
     for number in range(MAX_CACHED_KEYS + 1):

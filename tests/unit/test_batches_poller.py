@@ -1,4 +1,4 @@
-"""How much one run of the schedule takes on."""
+"""How many jobs one run of the schedule polls."""
 
 from types import SimpleNamespace
 

@@ -59,7 +59,7 @@ SILENCES: dict[str, list[dict[str, Any]]] = {
 
 @every_dialect
 @pytest.mark.parametrize("messages", SILENCES.values(), ids=SILENCES)
-def test_what_says_nothing_is_left_out(provider: str, messages: list[dict[str, Any]]) -> None:
+def test_empty_messages_are_left_out(provider: str, messages: list[dict[str, Any]]) -> None:
     sent = body(provider, messages)
     assert all(text.strip() for text in texts(sent)), sent
     spoken = turns(provider, messages)
@@ -87,7 +87,7 @@ def test_an_empty_result_is_a_result(provider: str, nothing: object) -> None:
 
 
 @every_front
-def test_a_user_who_answers_nothing_is_heard_to(provider: str) -> None:
+def test_an_empty_user_message_is_replaced(provider: str) -> None:
     """Without that turn, the assistant's words would be the beginning of what the model is to say."""
     spoken = turns(provider, [user("one"), assistant("yes"), user("")])
     assert [role in MODELS_SIDE for role, _ in spoken] == [False, True, False]
@@ -95,7 +95,7 @@ def test_a_user_who_answers_nothing_is_heard_to(provider: str) -> None:
 
 
 @every_front
-def test_a_user_and_an_assistant_who_say_nothing_are_heard_to(provider: str) -> None:
+def test_an_empty_user_and_an_empty_assistant_message_are_replaced(provider: str) -> None:
     spoken = turns(provider, [user("one"), assistant("yes"), user(""), assistant("")])
     assert [role in MODELS_SIDE for role, _ in spoken] == [False, True, False]
 
@@ -133,14 +133,14 @@ def test_of_several_systems_the_last_is_asked(provider: str) -> None:
 
 @every_dialect
 @pytest.mark.parametrize("messages", [[user("")], [user(" "), assistant(None)], [{"role": "system", "content": "\n"}]])
-def test_nothing_at_all_is_the_callers_to_mend(provider: str, messages: list[dict[str, Any]]) -> None:
+def test_a_conversation_without_content_is_refused(provider: str, messages: list[dict[str, Any]]) -> None:
     error = refused(provider, messages=messages)
     assert (error.status, error.param) == (400, "messages")
     assert "say something" in error.message
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
-def test_what_the_assistant_begins_ends_without_white_space(provider: str) -> None:
+def test_a_prefilled_answer_ends_without_white_space(provider: str) -> None:
     *_, (role, parts) = turns(provider, [user("one"), assistant("The answer is \n")])
     assert (role, parts[-1]["text"]) == ("assistant", "The answer is")
     assert answer_text(provider, [user("one"), assistant("yes "), user("two")]) == ["one", "yes ", "two"]

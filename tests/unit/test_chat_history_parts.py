@@ -139,7 +139,7 @@ def test_a_file_of_a_type_that_is_not_taken(provider: str) -> None:
 
 @pytest.mark.parametrize("file_data", [None, 7, "", "not base64!", "data:application/pdf,plain", "https://x/y.pdf"])
 @every_dialect
-def test_a_file_that_is_none(provider: str, file_data: object) -> None:
+def test_malformed_files_are_refused(provider: str, file_data: object) -> None:
     error = refused(provider, messages=[user([{"type": "file", "file": {"file_data": file_data}}])])
     assert error.param == "messages[0].content[0].file.file_data"
 
@@ -153,6 +153,6 @@ def test_a_jpeg_by_another_name(provider: str, given: str) -> None:
     assert "jpg" not in sent.lower()
 
 
-def test_who_says_nothing_of_openais_shape_is_told_where() -> None:
+def test_a_malformed_message_is_refused_with_its_path() -> None:
     with pytest.raises(InvalidRequest, match="role"):
         request("anthropic", messages=[{"role": "function", "content": "x"}])

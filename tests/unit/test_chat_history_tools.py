@@ -60,7 +60,7 @@ def test_a_call_of_a_tool_that_there_is_not_goes_on(provider: str, name: str) ->
 
 
 @every_dialect
-def test_what_was_said_aloud_is_said_in_words(provider: str) -> None:
+def test_an_audio_answer_is_sent_as_its_transcript(provider: str) -> None:
     spoken = assistant(None, audio={"id": "audio_1", "transcript": "Good day."})
     assert "Good day." in answer_text(provider, [user("one"), spoken, user("two")])
 
@@ -71,7 +71,7 @@ ODD = ("functions.x:0", "call|1", "", "é", "a b", "chatcmpl-tool/1")
 
 @every_dialect
 @pytest.mark.parametrize("known", FITS_ALL)
-def test_an_id_that_is_taken_stays(provider: str, known: str) -> None:
+def test_a_valid_id_stays(provider: str, known: str) -> None:
     messages = [user("one"), assistant(None, tool_calls=[call(known)]), result(known)]
     assert ids(provider, messages) == ([known], [known])
 
@@ -80,7 +80,7 @@ def test_an_id_that_is_taken_stays(provider: str, known: str) -> None:
     ("provider", "pattern"), [("anthropic", r"^[a-zA-Z0-9_-]+$"), ("bedrock", r"^[a-zA-Z0-9_-]{1,64}$")]
 )
 @pytest.mark.parametrize("known", [*ODD, "y" * 65 + "!", "z" * 200])
-def test_an_id_of_another_provider_becomes_one_that_is_taken(provider: str, pattern: str, known: str) -> None:
+def test_an_id_of_another_provider_is_replaced(provider: str, pattern: str, known: str) -> None:
     messages = [user("one"), assistant(None, tool_calls=[call(known), call("call_2")]), result(known), result("call_2")]
     made, came = ids(provider, messages)
     assert made == came
@@ -121,7 +121,7 @@ def test_ids_that_come_twice(provider: str) -> None:
 
 
 @every_dialect
-def test_a_call_without_a_result_lends_its_id_to_no_later_one(provider: str) -> None:
+def test_the_id_of_a_call_without_a_result_is_not_used_again(provider: str) -> None:
     messages = [
         user("one"),
         assistant(None, tool_calls=[call("call_0")]),
@@ -134,5 +134,5 @@ def test_a_call_without_a_result_lends_its_id_to_no_later_one(provider: str) -> 
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock", "cohere"])
-def test_a_result_without_a_call_is_the_providers_to_refuse(provider: str) -> None:
+def test_a_result_without_a_call_is_left_to_the_provider(provider: str) -> None:
     assert ids(provider, [*HELLO, result("call_9")]) == ([], ["call_9"])

@@ -1,4 +1,4 @@
-"""What models take of `temperature`, `top_p` and the like, and what becomes of the rest."""
+"""Which models take `temperature`, `top_p` and the like, and what happens with values that they do not take."""
 
 from typing import Any
 
@@ -101,12 +101,12 @@ def test_what_a_model_that_thinks_takes() -> None:
 
 
 @pytest.mark.parametrize("value", [1.5, -0.1, 2])
-def test_a_temperature_beyond_claudes(value: float) -> None:
+def test_a_temperature_above_claudes_maximum(value: float) -> None:
     assert refused(BOTH_REFUSED, temperature=value) == "temperature"
     assert anthropic(BOTH_REFUSED, drop=True, temperature=value, top_p=0.5) == {"top_p": 0.5}
 
 
-def test_the_base_model_tells_what_a_name_does_not() -> None:
+def test_the_base_model_names_the_model_of_an_unclear_name() -> None:
     request = ProviderRequest(
         "/chat/completions", {"messages": [{"role": "user", "content": "hello"}], "temperature": 0.5}, 5.0
     )

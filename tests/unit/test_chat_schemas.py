@@ -1,4 +1,4 @@
-"""JSON schemas on their way to Claude, and to Bedrock."""
+"""JSON schemas as they are sent to Claude and to Bedrock."""
 
 import copy
 import json
@@ -100,7 +100,7 @@ def test_the_members_stay_in_their_order() -> None:
     assert [*strict_schema({"type": "object", "properties": properties}, "x")["properties"]] == [*"zebra"]
 
 
-def test_what_was_hard_is_taken() -> None:
+def test_difficult_schemas_are_accepted() -> None:
     with pytest.raises(Refusal):
         check(HARD, "schema")
     check(strict_schema(HARD, "response_format"), "schema")

@@ -1,4 +1,4 @@
-"""What cannot be said in a provider's dialect, and what is wrong whoever is asked."""
+"""Parameters that a provider's dialect does not have, and requests that are wrong for every provider."""
 
 import json
 from collections.abc import Mapping
@@ -77,14 +77,14 @@ def refused(provider: str, model: str | None = None, **body: Any) -> InvalidRequ
         *((provider, "verbosity", "low") for provider in DIALECTS),
     ],
 )
-def test_what_cannot_be_said_is_refused_or_dropped(provider: str, param: str, value: Any) -> None:
+def test_unsupported_parameters_are_refused_or_dropped(provider: str, param: str, value: Any) -> None:
     error = refused(provider, **{param: value})
     assert (error.status, error.param, error.code) == (400, param, "unsupported_parameter")
     assert request(provider, drop=True, **{param: value}) == request(provider)
 
 
 @every_dialect
-def test_a_default_says_nothing(provider: str) -> None:
+def test_a_default_value_is_left_out(provider: str) -> None:
     defaults: dict[str, Any] = {
         "n": 1, "logprobs": False, "logit_bias": {}, "frequency_penalty": 0, "presence_penalty": 0, "store": False,
         "response_format": {"type": "text"}, "parallel_tool_calls": True, "tools": [], "tool_choice": "auto",
@@ -242,7 +242,7 @@ PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/
 
 
 @pytest.mark.parametrize("base_model", ["anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock/us.anthropic.claude-x"])
-def test_the_base_model_tells_what_an_arn_does_not(base_model: str) -> None:
+def test_the_base_model_names_the_model_of_an_arn(base_model: str) -> None:
     asked: dict[str, Any] = {"reasoning_effort": "low", "tools": [TOOL], "parallel_tool_calls": False}
     request = ProviderRequest("/chat/completions", {"messages": HELLO, **asked}, 5.0)
     known = Bedrock().translate_request(PROFILE, request, stream=False, base_model=base_model)
@@ -380,7 +380,7 @@ def test_no_effort_at_all() -> None:
     assert request("gemini", reasoning_effort="none")["generationConfig"]["thinkingConfig"] == {"thinkingBudget": 0}
 
 
-def test_the_callers_words_win() -> None:
+def test_the_callers_own_fields_win() -> None:
     ours = {"a": {"b": 1, "c": 2}, "d": 3}
     assert merged(ours, {"a": {"b": 9}, "e": 4}) == {"a": {"b": 9, "c": 2}, "d": 3, "e": 4}
 

@@ -1,4 +1,4 @@
-"""Many works at once, without a network."""
+"""The fan-out: many calls at once, without a network."""
 
 import asyncio
 
@@ -36,14 +36,14 @@ def works() -> Works:
     return Works()
 
 
-async def test_all_come_in_their_order(works: Works) -> None:
+async def test_answers_are_in_the_order_of_the_calls(works: Works) -> None:
     seconds = {"slow": 0.02, "fast": 0.0, "middle": 0.01}
 
     assert await all_of(list(seconds), lambda name: works.do(name, seconds[name]), 9) == ["slow", "fast", "middle"]
 
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 1), (3, 3), (99, 10)])
-async def test_only_so_many_are_under_way(works: Works, workers: int, most: int) -> None:
+async def test_concurrency_is_bounded(works: Works, workers: int, most: int) -> None:
     await all_of(range(10), lambda number: works.do(str(number), 0.001), workers)
 
     assert works.most == most
@@ -84,7 +84,7 @@ async def test_successes_of_the_same_moment_are_discarded(works: Works) -> None:
     assert sorted([result, *discarded]) == ["a", "b", "c"]
 
 
-async def test_without_a_success_each_cause_is_told(works: Works) -> None:
+async def test_without_a_success_each_error_is_returned(works: Works) -> None:
     busy = CallFailed("Too many.", status=429, type="rate_limit_error", retry_after=3)
     wrong = InvalidRequest("Too long.")
 
@@ -104,7 +104,7 @@ async def test_the_status_that_all_share_is_that_of_the_whole(works: Works) -> N
     assert (failed.value.status, failed.value.type) == (429, "rate_limit_error")
 
 
-async def test_whoever_is_cancelled_cancels_them_all(works: Works) -> None:
+async def test_a_cancelled_fan_out_cancels_all_calls(works: Works) -> None:
     race = asyncio.create_task(first_of([(name, works.do(name, 9)) for name in "ab"]))
     await asyncio.sleep(0.01)
     race.cancel()

@@ -1,4 +1,4 @@
-"""What a body asks for, and what shape of answer that means."""
+"""The request that a body asks for, and the shape of its answer."""
 
 import json
 from typing import Any

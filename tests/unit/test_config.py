@@ -1,4 +1,4 @@
-"""What `config.load` makes of a file that can be used."""
+"""The configuration that `config.load` reads from a valid file."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -379,7 +379,7 @@ def test_how_long_calls_are_kept(load: Load, written: str, kept: int | None) -> 
 
 
 @pytest.mark.parametrize(("written", "seconds"), [("", 0), ("user_api_key_cache_ttl: 5", 5)])
-def test_how_long_keys_are_remembered(load: Load, written: str, seconds: float) -> None:
+def test_the_ttl_of_cached_keys(load: Load, written: str, seconds: float) -> None:
     loaded = load(one() + f"general_settings: {{{written}}}")
     assert loaded.key_cache_ttl == seconds
     assert loaded.warnings == ()

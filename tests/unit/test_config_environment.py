@@ -1,4 +1,4 @@
-"""The function's environment: read in one place, and missed only where it is asked for."""
+"""The function's environment: read in one place; a missing variable is an error only when it is used."""
 
 import subprocess
 import sys

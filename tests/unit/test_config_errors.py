@@ -1,4 +1,4 @@
-"""What `config.load` says of a file that cannot be used: the file, the path in it, and what was expected."""
+"""The errors of `config.load` for an invalid file: the file, the path in it, and what was expected."""
 
 import re
 from pathlib import Path

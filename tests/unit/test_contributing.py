@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md is true: what it names exists, and each provider, route and migration is what its recipe makes."""
+"""CONTRIBUTING.md is true: what it names exists, and its recipes fit each provider, route and migration."""
 
 import re
 from collections.abc import Iterator

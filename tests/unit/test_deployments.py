@@ -1,4 +1,4 @@
-"""What a call of a deployment comes to: an answer, or an error that is that deployment's own."""
+"""A call of a deployment ends with an answer, or with an error of that deployment."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -49,7 +49,7 @@ async def called(deployments: Deployments, request: Request, **how: Any) -> None
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_an_answer_that_an_adapter_did_not_expect_tells_nothing(
+async def test_an_answer_that_breaks_an_adapter_is_an_unclear_outcome(
     deployments: Deployments, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults = []
@@ -70,7 +70,7 @@ async def test_what_is_raised_on_purpose_stays_as_it_is(deployments: Deployments
     assert caught.value is error
 
 
-async def test_a_call_that_takes_too_long_tells_nothing(deployments: Deployments) -> None:
+async def test_a_call_that_takes_too_long_is_an_unclear_outcome(deployments: Deployments) -> None:
     async def request(_: Provider, __: Endpoint) -> None:
         await asyncio.Event().wait()
 
@@ -79,6 +79,6 @@ async def test_a_call_that_takes_too_long_tells_nothing(deployments: Deployments
     assert (type(caught.value), caught.value.code) == (ProviderUnclear, TIMEOUT)
 
 
-async def test_a_death_is_no_answer(deployments: Deployments) -> None:
+async def test_base_exceptions_pass_through(deployments: Deployments) -> None:
     with pytest.raises(KeyboardInterrupt):
         await called(deployments, raising(KeyboardInterrupt()))

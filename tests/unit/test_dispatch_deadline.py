@@ -14,11 +14,11 @@ def event(seconds_ago: float) -> dict[str, object]:
     return {"requestContext": {"requestTimeEpoch": int((time.time() - seconds_ago) * 1000)}}
 
 
-async def test_it_is_counted_from_the_arrival_at_the_gateway() -> None:
+async def test_a_deadline_counts_from_the_arrival_at_the_gateway() -> None:
     assert deadline(event(10), 29).left == pytest.approx(19 - MARGIN_SECONDS, abs=0.1)
 
 
-async def test_without_an_event_from_now() -> None:
+async def test_without_an_event_a_deadline_counts_from_now() -> None:
     assert deadline(None, 29).left == pytest.approx(29 - MARGIN_SECONDS, abs=0.1)
 
 
@@ -26,11 +26,11 @@ async def test_a_clock_that_is_behind_gives_no_more_time() -> None:
     assert deadline(event(-60), 29).left == pytest.approx(29 - MARGIN_SECONDS, abs=0.1)
 
 
-async def test_what_came_too_long_ago_has_none_left() -> None:
+async def test_a_request_that_arrived_too_long_ago_has_no_time_left() -> None:
     assert deadline(event(60), 29).left < 0
 
 
-async def test_it_can_be_shortened_and_not_put_off() -> None:
+async def test_a_deadline_can_be_shortened_but_not_extended() -> None:
     within = deadline(None, 29)
 
     assert within.within(2).left == pytest.approx(2, abs=0.1)
@@ -63,13 +63,13 @@ async def test_an_attempt_ends_before_its_request_does(
 
 
 @pytest.mark.parametrize(("own", "code"), [(None, "deadline_exceeded"), (2.0, TIMEOUT), (9.5, "deadline_exceeded")])
-async def test_who_is_asked_late_is_not_to_blame_for_the_deadline(own: float | None, code: str) -> None:
+async def test_a_deployment_called_late_is_not_to_blame_for_the_deadline(own: float | None, code: str) -> None:
     bound = deadline(event(20), 29).bound(own, others=False)
 
     assert bound.passed().code == code
 
 
-def test_what_passed_says_whose_failure_it_was() -> None:
+def test_the_time_that_passed_decides_whose_failure_a_timeout_is() -> None:
     assert str(TimedOut(1.25)) == "no answer in 1.2 s"
     assert (cancelled(asyncio.CancelledError("outrun")).code, cancelled(asyncio.CancelledError()).code) == (
         "outrun",

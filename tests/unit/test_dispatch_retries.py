@@ -1,4 +1,4 @@
-"""What is tried after which failure."""
+"""Which candidates are tried after which failure."""
 
 from random import Random
 
@@ -31,7 +31,7 @@ BUSY = ProviderRefused("busy", status=429)
     ],
     ids=str,
 )
-def test_where_another_attempt_may_succeed(error: Failure, where: str) -> None:
+def test_which_errors_are_retried(error: Failure, where: str) -> None:
     assert retry_scope(error) == where
 
 
@@ -73,7 +73,7 @@ def test_each_deployment_is_asked_once_before_any_is_asked_again() -> None:
     assert list(plan.candidates) == [ONE, OTHER]
 
 
-def test_one_that_cannot_is_not_asked_again() -> None:
+def test_a_deployment_that_cannot_answer_is_not_called_again() -> None:
     plan = retry_plan(ONE, OTHER)
 
     assert attempt(plan, ONE, ProviderRefused("key", status=401, lasting=True)) == 0
@@ -86,7 +86,7 @@ def test_a_request_that_is_wrong_is_given_up() -> None:
     assert attempt(retry_plan(ONE, OTHER), ONE, ProviderRefused("bad", status=400, lasting=True)) is None
 
 
-def test_there_are_only_so_many_attempts() -> None:
+def test_attempts_are_bounded() -> None:
     plan = retry_plan(ONE, OTHER, retries=1)
 
     assert attempt(plan, ONE, BUSY) == 0

@@ -1,4 +1,4 @@
-"""One call on deployments whose providers do what a test says: keys that rotate, reports, streams."""
+"""The router on scripted providers: keys that rotate, reports, streams."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -177,7 +177,7 @@ def _in_turn(answers: list[Any]) -> Answering:
 WITHHELD = {"choices": [{"finish_reason": "content_filter"}], "usage": {"total_tokens": 2}}
 
 
-async def test_an_answer_that_was_withheld_is_given_by_another_group() -> None:
+async def test_a_filtered_answer_falls_back_to_another_group() -> None:
     others = [deployment(name, name) for name in ("silent", "down", "open", "spare")]
     settings = RouterSettings(content_policy_fallbacks={"group": ("silent", "down", "open", "spare")})
     answer = {"choices": [{"finish_reason": "stop"}], "usage": {"total_tokens": 3}}
@@ -195,7 +195,7 @@ async def test_an_answer_that_was_withheld_is_given_by_another_group() -> None:
     ]
 
 
-async def test_a_group_that_the_caller_may_not_use_is_passed_over_where_that_is_enforced() -> None:
+async def test_a_fallback_that_the_caller_may_not_use_is_skipped_if_that_is_enforced() -> None:
     others = [deployment("closed", "closed"), deployment("open", "open")]
     settings = RouterSettings(default_fallbacks=("closed", "open"), enforce_fallback_model_access=True)
     fake = Fake(_in_turn([ProviderUnclear("down", status=503), {"choices": []}]))
@@ -207,7 +207,7 @@ async def test_a_group_that_the_caller_may_not_use_is_passed_over_where_that_is_
 
 
 @pytest.mark.parametrize("settings", [RouterSettings(), RouterSettings(fallbacks={"*": ("open",)})])
-async def test_without_a_group_for_that_it_stays_withheld(settings: RouterSettings) -> None:
+async def test_without_a_fallback_a_filtered_answer_is_returned(settings: RouterSettings) -> None:
     fake = Fake(lambda at, request: dict(WITHHELD))
 
     given = await router(fake, others=[deployment("open", "open")], settings=settings).complete(CALL)
@@ -216,7 +216,7 @@ async def test_without_a_group_for_that_it_stays_withheld(settings: RouterSettin
     assert len(fake.requests) == 1
 
 
-async def test_what_one_provider_cannot_do_another_may() -> None:
+async def test_a_request_that_one_provider_does_not_support_goes_to_another() -> None:
     def picky(at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         raise InvalidRequest("'logprobs' cannot be translated.", param="logprobs")
 
@@ -226,7 +226,7 @@ async def test_what_one_provider_cannot_do_another_may() -> None:
     assert len(fake.requests) == 2
 
 
-async def test_the_last_cause_is_told_without_its_words() -> None:
+async def test_the_last_error_is_returned_without_the_providers_text() -> None:
     def refuse(at: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         raise ProviderRefused("key sk-123 of https://host is wrong", status=401, lasting=True)
 

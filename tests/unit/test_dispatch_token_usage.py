@@ -1,4 +1,4 @@
-"""The tokens that are read of a provider's usage object."""
+"""The tokens that are read from a provider's usage object."""
 
 from typing import Any
 

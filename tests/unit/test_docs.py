@@ -1,4 +1,4 @@
-"""docs/configuration.md names each setting, variable and metric that there is, and none that there is not."""
+"""docs/configuration.md names each setting, variable and metric of the code, and no other."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How long a key or a budget lasts, as it is written."""
+"""Durations of keys and budgets, as they are written."""
 
 from datetime import timedelta
 

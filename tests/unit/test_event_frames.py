@@ -1,4 +1,4 @@
-"""AWS's binary event streams, however they are cut; botocore's own reader and ours say the same."""
+"""AWS's binary event streams, cut anywhere; botocore's reader and ours return the same."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A lease that is kept while work is done, and what ends the work."""
+"""A lease that is renewed during work, and what ends the work."""
 
 import asyncio
 
@@ -58,7 +58,7 @@ async def test_a_fault_of_the_work_is_its_own() -> None:
         await kept(Lease(True).renew, work())
 
 
-async def test_work_whose_lease_is_lost_is_ended_before_it_is_said() -> None:
+async def test_work_whose_lease_is_lost_ends_before_that_is_raised() -> None:
     ended = []
 
     async def work() -> None:
@@ -72,7 +72,7 @@ async def test_work_whose_lease_is_lost_is_ended_before_it_is_said() -> None:
     assert ended == [True]
 
 
-async def test_a_database_that_is_silent_once_ends_nothing() -> None:
+async def test_a_database_that_fails_once_does_not_end_the_work() -> None:
     held = Lease(*[None] * (MISSES - 1), True)
 
     async def work() -> None:
@@ -81,7 +81,7 @@ async def test_a_database_that_is_silent_once_ends_nothing() -> None:
     await kept(held.renew, work())
 
 
-async def test_a_database_that_stays_silent_ends_the_work_when_the_lease_has_run_out() -> None:
+async def test_a_database_that_keeps_failing_ends_the_work_when_the_lease_expires() -> None:
     held = Lease(None)
 
     with pytest.raises(LeaseLost):
@@ -89,7 +89,7 @@ async def test_a_database_that_stays_silent_ends_the_work_when_the_lease_has_run
     assert held.renewals == MISSES
 
 
-async def test_work_that_is_given_up_is_given_up_whole() -> None:
+async def test_cancelling_the_lease_cancels_its_work() -> None:
     begun, ended = asyncio.Event(), []
 
     async def work() -> None:

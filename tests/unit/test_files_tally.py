@@ -1,4 +1,4 @@
-"""What is counted of a result file as it streams by."""
+"""The counts of a result file, made while it streams."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Which attempts at a create are the same one."""
+"""Which attempts at a create are the same create."""
 
 import pytest
 

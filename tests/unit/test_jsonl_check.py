@@ -1,4 +1,4 @@
-"""What the check says of good and bad files, and that it agrees with a plain reading by `json`."""
+"""The report of the check for good and bad files, which agrees with a plain reading by `json`."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a line of results says, also where a strict parser refuses it, and where it names the model."""
+"""Reading a line of results, also if a strict parser refuses it, and where it names the model."""
 
 import json
 import re
@@ -127,7 +127,7 @@ def test_of_any_line_the_model_alone_changes(
 
 
 @given(st.binary(max_size=60), st.integers(0, len(LINE)))
-def test_nothing_that_comes_raises(noise: bytes, at: int) -> None:
+def test_no_line_raises(noise: bytes, at: int) -> None:
     line = LINE[:at] + noise + LINE[at:]
     result = read(line)
     assert result is None or renamed(line, result.models, b'"G"')

@@ -1,4 +1,4 @@
-"""What strict parsers refuse whole is read but for the one character."""
+"""JSON that a strict parser refuses for one character is read without that character."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is said when a limit is reached."""
+"""The errors when a limit is reached."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -17,7 +17,7 @@ def status(one: LimitedHolder, *reached: LimitName) -> LimitStatus:
     return LimitStatus(one.subject, reached, Decimal("1.6"), 42.5)
 
 
-def test_nothing_reached_is_no_refusal() -> None:
+def test_no_limit_reached_is_no_refusal() -> None:
     assert refusal([KEY, TEAM], [status(TEAM), status(KEY)], 1) is None
     assert refusal([], [], 1) is None
 
@@ -30,7 +30,7 @@ def test_nothing_reached_is_no_refusal() -> None:
         ("max_parallel_requests", "2 calls at once (max_parallel_requests)", 1.0),
     ],
 )
-def test_what_waiting_helps(limit: LimitName, words: str, wait: float) -> None:
+def test_limits_that_have_a_retry_after(limit: LimitName, words: str, wait: float) -> None:
     refused = refusal([KEY], [status(KEY, limit)], 1)
 
     assert isinstance(refused, TooManyRequests)
@@ -45,7 +45,7 @@ def test_a_fan_out_is_told_how_much_it_counts() -> None:
 
 
 @pytest.mark.parametrize(("limit", "calls"), [("rpm_limit", 6), ("max_parallel_requests", 3)])
-def test_what_waiting_never_helps(limit: LimitName, calls: int) -> None:
+def test_limits_that_have_no_retry_after(limit: LimitName, calls: int) -> None:
     refused = refusal([KEY], [status(KEY, limit)], calls)
     assert isinstance(refused, TooManyRequests)
     assert f"counts as {calls}. Send fewer in one request" in refused.message
@@ -64,7 +64,7 @@ def test_the_first_holder_in_the_way_is_named() -> None:
 
 
 @pytest.mark.parametrize("written", [None, {}, {"rpm_limit": None, "budget_duration": "30d"}])
-def test_who_has_no_limits_is_not_limited(written: Mapping[str, Any] | None) -> None:
+def test_a_key_without_limits_is_not_limited(written: Mapping[str, Any] | None) -> None:
     assert limited_holder("key", "k", written) == []
     assert limited_holder("user", None, {"rpm_limit": 1}) == []
 

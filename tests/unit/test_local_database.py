@@ -1,4 +1,4 @@
-"""Whose database a local stack writes into."""
+"""Which database a local stack writes into."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -32,12 +32,12 @@ def held(tmp_path: Path) -> Iterator[Lock]:
 
 
 @pytest.mark.usefixtures("held")
-def test_who_comes_second_is_told_who_was_first(tmp_path: Path) -> None:
+def test_a_second_command_is_told_which_process_holds_the_lock(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=rf"process {os.getpid()}\).*{tmp_path / 'stack'}\."):
         Lock(tmp_path / "stack.lock").acquire()
 
 
-def test_what_is_let_go_is_taken_by_the_next(held: Lock, tmp_path: Path) -> None:
+def test_a_released_lock_can_be_taken(held: Lock, tmp_path: Path) -> None:
     held.acquire()
     held.release()
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The members of a create: what is known, what is LiteLLM's, and what names models."""
+"""The members of a create: known ones, LiteLLM's, and those that name models."""
 
 from typing import Any
 

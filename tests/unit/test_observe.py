@@ -1,4 +1,4 @@
-"""Log lines and metrics as CloudWatch gets them, and what never gets into them."""
+"""Log lines and metrics as CloudWatch gets them, and what must not be in them."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What answers cost, by the tables of genai-prices; the amounts are the providers' published prices."""
+"""The cost of answers by the tables of genai-prices; the amounts are the providers' published prices."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

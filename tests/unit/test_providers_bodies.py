@@ -1,4 +1,4 @@
-"""A body is decoded as it was encoded, however its bytes were cut, and one that is not whole is none."""
+"""A body is decoded wherever its bytes were cut; an incomplete body is an error."""
 
 import gzip
 import zlib
@@ -50,7 +50,7 @@ async def test_a_body_that_ends_early_is_none(encoding: str) -> None:
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 @pytest.mark.parametrize("after", [bytes(9), b"garbage \x1f\x8b"])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-gzip", "Deflate"])
-async def test_what_comes_after_the_end_is_no_more_of_it(encoding: str, after: bytes, size: int) -> None:
+async def test_bytes_after_the_end_are_ignored(encoding: str, after: bytes, size: int) -> None:
     assert b"".join(await read(ENCODED[encoding] + after, encoding, size=size)) == TEXT
 
 
@@ -65,7 +65,7 @@ async def test_an_encoding_that_was_not_asked_for_is_no_answer(encoding: str) ->
         await read(TEXT, encoding)
 
 
-async def test_what_is_no_gzip_is_no_answer() -> None:
+async def test_a_body_that_is_no_gzip_is_refused() -> None:
     with pytest.raises(ProviderUnclear, match="cannot be decoded"):
         await read(TEXT, "gzip")
 
@@ -81,7 +81,7 @@ async def test_a_bound_holds_after_decoding() -> None:
         await read(gzip.compress(b"x" * 1000), "gzip", most=999)
 
 
-async def test_what_was_allowed_is_given_back() -> None:
+async def test_decoded_bytes_are_released() -> None:
     allowance = response_body.ByteBudget(1500)
     for _ in range(3):
         assert len(await response_body.read_all(came(b"x" * 1000, 100), allowance)) == 1000
@@ -96,7 +96,7 @@ async def test_an_error_s_body_that_cannot_be_decoded_hides_nothing(encoding: st
 
 
 @given(st.binary(max_size=500), st.sampled_from(["gzip", "deflate"]))
-def test_nothing_else_is_raised(content: bytes, encoding: str) -> None:
+def test_no_other_error_is_raised(content: bytes, encoding: str) -> None:
     inflater = response_body.Inflater(encoding)
     try:
         fed: Iterator[bytes] = inflater.feed(content)

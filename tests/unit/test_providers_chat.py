@@ -1,4 +1,4 @@
-"""Where a completion's call goes, what its failures mean, and what of them a caller is told."""
+"""The address of a completion's call, the meaning of its failures, and what the caller reads of them."""
 
 import subprocess
 import sys
@@ -114,7 +114,7 @@ def test_an_error_without_words_is_told_in_ours(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_hard_limit_reached"])
-def test_our_bill_is_no_wait(code: str) -> None:
+def test_an_unpaid_bill_has_no_retry_after(code: str) -> None:
     answer = client_error(failed(429, {"error": {"message": "m", "code": code}}))
     assert (answer.status, answer.code) == (502, "provider_account")
 

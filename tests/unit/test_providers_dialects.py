@@ -1,4 +1,4 @@
-"""What each adapter makes of a deployment: addresses, headers, names of endpoints."""
+"""Addresses, headers and endpoints that each adapter derives from a deployment."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A download that breaks off goes on from there where the server gives ranges, and is never taken for whole."""
+"""An interrupted download continues from there if the server has ranges, and is never taken as complete."""
 
 from collections.abc import Callable, Mapping
 
@@ -147,7 +147,7 @@ async def test_a_range_that_ends_early_is_followed_by_the_next() -> None:
     assert await downloaded(server) == FILE
 
 
-async def test_no_server_is_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retries_of_a_range_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manifold.providers.download.MAX_ANSWERS", 5)
     server = Server(10)
     with pytest.raises(ProviderUnclear):

@@ -1,4 +1,4 @@
-"""Each outcome of an HTTP call is a value, a definite refusal or an unclear end; no secret is told to anyone."""
+"""An HTTP call ends with a value, a definite refusal or an unclear outcome; no error shows a secret."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -85,20 +85,20 @@ async def test_a_call_that_cannot_be_made_is_a_lasting_refusal(error: Exception)
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 402, 403, 404, 405, 410, 413, 415, 422])
-async def test_a_no_for_good(status: int) -> None:
+async def test_permanent_refusals(status: int) -> None:
     refusal = await outcome(answering(status))
     assert isinstance(refusal, ProviderRefused)
     assert (refusal.status, refusal.lasting) == (status, True)
 
 
 @pytest.mark.parametrize("status", [409, 423, 425, 429])
-async def test_a_no_for_now(status: int) -> None:
+async def test_temporary_refusals(status: int) -> None:
     refusal = await outcome(answering(status))
     assert isinstance(refusal, ProviderRefused)
     assert not refusal.lasting
 
 
-async def test_azure_queue_full_is_a_no_for_now() -> None:
+async def test_azures_full_queue_is_a_temporary_refusal() -> None:
     body = {"error": {"code": "token_limit_exceeded", "message": "Enqueued tokens over the limit."}}
     refusal = await outcome(answering(400, json=body))
     assert isinstance(refusal, ProviderRefused)
@@ -201,7 +201,7 @@ async def test_a_download_cut_short_is_unclear() -> None:
     await http.close()
 
 
-async def test_closing_is_no_end() -> None:
+async def test_a_closed_client_can_be_used_again() -> None:
     http = BatchClient(httpx.MockTransport(answering(200, json={})))
     await http.close()
     assert await http.call("GET", CALL) == {}

@@ -1,4 +1,4 @@
-"""A download goes on to public addresses by TLS, and to the very address that was checked."""
+"""A download follows redirects to public addresses by TLS, and calls the address that was checked."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -86,7 +86,7 @@ def test_whose_an_address_is(address: str, kind: str) -> None:
         (VPC, Origin("https", "minio.internal", 9000), "10.1.2.3"),
     ],
 )
-async def test_where_a_provider_may_point(base: Origin, target: Origin, address: str) -> None:
+async def test_redirects_that_are_followed(base: Origin, target: Origin, address: str) -> None:
     assert await checked(target, base, resolve) == address
 
 
@@ -109,7 +109,7 @@ async def test_where_a_provider_may_point(base: Origin, target: Origin, address:
         (VPC, Origin("https", "169.254.170.2", 443)),
     ],
 )
-async def test_where_it_may_not(base: Origin, target: Origin) -> None:
+async def test_redirects_that_are_refused(base: Origin, target: Origin) -> None:
     with pytest.raises(ProviderRefused, match="may not redirect to") as refused:
         await checked(target, base, resolve)
     assert refused.value.lasting

@@ -1,4 +1,4 @@
-"""Server-sent events are the same however the bytes were cut."""
+"""Server-sent events are the same wherever the bytes were cut."""
 
 from itertools import pairwise
 

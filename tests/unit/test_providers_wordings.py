@@ -1,4 +1,4 @@
-"""What providers say of a prompt that is too long, or that they will not answer, and what sounds alike."""
+"""Providers' texts for a prompt that is too long or refused for its content, and texts that only look similar."""
 
 import re
 from typing import Any
@@ -170,7 +170,7 @@ def test_a_prompt_that_is_too_long_has_one_code(provider: str, status: int, word
 
 
 @pytest.mark.parametrize(("status", "words"), NOT_FOR_THAT)
-def test_what_is_too_long_otherwise_is_not_that(status: int, words: str) -> None:
+def test_other_lengths_are_no_context_length_error(status: int, words: str) -> None:
     assert failed(status, {"error": {"message": words}}).code not in (CONTEXT, "content_filter")
 
 

@@ -1,4 +1,4 @@
-"""The messages' form."""
+"""The form of messages."""
 
 from typing import get_args
 

@@ -57,7 +57,7 @@ def test_evenly_where_nothing_is_set() -> None:
     assert drawn([Candidate("a"), Candidate("b")])["a"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_nothing_to_choose_from_is_an_error() -> None:
+def test_an_empty_choice_is_an_error() -> None:
     with pytest.raises(ValueError, match="no deployment"):
         simple_shuffle([], Random())
 
@@ -97,7 +97,7 @@ class TestUsage:
     def test_the_fewest_tokens_count(self, strategy: Strategy) -> None:
         assert chosen(strategy, [A, B], {"a": Load(tokens=9), "b": Load(tokens=8, requests=99)}) == {"b"}
 
-    def test_a_full_one_is_none(self, strategy: Strategy) -> None:
+    def test_a_full_deployment_is_not_chosen(self, strategy: Strategy) -> None:
         full, room = Identified("a", rpm=2, tpm=50), Identified("b", rpm=2, tpm=50)
         loads = {"b": Load(requests=1, tokens=49)}
         assert chosen(strategy, [full, room], loads | {"a": Load(requests=2)}) == {"b"}

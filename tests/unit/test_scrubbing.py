@@ -1,4 +1,4 @@
-"""What a provider says, made fit for who made the request."""
+"""A provider's texts without secrets and provider names, for the client."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Where values come from, how long they are kept, and that none of them is shown."""
+"""Where secret values come from, how long they are cached, and that none of them is shown."""
 
 import json
 import logging
@@ -81,7 +81,7 @@ def test_settings_are_resolved(clock: Clock) -> None:
     assert none is None
 
 
-def test_a_name_that_nobody_wrote_may_have_no_value(clock: Clock) -> None:
+def test_an_optional_name_may_have_no_value(clock: Clock) -> None:
     found = secrets(Manager(A="secret", EMPTY=""), clock, {"B": "environment"})
     resolved = [found.resolve(DefaultName(name)) for name in ("A", "B", "EMPTY", "MISSING")]
     assert resolved == ["secret", "environment", None, None]

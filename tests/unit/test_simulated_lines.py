@@ -1,4 +1,4 @@
-"""How the simulated provider answers a batch's lines: as it would a call with the same body, and as strictly."""
+"""Contract test of the simulated provider's batch lines: the same answers as to a request with the same body."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whatever a provider says can be kept."""
+"""Any text of a provider can be stored."""
 
 from typing import Any
 

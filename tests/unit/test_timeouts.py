@@ -1,4 +1,4 @@
-"""How long an AWS service may be silent, against the 29 s that API Gateway waits."""
+"""The timeouts of AWS services fit into the 29 s that API Gateway waits."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_a_request_outlives_a_silent_storage() -> None:
     assert longest < GATEWAY_SECONDS - 10
 
 
-def test_a_worker_has_more_patience_and_an_end() -> None:
+def test_a_worker_waits_longer_than_a_request_and_not_for_ever() -> None:
     assert REQUEST.read < TRANSFER.read < 60
 
 

@@ -1,4 +1,4 @@
-"""What a server of OpenAI's shape is handed of an answer that another one gave."""
+"""Answers of other providers in a conversation, as they are sent to an OpenAI-compatible server."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def handed(messages: object, provider: str = "openai", base_url: str = BASE, **m
 
 
 @pytest.mark.parametrize("provider", ["openai", "azure", "groq", "mistral", "cerebras", "together_ai", "some_server"])
-def test_what_claudes_answer_had_goes_no_further(provider: str) -> None:
+def test_claudes_own_fields_are_removed_from_history(provider: str) -> None:
     messages = [user("the weather"), CLAUDES, RESULT]
     _, answer, result = handed(messages, provider)
     assert answer.keys() <= OPENAI_MEMBERS
@@ -58,7 +58,7 @@ def test_what_claudes_answer_had_goes_no_further(provider: str) -> None:
         ("litellm_proxy", BASE, "provider_specific_fields"),
     ],
 )
-def test_who_takes_thoughts_gets_them(provider: str, base_url: str, member: str) -> None:
+def test_thoughts_are_sent_to_servers_that_take_them(provider: str, base_url: str, member: str) -> None:
     (_, answer, _) = handed([user("one"), CLAUDES, RESULT], provider, base_url)
     assert answer[member] == CLAUDES[member]
 
@@ -87,7 +87,7 @@ def test_marks_of_claudes_cache_go_to_those_that_take_them(provider: str, passes
 
 @pytest.mark.parametrize("member", ["refusal", "audio", "function_call", "tool_calls", "annotations"])
 @pytest.mark.parametrize("nothing", [None, []])
-def test_what_an_answer_says_by_nothing_is_left_out(member: str, nothing: object) -> None:
+def test_empty_fields_of_an_answer_are_removed(member: str, nothing: object) -> None:
     assert handed([user("one"), assistant("yes", **{member: nothing}), user("two")])[1] == assistant("yes")
 
 
@@ -119,12 +119,14 @@ def test_users_who_were_neighbours_anyway_stay_apart() -> None:
         {"role": "assistant", "tool_calls": [CALL]},
     ],
 )
-def test_an_answer_that_says_something_otherwise_stays(answer: dict[str, Any]) -> None:
+def test_an_answer_with_other_content_stays(answer: dict[str, Any]) -> None:
     assert handed([user("one"), answer, RESULT]) == [user("one"), answer, RESULT]
 
 
 @pytest.mark.parametrize(("transcript", "content"), [("Good day.", "Good day."), (None, "")])
-def test_what_was_said_aloud_is_said_in_words_to_who_hears_nothing(transcript: str | None, content: str) -> None:
+def test_an_audio_answer_is_sent_as_its_transcript_to_servers_without_audio(
+    transcript: str | None, content: str
+) -> None:
     spoken = assistant(audio={"id": "audio_1", "data": "UklG", "transcript": transcript}, tool_calls=[])
     (_, said, _) = handed([user("one"), {**spoken, "prefix": True}, user("two")], "mistral")
     assert said == assistant(content, prefix=True)
@@ -137,12 +139,12 @@ def test_content_that_must_be_there_is_empty() -> None:
 
 
 @pytest.mark.parametrize("messages", [None, "hello", ["hello"], [None]])
-def test_another_shape_is_the_servers_to_refuse(messages: object) -> None:
+def test_a_malformed_message_is_left_to_the_server(messages: object) -> None:
     assert handed(messages) == messages
 
 
 @pytest.mark.parametrize("calls", ["x", [None], [{"id": 1}], {"id": "call_1"}])
-def test_tool_calls_of_another_shape_are_the_servers_to_refuse(calls: object) -> None:
+def test_malformed_tool_calls_are_left_to_the_server(calls: object) -> None:
     for provider in ("openai", "mistral"):
         assert handed([user("one"), assistant("x", tool_calls=calls)], provider)[1]["tool_calls"] == calls
 
@@ -178,7 +180,7 @@ def test_ids_that_a_server_takes_twice_stay() -> None:
 
 
 @pytest.mark.parametrize(("provider", "content"), [("openai", None), ("mistral", "I cannot."), ("groq", "I cannot.")])
-def test_a_refusal_is_what_was_said_to_a_server_that_knows_none(provider: str, content: object) -> None:
+def test_a_refusal_is_sent_as_text_to_a_server_without_refusals(provider: str, content: object) -> None:
     (_, answer, _) = handed([user("one"), assistant(refusal="I cannot."), user("two")], provider)
     assert answer["content"] == content
     assert ("refusal" in answer) is (content is None)

@@ -1,4 +1,4 @@
-"""SQS and S3 that take a connection and say nothing: requests are answered in time."""
+"""SQS and S3 that accept a connection and send nothing: requests are answered in time."""
 
 import asyncio
 import socket
@@ -49,7 +49,7 @@ async def test_announcing_ends_in_time_however_many_there_are(queue: Queue) -> N
         await queue.announce([Message("input", f"input_{number}") for number in range(1000)], seconds=0.3)
 
 
-async def test_a_batch_is_created_while_the_queue_is_silent(gateway: Gateway, silent: None) -> None:
+async def test_a_batch_is_created_while_the_queue_stalls(gateway: Gateway, silent: None) -> None:
     content = chat_lines("gpt-batch", 1)
     check = Check()
     check.feed(content)
@@ -74,7 +74,7 @@ async def test_a_file_that_the_storage_does_not_take_is_a_503(gateway: Gateway, 
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
 
 
-async def test_whatever_is_asked_of_a_silent_storage_is_unavailable(silent: None) -> None:
+async def test_every_call_of_a_stalled_storage_is_unavailable(silent: None) -> None:
     storage = Storage("manifold-tests", HASTY)
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -90,7 +90,7 @@ async def test_whatever_is_asked_of_a_silent_storage_is_unavailable(silent: None
         await storage.size("files/a")
 
 
-async def test_a_download_that_falls_silent_is_unavailable(silent: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_download_that_stalls_is_unavailable(silent: None, monkeypatch: pytest.MonkeyPatch) -> None:
     server = socket.create_server(("127.0.0.1", 0))
 
     def begin() -> socket.socket:

@@ -1,4 +1,4 @@
-"""One deployment that hangs, or answers what nobody expects, holds up its own batches and no others."""
+"""A deployment that hangs, or sends malformed answers, delays its own batches and no others."""
 
 import asyncio
 from collections.abc import MutableMapping, Sequence
@@ -64,7 +64,7 @@ async def claimed(system: System) -> list[RunningJob]:
 
 
 @pytest.mark.parametrize("count", [1, 6], ids=["one by one", "by listing"])
-async def test_a_deployment_that_hangs_is_left_alone_for_the_rest_of_the_run(
+async def test_a_deployment_that_hangs_is_skipped_for_the_rest_of_the_run(
     system: System, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     hung, sound = await running(system, BAD, count), await running(system, GOOD)
@@ -117,9 +117,7 @@ async def test_a_deployment_is_written_while_another_still_hangs(
     assert (await system.retrieve(sound)).status == "finalizing"
 
 
-async def test_what_a_slow_listing_told_before_its_time_was_up_is_kept(
-    system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pages_of_a_listing_that_timed_out_are_kept(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = await running(system, BAD, 6)
     let_go(system)
     [first, *_] = (job for job in system.jobs_at_providers() if job.account.name == "openai")
@@ -190,7 +188,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("count", [1, 6], ids=["one by one", "by listing"])
 @pytest.mark.parametrize("members", ODD.values(), ids=ODD)
-async def test_an_odd_answer_is_its_own_jobs(system: System, members: dict[str, Any], count: int) -> None:
+async def test_a_malformed_answer_affects_only_its_job(system: System, members: dict[str, Any], count: int) -> None:
     await running(system, BAD, count)
     [sound] = await running(system, GOOD)
     let_go(system)
@@ -204,7 +202,7 @@ async def test_an_odd_answer_is_its_own_jobs(system: System, members: dict[str, 
 
 
 @pytest.mark.parametrize("method", ["poll", "cancel"])
-async def test_an_adapter_that_breaks_on_an_answer_breaks_its_own_job(
+async def test_an_adapters_failure_affects_only_its_job(
     system: System, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     [broken], [sound] = await running(system, BAD), await running(system, GOOD)

@@ -1,4 +1,4 @@
-"""OpenAI's SDKs send every parameter they have: apps answer as their strict types say, and providers get it."""
+"""OpenAI's SDKs send every parameter that they have: answers fit their strict types, and providers get it."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What becomes of attempts that hang, and of those that the gateway gives up: none is lost, and a deployment's own
+"""Attempts that hang, and attempts that the gateway gives up: each is recorded, and a deployment's own
 failures alone count against it."""
 
 import asyncio
@@ -83,7 +83,7 @@ async def test_a_deployment_that_hangs_is_replaced_within_the_request(hasty: Com
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_without_a_second_attempt_the_next_request_goes_elsewhere(
+async def test_after_a_hang_without_retries_the_next_request_goes_elsewhere(
     completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
     route(completions_app)
@@ -98,7 +98,9 @@ async def test_without_a_second_attempt_the_next_request_goes_elsewhere(
     assert calls(database_url)[0] == ("pair-general", 0, "timeout", SENT)
 
 
-async def test_a_stream_that_says_nothing_is_replaced(completions_app: CompletionsApp, database_url: str) -> None:
+async def test_a_stream_without_a_first_token_is_retried_elsewhere(
+    completions_app: CompletionsApp, database_url: str
+) -> None:
     route(completions_app)
     hang(completions_app, when="within", chunks=0)
 
@@ -108,9 +110,7 @@ async def test_a_stream_that_says_nothing_is_replaced(completions_app: Completio
     assert failing(database_url) == ["pair-general"]
 
 
-async def test_a_stream_that_stops_saying_anything_is_ended_and_counted(
-    completions_app: CompletionsApp, database_url: str
-) -> None:
+async def test_a_stream_that_stalls_is_ended_and_counted(completions_app: CompletionsApp, database_url: str) -> None:
     route(completions_app)
     hang(completions_app, when="within", chunks=3)
 
@@ -136,7 +136,7 @@ async def test_a_group_that_hangs_leaves_time_for_its_fallback(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_group_that_hung_is_passed_over_while_its_fallback_answers(
+async def test_a_group_that_hung_is_skipped_while_its_fallback_answers(
     completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
     route(completions_app, fallbacks={"general": ("mini",)})
@@ -148,7 +148,7 @@ async def test_a_group_that_hung_is_passed_over_while_its_fallback_answers(
     assert [code for _, _, code, _ in calls(database_url)] == ["timeout", None, None]
 
 
-async def test_who_hung_rests_while_another_hangs_in_the_next_request(
+async def test_a_deployment_that_hung_stays_in_cooldown_for_the_next_request(
     completions_app: CompletionsApp, database_url: str
 ) -> None:
     """With no more cooldown than that, two deployments that hang do so once each, and then their fallback is asked."""
@@ -166,7 +166,7 @@ async def test_who_hung_rests_while_another_hangs_in_the_next_request(
     assert [one for one, _, code, _ in calls(database_url) if code == "timeout"] == ["pair-general", "pair-special"]
 
 
-async def test_a_group_that_was_passed_over_is_asked_where_no_other_answers(completions_app: CompletionsApp) -> None:
+async def test_a_skipped_group_is_called_if_no_other_answers(completions_app: CompletionsApp) -> None:
     route(completions_app, fallbacks={"general": ("mini",)})
     completions_app.provider.fail(Fault(kind="hang", account="azure-general"))
     await completions_app.post(model="general", messages=HELLO)
@@ -190,7 +190,9 @@ async def test_a_timeout_of_the_callers_own_counts_against_no_deployment(
     assert rows(database_url, "SELECT * FROM traffic") == []
 
 
-async def test_nor_does_one_within_a_stream(completions_app: CompletionsApp, database_url: str) -> None:
+async def test_a_timeout_of_the_caller_within_a_stream_counts_against_no_deployment(
+    completions_app: CompletionsApp, database_url: str
+) -> None:
     hang(completions_app, when="within", chunks=3)
 
     answer = await completions_app.post(model="pair", messages=HELLO, stream=True, timeout=2)
@@ -201,7 +203,7 @@ async def test_nor_does_one_within_a_stream(completions_app: CompletionsApp, dat
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_who_was_outrun_is_written_down_and_counts_against_no_deployment(
+async def test_slower_answers_of_a_race_are_recorded_and_count_against_no_deployment(
     completions_app: CompletionsApp, database_url: str, stream: bool
 ) -> None:
     completions_app.gateway.config = replace(
@@ -216,7 +218,7 @@ async def test_who_was_outrun_is_written_down_and_counts_against_no_deployment(
     assert rows(database_url, "SELECT * FROM traffic") == []
 
 
-async def test_what_was_given_up_is_metered(completions_app: CompletionsApp, database_url: str) -> None:
+async def test_abandoned_calls_are_metered(completions_app: CompletionsApp, database_url: str) -> None:
     key = "sk-in-a-hurry"
     async with completions_app.gateway.store.session() as tables:
         await tables.keys.insert(Key(id="key_1", token_hash=key_hash(key), name=key, tpm_limit=1))
@@ -244,9 +246,7 @@ async def test_what_a_provider_does_not_count_is_estimated(
     ]
 
 
-async def test_a_request_whose_client_is_gone_is_written_down(
-    completions_app: CompletionsApp, database_url: str
-) -> None:
+async def test_a_request_whose_client_has_left_is_recorded(completions_app: CompletionsApp, database_url: str) -> None:
     hang(completions_app)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2):

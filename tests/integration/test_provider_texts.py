@@ -1,4 +1,4 @@
-"""What a provider says of a batch reaches its owner without anything that tells where it ran."""
+"""A provider's texts about a batch reach its owner without anything that shows where it ran."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ async def test_the_errors_of_a_failed_batch(system: System, errors: Any, shown: 
     assert system.select("SELECT 1 FROM jobs WHERE errors::text ~ 'org-|10\\.0|sk-proj'") == []
 
 
-async def test_ids_of_the_provider_become_the_clients_own(system: System) -> None:
+async def test_ids_of_the_provider_become_those_of_the_client(system: System) -> None:
     system.provider.state.stall("openai", "in_progress")
     file = await system.upload(chat_lines(GROUP, 1))
     batch = await system.create(file.id)
@@ -71,7 +71,7 @@ async def test_ids_of_the_provider_become_the_clients_own(system: System) -> Non
     assert error.message == f"Batch {batch.id} of {file.id} failed: {GROUP} has no batch quota; see ***."
 
 
-async def test_what_is_refused_is_told_without_the_account(system: System) -> None:
+async def test_a_refusal_is_shown_without_the_account(system: System) -> None:
     words = "No quota in organization org-AbCdEf123456, see https://platform.example.com/limits"
     system.provider.fail(Fault(kind="refuse", route="files.create", times=None, message=words))
     file = await system.upload(chat_lines(GROUP, 1))

@@ -1,4 +1,4 @@
-"""The life of a file's copies at the providers: those that come late, expire, get lost, or are no longer needed."""
+"""A file's copies at the providers: those that are made late, expire, are lost, or are no longer needed."""
 
 import asyncio
 from pathlib import Path
@@ -108,7 +108,7 @@ async def test_a_copy_that_the_provider_lost_is_made_again(system: System, group
     assert system.select("SELECT DISTINCT state FROM inputs ORDER BY 1") == [{"state": "discarded"}, {"state": "ready"}]
 
 
-async def test_a_provider_that_loses_every_copy_is_given_up(system: System) -> None:
+async def test_a_provider_that_loses_every_input_is_given_up(system: System) -> None:
     file_id = await brought(system, ONE)
     batch_id = (await system.create(file_id)).id
     for _ in range(60):
