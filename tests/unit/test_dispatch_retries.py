@@ -4,11 +4,10 @@ from random import Random
 
 import pytest
 
-from manifold.config import Deployment, RouterSettings
+from manifold.config import Deployment
 from manifold.dispatch.attempts import Failure
-from manifold.dispatch.fallbacks import fallbacks_for, is_withheld
 from manifold.dispatch.retries import MAX_PAUSE, RetryPlan, retry_scope
-from manifold.errors import TIMEOUT, CallFailed, InvalidRequest, ProviderRefused, ProviderUnclear
+from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
 from tests.support.deployments import deployment
 
 ONE, OTHER = deployment("one"), deployment("other")
@@ -33,24 +32,6 @@ BUSY = ProviderRefused("busy", status=429)
 )
 def test_which_errors_are_retried(error: Failure, where: str) -> None:
     assert retry_scope(error) == where
-
-
-FILTERED = {"finish_reason": "content_filter"}
-
-
-@pytest.mark.parametrize(
-    ("answer", "withheld"),
-    [
-        ({"choices": [FILTERED]}, True),
-        ({"choices": [FILTERED, {"finish_reason": "stop"}]}, False),
-        ({"choices": []}, False),
-        ({"choices": ["of no shape"]}, False),
-        ({"choices": "of no shape"}, False),
-        ({"data": []}, False),
-    ],
-)
-def test_an_answer_with_nothing_in_it_but_that_it_is_withheld(answer: dict[str, object], withheld: bool) -> None:
-    assert is_withheld(answer) is withheld
 
 
 def retry_plan(*deployments: Deployment, retries: int = 9) -> RetryPlan:
@@ -101,19 +82,3 @@ def test_pauses_are_what_the_provider_said_else_grow_to_a_bound() -> None:
     pauses = [attempt(plan, ONE, BUSY) or 0 for _ in range(8)]
     assert pauses[0] < pauses[3] <= MAX_PAUSE
     assert max(pauses) <= MAX_PAUSE
-
-
-@pytest.mark.parametrize(
-    ("fallbacks", "default", "groups"),
-    [
-        ({"a": ("b",)}, ("c",), ["b"]),
-        ({"b": ("a",)}, ("c",), ["c"]),
-        ({"*": ("b", "a")}, ("c",), ["b"]),
-        ({"a": (), "*": ("b",)}, ("c",), []),
-    ],
-)
-def test_the_fallbacks_of_a_group(
-    fallbacks: dict[str, tuple[str, ...]], default: tuple[str, ...], groups: list[str]
-) -> None:
-    settings = RouterSettings(fallbacks=fallbacks, default_fallbacks=default)
-    assert fallbacks_for(settings, "a", CallFailed("down", status=502)) == groups

@@ -24,8 +24,8 @@ from tests.support.deployments import deployment
 Answering = Callable[[Endpoint, ProviderRequest], dict[str, Any]]
 CALL = PlannedCall("group", "/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]})
 OPEN = frozenset({"group", "open"})
-ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
-TOKEN = {"choices": [{"delta": {"content": "Hello"}}]}
+ROLE = {"model": "group", "choices": [{"delta": {"role": "assistant", "content": ""}}]}
+TOKEN = {"model": "group", "choices": [{"delta": {"content": "Hello"}}]}
 
 
 class Fake:
@@ -246,6 +246,17 @@ async def test_a_stream_begins_with_its_first_token() -> None:
     assert fake.closed == 0
     await begun.body.rest.aclose()
     assert fake.closed == 1
+
+
+async def test_each_chunk_has_the_groups_name() -> None:
+    chunk = {"model": "gpt-4o-2024-08-06", "choices": TOKEN["choices"]}
+    calls = router(Fake(lambda at, request: {"chunks": [{**chunk}, {**chunk}]}))
+
+    begun = await calls.begin(CALL)
+
+    assert [one["model"] for one in begun.body.head] == ["group"]
+    assert await calls.next(begun, CALL.route) == {**chunk, "model": "group"}
+    await begun.body.rest.aclose()
 
 
 async def test_a_stream_asks_the_provider_for_usage() -> None:

@@ -13,7 +13,7 @@ also those that failed, for the caller to record. The parts, each of which knows
     dispatcher          what one environment shares between requests, and the Router of each request
     router              one call: its group, then the group's fallbacks
     group_attempts      one group: a deployment, then others or the same one again
-    choice, cooldown    which deployment is next, and which are not asked for now
+    choice, cooldown    which deployment is next, and which are not tried for now
     retries, fallbacks  the rules of what follows a failure: pure
     concurrency         calls at once to one deployment
     deadline            how long a request and each attempt may take

@@ -10,7 +10,7 @@ from manifold.providers.chat import Route
 
 Body = TypeVar("Body")
 Failure = ProviderError | InvalidRequest
-"""What ends an attempt without an answer; `InvalidRequest` where the provider cannot be asked for this at all."""
+"""What ends an attempt without an answer: the provider's error, or a request that cannot be translated for it."""
 
 
 @dataclass(frozen=True, slots=True)

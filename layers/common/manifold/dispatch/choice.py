@@ -2,7 +2,7 @@
 
 What environments must know of each other is in Postgres. `simple-shuffle` and `cost-based-routing` read none of it. A
 failure is one statement, which also returns the deployments that are in cooldown; a failure that can change nothing, as
-there is no other deployment to ask, is none.
+there is no other deployment to try, is none.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Choices:
         self._ended: dict[str, list[Attempt]] = defaultdict(list)
 
     async def choose(self, candidates: Sequence[Deployment]) -> Deployment | None:
-        """The deployment to ask, whose call counts from now on; `None` if each has reached its `rpm` or `tpm`."""
+        """The deployment to try, whose call counts from now on; `None` if each has reached its `rpm` or `tpm`."""
         await self._load(candidates)
         usable = self._chooser.cooldowns.usable(candidates) or candidates
         chosen = routing.choose(self._strategy, usable, self._loads, self._chooser.random)
@@ -94,7 +94,7 @@ class Choices:
             self._loads[attempt.deployment.id] = replace(load, busy=max(0, load.busy - 1))
 
     async def failed(self, deployment: Deployment, error: Failure) -> None:
-        """Count a failure of a deployment that another could be asked in place of."""
+        """Count a failure of a deployment, where another one could be tried in its place."""
         rule = cooldown_rule(self._chooser.settings, error)
         if rule is None:
             return
@@ -164,7 +164,7 @@ def at_limits(group: str) -> CallFailed:
 
 
 def none_available(group: str) -> CallFailed:
-    """Why a group is passed over while another one could answer: each of its deployments is in cooldown."""
+    """Why a group is skipped while another one could answer: each of its deployments is in cooldown."""
     message = f"Each deployment of '{group}' has just failed: try again later."
     return CallFailed(message, status=503, code=NONE_AVAILABLE)
 

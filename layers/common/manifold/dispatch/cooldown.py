@@ -1,4 +1,4 @@
-"""Which failures put a deployment into cooldown, in which it is not asked, and which ones are known to be in it."""
+"""Which failures put a deployment into cooldown, in which it is not tried, and which ones are known to be in it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from manifold.errors import TIMEOUT, InvalidRequest
 from manifold.provider_errors import REQUEST_STATUSES
 
 ALLOWED_FAILS = 3
-"""Failures within a minute after which a deployment is still asked, as in LiteLLM."""
+"""Failures within a minute that put no deployment into cooldown, as in LiteLLM."""
 IMMEDIATE_STATUSES = frozenset({401, 402, 404, 429})
 """What another try soon would not change; it counts like any other failure where `allowed_fails` is set."""
 TIMEOUT_FACTOR = 2.0
@@ -25,9 +25,9 @@ class CooldownRule:
     """How one failure counts against its deployment."""
 
     allowed_fails: int
-    """Failures within a minute after which the deployment is still asked."""
+    """Failures within a minute that do not put it into cooldown."""
     seconds: float
-    """How long the cooldown takes after one more."""
+    """How long its cooldown is after one more."""
 
 
 def cooldown_rule(settings: RouterSettings, error: Failure) -> CooldownRule | None:

@@ -9,7 +9,7 @@ from manifold.provider_errors import client_error
 NOTE_SECONDS = 0.3
 """After the deadline: what an attempt that was cut there may take to note whose failure it was."""
 SHARE = 2 / 3
-"""Of the time that is left, for an attempt without a `timeout` of its own that another attempt could follow."""
+"""Of the time that is left: for an attempt without a `timeout` of its own, which another one could follow."""
 OUTRUN = "outrun"
 """The code of a call that was given up as another model answered first."""
 
@@ -57,7 +57,7 @@ def cancelled(error: asyncio.CancelledError) -> Cut:
 class Deadline:
     """When a request must have ended: at the caller's `timeout`, or at the gateway's own limit if that is sooner.
 
-    Made once for each request (`after`, then `within`), and asked by the router and by each attempt.
+    Made once for each request (`after`, then `within`); the router and each attempt keep to it.
     """
 
     at: float
@@ -87,7 +87,7 @@ class Deadline:
     def bound(self, timeout: float | None, *, others: bool) -> Bound:
         """How long an attempt may take: the deployment's `timeout`, in seconds, if that is less than what is left.
 
-        Else all that is left or, where `others` could be asked after it, a share of that. A caller may want it shorter.
+        Else all that is left or, where `others` could be tried after it, a share of that. A caller's may be shorter.
         """
         began = now()
         left = self.gateways - began

@@ -1,4 +1,4 @@
-"""Which groups are asked in place of one that failed, or whose provider withheld its answer: pure."""
+"""Which groups are tried after one that failed, or whose provider withheld its answer: pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from manifold.provider_errors import CONTENT_FILTER, CONTENT_POLICY_CODES, CONTE
 
 
 def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) -> Sequence[str]:
-    """The groups to ask in place of one that failed with this, in their order.
+    """The groups to try after one that failed with this error, in their order.
 
-    They are those for such a failure, where any group has such, else those for any failure.
+    They are those for this kind of failure, where any group has such, else those for any failure.
     """
     special: Mapping[str, Sequence[str]] = {}
     if error.code == CONTEXT_LENGTH_EXCEEDED:
@@ -26,7 +26,7 @@ def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) ->
 
 
 def fallbacks_for_withheld(settings: RouterSettings, group: str) -> Sequence[str]:
-    """The groups to ask in place of one whose provider withheld its answer, in their order."""
+    """The groups to try after one whose provider withheld its answer, in their order."""
     return _listed(settings.content_policy_fallbacks, group)
 
 

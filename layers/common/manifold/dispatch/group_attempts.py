@@ -10,7 +10,7 @@ from manifold.deployments import Deployments
 from manifold.dispatch.attempts import Answer, Attempt, Body, Failure, PlannedCall, Report
 from manifold.dispatch.choice import Choices, at_limits, none_available
 from manifold.dispatch.concurrency import ConcurrencyLimits
-from manifold.dispatch.deadline import Bound, Cut, Deadline, TimedOut, cancelled, exceeded, now
+from manifold.dispatch.deadline import Cut, Deadline, TimedOut, cancelled, exceeded, now
 from manifold.dispatch.retries import RetryPlan, retry_scope
 from manifold.dispatch.token_usage import estimated
 from manifold.errors import InvalidRequest, ManifoldError, ProviderError
@@ -19,13 +19,13 @@ from manifold.providers.chat import ProviderRequest, Route
 Send = Callable[[Deployment, ProviderRequest], Awaitable[Body]]
 """Sends a request to a deployment, and returns its answer or a stream that has begun."""
 BACKSTOP_SECONDS = 1.0
-"""The HTTP client's own limit comes so much later than the attempt's, which alone says what its end means. It depends
-on no caller: the time that a connection may take is part of it."""
+"""The HTTP client's own timeout is so much later than the attempt's bound, which alone decides whose failure it is. It
+depends on no caller's `timeout`, as the time for a connection is part of it."""
 _random = Random()
 
 
 class GroupAttempts:
-    """The attempts of one request's calls. `Router` asks it, once for each group that a call goes to.
+    """The attempts of one request's calls. `Router` calls `answer` once for each group that a call goes to.
 
     Each attempt waits for the deployment's limits, ends within its own bound, and is reported if it gave no answer; an
     answer is reported by whoever has it, as the usage of a stream is known at its end.
@@ -53,7 +53,7 @@ class GroupAttempts:
         """The first answer of one of the group's deployments.
 
         Raises `CallFailed` or `InvalidRequest`, the error of the last attempt. `has_fallback` says whether another
-        group could still answer: that one is asked at once where each deployment of this group is in cooldown.
+        group could still answer: that one is tried at once where each deployment of this group is in cooldown.
         """
         deployments = self._deployments.serving(call.group, call.route)
         plan = RetryPlan(deployments, self._retries, _random, self._settings.retry_after)
@@ -64,26 +64,21 @@ class GroupAttempts:
             if deployment is None:
                 raise at_limits(call.group)
             plan.attempts += 1
-            async with self._limits.at(deployment):
-                timeout = self.timeout(deployment, stream=call.body.get("stream") is True)
-                bound = self._deadline.bound(timeout, others=has_fallback or plan.has_another)
-                began = now()
-                try:
-                    body = await self._attempt(call, deployment, send, bound)
-                except (ProviderError, InvalidRequest) as error:
-                    failure = error
-                else:
-                    return Answer(body, deployment, plan.attempts, now() - began)
+            others = has_fallback or plan.has_another
+            try:
+                return await self._attempt(call, deployment, send, plan.attempts, others=others)
+            except (ProviderError, InvalidRequest) as error:
+                failure = error
             await self.count_failure(deployment, call.route, failure)
             pause = plan.failed(deployment, failure)
-            passed_over = has_fallback and self._choices.all_in_cooldown(plan.candidates)
-            if pause is None or pause >= self._deadline.left or passed_over:
+            skip = has_fallback and self._choices.all_in_cooldown(plan.candidates)
+            if pause is None or pause >= self._deadline.left or skip:
                 raise self._last(failure, deployment, plan.attempts)
             await asyncio.sleep(pause)
         raise exceeded()
 
     async def count_failure(self, deployment: Deployment, route: Route, failure: Failure) -> None:
-        """Count a failure, unless it can change nothing, as there is no other deployment to ask."""
+        """Count a failure, unless it can change nothing, as there is no other deployment to try."""
         alone = len(self._deployments.serving(deployment.group, route)) < 2
         if not alone or self._settings.fallbacks or self._settings.default_fallbacks:
             await self._choices.failed(deployment, failure)
@@ -93,22 +88,31 @@ class GroupAttempts:
         of_stream = (deployment.stream_timeout or self._settings.stream_timeout) if stream else None
         return of_stream or deployment.timeout or self._settings.timeout
 
-    async def _attempt(self, call: PlannedCall, deployment: Deployment, send: Send[Body], bound: Bound) -> Body:
-        """One attempt within its bound. Whatever ends it without an answer is reported, and raised."""
-        request = ProviderRequest(call.route, call.body, bound.uncut + BACKSTOP_SECONDS, self._settings.drop_params)
-        began = now()
-        try:
-            async with asyncio.timeout(bound.seconds):
-                return await send(deployment, request)
-        except asyncio.CancelledError as error:
-            self._report(_unanswered(call, deployment, began, cancelled(error)))
-            raise
-        except TimeoutError:
-            failure: Failure = bound.passed()
-        except (ProviderError, InvalidRequest) as error:
-            failure = error
-        self._report(_unanswered(call, deployment, began, failure))
-        raise failure
+    async def _attempt(
+        self, call: PlannedCall, deployment: Deployment, send: Send[Body], number: int, *, others: bool
+    ) -> Answer[Body]:
+        """One attempt, once the deployment's limits allow it. What ends it without an answer is reported, and raised.
+
+        `number` counts the attempts from 1, `others` says whether another one could follow.
+        """
+        async with self._limits.at(deployment):
+            timeout = self.timeout(deployment, stream=call.body.get("stream") is True)
+            bound = self._deadline.bound(timeout, others=others)
+            request = ProviderRequest(call.route, call.body, bound.uncut + BACKSTOP_SECONDS, self._settings.drop_params)
+            began = now()
+            try:
+                async with asyncio.timeout(bound.seconds):
+                    body = await send(deployment, request)
+                return Answer(body, deployment, number, now() - began)
+            except asyncio.CancelledError as error:
+                self._report(_unanswered(call, deployment, began, cancelled(error)))
+                raise
+            except TimeoutError:
+                failure: Failure = bound.passed()
+            except (ProviderError, InvalidRequest) as error:
+                failure = error
+            self._report(_unanswered(call, deployment, began, failure))
+            raise failure
 
     def _last(self, failure: Failure, deployment: Deployment, attempts: int) -> ManifoldError:
         """The client's error after the last attempt, which is logged where an operator could mend its cause."""

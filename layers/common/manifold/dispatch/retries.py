@@ -11,7 +11,7 @@ from manifold.provider_errors import ACCOUNT_CODES, fault_of
 
 FIRST_PAUSE = 0.25
 MAX_PAUSE = 4.0
-"""Seconds before a deployment that has just failed is asked again, where it does not say how many."""
+"""Seconds before a deployment that has just failed is tried again, where it does not say how many."""
 
 RetryScope = Literal["anywhere", "elsewhere", "nowhere"]
 
@@ -26,9 +26,9 @@ def retry_scope(error: Failure) -> RetryScope:
 
 
 class RetryPlan:
-    """The attempts of one call at one group. Each deployment is asked once before any is asked a second time.
+    """The attempts of one call at one group. Each deployment is tried once before any is tried a second time.
 
-    `retries` is how many attempts may follow the first, `least_pause` the seconds before a deployment is asked again.
+    `retries` is how many attempts may follow the first, `least_pause` the seconds before a deployment is tried again.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RetryPlan:
         return self._pause(error)
 
     def _pause(self, error: Failure) -> float:
-        """What the provider asked for, else twice as long with each attempt and never the same for two callers."""
+        """The provider's own number, else twice as long with each attempt, and never the same for two callers."""
         if isinstance(error, ProviderError) and error.retry_after is not None:
             return max(self._least_pause, error.retry_after)
         longest: float = min(MAX_PAUSE, FIRST_PAUSE * 2**self.attempts)

@@ -1,4 +1,4 @@
-"""The calls of one request: each to its group and, where that fails, to the groups that may answer in its place."""
+"""The calls of one request: each to its group and, where that fails, to the group's fallbacks."""
 
 import asyncio
 import contextlib
@@ -24,9 +24,9 @@ from manifold.providers.chat import ProviderRequest, Route
 class Router:
     """The calls of one request, which may be made at the same time. `Dispatcher.router` makes it.
 
-    It holds the request's deadline, choices and report. A call ends at the deadline at the latest. If no group answers,
-    the error is that of the group that was asked for: `CallFailed`, or `InvalidRequest` where no provider of it can
-    do what the request asks. `may_use` says whether the caller could have asked for a group itself.
+    It holds the request's deadline, choices and report. Each call ends at the deadline at the latest. If no group
+    answers, the error is that of the call's own group: `CallFailed`, or `InvalidRequest` where its providers cannot
+    take the request. `may_use` says whether the caller may use a group; fallbacks keep to it where the admin said so.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Router:
     async def _answer(self, call: PlannedCall, send: Send[Body]) -> Answer[Body]:
         """The group's answer or, where it fails, that of the first of its fallbacks that gives one.
 
-        A group that was passed over, as all its deployments are in cooldown, is asked after all if none does.
+        A group that was skipped, as all its deployments are in cooldown, is tried after all if none does.
         """
         has_fallback = bool(self._calls(call, fallbacks_for(self._settings, call.group, exceeded())))
         try:
@@ -93,7 +93,7 @@ class Router:
         except ManifoldError as error:
             failure = error
         for left, other in _counted_down(self._calls(call, fallbacks_for(self._settings, call.group, failure))):
-            with contextlib.suppress(ManifoldError):  # the error is that of the group that was asked for
+            with contextlib.suppress(ManifoldError):  # the error is that of the call's own group
                 return await self._attempts.answer(other, send, has_fallback=left > 0)
         if failure.code == NONE_AVAILABLE:
             return await self._attempts.answer(call, send, has_fallback=False)

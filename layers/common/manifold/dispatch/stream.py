@@ -1,4 +1,4 @@
-"""A stream that has begun: its first token has come, so no other deployment takes its place any more."""
+"""A stream that has begun: as its first token has come, no other deployment is tried any more."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ class Begun:
 
 
 async def begin(deployments: Deployments, deployment: Deployment, request: ProviderRequest) -> Begun:
-    """A stream of this deployment, read up to its first token; asked for its usage, where it can be.
+    """A stream of this deployment, read up to its first token. Its usage is requested, where the provider can send it.
 
     Raises `InvalidRequest` or `ProviderError`, as `Deployments.stream` does.
     """

@@ -1,4 +1,4 @@
-"""The tokens that a call took: read from the provider's answer, asked for in a stream, or estimated."""
+"""The tokens that a call took: read from the provider's answer, requested in a stream, or estimated."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ PROMPT = ("messages", "prompt", "input", "tools")
 FILES = frozenset({"data", "file_data", "url"})
 """Members whose text is a file, or where one is."""
 LETTERS = 4
-"""Of a prompt, for one token: the rule of thumb of OpenAI's own for English."""
+"""Letters of a prompt for one token: OpenAI's own rule of thumb for English."""
 
 Chunk = dict[str, Any]
 
@@ -51,7 +51,7 @@ def reasoning_tokens_of(usage: Mapping[str, Any]) -> int:
 
 
 def is_requested(body: Mapping[str, Any]) -> bool:
-    """Whether the client of a stream asked for the chunk that has the usage."""
+    """Whether a stream's client has requested the chunk that has the usage."""
     options = body.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
