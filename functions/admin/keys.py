@@ -26,7 +26,7 @@ from manifold.config import Config
 from manifold.errors import InvalidRequest, NotFound
 from manifold.store import Store, Tables
 from manifold.store.keys import Key, KeyRow
-from manifold.store.rows import Cursor
+from manifold.store.paging import Cursor
 
 _EMPTY: Mapping[str, Any] = {"models": [], "aliases": {}, "metadata": {}, "blocked": False}
 

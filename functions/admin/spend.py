@@ -10,7 +10,7 @@ from manifold.errors import InvalidRequest
 from manifold.schemas import ResponseModel
 from manifold.store import Store, Tables
 from manifold.store.calls import CallFilter, CallRow
-from manifold.store.rows import Cursor
+from manifold.store.paging import Cursor
 
 
 class SpendLog(ResponseModel):

@@ -15,7 +15,7 @@ from manifold.schemas import Batch, Page
 from manifold.store import Store
 from manifold.store.batches import NewBatch
 from manifold.store.files import FileRow
-from manifold.store.rows import Cursor
+from manifold.store.paging import Cursor
 
 WINDOW_SECONDS = 86_400
 """Length of the completion window, which is always `24h`."""

@@ -12,13 +12,13 @@ from typing import Any
 from batches import cancellation
 from batches.cancellation import Cancellation
 from batches.running_job import RunningJob
-from batches.validation import entry
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ProviderError
 from manifold.providers import JobState, JobStatus, LineFailure
 from manifold.queue import Message, Queue
+from manifold.schemas import batch_error
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables
 from manifold.store.batches import Outcome
@@ -196,10 +196,10 @@ def _missing_results(running: RunningJob, status: JobStatus) -> list[dict[str, A
     counted = f"{status.completed} completed and {status.failed} failed requests"
     minutes = f"{PREMATURE_END_SECONDS / 60:.0f} minutes"
     message = f"The provider counted {counted}, but named no file of results within {minutes}."
-    return [entry("results_missing", message)]
+    return [batch_error("results_missing", message)]
 
 
 def _error_entry(error: LineFailure, scrubber: Scrubber) -> dict[str, Any]:
     """An entry of the batch's `errors.data` that tells nothing of where the job ran."""
     message = scrubber.text(error.message) or "The provider gave no reason."
-    return entry(scrubber.word(error.code), message, param=scrubber.word(error.param), line=error.line)
+    return batch_error(scrubber.word(error.code), message, param=scrubber.word(error.param), line=error.line)

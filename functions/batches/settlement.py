@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from batches.validation import entry
 from manifold import observe
 from manifold.config import Deployment
 from manifold.observe import Metric
 from manifold.prices import Prices, Tokens
+from manifold.schemas import batch_error
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow
 from manifold.store.files import NewFile
@@ -87,8 +87,10 @@ async def _register(
 def _errors(job: JobRow, results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The batch's `errors.data`: what the provider said of its job, and what is wrong with the results."""
     if "lost" in results:
-        return [entry("results_lost", f"The batch ran, but its results could not be downloaded. {results['lost']}")]
+        return [
+            batch_error("results_lost", f"The batch ran, but its results could not be downloaded. {results['lost']}")
+        ]
     errors = [*(job.errors or ()), *results.get("errors", ())]
     if not errors and job.outcome == "failed":
-        return [entry("batch_failed", "The provider failed the batch and gave no cause.")]
+        return [batch_error("batch_failed", "The provider failed the batch and gave no cause.")]
     return errors

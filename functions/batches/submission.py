@@ -10,7 +10,7 @@ from dataclasses import replace
 from random import Random
 
 from batches.selection import Candidate, candidates, choose
-from batches.validation import entry, input_errors
+from batches.validation import input_errors
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -19,6 +19,7 @@ from manifold.observe import Metric
 from manifold.provider_errors import owner_message
 from manifold.providers import Job
 from manifold.queue import Message, Queue
+from manifold.schemas import batch_error
 from manifold.store import Store
 from manifold.store.batches import BatchRow
 from manifold.store.files import FileRow
@@ -169,14 +170,15 @@ class Submission:
         """The entries of `errors.data`: each deployment's last causes, each once, the latest first."""
         if not options:
             message = "No deployment that runs batches serves the file's model."
-            return [entry("model_not_found", message, param="model")]
+            return [batch_error("model_not_found", message, param="model")]
         async with self._store.session() as tables:
             jobs = await tables.jobs.of_batch(batch.id)
         errors = [job.error for job in jobs if job.error and job.state == "refused"]
         errors += [candidate.input.error for candidate in options if candidate.input and candidate.input.error]
         causes = [f" {cause}" for cause in dict.fromkeys(reversed(errors))][:MAX_CAUSES] or [""]
         return [
-            entry("deployments_refused", f"Every deployment of the model refused the batch.{one}") for one in causes
+            batch_error("deployments_refused", f"Every deployment of the model refused the batch.{one}")
+            for one in causes
         ]
 
     async def _fail(self, batch: BatchRow, errors: Sequence[dict[str, object]]) -> None:
@@ -185,7 +187,7 @@ class Submission:
         observe.count(Metric.BATCHES_ENDED)
 
     async def _expire(self, batch: BatchRow) -> None:
-        expired = entry("batch_expired", "No deployment had room for the batch within its completion window.")
+        expired = batch_error("batch_expired", "No deployment had room for the batch within its completion window.")
         async with self._store.session() as tables:
             await tables.batches.end(batch, "expired", errors=[expired])
         observe.count(Metric.BATCHES_ENDED)

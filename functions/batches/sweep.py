@@ -42,7 +42,7 @@ class Sweep:
                 *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
                 *(Message("job", job_id) for job_id in await tables.job_results.due(MANY)),
                 *(Message("file", file_id) for file_id in [*expired, *await tables.files.to_purge(MANY)]),
-                *(Message("deployment", deployment_id) for deployment_id in await tables.inputs.doubtful()),
+                *(Message("deployment", deployment_id) for deployment_id in await tables.inputs.due_orphan_checks()),
                 *(Message("upload", upload_id) for upload_id in await tables.uploads.due(MANY)),
             ]
         await self._queue.announce(overdue, seconds=ANNOUNCE_SECONDS)

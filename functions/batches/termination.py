@@ -8,10 +8,10 @@ from typing import Any
 
 from batches.cancellation import outcome_of_overdue
 from batches.errors import batch_not_found
-from batches.validation import entry
 from manifold import observe
 from manifold.access import Caller
 from manifold.observe import Metric
+from manifold.schemas import batch_error
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow
 from manifold.store.files import NewFile
@@ -37,7 +37,7 @@ class Termination:
         `configured` says whether its deployment is still in `config.yaml`.
         """
         cause = f" The last cause: {job.error}" if job.error else ""
-        error = entry("batch_abandoned", GIVEN_UP + ("" if configured else UNCONFIGURED) + cause)
+        error = batch_error("batch_abandoned", GIVEN_UP + ("" if configured else UNCONFIGURED) + cause)
         async with self._store.transaction() as tables:
             await _purge_results(tables, batch, await tables.jobs.abandon(batch.id))
             ended = await tables.batches.end(batch, outcome_of_overdue(batch), errors=[error])
@@ -50,7 +50,7 @@ class Termination:
         """
         async with self._store.transaction() as tables:
             jobs = await tables.jobs.abandon(batch_id)  # as everywhere, jobs are locked before their batch
-            stopped = await tables.batches.stop(batch_id, [entry("batch_ended_by_admin", ENDED)])
+            stopped = await tables.batches.stop(batch_id, [batch_error("batch_ended_by_admin", ENDED)])
             jobs += await tables.jobs.abandon(batch_id)  # one that a worker wrote meanwhile
             row = stopped or await tables.batches.get(batch_id, admin)
             if row is None:

@@ -1,8 +1,7 @@
 """Why a batch's input file cannot be run, as the entries of its `errors.data`."""
 
-from typing import Any
-
 from manifold.jsonl import LineError, Report
+from manifold.schemas import ErrorEntry, batch_error
 from manifold.store.batches import BatchRow
 from manifold.store.files import FileRow
 
@@ -10,10 +9,10 @@ MAX_ERRORS = 100
 """How many bad lines `errors.data` lists at most; one more entry then says how many there are."""
 
 
-def input_errors(batch: BatchRow, file: FileRow | None) -> list[dict[str, Any]]:
+def input_errors(batch: BatchRow, file: FileRow | None) -> list[ErrorEntry]:
     """Every bad line with its code, message, param and number; empty if the file can be run at this endpoint."""
     if file is None or file.report is None:
-        return [entry("invalid_request", "The input file is gone. Upload it again.", param="input_file_id")]
+        return [batch_error("invalid_request", "The input file is gone. Upload it again.", param="input_file_id")]
     report = Report.from_json(file.report)
     errors = sorted([*report.errors, *report.endpoint_errors(batch.endpoint)], key=lambda error: error.line or 0)
     elsewhere = sum(use.count for url, use in report.urls.items() if url != batch.endpoint)
@@ -21,14 +20,9 @@ def input_errors(batch: BatchRow, file: FileRow | None) -> list[dict[str, Any]]:
     entries = [_line_entry(error) for error in errors[:MAX_ERRORS]]
     if count > len(entries):
         more = f"{count} errors in all; the first {len(entries)} are listed. Correct them and upload the file again."
-        entries.append(entry("too_many_errors", more))
+        entries.append(batch_error("too_many_errors", more))
     return entries
 
 
-def entry(code: str | None, message: str, *, param: str | None = None, line: int | None = None) -> dict[str, Any]:
-    """One entry of `errors.data`."""
-    return {"code": code, "message": message, "param": param, "line": line}
-
-
-def _line_entry(error: LineError) -> dict[str, Any]:
-    return entry(error.code, error.message, param=error.param, line=error.line)
+def _line_entry(error: LineError) -> ErrorEntry:
+    return batch_error(error.code, error.message, param=error.param, line=error.line)

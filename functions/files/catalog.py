@@ -11,7 +11,7 @@ from manifold.errors import InvalidRequest, NotFound
 from manifold.schemas import File, FilePurpose, Page, Upload
 from manifold.store import Store, Tables
 from manifold.store.inputs import InputRow
-from manifold.store.rows import Cursor
+from manifold.store.paging import Cursor
 from manifold.store.uploads import UploadRow
 
 MAX_PAGE_BYTES = 5_000_000

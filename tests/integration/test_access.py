@@ -12,7 +12,7 @@ from manifold.errors import AuthenticationFailed, Conflict, PermissionDenied
 from manifold.gateway import Gateway
 from manifold.store import Store
 from manifold.store.keys import Key, KeyRow
-from manifold.store.rows import Cursor
+from manifold.store.paging import Cursor
 from manifold.store.teams import Team
 from manifold.store.users import User
 from tests.support.gateways import MASTER_KEY

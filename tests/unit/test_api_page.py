@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text()
 TEMPLATE = (ROOT / "template.yaml").read_text()
-ENTRIES = {"entry": 0, "BadLine": 0, "LineFailure": 0, "LineError": 1}
+ENTRIES = {"batch_error": 0, "BadLine": 0, "LineFailure": 0, "LineError": 1}
 """What makes an entry of a batch's `errors.data`, and which of its arguments is the code."""
 
 

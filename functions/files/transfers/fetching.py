@@ -1,12 +1,12 @@
-"""A job's result files, copied from its provider to S3 and read on the way."""
+"""The copy of a job's result files from its provider to S3, scanned on the way."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from files.transfers.retry_policy import Fault, lasting
-from files.transfers.tally import Answered, Tally
+from files.transfers.result_scan import AnsweredRequests, ResultScan
+from files.transfers.retry_policy import Fault, is_lasting
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
@@ -17,75 +17,86 @@ from manifold.store.jobs import JobRow
 
 
 @dataclass(slots=True)
-class Found:
-    """What there was: of the files "output" and "error", those that the provider names."""
+class FetchedResults:
+    """The scans of a job's result files."""
 
-    answered: Answered = field(default_factory=Answered)
-    files: dict[str, Tally] = field(default_factory=dict)
+    answered: AnsweredRequests = field(default_factory=AnsweredRequests)
+    files: dict[str, ResultScan] = field(default_factory=dict)
+    """By kind, "output" or "error": the files that the provider names."""
     faults: list[Fault] = field(default_factory=list)
-    """Of the files that could not be had. After one that may pass, no other file is asked for."""
+    """Of the files that could not be downloaded. After one that is not lasting, no other file is asked for."""
 
     @property
     def lines(self) -> int:
-        return sum(tally.lines for tally in self.files.values())
+        """The results in all files."""
+        return sum(scan.lines for scan in self.files.values())
 
-    def opened(self, name: str, group: str) -> Tally:
-        self.files[name] = Tally(group, self.answered)
-        return self.files[name]
+    def new_scan(self, kind: str, group: str) -> ResultScan:
+        """The scan of one file, in whose lines the model becomes this group."""
+        self.files[kind] = ResultScan(group, self.answered)
+        return self.files[kind]
 
 
-class Worse(Exception):
-    """There is nothing in this file, or less than in the one that was kept before."""
+class FewerLines(Exception):
+    """The file has no result, or fewer than the copy that is in S3."""
 
 
 class Fetching:
+    """Copies a job's result files to S3, and reads what is there. `Results` calls it, under the job's lease.
+
+    Holds the storage and the deployments. Faults of a provider or of S3 are in `FetchedResults.faults`.
+    """
+
     def __init__(self, storage: Storage, deployments: Deployments) -> None:
         self._storage = storage
         self._deployments = deployments
 
-    async def fetch(self, job: JobRow, deployment: Deployment) -> Found:
-        """Copy each file, over what an earlier attempt left of it, unless that has more results. None without any is
-        kept."""
-        found = Found()
-        for name, ref, file_id in _named(job):
-            tally = found.opened(name, deployment.group)
-            least = max(job.kept.get(name, 0), 1)
+    async def fetch(self, job: JobRow, deployment: Deployment) -> FetchedResults:
+        """Copy each file that the provider names.
+
+        It replaces the copy of an earlier attempt, unless that has more results. A file without results is not kept.
+        """
+        results = FetchedResults()
+        for kind, ref, file_id in _result_files(job):
+            scan = results.new_scan(kind, deployment.group)
+            least = max(job.kept.get(kind, 0), 1)
             try:
-                copy = partial(self._copy, ref, storage_key(file_id), tally, least)
+                copy = partial(self._copy, ref, storage_key(file_id), scan, least)
                 await self._deployments.call(deployment, copy, seconds=None)
             except (ProviderError, ManifoldError) as fault:
-                found.faults.append(fault)
-                if not lasting(fault):
+                results.faults.append(fault)
+                if not is_lasting(fault):
                     break
-        return found
+        return results
 
-    async def kept(self, job: JobRow) -> Found:
-        """What is in S3 by now, with the group's name in it."""
-        found = Found()
-        for name, _, file_id in _named(job):
+    async def read_stored(self, job: JobRow) -> FetchedResults:
+        """What earlier attempts left in S3, where the model is the group's already. Raises `ManifoldError`."""
+        results = FetchedResults()
+        for kind, _, file_id in _result_files(job):
             key = storage_key(file_id)
             if await self._storage.size(key):
-                async for _ in found.opened(name, group="").through(self._storage.read(key)):
+                async for _ in results.new_scan(kind, group="").through(self._storage.read(key)):
                     pass
-        return found
+        return results
 
-    async def _copy(self, ref: str, key: str, tally: Tally, least: int, provider: Provider, at: Endpoint) -> None:
-        with contextlib.suppress(Worse):
-            await self._storage.write(key, _enough(tally, tally.through(provider.results(at, ref)), least))
-
-
-async def _enough(tally: Tally, lines: AsyncIterator[bytes], least: int) -> AsyncIterator[bytes]:
-    async for piece in lines:
-        yield piece
-    if tally.lines < least:
-        raise Worse
+    async def _copy(self, ref: str, key: str, scan: ResultScan, least: int, provider: Provider, at: Endpoint) -> None:
+        with contextlib.suppress(FewerLines):
+            await self._storage.write(key, _at_least(least, scan, scan.through(provider.results(at, ref))))
 
 
-def _named(job: JobRow) -> Iterator[tuple[str, str, str]]:
-    """Each file's kind, the provider's name of it and ours."""
-    for name, ref, file_id in (
+async def _at_least(least: int, scan: ResultScan, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks. Raises `FewerLines` at their end, so that they do not replace a better copy."""
+    async for chunk in chunks:
+        yield chunk
+    if scan.lines < least:
+        raise FewerLines
+
+
+def _result_files(job: JobRow) -> Iterator[tuple[str, str, str]]:
+    """The kind, the provider's reference and our id of each result file."""
+    for kind, ref, file_id in (
         ("output", job.output_ref, job.output_file_id),
         ("error", job.error_ref, job.error_file_id),
     ):
         if ref is not None and file_id is not None:
-            yield name, ref, file_id
+            yield kind, ref, file_id

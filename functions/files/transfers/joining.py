@@ -1,10 +1,10 @@
-"""What the worker does for an upload: joins what is too large for a request, clears what is left after the end."""
+"""The worker's part of an upload: it joins what is too large for a request, and deletes the parts after the end."""
 
 import secrets
 from functools import partial
 
 from files.assembly import Assembly
-from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
+from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
 from files.transfers.retry_policy import pause
 from manifold import observe
 from manifold.errors import ManifoldError
@@ -14,13 +14,20 @@ from manifold.store.uploads import UploadRow
 
 
 class Joining:
+    """Joins the parts of a large upload, and deletes those of one that has ended. `worker` calls `run` for each
+    `upload` message.
+
+    Holds the store, the storage and an `Assembly`. A fault of S3 is not raised: the upload's row says when to try
+    again. Raises `ManifoldError` if Postgres does not answer.
+    """
+
     def __init__(self, store: Store, storage: Storage) -> None:
         self._store = store
         self._storage = storage
         self._assembly = Assembly(store, storage)
 
     async def run(self, upload_id: str) -> None:
-        """Take the next step of this upload, if it is due for a worker, or say when to try again."""
+        """Take the next step of an upload that is due for a worker, or write when to try again."""
         async with self._store.session() as tables:
             row = await tables.uploads.claim_due(upload_id, secrets.token_hex(8), LEASE_SECONDS)
         if row is None:
@@ -35,8 +42,8 @@ class Joining:
                 await tables.uploads.release(row, due_in=pause(row.attempts, error))
 
     async def _join(self, row: UploadRow) -> None:
-        """Join the parts, after which a complete needs a moment."""
-        await kept(partial(self._renew, row), self._assembly.join(row))
+        """Join the parts. The client's next complete then only has to show the file."""
+        await run_leased(partial(self._renew, row), self._assembly.join(row))
         async with self._store.session() as tables:
             await tables.uploads.release(row)
 

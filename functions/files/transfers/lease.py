@@ -1,5 +1,8 @@
-"""A lease that is kept while bytes flow: short, so that a worker's death costs a minute or two, and renewed, so that
-nobody else begins meanwhile."""
+"""A lease that is renewed while a transfer runs.
+
+The lease is short, so that a dead worker delays its transfer by a minute or two at most. It is renewed, so that no
+other worker begins the same transfer meanwhile.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -8,38 +11,41 @@ from typing import Any, TypeVar
 from manifold.errors import ManifoldError
 
 LEASE_SECONDS = 60
-"""How long a transfer is held at a time; the schedule finds what nobody holds within another minute and a quarter."""
+"""Length of a lease. After it has run out, the schedule finds the transfer within another minute and a quarter."""
 RENEW_SECONDS = 15.0
-"""How often it is renewed."""
+"""Pause between renewals."""
 MISSES = 3
-"""Renewals in a row that may fail because the database does not answer: the lease has run out then."""
+"""Failed renewals in a row after which the lease counts as lost: it has run out by then."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 Renew = Callable[[float], Awaitable[bool]]
-"""Holds on for so many seconds; false if somebody else has taken over, or nothing is left to do."""
+"""Extends the lease by so many seconds; false if another worker has it, or nothing is left to do."""
 
 
 class LeaseLost(Exception):
-    """The work was stopped: it is another worker's now, or nobody's."""
+    """The transfer was stopped, since its lease could not be renewed."""
 
 
-async def kept(renew: Renew, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """What `work` comes to, under a lease that is renewed until then. Raises `LeaseLost` once it cannot be."""
-    working, beating = asyncio.create_task(work), asyncio.create_task(_beat(renew))
+async def run_leased(renew: Renew, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which runs under a lease that is held already and is renewed meanwhile.
+
+    Raises what `work` raises. Once the lease cannot be renewed, `work` is cancelled and `LeaseLost` raised.
+    """
+    working, renewing = asyncio.create_task(work), asyncio.create_task(_keep_renewing(renew))
     try:
-        await asyncio.wait((working, beating), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, renewing), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            beating.result()
+            renewing.result()
             raise LeaseLost
         return await working
     finally:
-        for task in (working, beating):
+        for task in (working, renewing):
             task.cancel()
-        await asyncio.gather(working, beating, return_exceptions=True)
+        await asyncio.gather(working, renewing, return_exceptions=True)
 
 
-async def _beat(renew: Renew) -> None:
-    """Renew until that is no longer possible."""
+async def _keep_renewing(renew: Renew) -> None:
+    """Renew the lease at intervals, and return when that is no longer possible."""
     missed = 0
     while missed < MISSES:
         await asyncio.sleep(RENEW_SECONDS)

@@ -1,4 +1,4 @@
-"""The purge of a deleted file: its bytes in S3 and the copies at the providers."""
+"""The purge of a deleted file: its bytes in S3, and its copies at the providers."""
 
 import asyncio
 import secrets
@@ -16,21 +16,29 @@ from manifold.store.files import PurgeRow, storage_key
 from manifold.store.inputs import InputRow
 
 DELETE_SECONDS = 5.0
-"""How long a provider's delete of a file is waited for."""
+"""Time for a provider's delete of one file."""
 HANGING_SECONDS = 60.0
-"""How long an environment asks for no other one at a deployment where that was too short: the queue is everybody's."""
+"""After a delete that took longer, this environment sends the deployment no other one for so long: all transfers share
+one queue."""
 
 
 class Purge:
+    """Purges deleted files. `worker` calls `run` for each `file` message.
+
+    Holds the store, the storage and the deployments, and remembers the deployments whose deletes hang. A fault of a
+    provider or of S3 is not raised: the file's row says when to try again. Raises `ManifoldError` if Postgres does not
+    answer.
+    """
+
     def __init__(self, store: Store, storage: Storage, deployments: Deployments) -> None:
         self._store = store
         self._storage = storage
         self._deployments = deployments
         self._hanging: dict[str, float] = {}
-        """Deployments whose deletes are not waited for, until when by the wall's clock."""
+        """Deployments that get no delete, each with the time (of the wall's clock) until when."""
 
     async def run(self, file_id: str) -> None:
-        """Clear a due file that was deleted and that no open batch needs, or say when to try again."""
+        """Purge a file that is due, deleted, and needed by no open batch; or write when to try again."""
         async with self._store.session() as tables:
             row = await tables.files.claim_purge(file_id, secrets.token_hex(8), LEASE_SECONDS)
             inputs = await tables.inputs.of_file(file_id) if row else []
@@ -53,9 +61,9 @@ class Purge:
         observe.event("file_purged", file_id=row.id)
 
     async def _discard(self, row: InputRow) -> None:
-        """Have the provider's copy gone, or as gone as it will be: a lasting no leaves it to its expiry there."""
+        """Delete the provider's copy. Where the refusal is lasting, the copy stays until the provider drops it."""
         try:
-            await self._discard_copy(row)
+            await self._delete_copy(row)
         except ProviderRefused as error:
             if not error.lasting:
                 raise
@@ -63,7 +71,7 @@ class Purge:
         async with self._store.session() as tables:
             await tables.inputs.discard(row.id)
 
-    async def _discard_copy(self, row: InputRow) -> None:
+    async def _delete_copy(self, row: InputRow) -> None:
         deployment, ref = self._deployments.get(row.deployment_id), row.provider_ref
         if deployment is None or ref is None:
             return

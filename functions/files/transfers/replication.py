@@ -1,11 +1,11 @@
-"""A file's lines on their way to one deployment: S3 → its own model name → the provider, as one stream."""
+"""The upload of a file's lines to one deployment: S3 → the deployment's own model in each line → the provider."""
 
 import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 
-from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
-from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, pause, public, spent
+from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
+from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, is_exhausted, pause, public_message
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -20,6 +20,12 @@ from manifold.store.inputs import InputRow
 
 
 class Replication:
+    """Uploads inputs to their deployments. `worker` calls `run` for each `input` message.
+
+    Holds the store, the storage, the queue and the deployments. A fault of a provider or of S3 is not raised: the
+    input's row says when to try again, or why not. Raises `ManifoldError` if Postgres does not answer.
+    """
+
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments) -> None:
         self._store = store
         self._storage = storage
@@ -27,7 +33,7 @@ class Replication:
         self._deployments = deployments
 
     async def run(self, input_id: str) -> None:
-        """Bring a due input to its deployment, or say when to try again, or why not."""
+        """Upload a due input to its deployment and wake the batches that wait for it; or write when to try again."""
         claimed = await self._claim(input_id)
         if claimed is None:
             return
@@ -41,7 +47,7 @@ class Replication:
             await self._transfer(row, file, deployment)
 
     async def _claim(self, input_id: str) -> tuple[InputRow, FileRow] | None:
-        """The input, if it is ours to bring, and its file; one that nobody needs any more is dropped."""
+        """The input and its file, if the input can be claimed. An input that nobody needs any more is discarded."""
         async with self._store.session() as tables:
             row = await tables.inputs.claim(input_id, secrets.token_hex(8), LEASE_SECONDS)
             if row is None:
@@ -54,11 +60,11 @@ class Replication:
 
     async def _transfer(self, row: InputRow, file: FileRow, deployment: Deployment) -> None:
         try:
-            prepared = await kept(partial(self._renew, row), self._prepare(row, file, deployment))
+            prepared = await run_leased(partial(self._renew, row), self._prepare(row, file, deployment))
         except LeaseLost:
             observe.warning("lease_lost", input_id=row.id)
         except (ProviderError, ManifoldError) as fault:
-            await self._put_off(row, fault)
+            await self._retry(row, fault)
         else:
             await self._ready(row, deployment, prepared)
 
@@ -77,10 +83,11 @@ class Replication:
         return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data), seconds=None)
 
     async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:
+        """Note the provider's copy, and wake the batches that wait for it."""
         async with self._store.transaction() as tables:
-            kept = await tables.inputs.ready(row, prepared.ref, prepared.expires_at)
-            waiting = await tables.batch_leases.wake_waiting(row.file_id) if kept else []
-        if not kept:
+            noted = await tables.inputs.ready(row, prepared.ref, prepared.expires_at)
+            waiting = await tables.batch_leases.wake_waiting(row.file_id) if noted else []
+        if not noted:
             await self._discard(row, deployment, prepared.ref)
             return
         observe.event("input_ready", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
@@ -88,7 +95,7 @@ class Replication:
         await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
 
     async def _discard(self, row: InputRow, deployment: Deployment, ref: str | None) -> None:
-        """The file was purged, or the lease ran out, while its bytes were on their way: no row names this copy."""
+        """Delete a copy that no row names: the file was purged, or the lease ran out, during the upload."""
         if ref is None:
             return
 
@@ -100,24 +107,25 @@ class Replication:
         except ProviderError as error:
             observe.failed("input_delete_failed", error, input_id=row.id, deployment_id=deployment.id)
 
-    async def _put_off(self, row: InputRow, fault: Fault) -> None:
+    async def _retry(self, row: InputRow, fault: Fault) -> None:
+        """Try again after a pause, or give up where no attempt is left."""
         observe.failed(
             "input_upload_failed", fault, input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts
         )
-        if spent(row.attempts, fault):
-            await self._give_up(row, public(fault))
+        if is_exhausted(row.attempts, fault):
+            await self._give_up(row, public_message(fault))
             return
         wait = pause(row.attempts, fault)
         async with self._store.transaction() as tables:
-            kept = await tables.inputs.retry(row, public(fault), wait)
+            noted = await tables.inputs.retry(row, public_message(fault), wait)
             # A young batch waits for first attempts: where one failed, it need not wait any longer.
-            waiting = await tables.batch_leases.wake_waiting(row.file_id) if kept and row.attempts == 1 else []
+            waiting = await tables.batch_leases.wake_waiting(row.file_id) if noted and row.attempts == 1 else []
         await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("input", row.id)], delay=wait)
 
     async def _give_up(self, row: InputRow, cause: str) -> None:
-        """The batches that wait for it look for another way, or end."""
+        """Fail the input, and wake the batches that wait for it: they choose another deployment, or end."""
         async with self._store.transaction() as tables:
             failed = await tables.inputs.fail(row, cause)
             waiting = await tables.batch_leases.wake_waiting(row.file_id) if failed else []

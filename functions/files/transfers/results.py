@@ -1,17 +1,24 @@
-"""A job's results on their way to us: provider → S3, as files that a batch will show once it is settled.
+"""Where a batch's results are stored: provider → S3, as the files that the batch shows once it has ended.
 
-They are believed if they are what the provider announced. What is not is fetched again, and after `DOUBT_SECONDS` what
-came is kept, and the batch's `errors` say what is wrong with it.
+Results are accepted if they are what the provider announced (`result_checks`). Others are fetched again; after
+`RECHECK_SECONDS` they are accepted as they are, and the batch's `errors` say what is wrong with them.
 """
 
 import secrets
 from collections.abc import Coroutine
 from typing import Any
 
-from files.transfers.fetching import Fetching, Found
-from files.transfers.lease import LEASE_SECONDS, LeaseLost, kept
-from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, pause, public, spent
-from files.transfers.verdict import Entry, flaws, oddities, told
+from files.transfers.fetching import FetchedResults, Fetching
+from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
+from files.transfers.result_checks import problems, summary, warnings
+from files.transfers.retry_policy import (
+    ATTEMPTS,
+    UNCONFIGURED,
+    Fault,
+    is_exhausted,
+    pause,
+    public_message,
+)
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -19,6 +26,7 @@ from manifold.errors import ManifoldError, ProviderError, ProviderUnclear, Unava
 from manifold.provider_errors import is_key_refused
 from manifold.providers import ENDED, JobStatus
 from manifold.queue import MAX_DELAY, Message, Queue
+from manifold.schemas import ErrorEntry
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.batches import LAST_SECONDS
@@ -26,16 +34,22 @@ from manifold.store.job_results import ResultFiles
 from manifold.store.jobs import JobRow
 
 UNCONFIGURED_PAUSE = 300.0
-"""Seconds to the next attempt at a job whose deployment `config.yaml` has lost: it may come back."""
-DOUBT_SECONDS = 1200.0
-"""How long results are fetched again that are not what was announced, since that was first seen."""
+"""Seconds to the next attempt at a job whose deployment is no longer in `config.yaml`: it may come back."""
+RECHECK_SECONDS = 1200.0
+"""How long results that are not what was announced are fetched again, since that was first seen."""
 LATE_SECONDS = LAST_SECONDS / 2
-"""From when on a part of the results is enough: one more attempt keeps it, before the batch is given up."""
+"""From when on a part of the results is accepted: one more attempt keeps it, before the batch is given up."""
 REFUSED_PAUSE = 400.0
-"""Seconds at least to the next attempt at results that the provider refuses for good: 20 minutes in all."""
+"""Least pause in seconds after the provider refused the results for good. All attempts then take 20 minutes."""
 
 
 class Results:
+    """Stores the results of a job that ended at its provider. `worker` calls `run` for each `job` message.
+
+    Holds the store, the queue, the deployments and a `Fetching`. A fault of a provider or of S3 is not raised: the
+    job's row says when to try again. Raises `ManifoldError` if Postgres does not answer.
+    """
+
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments) -> None:
         self._store = store
         self._queue = queue
@@ -43,7 +57,7 @@ class Results:
         self._fetching = Fetching(storage, deployments)
 
     async def run(self, job_id: str) -> None:
-        """Store what an ended job left, count it, and wake its batch; or say when to try again."""
+        """Store the results of an ended job, count them, and wake its batch; or write when to try again."""
         async with self._store.session() as tables:
             job = await tables.job_results.claim(job_id, secrets.token_hex(8), LEASE_SECONDS)
         if job is None:
@@ -54,88 +68,89 @@ class Results:
         deployment = self._deployments.get(job.deployment_id)
         try:
             if deployment is None:
-                await self._unreachable(job)
+                await self._wait_for_deployment(job)
             else:
-                found = await self._leased(job, self._fetching.fetch(job, deployment))
-                await self._judge(job, deployment, found)
+                results = await self._leased(job, self._fetching.fetch(job, deployment))
+                await self._decide(job, deployment, results)
         except LeaseLost:
             observe.warning("lease_lost", job_id=job.id)
 
-    async def _unreachable(self, job: JobRow) -> None:
+    async def _wait_for_deployment(self, job: JobRow) -> None:
         observe.warning("deployment_not_configured", job_id=job.id, deployment_id=job.deployment_id)
-        found = Found(faults=[Unavailable(UNCONFIGURED)])
-        if _is_enough(job, found):
-            await self._keep(job, found)
+        results = FetchedResults(faults=[Unavailable(UNCONFIGURED)])
+        if _is_last_chance(job, results):
+            await self._accept_partial(job, results)
         else:
             await self._retry(job, UNCONFIGURED, UNCONFIGURED_PAUSE)
 
-    async def _leased(self, job: JobRow, work: Coroutine[Any, Any, Found]) -> Found:
-        """What the work finds, while the job stays ours."""
+    async def _leased(self, job: JobRow, work: Coroutine[Any, Any, FetchedResults]) -> FetchedResults:
+        """What the work returns, while the job's lease is renewed."""
 
         async def renew(seconds: float) -> bool:
             async with self._store.session() as tables:
                 return await tables.job_results.renew(job, seconds)
 
-        return await kept(renew, work)
+        return await run_leased(renew, work)
 
-    async def _judge(self, job: JobRow, deployment: Deployment, found: Found) -> None:
-        wrong = flaws(job, found)
+    async def _decide(self, job: JobRow, deployment: Deployment, results: FetchedResults) -> None:
+        """Accept the results, or fetch them again."""
+        wrong = problems(job, results)
         if not wrong:
-            await self._stored(job, _results(found, oddities(job, found)))
-        elif _is_enough(job, found):
-            await self._keep(job, found)
-        elif found.faults:
-            await self._put_off(job, found, found.faults[-1])
+            await self._finish(job, _summed(results, warnings(job, results)))
+        elif _is_last_chance(job, results):
+            await self._accept_partial(job, results)
+        elif results.faults:
+            await self._retry_after_fault(job, results, results.faults[-1])
         else:
-            await self._doubt(job, deployment, found, told(wrong))
+            await self._recheck(job, deployment, results, summary(wrong))
 
-    async def _put_off(self, job: JobRow, found: Found, fault: Fault) -> None:
-        """Try again for as long as the provider may still have the results; a lasting no of its own means that it
-        lost them."""
+    async def _retry_after_fault(self, job: JobRow, results: FetchedResults, fault: Fault) -> None:
+        """Try again for as long as the provider may have the results. Where it says that it has not, give up."""
         observe.failed("results_fetch_failed", fault, job_id=job.id, attempts=job.attempts)
-        wait = pause(job.attempts, fault)
-        if not _is_lost(fault):
-            await self._retry(job, public(fault), wait, found)
-        elif spent(job.attempts, fault) and job.error == public(fault):
-            await self._keep(job, found)
+        wait, cause = pause(job.attempts, fault), public_message(fault)
+        if not _says_gone(fault):
+            await self._retry(job, cause, wait, results)
+        elif is_exhausted(job.attempts, fault) and job.error == cause:
+            await self._accept_partial(job, results)
         else:
-            await self._retry(job, public(fault), max(wait, REFUSED_PAUSE), found)
+            await self._retry(job, cause, max(wait, REFUSED_PAUSE), results)
 
-    async def _doubt(self, job: JobRow, deployment: Deployment, found: Found, cause: str) -> None:
-        """Fetch them again, and any file that the provider names only now."""
+    async def _recheck(self, job: JobRow, deployment: Deployment, results: FetchedResults, cause: str) -> None:
+        """Fetch results again that are not what was announced, and any file that the provider names only now."""
         observe.warning("results_incomplete", job_id=job.id, attempts=job.attempts, cause=cause)
-        await self._ask_again(job, deployment)
-        await self._retry(job, cause, pause(job.attempts, ProviderUnclear(cause)), found, doubted=True)
+        await self._update_references(job, deployment)
+        await self._retry(job, cause, pause(job.attempts, ProviderUnclear(cause)), results, mismatch=True)
 
-    async def _keep(self, job: JobRow, found: Found) -> None:
-        """Give up waiting for better ones."""
-        wrong = flaws(job, found)
-        observe.warning("results_stored_incomplete", job_id=job.id, attempts=job.attempts, cause=told(wrong))
+    async def _accept_partial(self, job: JobRow, results: FetchedResults) -> None:
+        """Accept what is in S3; with nothing there, the results are lost."""
+        wrong = problems(job, results)
+        observe.warning("results_stored_incomplete", job_id=job.id, attempts=job.attempts, cause=summary(wrong))
         try:
-            held = await self._leased(job, self._fetching.kept(job))
+            stored = await self._leased(job, self._fetching.read_stored(job))
         except ManifoldError as fault:
-            await self._retry(job, fault.message, pause(job.attempts, fault), found)
+            await self._retry(job, fault.message, pause(job.attempts, fault), results)
             return
-        if held.lines:
-            await self._stored(job, _results(held, [*wrong, *oddities(job, held)]))
+        if stored.lines:
+            await self._finish(job, _summed(stored, [*wrong, *warnings(job, stored)]))
         else:
-            cause = public(found.faults[-1]) if found.faults else told(wrong)
-            await self._stored(job, {**_results(held, []), "lost": cause})
+            cause = public_message(results.faults[-1]) if results.faults else summary(wrong)
+            await self._finish(job, {**_summed(stored, []), "lost": cause})
 
-    async def _ask_again(self, job: JobRow, deployment: Deployment) -> None:
-        """Note what the provider names and counts by now."""
-        ref, known = job.provider_ref or "", dict[str, JobStatus]()
+    async def _update_references(self, job: JobRow, deployment: Deployment) -> None:
+        """Note the files that the provider names by now, and its counts."""
+        ref, statuses = job.provider_ref or "", dict[str, JobStatus]()
         try:
-            await self._deployments.call(deployment, lambda provider, at: provider.poll(at, [ref], known))
+            await self._deployments.call(deployment, lambda provider, at: provider.poll(at, [ref], statuses))
         except ProviderError as fault:
             observe.failed("results_poll_failed", fault, job_id=job.id)
             return
-        status = known.get(ref)
+        status = statuses.get(ref)
         if status is not None and status.state in ENDED and not status.lost:
             async with self._store.session() as tables:
-                await tables.job_results.named(job, _names(job, status))
+                await tables.job_results.named(job, _references(job, status))
 
-    async def _stored(self, job: JobRow, results: dict[str, Any]) -> None:
+    async def _finish(self, job: JobRow, results: dict[str, Any]) -> None:
+        """Mark the job as stored, with these facts of its results, and wake the batch."""
         async with self._store.transaction() as tables:
             stored = await tables.job_results.stored(job, results)
             woken = stored and await tables.batch_leases.wake(job.batch_id)
@@ -144,31 +159,31 @@ class Results:
             await self._queue.announce([Message("batch", job.batch_id)])
 
     async def _retry(
-        self, job: JobRow, cause: str, wait: float, found: Found | None = None, *, doubted: bool = False
+        self, job: JobRow, cause: str, wait: float, results: FetchedResults | None = None, *, mismatch: bool = False
     ) -> None:
-        """`found` is what may have been written by then."""
+        """Try again after `wait` seconds. `results` are those that this attempt may have written to S3."""
         kept = dict(job.kept)
-        for name, tally in found.files.items() if found else ():
-            kept[name] = max(kept.get(name, 0), tally.lines)
+        for kind, scan in results.files.items() if results else ():
+            kept[kind] = max(kept.get(kind, 0), scan.lines)
         async with self._store.session() as tables:
-            await tables.job_results.retry(job, cause, wait, kept=kept, doubted=doubted)
+            await tables.job_results.retry(job, cause, wait, kept=kept, mismatch=mismatch)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("job", job.id)], delay=wait)
 
 
-def _is_lost(fault: Fault) -> bool:
-    """Whether the provider has no such results. A key, a bill or an address of ours that is wrong may be mended."""
+def _says_gone(fault: Fault) -> bool:
+    """Whether the provider says that it has no such results. A wrong key, bill or address of ours may be corrected."""
     return isinstance(fault, ProviderError) and fault.lasting and fault.status is not None and not is_key_refused(fault)
 
 
-def _is_enough(job: JobRow, found: Found) -> bool:
-    """Whether nothing better is waited for: in vain for long enough, or the batch is given up else, with what came."""
-    if not found.faults and (job.doubted_for or 0) >= DOUBT_SECONDS:
+def _is_last_chance(job: JobRow, results: FetchedResults) -> bool:
+    """Whether to accept what is there: it did not get better for long enough, or the batch is about to be given up."""
+    if not results.faults and (job.mismatch_for or 0) >= RECHECK_SECONDS:
         return True
-    return (job.late_for or 0) >= LATE_SECONDS and (found.lines > 0 or any(job.kept.values()))
+    return (job.late_for or 0) >= LATE_SECONDS and (results.lines > 0 or any(job.kept.values()))
 
 
-def _names(job: JobRow, status: JobStatus) -> ResultFiles:
+def _references(job: JobRow, status: JobStatus) -> ResultFiles:
     return ResultFiles(
         output_ref=status.output_ref,
         error_ref=status.error_ref,
@@ -178,21 +193,24 @@ def _names(job: JobRow, status: JobStatus) -> ResultFiles:
     )
 
 
-def _results(found: Found, errors: list[Entry]) -> dict[str, Any]:
-    """What the job's row keeps of them; the names of the usage are those of the table `usage`."""
-    tallies = found.files.values()
+def _summed(results: FetchedResults, errors: list[ErrorEntry]) -> dict[str, Any]:
+    """What the job's row keeps of the results: `output`, `error`, `usage` and, if there are any, `errors`.
+
+    The members of `usage` are named as the columns of the table `usage`.
+    """
+    scans = results.files.values()
     usage = {
-        "requests": sum(tally.lines for tally in tallies),
-        "failed_requests": sum(tally.failed for tally in tallies),
-        "input_tokens": sum(tally.input_tokens for tally in tallies),
-        "cached_tokens": sum(tally.cached_tokens for tally in tallies),
-        "output_tokens": sum(tally.output_tokens for tally in tallies),
-        "reasoning_tokens": sum(tally.reasoning_tokens for tally in tallies),
+        "requests": sum(scan.lines for scan in scans),
+        "failed_requests": sum(scan.failed for scan in scans),
+        "input_tokens": sum(scan.input_tokens for scan in scans),
+        "cached_tokens": sum(scan.cached_tokens for scan in scans),
+        "output_tokens": sum(scan.output_tokens for scan in scans),
+        "reasoning_tokens": sum(scan.reasoning_tokens for scan in scans),
     }
-    results = {"output": _size(found, "output"), "error": _size(found, "error"), "usage": usage}
-    return {**results, "errors": errors} if errors else results
+    summed = {"output": _size(results, "output"), "error": _size(results, "error"), "usage": usage}
+    return {**summed, "errors": errors} if errors else summed
 
 
-def _size(found: Found, name: str) -> dict[str, int] | None:
-    tally = found.files.get(name)
-    return {"bytes": tally.bytes, "lines": tally.lines} if tally and tally.lines else None
+def _size(results: FetchedResults, kind: str) -> dict[str, int] | None:
+    scan = results.files.get(kind)
+    return {"bytes": scan.bytes, "lines": scan.lines} if scan and scan.lines else None

@@ -1,35 +1,36 @@
-"""How long work that a provider did not let us do waits, and when it is given up."""
+"""When a transfer that failed is tried again, and when it is given up."""
 
 from manifold.errors import ManifoldError, ProviderError
 from manifold.provider_errors import owner_message
 
 ATTEMPTS = 8
-"""How often something is tried: about a quarter of an hour, where nobody asks for more patience."""
+"""Attempts at a transfer. They take about a quarter of an hour, unless the provider asks for longer pauses."""
 LASTING_ATTEMPTS = 4
-"""The same, where the answer is a no that waiting should not change."""
+"""Attempts where the provider's refusal is lasting: a repetition should not change it."""
 FIRST_PAUSE, MAX_PAUSE = 5.0, 900.0
-"""Seconds before the second attempt, doubling up to the second."""
+"""Seconds before the second attempt, and the most before any. The pause doubles at each attempt."""
 UNCONFIGURED = "config.yaml has no such deployment any more."
 
 Fault = ProviderError | ManifoldError
-"""What moving bytes can end with: the provider's fault, or that of our own storage."""
+"""What a transfer may fail with: a fault of the provider, or one of our own storage."""
 
 
 def pause(attempts: int, fault: Fault) -> float:
-    """Seconds to the next attempt: what the provider asked for, if that is more, and never more than `MAX_PAUSE`."""
-    asked = fault.retry_after if isinstance(fault, ProviderError) else None
-    return min(MAX_PAUSE, max(FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), asked or 0.0))
+    """Seconds to the next attempt, after so many. A provider's longer `Retry-After` counts, up to `MAX_PAUSE`."""
+    retry_after = fault.retry_after if isinstance(fault, ProviderError) else None
+    return min(MAX_PAUSE, max(FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), retry_after or 0.0))
 
 
-def spent(attempts: int, fault: Fault) -> bool:
-    """Whether it has been tried often enough."""
-    return attempts >= (LASTING_ATTEMPTS if lasting(fault) else ATTEMPTS)
+def is_exhausted(attempts: int, fault: Fault) -> bool:
+    """Whether no attempt is left after so many."""
+    return attempts >= (LASTING_ATTEMPTS if is_lasting(fault) else ATTEMPTS)
 
 
-def lasting(fault: Fault) -> bool:
+def is_lasting(fault: Fault) -> bool:
+    """Whether the provider refused, and a repetition should not change that."""
     return isinstance(fault, ProviderError) and fault.lasting
 
 
-def public(fault: Fault) -> str:
-    """What the file's owner may read of it."""
+def public_message(fault: Fault) -> str:
+    """What the owner of the file or batch may read of a fault."""
     return owner_message(fault) if isinstance(fault, ProviderError) else fault.message

@@ -1,5 +1,7 @@
-"""SQS transfer messages: the bytes of an input, a job's results, a deleted file, an upload, or a
-deployment's orphans. Each 900 s at most."""
+"""The Lambda handler of the transfers queue: each message names one row whose bytes are to be moved or deleted.
+
+The worker has 900 s for a message.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
@@ -18,7 +20,7 @@ gateway = Gateway()
 
 @cache
 def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
-    """What is done for each kind of message."""
+    """The transfer that each kind of message starts. It takes the id in the message."""
     store, storage, queue, deployments = gateway.store, gateway.transfer_storage, gateway.queue, gateway.deployments
     return {
         "input": Replication(store, storage, queue, deployments).run,
@@ -30,7 +32,7 @@ def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
 
 
 async def work(message: Message) -> None:
-    """Move the bytes of what the message names."""
+    """Run the transfer that a message names. Raises `ValueError` for a message of the other queue."""
     transfer = transfers().get(message.kind)
     if transfer is None:
         raise ValueError(f"a {message.kind} message does not belong in the transfers queue")

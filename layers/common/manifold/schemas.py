@@ -4,7 +4,7 @@ Every member that OpenAI's SDK types declare is there, null where OpenAI says nu
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -138,6 +138,15 @@ class BatchError(ResponseModel):
     message: str | None = None
     param: str | None = None
     line: int | None = None
+
+
+ErrorEntry = dict[str, Any]
+"""An entry of a batch's `errors.data`, as Postgres keeps it: the members of `BatchError`."""
+
+
+def batch_error(code: str | None, message: str, *, param: str | None = None, line: int | None = None) -> ErrorEntry:
+    """An entry of `errors.data`. `line` is the number of the input's line that it is about, from 1."""
+    return {"code": code, "message": message, "param": param, "line": line}
 
 
 class BatchErrors(ResponseModel):

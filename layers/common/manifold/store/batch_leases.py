@@ -11,7 +11,7 @@ from typing import LiteralString
 
 from manifold.store.batches import COLUMNS, GRACE_SECONDS, RELEASED, WOKEN, BatchRow
 from manifold.store.connection import Connection
-from manifold.store.rows import fetch_all, fetch_one
+from manifold.store.queries import fetch_all, fetch_one
 
 _CLAIMED: LiteralString = """lease = %(lease)s, leased_at = now(),
     leased_until = now() + make_interval(secs => %(seconds)s), overdue_at = coalesce(overdue_at,
@@ -45,12 +45,12 @@ class BatchLeases:
 
     async def wake_waiting(self, file_id: str) -> list[str]:
         """Make every batch due that waits for an input of this file; returns their ids."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             f"""UPDATE batches SET {WOKEN}
                WHERE input_file_id = %s AND status = 'validating' RETURNING id""",
             (file_id,),
         )
-        return [batch_id for (batch_id,) in await rows.fetchall()]
+        return [batch_id for (batch_id,) in await cursor.fetchall()]
 
     async def claim(self, batch_id: str, lease: str, seconds: int) -> BatchRow | None:
         """Take a due batch for `seconds`; `None` if it has ended, is not due, or another worker has it."""
@@ -93,22 +93,22 @@ class BatchLeases:
 
         Their message was lost, or their worker died.
         """
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """SELECT id FROM batches
                WHERE due_at <= now() - interval '15 seconds' AND (leased_until IS NULL OR leased_until <= now())
                    AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = batches.id AND state = 'running')
                ORDER BY due_at LIMIT %s""",
             (limit,),
         )
-        return [batch_id for (batch_id,) in await rows.fetchall()]
+        return [batch_id for (batch_id,) in await cursor.fetchall()]
 
     async def release(self, batch: BatchRow, seconds: float) -> bool:
         """Give the lease back; the next step is due after `seconds`, or now (true) if the batch was woken meanwhile."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             f"""UPDATE batches SET {RELEASED},
                     due_at = CASE WHEN woken_at > leased_at THEN now() ELSE now() + make_interval(secs => %s) END
                 WHERE id = %s AND lease = %s AND due_at IS NOT NULL RETURNING due_at <= now()""",
             (seconds, batch.id, batch.lease),
         )
-        row = await rows.fetchone()
+        row = await cursor.fetchone()
         return bool(row and row[0])

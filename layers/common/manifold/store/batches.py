@@ -30,7 +30,9 @@ from manifold import storable
 from manifold.access import Caller
 from manifold.schemas import BatchStatus
 from manifold.store.connection import Connection
-from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
+from manifold.store.ownership import owner, visible
+from manifold.store.paging import Cursor, page_clause, page_parameters
+from manifold.store.queries import fetch_all, fetch_one
 
 GRACE_SECONDS = 86_400
 """Seconds after its completion window in which a batch's provider may still say how it ended."""
@@ -177,13 +179,13 @@ class Batches:
 
     async def started(self, batch_id: str) -> BatchStatus | None:
         """validating → in_progress. Returns the status: `cancelling` if a cancel came while the job was submitted."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """UPDATE batches SET status = CASE status WHEN 'validating' THEN 'in_progress' ELSE status END,
                    in_progress_at = coalesce(in_progress_at, now())
                WHERE id = %s AND status IN ('validating', 'in_progress', 'cancelling') RETURNING status""",
             (batch_id,),
         )
-        row = await rows.fetchone()
+        row = await cursor.fetchone()
         return row[0] if row else None
 
     async def progress(self, batch_id: str, total: int, completed: int, failed: int) -> None:

@@ -12,7 +12,9 @@ from manifold import storable
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.meters import USED
-from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
+from manifold.store.ownership import owner, visible
+from manifold.store.paging import Cursor, page_clause, page_parameters
+from manifold.store.queries import fetch_all, fetch_one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,9 @@ from psycopg.types.json import Jsonb
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.rows import Cursor, fetch_all, fetch_one, owner, page_clause, page_parameters, visible
+from manifold.store.ownership import owner, visible
+from manifold.store.paging import Cursor, page_clause, page_parameters
+from manifold.store.queries import fetch_all, fetch_one
 
 _BRIEF: LiteralString = """id, purpose, filename, bytes, status, status_details, groups, user_id, team_id, key_id,
     created_at, expires_at, deleted_at"""
@@ -149,37 +151,37 @@ class Files:
 
     async def is_deleted(self, file_id: str, caller: Caller) -> bool:
         """Whether it is a deleted file that the caller saw before."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             f"SELECT 1 FROM files WHERE id = %(id)s AND deleted_at <= now() AND {visible(caller)}",
             {"id": file_id} | owner(caller),
         )
-        return await rows.fetchone() is not None
+        return await cursor.fetchone() is not None
 
     async def expire(self, limit: int) -> list[str]:
         """Mark as deleted what has expired, and return the ids."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """UPDATE files SET deleted_at = now() WHERE id IN (
                    SELECT id FROM files WHERE deleted_at IS NULL AND expires_at <= now()
                    ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)
                RETURNING id""",
             (limit,),
         )
-        return [file_id for (file_id,) in await rows.fetchall()]
+        return [file_id for (file_id,) in await cursor.fetchall()]
 
     async def to_purge(self, limit: int) -> list[str]:
         """Deleted files that no open batch needs, whose bytes are there for too long, and which nobody holds."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             f"""SELECT id FROM files f WHERE {_PURGEABLE} AND {_FREE}
                     AND coalesce(f.due_at, f.deleted_at) <= now() - interval '15 seconds'
                 ORDER BY coalesce(f.due_at, f.deleted_at) LIMIT %s""",
             (limit,),
         )
-        return [file_id for (file_id,) in await rows.fetchall()]
+        return [file_id for (file_id,) in await cursor.fetchall()]
 
     async def purgeable(self, file_id: str) -> bool:
         """Whether this file is deleted, not purged yet, and needed by no open batch."""
-        rows = await self._connection.execute(f"SELECT 1 FROM files f WHERE f.id = %s AND {_PURGEABLE}", (file_id,))
-        return await rows.fetchone() is not None
+        cursor = await self._connection.execute(f"SELECT 1 FROM files f WHERE f.id = %s AND {_PURGEABLE}", (file_id,))
+        return await cursor.fetchone() is not None
 
     async def claim_purge(self, file_id: str, lease: str, seconds: float) -> PurgeRow | None:
         """Take a purgeable file for this long, or `None`: needed, gone, not due, or another worker has it."""

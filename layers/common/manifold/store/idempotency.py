@@ -23,13 +23,13 @@ class Idempotency:
         await self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (create.fingerprint,))
         if not create.window:
             return None
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """SELECT resource_id, body_hash FROM idempotency
                WHERE fingerprint = %s AND created_at > clock_timestamp() - make_interval(secs => %s)
                ORDER BY created_at DESC LIMIT 1""",
             (create.fingerprint, create.window),
         )
-        row = await rows.fetchone()
+        row = await cursor.fetchone()
         if row is None:
             return None
         resource_id, body_hash = row

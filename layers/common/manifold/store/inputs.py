@@ -13,15 +13,15 @@ from typing import Literal, LiteralString
 
 from manifold import ids, storable
 from manifold.store.connection import Connection
-from manifold.store.rows import fetch_all, fetch_one
+from manifold.store.queries import fetch_all, fetch_one
 
 InputStates = Literal["pending", "ready", "failed", "discarded"]
 
 _COLUMNS: LiteralString = (
     "id, file_id, deployment_id, state, provider_ref, error, attempts, lease, expires_at, created_at"
 )
-_SETTLED: LiteralString = "doubtful_at <= now() - interval '1 hour'"
-"""Longer than any attempt (900 s), so that what it left is at the provider by then."""
+_ORPHAN_CHECK_DUE: LiteralString = "doubtful_at <= now() - interval '1 hour'"
+"""Longer than any attempt (900 s), so that what an attempt left is at the provider by then."""
 _FRESH: LiteralString = """(expires_at IS NULL
     OR expires_at > now() + least(interval '1 day', (expires_at - updated_at) / 2))"""
 """A day before its end a copy is made again; one that was never to live that long, in the middle of its life."""
@@ -74,7 +74,7 @@ class Inputs:
                 WHERE file_id = %s AND deployment_id = ANY(%s) AND state = 'ready' AND NOT {_FRESH}""",
             (file_id, wanted),
         )
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """INSERT INTO inputs (id, file_id, deployment_id)
                SELECT * FROM unnest(%s::text[], array_fill(%s::text, ARRAY[%s]), %s::text[])
                ON CONFLICT (file_id, deployment_id) WHERE state <> 'discarded' DO UPDATE
@@ -83,12 +83,12 @@ class Inputs:
                RETURNING id""",
             ([ids.new("input") for _ in wanted], file_id, len(wanted), wanted),
         )
-        return [input_id for (input_id,) in await rows.fetchall()]
+        return [input_id for (input_id,) in await cursor.fetchall()]
 
     async def claim(self, input_id: str, lease: str, seconds: int) -> InputRow | None:
         """Take a due input for this long, or `None`: not pending, to be left alone yet, or another worker has it.
 
-        From its second attempt on it is in doubt: nobody knows what the ones before left at the provider.
+        From its second attempt on, its deployment may hold an orphan: what an earlier attempt left there.
         """
         query: LiteralString = f"""
             UPDATE inputs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
@@ -145,32 +145,37 @@ class Inputs:
 
     async def due(self, limit: int) -> list[str]:
         """Pending inputs that have waited too long and that nobody holds."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """SELECT id FROM inputs WHERE due_at <= now() - interval '15 seconds'
                    AND (leased_until IS NULL OR leased_until <= now())
                ORDER BY due_at LIMIT %s""",
             (limit,),
         )
-        return [input_id for (input_id,) in await rows.fetchall()]
+        return [input_id for (input_id,) in await cursor.fetchall()]
 
-    # What no row names: the copies that a worker left behind which died, or whose answer was lost.
+    # Suspected orphans: copies that no row names, left by a worker that died or an upload whose response was lost.
+    # `doubtful_at` is since when an input's deployment may hold one.
 
-    async def doubtful(self) -> list[str]:
-        """The deployments that may hold such copies, none of which can be on its way any more."""
-        rows = await self._connection.execute(f"SELECT DISTINCT deployment_id FROM inputs WHERE {_SETTLED}")
-        return [deployment_id for (deployment_id,) in await rows.fetchall()]
+    async def due_orphan_checks(self) -> list[str]:
+        """The deployments that may hold orphans, where no attempt that left one can still be running."""
+        cursor = await self._connection.execute(f"SELECT DISTINCT deployment_id FROM inputs WHERE {_ORPHAN_CHECK_DUE}")
+        return [deployment_id for (deployment_id,) in await cursor.fetchall()]
 
-    async def claim_doubts(self, deployment_id: str) -> datetime | None:
-        """Take these doubts for an hour, after which they come up again; `None` if there are none."""
-        rows = await self._connection.execute(
-            f"""UPDATE inputs SET doubtful_at = now() WHERE deployment_id = %s AND {_SETTLED} RETURNING doubtful_at""",
+    async def claim_orphan_check(self, deployment_id: str) -> datetime | None:
+        """Take a deployment's check for an hour, after which it is due again; `None` if none is due.
+
+        Returns the time of the claim, by the database's clock.
+        """
+        cursor = await self._connection.execute(
+            f"""UPDATE inputs SET doubtful_at = now() WHERE deployment_id = %s AND {_ORPHAN_CHECK_DUE}
+                RETURNING doubtful_at""",
             (deployment_id,),
         )
-        taken = await rows.fetchone()
+        taken = await cursor.fetchone()
         return taken[0] if taken else None
 
-    async def settle_doubts(self, deployment_id: str, since: datetime) -> None:
-        """End the doubts that were taken then; later ones stay."""
+    async def end_orphan_check(self, deployment_id: str, since: datetime) -> None:
+        """End the check that was claimed at that time. What was suspected later stays due."""
         await self._connection.execute(
             "UPDATE inputs SET doubtful_at = NULL WHERE deployment_id = %s AND doubtful_at = %s",
             (deployment_id, since),
@@ -181,7 +186,7 @@ class Inputs:
 
         An input that a worker holds may be about to name the copy. A discarded one needs its copy while a job runs it.
         """
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """SELECT copy.ref FROM unnest(%s::text[], %s::text[]) AS copy (input_id, ref)
                JOIN inputs i ON i.id = copy.input_id
                WHERE (i.leased_until IS NULL OR i.leased_until <= now())
@@ -190,7 +195,7 @@ class Inputs:
                        WHERE j.input_id = i.id AND b.due_at IS NOT NULL)))""",
             ([input_id for input_id, _ in copies], [ref for _, ref in copies]),
         )
-        return [ref for (ref,) in await rows.fetchall()]
+        return [ref for (ref,) in await cursor.fetchall()]
 
     async def _changed(self, query: LiteralString, parameters: Sequence[object]) -> bool:
         return (await self._connection.execute(query, parameters)).rowcount == 1

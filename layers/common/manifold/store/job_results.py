@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from manifold import storable
 from manifold.store.connection import Connection
 from manifold.store.jobs import COLUMNS, JobRow
-from manifold.store.rows import fetch_one
+from manifold.store.queries import fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class JobResults:
         seconds: float,
         *,
         kept: Mapping[str, int] | None = None,
-        doubted: bool = False,
+        mismatch: bool = False,
     ) -> bool:
         """Give the lease back; the next attempt is due after `seconds`.
 
@@ -74,7 +74,7 @@ class JobResults:
                    leased_until = NULL, doubted_at = CASE WHEN %s THEN coalesce(doubted_at, now()) ELSE doubted_at END,
                    kept = coalesce(%s, kept)
                WHERE id = %s AND state = 'ended' AND lease = %s""",
-            (storable.text(error), seconds, doubted, Jsonb(dict(kept)) if kept else None, job.id, job.lease),
+            (storable.text(error), seconds, mismatch, Jsonb(dict(kept)) if kept else None, job.id, job.lease),
         )
 
     async def named(self, job: JobRow, files: ResultFiles) -> bool:
@@ -98,13 +98,13 @@ class JobResults:
 
     async def due(self, limit: int) -> list[str]:
         """Jobs whose results are 15 s overdue and that nobody holds; `limit` ids at most."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """SELECT id FROM jobs WHERE due_at <= now() - interval '15 seconds'
                    AND (leased_until IS NULL OR leased_until <= now())
                ORDER BY due_at LIMIT %s""",
             (limit,),
         )
-        return [job_id for (job_id,) in await rows.fetchall()]
+        return [job_id for (job_id,) in await cursor.fetchall()]
 
     async def _changed(self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]) -> bool:
         return (await self._connection.execute(query, parameters)).rowcount == 1

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from manifold import storable
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.connection import Connection
-from manifold.store.rows import fetch_all, fetch_one
+from manifold.store.queries import fetch_all, fetch_one
 
 States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent", "abandoned"]
 
@@ -29,7 +29,7 @@ COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provid
     errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at, attempts,
     lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
-    extract(epoch FROM now() - doubted_at)::float8 AS doubted_for,
+    extract(epoch FROM now() - doubted_at)::float8 AS mismatch_for,
     (SELECT total FROM batches WHERE id = jobs.batch_id) AS requests,
     (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS late_for"""
 _OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
@@ -71,7 +71,7 @@ class JobRow:
     """The number of lines of "output" and "error" that are in S3 while the results are incomplete."""
     end_seen_for: float | None
     """Seconds since the provider first reported an end that cannot be right yet."""
-    doubted_for: float | None
+    mismatch_for: float | None
     """Seconds since its results were first found not to be what the provider had announced."""
     requests: int
     """The number of requests of its batch."""
@@ -130,26 +130,26 @@ class Jobs:
 
     async def refs_of_input(self, input_id: str) -> frozenset[str]:
         """The provider's ids of all jobs of this input."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             "SELECT provider_ref FROM jobs WHERE input_id = %s AND provider_ref IS NOT NULL", (input_id,)
         )
-        return frozenset([ref for (ref,) in await rows.fetchall()])
+        return frozenset([ref for (ref,) in await cursor.fetchall()])
 
     async def open_deployments(self) -> dict[str, list[str]]:
         """The deployments that open jobs run on, each with its batches."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             f"SELECT deployment_id, array_agg(batch_id ORDER BY batch_id) FROM jobs WHERE {_OPEN} GROUP BY 1 ORDER BY 1"
         )
-        return {deployment_id: batch_ids for deployment_id, batch_ids in await rows.fetchall()}
+        return {deployment_id: batch_ids for deployment_id, batch_ids in await cursor.fetchall()}
 
     async def cooldowns(self, batch_id: str) -> dict[str, float]:
         """The seconds of cooldown left, by deployment: of those that are busy, and of those that refused this batch."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             """SELECT deployment_id, extract(epoch FROM max(cool_until) - now())::float8 FROM jobs
                WHERE cool_until > now() AND (batch_id = %s OR NOT lasting) GROUP BY 1""",
             (batch_id,),
         )
-        return {deployment_id: seconds for deployment_id, seconds in await rows.fetchall()}
+        return {deployment_id: seconds for deployment_id, seconds in await cursor.fetchall()}
 
     async def running(self, job: JobRow, provider_ref: str) -> bool:
         """submitting | unknown → running: the provider has it. False also if it is another job of ours there."""

@@ -12,7 +12,8 @@ from manifold.auth import KeyGrant
 from manifold.errors import Conflict
 from manifold.limits import Limits
 from manifold.store.connection import Connection
-from manifold.store.rows import Cursor, fetch_all, fetch_one, page_clause, page_parameters
+from manifold.store.paging import Cursor, page_clause, page_parameters
+from manifold.store.queries import fetch_all, fetch_one
 
 _COLUMNS: LiteralString = """id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
     expires_at, rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by,

@@ -8,7 +8,7 @@ from typing import LiteralString
 
 from manifold.limits import LimitedHolder, LimitStatus
 from manifold.store.connection import Connection
-from manifold.store.rows import fetch_all
+from manifold.store.queries import fetch_all
 
 _THIS_MINUTE: LiteralString = "date_trunc('minute', now())"
 

@@ -64,6 +64,6 @@ class Retention:
         return await self._forget(_FILES, older_than_seconds, many)
 
     async def _forget(self, query: LiteralString, seconds: float, many: int) -> int:
-        rows = await self._connection.execute(query, {"seconds": seconds, "many": many})
-        row = await rows.fetchone()
+        cursor = await self._connection.execute(query, {"seconds": seconds, "many": many})
+        row = await cursor.fetchone()
         return int(row[0]) if row else 0

@@ -9,7 +9,7 @@ from typing import LiteralString
 
 from manifold.routing import Load
 from manifold.store.connection import Connection
-from manifold.store.rows import fetch_all
+from manifold.store.queries import fetch_all
 
 NEW_SHARE = 0.3
 """The weight of the latest answers in a deployment's latency."""

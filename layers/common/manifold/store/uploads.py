@@ -14,7 +14,8 @@ from psycopg.types.json import Jsonb
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.rows import fetch_all, fetch_one, owner, visible
+from manifold.store.ownership import owner, visible
+from manifold.store.queries import fetch_all, fetch_one
 
 UploadStates = Literal["pending", "completed", "cancelled", "expired"]
 
@@ -220,12 +221,12 @@ class Uploads:
 
     async def due(self, limit: int) -> list[str]:
         """Uploads that have waited for a worker too long and that nobody holds."""
-        rows = await self._connection.execute(
+        cursor = await self._connection.execute(
             f"""SELECT u.id FROM uploads u WHERE u.due_at <= now() - interval '15 seconds' AND {_FREE}
                 ORDER BY u.due_at LIMIT %s""",
             (limit,),
         )
-        return [upload_id for (upload_id,) in await rows.fetchall()]
+        return [upload_id for (upload_id,) in await cursor.fetchall()]
 
     async def _one(self, condition: LiteralString, parameters: dict[str, Any]) -> UploadRow | None:
         query: LiteralString = f"SELECT {_COLUMNS} {_FROM} WHERE {condition}"

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from manifold.errors import Conflict
 from manifold.limits import Limits
 from manifold.store.connection import Connection
-from manifold.store.rows import fetch_one
+from manifold.store.queries import fetch_one
 
 _COLUMNS: LiteralString = """id, alias, email, models, metadata,
     rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_at, updated_at"""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files.transfers import tally as tally_module
-from files.transfers.tally import Answered, Tally
+from files.transfers import result_scan
+from files.transfers.result_scan import AnsweredRequests, ResultScan
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 
 CHAT = {
@@ -34,7 +34,7 @@ def line(usage: dict[str, Any] | None = None, status: int = 200, error: object =
     return json.dumps({"id": "batch_req_1", "custom_id": "a", "response": response, "error": error}).encode()
 
 
-async def passed(*chunks: bytes, fault: ProviderError | None = None) -> tuple[Tally, bytes]:
+async def passed(*chunks: bytes, fault: ProviderError | None = None) -> tuple[ResultScan, bytes]:
     """What was counted, and what went on."""
 
     async def source() -> AsyncIterator[bytes]:
@@ -43,75 +43,75 @@ async def passed(*chunks: bytes, fault: ProviderError | None = None) -> tuple[Ta
         if fault is not None:
             raise fault
 
-    tally = Tally("group", Answered())
-    kept = b"".join([chunk async for chunk in tally.through(source())])
-    assert tally.bytes == len(kept)
-    return tally, kept
+    scan = ResultScan("group", AnsweredRequests())
+    kept = b"".join([chunk async for chunk in scan.through(source())])
+    assert scan.bytes == len(kept)
+    return scan, kept
 
 
-async def tallied(*chunks: bytes) -> Tally:
-    tally, kept = await passed(*chunks)
+async def scanned(*chunks: bytes) -> ResultScan:
+    scan, kept = await passed(*chunks)
     assert kept == b"".join(chunks)
-    return tally
+    return scan
 
 
-def tokens(tally: Tally) -> tuple[int, int, int, int]:
-    return tally.input_tokens, tally.cached_tokens, tally.output_tokens, tally.reasoning_tokens
+def tokens(scan: ResultScan) -> tuple[int, int, int, int]:
+    return scan.input_tokens, scan.cached_tokens, scan.output_tokens, scan.reasoning_tokens
 
 
 async def test_tokens_are_summed_in_every_apis_words() -> None:
-    tally = await tallied(b"\n".join((line(CHAT), line(RESPONSES), line(EMBEDDINGS))) + b"\n")
+    scan = await scanned(b"\n".join((line(CHAT), line(RESPONSES), line(EMBEDDINGS))) + b"\n")
 
-    assert tokens(tally) == (38, 6, 12, 4)
-    assert (tally.lines, tally.failed) == (3, 0)
+    assert tokens(scan) == (38, 6, 12, 4)
+    assert (scan.lines, scan.failed) == (3, 0)
 
 
 async def test_numbers_that_are_written_as_texts_are_numbers() -> None:
     failed = line().replace(b"200", b'"429"')
-    tally = await tallied(line({"prompt_tokens": "10", "completion_tokens": 5.0}) + b"\n" + failed)
+    scan = await scanned(line({"prompt_tokens": "10", "completion_tokens": 5.0}) + b"\n" + failed)
 
-    assert (tokens(tally), tally.lines, tally.failed) == ((10, 0, 5, 0), 2, 1)
+    assert (tokens(scan), scan.lines, scan.failed) == ((10, 0, 5, 0), 2, 1)
 
 
 async def test_a_line_failed_by_its_error_or_by_its_status() -> None:
     lines = (line(CHAT), line(status=400), line(error={"code": "batch_expired", "message": "late"}), b"")
-    tally = await tallied(b"\n".join(lines))
+    scan = await scanned(b"\n".join(lines))
 
-    assert (tally.lines, tally.failed, tally.strange) == (3, 2, 0)
+    assert (scan.lines, scan.failed, scan.invalid) == (3, 2, 0)
 
 
 @pytest.mark.parametrize("odd", [b"garbage", b"[1]", b"{}", b'{"custom_id": 1}', b"<html>", b'{"custom_id": "a"'])
 async def test_a_line_that_is_no_result_is_kept_and_told_from_one_that_failed(odd: bytes) -> None:
-    tally = await tallied(b"\n".join((line(CHAT), odd, line(status=400), b"")))
+    scan = await scanned(b"\n".join((line(CHAT), odd, line(status=400), b"")))
 
-    assert (tally.lines, tally.failed, tally.strange, tally.torn) == (2, 1, 1, False)
+    assert (scan.lines, scan.failed, scan.invalid, scan.is_torn) == (2, 1, 1, False)
 
 
 async def test_a_last_line_that_is_whole_needs_no_newline() -> None:
-    tally = await tallied(line(CHAT) + b"\n" + line(RESPONSES))
+    scan = await scanned(line(CHAT) + b"\n" + line(RESPONSES))
 
-    assert (tally.lines, tally.torn) == (2, False)
+    assert (scan.lines, scan.is_torn) == (2, False)
 
 
 @pytest.mark.parametrize("cut", [1, 10, len(line(CHAT)) - 1])
 async def test_a_line_that_breaks_off_is_not_kept(cut: int) -> None:
-    tally, kept = await passed(line(CHAT) + b"\n" + line(CHAT)[:cut])
+    scan, kept = await passed(line(CHAT) + b"\n" + line(CHAT)[:cut])
 
-    assert (tally.lines, tally.torn, kept) == (1, True, line(CHAT) + b"\n")
+    assert (scan.lines, scan.is_torn, kept) == (1, True, line(CHAT) + b"\n")
 
 
 @pytest.mark.parametrize("page", [b"<html>", b"Bad gateway", b"\x1f\x8b\x08"])
 async def test_a_page_is_no_line_that_broke_off(page: bytes) -> None:
-    tally, kept = await passed(page)
+    scan, kept = await passed(page)
 
-    assert (tally.lines, tally.strange, tally.torn, kept) == (0, 1, False, b"")
+    assert (scan.lines, scan.invalid, scan.is_torn, kept) == (0, 1, False, b"")
 
 
 async def test_what_was_whole_before_the_provider_broke_off_goes_on() -> None:
-    tally, kept = await passed(line(CHAT) + b"\n" + b'{"cust', fault=ProviderUnclear("cut"))
+    scan, kept = await passed(line(CHAT) + b"\n" + b'{"cust', fault=ProviderUnclear("cut"))
 
-    assert (tally.lines, kept) == (1, line(CHAT) + b"\n")
-    assert tally.cut is not None
+    assert (scan.lines, kept) == (1, line(CHAT) + b"\n")
+    assert scan.fault is not None
 
 
 async def test_a_fault_before_the_first_byte_is_raised() -> None:
@@ -127,7 +127,7 @@ async def test_the_models_name_becomes_the_groups_and_every_other_byte_is_kept()
 
 
 async def test_results_of_one_request_are_counted_over_all_files_of_a_job() -> None:
-    answered = Answered()
+    answered = AnsweredRequests()
     for custom_id in ("a", "b", "a", "a"):
         answered.add(custom_id)
 
@@ -137,14 +137,14 @@ async def test_results_of_one_request_are_counted_over_all_files_of_a_job() -> N
 @pytest.mark.parametrize("tokens_told", [-5, 2**31, 2**70, 1e30, 10**400])
 async def test_tokens_beyond_all_measure_count_nothing(tokens_told: float) -> None:
     usage = {"prompt_tokens": tokens_told, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 9}}
-    assert tokens(await tallied(line(usage) + b"\n")) == (0, 0, 3, 0)
+    assert tokens(await scanned(line(usage) + b"\n")) == (0, 0, 3, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n \n\n"])
 async def test_blank_lines_are_none(content: bytes) -> None:
-    tally = await tallied(content)
+    scan = await scanned(content)
 
-    assert (tally.lines, tally.bytes) == (0, len(content))
+    assert (scan.lines, scan.bytes) == (0, len(content))
 
 
 @pytest.mark.parametrize(
@@ -158,22 +158,22 @@ async def test_blank_lines_are_none(content: bytes) -> None:
     ],
 )
 async def test_tokens_that_are_no_numbers_count_nothing(usage: dict[str, Any]) -> None:
-    assert tokens(await tallied(line(usage))) == (0, 0, 0, 0)
+    assert tokens(await scanned(line(usage))) == (0, 0, 0, 0)
 
 
 async def test_a_line_too_long_to_hold_is_counted_and_those_after_it_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tally_module, "LONGEST_LINE", 2_000)
+    monkeypatch.setattr(result_scan, "LONGEST_LINE", 2_000)
 
-    tally = await tallied(b'{"x' + b"x" * 1_500, b"x" * 1_500, b"x" * 10 + b"\n" + line(CHAT))
+    scan = await scanned(b'{"x' + b"x" * 1_500, b"x" * 1_500, b"x" * 10 + b"\n" + line(CHAT))
 
-    assert (tally.lines, tally.failed, tally.input_tokens) == (2, 0, 10)
+    assert (scan.lines, scan.failed, scan.input_tokens) == (2, 0, 10)
 
 
 @given(st.lists(st.integers(0, 400), max_size=12))
 async def test_where_chunks_are_cut_makes_no_difference(cuts: list[int]) -> None:
     content = line(CHAT) + b"\r\n\n" + line(status=500) + b"\n" + line(RESPONSES)
     edges = [0, *sorted(cuts), len(content)]
-    whole = await tallied(content)
-    cut = await tallied(*(content[start:end] for start, end in pairwise(edges) if start <= end))
+    whole = await scanned(content)
+    cut = await scanned(*(content[start:end] for start, end in pairwise(edges) if start <= end))
 
     assert (cut.lines, cut.failed, cut.bytes, tokens(cut)) == (whole.lines, whole.failed, whole.bytes, tokens(whole))

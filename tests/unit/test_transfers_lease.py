@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from files.transfers import lease
-from files.transfers.lease import MISSES, LeaseLost, kept
+from files.transfers.lease import MISSES, LeaseLost, run_leased
 from manifold.errors import Unavailable
 
 
@@ -44,7 +44,7 @@ async def test_it_is_renewed_until_the_work_is_done() -> None:
         await held.reached.wait()
         return "done"
 
-    assert await kept(held.renew, work()) == "done"
+    assert await run_leased(held.renew, work()) == "done"
     renewals = held.renewals
     await asyncio.sleep(0)
     assert held.renewals == renewals
@@ -55,7 +55,7 @@ async def test_a_fault_of_the_work_is_its_own() -> None:
         raise Unavailable("no bucket")
 
     with pytest.raises(Unavailable, match="no bucket"):
-        await kept(Lease(True).renew, work())
+        await run_leased(Lease(True).renew, work())
 
 
 async def test_work_whose_lease_is_lost_ends_before_that_is_raised() -> None:
@@ -68,7 +68,7 @@ async def test_work_whose_lease_is_lost_ends_before_that_is_raised() -> None:
             ended.append(True)
 
     with pytest.raises(LeaseLost):
-        await kept(Lease(True, False).renew, work())
+        await run_leased(Lease(True, False).renew, work())
     assert ended == [True]
 
 
@@ -78,14 +78,14 @@ async def test_a_database_that_fails_once_does_not_end_the_work() -> None:
     async def work() -> None:
         await held.reached.wait()
 
-    await kept(held.renew, work())
+    await run_leased(held.renew, work())
 
 
 async def test_a_database_that_keeps_failing_ends_the_work_when_the_lease_expires() -> None:
     held = Lease(None)
 
     with pytest.raises(LeaseLost):
-        await kept(held.renew, forever())
+        await run_leased(held.renew, forever())
     assert held.renewals == MISSES
 
 
@@ -99,7 +99,7 @@ async def test_cancelling_the_lease_cancels_its_work() -> None:
         finally:
             ended.append(True)
 
-    keeping = asyncio.create_task(kept(Lease(True).renew, work()))
+    keeping = asyncio.create_task(run_leased(Lease(True).renew, work()))
     await begun.wait()
     keeping.cancel()
 

@@ -1,0 +1,22 @@
+"""What a caller may see: the one condition that every read and every change by a client contains."""
+
+from typing import Any, LiteralString
+
+from manifold.access import Caller
+
+
+def owner(caller: Caller) -> dict[str, Any]:
+    """The parameters that `visible` and inserts of owned rows need."""
+    return {"user_id": caller.user_id, "team_id": caller.team_id, "key_id": caller.key_id}
+
+
+def visible(caller: Caller) -> LiteralString:
+    """A condition on tables that have owners: true for what the caller may see. Needs the parameters of `owner`.
+
+    It has no part that this caller does not need: Postgres parses and plans it at each request.
+    """
+    if caller.admin:
+        return "true"
+    by_user: LiteralString = "user_id = %(user_id)s OR " if caller.user_id else ""
+    by_team: LiteralString = "team_id = %(team_id)s OR " if caller.team_id else ""
+    return f"({by_user}{by_team}(user_id IS NULL AND team_id IS NULL AND key_id = %(key_id)s))"

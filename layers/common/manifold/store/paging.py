@@ -1,0 +1,27 @@
+"""Pages of a list, by keyset: each begins just after the last row of the page before."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, LiteralString
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page starts: just after the row with this creation time and id."""
+
+    created_at: datetime
+    id: str
+
+
+def page_clause(after: Cursor | None, order: Literal["asc", "desc"]) -> LiteralString:
+    """`AND` + `ORDER BY` for keyset paging; needs the parameters of `page_parameters`."""
+    if order == "asc":
+        beyond: LiteralString = " AND (created_at, id) > (%(after_at)s, %(after_id)s)" if after else ""
+        return beyond + " ORDER BY created_at, id LIMIT %(limit)s"
+    beyond = " AND (created_at, id) < (%(after_at)s, %(after_id)s)" if after else ""
+    return beyond + " ORDER BY created_at DESC, id DESC LIMIT %(limit)s"
+
+
+def page_parameters(after: Cursor | None, limit: int) -> dict[str, Any]:
+    """One row more than `limit`, which tells whether there is another page."""
+    return {"after_at": after and after.created_at, "after_id": after and after.id, "limit": limit + 1}
