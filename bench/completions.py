@@ -10,36 +10,18 @@ measures other programs.
 """
 
 import asyncio
-import os
-import socket
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import aiohttp
-import psutil
-import psycopg
-import yaml
 
-from bench import PATHS, ROOT
+from bench.completion_servers import BASELINE, BASELINES, MODELS, TUNED, Server, start_servers
 from bench.measure import machine, milliseconds, p99, table
-from local.errors import StackError
-from local.places import tool
-from local.processes import Service, free_port
-from manifold.auth import key_hash
-from manifold.store import Store, migrations
-from manifold.store.keys import Key
-from tests.support import postgres
 
-MASTER_KEY = "sk-master-of-the-bench"
-CLIENT_KEY = "sk-client-of-the-bench"
-MODELS = ("m1", "m2", "m3", "m4")
 PROMPT = [{"role": "user", "content": "Say hello, please."}]
 ROUNDS = 5
 ALONE = 500
@@ -47,22 +29,6 @@ ALONE = 500
 PARALLEL = 32
 LOADED = 4000
 """Requests `PARALLEL` at a time, for the throughput."""
-START_SECONDS = 90.0
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server that answers `POST {url}/chat/completions`."""
-
-    name: str
-    url: str
-    key: str
-    process: psutil.Process
-
-    def processor(self) -> float:
-        """Seconds of the processor that it has used so far."""
-        times = self.process.cpu_times()
-        return times.user + times.system
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +48,6 @@ class Result:
     processor: list[float] = field(default_factory=list)
 
 
-BASELINE = "baseline, aiohttp"
-BASELINES = (BASELINE, "baseline, httpx")
-TUNED = "manifold, tuned"
 EVERYWHERE = frozenset({"direct", *BASELINES, "manifold", TUNED, "litellm"})
 GATEWAYS = frozenset({"manifold", "litellm"})
 SCENARIOS = (
@@ -103,7 +66,7 @@ SCENARIOS = (
 def main() -> None:
     print(f"Completions, {machine()}.", flush=True)
     with ExitStack() as stack:
-        servers = stack.enter_context(_servers())
+        servers = stack.enter_context(start_servers())
         print(_report(asyncio.run(_measure(servers)), servers))
 
 
@@ -186,117 +149,6 @@ def _report(results: Mapping[tuple[str, str], Result], servers: Sequence[Server]
     present = {server.name for server in servers}
     absent = "" if "litellm" in present else "\nLiteLLM is not installed: `make bench` installs it."
     return f"{table(header, rows)}\nThe last four columns compare with the baseline on aiohttp.{absent}"
-
-
-@contextmanager
-def _servers() -> Iterator[list[Server]]:
-    """The provider and every server in front of it, each on its processor."""
-    with tempfile.TemporaryDirectory(prefix="manifold-bench-") as home, ExitStack() as stack:
-        directory = Path(home)
-        processors = os.sched_getaffinity(0)
-        own = {min(processors)}
-        os.sched_setaffinity(0, processors - own or processors)  # what starts from here on inherits it
-        provider, answering = _start(stack, directory, "provider", ("-m", "bench.instant_provider"), {})
-        (directory / "config.yaml").write_text(_config(provider))
-        (directory / "tuned.yaml").write_text(_config(provider, user_api_key_cache_ttl=5))
-        database = stack.enter_context(_database())
-        servers = [Server("direct", provider, "bench", answering)]
-        os.sched_setaffinity(0, own)
-        for name in BASELINES:
-            app = f"bench.baseline:{name.rpartition(' ')[2]}"
-            url, process = _start(stack, directory, name, _uvicorn(app), {"PROVIDER_URL": provider})
-            servers.append(Server(name, url, "bench", process))
-        variables = {
-            "DATABASE_URL": database,
-            "MANIFOLD_CONFIG": str(directory / "config.yaml"),
-            "MANIFOLD_MASTER_KEY": MASTER_KEY,
-            "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
-            "POWERTOOLS_LOG_LEVEL": "ERROR",
-        }
-        for name in ("manifold", TUNED):
-            if name == TUNED:
-                variables |= {"MANIFOLD_PREPARED_STATEMENTS": "true", "MANIFOLD_CONFIG": str(directory / "tuned.yaml")}
-            url, process = _start(stack, directory, name, _uvicorn("completions.app:app"), variables)
-            servers.append(Server(name, url, CLIENT_KEY, process))
-        servers += _litellm(stack, directory)
-        os.sched_setaffinity(0, processors - own or processors)
-        yield servers
-
-
-def _litellm(stack: ExitStack, directory: Path) -> list[Server]:
-    try:
-        command = tool("litellm", "litellm")
-    except StackError:
-        return []
-    port = free_port("127.0.0.1")
-    service = Service("litellm", directory)
-    environment = {
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "LITELLM_MASTER_KEY": MASTER_KEY,
-        "LITELLM_LOG": "ERROR",
-        "HOME": str(directory),
-        "PATH": "/usr/bin:/bin",
-    }
-    config = ("--config", str(directory / "config.yaml"), "--host", "127.0.0.1", "--port", str(port))
-    process = service.start([command, *config, "--telemetry", "False"], environment, ROOT)
-    stack.callback(service.stop)
-    service.await_answer(f"http://127.0.0.1:{port}/health/liveliness", START_SECONDS)
-    return [Server("litellm", f"http://127.0.0.1:{port}", MASTER_KEY, process)]
-
-
-def _start(
-    stack: ExitStack,
-    directory: Path,
-    name: str,
-    arguments: Sequence[str],
-    variables: Mapping[str, str],
-) -> tuple[str, psutil.Process]:
-    """Start a server on a free port. Returns its URL and its process."""
-    port = free_port("127.0.0.1")
-    service = Service(name, directory)
-    environment = {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "PATH": os.environ["PATH"], **variables}
-    process = service.start([sys.executable, *arguments, "--port", str(port)], environment, ROOT)
-    stack.callback(service.stop)
-    _await_port(port)
-    return f"http://127.0.0.1:{port}", process
-
-
-def _await_port(port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise RuntimeError(f"nothing listens on port {port}")
-
-
-def _uvicorn(app: str) -> tuple[str, ...]:
-    return ("-m", "uvicorn", app, "--host", "127.0.0.1", "--log-level", "error", "--lifespan", "off")
-
-
-def _config(provider: str, **settings: float) -> str:
-    """A `config.yaml` that both gateways read. Both know the price of the model."""
-    params = {"model": "openai/gpt-4o-mini", "api_base": provider, "api_key": "bench"}
-    models = [{"model_name": name, "litellm_params": params, "model_info": {"id": name}} for name in MODELS]
-    return yaml.safe_dump({"model_list": models, "general_settings": {"master_key": MASTER_KEY, **settings}})
-
-
-@contextmanager
-def _database() -> Iterator[str]:
-    """A migrated database with the client's key in it."""
-    with postgres.server() as server, postgres.database(server) as url:
-        asyncio.run(_prepare(url))
-        yield url
-
-
-async def _prepare(url: str) -> None:
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await migrations.apply(connection)
-    store = Store(lambda: url)
-    async with store.session() as tables:
-        await tables.keys.insert(Key(id="key_bench", token_hash=key_hash(CLIENT_KEY), name="sk-…ench"))
-    await store.close()
 
 
 if __name__ == "__main__":

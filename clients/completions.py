@@ -18,7 +18,7 @@ Messages = Sequence[dict[str, Any]]
 
 
 class CompletionError(OpenAIError):
-    """What stands in the place of one answer that failed. What fails as a whole is the SDK's own `APIStatusError`."""
+    """The error of one answer, in its place in the list. If the request fails, the SDK raises `APIStatusError`."""
 
     def __init__(self, message: str, type: str, param: str | None, code: str | None) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ def batch_completion(
 def batch_completion_models(models: str | Sequence[str], messages: Messages, **kwargs: Any) -> ChatCompletion:
     """One prompt to many models: the first success; the others are cancelled. Raises if none of them answers.
 
-    As in LiteLLM, a `model` beside `models` is not looked at.
+    As in LiteLLM, a `model` beside `models` is ignored.
     """
     answer = _post(kwargs | {"model": _names(models), "messages": messages, "fastest_response": True})
     return ChatCompletion.construct(**answer)
@@ -52,7 +52,7 @@ def batch_completion_models_all_responses(
 
 
 def _names(models: str | Sequence[str]) -> list[str]:
-    """A list of one for one name; several may be divided by commas, as the gateway takes them."""
+    """The names in a list; a text may have several, separated by commas."""
     return models.split(",") if isinstance(models, str) else list(models)
 
 

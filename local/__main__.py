@@ -1,4 +1,4 @@
-"""`python -m local up|down|demo`: what the Makefile's targets of these names do."""
+"""`python -m local up|down|demo`: the commands behind the Makefile's targets of the same names."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ _WALKTHROUGH = ROOT / "examples" / "batch_walkthrough.py"
 
 
 def up(config: Path | None) -> None:
-    """Start the stack, say how to reach it, and leave it running."""
+    """Start the stack, print how to reach it, and leave it running."""
     stack = Stack(HOME / "stack", config)
     running = stack.up()
     values.write_env(_ENV, running.environment())
@@ -28,14 +28,14 @@ def up(config: Path | None) -> None:
 
 
 def down() -> None:
-    """End the stack and remove what it left."""
+    """Stop the stack and delete its files."""
     Stack(HOME / "stack").down()
     _ENV.unlink(missing_ok=True)
     print("down")
 
 
 def demo() -> None:
-    """A stack of its own, the walkthrough against it, and all of it ended again. It touches no database but its own."""
+    """Start another stack with its own database, run the walkthrough against it, and stop it."""
     given = values.given()
     if given.pop("DATABASE_URL", None):
         print("DATABASE_URL is left alone: the demo has a Postgres of its own. `make up` would use it.", flush=True)

@@ -19,7 +19,7 @@ _KEPT_BUILDS = 3
 
 
 def build(log: Path) -> Path:
-    """The built template. What was built from the same sources before is taken again."""
+    """Build the template and return its path. An earlier build of the same sources is used again."""
     built = BUILDS / _fingerprint()
     if not built.exists():
         _build(built, log)
@@ -29,7 +29,7 @@ def build(log: Path) -> Path:
 
 
 def deploy(template: Path, emulator: Emulator, parameters: Mapping[str, str], log: Path) -> dict[str, str]:
-    """Deploy, and return the stack's outputs; a `StackError` shows why it failed."""
+    """Deploy, and return the stack's outputs. Raises a `StackError` with the log if it fails."""
     emulator.client("s3").create_bucket(Bucket=_ARTIFACTS)
     overrides = [f"{name}={value}" for name, value in parameters.items()]
     options = [
@@ -47,12 +47,12 @@ def deploy(template: Path, emulator: Emulator, parameters: Mapping[str, str], lo
 
 
 def architecture() -> str:
-    """This machine's, as the template's parameter names it."""
+    """The architecture of this machine, in the words of the template's parameter."""
     return "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 
 
 def _build(built: Path, log: Path) -> None:
-    """Build beside the place, then move: two builds at once do not meet, and no half of one is found."""
+    """Build in a temporary directory, then rename it: builds at the same time do not mix, and none is incomplete."""
     BUILDS.mkdir(parents=True, exist_ok=True)
     interpreter = tool("ministack", "python")  # it runs the functions
     with tempfile.TemporaryDirectory(dir=BUILDS, prefix="new-", ignore_cleanup_errors=True) as new:
@@ -89,7 +89,7 @@ def _sam(arguments: Sequence[str], environment: Mapping[str, str], log: Path) ->
 
 
 def _fingerprint() -> str:
-    """Changes with all that a build is made of. The functions' code is not: `sam deploy` takes it as it lies there."""
+    """A hash of the sources of a build. The functions' code is none of them: `sam deploy` packages it directly."""
     digest = hashlib.sha256()
     for file in _sources():
         digest.update(f"{file.relative_to(ROOT)}\0".encode())

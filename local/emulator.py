@@ -1,4 +1,4 @@
-"""AWS on this machine, as MiniStack emulates it. It enforces the functions' roles (`AUTH`)."""
+"""AWS on this machine, emulated by MiniStack, which enforces the functions' roles (`AUTH`)."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _SECONDS = 30.0
 
 
 def credentials() -> dict[str, str]:
-    """The environment of a command that talks to the emulator; it has nothing of the user's own AWS settings."""
+    """The environment of a command that calls the emulator, without the user's own AWS settings."""
     return {
         "AWS_ACCESS_KEY_ID": _KEY,
         "AWS_SECRET_ACCESS_KEY": _KEY,
@@ -50,7 +50,7 @@ class Emulator:
         )
 
     def outputs(self, stack: str) -> dict[str, str]:
-        """What the deployed stack puts out."""
+        """The outputs of the deployed stack."""
         (description,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in description["Outputs"]}
 
@@ -61,7 +61,7 @@ class Emulator:
         return arn
 
     def invoke(self, function: str, event: object) -> Any:
-        """Invoke a function and return its answer; a crash of the function is a `StackError`."""
+        """Invoke a function and return its answer. Raises a `StackError` if the function crashes."""
         answer = self.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
         payload = json.loads(answer["Payload"].read() or b"null")
         if "FunctionError" in answer:
@@ -69,7 +69,7 @@ class Emulator:
         return payload
 
     def logs(self, group_prefix: str = "") -> str:
-        """What functions wrote, by log group."""
+        """The functions' logs, by log group."""
         client = self.client("logs")
         shown = []
         for group in client.describe_log_groups()["logGroups"]:
@@ -80,7 +80,7 @@ class Emulator:
 
 
 def start(service: Service, state: Path, host: str) -> Emulator:
-    """Start MiniStack on a free port of that address, with all its state below `state`."""
+    """Start MiniStack on a free port of that address; its state is kept below `state`."""
     port = free_port(host)
     scratch = state / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)

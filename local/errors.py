@@ -1,4 +1,4 @@
-"""What can go wrong with a stack on this machine."""
+"""The error of a stack on this machine."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ _TAIL = 30  # lines
 
 
 class StackError(Exception):
-    """The stack, or one of its parts, does not work; the message says what to do or where to look."""
+    """The stack, or a part of it, does not work. The message says what to do, or where the log is."""
 
 
 def with_log(message: str, log: Path) -> StackError:

@@ -1,4 +1,4 @@
-"""`python -m local.links`: finds links in the Markdown files that lead to no file, or to no heading, of the checkout.
+"""`python -m local.links`: finds links in Markdown files to a file or heading that does not exist in the checkout.
 
 Links to other sites are not followed.
 """
@@ -29,7 +29,7 @@ class Document:
 
     @cached_property
     def _prose(self) -> str:
-        """The text without its blocks of code."""
+        """The text without code blocks."""
         return _FENCE.sub("", self.path.read_text())
 
     @cached_property
@@ -44,7 +44,7 @@ class Document:
         return frozenset(anchors)
 
     def links(self) -> Iterator[str]:
-        """The targets that lie in the checkout."""
+        """The link targets within the checkout."""
         for inline, reference in _LINK.findall(_CODE.sub("", self._prose)):
             target = inline or reference
             if not _ELSEWHERE.match(target):
@@ -52,7 +52,7 @@ class Document:
 
 
 def documents(root: Path) -> list[Path]:
-    """The Markdown files below `root`, but for what is installed there."""
+    """The Markdown files below `root`, without those of installed packages."""
     files = root.rglob("*.md")
     return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts))
 
@@ -81,9 +81,9 @@ def _slug(heading: str) -> str:
 
 
 def main() -> int:
-    found = dead(ROOT)
-    print("\n".join([*found, f"{len(found)} dead links in {len(documents(ROOT))} Markdown files"]))
-    return 1 if found else 0
+    links = dead(ROOT)
+    print("\n".join([*links, f"{len(links)} dead links in {len(documents(ROOT))} Markdown files"]))
+    return 1 if links else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who works on a stack now: one command at a time, until it lets go or ends, however it ends."""
+"""A lock on a stack: one command at a time may work on it. The lock ends with the command, however it ends."""
 
 import fcntl
 import os
@@ -9,14 +9,14 @@ from local.errors import StackError
 
 
 class Lock:
-    """A lock in a file, which is there while somebody holds it."""
+    """A lock on a file, which exists while the lock is held."""
 
     def __init__(self, file: Path) -> None:
         self._path = file
         self._file: TextIO | None = None
 
     def acquire(self) -> None:
-        """Hold it, also if it is held by this object already; a `StackError` names the process that does."""
+        """Acquire the lock, unless this object has it. Raises a `StackError` that names the process that has it."""
         while self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             file = self._path.open("a+")
@@ -29,14 +29,14 @@ class Lock:
                 _write_holder(file)
 
     def release(self) -> None:
-        """Let go; nothing happens if it is not held."""
+        """Release the lock; nothing happens if it is not held."""
         if self._file is not None:
             self._path.unlink(missing_ok=True)
             self._file.close()
             self._file = None
 
     def _is_in_place(self, file: TextIO) -> bool:
-        """Whether it was not removed by its last holder, between our opening and our locking it."""
+        """Whether the locked file still exists: its last holder may have removed it after it was opened here."""
         try:
             return os.path.samestat(os.fstat(file.fileno()), self._path.stat())
         except FileNotFoundError:

@@ -1,11 +1,11 @@
-"""Where things lie in the checkout. Everything that is made on this machine goes below `.local/`."""
+"""Paths in the checkout. Everything that is generated on this machine is below `.local/`."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".local"
 TOOLS = HOME / "tools"
-"""What the Makefile installs, each tool in an environment of its own."""
+"""The tools that the Makefile installs, each in an environment of its own."""
 BUILDS = HOME / "build"
 DEFAULT_CONFIG = ROOT / "functions" / "config.yaml"
 

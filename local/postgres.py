@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL (binaries from a wheel), listening on one address alone, with a password."""
+"""An embedded PostgreSQL (binaries from a wheel), which listens on one address only, with a password."""
 
 import secrets
 import warnings
@@ -22,7 +22,7 @@ _OLDEST = 14
 
 
 def place(url: str) -> str:
-    """Where the database is that somebody's own `DATABASE_URL` names; a `StackError` if it cannot be used."""
+    """Host and database of the user's own `DATABASE_URL`. Raises a `StackError` if it cannot be used."""
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             info = connection.info
@@ -37,7 +37,7 @@ def place(url: str) -> str:
 
 
 class Postgres:
-    """A server of which the data lie in `directory`."""
+    """A server with its data in `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -47,13 +47,13 @@ class Postgres:
         return self._directory / "data"
 
     def start(self, host: str) -> str:
-        """Make the data directory, serve it, and return the URL of an empty database."""
+        """Create the data directory, start the server, and return the URL of an empty database."""
         self._directory.mkdir(parents=True, exist_ok=True)
         server = get_server(self._data, cleanup_mode=None, start=False)
         server.ensure_pgdata_inited()
         port = free_port(host)
         self._admit("trust")
-        # Nothing here outlives the stack, so nothing is forced to the disk.
+        # The data is deleted with the stack, so nothing is flushed to the disk.
         options = f"-h {host} -p {port} -F -c unix_socket_directories='' -c max_connections=200"
         self._control(server, "-w", "-t", str(_SECONDS), "-l", str(self._data / "log"), "-o", options, "start")
         return self._set_up(host, port)

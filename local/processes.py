@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them, recorded so that another command can end just those."""
+"""Processes that outlive the command that started them. They are recorded, so that another command can end them."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ import psutil
 from local.errors import with_log
 
 _GRACE = 1.5  # seconds from SIGTERM to SIGKILL
-_PAUSE = 0.05  # seconds between two looks
+_PAUSE = 0.05  # seconds between two checks
 
 
 class Service:
@@ -28,7 +28,7 @@ class Service:
         self._child: subprocess.Popen[bytes] | None = None  # if it was this command that started it
 
     def start(self, command: Sequence[str | Path], environment: Mapping[str, str], cwd: Path) -> psutil.Process:
-        """Start it in a session of its own, which no Ctrl-C reaches."""
+        """Start the process in a session of its own, so that Ctrl-C does not end it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
@@ -48,7 +48,7 @@ class Service:
         return self._process() is not None
 
     def await_answer(self, url: str, seconds: float) -> None:
-        """Return when a GET of the URL answers 2xx; a `StackError` shows the log if it does not in time."""
+        """Return when a GET of the URL answers 2xx. Raises a `StackError` with the log if it does not in time."""
         deadline = time.monotonic() + seconds
         while not _answers(url):
             if not self.is_running():
@@ -58,7 +58,7 @@ class Service:
             time.sleep(_PAUSE)
 
     def stop(self, grace: float = _GRACE) -> None:
-        """End it and its children, by force after `grace` seconds. Nothing happens if it is gone, or never was."""
+        """End the process and its children, by force after `grace` seconds. Nothing happens if there is none."""
         process = self._process()
         if process is not None:
             _end([process, *process.children(recursive=True)], grace)
@@ -67,7 +67,7 @@ class Service:
         self._record.unlink(missing_ok=True)
 
     def _process(self) -> psutil.Process | None:
-        """The process while it runs: one that got its id later does not count."""
+        """The process, if it runs; another process that got its id later is not returned."""
         try:
             record = json.loads(self._record.read_text())
             process = psutil.Process(record["pid"])
@@ -77,7 +77,7 @@ class Service:
 
 
 def free_port(host: str) -> int:
-    """A port of that address which nothing listens on now."""
+    """A port of that address on which nothing listens."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -93,7 +93,7 @@ def _answers(url: str) -> bool:
 
 
 def _end(processes: Sequence[psutil.Process], grace: float) -> None:
-    """Ask them to end, and after the grace make them."""
+    """Terminate the processes, and kill them after `grace` seconds."""
     for order in (signal.SIGTERM, signal.SIGKILL):
         for process in filter(_runs, processes):
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -106,7 +106,7 @@ def _end(processes: Sequence[psutil.Process], grace: float) -> None:
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it runs still; one that only waits for its parent to take note does not."""
+    """Whether the process still runs; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""A stack that is up: where its parts are, the keys to them, and the first calls to it."""
+"""A running stack: the addresses and keys of its parts, and the calls that warm its functions."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,35 +11,35 @@ from local.errors import StackError
 
 WARM_READS = ("/files", "/batches", "/models")
 WARM_REFUSAL = "/chat/completions"
-"""The routes by which the functions behind some are warmed."""
+"""The routes that warm the functions of the API."""
 WARM_INVOKED = ("FilesWorker", "BatchesWorker", "BatchesPoller")
-"""The functions behind none."""
+"""The functions without routes."""
 _SECONDS = 60.0  # a cold start on a busy machine
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Where a stack's parts are, and the keys to them."""
+    """The addresses and keys of a stack's parts."""
 
     base_url: str
-    """The OpenAI SDK's."""
+    """The base URL for OpenAI's SDKs."""
     api_key: str
     """A virtual key that may use every model group."""
     master_key: str
     provider_url: str
-    """The simulated provider's, with its `/control` routes."""
+    """The simulated provider, with its `/control` routes."""
     aws_url: str
     database_url: str
     outputs: dict[str, str]
-    """What the template puts out: names of functions, URLs of queues, the bucket."""
+    """The outputs of the template: names of functions, URLs of queues, the bucket."""
 
     @property
     def aws(self) -> Emulator:
         return Emulator(self.aws_url)
 
     def environment(self) -> dict[str, str]:
-        """The variables that the OpenAI SDK itself reads, and the master key."""
+        """The variables that OpenAI's SDKs read, and the master key."""
         return {
             "OPENAI_BASE_URL": self.base_url,
             "OPENAI_API_KEY": self.api_key,
@@ -48,7 +48,7 @@ class Running:
 
 
 def generate_key(base_url: str, master_key: str, models: Iterable[str]) -> str:
-    """A virtual key for those model groups."""
+    """Generate a virtual key for these model groups."""
     answer = _call("POST", f"{base_url}/key/generate", master_key, {"models": list(models)})
     key: str = answer.json()["key"]
     return key

@@ -1,4 +1,4 @@
-"""The stack as a whole: what `make up` starts and `make down` ends. Several may run at once, each in its directory."""
+"""The whole stack, which `make up` starts and `make down` ends. Several may run at once, each in its directory."""
 
 import json
 import os
@@ -29,7 +29,7 @@ _TOOLS = ("uv", "sam", "ministack")
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is known before anything runs."""
+    """The settings of a stack, which are known before it starts."""
 
     config: Config
     provider_port: int
@@ -39,7 +39,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What runs before anything is deployed."""
+    """The parts that start before the deploy."""
 
     template: Path
     aws: Emulator
@@ -48,7 +48,7 @@ class _Parts:
 
 
 class Stack:
-    """One stack, all of it below `directory` and listening on the address `host` alone.
+    """One stack: its files are below `directory`, and it listens on the address `host` only.
 
     One command works on it at a time: it is locked from `up` until it is ended or left, or the command ends. As a
     context it lives no longer than its command, and takes the place of what an earlier one could not end.
@@ -91,14 +91,14 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the stack; after an error its logs are kept."""
+        """Stop the stack; after an error its logs are kept."""
         if error is None:
             self.down()
         else:
             self.abandon()
 
     def up(self) -> Running:
-        """Start and deploy everything. If something fails, what was started is ended again, and the logs are kept."""
+        """Start and deploy everything. If a part fails, the others are stopped, and the logs are kept."""
         self._lock.acquire()
         try:
             if self._state.exists() and self._emulator.is_running():
@@ -120,23 +120,23 @@ class Stack:
         return running
 
     def running(self) -> Running:
-        """Where the parts of the stack are that is up."""
+        """The addresses and keys of the running stack."""
         if not self._state.exists():
             raise StackError(f"No stack is up in {self.directory}.")
         return Running(**json.loads(self._state.read_text()))
 
     def leave(self) -> None:
-        """Let go of it while it runs: another command may use it, and end it."""
+        """Release the running stack, so that another command may use and stop it."""
         self._lock.release()
 
     def down(self) -> None:
-        """End what runs, and remove all that the stack made."""
+        """Stop every part, and delete the stack's files."""
         self._lock.acquire()
         self._clear()
         self._lock.release()
 
     def abandon(self) -> None:
-        """End what runs, but keep the logs: the functions' too, which only the emulator has."""
+        """Stop every part, and keep the logs, with those of the functions, which only the emulator has."""
         if self._aws is not None and self._emulator.is_running():
             (self.logs / "functions.log").write_text(self._aws.logs())
         self._stop()
@@ -178,7 +178,7 @@ class Stack:
         return running
 
     def _start_parts(self, provider_port: int) -> _Parts:
-        """All at once; if one fails, the others are waited for, so that they can be ended."""
+        """Start all parts at the same time. If one fails, the others are awaited, so that they can be stopped."""
         with ThreadPoolExecutor() as pool:
             template = pool.submit(deployment.build, self.logs / "sam-build.log")
             aws = pool.submit(emulator.start, self._emulator, self.directory / "ministack", self._host)
@@ -222,7 +222,7 @@ def _with_time(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _open(plan: _Plan, parts: _Parts, outputs: dict[str, str]) -> Running:
-    """The deployed stack, with a virtual key made for it."""
+    """The deployed stack, with a new virtual key."""
     base_url = f"{parts.aws.url}/_aws/execute-api/{outputs['ApiId']}/v1"
     master = plan.config.master_key
     master_key = plan.secret[master.name] if isinstance(master, SecretName) else master.text

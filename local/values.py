@@ -1,4 +1,4 @@
-"""The values behind the names of a `config.yaml`: from the shell, from `.env`, and what the local stack supplies."""
+"""The values of the names in a `config.yaml`: from the shell, from `.env`, and from the local stack."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from manifold.errors import ConfigError
 
 
 def given() -> dict[str, str]:
-    """The shell's variables, and below them those of the checkout's `.env`."""
+    """The variables of the shell; those of the checkout's `.env` where the shell has none."""
     return {**read_env(ROOT / ".env"), **os.environ}
 
 
@@ -26,19 +26,19 @@ def read_env(file: Path) -> dict[str, str]:
 
 
 def _unquoted(value: str) -> str:
-    """What stands between the quotes, or before the comment."""
+    """The value between the quotes, or before the comment."""
     end = value.find(value[0], 1) if value[:1] in ("'", '"') else -1
     return value[1:end] if end > 0 else re.split(r"(?:^|\s)#", value, maxsplit=1)[0].strip()
 
 
 def write_env(file: Path, values: Mapping[str, str]) -> None:
-    """The counterpart of `read_env`, for the owner's eyes; a shell can `source` it."""
+    """Write what `read_env` reads, readable by the owner only; a shell can `source` it."""
     file.touch(mode=0o600)
     file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 
 
 def load(file: Path, values: Mapping[str, str]) -> Config:
-    """The configuration in the file; a `StackError` names all that is wrong, names without a value included."""
+    """The configuration in the file. Raises a `StackError` that lists all errors, also names without a value."""
     try:
         return configuration.load(file, values.get)
     except ConfigError as error:
@@ -51,12 +51,12 @@ def named(config: Config, values: Mapping[str, str]) -> dict[str, str]:
     A master key that nobody gave is made up: here it opens nothing but this stack.
     """
     names = (*config.secret_names(), *config.default_names(), *config.looked_up)
-    found = {name: values[name] for name in names if values.get(name)}
+    given = {name: values[name] for name in names if values.get(name)}
     match config.master_key:
         case SecretName(name=name):
-            found.setdefault(name, f"sk-{secrets.token_urlsafe(24)}")
+            given.setdefault(name, f"sk-{secrets.token_urlsafe(24)}")
     try:
-        config.check(found)
+        config.check(given)
     except ConfigError as error:
         raise StackError(f"{error}\nSet them in the shell or in {ROOT / '.env'}.") from error
-    return found
+    return given

@@ -10,12 +10,12 @@ DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemi
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """What requests to AWS are signed with."""
+    """A key pair that signs requests to AWS."""
 
     id: str
     secret: str
     token: str | None = None
-    """Of a temporary one."""
+    """The session token of temporary credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Account:
     dialect: DialectName
     key: str
     models: frozenset[str]
-    """What `body.model` may say: model names at OpenAI, deployment names at Azure."""
+    """The allowed values of `body.model`: model names at OpenAI, deployment names at Azure."""
     access_keys: tuple[AccessKey, ...] = ()
-    """AWS's other keys, beside its API key."""
+    """Access keys of AWS, beside the API key."""
 
 
 class Latency(BaseModel):
@@ -37,9 +37,9 @@ class Latency(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     answer: float = 0.0
-    """To a whole answer, or to a stream's headers."""
+    """Until a whole answer, or until a stream's headers."""
     first_token: float = 0.0
-    """From a stream's headers to its first token."""
+    """From a stream's headers until its first token."""
     between_tokens: float = 0.0
 
 

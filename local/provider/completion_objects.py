@@ -50,7 +50,7 @@ class Completion:
 
 
 def chat_completion(request: ChatRequest, dialect: str) -> Completion:
-    """A `Refusal` for a prompt that is too long, or that Azure will not completion."""
+    """A `Refusal` for a prompt that is too long, or that Azure will not answer."""
     completion = Completion(request.model, prompt_tokens(request.messages), [chat_output(request)] * (request.n or 1))
     _check_length(completion, request.max_completion_tokens or request.max_tokens or 0, "messages")
     _check_content(completion, dialect)

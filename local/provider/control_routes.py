@@ -33,7 +33,7 @@ class Stall(BaseModel):
 
 
 class Expire(BaseModel):
-    """The batch that runs out of time now; all of the account's open ones, if `None`."""
+    """The batch that expires now; all open batches of the account, if `None`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,7 +68,7 @@ def add_account(account: NewAccount, request: Request) -> Account:
 
 @router.get("/faults")
 def faults(request: Request) -> list[Fault]:
-    """Those still to come."""
+    """The faults that have not happened yet."""
     return _state(request).faults.all()
 
 
@@ -98,7 +98,7 @@ def defects(account: str, body: Defects, request: Request) -> Defects:
 
 @router.post("/latency/{account}")
 def latency(account: str, body: Latency, request: Request) -> Latency:
-    """How long the account's completions take from now on."""
+    """Set the latency of the account's completions."""
     _state(request).set_latency(account, body)
     return body
 

@@ -101,7 +101,7 @@ class Files:
         return files[:limit], len(files) > limit
 
     def age(self, seconds: float) -> None:
-        """Have all files come this much earlier."""
+        """Make all files this many seconds older."""
         self._files = {
             file_id: replace(file, created_at=file.created_at - seconds) for file_id, file in self._files.items()
         }

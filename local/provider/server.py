@@ -28,7 +28,7 @@ from local.provider.state import ProviderState
 
 START_SECONDS = 10.0
 VARIABLES = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
-"""What the shipped `config.yaml` writes before and after `_API_BASE` of an account; of others, it is their name."""
+"""What is before and after `_API_BASE` in an account's variable in `config.yaml`; by default the account's name."""
 
 
 class Simulator:

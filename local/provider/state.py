@@ -1,4 +1,4 @@
-"""Everything that the simulated provider holds."""
+"""The state of the simulated provider."""
 
 import threading
 from pathlib import Path
@@ -35,7 +35,7 @@ class ProviderState:
             self._log.append(entry)
 
     def log(self, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
-        """What was received, oldest first."""
+        """The requests that were received, oldest first."""
         with self._lock:
             return [
                 dict(entry)
@@ -54,7 +54,7 @@ class ProviderState:
         return self._latencies.get(account, NO_LATENCY)
 
     def set_latency(self, account: str, latency: Latency) -> None:
-        """From now on, the account's completions take this long."""
+        """Set the latency of the account's completions."""
         self._latencies[account] = latency
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""The template as it is written, and as CloudFormation gets it: expanded by SAM's own translator."""
+"""The template as it is written, and as CloudFormation gets it, expanded by SAM's translator."""
 
 from copy import deepcopy
 from typing import Any
@@ -21,7 +21,7 @@ def written() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def template(written: dict[str, Any]) -> Template:
-    """The template that `sam deploy` sends."""
+    """The template that `sam deploy` sends to CloudFormation."""
     packaged = deepcopy(written)
     for resource in packaged["Resources"].values():
         for place in ("CodeUri", "ContentUri"):

@@ -13,7 +13,7 @@ from tests.support import gateways, postgres
 
 @pytest.fixture(scope="session")
 def database_server() -> Iterator[str]:
-    """The URL of a server on which databases may be made."""
+    """The URL of a server on which tests create databases."""
     with postgres.server() as url:
         yield url
 
@@ -48,7 +48,7 @@ async def store(database_url: str) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def gateway(database_url: str) -> AsyncIterator[Gateway]:
-    """The parts of a function, on the test's database and the tests' `config.yaml`."""
+    """A gateway on the test's database and the tests' `config.yaml`."""
     made = gateways.gateway(database_url)
     yield made
     await made.store.close()

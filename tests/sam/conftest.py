@@ -14,7 +14,7 @@ from tests.sam import containers
 
 @pytest.fixture(scope="session")
 def directory() -> Path:
-    """Empty at the start; what lies in it stays after the tests, for its logs."""
+    """A directory that is empty at the start. Its files stay after the tests, for the logs."""
     made = HOME / "test-sam"
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)

@@ -42,7 +42,7 @@ def build(directory: Path) -> Path:
 
 
 class SamLocal:
-    """A built template with the variables of its functions; all that is written for it lies in `directory`."""
+    """A built template with the variables of its functions; its files are in `directory`."""
 
     def __init__(self, template: Path, aws_url: str, variables: Mapping[str, str], directory: Path) -> None:
         directory.mkdir(parents=True)
@@ -60,7 +60,7 @@ class SamLocal:
         self._options += ["--parameter-overrides", *overrides]
 
     def invoke(self, function: str, event: Any) -> Any:
-        """`sam local invoke`: what the function answers."""
+        """Run `sam local invoke`, and return the function's answer."""
         log = self._directory / f"{function}.log"
         arguments = ["local", "invoke", function, "--event", "-", *self._options]
         return json.loads(_sam(arguments, self._environment, log, json.dumps(event)))

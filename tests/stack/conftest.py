@@ -25,5 +25,5 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 @pytest.fixture(params=["openai<3", "openai>=3"])
 def python(request: pytest.FixtureRequest) -> Path:
-    """An interpreter that has the OpenAI SDK of one of the two lines: they differ in what they speak HTTP with."""
+    """A Python with the OpenAI SDK of one of its two lines, which use different HTTP clients."""
     return Path(sys.executable) if request.param == "openai>=3" else tool("openai2", "python")

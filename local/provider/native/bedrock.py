@@ -55,7 +55,7 @@ async def converse_stream(http_request: Request, account: str, model: str) -> Re
 
 
 async def _caller(http_request: Request, account: str) -> Caller:
-    """Whoever has the account's API key, or signs with one of its access keys."""
+    """Authenticate by the account's API key, or by the signature of one of its access keys."""
     if not is_signed(http_request):
         return await authenticate(http_request, account, "bedrock", bearer(http_request), UNAUTHORISED)
     known = http_request.app.state.provider_state.account(account, "bedrock")
@@ -98,7 +98,7 @@ def _shape() -> Shape:
 
 
 def _check(body: Mapping[str, Any]) -> None:
-    """What the description does not say."""
+    """Check the rules that botocore's description does not have."""
     inference = body.get("inferenceConfig", {})
     if any(not 0 <= inference.get(name, 0) <= 1 for name in ("temperature", "topP")):
         raise Refusal(400, None, "The value at inferenceConfig must be between 0 and 1.")
@@ -116,12 +116,12 @@ def _check_schemas(body: Mapping[str, Any]) -> None:
 
 
 def _is_claude(model: str) -> bool:
-    """Its own application profiles, whose names do not tell, are all of Claude."""
+    """Application profiles do not name their model; here they are all of Claude."""
     return "anthropic." in model or "application-inference-profile" in model
 
 
 def _check_claude(model: str, body: Mapping[str, Any]) -> None:
-    """What the model says of its own fields, which Converse passes on."""
+    """Check Claude's own fields, which Converse passes on."""
     inference, own = body.get("inferenceConfig", {}), body.get("additionalModelRequestFields", {})
     thinking, choice = own.get("thinking"), own.get("tool_choice")
     sampling = {"temperature": inference.get("temperature"), "top_p": inference.get("topP"), "top_k": own.get("top_k")}

@@ -22,7 +22,7 @@ AUTHORIZATION = re.compile(
     r"SignedHeaders=(?P<headers>[\w;-]+), Signature=(?P<signature>\w+)"
 )
 MOMENT = "%Y%m%dT%H%M%SZ"
-PATIENCE = timedelta(minutes=5)
+MAX_CLOCK_SKEW = timedelta(minutes=5)
 UNKNOWN = Refusal(403, None, "The security token included in the request is invalid.")
 LATE = Refusal(403, None, "Signature expired: the date of the request is too far from the server's.")
 WRONG = Refusal(
@@ -44,7 +44,7 @@ async def check(request: Request, keys: Sequence[AccessKey], region: str, servic
     if signature is None or key is None or request.headers.get("x-amz-security-token") != key.token:
         raise UNKNOWN
     moment = request.headers.get("x-amz-date", "")
-    if abs(datetime.strptime(moment, MOMENT).replace(tzinfo=UTC) - datetime.now(UTC)) > PATIENCE:
+    if abs(datetime.strptime(moment, MOMENT).replace(tzinfo=UTC) - datetime.now(UTC)) > MAX_CLOCK_SKEW:
         raise LATE
     scope = [moment[:8], region, service, "aws4_request"]
     signed = signature["headers"].split(";")

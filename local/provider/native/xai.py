@@ -22,9 +22,9 @@ EXPIRY = (3_600, 2_592_000)
 MAX_PAGE = 1_000
 LIFETIME = 30 * 86_400
 INVALID_ARGUMENT = 3
-"""What gRPC calls a 400."""
+"""gRPC's code for a 400."""
 RESPONSES = {"chat.completion": "chat_get_completion", "response": "responses"}
-"""What a result's response is named, by the object that it is."""
+"""The member of a result that has the response, by the type of its object."""
 
 EntryT = TypeVar("EntryT")
 
@@ -154,7 +154,7 @@ def _file(file: File) -> dict[str, Any]:
 
 
 def _batch(caller: Caller, batch: Batch) -> dict[str, Any]:
-    """A batch has no state of its own: it counts, and says when it was cancelled and, if by xAI, why."""
+    """A batch has no status: it has counters, the time of its cancel and, if xAI cancelled it, the reason."""
     done = caller.state.batches.progress(batch)
     failed = batch.failed if batch.state in ENDED else 0
     pending = {"in_progress": batch.total - done, "finalizing": batch.total}.get(batch.state, 0)
