@@ -15,7 +15,7 @@ from manifold.app import GatewayDep, application
 from manifold.dispatch.dispatcher import Dispatcher
 from manifold.errors import CallFailed, PayloadTooLarge
 from manifold.gateway import Gateway
-from manifold.providers.chat import Route
+from manifold.providers.completion_provider import Route
 
 MAX_BYTES = 6 * 1024 * 1024
 """Of a request's body: more than Lambda takes."""

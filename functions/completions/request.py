@@ -8,7 +8,7 @@ import orjson
 
 from manifold import lenient
 from manifold.errors import InvalidRequest
-from manifold.providers.chat import Route
+from manifold.providers.completion_provider import Route
 
 MAX_MODELS = 100
 MAX_CALLS = 1_000

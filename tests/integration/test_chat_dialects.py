@@ -1,4 +1,4 @@
-"""The contract of `ChatProvider`, held by the translated dialects: answers and streams."""
+"""The contract of `CompletionProvider`, held by the translated dialects: answers and streams."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from local.provider import Latency, Simulator
 from manifold.providers import Endpoint
-from manifold.providers.registry import chat_provider_for
+from manifold.providers.registry import completion_provider_for
 from tests.support.chat_dialects import PROVIDERS, Dialect, chat, chunks
 from tests.support.provider import endpoint
 
@@ -120,7 +120,7 @@ async def test_an_effort(dialect: Dialect) -> None:
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-opus-4-6"])
 async def test_a_thought_is_given_back_as_it_came(simulated_provider: Simulator, model: str) -> None:
     at = replace(endpoint(simulated_provider, "anthropic"), model=model)
-    provider = chat_provider_for("anthropic")
+    provider = completion_provider_for("anthropic")
     thinking: dict[str, Any] = {"reasoning_effort": "medium", "tools": [WEATHER]}
     called = (await provider.complete(at, chat("the weather", **thinking)))["choices"][0]["message"]
     assert called["reasoning_content"] == "I was asked to echo."
@@ -134,7 +134,7 @@ async def test_a_thought_is_given_back_as_it_came(simulated_provider: Simulator,
 
 async def test_a_conversation_that_another_provider_began(simulated_provider: Simulator) -> None:
     """Each takes what each has said: a fallback goes on where the first one stopped."""
-    dialect = [(chat_provider_for(name), endpoint(simulated_provider, name)) for name in PROVIDERS]
+    dialect = [(completion_provider_for(name), endpoint(simulated_provider, name)) for name in PROVIDERS]
     asked = {"role": "user", "content": "the weather"}
     for provider, at in dialect:
         called = (await provider.complete(at, chat("the weather", tools=[WEATHER])))["choices"][0]["message"]
@@ -154,12 +154,12 @@ async def test_gemini_3_takes_calls_that_it_did_not_make(simulated_provider: Sim
         {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
         {"role": "tool", "tool_call_id": "call_2", "content": "wet"},
     ]
-    answer = await chat_provider_for("gemini").complete(at, chat(messages=messages, tools=[WEATHER]))
+    answer = await completion_provider_for("gemini").complete(at, chat(messages=messages, tools=[WEATHER]))
     assert answer["choices"][0]["message"]["content"] == "echo: sunny wet"
 
 
 async def test_several_choices_and_their_probabilities(simulated_provider: Simulator) -> None:
-    dialect = chat_provider_for("gemini"), endpoint(simulated_provider, "gemini")
+    dialect = completion_provider_for("gemini"), endpoint(simulated_provider, "gemini")
     answer = await dialect[0].complete(dialect[1], chat("hello", n=2, logprobs=True, top_logprobs=1))
     assert [choice["index"] for choice in answer["choices"]] == [0, 1]
     assert answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]

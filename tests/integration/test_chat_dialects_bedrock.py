@@ -16,7 +16,7 @@ from manifold.errors import ProviderRefused
 from manifold.provider_errors import client_error
 from manifold.providers import Endpoint, Signature
 from manifold.providers.bedrock import signature
-from manifold.providers.registry import chat_provider_for, provider_for
+from manifold.providers.registry import batch_provider_for, completion_provider_for
 from manifold.secrets import Secrets
 from tests.support.chat_dialects import ACCOUNT, Dialect, chat, chunks, error_of, shape
 from tests.support.provider import endpoint
@@ -42,7 +42,7 @@ ROLE = Signature(BEDROCK_REGION)
 def bedrock(simulated_provider: Simulator) -> Dialect:
     """Without an API key."""
     at = endpoint(simulated_provider, "bedrock")
-    return chat_provider_for("bedrock"), replace(at, api_key="", signature=PERMANENT)
+    return completion_provider_for("bedrock"), replace(at, api_key="", signature=PERMANENT)
 
 
 @pytest.mark.parametrize("signed", [PERMANENT, TEMPORARY])
@@ -120,7 +120,7 @@ async def test_bedrock_as_it_is_configured(
     model = f"{{model: 'bedrock/{BEDROCK_MODEL}', {base}, {params}}}"
     (tmp_path / "config.yaml").write_text(f"model_list: [{{model_name: claude, litellm_params: {model}}}]")
     loaded = config.load(tmp_path / "config.yaml", values.get)
-    deployments = Deployments(loaded, Secrets(None, values), provider_for, chat_provider_for)
+    deployments = Deployments(loaded, Secrets(None, values), batch_provider_for, completion_provider_for)
     answer = await deployments.complete(loaded.deployments[0], chat("hello"))
     assert answer["choices"][0]["message"]["content"] == "echo: hello"
 

@@ -1,4 +1,4 @@
-"""The contract of `ChatProvider`: refusals, failures and malformed answers of each translated dialect."""
+"""The contract of `CompletionProvider`: refusals, failures and malformed answers of each translated dialect."""
 
 import json
 from dataclasses import replace
@@ -9,8 +9,8 @@ import pytest
 from local.provider import Fault, Simulator
 from manifold.errors import InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.provider_errors import client_error
-from manifold.providers.chat import ProviderRequest
-from manifold.providers.registry import chat_provider_for
+from manifold.providers.completion_provider import ProviderRequest
+from manifold.providers.registry import completion_provider_for
 from tests.support.chat_dialects import ACCOUNT, PROVIDERS, Dialect, chat, chunks, error_of, shape
 from tests.support.provider import endpoint
 
@@ -25,7 +25,7 @@ async def failed(dialect: Dialect, request: ProviderRequest) -> tuple[int, str, 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_content_that_is_filtered(simulated_provider: Simulator, provider: str) -> None:
     """Cohere refuses, as Azure does; the others answer with the reason and no words, as OpenAI does."""
-    dialect = chat_provider_for(provider), endpoint(simulated_provider, provider)
+    dialect = completion_provider_for(provider), endpoint(simulated_provider, provider)
     request = chat("filter-this prompt")
     if provider == "cohere":
         assert await failed(dialect, request) == (400, "invalid_request_error", "content_filter")
@@ -119,7 +119,7 @@ async def test_failures_within_a_stream(dialect: Dialect, simulated_provider: Si
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock", "gemini"])
 async def test_a_provider_that_is_overloaded_within_a_stream(simulated_provider: Simulator, provider: str) -> None:
     simulated_provider.fail(Fault(kind="rate_limit", route="chat.create", when="within", chunks=3))
-    dialect = chat_provider_for(provider), endpoint(simulated_provider, provider)
+    dialect = completion_provider_for(provider), endpoint(simulated_provider, provider)
     with pytest.raises(ProviderError) as caught:
         await chunks(dialect, chat("one two three four"))
     assert shape(client_error(caught.value)) == (429, "rate_limit_error", "rate_limit_exceeded")
@@ -132,7 +132,7 @@ KEEPALIVES = ("data:\n\n", ":\n\n", ": ping\n\n", "event: ping\n\n", "data: \r\n
 @pytest.mark.parametrize("text", KEEPALIVES)
 async def test_keep_alive_events_do_not_end_a_stream(simulated_provider: Simulator, provider: str, text: str) -> None:
     simulated_provider.fail(Fault(kind="inject", route="chat.create", when="within", chunks=3, text=text))
-    dialect = chat_provider_for(provider), endpoint(simulated_provider, provider)
+    dialect = completion_provider_for(provider), endpoint(simulated_provider, provider)
     told = await chunks(dialect, chat("one two three four"))
     said = "".join(choice["delta"].get("content") or "" for chunk in told for choice in chunk["choices"])
     assert said == "echo: one two three four"
@@ -149,7 +149,7 @@ HALF: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("provider", HALF)
 async def test_half_an_emoji_in_an_answer(simulated_provider: Simulator, provider: str) -> None:
     simulated_provider.fail(Fault(kind="inject", route="chat.create", text=json.dumps(HALF[provider])))
-    answer = await chat_provider_for(provider).complete(endpoint(simulated_provider, provider), chat())
+    answer = await completion_provider_for(provider).complete(endpoint(simulated_provider, provider), chat())
     assert answer["choices"][0]["message"]["content"] == "cut \ufffd"
 
 
@@ -158,7 +158,7 @@ async def test_counts_that_are_no_numbers(simulated_provider: Simulator) -> None
     simulated_provider.fail(
         Fault(kind="inject", route="chat.create", text=json.dumps(HALF["cohere"] | {"usage": usage}))
     )
-    error = await error_of((chat_provider_for("cohere"), endpoint(simulated_provider, "cohere")), chat())
+    error = await error_of((completion_provider_for("cohere"), endpoint(simulated_provider, "cohere")), chat())
     assert shape(client_error(error)) == (502, "server_error", "provider_error")
 
 
@@ -166,4 +166,4 @@ async def test_counts_that_are_no_numbers(simulated_provider: Simulator) -> None
 @pytest.mark.parametrize("error", [{"code": 429, "message": "slow down"}, "the model is gone"])
 async def test_an_error_within_a_success(simulated_provider: Simulator, provider: str, error: object) -> None:
     simulated_provider.fail(Fault(kind="inject", route="chat.create", text=json.dumps({"error": error})))
-    await failed((chat_provider_for(provider), endpoint(simulated_provider, provider)), chat())
+    await failed((completion_provider_for(provider), endpoint(simulated_provider, provider)), chat())

@@ -9,14 +9,14 @@ import pytest
 
 from local.provider import Simulator
 from manifold.providers import Endpoint
-from manifold.providers.chat import ChatProvider, ProviderRequest
-from manifold.providers.registry import chat_provider_for, close_providers
+from manifold.providers.completion_provider import CompletionProvider, ProviderRequest
+from manifold.providers.registry import close_providers, completion_provider_for
 from tests.support.provider import endpoint
 from tests.unit.test_chat_history import SILENCES
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[ChatProvider, Endpoint]
+Spoken = tuple[CompletionProvider, Endpoint]
 Messages = list[dict[str, Any]]
 TRANSLATED = ("anthropic", "bedrock", "cohere", "gemini")
 LIKE_OPENAI = ("openai", "azure-general", "mistral")
@@ -44,7 +44,7 @@ def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spo
 
 
 def speaking(simulator: Simulator, account: str) -> Spoken:
-    return chat_provider_for(PREFIXES.get(account, account)), endpoint(simulator, account)
+    return completion_provider_for(PREFIXES.get(account, account)), endpoint(simulator, account)
 
 
 def user(content: object) -> dict[str, Any]:

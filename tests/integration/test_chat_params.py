@@ -11,13 +11,13 @@ from local.provider import Fault, Simulator
 from manifold.errors import InvalidRequest, ProviderError
 from manifold.provider_errors import client_error
 from manifold.providers import Endpoint
-from manifold.providers.chat import ChatProvider, ProviderRequest
-from manifold.providers.registry import chat_provider_for, close_providers
+from manifold.providers.completion_provider import CompletionProvider, ProviderRequest
+from manifold.providers.registry import close_providers, completion_provider_for
 from tests.support.provider import endpoint
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[ChatProvider, Endpoint]
+Spoken = tuple[CompletionProvider, Endpoint]
 PROVIDERS = ("anthropic", "bedrock", "cohere", "gemini")
 CLAUDE = ("anthropic", "bedrock")
 APPLICATION = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/abc123"
@@ -53,7 +53,7 @@ def spoken(simulator: Simulator, provider: str, model: str | None = None, base_m
         account = simulator.state.accounts[provider]
         simulator.state.accounts[provider] = replace(account, models=account.models | {model})
         at = replace(at, model=model, base_model=base_model)
-    return chat_provider_for(provider), at
+    return completion_provider_for(provider), at
 
 
 async def said(to: Spoken, *, drop: bool = False, **body: Any) -> str:
@@ -128,7 +128,7 @@ async def test_openais_reasoning_models(
     simulated_provider: Simulator, provider: str, model: str, base_model: str | None, name: str, value: Any
 ) -> None:
     _, at = spoken(simulated_provider, provider, model, base_model)
-    to = chat_provider_for(provider.partition("-")[0]), at
+    to = completion_provider_for(provider.partition("-")[0]), at
     with pytest.raises(ProviderError) as caught:
         await said(to, **{name: value})
     told = client_error(caught.value)
@@ -227,7 +227,7 @@ async def test_retry_after_of_each_dialect(
     simulated_provider: Simulator, provider: str, how: dict[str, str], seconds: float
 ) -> None:
     simulated_provider.fail(Fault.model_validate({"kind": "rate_limit", "route": "chat.create", **how}))
-    to = chat_provider_for(provider.partition("-")[0]), endpoint(simulated_provider, provider)
+    to = completion_provider_for(provider.partition("-")[0]), endpoint(simulated_provider, provider)
     with pytest.raises(ProviderError) as caught:
         await said(to)
     assert caught.value.retry_after == seconds

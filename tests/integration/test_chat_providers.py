@@ -1,4 +1,4 @@
-"""The contract of `manifold.providers.chat.ChatProvider`, held by OpenAI's dialects against the simulated provider."""
+"""The contract of `CompletionProvider`, held by OpenAI's dialects against the simulated provider."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,13 @@ from local.provider import Latency, Simulator
 from manifold.errors import ProviderError, ProviderRefused
 from manifold.provider_errors import client_error
 from manifold.providers import Endpoint
-from manifold.providers.chat import ChatProvider, ProviderRequest, Route
-from manifold.providers.registry import chat_provider_for, close_providers
+from manifold.providers.completion_provider import CompletionProvider, ProviderRequest, Route
+from manifold.providers.registry import close_providers, completion_provider_for
 from tests.support.provider import endpoint
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[ChatProvider, Endpoint]
+Spoken = tuple[CompletionProvider, Endpoint]
 DIALECTS = (
     pytest.param(("openai", "openai", None), id="openai"),
     pytest.param(("groq", "openai", None), id="like-openai"),
@@ -39,7 +39,7 @@ async def closing() -> AsyncIterator[None]:
 @pytest.fixture(params=DIALECTS)
 def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
     name, account, version = request.param
-    return chat_provider_for(name), endpoint(simulated_provider, account, api_version=version)
+    return completion_provider_for(name), endpoint(simulated_provider, account, api_version=version)
 
 
 def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
@@ -47,7 +47,7 @@ def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> Provid
     return ProviderRequest("/chat/completions", body, timeout)
 
 
-async def chunks(provider: ChatProvider, at: Endpoint, request: ProviderRequest) -> list[dict[str, Any]]:
+async def chunks(provider: CompletionProvider, at: Endpoint, request: ProviderRequest) -> list[dict[str, Any]]:
     async with contextlib.aclosing(provider.stream(at, request)) as stream:
         return [chunk async for chunk in stream]
 
@@ -145,7 +145,7 @@ async def test_a_stream_of_text(spoken: Spoken) -> None:
 
 async def test_chunks_arrive_as_they_are_sent(spoken: Spoken, simulated_provider: Simulator) -> None:
     provider, at = spoken
-    account = "azure-general" if provider is chat_provider_for("azure") else "openai"
+    account = "azure-general" if provider is completion_provider_for("azure") else "openai"
     simulated_provider.state.set_latency(account, Latency(between_tokens=0.1))
     came = []
     async with contextlib.aclosing(provider.stream(at, chat("one two three"))) as stream:
@@ -156,7 +156,7 @@ async def test_chunks_arrive_as_they_are_sent(spoken: Spoken, simulated_provider
 
 
 async def test_a_cancelled_call_closes_its_connection_at_once(simulated_provider: Simulator) -> None:
-    provider, at = chat_provider_for("openai"), endpoint(simulated_provider, "openai")
+    provider, at = completion_provider_for("openai"), endpoint(simulated_provider, "openai")
     simulated_provider.state.set_latency("openai", SLOW)
     call = asyncio.create_task(provider.complete(at, chat(timeout=60.0)))
     await asyncio.sleep(0.2)
@@ -168,7 +168,7 @@ async def test_a_cancelled_call_closes_its_connection_at_once(simulated_provider
 
 
 async def test_a_call_that_timed_out_closes_its_connection(simulated_provider: Simulator) -> None:
-    provider, at = chat_provider_for("openai"), endpoint(simulated_provider, "openai")
+    provider, at = completion_provider_for("openai"), endpoint(simulated_provider, "openai")
     simulated_provider.state.set_latency("openai", SLOW)
     with pytest.raises(ProviderError) as caught:
         await provider.complete(at, chat(timeout=0.2))
@@ -179,7 +179,7 @@ async def test_a_call_that_timed_out_closes_its_connection(simulated_provider: S
 
 @pytest.mark.parametrize("how", ["close", "cancel"])
 async def test_a_stream_left_early_closes_its_connection(simulated_provider: Simulator, how: str) -> None:
-    provider, at = chat_provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    provider, at = completion_provider_for("azure"), endpoint(simulated_provider, "azure-general")
     simulated_provider.state.set_latency("azure-general", Latency(between_tokens=30))
     stream = provider.stream(at, chat(timeout=60.0))
     await anext(stream)
@@ -206,7 +206,7 @@ async def test_an_answer_read_to_its_end_keeps_its_connection(spoken: Spoken, si
 
 
 async def test_a_hundred_calls_at_once(simulated_provider: Simulator) -> None:
-    provider, at = chat_provider_for("openai"), endpoint(simulated_provider, "openai", timeout=30)
+    provider, at = completion_provider_for("openai"), endpoint(simulated_provider, "openai", timeout=30)
     simulated_provider.state.set_latency("openai", Latency(answer=2.0))
     started = time.monotonic()
     answers = await asyncio.gather(*(provider.complete(at, chat(f"call {i}", timeout=30)) for i in range(120)))
@@ -219,7 +219,7 @@ async def test_a_hundred_calls_at_once(simulated_provider: Simulator) -> None:
 
 
 async def test_the_deployment_is_in_the_address_of_dated_versions_alone(simulated_provider: Simulator) -> None:
-    provider, at = chat_provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    provider, at = completion_provider_for("azure"), endpoint(simulated_provider, "azure-general")
     await provider.complete(at, chat())
     await provider.complete(replace(at, api_version="2024-10-21"), chat())
     paths = [entry["path"].removeprefix("/accounts/azure-general") for entry in simulated_provider.log()]

@@ -14,13 +14,13 @@ from local.provider import Fault, Simulator
 from manifold.errors import CallFailed, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.provider_errors import client_error
 from manifold.providers import Endpoint
-from manifold.providers.chat import ChatProvider, ProviderRequest
-from manifold.providers.registry import chat_provider_for, close_providers
+from manifold.providers.completion_provider import CompletionProvider, ProviderRequest
+from manifold.providers.registry import close_providers, completion_provider_for
 from tests.support.provider import endpoint
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[ChatProvider, Endpoint]
+Spoken = tuple[CompletionProvider, Endpoint]
 LEAKY = (
     "Deployment {model} of resource {host} rejected key {key} of org-Abc123def: see https://{host}/openai?key={key}"
     " (request req_0123456789abcdef)"
@@ -36,7 +36,7 @@ async def closing() -> AsyncIterator[None]:
 @pytest.fixture(params=["openai", "azure"])
 def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
     account = {"openai": "openai", "azure": "azure-general"}[request.param]
-    return chat_provider_for(request.param), endpoint(simulated_provider, account)
+    return completion_provider_for(request.param), endpoint(simulated_provider, account)
 
 
 def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
@@ -81,7 +81,7 @@ async def test_a_prompt_that_is_too_long(spoken: Spoken) -> None:
 
 
 async def test_content_that_azure_filters(simulated_provider: Simulator) -> None:
-    spoken = chat_provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    spoken = completion_provider_for("azure"), endpoint(simulated_provider, "azure-general")
     told = client_error(await complete(spoken, chat("filter-this prompt")))
     assert shape(told) == (400, "invalid_request_error", "content_filter")
 

@@ -1,4 +1,4 @@
-"""The contract of `manifold.providers.Provider`, held by each adapter against the simulated provider over HTTP."""
+"""The contract of `manifold.providers.BatchProvider`, held by each adapter against the simulated provider over HTTP."""
 
 import asyncio
 import hashlib
@@ -13,15 +13,15 @@ import pytest
 from local.provider import Fault, Simulator
 from local.provider.batches import Pace
 from manifold.errors import InputLost, ProviderRefused
-from manifold.providers import ENDED, Endpoint, Job, JobStatus, Provider
+from manifold.providers import ENDED, BatchProvider, Endpoint, Job, JobStatus
 from manifold.providers.openai import batches as openai
-from manifold.providers.registry import close_providers, provider_for
+from manifold.providers.registry import batch_provider_for, close_providers
 from manifold.providers.xai import batches as xai
 from tests.support.provider import chat_line, chat_lines, endpoint, input_of, poll_statuses
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[Provider, Endpoint]
+Spoken = tuple[BatchProvider, Endpoint]
 DIALECTS = (
     pytest.param(("openai", "openai", None), id="openai"),
     pytest.param(("azure", "azure-general", None), id="azure-v1"),
@@ -41,18 +41,18 @@ async def closing() -> AsyncIterator[None]:
 @pytest.fixture(params=DIALECTS)
 def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
     name, account, version = request.param
-    return provider_for(name), endpoint(simulated_provider, account, api_version=version)
+    return batch_provider_for(name), endpoint(simulated_provider, account, api_version=version)
 
 
 async def submitted(
-    provider: Provider, at: Endpoint, lines: bytes | None = None, job_id: str = "job_1"
+    provider: BatchProvider, at: Endpoint, lines: bytes | None = None, job_id: str = "job_1"
 ) -> tuple[Job, str]:
     prepared = await provider.prepare(at, input_of(lines or chat_lines(at.model, 3)))
     job = Job(job_id, prepared.ref, CHAT, "24h", int(time.time()))
     return job, await provider.submit(at, job)
 
 
-async def ended(provider: Provider, at: Endpoint, ref: str) -> JobStatus:
+async def ended(provider: BatchProvider, at: Endpoint, ref: str) -> JobStatus:
     for _ in range(500):
         status = (await poll_statuses(provider, at, [ref]))[ref]
         if status.state in ENDED:
@@ -61,7 +61,7 @@ async def ended(provider: Provider, at: Endpoint, ref: str) -> JobStatus:
     raise AssertionError(f"{ref} did not end")
 
 
-async def results(provider: Provider, at: Endpoint, ref: str | None) -> dict[str, dict[str, object]]:
+async def results(provider: BatchProvider, at: Endpoint, ref: str | None) -> dict[str, dict[str, object]]:
     assert ref is not None
     content = b"".join([chunk async for chunk in provider.results(at, ref)])
     return {line["custom_id"]: line for line in map(json.loads, content.splitlines())}

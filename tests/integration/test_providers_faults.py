@@ -13,11 +13,11 @@ import pytest
 from local.provider import Fault, Simulator
 from local.provider.batches import Pace
 from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.providers import Endpoint, Job, Provider
+from manifold.providers import BatchProvider, Endpoint, Job
 from manifold.providers.azure import batches as azure
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
-from manifold.providers.registry import close_providers, provider_for
+from manifold.providers.registry import batch_provider_for, close_providers
 from tests.support.provider import chat_lines, endpoint, input_of, poll_statuses
 
 pytest_plugins = ("tests.support.provider_fixtures",)
@@ -29,7 +29,7 @@ ACCOUNTS = {"openai": "openai", "azure": "azure-general"}
 class Scene:
     """A provider with a prepared input and a submitted job, about to have trouble."""
 
-    provider: Provider
+    provider: BatchProvider
     at: Endpoint
     job: Job
     ref: str
@@ -47,7 +47,7 @@ async def closing() -> AsyncIterator[None]:
 
 @pytest.fixture(params=ACCOUNTS)
 async def scene(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Scene:
-    provider, at = provider_for(request.param), endpoint(simulated_provider, ACCOUNTS[request.param], timeout=1.0)
+    provider, at = batch_provider_for(request.param), endpoint(simulated_provider, ACCOUNTS[request.param], timeout=1.0)
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
     job = Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time()))
     return Scene(provider, at, job, await provider.submit(at, job), simulated_provider)
@@ -234,7 +234,7 @@ async def test_a_slow_file_does_not_time_out(scene: Scene) -> None:
 
 async def test_azure_file_is_awaited_until_processed(simulated_provider: Simulator) -> None:
     simulated_provider.state.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
-    provider, at = provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    provider, at = batch_provider_for("azure"), endpoint(simulated_provider, "azure-general")
 
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
 
@@ -247,7 +247,7 @@ async def test_azure_file_that_takes_too_long_refuses_the_job_for_now(
 ) -> None:
     monkeypatch.setattr(azure, "PROCESSING_PAUSES", (0.01,))
     simulated_provider.state.batches.pace = Pace(0, 0, 0, 0, processing=0.5)
-    provider, at = provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    provider, at = batch_provider_for("azure"), endpoint(simulated_provider, "azure-general")
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
     job = Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time()))
 

@@ -11,7 +11,7 @@ from local.provider import Fault
 from manifold import ids
 from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.store import Store
 from manifold.store.traffic import Ended
 from tests.support.completions_app import HELLO, CompletionsApp

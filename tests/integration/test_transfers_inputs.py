@@ -10,7 +10,7 @@ from files.transfers import lease
 from files.transfers.lease import LEASE_SECONDS
 from files.transfers.retry_policy import ATTEMPTS, LASTING_ATTEMPTS
 from local.provider import Account, Fault
-from manifold.providers import Endpoint, Prepared, Provider
+from manifold.providers import BatchProvider, Endpoint, Prepared
 from manifold.queue import Message
 from manifold.schemas import File
 from tests.support.files_app import GENERAL, SPECIAL, FilesApp
@@ -264,7 +264,7 @@ async def test_an_input_that_arrives_after_the_purge_is_deleted(
     call = files_app.gateway.deployments.call
 
     async def purge_meanwhile(deployment: Any, request: Any, **more: Any) -> Any:
-        async def and_purge(provider: Provider, at: Endpoint) -> Prepared:
+        async def and_purge(provider: BatchProvider, at: Endpoint) -> Prepared:
             made: Prepared = await request(provider, at)
             monkeypatch.setattr(files_app.gateway.deployments, "call", call)
             async with files_app.client() as client:

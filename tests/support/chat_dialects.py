@@ -12,13 +12,13 @@ import pytest
 from local.provider import Simulator
 from manifold.errors import CallFailed, ProviderError
 from manifold.providers import Endpoint
-from manifold.providers.chat import ChatProvider, ProviderRequest
-from manifold.providers.registry import chat_provider_for, close_providers
+from manifold.providers.completion_provider import CompletionProvider, ProviderRequest
+from manifold.providers.registry import close_providers, completion_provider_for
 from tests.support.provider import endpoint
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Dialect = tuple[ChatProvider, Endpoint]
+Dialect = tuple[CompletionProvider, Endpoint]
 PROVIDERS = ("anthropic", "bedrock", "cohere", "gemini")
 ACCOUNT = (502, "server_error", "provider_account")
 
@@ -32,7 +32,7 @@ async def closed_providers() -> AsyncIterator[None]:
 
 @pytest.fixture(params=PROVIDERS)
 def dialect(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Dialect:
-    return chat_provider_for(request.param), endpoint(simulated_provider, request.param)
+    return completion_provider_for(request.param), endpoint(simulated_provider, request.param)
 
 
 def chat(text: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:

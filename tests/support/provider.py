@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from local.provider import Simulator
-from manifold.providers import Endpoint, Input, JobStatus, Provider
+from manifold.providers import BatchProvider, Endpoint, Input, JobStatus
 
 
 def endpoint(
@@ -32,7 +32,7 @@ def input_of(content: bytes | Iterable[bytes], name: str = "input_test.jsonl", s
     return Input(name=name, bytes=len(content) if isinstance(content, bytes) else size or 0, lines=lines)
 
 
-async def poll_statuses(provider: Provider, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:
+async def poll_statuses(provider: BatchProvider, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:
     """The statuses that a poll of these jobs returns."""
     known: dict[str, JobStatus] = {}
     await provider.poll(at, refs, known)

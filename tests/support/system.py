@@ -28,8 +28,8 @@ from local.provider.batches import Batch, Pace
 from manifold.config import Deployment
 from manifold.deployments import CALL_SECONDS, Deployments
 from manifold.gateway import Gateway
-from manifold.providers import Endpoint, Provider
-from manifold.providers.registry import chat_provider_for, provider_for
+from manifold.providers import BatchProvider, Endpoint
+from manifold.providers.registry import batch_provider_for, completion_provider_for
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch as BatchObject
 from manifold.schemas import File
@@ -107,13 +107,13 @@ class CrashingDeployments(Deployments):
     """Deployments of which each call of a provider is a step."""
 
     def __init__(self, gateway: Gateway, crash_points: CrashPoints) -> None:
-        super().__init__(gateway.config, gateway.secrets, provider_for, chat_provider_for)
+        super().__init__(gateway.config, gateway.secrets, batch_provider_for, completion_provider_for)
         self._crash_points = crash_points
 
     async def call(
         self,
         deployment: Deployment,
-        request: Callable[[Provider, Endpoint], Awaitable[Answer]],
+        request: Callable[[BatchProvider, Endpoint], Awaitable[Answer]],
         *,
         seconds: float | None = CALL_SECONDS,
     ) -> Answer:

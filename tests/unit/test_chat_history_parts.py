@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from manifold.errors import InvalidRequest
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from tests.support.conversations import assistant, body, call, every_front, result, turns, user
 from tests.unit.test_chat_translation import DIALECTS, every_dialect, refused, request
 

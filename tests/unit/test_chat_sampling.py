@@ -7,7 +7,7 @@ import pytest
 from manifold.errors import InvalidRequest
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.openai.reasoning import without_sampling
 
 OLD, BOTH_REFUSED, NONE_TAKEN = "claude-sonnet-4-20250514", "claude-haiku-4-5", "claude-opus-4-8"

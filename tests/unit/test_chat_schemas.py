@@ -12,8 +12,8 @@ from manifold.errors import InvalidRequest
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.anthropic.schemas import MAX_DEPTH, strict_schema
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.cohere import Cohere
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.gemini import Gemini
 
 ITEM = {"type": "object", "properties": {"n": {"type": "integer"}}}

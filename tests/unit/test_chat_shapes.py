@@ -12,9 +12,9 @@ from manifold.errors import ProviderRefused
 from manifold.provider_errors import client_error
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.cohere import Cohere
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import Dialect, translate_refusal
 from manifold.providers.failures import failure
 from manifold.providers.gemini import Gemini

@@ -10,9 +10,9 @@ from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.providers.anthropic import Anthropic
 from manifold.providers.anthropic.models import is_adaptive
 from manifold.providers.bedrock import Bedrock
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.cohere import Cohere
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import Dialect
 from manifold.providers.gemini import Gemini
 from manifold.providers.parameters import merged

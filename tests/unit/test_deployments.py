@@ -9,15 +9,15 @@ import pytest
 from manifold import observe
 from manifold.deployments import Deployments
 from manifold.errors import TIMEOUT, ProviderError, ProviderRefused, ProviderUnclear, Unavailable
-from manifold.providers import Endpoint, Provider
+from manifold.providers import BatchProvider, Endpoint
 from tests.support import gateways
 
 ADDRESS = {"OPENAI_PROVIDER_API_BASE": "http://127.0.0.1:1", "OPENAI_PROVIDER_API_KEY": "key"}
-Request = Callable[[Provider, Endpoint], Awaitable[None]]
+Request = Callable[[BatchProvider, Endpoint], Awaitable[None]]
 
 
 def raising(error: BaseException) -> Request:
-    async def request(_: Provider, __: Endpoint) -> None:
+    async def request(_: BatchProvider, __: Endpoint) -> None:
         raise error
 
     return request
@@ -71,7 +71,7 @@ async def test_what_is_raised_on_purpose_stays_as_it_is(deployments: Deployments
 
 
 async def test_a_call_that_takes_too_long_is_an_unclear_outcome(deployments: Deployments) -> None:
-    async def request(_: Provider, __: Endpoint) -> None:
+    async def request(_: BatchProvider, __: Endpoint) -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(ProviderError) as caught:

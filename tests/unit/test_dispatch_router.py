@@ -17,7 +17,7 @@ from manifold.dispatch.deadline import Deadline
 from manifold.dispatch.router import Router
 from manifold.errors import CallFailed, InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.secrets import Secrets
 from tests.support.deployments import deployment
 
@@ -29,7 +29,7 @@ TOKEN = {"model": "group", "choices": [{"delta": {"content": "Hello"}}]}
 
 
 class Fake:
-    """A `ChatProvider` that answers by a function, in as many chunks as that returns."""
+    """A `CompletionProvider` that answers by a function, in as many chunks as that returns."""
 
     def __init__(self, answer: Answering) -> None:
         self._answer = answer

@@ -13,8 +13,8 @@ from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.provider_errors import client_error
 from manifold.providers import Endpoint, completion_client
 from manifold.providers.addresses import azure_call, openai_call
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.completion_client import CompletionClient
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.failures import failure, failure_within
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.completions import OpenAICompletions
@@ -146,8 +146,8 @@ def test_a_refusal_and_an_unclear_end_tell_a_caller_the_same() -> None:
 @pytest.mark.parametrize(
     ("function", "loaded", "spared"),
     [
-        ("chat_provider_for", "aiohttp", "httpx"),
-        ("provider_for", "httpx", "aiohttp"),
+        ("completion_provider_for", "aiohttp", "httpx"),
+        ("batch_provider_for", "httpx", "aiohttp"),
     ],
 )
 def test_a_function_loads_the_client_that_it_uses_alone(function: str, loaded: str, spared: str) -> None:

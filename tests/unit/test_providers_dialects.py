@@ -11,7 +11,7 @@ from manifold.providers import Endpoint, Job
 from manifold.providers.azure.batches import AzureBatches
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.openai.batches import OpenAIBatches
-from manifold.providers.registry import provider_for
+from manifold.providers.registry import batch_provider_for
 
 JOB = Job("job_1", "file-1", "/v1/chat/completions", "24h", 1_700_000_000)
 
@@ -138,9 +138,14 @@ async def test_find_reads_on_where_the_oldest_come_first() -> None:
 
 
 def test_registry() -> None:
-    assert isinstance(provider_for("azure"), AzureBatches)
-    assert type(provider_for("openai")) is type(provider_for("groq")) is type(provider_for("my-own")) is OpenAIBatches
-    assert provider_for("groq") is provider_for("groq")
+    assert isinstance(batch_provider_for("azure"), AzureBatches)
+    assert (
+        type(batch_provider_for("openai"))
+        is type(batch_provider_for("groq"))
+        is type(batch_provider_for("my-own"))
+        is OpenAIBatches
+    )
+    assert batch_provider_for("groq") is batch_provider_for("groq")
 
 
 def _batch(ref: str, created_at: int, job_id: str = "other") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from files.transfers.retry_policy import Fault, is_lasting
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
-from manifold.providers import Endpoint, Provider
+from manifold.providers import BatchProvider, Endpoint
 from manifold.storage import Storage
 from manifold.store.files import storage_key
 from manifold.store.jobs import JobRow
@@ -79,7 +79,9 @@ class Fetching:
                     pass
         return results
 
-    async def _copy(self, ref: str, key: str, scan: ResultScan, least: int, provider: Provider, at: Endpoint) -> None:
+    async def _copy(
+        self, ref: str, key: str, scan: ResultScan, least: int, provider: BatchProvider, at: Endpoint
+    ) -> None:
         with contextlib.suppress(FewerLines):
             await self._storage.write(key, _at_least(least, scan, scan.through(provider.results(at, ref))))
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from manifold import observe
 from manifold.deployments import Deployments
 from manifold.errors import ProviderError
-from manifold.providers import Endpoint, Listed, Provider
+from manifold.providers import BatchProvider, Endpoint, Listed
 from manifold.store import Store
 
 NAME = re.compile(r"(input_[A-Za-z0-9]+)\.jsonl")
@@ -54,7 +54,7 @@ class Orphans:
             async with self._store.session() as tables:
                 await tables.inputs.end_orphan_check(deployment_id, since)
 
-    async def _clear(self, provider: Provider, at: Endpoint, now: datetime) -> int:
+    async def _clear(self, provider: BatchProvider, at: Endpoint, now: datetime) -> int:
         """Delete up to `MANY` orphans, and return how many there were. All are listed before the rows are read."""
         latest = now.timestamp() - MIN_AGE
         copies = [pair async for listed in provider.inputs(at) if (pair := _copy(listed, latest))]

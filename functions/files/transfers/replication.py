@@ -11,7 +11,7 @@ from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
 from manifold.jsonl import Report, Rewrite
-from manifold.providers import Endpoint, Input, Prepared, Provider
+from manifold.providers import BatchProvider, Endpoint, Input, Prepared
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Storage
 from manifold.store import Store
@@ -99,7 +99,7 @@ class Replication:
         if ref is None:
             return
 
-        async def discard(provider: Provider, at: Endpoint) -> None:
+        async def discard(provider: BatchProvider, at: Endpoint) -> None:
             await provider.discard(at, ref)
 
         try:

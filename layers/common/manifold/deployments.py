@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 from manifold import observe
 from manifold.config import Aws, Config, Deployment
 from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import Endpoint, Provider, Signature
-from manifold.providers.chat import ChatProvider, ProviderRequest, Route
+from manifold.providers import BatchProvider, Endpoint, Signature
+from manifold.providers.completion_provider import CompletionProvider, ProviderRequest, Route
 from manifold.providers.http_call import host_of
 from manifold.scrubbing import Scrubber
 from manifold.secrets import Secrets
 
 Answer = TypeVar("Answer")
-ProviderFor = Callable[[str], Provider]
-ChatProviderFor = Callable[[str], ChatProvider]
+BatchProviderFor = Callable[[str], BatchProvider]
+CompletionProviderFor = Callable[[str], CompletionProvider]
 
 _TIMEOUT = 20.0
 """Seconds for a request that moves no file, if the deployment sets no `timeout`. Three fit into the control worker."""
@@ -40,12 +40,16 @@ class Deployments:
     """
 
     def __init__(
-        self, config: Config, secrets: Secrets, provider_for: ProviderFor, chat_provider_for: ChatProviderFor
+        self,
+        config: Config,
+        secrets: Secrets,
+        batch_provider_for: BatchProviderFor,
+        completion_provider_for: CompletionProviderFor,
     ) -> None:
         self._config = config
         self._secrets = secrets
-        self._provider_for = provider_for
-        self._chat_provider_for = chat_provider_for
+        self._batch_provider_for = batch_provider_for
+        self._completion_provider_for = completion_provider_for
 
     def get(self, deployment_id: str) -> Deployment | None:
         """The deployment; `None` if `config.yaml` no longer has it."""
@@ -72,7 +76,7 @@ class Deployments:
     async def call(
         self,
         deployment: Deployment,
-        operation: Callable[[Provider, Endpoint], Awaitable[Answer]],
+        operation: Callable[[BatchProvider, Endpoint], Awaitable[Answer]],
         *,
         seconds: float | None = CALL_SECONDS,
     ) -> Answer:
@@ -82,7 +86,7 @@ class Deployments:
         that takes longer than `seconds` is `ProviderUnclear`. So is one that raises an unexpected error: an answer that
         one deployment sends must not stop the work for others.
         """
-        provider = self._provider_for(deployment.provider)
+        provider = self._batch_provider_for(deployment.provider)
         try:
             async with asyncio.timeout(seconds):
                 return await self._with_key(deployment, lambda endpoint: operation(provider, endpoint))
@@ -107,13 +111,13 @@ class Deployments:
 
     async def complete(self, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
         """OpenAI's answer object, with the group's name as `model`. A 401 is tried once more, as in `call`."""
-        provider = self._chat_provider_for(deployment.provider)
+        provider = self._completion_provider_for(deployment.provider)
         answer = await self._with_key(deployment, lambda endpoint: provider.complete(endpoint, request))
         return _named(answer, deployment)
 
     async def stream(self, deployment: Deployment, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
         """OpenAI's chunks, with the group's name as `model`. A 401 is tried once more, as in `call`."""
-        provider = self._chat_provider_for(deployment.provider)
+        provider = self._completion_provider_for(deployment.provider)
         begun = False
         try:
             async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:

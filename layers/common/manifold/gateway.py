@@ -72,9 +72,9 @@ class Gateway:
     @cached_property
     def deployments(self) -> "Deployments":
         from manifold.deployments import Deployments
-        from manifold.providers.registry import chat_provider_for, provider_for
+        from manifold.providers.registry import batch_provider_for, completion_provider_for
 
-        return Deployments(self.config, self.secrets, provider_for, chat_provider_for)
+        return Deployments(self.config, self.secrets, batch_provider_for, completion_provider_for)
 
     @cached_property
     def prices(self) -> "Prices":

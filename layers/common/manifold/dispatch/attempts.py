@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from manifold.config import Deployment
 from manifold.errors import InvalidRequest, ManifoldError, ProviderError
-from manifold.providers.chat import Route
+from manifold.providers.completion_provider import Route
 
 Body = TypeVar("Body")
 Failure = ProviderError | InvalidRequest

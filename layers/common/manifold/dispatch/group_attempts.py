@@ -14,7 +14,7 @@ from manifold.dispatch.deadline import Cut, Deadline, TimedOut, cancelled, excee
 from manifold.dispatch.retries import RetryPlan, retry_scope
 from manifold.dispatch.token_usage import estimated
 from manifold.errors import InvalidRequest, ManifoldError, ProviderError
-from manifold.providers.chat import ProviderRequest, Route
+from manifold.providers.completion_provider import ProviderRequest, Route
 
 Send = Callable[[Deployment, ProviderRequest], Awaitable[Body]]
 """Sends a request to a deployment, and returns its answer or a stream that has begun."""

@@ -18,7 +18,7 @@ from manifold.dispatch.group_attempts import BACKSTOP_SECONDS, GroupAttempts, Se
 from manifold.dispatch.stream import Begun
 from manifold.dispatch.token_usage import usage_of
 from manifold.errors import ManifoldError, ProviderError
-from manifold.providers.chat import ProviderRequest, Route
+from manifold.providers.completion_provider import ProviderRequest, Route
 
 
 class Router:

@@ -7,7 +7,7 @@ from typing import Any
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.dispatch.token_usage import has_token, requesting_usage
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 
 
 @dataclass(frozen=True, slots=True)

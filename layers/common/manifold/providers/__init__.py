@@ -1,4 +1,4 @@
-"""`Provider`, the Protocol of every provider's batches, and the values that its methods take and return.
+"""`BatchProvider`, the Protocol of every provider's batches, and the values that its methods take and return.
 
 The methods keep no state of ours and write no row. They return values, or raise `ProviderRefused` (the call had no
 effect) or `ProviderUnclear` (it may have had its effect): see `manifold.errors`. The same eight methods fit
@@ -146,7 +146,7 @@ class JobStatus:
         return self.error_ref is None and not (self.state == "failed" and self.errors)
 
 
-class Provider(Protocol):
+class BatchProvider(Protocol):
     """A provider's batches. Each method may raise `ProviderRefused` or `ProviderUnclear`.
 
     A `ref` is the provider's id of a file or a job, opaque to the caller.
@@ -171,11 +171,11 @@ class Provider(Protocol):
         """
         ...
 
-    async def poll(self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
-        """Put the status of each of these jobs into `known`, by its ref, as soon as it is read.
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
+        """Put the status of each of these jobs into `statuses`, by its ref, as soon as it is read.
 
         Many jobs are read from one listing. A job that the provider does not know is `failed` and `lost`. A ref whose
-        status could not be read is left out. The call may raise, or be cancelled, after some statuses are in `known`.
+        status could not be read is left out. The call may raise, or be cancelled, after some were put there.
         """
         ...
 

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.completion_client import CompletionClient
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.parameters import wants_usage
@@ -84,7 +84,7 @@ class Dialect(Protocol):
 
 
 class DialectProvider:
-    """A `ChatProvider` by one dialect."""
+    """A `CompletionProvider` by one dialect."""
 
     def __init__(self, client: CompletionClient, dialect: Dialect) -> None:
         self._client = client

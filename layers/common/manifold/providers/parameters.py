@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifold.errors import InvalidRequest
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.content_parts import Part
 from manifold.providers.conversation import Turn
 

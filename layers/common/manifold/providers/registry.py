@@ -9,8 +9,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from manifold.providers import Provider
-from manifold.providers.chat import ChatProvider
+from manifold.providers import BatchProvider
+from manifold.providers.completion_provider import CompletionProvider
 
 if TYPE_CHECKING:
     from manifold.providers.batch_client import BatchClient
@@ -27,7 +27,7 @@ DIALECTS: Mapping[str, tuple[str, str]] = {
 
 
 @cache
-def provider_for(name: str) -> Provider:
+def batch_provider_for(name: str) -> BatchProvider:
     """The batch adapter of a prefix. Any prefix but `azure` and `xai` is taken for a server of OpenAI's API.
 
     The configuration says which prefixes may run no batches.
@@ -45,7 +45,7 @@ def provider_for(name: str) -> Provider:
 
 
 @cache
-def chat_provider_for(name: str) -> ChatProvider:
+def completion_provider_for(name: str) -> CompletionProvider:
     """The completions adapter of a prefix. All but `azure` and those in `DIALECTS` are taken for OpenAI's API."""
     if name in DIALECTS:
         from manifold.providers.dialect import DialectProvider

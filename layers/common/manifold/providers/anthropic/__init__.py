@@ -11,9 +11,9 @@ from manifold.providers import Endpoint
 from manifold.providers.anthropic.request import translate_request
 from manifold.providers.anthropic.response import translate_response
 from manifold.providers.anthropic.stream import MessageReader
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.completion_client import CompletionClient
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event

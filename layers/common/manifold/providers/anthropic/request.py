@@ -9,7 +9,7 @@ from typing import Any
 from manifold.providers.anthropic.sampling import take_sampling
 from manifold.providers.anthropic.schemas import dereferenced, strict_schema
 from manifold.providers.anthropic.thinking import is_signed, max_tokens, take_thinking, thinks
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.content_parts import PDF, Document, Part, Picture, invalid_value
 from manifold.providers.conversation import AssistantTurn, ResultTurn, ToolCall, Turn, UserTurn, system_texts
 from manifold.providers.normalization import normalized_turns, user_first, with_marks_on_parts, without_trailing_space

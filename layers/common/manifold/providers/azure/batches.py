@@ -22,7 +22,7 @@ BROKEN = frozenset({"error", "failed", "deleted", "deleting"})
 
 
 class AzureBatches(OpenAIBatches):
-    """A `Provider` of Azure OpenAI. The base URL is the resource's, with or without `/openai` or `/openai/v1`."""
+    """A `BatchProvider` of Azure OpenAI. The base URL is the resource's, with or without `/openai` or `/openai/v1`."""
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         prepared = await super().prepare(endpoint, data)

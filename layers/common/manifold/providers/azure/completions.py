@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from manifold.providers import Endpoint
 from manifold.providers.addresses import azure_call, is_dated
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.completions import OpenAICompletions, path_of
 
 
 class AzureCompletions(OpenAICompletions):
-    """A `ChatProvider`. In a dated version the URL names the deployment, in `/openai/v1` the body's `model` does."""
+    """A `CompletionProvider`. In a dated version the URL names the deployment, in `/openai/v1` the body does."""
 
     def _call(self, endpoint: Endpoint, request: ProviderRequest) -> HttpCall:
         path = ("deployments", endpoint.model, *path_of(request)) if is_dated(endpoint) else path_of(request)

@@ -17,9 +17,9 @@ from manifold.providers.bedrock.request import translate_request
 from manifold.providers.bedrock.response import translate_response
 from manifold.providers.bedrock.signature import region_of, signer
 from manifold.providers.bedrock.stream import ConverseReader
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.completion_client import CompletionClient
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event

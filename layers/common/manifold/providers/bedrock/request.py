@@ -11,7 +11,7 @@ from manifold.providers.anthropic.sampling import take_sampling
 from manifold.providers.anthropic.schemas import strict_schema, to_json
 from manifold.providers.anthropic.thinking import is_signed, take_thinking, thinks
 from manifold.providers.bedrock.documents import Documents, document_block
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.content_parts import Document, Part, Picture, Text, invalid_value
 from manifold.providers.conversation import (
     AssistantTurn,

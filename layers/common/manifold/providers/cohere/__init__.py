@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from manifold.providers import Endpoint
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.cohere.request import translate_request
 from manifold.providers.cohere.response import translate_response
 from manifold.providers.cohere.stream import ChatReader
 from manifold.providers.completion_client import CompletionClient
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.content_parts import Part, Picture, Text, invalid_value, plain_text, refuse_documents
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, Turn, UserTurn
 from manifold.providers.normalization import normalized_turns

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from manifold.providers import Endpoint
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.completion_client import CompletionClient
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import RefusalRule
 from manifold.providers.gemini.request import translate_request
 from manifold.providers.gemini.response import translate_response

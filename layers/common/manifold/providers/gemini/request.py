@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from manifold.providers.chat import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.content_parts import Part, Text, invalid_value, plain_text
 from manifold.providers.conversation import (
     AssistantTurn,

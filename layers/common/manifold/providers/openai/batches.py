@@ -37,7 +37,7 @@ CANNOT_CANCEL = frozenset({400, 404, 409, 422})
 
 
 class OpenAIBatches:
-    """A `Provider` of OpenAI's API. `expiring` tells whether the server accepts an expiry of files and results.
+    """A `BatchProvider` of OpenAI's API. `expiring` tells whether the server accepts an expiry of files and results.
 
     Azure's and xAI's adapters override the methods below `# Overridden by …`.
     """
@@ -71,16 +71,16 @@ class OpenAIBatches:
                 return None
         return None
 
-    async def poll(self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
         if len(refs) > FEW:
             try:
-                await self._poll_listed(endpoint, refs, known)
+                await self._poll_listed(endpoint, refs, statuses)
             except ProviderError as error:
-                if any(ref in known for ref in refs):
+                if any(ref in statuses for ref in refs):
                     return
                 if not (isinstance(error, ProviderRefused) and error.lasting):
                     raise
-        await self._poll_each(endpoint, [ref for ref in refs if ref not in known], known)
+        await self._poll_each(endpoint, [ref for ref in refs if ref not in statuses], statuses)
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
         try:
@@ -168,19 +168,23 @@ class OpenAIBatches:
         raise ProviderUnclear("a listing that does not end")
 
     async def _poll_listed(
-        self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]
+        self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]
     ) -> None:
-        """Put the jobs that the newest pages list into `known`."""
+        """Put the jobs that the newest pages list into `statuses`."""
         missing, pages = set(refs), 0
         async for page in self._pages(endpoint, "batches", limit=str(PAGE)):
-            statuses = {ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in missing}
-            known.update(statuses)
-            missing -= statuses.keys()
+            page_statuses = {
+                ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in missing
+            }
+            statuses.update(page_statuses)
+            missing -= page_statuses.keys()
             pages += 1
             if not missing or pages == MAX_POLL_PAGES:
                 return
 
-    async def _poll_each(self, endpoint: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]) -> None:
+    async def _poll_each(
+        self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]
+    ) -> None:
         """One GET per job. Raises only if no status is known: statuses that were read count more than the errors."""
         semaphore = asyncio.Semaphore(CONCURRENT)
 
@@ -188,12 +192,12 @@ class OpenAIBatches:
             async with semaphore:
                 status = await self._retrieve(endpoint, ref)
             if status is not None:
-                known[ref] = status
+                statuses[ref] = status
 
         answers = await asyncio.gather(*(retrieve(ref) for ref in refs), return_exceptions=True)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         for failure in failures:
-            if not isinstance(failure, ProviderError) or (not known and len(failures) == len(refs)):
+            if not isinstance(failure, ProviderError) or (not statuses and len(failures) == len(refs)):
                 raise failure
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:

@@ -12,8 +12,8 @@ from typing import Any
 from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.addresses import openai_call
-from manifold.providers.chat import ProviderRequest
 from manifold.providers.completion_client import CompletionClient
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.messages import MessageSanitizer
@@ -24,7 +24,7 @@ DRAIN_SECONDS = 0.1
 
 
 class OpenAICompletions:
-    """A `ChatProvider` of OpenAI's API. All parameters are sent unchanged, unknown ones too, with two exceptions.
+    """A `CompletionProvider` of OpenAI's API. All parameters are sent unchanged, unknown ones too, with two exceptions.
 
     Members of messages that only answers have are left out (`MessageSanitizer`). With `drop_params`, so are the
     sampling parameters that OpenAI's reasoning models refuse. `provider` is the prefix of the models.

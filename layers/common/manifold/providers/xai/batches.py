@@ -24,7 +24,7 @@ NO_RESPONSE = "xAI gave no response to this request."
 
 
 class XAIBatches(OpenAIBatches):
-    """A `Provider` of xAI. Its batches are translated into OpenAI's, and then handled as those are."""
+    """A `BatchProvider` of xAI. Its batches are translated into OpenAI's, and then handled as those are."""
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         kind, _, batch_id = ref.partition(":")

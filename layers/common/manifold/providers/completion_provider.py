@@ -1,4 +1,4 @@
-"""`ChatProvider`, the Protocol of every provider's completions and embeddings, and the request that it takes.
+"""`CompletionProvider`, the Protocol of every provider's completions and embeddings, and the request that it takes.
 
 Requests and answers have OpenAI's shapes; an adapter of another API translates both. The methods keep no state of ours
 and write no row; they retry nothing and choose nothing. They return the answer, or raise
@@ -32,7 +32,7 @@ class ProviderRequest:
     """Leave out a parameter that cannot be translated, instead of raising `InvalidRequest`."""
 
 
-class ChatProvider(Protocol):
+class CompletionProvider(Protocol):
     """A provider's completions. Cancelling a call closes its connection at once, so that the provider stops."""
 
     async def complete(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
