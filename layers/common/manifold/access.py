@@ -1,4 +1,4 @@
-"""Who is asking, what they own and which model groups they may use."""
+"""Authorization: who the caller is, what it owns, and which model groups it may use."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,14 +26,14 @@ class Caller:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """The key's own names for model groups."""
     limited: tuple[LimitedHolder, ...] = ()
-    """Those of key, user and team that have limits."""
+    """The key, its user and its team, as far as they have limits."""
 
     def group(self, model: str) -> str:
-        """The model group that the caller means by `model`: one of its aliases, or the group's own name."""
+        """The model group of a request's `model`, which is one of the key's aliases or the group's own name."""
         return self.aliases.get(model, model)
 
     def may_use(self, group: str) -> bool:
-        """Whether this model group is open to the caller. With no list at all, every group is."""
+        """Whether the caller may use this model group. Without any list of models, it may use all."""
         return all(group in models or models & ALL_MODELS for models in self.allowed)
 
     def require_admin(self) -> None:

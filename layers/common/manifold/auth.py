@@ -1,4 +1,4 @@
-"""From the key in a request to its `Caller`."""
+"""Authentication: from the key of a request to its `Caller`."""
 
 import hashlib
 import hmac
@@ -13,17 +13,17 @@ from manifold.limits import limited_holder
 
 
 class Allowance(TypedDict):
-    """What a key, a user or a team may use, as the store keeps it."""
+    """What a key, a user or a team may use, as the store returns it."""
 
     models: list[str]
     blocked: bool
     limits: dict[str, Any]
-    """Members of `Limits`, the budget as text."""
+    """The members of `Limits`; the budget is text, to keep its digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyGrant:
-    """What the store knows of a virtual key when a request arrives: one row, its user's and its team's in it."""
+    """A virtual key with its user and its team, as one query returns them."""
 
     key_id: str
     user_id: str | None
@@ -38,13 +38,13 @@ class KeyGrant:
 FindKey = Callable[[str], Awaitable[KeyGrant | None]]
 
 MAX_CACHED_KEYS = 1_000
-"""Keys that are remembered at once."""
+"""Keys that a `KeyCache` holds; the oldest is dropped for the next."""
 
 
 class KeyCache:
-    """Finds a grant that was found before without asking, for `seconds`: what an admin changes meanwhile is not seen.
+    """Returns a grant that was found less than `seconds` ago without a query, so an admin's changes come that late.
 
-    Only what is there is remembered, so a new key works at once. With 0 seconds, nothing is.
+    A key that was not found is not cached, so a new key works at once. With 0 seconds, nothing is cached.
     """
 
     def __init__(self, find: FindKey, seconds: float, clock: Callable[[], float] = time.time) -> None:
@@ -61,18 +61,18 @@ class KeyCache:
         self._cached.pop(token_hash, None)
         if grant is not None and self._seconds > 0:
             if len(self._cached) >= MAX_CACHED_KEYS:
-                del self._cached[next(iter(self._cached))]  # the one that was found the longest ago
+                del self._cached[next(iter(self._cached))]  # the oldest
             self._cached[token_hash] = (self._clock() + self._seconds, grant)
         return grant
 
 
 def key_hash(key: str) -> str:
-    """What is stored of a key. Keys are 256 random bits, so a plain hash cannot be turned back."""
+    """The hash that is stored of a key. Keys are 256 random bits, so an unsalted SHA-256 cannot be reversed."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
-    """The caller behind a key; raises `AuthenticationFailed` or, for a blocked key, `PermissionDenied`."""
+    """The caller of a key. Raises `AuthenticationFailed`, or `PermissionDenied` for a blocked key, user or team."""
     if hmac.compare_digest(key.encode(), master_key.encode()):
         return Caller(admin=True)
     grant = await find(key_hash(key))

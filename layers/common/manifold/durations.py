@@ -12,7 +12,7 @@ _HELP = "write a number and a unit (s, m, h, d, w, or mo for 30 days), as in '30
 
 
 def parse(text: object) -> timedelta:
-    """The duration; `ValueError` says how to write one."""
+    """The duration of a text such as `30d`; raises a `ValueError` that shows how to write one."""
     match = re.fullmatch(r"([0-9]{1,10})(s|mo|m|h|d|w)", text) if isinstance(text, str) else None
     seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 0 < seconds <= _LONGEST.total_seconds():
@@ -27,4 +27,4 @@ def _checked(text: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(parse)]
 DurationText = Annotated[str, AfterValidator(_checked)]
-"""A duration that is kept as it was written."""
+"""A valid duration, kept as the text that was sent."""

@@ -1,4 +1,4 @@
-"""What every function is composed of: environment, configuration, secrets and store, each built when first needed.
+"""The parts of every function: environment, configuration, secrets, store and more, each built when first needed.
 
 A function makes one `Gateway` when it is imported, which reads nothing yet; tests make theirs with an environment.
 Apps, workers, the poller and the migrations take their parts from it. Apps are made by `manifold.app.application`.
@@ -34,7 +34,7 @@ class Gateway:
 
     @cached_property
     def config(self) -> Config:
-        """`config.yaml`, whose warnings are logged when it is read."""
+        """`config.yaml`, read at the first use; its warnings are logged then. Raises `ConfigError`."""
         loaded = config.load(self.environment.config_path, self.secrets.find)
         for text in loaded.warnings:
             observe.warning("config_warning", text=text)
@@ -48,7 +48,7 @@ class Gateway:
     def store(self) -> Store:
         return Store(lambda: self.secrets.get("DATABASE_URL"), prepared=self.environment.prepared_statements)
 
-    # boto3 and httpx cost a function half a second when it starts, so only those that use them import them.
+    # Importing boto3 and httpx takes half a second of a cold start, so they are imported at the first use.
 
     @cached_property
     def storage(self) -> "Storage":
@@ -58,7 +58,7 @@ class Gateway:
 
     @cached_property
     def transfer_storage(self) -> "Storage":
-        """The same bucket, with a worker's patience."""
+        """The same bucket, with a worker's longer timeouts."""
         from manifold.storage import TRANSFER, Storage
 
         return Storage(self.environment.bucket, TRANSFER)
@@ -87,7 +87,7 @@ class Gateway:
         return self.secrets.resolve(self.config.master_key)
 
     async def authenticate(self, key: str) -> Caller:
-        """The caller behind a key, by one query at most; raises as `manifold.auth.authenticate` does."""
+        """The caller of a key, by one query at most; raises as `manifold.auth.authenticate` does."""
         return await auth.authenticate(key, self.master_key, self._find_grant)
 
     @cached_property

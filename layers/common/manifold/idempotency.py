@@ -1,8 +1,8 @@
-"""Which creates are one and the same: pure, the store remembers.
+"""Recognizes repeated attempts at one create. Pure; `manifold.store.idempotency` keeps the attempts.
 
-A client may send an `Idempotency-Key`. The OpenAI SDK sends none and repeats a POST that failed, but counts its
-attempts in `x-stainless-retry-count`: a retry of an identical create by the same key, within minutes, means the first
-attempt. An identical create that is no retry is meant as another one.
+A client may send an `Idempotency-Key`. OpenAI's SDK sends none; it repeats a POST that failed, and counts the attempts
+in `x-stainless-retry-count`. So a retry with the same virtual key and body, within minutes, stands for the first
+attempt. An identical create that is no retry makes another object.
 """
 
 import hashlib
@@ -13,23 +13,23 @@ from manifold.access import Caller
 from manifold.errors import InvalidRequest
 
 KEY_SECONDS = 86_400
-"""How long an `Idempotency-Key` is remembered."""
+"""Seconds for which an `Idempotency-Key` is remembered."""
 RETRY_SECONDS = 600
-"""How long an SDK's retry can mean the first attempt; its retries are seconds apart."""
+"""Seconds within which an SDK's retry stands for the first attempt; its retries are seconds apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreateAttempt:
-    """One attempt at a create, as far as telling it from others goes."""
+    """One attempt at a create: what tells whether it repeats another."""
 
     fingerprint: str
-    """The same for attempts that may be one: caller, route, and the client's key or else the body."""
+    """A hash of caller, route, and the client's `Idempotency-Key` or else the body: equal for repeated attempts."""
     body_hash: str
     window: int
-    """How many seconds back an earlier attempt counts; 0 if none does."""
+    """Seconds for which an earlier attempt counts; 0: none does."""
 
     def require_body(self, body_hash: str) -> None:
-        """Raise `InvalidRequest` if an earlier attempt of this fingerprint had another body."""
+        """Raise `InvalidRequest` if the earlier attempt with this fingerprint had another body."""
         if body_hash != self.body_hash:
             raise InvalidRequest(
                 "This Idempotency-Key was used with another request. Send a new key with a new request.",
@@ -39,7 +39,7 @@ class CreateAttempt:
 
 
 def attempt(caller: Caller, route: str, body: bytes, headers: Mapping[str, str]) -> CreateAttempt:
-    """Describe an attempt: `route` such as `POST /batches`, `body` whatever makes two creates identical."""
+    """The attempt of this request: `route` such as `POST /batches`, `body` all that identical creates share."""
     body_hash = hashlib.sha256(body).hexdigest()
     who = (caller.key_id or "admin", route)
     key = headers.get("idempotency-key")
@@ -49,7 +49,7 @@ def attempt(caller: Caller, route: str, body: bytes, headers: Mapping[str, str])
 
 
 def is_retry(headers: Mapping[str, str]) -> bool:
-    """Whether an SDK says that it sends this again."""
+    """Whether an SDK sends the request again, by its header `x-stainless-retry-count`."""
     return headers.get("x-stainless-retry-count", "0") not in ("", "0")
 
 

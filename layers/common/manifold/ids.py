@@ -1,4 +1,4 @@
-"""Opaque ids with OpenAI's prefixes. They hold nothing: no provider id, no model, no secret, no time."""
+"""Random ids with OpenAI's prefixes. They contain no provider id, no model, no secret and no time."""
 
 import secrets
 import string
@@ -7,7 +7,7 @@ from typing import Literal
 Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user", "team", "request", "call"]
 
 _ALPHABET = string.ascii_letters + string.digits
-_LENGTH = 24  # 142 bits: no two ids meet, and none can be guessed
+_LENGTH = 24  # 142 bits: no collisions, and no id can be guessed
 _COUNT = len(_ALPHABET) ** _LENGTH
 _PREFIX: dict[Kind, str] = {
     "file": "file-",
@@ -25,8 +25,8 @@ _PREFIX: dict[Kind, str] = {
 
 
 def new(kind: Kind) -> str:
-    """A fresh id of this kind, such as `file-…` or `batch_…`."""
-    number = secrets.randbelow(_COUNT)  # one number, as asking for each character takes ten times as long
+    """A new id of this kind, such as `file-…` or `batch_…`."""
+    number = secrets.randbelow(_COUNT)  # one random number: one for each character takes ten times as long
     characters = []
     for _ in range(_LENGTH):
         number, digit = divmod(number, len(_ALPHABET))
@@ -35,5 +35,5 @@ def new(kind: Kind) -> str:
 
 
 def virtual_key() -> str:
-    """A fresh virtual key, `sk-…`: a secret, shown once and stored as a hash."""
+    """A new virtual key, `sk-…`: a secret, shown once and stored as a hash."""
     return "sk-" + secrets.token_urlsafe(32)

@@ -1,7 +1,7 @@
-"""How a function that is not HTTP is invoked: coroutines on one loop that lives as long as the environment.
+"""Invocation of functions without HTTP: coroutines run on one event loop, which lives as long as the environment.
 
-Clients and the database connection belong to the loop in which they were opened, so every invocation must meet the
-same one; `asyncio.run` would end it each time.
+Clients and the database connection belong to the loop on which they were opened, so every invocation needs the same
+loop; `asyncio.run` would close it each time.
 """
 
 import asyncio
@@ -17,22 +17,22 @@ _runner = asyncio.Runner()
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run to its end, on the environment's loop."""
+    """Run the coroutine on the environment's loop, and return its result."""
     return _runner.run(work)
 
 
 def sqs_handler(work: Callable[[Message], Awaitable[None]]) -> observe.Handler:
-    """A Lambda handler of SQS events that answers which messages failed (`ReportBatchItemFailures`).
+    """A Lambda handler of SQS events that reports which messages failed (`ReportBatchItemFailures`).
 
-    A message fails only for a bug of ours or a part of ours that is down; it comes again, and ends in the dead-letter
-    queue. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
+    `work` raises only for a bug, or where Postgres, S3 or SQS is down. The message then comes again, up to five times,
+    and goes to the dead-letter queue. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting
     """
 
-    async def work_off(records: list[dict[str, Any]]) -> list[str]:
+    async def failures_of(records: list[dict[str, Any]]) -> list[str]:
         return [record["messageId"] for record in records if not await _succeeds(work, record)]
 
     def handle(event: Any, _: Any) -> dict[str, Any]:
-        failed = run(work_off(event["Records"]))
+        failed = run(failures_of(event["Records"]))
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     return observe.observed(handle)

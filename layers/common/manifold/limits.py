@@ -1,4 +1,4 @@
-"""What the holder of a key may use at most, and what is said when it is too much: pure, without clock or I/O."""
+"""Limits of keys, users and teams, and the error when one is reached. Pure, without clock or I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from manifold import durations
 from manifold.errors import BudgetExceeded, ManifoldError, TooManyRequests
 
 PARALLEL_WAIT = 1.0
-"""Seconds after which another call may have ended."""
+"""Seconds of `Retry-After` at `max_parallel_requests`: another call may have ended by then."""
 _WORDS = {
     "rpm_limit": "calls a minute",
     "tpm_limit": "tokens a minute",
     "max_parallel_requests": "calls at once",
 }
 _OF_CALLS = frozenset({"rpm_limit", "max_parallel_requests"})
-"""Those that one request can be too much for, however long it waits."""
+"""Limits that a single request can exceed, however long it waits."""
 
 Holder = Literal["key", "user", "team"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What may be used at most; `None` is no limit. Budgets are in US dollars, each `budget_duration` ("30d") anew."""
+    """The most that may be used; `None`: no limit. `max_budget` is in US dollars for each `budget_duration` ("30d")."""
 
     rpm_limit: int | None = None
     tpm_limit: int | None = None
@@ -42,12 +42,12 @@ class LimitedHolder:
 
     @property
     def subject(self) -> str:
-        """What its meter is found by."""
+        """The key of its row in `meters`: `team:team_…`."""
         return f"{self.holder}:{self.id}"
 
     @property
     def period(self) -> float | None:
-        """Seconds after which its budget begins anew; `None`: never."""
+        """Seconds after which the budget renews; `None`: never."""
         duration = self.limits.budget_duration
         return durations.parse(duration).total_seconds() if duration else None
 
@@ -58,11 +58,11 @@ _NAMES: tuple[LimitName, ...] = get_args(LimitName)
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """How somebody limited stands when calls are asked for."""
+    """How far a holder has used its limits when it requests calls."""
 
     subject: str
     reached: Sequence[LimitName]
-    """The limits that are in the way of these calls."""
+    """The limits that refuse these calls."""
     spent: Decimal
     """US dollars since the budget's period began."""
     minute_left: float
@@ -70,7 +70,7 @@ class LimitStatus:
 
 
 def limited_holder(holder: Holder, holder_id: str | None, written: Mapping[str, Any] | None) -> list[LimitedHolder]:
-    """The holder with its limits as the store gives them, if it is there and has any."""
+    """The holder with its limits as the store returns them (`Allowance.limits`); empty if it has none."""
     if holder_id is None or written is None or all(written.get(name) is None for name in _NAMES):
         return []
     budget = written.get("max_budget")
@@ -82,7 +82,7 @@ def limited_holder(holder: Holder, holder_id: str | None, written: Mapping[str, 
 
 
 def refusal(limited: Sequence[LimitedHolder], statuses: Sequence[LimitStatus], calls: int) -> ManifoldError | None:
-    """Why so many calls are not admitted, or `None`: the first limit of the first holder that is in the way."""
+    """The error for these calls by the first limit that is reached, in the order of `limited`; `None`: admitted."""
     reached = {status.subject: status for status in statuses if status.reached}
     for one in limited:
         if one.subject in reached:
@@ -96,9 +96,9 @@ def _refusal(one: LimitedHolder, status: LimitStatus, calls: int) -> ManifoldErr
         return _over_budget(one, status)
     wait = PARALLEL_WAIT if limit == "max_parallel_requests" else status.minute_left
     most: int = getattr(one.limits, limit)
-    asked = "" if calls == 1 else f" This request counts as {calls}."
+    counted = "" if calls == 1 else f" This request counts as {calls}."
     remedy = "Send fewer in one request" if limit in _OF_CALLS and calls > most else "Try again later"
-    message = f"The {one.holder} may use {most} {_WORDS[limit]} ({limit}).{asked} {remedy}, or ask an admin for more."
+    message = f"The {one.holder} may use {most} {_WORDS[limit]} ({limit}).{counted} {remedy}, or ask an admin for more."
     return TooManyRequests(message, retry_after=wait)
 
 

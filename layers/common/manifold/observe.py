@@ -1,9 +1,9 @@
-"""Logs and metrics: one logger, one set of metrics, and the few ways in which Manifold uses them.
+"""Logs and metrics: one logger, one set of metrics, and a function for each kind of line.
 
 Log lines are JSON (AWS Lambda Powertools); their service is `POWERTOOLS_SERVICE_NAME`, their level
-`POWERTOOLS_LOG_LEVEL`. Prompts, answers and secrets stay out of them: `event` takes short scalar fields only
-(under `data`, so that none meets a key of Powertools'), what looks like a key or a signature is struck out of each
-line, and an invocation's event is never logged, whatever `POWERTOOLS_LOGGER_LOG_EVENT` says.
+`POWERTOOLS_LOG_LEVEL`. They contain no prompts, answers or secrets: fields are short scalars (under `data`, apart from
+Powertools' own keys), what looks like a key or a signature is replaced by `***` in each line, and an invocation's event
+is never logged, whatever `POWERTOOLS_LOGGER_LOG_EVENT` is. A line's name is a noun and a verb: `job_submitted`.
 
 Metrics are CloudWatch EMF lines in the namespace `Manifold`; `Metric` has all their names.
 """
@@ -39,20 +39,20 @@ _SECRETS = re.compile(
 
 
 class Metric(StrEnum):
-    """What is counted. Each is a sum over the period that one asks for, with the dimension `service`."""
+    """The names of all metrics. Each is a sum over a period, with the dimension `service`."""
 
     FAULTS = "Faults"
-    """Exceptions that nobody raised on purpose: the metric to alarm on."""
+    """Unexpected exceptions, and 5xx errors of our own: the metric to alarm on."""
     INPUTS_READY = "InputsReady"
-    """Inputs that a deployment holds now."""
+    """Inputs whose upload to a deployment succeeded."""
     INPUTS_FAILED = "InputsFailed"
-    """Inputs that were given up."""
+    """Inputs whose upload was given up."""
     JOBS_SUBMITTED = "JobsSubmitted"
     """Jobs that a provider accepted."""
     JOBS_REFUSED = "JobsRefused"
     """Submissions that a provider refused."""
     JOBS_UNCLEAR = "JobsUnclear"
-    """Submissions of unknown outcome, to be looked for at the provider."""
+    """Submissions of unknown outcome, whose job is then searched for at the provider."""
     BATCHES_ENDED = "BatchesEnded"
     """Batches that are completed, failed, expired or cancelled."""
 
@@ -62,7 +62,7 @@ def _serialize(line: dict[str, Any]) -> str:
 
 
 def scrub(text: str) -> str:
-    """The text, with what looks like a key, a password or a signature struck out."""
+    """The text, with `***` for what looks like a key, a password or a signature."""
     return _SECRETS.sub("***", text)
 
 
@@ -76,14 +76,14 @@ def event(name: str, /, **fields: Field) -> None:
 
 
 def warning(name: str, /, **fields: Field) -> None:
-    """Log something that an operator should look at, although work goes on."""
+    """Log what an operator should look at, although work goes on."""
     logger.warning(name, data=_short(fields), stacklevel=_CALLER)
 
 
 def failed(name: str, error: ProviderError | ManifoldError, /, **fields: Field) -> None:
-    """Log, as a warning, what a call came to: its status, and its cause in our own words.
+    """Log an error that was handled, as a warning: its status, and its cause in our own words.
 
-    What the provider said of it often quotes the request, so it is logged at DEBUG alone.
+    A provider's message often quotes the request, so it is logged at DEBUG alone.
     """
     cause = error.cause if isinstance(error, ProviderError) else error.message
     logger.warning(name, data=_short(fields | {"status": error.status, "cause": cause}), stacklevel=_CALLER)
@@ -94,7 +94,7 @@ def failed(name: str, error: ProviderError | ManifoldError, /, **fields: Field) 
 
 
 def fault(error: BaseException, /, **fields: Field) -> None:
-    """Log an exception that nobody raised on purpose, with its traceback, and count it."""
+    """Log an unexpected exception with its traceback, and count it in `Metric.FAULTS`."""
     logger.error("fault", exc_info=error, data=_short(fields), stacklevel=_CALLER)
     count(Metric.FAULTS)
 
@@ -105,10 +105,10 @@ def count(metric: Metric, value: int = 1) -> None:
 
 
 def observed(handler: Handler) -> Handler:
-    """A Lambda handler whose log lines carry the invocation's request id, and whose metrics are written at its end.
+    """A Lambda handler whose log lines have the invocation's request id, and whose metrics are written at its end.
 
-    The context must be Lambda's. To be called when the function's modules have been imported: they stay, and the
-    garbage collector is told to leave them alone, as a look at them all takes 20 ms of some request.
+    The context must be Lambda's. Call this after all imports: it excludes the objects that exist by then from garbage
+    collection, as a scan of them takes 20 ms of some request.
     """
     gc.freeze()
 

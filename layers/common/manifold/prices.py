@@ -1,8 +1,8 @@
-"""What an answer costs, by the prices that genai-prices has: https://github.com/pydantic/genai-prices
+"""What an answer costs, by the price tables of genai-prices: https://github.com/pydantic/genai-prices
 
-Reading its tables takes 0.3 seconds of computing, so they are read in a thread of their own when a function first calls
-a provider, which takes longer. Finding a model takes them 0.2 ms, so that is done once a deployment; working out a
-price takes them 0.15 ms, so the plain ones are worked out here.
+Loading the tables takes 0.3 s of CPU, so a thread loads them while a function makes its first call to a provider.
+Finding a model in them takes 0.2 ms, so it is done once for each deployment. Their computation of a price takes
+0.15 ms, so prices without tiers are computed here.
 """
 
 import gc
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice
 
 _IDS = {"fireworks_ai": "fireworks"}
-"""Providers that genai-prices knows by another name than LiteLLM, and not by that."""
+"""LiteLLM's prefixes that genai-prices does not know, and its own names for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What an answer took. Those of a cache are part of the input, the reasoning ones of the output."""
+    """Tokens of an answer. Cached ones are part of the input, reasoning ones of the output."""
 
     input: int
     output: int
     cached: int = 0
-    """Read from the provider's cache, which makes them cheaper."""
+    """Input read from the provider's cache, which is cheaper."""
     written: int = 0
-    """Written into it, which some providers take more for."""
+    """Input written to the provider's cache, for which some providers charge more."""
     written_1h: int = 0
-    """Those of them that stay for an hour, which is dearer still."""
+    """The part of `written` that is kept for an hour, which costs more still."""
 
 
 class Rates(NamedTuple):
@@ -56,20 +56,23 @@ class Rates(NamedTuple):
 
 
 class Prices:
-    """Prices in US dollars."""
+    """Computes what answers cost, in US dollars. One object serves a function's environment."""
 
     def __init__(self) -> None:
         self._reading: threading.Thread | None = None
         self._models: dict[str, ModelInfo | None] = {}
 
     def read(self) -> None:
-        """Have the tables read meanwhile, if that has not begun."""
+        """Start a thread that loads the tables, unless one was started before."""
         if self._reading is None:
             self._reading = threading.Thread(target=_read, daemon=True)
             self._reading.start()
 
     def of(self, deployment: Deployment, tokens: Tokens, *, batch: bool = False) -> Decimal | None:
-        """What they cost there, with the provider's batch discount if it was a batch; `None` if no price is known."""
+        """US dollars for these tokens at this deployment, at the batch price for a `batch`.
+
+        `None` where no price is known, or the tokens contradict each other.
+        """
         if tokens.cached + tokens.written > tokens.input or tokens.written_1h > tokens.written:
             return None
         if deployment.id not in self._models:
@@ -94,7 +97,7 @@ def _model(deployment: Deployment) -> "ModelInfo | None":
 
 
 def rates_of(price: "ModelPrice") -> Rates | None:
-    """A price as rates; `None` where it has tiers, or counts calls."""
+    """A price as rates; `None` where it has tiers, or a price for each call."""
     prices = {name: rate for name, rate in vars(price).items() if rate is not None}
     if "requests_kcount" in prices or not all(isinstance(rate, Decimal) for rate in prices.values()):
         return None
@@ -105,7 +108,7 @@ def rates_of(price: "ModelPrice") -> Rates | None:
 
 
 def usage_of(tokens: Tokens) -> "Usage":
-    """The tokens in the tables' words."""
+    """The tokens as genai-prices names them."""
     from genai_prices import Usage
 
     return Usage(
@@ -118,7 +121,7 @@ def usage_of(tokens: Tokens) -> "Usage":
 
 
 def model_name(deployment: Deployment) -> str:
-    """What the provider's price list calls the model: `base_model`, where the deployment's own name says nothing."""
+    """The model's name in the provider's price list: `base_model` if set, else the deployment's model."""
     written = deployment.base_model or deployment.model
     return written.removeprefix(f"{deployment.provider}/")
 
@@ -127,4 +130,4 @@ def _read() -> None:
     from genai_prices import data_snapshot
 
     data_snapshot.get_snapshot()
-    gc.freeze()  # the tables stay, and are 20,000 objects for the collector to look at
+    gc.freeze()  # the tables stay: 20,000 objects that the garbage collector need not scan

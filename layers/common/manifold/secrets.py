@@ -1,10 +1,10 @@
-"""Looks up what `config.yaml` names with `os.environ/`: in the stack's one secret, then in the environment.
+"""Looks up the values of `os.environ/NAME` in `config.yaml`: first in the stack's one secret, then in the environment.
 
-The secret is a JSON object of texts in AWS Secrets Manager. It is fetched when a name is first asked for, kept for
-`lifetime` seconds, and fetched again after a provider's 401 (`refresh`), so that a key is rotated without a deploy.
+The secret is a JSON object of strings in AWS Secrets Manager. It is fetched at the first look-up, kept for `lifetime`
+seconds, and fetched again after a provider's 401 (`refresh`), so that a key is rotated without a deploy.
 
-`get` blocks for the fetch (tens of milliseconds, once per lifetime). Coroutines cannot meet inside it, and threads take
-turns, so one `Secrets` serves a whole function environment.
+`get` blocks during the fetch (tens of milliseconds, once per lifetime). It awaits nothing and takes a lock, so one
+`Secrets` serves all coroutines and threads of a function's environment.
 """
 
 import json
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LIFETIME = 300.0
-"""Seconds that a fetched secret is used without asking again."""
+"""Seconds after which the secret is fetched again."""
 
 REFRESH_INTERVAL = 5.0
-"""Seconds between two fetches at least, however often a wrong key makes providers answer 401."""
+"""Least seconds between two fetches, however often providers answer 401."""
 
 
 def secrets_manager() -> "SecretsManagerClient":
-    """The default client. It is botocore's own, imported at the first fetch: boto3 around it takes 0.06 s more."""
+    """The default client: botocore's, imported at the first fetch, as importing boto3 takes 0.06 s more."""
     from botocore.config import Config
     from botocore.session import get_session
 
@@ -48,7 +48,9 @@ class Secrets:
         fallback: Mapping[str, str],
         client_factory: "Callable[[], SecretsManagerClient]" = secrets_manager,
         lifetime: float = LIFETIME,
-        clock: Callable[[], float] = time.time,  # the wall's: a monotonic clock may stand still while Lambda freezes us
+        clock: Callable[
+            [], float
+        ] = time.time,  # wall clock: a monotonic one may stop while Lambda freezes the environment
     ) -> None:
         self._arn = arn
         self._fallback = fallback
@@ -65,7 +67,7 @@ class Secrets:
         return f"Secrets(arn={self._arn!r})"
 
     def get(self, name: str) -> str:
-        """The value of that name; an empty one counts as missing. `ConfigError` names what is missing, and where."""
+        """The value of this name. Raises a `ConfigError` with the name if the value is missing or empty."""
         value = self.find(name)
         if value is None:
             secret = f"the secret {self._arn} or " if self._arn else ""
@@ -73,7 +75,7 @@ class Secrets:
         return value
 
     def find(self, name: str) -> str | None:
-        """The same, but `None` for what is missing. `ConfigError` if the secret cannot be read."""
+        """The value of this name; `None` if missing or empty. Raises `ConfigError` if the secret cannot be read."""
         return self._secret().get(name) or self._fallback.get(name) or None
 
     @overload
@@ -83,7 +85,7 @@ class Secrets:
     @overload
     def resolve(self, setting: Setting | DefaultName | None) -> str | None: ...
     def resolve(self, setting: Setting | DefaultName | None) -> str | None:
-        """The value of a setting of `config.yaml`; `None` for one that is not set."""
+        """The value of a setting of `config.yaml`; `None` if it is not set. Raises as `get` and `find` do."""
         match setting:
             case PlainText(text=text):
                 return text
@@ -95,9 +97,9 @@ class Secrets:
                 return None
 
     def refresh(self) -> bool:
-        """Have the next `get` fetch again: the way on from a provider's 401.
+        """Make the next look-up fetch again, after a provider's 401.
 
-        False if there is no secret, or it was fetched less than `REFRESH_INTERVAL` ago: trying again will not help.
+        False if there is no secret, or it was fetched less than `REFRESH_INTERVAL` ago: a retry would not help.
         """
         if self._arn is None or self._clock() - self._fetched_at < REFRESH_INTERVAL:
             return False
@@ -113,7 +115,7 @@ class Secrets:
             return self._values
 
     def _fetch_or_keep(self, arn: str) -> Mapping[str, str]:
-        """The secret as it is now; as it was, for a short while, where it cannot be read."""
+        """The secret as it is now. If it cannot be read, its former values serve for `REFRESH_INTERVAL`."""
         self._fetched_at = self._clock()
         try:
             values = self._fetch(arn)

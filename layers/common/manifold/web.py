@@ -1,4 +1,4 @@
-"""What every HTTP function shares: the FastAPI app, OpenAI's error shape for every failure, and the Lambda handler."""
+"""The HTTP side of every function: the FastAPI app, OpenAI's error shape for every failure, and the Lambda handler."""
 
 import asyncio
 import re
@@ -42,38 +42,37 @@ class OnFault(Protocol):
 
 
 def application(title: str, authenticate: Authenticate, on_fault: OnFault) -> FastAPI:
-    """An app whose every failure leaves in OpenAI's shape.
+    """An app without routes, which answers every failure in OpenAI's shape.
 
-    `authenticate` finds the caller behind a key, for the routes that ask for an `Authenticated` or an `Admin`.
-    `on_fault` is told of each failure of our own, so that it is logged and counted: Mangum would swallow it, and
-    Lambda's own error metric stays at zero.
+    `authenticate` finds the caller of a key, for routes that declare an `Authenticated` or an `Admin`. `on_fault` gets
+    each failure of ours, to log and count it: Mangum swallows exceptions, so Lambda's own error metric stays at zero.
     """
     app = FastAPI(title=title, openapi_url=None, redirect_slashes=False)
     app.state.authenticate = authenticate
     app.state.on_fault = on_fault
-    app.add_middleware(_Envelope)
-    app.exception_handler(ManifoldError)(_known)
-    app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(HTTPException)(_routing)
+    app.add_middleware(_ErrorMiddleware)
+    app.exception_handler(ManifoldError)(_manifold_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_error)
     return app
 
 
 def handler(app: FastAPI) -> Callable[[Any, Any], Any]:
-    """The Lambda handler of an app: every event runs on one loop, to which the database connection belongs."""
+    """The Lambda handler of an app. All events run on one event loop, to which the database connection belongs."""
 
     def handle(event: Any, context: Any) -> Any:
         # Mangum uses the thread's current loop, and makes one if there is none: at import, it would leak.
         asyncio.set_event_loop(_runner.get_loop())
-        # Its lifespan is off, or it would start and stop the app at every call.
+        # The lifespan is off, or Mangum would start and stop the app at every call.
         return Mangum(app, lifespan="off")(event, context)
 
     return handle
 
 
 class KeyFirst(APIRoute):
-    """A route that looks at the key before anything of the body is read or parsed.
+    """A route that checks the key before the body is read or parsed.
 
-    FastAPI itself parses the body first, and calls the dependencies after that.
+    FastAPI itself parses the body first, and then calls the dependencies.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -87,38 +86,41 @@ class KeyFirst(APIRoute):
 
 
 async def caller(request: Request) -> Caller:
-    """Whose key the request carries; it is looked up once."""
-    found: Caller | None = getattr(request.state, "caller", None)
-    if found is None:
+    """The caller of the request's key, which is looked up once; raises as `bearer` and `authenticate` do."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
         authenticate: Authenticate = request.app.state.authenticate
-        found = request.state.caller = await authenticate(bearer(request))
-    return found
+        known = request.state.caller = await authenticate(bearer(request))
+    return known
 
 
 Authenticated = Annotated[Caller, Depends(caller)]
 
 
-async def admin(found: Authenticated) -> Caller:
-    """The caller, who must hold the master key."""
-    found.require_admin()
-    return found
+async def admin(caller: Authenticated) -> Caller:
+    """The caller; raises `PermissionDenied` unless it holds the master key."""
+    caller.require_admin()
+    return caller
 
 
 Admin = Annotated[Caller, Depends(admin)]
 
 
 def request_id(request: Request) -> str:
-    """API Gateway's id of this request, or a fresh one outside API Gateway."""
+    """API Gateway's id of this request, or a new one outside API Gateway."""
     event = request.scope.get("aws.event") or {}
-    found = event.get("requestContext", {}).get("requestId")
-    if not found:
-        found = getattr(request.state, "request_id", None) or ids.new("request")
-        request.state.request_id = found
-    return str(found)
+    value = event.get("requestContext", {}).get("requestId")
+    if not value:
+        value = getattr(request.state, "request_id", None) or ids.new("request")
+        request.state.request_id = value
+    return str(value)
 
 
 def bearer(request: Request) -> str:
-    """The key that the request carries, as OpenAI's SDK (`Authorization: Bearer`) or Azure's (`api-key`) sends it."""
+    """The request's key, as OpenAI's SDK (`Authorization: Bearer`) or Azure's (`api-key`) sends it.
+
+    Raises `AuthenticationFailed` if there is none.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
     if not token:
@@ -127,23 +129,23 @@ def bearer(request: Request) -> str:
 
 
 def group_names(sent: ImmutableMultiDict[str, Any] | Headers) -> list[str]:
-    """The `target_model_names` of a query or (as `x-target-model-names`) the headers, each once.
+    """The `target_model_names` of a query, or the `x-target-model-names` of headers, each name once.
 
-    They come repeated, with commas, as JSON or all of it, and clients spell a list with brackets, numbered or not.
+    Clients repeat the field, separate names by commas, or send JSON, and may add brackets (`[]`, `[0]`) to its name.
     """
     fields = sent.items() if isinstance(sent, Headers) else sent.multi_items()
     return names_in([value for key, value in fields if _GROUP_NAMES.fullmatch(key)])
 
 
 def json(body: BaseModel, status: int = 200) -> Response:
-    """A response that writes the model once: FastAPI would validate what we made ourselves a second time."""
+    """A JSON response of the model. FastAPI itself would validate the model once more."""
     return Response(body.model_dump_json(), status, media_type="application/json")
 
 
-class _Envelope:
-    """Gives every answer its request id, and an exception that nobody expected the shape of an error.
+class _ErrorMiddleware:
+    """Adds the request id to every response, and answers an unexpected exception with a 500 in OpenAI's shape.
 
-    Plain ASGI: Starlette's `BaseHTTPMiddleware` would run each request in a second task.
+    Plain ASGI, as Starlette's `BaseHTTPMiddleware` would run each request in a second task.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -164,12 +166,12 @@ class _Envelope:
 
         try:
             await self.app(scope, receive, send_with_id)
-        except Exception as error:  # whatever it is, the client gets an answer that its SDK can read
+        except Exception as error:  # whatever it is, the client gets a response that its SDK can read
             _report(request, error)
             if started:
                 raise
             fault = ManifoldError("The gateway failed to answer. Try again; it has been logged.", code="internal_error")
-            await _failure(fault)(scope, receive, send_with_id)
+            await _error_response(fault)(scope, receive, send_with_id)
 
 
 def _report(request: Request, error: Exception) -> None:
@@ -177,34 +179,36 @@ def _report(request: Request, error: Exception) -> None:
     on_fault(error, route=f"{request.method} {request.url.path}", request_id=request_id(request))
 
 
-async def _known(request: Request, error: ManifoldError) -> Response:
+async def _manifold_error(request: Request, error: ManifoldError) -> Response:
     if error.status >= 500:
         _report(request, error)
-    return _failure(error)
+    return _error_response(error)
 
 
-async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    found = error.errors()
-    if found[0]["loc"] == ("body",) and found[0]["input"] and not _says_json(request):
-        return _failure(_not_json(" Send one with the header 'Content-Type: application/json'."))
-    return _failure(_first_invalid(found))
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    errors = error.errors()
+    if errors[0]["loc"] == ("body",) and errors[0]["input"] and not _is_json(request):
+        return _error_response(_not_json(" Send JSON, with the header 'Content-Type: application/json'."))
+    return _error_response(_first_invalid(errors))
 
 
-def _says_json(request: Request) -> bool:
+def _is_json(request: Request) -> bool:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     return media_type == "application/json" or media_type.endswith("+json")
 
 
-async def _routing(request: Request, error: HTTPException) -> Response:
-    """What Starlette itself refuses: an unknown path, a wrong method, a body that is no form."""
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """The errors of Starlette itself: an unknown path, a wrong method, a form that cannot be parsed."""
     where = f"{request.method} {request.url.path}"
     if error.status_code == 404:
-        return _failure(NotFound(f"Unknown request URL: {where}. Check the path and the method.", code="unknown_url"))
+        return _error_response(
+            NotFound(f"Unknown request URL: {where}. Check the path and the method.", code="unknown_url")
+        )
     if error.status_code == 405:
         wrong = InvalidRequest(f"Not allowed to {where}. Check the method.", code="method_not_allowed")
         return JSONResponse(wrong.body(), 405, error.headers)
     if isinstance(error.__cause__, (ValueError, RecursionError)):  # not UTF-8, or nested too deep for FastAPI to parse
-        return _failure(_not_json())
+        return _error_response(_not_json())
     return JSONResponse(InvalidRequest(f"{error.detail.rstrip('.')}.").body(), error.status_code, error.headers)
 
 
@@ -212,7 +216,7 @@ def _not_json(remedy: str = "") -> InvalidRequest:
     return InvalidRequest(f"The request body is not valid JSON.{remedy}", code="invalid_json")
 
 
-def _failure(error: ManifoldError) -> Response:
+def _error_response(error: ManifoldError) -> Response:
     # 409 is retried by the SDK, and a retry of a conflict cannot help.
     headers = {} if error.retryable or error.status != 409 else {"x-should-retry": "false"}
     if isinstance(error, TooManyRequests):
