@@ -1,1 +1,1 @@
-"""Keys, users, teams, models and health; and the migrations at deploy."""
+"""The admin API: keys, users, teams, spend, models and health. And the migrations, run at each deploy."""

@@ -18,7 +18,7 @@ from manifold.web import Admin, Authenticated
 
 routes = APIRouter(route_class=web.KeyFirst)
 open_routes = APIRouter()
-"""Those that ask for no key."""
+"""Routes that need no key."""
 
 
 async def _keys(gateway: GatewayDep) -> VirtualKeys:
@@ -128,8 +128,8 @@ async def spend_logs(
     end_date: Text | None = None,
 ) -> Response:
     start, end = parse_time(start_date, "start_date"), parse_time(end_date, "end_date", end=True)
-    wanted = CallFilter(user_id=user_id, team_id=team_id, start=start, end=end)
-    return web.json(await spend.page(wanted, key=api_key, size=size, after=after))
+    filters = CallFilter(user_id=user_id, team_id=team_id, start=start, end=end)
+    return web.json(await spend.page(filters, key=api_key, size=size, after=after))
 
 
 @routes.get("/models")

@@ -17,7 +17,7 @@ class Model(ResponseModel):
     id: str
     object: str = "model"
     created: int = 0
-    """config.yaml does not say."""
+    """0: config.yaml does not say."""
     owned_by: str = "manifold"
 
 
@@ -27,7 +27,7 @@ class ModelList(ResponseModel):
 
 
 class ModelInfo(ResponseModel):
-    """One deployment. `litellm_params` is for admins alone, and never holds a credential."""
+    """One deployment. Only admins see `litellm_params`, which contain no credential."""
 
     model_name: str
     litellm_params: dict[str, Any] | None = None
@@ -39,7 +39,7 @@ class ModelInfoList(ResponseModel):
 
 
 class GroupInfo(ResponseModel):
-    """LiteLLM's description of a model group; null is what config.yaml does not tell."""
+    """LiteLLM's description of a model group, with null where config.yaml says nothing."""
 
     model_group: str
     providers: list[str]
@@ -73,7 +73,7 @@ class GroupInfoList(ResponseModel):
 
 
 def require_known(config: Config, groups: Iterable[str], *, param: str) -> None:
-    """Raise `InvalidRequest` that names the groups which config.yaml does not have."""
+    """Raise an `InvalidRequest` that lists the groups which config.yaml lacks."""
     unknown = [group for group in groups if group not in config.groups and group not in ALL_MODELS]
     if unknown:
         names = ", ".join(f"'{group}'" for group in unknown)
@@ -82,18 +82,18 @@ def require_known(config: Config, groups: Iterable[str], *, param: str) -> None:
 
 
 class Groups:
-    """The model groups of config.yaml, as far as the caller may use them."""
+    """The model groups of config.yaml that the caller may use."""
 
     def __init__(self, config: Config, caller: Caller) -> None:
         self._config = config
         self._caller = caller
 
     def models(self) -> ModelList:
-        """What may be sent as `model`: groups, and the key's own names for them."""
+        """The names to send as `model`: groups, and the key's aliases of them."""
         return ModelList(data=[Model(id=name) for name in self._names()])
 
     def model(self, name: str) -> Model:
-        """`NotFound` also for a model that is there, but not for this caller."""
+        """The model of this name; raises `NotFound` also for one that the caller may not use."""
         if name not in self._names():
             message = f"The model '{name}' does not exist, or this key may not use it. GET /models lists those it may."
             raise NotFound(message, param="model", code="model_not_found")
@@ -102,11 +102,11 @@ class Groups:
     def deployments(self) -> ModelInfoList:
         """Each deployment of the caller's groups."""
         admin = self._caller.admin
-        found = [one for group in self._groups() for one in self._config.groups[group]]
-        return ModelInfoList(data=[_model_info(one, admin=admin) for one in found])
+        deployments = [one for group in self._groups() for one in self._config.groups[group]]
+        return ModelInfoList(data=[_model_info(one, admin=admin) for one in deployments])
 
     def groups(self, name: str | None) -> GroupInfoList:
-        """The caller's groups, or the one of this name if it is among them."""
+        """The caller's groups, or only the one of this name."""
         chosen = [group for group in self._groups() if name is None or group == self._caller.group(name)]
         return GroupInfoList(data=[_group_info(group, self._config.groups[group]) for group in chosen])
 
@@ -154,6 +154,6 @@ def _group_info(group: str, deployments: tuple[Deployment, ...]) -> GroupInfo:
 
 
 def _sum(limits: Iterable[int | None]) -> int | None:
-    """Together; none where no deployment states one."""
+    """The sum of the limits that are set; `None` if none is."""
     stated = [limit for limit in limits if limit is not None]
     return sum(stated) if stated else None

@@ -1,4 +1,4 @@
-"""Whether the gateway is up, and whether it can work."""
+"""Health: whether the gateway can serve requests."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ class Readiness(ResponseModel):
 
 
 async def readiness(store: Store) -> Readiness:
-    """Ask the database; `Unavailable` if it does not answer."""
+    """Query the database; raises `Unavailable` if it does not answer."""
     async with store.session() as tables:
         await tables.connection.execute("SELECT 1")
     return Readiness()

@@ -1,4 +1,4 @@
-"""What an admin does with virtual keys, and what the holder of one may learn of it."""
+"""Virtual keys: what admins do with them, and what a key's holder may see of it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,11 @@ _EMPTY: Mapping[str, Any] = {"models": [], "aliases": {}, "metadata": {}, "block
 
 
 class VirtualKeys:
-    """Every method but `info` is for admins. A key is named by its value, its hash, its id or its alias."""
+    """The use cases of `/key/…`; all but `info` are for admins.
+
+    A `reference` to a key is its value, its hash, its id or its alias. Methods raise `NotFound` for a key that does not
+    exist, and `InvalidRequest` for models, teams or values that cannot be used.
+    """
 
     def __init__(self, store: Store, config: Config, master_key: str) -> None:
         self._store = store
@@ -40,18 +44,20 @@ class VirtualKeys:
         self._master_key = master_key
 
     async def generate(self, body: KeyCreate) -> KeyResponse:
-        """A new key; its user is made if there is none yet, its team must be there."""
+        """Create a key. A user that does not exist is created; a team must exist."""
         self._check(body, body.key)
         async with self._store.transaction() as tables:
             return await create_key(tables, body, body.key, body.ignored)
 
-    async def info(self, caller: Caller, named: str | None) -> KeyInfoResponse:
-        """The key that is named, or the caller's own. Only an admin sees another's."""
-        if named is None and caller.key_id is None:
-            raise InvalidRequest("The master key is no virtual key: name one, as in ?key=sk-….", param="key")
+    async def info(self, caller: Caller, reference: str | None) -> KeyInfoResponse:
+        """The key of this reference, or the caller's own. Only admins see other keys."""
+        if reference is None and caller.key_id is None:
+            raise InvalidRequest("The master key is not a virtual key. Send one, as in ?key=sk-….", param="key")
         async with self._store.session() as tables:
             row = await (
-                tables.keys.find(*parse_reference(named)) if named else tables.keys.find("id", caller.key_id or "")
+                tables.keys.find(*parse_reference(reference))
+                if reference
+                else tables.keys.find("id", caller.key_id or "")
             )
             if row is None or not (caller.admin or row.id == caller.key_id):
                 raise _not_found()
@@ -61,7 +67,7 @@ class VirtualKeys:
     async def page(
         self, *, size: int, after: str | None, user_id: str | None, team_id: str | None, alias: str | None
     ) -> KeyPage:
-        """The newest keys of this user, team or alias; those after the key `after` (its `token_id`)."""
+        """The newest keys of this user, team or alias, after the key with the `token_id` `after`."""
         async with self._store.session() as tables:
             cursor = await _cursor(tables, after)
             rows = await tables.keys.page(limit=size, after=cursor, user_id=user_id, team_id=team_id, alias=alias)
@@ -69,25 +75,25 @@ class VirtualKeys:
         return KeyPage(keys=shown, last_id=shown[-1].token_id if shown else None, has_more=len(rows) > size)
 
     async def update(self, body: KeyUpdate) -> KeyResponse:
-        """Change what the body names."""
+        """Change the fields that the body contains."""
         self._check(body)
         return await self._change(body.key, _changes(body), shown=body.key, ignored=body.ignored)
 
-    async def block(self, named: str, *, blocked: bool) -> KeyResponse:
-        """Refuse the key's requests from now on, or take them again; soon, where environments remember keys."""
-        return await self._change(named, {"blocked": blocked}, shown=named)
+    async def block(self, reference: str, *, blocked: bool) -> KeyResponse:
+        """Block or unblock a key. Environments that cache keys follow within `user_api_key_cache_ttl` seconds."""
+        return await self._change(reference, {"blocked": blocked}, shown=reference)
 
     async def regenerate(self, body: KeyRegenerate) -> KeyResponse:
-        """A new value for the key, which owns the same. The old one ends, soon where environments remember keys."""
+        """Give the key a new value; its id and what it owns stay. The old value ends, as in `block`."""
         self._check(body, body.new_key)
         value = body.new_key or ids.virtual_key()
         return await self._change(body.key, _changes(body) | _value(value), shown=value, ignored=body.ignored)
 
     async def delete(self, body: KeysDelete) -> KeysDeleted:
-        """Delete the keys that are named, all or, where one is not there, none."""
+        """Delete all the keys of the body or, if one does not exist, none."""
         if not body.keys and not body.key_aliases:
-            raise InvalidRequest("Name the keys to delete in 'keys' or 'key_aliases'.", param="keys")
-        references = [parse_reference(named) for named in body.keys]
+            raise InvalidRequest("Send the keys to delete in 'keys' or 'key_aliases'.", param="keys")
+        references = [parse_reference(key) for key in body.keys]
         references += [("alias", alias) for alias in body.key_aliases]
         async with self._store.transaction() as tables:
             for by, value in references:
@@ -98,10 +104,10 @@ class VirtualKeys:
         return KeysDeleted(deleted_keys=[*body.keys, *body.key_aliases])
 
     async def _change(
-        self, named: str, changes: Mapping[str, Any], *, shown: str, ignored: Sequence[str] = ()
+        self, reference: str, changes: Mapping[str, Any], *, shown: str, ignored: Sequence[str] = ()
     ) -> KeyResponse:
         async with self._store.transaction() as tables:
-            row = await tables.keys.find(*parse_reference(named), lock=True)
+            row = await tables.keys.find(*parse_reference(reference), lock=True)
             if row is None:
                 raise _not_found()
             changed = replace(row, **changes)
@@ -119,7 +125,7 @@ class VirtualKeys:
 
 
 async def create_key(tables: Tables, fields: KeyFields, value: str | None, ignored: Sequence[str]) -> KeyResponse:
-    """Add a key within a transaction that is open, and show its value."""
+    """Insert a key in the open transaction; `value` is its value, else a random one."""
     value = value or ids.virtual_key()
     key = Key(id=ids.new("key"), created_by="admin", **_value(value), **_changes(fields))
     await _require_owners(tables, key)
@@ -131,9 +137,9 @@ def _value(value: str) -> dict[str, Any]:
 
 
 def _changes(fields: KeyFields) -> dict[str, Any]:
-    """The members of a `Key` that the fields name; null empties one."""
-    given = fields.model_dump(include=set(KeyFields.model_fields), exclude_unset=True)
-    changes = {name: _EMPTY.get(name) if value is None else value for name, value in given.items()}
+    """The fields that were sent, as members of a `Key`; null resets one to its default."""
+    sent = fields.model_dump(include=set(KeyFields.model_fields), exclude_unset=True)
+    changes = {name: _EMPTY.get(name) if value is None else value for name, value in sent.items()}
     if "duration" in changes:
         changes |= {"expires_at": None, "expires_in": changes.pop("duration")}
     if "key_alias" in changes:
@@ -143,7 +149,7 @@ def _changes(fields: KeyFields) -> dict[str, Any]:
 
 async def _require_owners(tables: Tables, key: Key) -> None:
     if key.team_id is not None and await tables.teams.get(key.team_id) is None:
-        message = f"There is no team '{key.team_id}'. Make it with POST /team/new."
+        message = f"There is no team '{key.team_id}'. Create it with POST /team/new."
         raise InvalidRequest(message, param="team_id", code="team_not_found")
     if key.user_id is not None:
         await tables.users.ensure(key.user_id)
@@ -158,13 +164,13 @@ async def _cursor(tables: Tables, after: str | None) -> Cursor | None:
     return Cursor(row.created_at, row.id)
 
 
-def parse_reference(named: str) -> tuple[Literal["id", "token_hash", "alias"], str]:
-    """How the text names a key: aliases that look like anything else are not given out."""
-    if named.startswith("sk-"):
-        return "token_hash", key_hash(named)
-    if re.fullmatch(r"[0-9a-f]{64}", named):
-        return "token_hash", named
-    return ("id" if named.startswith("key_") else "alias"), named
+def parse_reference(reference: str) -> tuple[Literal["id", "token_hash", "alias"], str]:
+    """The column and the value by which to find the key; no alias may look like a key, a hash or an id."""
+    if reference.startswith("sk-"):
+        return "token_hash", key_hash(reference)
+    if re.fullmatch(r"[0-9a-f]{64}", reference):
+        return "token_hash", reference
+    return ("id" if reference.startswith("key_") else "alias"), reference
 
 
 def _answer(row: KeyRow, shown: str, ignored: Sequence[str]) -> KeyResponse:
@@ -172,4 +178,4 @@ def _answer(row: KeyRow, shown: str, ignored: Sequence[str]) -> KeyResponse:
 
 
 def _not_found() -> NotFound:
-    return NotFound("There is no such key. GET /key/list shows the keys that there are.", param="key")
+    return NotFound("There is no such key. GET /key/list shows all keys.", param="key")

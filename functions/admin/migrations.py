@@ -1,8 +1,8 @@
-"""Brings the database's schema up to date: at each deploy as CloudFormation's custom resource, or invoked by hand.
+"""Migrates the database's schema: at each deploy as a custom resource of CloudFormation, or invoked by hand.
 
     sam local invoke Migrations -e events/empty.json        python -m admin.migrations
 
-CloudFormation waits for an answer at the event's `ResponseURL` until its timeout, so one is sent whatever happens:
+CloudFormation waits for a response at the event's `ResponseURL` until its timeout, so every outcome sends one:
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests.html
 """
 
@@ -19,14 +19,17 @@ from manifold.gateway import Gateway
 from manifold.store import Tables
 from manifold.store.migrations import apply
 
-_SECONDS = 280.0  # for all migrations; the function has 300
-_SPARE_SECONDS = 10.0  # of the function's time, to answer in
-_SHOWN = 5  # batches of a deployment that an error names
+_MIGRATION_TIMEOUT = 280.0  # seconds, for all migrations; the function has 300
+_RESPONSE_SECONDS = 10.0  # kept free of the function's time, to send the response
+_SHOWN = 5  # batches of a deployment that an error lists
 
 
 async def migrate(gateway: Gateway) -> list[str]:
-    """Apply what is missing and return its names; nothing is applied where `config.yaml` would lose open batches."""
-    async with gateway.store.transaction(_SECONDS) as tables:
+    """Apply the missing migrations in one transaction, and return their names.
+
+    Raises a `ConfigError`, and applies none, if `config.yaml` lacks a deployment on which batches are running.
+    """
+    async with gateway.store.transaction(_MIGRATION_TIMEOUT) as tables:
         applied = await apply(tables.connection)
         await _require_open_deployments(gateway.config, tables)
     return applied
@@ -34,11 +37,11 @@ async def migrate(gateway: Gateway) -> list[str]:
 
 async def _require_open_deployments(config: Config, tables: Tables) -> None:
     needed = await tables.jobs.open_deployments()
-    lost = {deployment: batches for deployment, batches in needed.items() if deployment not in config.by_id}
-    if lost:
-        named = "; ".join(f"'{deployment}' for {_some(batches)}" for deployment, batches in lost.items())
+    missing = {deployment: batches for deployment, batches in needed.items() if deployment not in config.by_id}
+    if missing:
+        listed = "; ".join(f"'{deployment}' for {_some(batches)}" for deployment, batches in missing.items())
         raise ConfigError(
-            f"{config.file} lacks deployments on which batches are running: {named}. Put them back (their"
+            f"{config.file} lacks deployments on which batches are running: {listed}. Put them back (their"
             " model_info.id is the name given here) until these batches have ended; or end them now, with the master"
             " key: POST /batches/{{batch_id}}/end."
         )
@@ -50,19 +53,19 @@ def _some(batches: list[str]) -> str:
 
 
 def handle(gateway: Gateway, event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer CloudFormation's event; any other is an invocation by hand, which answers what was applied."""
+    """Migrate, and send the outcome to CloudFormation; return `{"applied": […]}` when invoked by hand."""
     if "ResponseURL" not in event:
         return {"applied": invocation.run(migrate(gateway))}
-    seconds = context.get_remaining_time_in_millis() / 1000 - _SPARE_SECONDS
-    answer = {
+    seconds = context.get_remaining_time_in_millis() / 1000 - _RESPONSE_SECONDS
+    response = {
         "StackId": event["StackId"],
         "RequestId": event["RequestId"],
         "LogicalResourceId": event["LogicalResourceId"],
         "PhysicalResourceId": event.get("PhysicalResourceId") or "migrations",
         **_outcome(gateway, event["RequestType"], seconds),
     }
-    _send(event["ResponseURL"], answer)
-    return answer
+    _send(event["ResponseURL"], response)
+    return response
 
 
 def _outcome(gateway: Gateway, request: str, seconds: float) -> dict[str, Any]:
@@ -72,16 +75,16 @@ def _outcome(gateway: Gateway, request: str, seconds: float) -> dict[str, Any]:
         applied = invocation.run(asyncio.wait_for(migrate(gateway), seconds))
     except (ConfigError, ManifoldError) as error:
         return {"Status": "FAILED", "Reason": observe.scrub(str(error))[:1000]}
-    except Exception as error:  # CloudFormation must hear of it, too
+    except Exception as error:  # CloudFormation needs a response, too
         observe.fault(error)
         return {"Status": "FAILED", "Reason": f"{type(error).__name__}: see the log of the Migrations function."}
     return {"Status": "SUCCESS", "Data": {"Applied": ", ".join(applied)}}
 
 
-def _send(url: str, answer: dict[str, Any]) -> None:
+def _send(url: str, response: dict[str, Any]) -> None:
     # The URL is presigned without a content type, so none may be sent.
     request = urllib.request.Request(  # noqa: S310 (the URL is CloudFormation's)
-        url, json.dumps(answer).encode(), {"content-type": ""}, method="PUT"
+        url, json.dumps(response).encode(), {"content-type": ""}, method="PUT"
     )
     with urllib.request.urlopen(request, timeout=5):  # noqa: S310 (a failure makes Lambda invoke us again)
         pass

@@ -31,12 +31,17 @@ _KEYS_SHOWN = 100
 
 
 class Users:
+    """The use cases of `/user/…`. Creation is for admins."""
+
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
 
     async def create(self, body: UserCreate) -> UserResponse:
-        """A new user with, unless `auto_create_key` is false, a key; both or neither."""
+        """Create a user and, unless `auto_create_key` is false, its first key: both or neither.
+
+        Raises `Conflict` if the user or the alias exists, and `InvalidRequest` for unknown models or teams.
+        """
         require_known(self._config, body.models or [], param="models")
         require_known(self._config, (body.aliases or {}).values(), param="aliases")
         user = User(
@@ -55,10 +60,10 @@ class Users:
         return UserResponse.model_validate(asdict(row) | of_key | {"ignored": body.ignored})
 
     async def info(self, caller: Caller, user_id: str | None) -> UserInfoResponse:
-        """A user, its newest keys included; without `user_id` the caller's own, as only an admin sees another."""
+        """A user and its newest keys; without `user_id` the caller's own. Only admins see others and their keys."""
         user_id = user_id or caller.user_id
         if user_id is None:
-            raise InvalidRequest("This key belongs to no user: name one, as in ?user_id=….", param="user_id")
+            raise InvalidRequest("This key belongs to no user. Send one, as in ?user_id=….", param="user_id")
         async with self._store.session() as tables:
             row = await tables.users.get(user_id) if caller.admin or caller.user_id == user_id else None
             if row is None:
@@ -68,11 +73,14 @@ class Users:
 
 
 class Teams:
+    """The use cases of `/team/…`. Creation is for admins."""
+
     def __init__(self, store: Store, config: Config) -> None:
         self._store = store
         self._config = config
 
     async def create(self, body: TeamCreate) -> TeamResponse:
+        """Create a team; raises `Conflict` if it exists, and `InvalidRequest` for unknown models."""
         require_known(self._config, body.models or [], param="models")
         team = Team(
             id=body.team_id or ids.new("team"),
@@ -87,10 +95,10 @@ class Teams:
         return TeamResponse.model_validate(asdict(row) | {"ignored": body.ignored})
 
     async def info(self, caller: Caller, team_id: str | None) -> TeamInfoResponse:
-        """A team, its newest keys included; without `team_id` the caller's own, as only an admin sees another."""
+        """A team and its newest keys; without `team_id` the caller's own. Only admins see others and their keys."""
         team_id = team_id or caller.team_id
         if team_id is None:
-            raise InvalidRequest("This key belongs to no team: name one, as in ?team_id=….", param="team_id")
+            raise InvalidRequest("This key belongs to no team. Send one, as in ?team_id=….", param="team_id")
         async with self._store.session() as tables:
             row = await tables.teams.get(team_id) if caller.admin or caller.team_id == team_id else None
             if row is None:
@@ -114,6 +122,6 @@ def _first_key(body: UserCreate, user_id: str) -> KeyFields:
 
 
 def _visible(keys: list[KeyRow], caller: Caller) -> list[KeyInfo]:
-    """All for an admin; for the holder of a key, that key."""
+    """All keys for an admin, the caller's own for anyone else."""
     shown = [key for key in keys[:_KEYS_SHOWN] if caller.admin or key.id == caller.key_id]
     return [KeyInfo.model_validate(key) for key in shown]

@@ -1,7 +1,7 @@
-"""The bodies of the admin API, in LiteLLM's words.
+"""Request and response bodies of the admin API, with LiteLLM's field names.
 
-A member that LiteLLM knows and Manifold does not act on is accepted, and named in the answer's `ignored`; any other
-unknown member is refused, so that a misspelt `models` makes no unlimited key.
+A field that LiteLLM knows and Manifold does not use is accepted, and listed in the response's `ignored`. Any other
+unknown field is refused, so that a misspelt `models` creates no unlimited key.
 """
 
 from collections.abc import Iterable
@@ -33,17 +33,17 @@ NOT_ACTED_ON = frozenset({
     "team_member_key_duration", "team_member_permissions", "team_member_rpm_limit", "team_member_tpm_limit", "teams",
     "tpd_limit", "tpm_limit_type", "user_role",
 })  # fmt: skip
-"""Members of LiteLLM's bodies that have no effect here."""
+"""Fields of LiteLLM's bodies that have no effect here."""
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 KeyValue = Annotated[str, StringConstraints(min_length=20, max_length=255, pattern=r"^sk-[\x21-\x7e]+$")]
-"""A key that the admin chose: as hard to guess as the admin made it."""
+"""A key's value that the admin chose; how hard it is to guess is up to the admin."""
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Body(BaseModel):
-    """A request's body; `ignored` are the members it had that mean something to LiteLLM alone."""
+    """A request's body. `ignored` lists its fields that only LiteLLM uses."""
 
     model_config = ConfigDict(extra="forbid")
     _ignored: list[str] = PrivateAttr(default_factory=list)
@@ -63,7 +63,7 @@ class Body(BaseModel):
 
 
 DEEPEST = 32
-"""Levels of lists and objects in `metadata`."""
+"""Levels of nested lists and objects that `metadata` may have."""
 
 
 def _shallow(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +82,11 @@ def _members(of: Any) -> Iterable[Any]:
 
 
 Metadata = Annotated[dict[str, Any], AfterValidator(_shallow)]
-"""What the admin notes of a key, a user or a team."""
+"""The admin's own notes on a key, a user or a team."""
 
 
 class LimitFields(Body):
-    """Limits of a key, a user or a team, to which completions are held."""
+    """Limits of a key, a user or a team, which apply to completions."""
 
     rpm_limit: Count | None = None
     tpm_limit: Count | None = None
@@ -96,7 +96,7 @@ class LimitFields(Body):
 
 
 class KeyFields(LimitFields):
-    """What an admin decides about a key. In an update, what is left out stays as it is, and null empties it."""
+    """The fields of a key that an admin sets. In an update, a field left out stays as it is, and null resets it."""
 
     models: list[Text] | None = None
     aliases: dict[Text, Text] | None = None
@@ -131,7 +131,7 @@ class KeysDelete(Body):
 
 
 class UserCreate(LimitFields):
-    """A user, and by default a first key; `key_alias`, `duration`, `team_id` and `aliases` are that key's."""
+    """A user and, by default, its first key, to which `key_alias`, `duration`, `team_id` and `aliases` belong."""
 
     user_id: Text | None = None
     user_alias: Text | None = None
@@ -168,7 +168,7 @@ class HolderInfo(ResponseModel):
 
 
 class KeyInfo(HolderInfo):
-    """A key without its value: `token` is its hash, `token_id` its id, which outlives a regeneration."""
+    """A key without its value. `token` is its hash, `token_id` its id, which a regeneration keeps."""
 
     token: str = Field(validation_alias="token_hash")
     token_id: str = Field(validation_alias="id")
@@ -183,14 +183,14 @@ class KeyInfo(HolderInfo):
 
 
 class KeyResponse(KeyInfo):
-    """What a change of a key answers. `key` is the new value, shown this once, or what the request called the key."""
+    """The key after a change. `key` is its new value, shown this once, or the request's reference to the key."""
 
     key: str
     ignored: list[str]
 
 
 class KeyInfoWithSpend(KeyInfo):
-    """A key, and what it has cost so far: US dollars, as far as prices are known."""
+    """A key with what it has spent so far, in US dollars, as far as prices are known."""
 
     spend: float
 
@@ -219,7 +219,7 @@ class UserInfo(HolderInfo):
 
 
 class UserResponse(UserInfo):
-    """The user, and the key that was made with it, if one was."""
+    """The user, and the key that was created with it, if any."""
 
     key: str | None = None
     token: str | None = None

@@ -1,4 +1,4 @@
-"""What completions cost, call by call: LiteLLM's `/spend/logs`, page by page."""
+"""Spend: what each completion call cost, as LiteLLM's `/spend/logs` with pages."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from manifold.store.paging import Cursor
 
 
 class SpendLog(ResponseModel):
-    """One call, in LiteLLM's words; `call_type` is the route, and `spend` is null where no price is known."""
+    """One call, with LiteLLM's field names. `call_type` is the route; `spend` is US dollars, or null."""
 
     request_id: str
     call_type: str
@@ -70,18 +70,21 @@ class SpendPage(ResponseModel):
 
 
 class Spend:
-    """The calls that a caller may see: its own, its user's and its team's; an admin's are all."""
+    """The calls that the caller may see: its own, its user's and its team's; all for an admin."""
 
     def __init__(self, store: Store, caller: Caller) -> None:
         self._store = store
         self._caller = caller
 
-    async def page(self, wanted: CallFilter, *, key: str | None, size: int, after: str | None) -> SpendPage:
-        """Those that are wanted, of the key that is named if one is; a key that is none has made no call."""
+    async def page(self, filters: CallFilter, *, key: str | None, size: int, after: str | None) -> SpendPage:
+        """The newest calls that pass the filters, of this key if given; none for a key that does not exist.
+
+        Raises `InvalidRequest` for an `after` that is no call of theirs.
+        """
         async with self._store.session() as tables:
             if key is not None:
-                wanted = replace(wanted, key_id=await _key_id(tables, key))
-            rows = await tables.calls.page(self._caller, wanted, limit=size, after=await self._cursor(tables, after))
+                filters = replace(filters, key_id=await _key_id(tables, key))
+            rows = await tables.calls.page(self._caller, filters, limit=size, after=await self._cursor(tables, after))
         shown = [SpendLog.of(row) for row in rows[:size]]
         return SpendPage(data=shown, last_id=shown[-1].request_id if shown else None, has_more=len(rows) > size)
 
@@ -95,26 +98,27 @@ class Spend:
         return Cursor(row.created_at, row.id)
 
 
-async def _key_id(tables: Tables, named: str) -> str:
-    by, value = parse_reference(named)
+async def _key_id(tables: Tables, reference: str) -> str:
+    by, value = parse_reference(reference)
     row = None if by == "id" else await tables.keys.find(by, value)
-    return named if row is None else row.id
+    return reference if row is None else row.id
 
 
 def parse_time(written: str | None, param: str, *, end: bool = False) -> datetime | None:
-    """A date or a time, UTC where it does not say; the `end` of a date is that of its day."""
+    """The time of a parameter in ISO 8601, in UTC if it has no offset. A date means its first moment, or with `end` the
+    next day's. Raises `InvalidRequest`."""
     if written is None:
         return None
     try:
-        found = datetime.fromisoformat(written)
+        time = datetime.fromisoformat(written)
     except ValueError as error:
         message = f"'{param}' must be a date, as in 2026-01-31, or a time, as in 2026-01-31T12:00:00Z."
         raise InvalidRequest(message, param=param, code="invalid_value") from error
-    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
     if not end or len(written) > len("2026-01-31"):
-        return found
+        return time
     try:
-        return found + timedelta(days=1)
+        return time + timedelta(days=1)
     except OverflowError as error:
         message = f"'{param}' is the last day that there is. Leave it out for the calls of all days."
         raise InvalidRequest(message, param=param, code="invalid_value") from error

@@ -1,4 +1,4 @@
-"""Virtual keys: who holds one, what it may use, and until when. Of the key itself only a hash is stored."""
+"""Virtual keys: their owners, access, limits and expiry. Of a key's value only the hash is stored."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -21,14 +21,14 @@ _COLUMNS: LiteralString = """id, token_hash, name, alias, user_id, team_id, mode
 
 
 def _allowance(blocked: LiteralString) -> LiteralString:
-    """An `Allowance` of the table's row. A numeric is written as text, which keeps its digits."""
+    """SQL of an `Allowance` from the table's row. The budget is text, to keep its digits."""
     return f"""jsonb_build_object('models', models, 'blocked', {blocked}, 'limits', jsonb_build_object(
         'rpm_limit', rpm_limit, 'tpm_limit', tpm_limit, 'max_parallel_requests', max_parallel_requests,
         'max_budget', max_budget::text, 'budget_duration', budget_duration))"""
 
 
-# Every request plans and reads it anew: joins in place of the subqueries take Postgres twice as long, and columns in
-# place of the one text take psycopg 40 µs more.
+# Postgres plans and runs it for every request. With joins instead of subqueries it takes twice as long, and with
+# columns instead of one text psycopg takes 40 µs more.
 _GRANT: LiteralString = f"""
     SELECT jsonb_build_object('key_id', id, 'user_id', user_id, 'team_id', team_id, 'aliases', aliases,
         'expired', coalesce(expires_at <= now(), false), 'key', {_allowance("blocked")},
@@ -39,12 +39,12 @@ _GRANT: LiteralString = f"""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key(Limits):
-    """A virtual key as an admin makes it. `id` outlives a regenerated key, so what the key owns stays its own."""
+    """A virtual key as an admin sets it. A regeneration keeps `id`, and so what the key owns."""
 
     id: str
     token_hash: str
     name: str
-    """What lists show of the key: `sk-...` and its last four characters."""
+    """The key as lists show it: `sk-...` and its last four characters."""
     alias: str | None = None
     user_id: str | None = None
     team_id: str | None = None
@@ -54,7 +54,7 @@ class Key(Limits):
     blocked: bool = False
     expires_at: datetime | None = None
     expires_in: timedelta | None = None
-    """From the moment in which it is written, in place of `expires_at`."""
+    """Time to expiry from the database's time at the write; it takes precedence over `expires_at`."""
     created_by: str | None = None
 
 
@@ -65,18 +65,18 @@ class KeyRow(Key):
 
 
 class Keys:
-    """The keys that are not deleted. A deleted one stays as a row, for what it owns, and is never seen again."""
+    """Reads and writes keys. The row of a deleted key stays, for what the key owns, but no method returns it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def grant(self, token_hash: str) -> KeyGrant | None:
-        """All that a request's authentication needs, by one query."""
+        """All that authentication needs, by one query; `None` if no key has this hash."""
         row = await (await self._connection.execute(_GRANT, (token_hash,))).fetchone()
         return None if row is None else KeyGrant(**orjson.loads(row[0]))
 
     async def insert(self, key: Key) -> KeyRow:
-        """Add a key; `Conflict` if its value or its alias is in use."""
+        """Insert a key; raises `Conflict` if its value or its alias is in use."""
         query: LiteralString = f"""
             INSERT INTO api_keys (id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
                 expires_at, rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by)
@@ -88,7 +88,10 @@ class Keys:
         return await self._write(query, key)
 
     async def save(self, key: Key) -> KeyRow:
-        """Write every member of a key that was read in the same transaction; `Conflict` as for `insert`."""
+        """Write all members of a key that was read in the same transaction.
+
+        Raises `Conflict` as `insert` does, or if the key was deleted.
+        """
         query: LiteralString = f"""
             UPDATE api_keys SET token_hash = %(token_hash)s, name = %(name)s, alias = %(alias)s, user_id = %(user_id)s,
                 team_id = %(team_id)s, models = %(models)s, aliases = %(aliases)s, metadata = %(metadata)s,
@@ -100,7 +103,7 @@ class Keys:
         return await self._write(query, key)
 
     async def find(self, by: Literal["id", "token_hash", "alias"], value: str, *, lock: bool = False) -> KeyRow | None:
-        """The key with this id, hash or alias; locked until the end of the transaction if it is to be changed."""
+        """The key with this id, hash or alias; `lock` locks its row until the transaction ends."""
         conditions: dict[str, LiteralString] = {
             "id": "id = %(value)s",
             "token_hash": "token_hash = %(value)s",
@@ -119,7 +122,7 @@ class Keys:
         team_id: str | None = None,
         alias: str | None = None,
     ) -> list[KeyRow]:
-        """The newest keys first; one row more than `limit`, if there is one, tells that there is another page."""
+        """The newest keys first. Up to `limit + 1` rows: the extra one tells that there is another page."""
         by_user: LiteralString = " AND user_id = %(user_id)s" if user_id else ""
         by_team: LiteralString = " AND team_id = %(team_id)s" if team_id else ""
         by_alias: LiteralString = " AND alias = %(alias)s" if alias else ""
@@ -130,7 +133,7 @@ class Keys:
         return await fetch_all(self._connection, KeyRow, query, filters | page_parameters(after, limit))
 
     async def delete(self, key_id: str) -> None:
-        """Turn the key off for good. Its alias and its value's place become free; what it owns stays."""
+        """Mark the key as deleted. Its alias may be used again, its value not; what it owns stays."""
         await self._connection.execute(
             "UPDATE api_keys SET deleted_at = now() WHERE id = %s AND deleted_at IS NULL", (key_id,)
         )

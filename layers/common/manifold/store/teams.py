@@ -1,4 +1,4 @@
-"""Teams: owners of keys, and of what their keys make, beside or instead of a user."""
+"""Teams: owners of keys and of what these create, beside or instead of a user."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ _COLUMNS: LiteralString = """id, alias, models, metadata, blocked,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Team(Limits):
-    """A team as an admin makes it. A blocked team blocks all of its keys."""
+    """A team as an admin sets it. A blocked team blocks all of its keys."""
 
     id: str
     alias: str | None = None
@@ -34,11 +34,13 @@ class TeamRow(Team):
 
 
 class Teams:
+    """Reads and writes teams."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def insert(self, team: Team) -> TeamRow:
-        """Add a team; `Conflict` if there is one with this id."""
+        """Insert a team; raises `Conflict` if this id exists."""
         query: LiteralString = f"""
             INSERT INTO teams (id, alias, models, metadata, blocked,
                 rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration)

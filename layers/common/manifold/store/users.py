@@ -1,4 +1,4 @@
-"""Users: owners of keys, and of what their keys make."""
+"""Users: owners of keys, and of what these create."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ _COLUMNS: LiteralString = """id, alias, email, models, metadata,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User(Limits):
-    """A user as an admin makes it."""
+    """A user as an admin sets it."""
 
     id: str
     alias: str | None = None
@@ -34,11 +34,13 @@ class UserRow(User):
 
 
 class Users:
+    """Reads and writes users."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def insert(self, user: User) -> UserRow:
-        """Add a user; `Conflict` if there is one with this id."""
+        """Insert a user; raises `Conflict` if this id exists."""
         query: LiteralString = f"""
             INSERT INTO users (id, alias, email, models, metadata,
                 rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration)
@@ -53,7 +55,7 @@ class Users:
         return row
 
     async def ensure(self, user_id: str) -> None:
-        """Add a user of whom only the id is known, unless there is one."""
+        """Insert a user with this id alone, unless it exists."""
         await self._connection.execute("INSERT INTO users (id) VALUES (%s) ON CONFLICT DO NOTHING", (user_id,))
 
     async def get(self, user_id: str) -> UserRow | None:
