@@ -1,6 +1,6 @@
-"""OpenAI's objects, as they cross the wire: https://platform.openai.com/docs/api-reference (files, uploads, batches).
+"""OpenAI's objects as the API returns them: https://platform.openai.com/docs/api-reference (files, uploads, batches).
 
-Every member that OpenAI's SDK types declare is there, null where OpenAI says null, so that strict clients parse them.
+They have every field that OpenAI's SDK types declare, null where OpenAI has null, so that strict clients parse them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ MIN_EXPIRY, MAX_EXPIRY = 3600, 2_592_000
 
 
 class ResponseModel(BaseModel):
-    """What an answer shows. It is built at its first use: a function has many, and a request needs one or two."""
+    """Base of response bodies. A validator is built at its first use, as a request needs one or two of many."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -36,7 +36,7 @@ class HasId(ResponseModel):
 
 
 class Page(ResponseModel, Generic[Item]):
-    """A page of a list: `after=last_id` asks for the next one."""
+    """A page of a list. `after=last_id` requests the next page."""
 
     object: Literal["list"] = "list"
     data: list[Item]
@@ -46,7 +46,7 @@ class Page(ResponseModel, Generic[Item]):
 
     @classmethod
     def of(cls, items: Sequence[Item], limit: int) -> "Page[Item]":
-        """The page of the first `limit` items, where one more was asked for to learn whether there is more."""
+        """The page of the first `limit` items; an item beyond them, which callers query for, sets `has_more`."""
         shown = list(items[:limit])
         return cls(
             data=shown,
@@ -57,7 +57,7 @@ class Page(ResponseModel, Generic[Item]):
 
 
 class ExpiresAfter(BaseModel):
-    """When a file is dropped, counted from its creation."""
+    """When a file expires, in seconds from its creation."""
 
     model_config = ConfigDict(extra="forbid")
     anchor: Literal["created_at"]
@@ -65,7 +65,7 @@ class ExpiresAfter(BaseModel):
 
 
 class InputState(ResponseModel):
-    """How one deployment's copy of a file stands. Ours: OpenAI has no such thing, and strict clients ignore it."""
+    """The state of a file's copy at one deployment. An extension of OpenAI's object, which strict clients ignore."""
 
     deployment: str
     model: str | None
@@ -120,7 +120,7 @@ class Upload(HasId):
 
 
 class PresignedFile(HasId):
-    """Where the bytes of an announced file are to be put, until `expires_at`. Ours: OpenAI has no such thing."""
+    """The URL to which a client sends the bytes of a file, until `expires_at`. OpenAI has no such object."""
 
     object: Literal["file.presigned"] = "file.presigned"
     bytes: int

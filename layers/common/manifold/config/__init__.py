@@ -1,7 +1,7 @@
-"""What the admin wrote in `config.yaml`, and what the function's environment says: two typed, frozen objects.
+"""Configuration: `config.yaml` and the function's environment variables, as two typed, frozen objects.
 
-A `Setting` written as `os.environ/NAME` stays a name (`SecretName`) until `manifold.secrets` resolves it at use; `load`
-looks every other name up, once. `Environment` is the only reader of the process's environment.
+A `Setting` written as `os.environ/NAME` stays a name (`SecretName`), which `manifold.secrets` resolves at each use;
+`load` looks up every other name once. Only `Environment` reads the process's environment.
 """
 
 from manifold.config.deployments import Aws, Config, Deployment

@@ -1,4 +1,4 @@
-"""What is wrong, or worth a warning, about deployments whose parts are each of the right type."""
+"""Checks of deployments beyond types: problems, which are errors, and warnings."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,14 +11,14 @@ CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token"
 
 
 def problems(deployments: Iterable[Deployment]) -> list[str]:
-    """Each problem with its path in the file; empty if the deployments can be used."""
+    """Each problem with its path in the file; empty if the deployments are valid."""
     deployments = list(deployments)
-    found = [problem for one in deployments for problem in (*_address(one), *_signature(one), *_batches(one))]
-    return [*found, *_equal_ids(deployments)]
+    each = [problem for one in deployments for problem in (*_address(one), *_signature(one), *_batches(one))]
+    return [*each, *_equal_ids(deployments)]
 
 
 def unknown_groups(deployments: Iterable[Deployment], settings: RouterSettings) -> Iterator[str]:
-    """Fallbacks of and to model groups that `model_list` does not have."""
+    """Fallbacks from or to model groups that `model_list` lacks."""
     known = {one.group for one in deployments} | {"*"}
     named = {"default_fallbacks": set(settings.default_fallbacks)}
     for setting in FALLBACKS_BY_GROUP:
@@ -29,7 +29,7 @@ def unknown_groups(deployments: Iterable[Deployment], settings: RouterSettings) 
 
 
 def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator[str]:
-    """What loads, but should be known."""
+    """Warnings of keys in the file, and of deployments without an address."""
     for one in deployments:
         for path, setting in one.settings():
             if isinstance(setting, PlainText) and path.rpartition(".")[2] in CREDENTIALS:
@@ -44,7 +44,7 @@ def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator
 
 
 def odd_names(deployments: Iterable[Deployment]) -> Iterator[str]:
-    """Names of groups that mean something else to LiteLLM, or to who reads a request's `model`."""
+    """Warnings of group names with `*` or `,`, which LiteLLM or a request's `model` would interpret."""
     for one in deployments:
         if "*" in one.group:
             yield f"{one.path}.model_name is no wildcard: clients must send {one.group!r} itself as the model"
@@ -65,7 +65,7 @@ def _address(one: Deployment) -> Iterator[str]:
 
 
 def _signature(one: Deployment) -> Iterator[str]:
-    """A key of AWS's is an id and a secret; of a temporary one, a token, too."""
+    """AWS's access keys have an id and a secret; temporary ones have a session token, too."""
     if one.aws is None:
         return
     pair = {"aws_access_key_id": one.aws.access_key_id, "aws_secret_access_key": one.aws.secret_access_key}

@@ -1,4 +1,4 @@
-"""The deployments and their groups, as the rest of Manifold sees them: checked, frozen, without secrets."""
+"""Deployments and model groups as the other modules use them: checked, frozen, without secrets."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,11 +14,11 @@ from manifold.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """Where on AWS a deployment is, and whose signature its calls bear: the `aws_…` of `litellm_params`."""
+    """A Bedrock deployment's region and the credentials that sign its calls: the `aws_…` of `litellm_params`."""
 
     region_name: Setting | DefaultName
     access_key_id: Setting | None = None
-    """Without one, calls are signed in the name of the function's own role."""
+    """`None`: the function's own role signs the calls."""
     secret_access_key: Setting | None = None
     session_token: Setting | None = None
 
@@ -33,7 +33,7 @@ class Deployment:
     provider: str
     """The prefix of `litellm_params.model`; `openai` where it has none."""
     model: str
-    """The provider's own name of the model: what stood behind the prefix."""
+    """The provider's own name of the model: `litellm_params.model` without the prefix."""
     api_base: Setting | None
     api_key: Setting | DefaultName | None
     api_version: Setting | None
@@ -51,9 +51,9 @@ class Deployment:
     mode: str | None
     base_model: str | None
     path: str
-    """Where `config.yaml` has it: `model_list[0]`."""
+    """Its place in `config.yaml`: `model_list[0]`."""
     aws: Aws | None = None
-    """Of Bedrock alone."""
+    """For Bedrock alone."""
 
     def settings(self) -> Iterator[tuple[str, Setting | DefaultName]]:
         """The settings that may name a secret, each with its path in `config.yaml`."""
@@ -67,23 +67,23 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Config:
-    """`config.yaml`: which deployments there are, and what else the admin set."""
+    """The contents of `config.yaml`: the deployments and all other settings."""
 
     file: Path
     deployments: tuple[Deployment, ...]
     """In the order of the file."""
     master_key: Setting
     warnings: tuple[str, ...]
-    """What was accepted but should be known: for the composition root to log once."""
+    """Texts for the log: settings that are accepted, but have no effect or are unsafe."""
     router_settings: RouterSettings = field(default_factory=RouterSettings)
     calls_retention: timedelta | None = None
-    """How long the rows of calls are kept; `None`: for good."""
+    """How long the rows of calls are kept; `None`: forever."""
     batch_retention: timedelta | None = None
-    """How long the rows of ended batches and purged files are kept; `None`: for good."""
+    """How long the rows of ended batches and purged files are kept; `None`: forever."""
     key_cache_ttl: float = 0.0
-    """Seconds for which an environment remembers a key that it has looked up."""
+    """Seconds for which an environment caches a key that it has looked up."""
     looked_up: tuple[str, ...] = ()
-    """The names that the file mentions and whose values are in here: they were looked up when it was read."""
+    """The names in the file whose values this object contains, as they were looked up when the file was read."""
 
     @cached_property
     def groups(self) -> Mapping[str, tuple[Deployment, ...]]:
@@ -98,15 +98,15 @@ class Config:
         return MappingProxyType({deployment.id: deployment for deployment in self.deployments})
 
     def secret_names(self) -> dict[str, str]:
-        """Each name that the file mentions and that is looked up at use, and the path of its first mention."""
+        """Each name in the file that is looked up at use, with the path of its first mention."""
         return self._names(SecretName)
 
     def default_names(self) -> dict[str, str]:
-        """Each name that it need not mention, nor anything give a value, and the path where it would stand."""
+        """Each default name, which needs no value, with the path of the setting that it stands for."""
         return self._names(DefaultName)
 
     def check(self, values: Mapping[str, str]) -> None:
-        """Raise a `ConfigError` that names each of `secret_names` that `values` lacks."""
+        """Raise a `ConfigError` that lists the `secret_names` without a value in `values`."""
         missing = [f"{name} ({path})" for name, path in self.secret_names().items() if not values.get(name)]
         if missing:
             raise ConfigError(f"{self.file}: these variables have no value: {', '.join(missing)}")

@@ -1,6 +1,6 @@
-"""`config.yaml` as it is written: LiteLLM's keys, their types, and readable errors for what does not fit.
+"""The schema of `config.yaml`: LiteLLM's keys, their types, and readable errors.
 
-Each field here is documented in docs/configuration.md; a test compares the two.
+docs/configuration.md documents each field; a test compares the two.
 """
 
 import re
@@ -63,7 +63,7 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, written: object) -> object:
-        """What has to be something and is nothing is left out: a section whose lines are all commented out."""
+        """Drop null values of keys that may not be null, such as a section whose lines are all commented out."""
         if not isinstance(written, dict):
             return written
         filled = {name for name, field in cls.model_fields.items() if NoneType not in get_args(field.annotation)}
@@ -104,7 +104,7 @@ class Model(Section):
 
     @property
     def identity(self) -> tuple[str, str]:
-        """`model_name` and `litellm_params.model` as they are written, whatever value a name in them has."""
+        """`model_name` and `litellm_params.model` as written in the file, before names are looked up."""
         return self._identity
 
     @model_validator(mode="wrap")
@@ -159,22 +159,22 @@ class Document(Section):
 
 
 def read(path: Path, references: References) -> Document:
-    """The document in the file; a `ConfigError` names every place that does not fit, or whose name has no value."""
+    """The document in the file. Raises a `ConfigError` that lists every place that is invalid or has no value."""
     written = yaml_file.read(path)
     try:
         return Document.model_validate(written, context=references)
     except ValidationError as error:
         problems = [f"{_path(one['loc'])}{_problem(one)}" for one in error.errors(include_url=False)]
-        # The original quotes what was written, which may be a key.
+        # The original error quotes the file, which may contain a key.
         raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems)) from None
 
 
 NOT_ACTED_ON = frozenset({"max_retries", "tags"})
-"""Settings whose types are checked, but which change nothing yet."""
+"""Settings whose types are checked, but which have no effect yet."""
 
 
 def without_effect(written: Section, path: str = "") -> Iterator[str]:
-    """The path of each key that is not acted on; what lies below an undeclared key is not looked at."""
+    """The path of each key that has no effect; keys below an undeclared key are not listed."""
     for key in written.model_extra or {}:
         yield f"{path}{key}"
     for name in type(written).model_fields:
@@ -207,8 +207,8 @@ _PROBLEMS = {
 
 
 def _problem(error: Any) -> str:
-    words: str = error["msg"]
-    return _PROBLEMS.get(error["type"]) or words.removeprefix("Value error, ").replace("Input should be", "must be")
+    message: str = error["msg"]
+    return _PROBLEMS.get(error["type"]) or message.removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

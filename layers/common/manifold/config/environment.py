@@ -1,4 +1,4 @@
-"""The function's environment, read in this one place."""
+"""The function's environment variables, read in this module alone."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _FUNCTIONS = Path(__file__).parents[4] / "functions"  # of a checkout; in Lambda
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The variables, frozen when they were read. A missing one is an error when it is asked for, not before.
+    """The variables as they were when read. Access to a missing one raises a `ConfigError`.
 
     `values` may hold secrets (`make up` and tests pass provider keys in it), so `repr` leaves it out.
     """
@@ -27,7 +27,7 @@ class Environment:
 
     @property
     def secret_arn(self) -> str | None:
-        """The Secrets Manager secret with every `os.environ/` value; `None`: the environment alone holds them."""
+        """The ARN of the secret with all `os.environ/` values; `None`: they are in the environment alone."""
         return self.values.get("MANIFOLD_SECRET_ARN") or None
 
     @property
@@ -49,12 +49,12 @@ class Environment:
 
     @property
     def prepared_statements(self) -> bool:
-        """Whether the database keeps prepared statements: not behind most poolers in transaction mode."""
+        """Whether to prepare statements; most poolers in transaction mode do not keep prepared statements."""
         return self.values.get("MANIFOLD_PREPARED_STATEMENTS") == "true"
 
     @property
     def config_path(self) -> Path:
-        """`MANIFOLD_CONFIG`, relative to the function's code; `config.yaml` by default."""
+        """The path of `MANIFOLD_CONFIG`, relative to the function's code; by default of `config.yaml`."""
         code = self.values.get("LAMBDA_TASK_ROOT")
         return Path(code or _FUNCTIONS) / (self.values.get("MANIFOLD_CONFIG") or "config.yaml")
 

@@ -1,4 +1,4 @@
-"""Makes a `Config` of what the file says."""
+"""Loads `config.yaml` into a `Config`."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ from manifold.errors import ConfigError
 
 
 def load(path: Path, lookup: Lookup) -> Config:
-    """The configuration in the file; a `ConfigError` names the file and every place in it that is wrong.
+    """The configuration in the file. Raises a `ConfigError` that names the file and every place that is wrong.
 
-    What a `Setting` names is not looked up: see `Config.check` and `manifold.secrets`. Any other name is, once, and
-    stands for its value; one without is among the errors. No error or warning shows a value.
+    The name in a `Setting` is not looked up: see `Config.check` and `manifold.secrets`. Any other `os.environ/NAME` is
+    replaced by its value; without a value it is an error. No error or warning shows a value.
     """
     references = References(lookup)
     written = document.read(path, references)
@@ -72,7 +72,7 @@ def _deployment(written: document.Model, path: str) -> Deployment:
 
 
 def _aws(params: document.LitellmParams, region: str | None) -> Aws:
-    """`region` is the one that the model's name tells; `aws_region_name` wins, as in LiteLLM."""
+    """`region` is the one in the model's name; `aws_region_name` takes precedence, as in LiteLLM."""
     own = PlainText(region) if region else DefaultName(provider_defaults.REGION_NAME)
     return Aws(
         region_name=params.aws_region_name or own,
@@ -83,7 +83,7 @@ def _aws(params: document.LitellmParams, region: str | None) -> Aws:
 
 
 def _router_settings(written: document.Document) -> RouterSettings:
-    """Of what two sections may say, `router_settings` counts, as in LiteLLM."""
+    """The settings of three sections; `router_settings` takes precedence over `litellm_settings`, as in LiteLLM."""
     general, own = written.litellm_settings, written.router_settings
     settings = {
         "enforce_fallback_model_access": written.general_settings.enforce_fallback_model_access,
@@ -111,14 +111,14 @@ def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _groups(written: Sequence[Mapping[str, Sequence[str]]] | None) -> Mapping[str, tuple[str, ...]] | None:
-    """One mapping of the list's many."""
+    """One mapping of all the mappings in the list."""
     if written is None:
         return None
     return {group: tuple(others) for entry in written for group, others in entry.items()}
 
 
 def _id(written: document.Model) -> str:
-    """Stable while group, provider model and base URL are written as they are, whatever else changes."""
+    """An id that changes only with the group, the provider's model and the base URL, each as written in the file."""
     params = written.litellm_params
     base = params.api_base or params.aws_region_name
     identity = json.dumps([*written.identity, base.written if base else ""])
@@ -131,7 +131,7 @@ def _known_base(provider: str) -> Setting | None:
 
 
 def _known_key(provider: str, params: document.LitellmParams) -> Setting | DefaultName | None:
-    """The name that is usual. Bedrock's counts only where the deployment has no keys of its own to sign with."""
+    """The provider's usual variable. Bedrock's is used only where the deployment has no access key of its own."""
     if provider == provider_defaults.BEDROCK:
         return None if params.aws_access_key_id else DefaultName(provider_defaults.BEDROCK_KEY_NAME)
     name = provider_defaults.KEY_NAMES.get(provider)

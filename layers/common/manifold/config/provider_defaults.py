@@ -1,6 +1,6 @@
-"""What is known of providers by their LiteLLM prefix: where they are, and which run no batches through Manifold yet.
+"""Defaults of providers by LiteLLM's prefix: base URL, key variable, and which cannot run batches through Manifold yet.
 
-Addresses as their own documentation gives them. A prefix that is not here is an OpenAI-compatible server at `api_base`.
+The URLs are from the providers' documentation. A prefix not listed here is an OpenAI-compatible server at `api_base`.
 """
 
 import re
@@ -29,16 +29,16 @@ REGION_NAME = "AWS_REGION"
 BEDROCK_MODEL = re.compile(
     r"(?:(?:converse|invoke)/)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d+)/)?(?:(?:converse|invoke)/)?(?P<model>.+)"
 )
-"""LiteLLM's forms: before the model, the region, and the API to call it by, which is always Converse here."""
+"""LiteLLM's forms: the model after an optional region and API. Manifold always uses the Converse API."""
 BEDROCK_ARN = re.compile(r"arn:[^:/]+:bedrock:(?P<region>[a-z0-9-]+):")
 
 KEY_NAMES = {provider: f"{provider.upper()}_API_KEY" for provider in ("azure", *BASE_URLS)} | {
     "cohere_chat": "COHERE_API_KEY",
     "together_ai": "TOGETHERAI_API_KEY",
 }
-"""The variable that LiteLLM reads where `api_key` is left out."""
+"""The variables that LiteLLM reads where `api_key` is left out."""
 BEDROCK_KEY_NAME = "AWS_BEARER_TOKEN_BEDROCK"
-"""The same of Bedrock, where it may have no value: calls are signed then."""
+"""The same for Bedrock. Without a value, calls are signed."""
 
 WITHOUT_FILES = frozenset(
     {"deepseek", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "openrouter", "vllm"}
@@ -52,9 +52,9 @@ OTHER_BATCH_APIS = frozenset(
 
 
 def bedrock_model(written: str) -> tuple[str, str | None]:
-    """The id or ARN that AWS knows, and the region that `litellm_params.model` names, if any."""
-    found = BEDROCK_MODEL.fullmatch(written)
-    if found is None:
+    """The model's id or ARN at AWS, and the region in `litellm_params.model`, if any."""
+    match = BEDROCK_MODEL.fullmatch(written)
+    if match is None:
         return written, None
-    arn = BEDROCK_ARN.match(found["model"])
-    return found["model"], found["region"] or (arn["region"] if arn else None)
+    arn = BEDROCK_ARN.match(match["model"])
+    return match["model"], match["region"] or (arn["region"] if arn else None)

@@ -1,4 +1,4 @@
-"""`os.environ/NAME` in the place of a text, a number or a switch: replaced by its value when the file is read."""
+"""References `os.environ/NAME` for a text, a number or a boolean, replaced by their values when the file is read."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from manifold.config import yaml_file
 from manifold.config.settings import REFERENCE, reference_name
 
 Lookup = Callable[[str], str | None]
-"""The value of a name; an empty one counts as none. A `ConfigError` says why nothing can be looked up."""
+"""Returns the value of a name, or `None`; an empty value counts as none. Raises `ConfigError` if look-ups fail."""
 
 
 class References:
-    """The names that one reading of a file looks up: pydantic's context for `ByName` and `NumberByName`."""
+    """The names that are looked up while a file is read: pydantic's context for `ByName` and `NumberByName`."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
@@ -21,19 +21,19 @@ class References:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Those that were looked up and have a value."""
+        """The names that were looked up and have a value."""
         return tuple(self._values)
 
     def value(self, name: str) -> str:
-        """The same at each mention; a validation error names what has none."""
-        found = self._values.get(name) or self._lookup(name)
-        if not found:
+        """The value of a name, the same at each mention. Raises a validation error if it has none."""
+        value = self._values.get(name) or self._lookup(name)
+        if not value:
             raise PydanticCustomError("no_value", "{name} has no value", {"name": name})
-        self._values[name] = found
-        return found
+        self._values[name] = value
+        return value
 
     def hidden(self, message: str) -> str:
-        """The message with names for the values that it quotes, or for their providers: any of them may be a key."""
+        """The message with references in place of the values (or their prefixes) that it quotes, which may be keys."""
         for name, value in self._values.items():
             for quoted in (value, value.partition("/")[0]):
                 message = message.replace(repr(quoted), repr(REFERENCE + name))
@@ -52,4 +52,4 @@ def _number(written: object, info: ValidationInfo[References]) -> object:
 
 ByName = BeforeValidator(_text)
 NumberByName = BeforeValidator(_number)
-"""Of a switch, too: the value is read as it would be if it stood in the file."""
+"""For booleans, too: the value is parsed as YAML would parse it in the file."""

@@ -1,4 +1,4 @@
-"""A value of `config.yaml` that may be written down or named: `https://…` or `os.environ/AZURE_API_BASE`."""
+"""Settings of `config.yaml` that are a value, `https://…`, or a reference to one, `os.environ/AZURE_API_BASE`."""
 
 import re
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class PlainText:
 
 @dataclass(frozen=True, slots=True)
 class SecretName:
-    """The name under which the secret, or the environment, holds the value."""
+    """The name of the value in the secret or the environment."""
 
     name: str
 
@@ -39,7 +39,7 @@ Setting = PlainText | SecretName
 
 @dataclass(frozen=True, slots=True)
 class DefaultName:
-    """A name that nobody wrote: looked up likewise, and as if nothing was set where it has no value."""
+    """A name that the file does not contain, looked up by default. Without a value, the setting is not set."""
 
     name: str
 
@@ -49,7 +49,7 @@ class DefaultName:
 
 
 def reference_name(written: object) -> str | None:
-    """The name in an `os.environ/NAME`, `None` of anything else; a validation error says how names are written."""
+    """The name in `os.environ/NAME`; `None` for anything else. Raises a validation error for an invalid name."""
     if not isinstance(written, str) or not written.startswith(REFERENCE):
         return None
     name = written.removeprefix(REFERENCE)

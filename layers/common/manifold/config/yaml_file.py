@@ -1,4 +1,4 @@
-"""Reads YAML strictly: a key written twice is an error, and a date stays the text that was written."""
+"""Strict YAML: a duplicate key is an error, and a date stays text."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ _RESOLVERS: dict[str, list[Any]] = {
 
 
 def read(path: Path) -> object:
-    """The document in the file, as plain Python values; `ConfigError` if it cannot be read or is not YAML."""
+    """The document in the file, as plain Python values. Raises `ConfigError` if it cannot be read or is not YAML."""
     try:
         return _parse(path.read_bytes())
     except OSError as error:
@@ -31,13 +31,13 @@ def read(path: Path) -> object:
 
 
 def scalar(text: str) -> object:
-    """What the text would be if it stood in a file without quotes; the text itself where it could not."""
+    """The value of the text as an unquoted YAML scalar; the text itself if it is no valid scalar."""
     loader: Any = _Loader("")
     loader.yaml_implicit_resolvers = _RESOLVERS
     plain = text.strip()
     try:
         return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, plain, (True, False)), plain))
-    except (yaml.YAMLError, ValueError):  # such as `<<`, or `0x_`, which is a number by its looks alone
+    except (yaml.YAMLError, ValueError):  # such as `<<`, or `0x_`, which only looks like a number
         return text
     finally:
         loader.dispose()
@@ -57,7 +57,7 @@ def _parse(text: bytes) -> object:
 
 
 def _refuse_duplicates(node: yaml.Node, seen: set[int]) -> None:
-    if id(node) in seen:  # an alias leads to a node again, even to its own parent
+    if id(node) in seen:  # an alias may point to any earlier node, even to its own parent
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):

@@ -1,4 +1,4 @@
--- Who may use the gateway: users, teams and the virtual keys that belong to them.
+-- Access to the gateway: users, teams and their virtual keys.
 
 CREATE TABLE users (
     id                     text PRIMARY KEY,
@@ -30,7 +30,7 @@ CREATE TABLE teams (
     updated_at             timestamptz NOT NULL DEFAULT now()
 );
 
--- The id outlives a regenerated key, so what the key owns stays its own. A deleted key stays, for what it owns.
+-- A regeneration keeps the id, and so what the key owns. The row of a deleted key stays, for what the key owns.
 CREATE TABLE api_keys (
     id                     text PRIMARY KEY,
     token_hash             text        NOT NULL UNIQUE,

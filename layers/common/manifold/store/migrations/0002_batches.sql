@@ -1,5 +1,5 @@
--- Managed files, their inputs at the deployments, batches, their jobs, and what the jobs used.
--- docs/architecture.md has the transition table; every change of a state is one conditional UPDATE.
+-- Managed files, their inputs at the deployments, batches, their jobs, and the jobs' usage.
+-- docs/architecture.md has the transition table. Each change of a state is one conditional UPDATE.
 
 CREATE TABLE files (
     id              text PRIMARY KEY,
@@ -120,9 +120,9 @@ CREATE TABLE jobs (
     CHECK ((outcome IS NOT NULL) = (state IN ('ended', 'stored', 'settled')))
 );
 
--- No batch is submitted twice: a second open job cannot be written.
+-- No batch is submitted twice, as it cannot have two open jobs.
 CREATE UNIQUE INDEX jobs_one_open ON jobs (batch_id) WHERE state NOT IN ('settled', 'refused', 'absent');
--- No two batches take the same job at a provider for theirs.
+-- A provider's job belongs to one batch.
 CREATE UNIQUE INDEX jobs_provider_ref ON jobs (deployment_id, provider_ref);
 CREATE INDEX jobs_batch ON jobs (batch_id, created_at);
 CREATE INDEX jobs_input ON jobs (input_id);

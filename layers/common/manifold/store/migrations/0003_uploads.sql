@@ -1,4 +1,4 @@
--- Files that come in parts, or straight into the bucket. An upload is a reserved file, and what is still to happen to it.
+-- Files that are uploaded in parts, or by a presigned URL. An upload is a reserved file and the work left until it is ready.
 
 CREATE TABLE uploads (
     id            text PRIMARY KEY,

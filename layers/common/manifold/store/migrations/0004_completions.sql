@@ -1,6 +1,6 @@
--- What completions cost, how much of their limits the holders of keys have used, and how the deployments do.
+-- The cost of completions, the used part of limits, and the statistics of deployments.
 
--- One call that a deployment answered or refused.
+-- One call to a deployment, answered or refused.
 CREATE TABLE calls (
     id                text PRIMARY KEY,
     key_id            text        REFERENCES api_keys (id),
@@ -25,11 +25,11 @@ CREATE INDEX calls_key ON calls (key_id, created_at, id);
 CREATE INDEX calls_user ON calls (user_id, created_at, id);
 CREATE INDEX calls_team ON calls (team_id, created_at, id);
 
--- Batches cost, too.
+-- The cost of batches.
 ALTER TABLE usage ADD COLUMN cost numeric;
 CREATE INDEX usage_key ON usage (key_id);
 
--- How much a key, a user or a team with limits has used of them. There is no row of one without.
+-- The used part of the limits of a key, a user or a team. Holders without limits have no row.
 CREATE TABLE meters (
     subject         text PRIMARY KEY,                   -- 'key:…', 'user:…' or 'team:…'
     minute          timestamptz NOT NULL DEFAULT '-infinity',  -- the one that requests and tokens are of
@@ -40,7 +40,7 @@ CREATE TABLE meters (
     period_ends_at  timestamptz NOT NULL DEFAULT 'infinity'
 );
 
--- How a deployment does, where a routing strategy or a failure has it watched.
+-- Statistics of a deployment, kept where a routing strategy or a cooldown needs them.
 CREATE TABLE traffic (
     deployment_id  text PRIMARY KEY,
     minute         timestamptz NOT NULL DEFAULT '-infinity',  -- the one that requests, tokens and failures are of

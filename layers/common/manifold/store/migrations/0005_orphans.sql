@@ -1,4 +1,4 @@
--- Copies of an input that no row names: left at the provider by a worker that died, or by an upload whose answer was lost.
+-- Orphans: copies of an input that no row names, left at the provider by a worker that died or a response that was lost.
 
 ALTER TABLE inputs ADD COLUMN doubtful_at timestamptz;  -- since when such a copy may be there; null when there is none
 

@@ -1,4 +1,4 @@
--- What the calls of a key cost whose rows have been deleted, so that its spend stays what it was.
+-- The cost of a key's calls whose rows have been deleted, so that the key's spend stays the same.
 
 CREATE TABLE past_spend (
     key_id  text    PRIMARY KEY REFERENCES api_keys (id),

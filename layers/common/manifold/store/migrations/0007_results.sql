@@ -1,4 +1,4 @@
--- What a provider says of a job's end and results is checked before it is believed.
+-- Checks of a job's end and of its results, as the provider reports them.
 
 ALTER TABLE jobs
     ADD COLUMN end_seen_at timestamptz,                 -- since when the provider says an end that cannot be right yet

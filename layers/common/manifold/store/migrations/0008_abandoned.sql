@@ -1,4 +1,4 @@
--- Every batch ends: a job whose provider can no longer be asked is abandoned. docs/decisions/0013-every-batch-ends.md
+-- Every batch ends: a job whose provider can no longer be reached is abandoned. docs/decisions/0013-every-batch-ends.md
 
 ALTER TABLE batches ADD COLUMN overdue_at timestamptz;  -- the first look at it that came a day after its window
 ALTER TABLE jobs ADD COLUMN status integer;             -- the HTTP status that it was refused with

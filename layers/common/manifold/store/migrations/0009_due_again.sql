@@ -1,4 +1,4 @@
--- What is to be done later has a due time, attempts and a lease: also the purge of a file, and the clearing of an upload.
+-- A due time, attempts and a lease for the purge of a file and the clearing of an upload, as for all work that is retried.
 
 ALTER TABLE files
     ADD COLUMN attempts integer NOT NULL DEFAULT 0,     -- at its purge

@@ -1,4 +1,4 @@
--- Batches that ended long ago, and files that were purged long ago, are forgotten: what finds them, and what refers to them.
+-- The deletion of batches and files after their retention period: indexes to find them, and references that follow them.
 
 CREATE INDEX batches_ended ON batches ((coalesce(completed_at, failed_at, expired_at, cancelled_at))) WHERE due_at IS NULL;
 CREATE INDEX batches_output ON batches (output_file_id) WHERE output_file_id IS NOT NULL;
