@@ -107,7 +107,7 @@ def pause(running: RunningJob, accepted: Collection[str]) -> float | None:
 
 
 def outcome_of_overdue(batch: BatchRow) -> Outcome:
-    """How a batch ends whose provider never said how its job ended: `cancelled` where that was asked for."""
+    """The end of a batch whose provider never said how its job ended: `cancelled` if a client cancelled it."""
     return "cancelled" if batch.status == "cancelling" else "expired"
 
 

@@ -1,4 +1,4 @@
-"""Polls: how running jobs stand at their providers, asked deployment by deployment and written by one writer.
+"""Polls: the statuses of running jobs, requested from all deployments at once and written by one writer.
 
 Each deployment has a time limit of its own, and its result is written as soon as it comes: a slow one delays no other.
 """

@@ -1,4 +1,4 @@
-"""Which deployment runs a batch: one in good standing with a ready input, by `order` and weight. Pure, without I/O."""
+"""Which deployment runs a batch: one with a ready input and no cooldown, by `order` and weight. Pure, without I/O."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,9 @@ from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
 
 MAX_REFUSALS = 5
-"""Lasting refusals of one batch after which a deployment is not asked again: waiting does not change its answer."""
+"""Lasting refusals of one batch after which a deployment is exhausted: waiting does not change its answer."""
 MAX_WRONG = 2
-"""The same, where the status says that the request is wrong: asked twice, as a file may not be known everywhere yet."""
-"""HTTP statuses that say that the request is wrong."""
+"""The same, where the status says that the request is wrong: two, as a file may not be known everywhere yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +23,9 @@ class Candidate:
 
     deployment: Deployment
     input: InputRow | None
-    """The batch's file at this deployment; `None` where nobody has asked for it yet."""
+    """The batch's file at this deployment; `None` where none has been written yet."""
     cooldown: float
-    """Seconds for which the deployment is not to be asked; 0 where it may be."""
+    """Seconds for which the deployment is not chosen; 0 where it may be."""
     refusals: int
     """Lasting refusals of this batch."""
     wrong: int = 0

@@ -85,7 +85,7 @@ async def _register(
 
 
 def _errors(job: JobRow, results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The batch's `errors.data`: what the provider said of its job, and what is wrong with the results."""
+    """The batch's `errors.data`: the provider's errors, and what is wrong with the results."""
     if "lost" in results:
         return [
             batch_error("results_lost", f"The batch ran, but its results could not be downloaded. {results['lost']}")

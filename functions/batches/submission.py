@@ -156,7 +156,7 @@ class Submission:
         return 0
 
     async def _wait(self, batch: BatchRow, options: Sequence[Candidate]) -> float | None:
-        """No deployment can be asked now: fail the batch if none ever can, else wait for the first that may."""
+        """No candidate is ready: fail the batch if all are exhausted, else wait for the first that may become ready."""
         possible = [candidate for candidate in options if not candidate.exhausted]
         if not possible:
             await self._fail(batch, await self._causes(batch, options))
@@ -187,7 +187,7 @@ class Submission:
         observe.count(Metric.BATCHES_ENDED)
 
     async def _expire(self, batch: BatchRow) -> None:
-        expired = batch_error("batch_expired", "No deployment had room for the batch within its completion window.")
+        expired = batch_error("batch_expired", "No deployment accepted the batch within its completion window.")
         async with self._store.session() as tables:
             await tables.batches.end(batch, "expired", errors=[expired])
         observe.count(Metric.BATCHES_ENDED)

@@ -49,7 +49,7 @@ def change(system: System, statement: str) -> None:
 
 
 def dead(system: System) -> None:
-    """An account that refuses everything, and whose files nobody can tell about."""
+    """Have the account refuse every request, also those for its files."""
     system.provider.state.faults.clear()
     system.provider.fail(Fault(kind="error", account="openai", route="files.content", times=None))
     system.provider.fail(Fault(kind="refuse", status=401, account="openai", times=None))
@@ -274,12 +274,12 @@ async def test_a_clock_that_is_ahead_does_not_make_a_job_seem_absent(system: Sys
 # -- what a provider asks us to wait ----------------------------------------------------------------------------------
 
 YEAR = str(365 * DAY)
-AGES = pytest.mark.parametrize("asked", [YEAR, "1e300", "9" * 5000, "nan", "-1", "Fri, 31 Dec 2100 23:59:59 GMT"])
+AGES = pytest.mark.parametrize("retry_after", [YEAR, "1e300", "9" * 5000, "nan", "-1", "Fri, 31 Dec 2100 23:59:59 GMT"])
 
 
 @AGES
-async def test_a_cooldown_is_no_longer_than_the_limit(system: System, asked: str) -> None:
-    system.provider.fail(Fault(kind="rate_limit", route="batches.create", retry_after=asked))
+async def test_a_cooldown_is_no_longer_than_the_limit(system: System, retry_after: str) -> None:
+    system.provider.fail(Fault(kind="rate_limit", route="batches.create", retry_after=retry_after))
     batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
     await system.deliver_all()
 
@@ -290,9 +290,9 @@ async def test_a_cooldown_is_no_longer_than_the_limit(system: System, asked: str
 
 
 @AGES
-async def test_a_search_waits_no_longer_than_the_limit(system: System, asked: str) -> None:
+async def test_a_search_waits_no_longer_than_the_limit(system: System, retry_after: str) -> None:
     system.provider.fail(Fault(kind="cut", route="batches.create"))
-    system.provider.fail(Fault(kind="rate_limit", route="batches.list", times=None, retry_after=asked))
+    system.provider.fail(Fault(kind="rate_limit", route="batches.list", times=None, retry_after=retry_after))
     await system.create((await system.upload(chat_lines(GROUP, 1))).id)
     await system.deliver_all()
     system.age(11)
@@ -304,8 +304,8 @@ async def test_a_search_waits_no_longer_than_the_limit(system: System, asked: st
 
 
 @AGES
-async def test_an_input_waits_no_longer_than_we_say(system: System, asked: str) -> None:
-    system.provider.fail(Fault(kind="rate_limit", route="files.create", times=None, retry_after=asked))
+async def test_an_input_waits_no_longer_than_the_limit(system: System, retry_after: str) -> None:
+    system.provider.fail(Fault(kind="rate_limit", route="files.create", times=None, retry_after=retry_after))
     await system.upload(chat_lines(GROUP, 1))
     [message] = system.queue.messages
     system.queue.messages.clear()

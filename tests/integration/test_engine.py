@@ -183,10 +183,10 @@ async def test_a_request_that_every_deployment_finds_wrong_fails_the_batch_soon_
 
     assert ended.status == "failed"
     assert ended.errors is not None
-    told = {error.message: error.code for error in ended.errors.data}
+    errors = {error.message: error.code for error in ended.errors.data}
     shown = "The provider answered HTTP {}: This deployment, {}, does not serve /v1/chat/completions."
-    assert f"Every deployment of the model refused the batch. {shown.format(status, '***')}" in told
-    assert set(told.values()) == {"deployments_refused"}
+    assert f"Every deployment of the model refused the batch. {shown.format(status, '***')}" in errors
+    assert set(errors.values()) == {"deployments_refused"}
     assert len(system.provider.log(route="batches.create")) <= 4
 
 

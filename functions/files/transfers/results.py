@@ -180,7 +180,7 @@ def _is_last_chance(job: JobRow, results: FetchedResults) -> bool:
     """Whether to accept what is there: it did not get better for long enough, or the batch is about to be given up."""
     if not results.faults and (job.mismatch_for or 0) >= RECHECK_SECONDS:
         return True
-    return (job.late_for or 0) >= LATE_SECONDS and (results.lines > 0 or any(job.kept.values()))
+    return (job.overdue_for or 0) >= LATE_SECONDS and (results.lines > 0 or any(job.kept.values()))
 
 
 def _references(job: JobRow, status: JobStatus) -> ResultFiles:

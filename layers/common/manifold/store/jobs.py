@@ -31,7 +31,7 @@ COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provid
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
     extract(epoch FROM now() - doubted_at)::float8 AS mismatch_for,
     (SELECT total FROM batches WHERE id = jobs.batch_id) AS requests,
-    (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS late_for"""
+    (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS overdue_for"""
 _OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
 
 
@@ -75,8 +75,8 @@ class JobRow:
     """Seconds since its results were first found not to be what the provider had announced."""
     requests: int
     """The number of requests of its batch."""
-    late_for: float | None
-    """`overdue_for` of its batch: seconds, of which `LAST_SECONDS` are the limit."""
+    overdue_for: float | None
+    """`BatchRow.overdue_for` of its batch, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Jobs:
         return {row.batch_id: row for row in rows}
 
     async def of_batch(self, batch_id: str) -> list[JobRow]:
-        """All jobs that a batch ever had, the oldest first."""
+        """All jobs of a batch, also the closed ones, the oldest first."""
         query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s ORDER BY created_at, id"
         return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
 
@@ -178,7 +178,7 @@ class Jobs:
         )
 
     async def abandon(self, batch_id: str) -> list[JobRow]:
-        """Any open state → abandoned: whatever it comes to is not used. Returns the jobs as they were till then."""
+        """Any open state → abandoned: its results will not be used. Returns the jobs as they were before."""
         query: LiteralString = f"""
             WITH open AS (
                 SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {_OPEN} FOR UPDATE),
