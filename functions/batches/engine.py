@@ -2,7 +2,7 @@
 
 There is one verb: take the lease of a due batch, read from its rows what the next step is, take that step, and write
 when the one after it is due. So it does not matter who wakes the engine, how often, or where the last worker stopped.
-The states are in `manifold.store.batches` and `manifold.store.jobs`, the steps in docs/architecture.md (The engine).
+The states are in `manifold.store.batches` and `manifold.store.jobs`, the steps in docs/architecture.md (A batch).
 """
 
 import contextlib
@@ -36,7 +36,7 @@ class Engine:
     """Takes the steps of batches; `batches.worker` calls `advance` for one, `batches.poller` `poll_due` for many.
 
     Holds one use case for each kind of step, and no state of a batch: that is in Postgres. A provider's error is
-    written to the rows and never raised; what Postgres or SQS raises is the caller's.
+    logged or written to the rows, and never raised; what Postgres raises is passed on.
     """
 
     def __init__(self, store: Store, queue: Queue, deployments: Deployments) -> None:

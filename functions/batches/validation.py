@@ -10,7 +10,7 @@ MAX_ERRORS = 100
 
 
 def input_errors(batch: BatchRow, file: FileRow | None) -> list[ErrorEntry]:
-    """Every bad line with its code, message, param and number; empty if the file can be run at this endpoint."""
+    """An entry for each bad line, in their order, `MAX_ERRORS` at most; empty if the file can run at the endpoint."""
     if file is None or file.report is None:
         return [batch_error("invalid_request", "The input file is gone. Upload it again.", param="input_file_id")]
     report = Report.from_json(file.report)

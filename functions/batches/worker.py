@@ -1,4 +1,4 @@
-"""SQS control messages: each wakes the engine for one batch. At most 60 s."""
+"""SQS control messages: for each, the engine takes the next step of one batch. A run takes 60 s at most."""
 
 from functools import cache
 

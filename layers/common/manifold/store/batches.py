@@ -16,7 +16,7 @@
 | `completed`, `failed`, `expired`, `cancelled` | ended; nothing changes any more | | |
 
 Each open status may be left for an end, too: by `Batches.end` for bad lines, refusals or a window that is over, and by
-`Batches.stop` for an admin. Every transition, its trigger and its guard: docs/architecture.md (The transition table).
+`Batches.stop` for an admin. Every transition, its trigger and its guard: docs/architecture.md (State tables).
 """
 
 from collections.abc import Mapping, Sequence
