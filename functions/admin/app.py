@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Response
 
 from admin import health
+from admin.bodies import KeyBlock, KeyCreate, KeyRegenerate, KeysDelete, KeyUpdate, TeamCreate, Text, UserCreate
 from admin.groups import Groups
 from admin.keys import VirtualKeys
 from admin.owners import Teams, Users
-from admin.schemas import KeyBlock, KeyCreate, KeyRegenerate, KeysDelete, KeyUpdate, TeamCreate, Text, UserCreate
 from admin.spend import Spend, parse_time
 from manifold import observe, web
 from manifold.app import GatewayDep, application

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
-from admin.groups import require_known
-from admin.schemas import (
+from admin.bodies import (
     KeyCreate,
     KeyFields,
     KeyInfo,
@@ -19,6 +18,7 @@ from admin.schemas import (
     KeysDeleted,
     KeyUpdate,
 )
+from admin.groups import require_known
 from manifold import ids
 from manifold.access import Caller
 from manifold.auth import key_hash

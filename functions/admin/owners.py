@@ -3,9 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from admin.groups import require_known
-from admin.keys import create_key
-from admin.schemas import (
+from admin.bodies import (
     KeyFields,
     KeyInfo,
     LimitFields,
@@ -18,6 +16,8 @@ from admin.schemas import (
     UserInfoResponse,
     UserResponse,
 )
+from admin.groups import require_known
+from admin.keys import create_key
 from manifold import ids
 from manifold.access import Caller
 from manifold.config import Config

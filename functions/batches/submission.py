@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
+from batches.input_errors import input_errors
 from batches.selection import Candidate, candidates, choose
-from batches.validation import input_errors
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from admin.schemas import DEEPEST, NOT_ACTED_ON
+from admin.bodies import DEEPEST, NOT_ACTED_ON
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
 from tests.support.admin_api import get, models_of, post, refusal, status_with
