@@ -1,4 +1,4 @@
-"""The bodies of requests that announce and complete files."""
+"""The JSON bodies of requests that announce and complete files."""
 
 from typing import Annotated, Any
 
@@ -8,10 +8,10 @@ from manifold.members import CreateBody
 from manifold.schemas import ExpiresAfter
 
 
-class FileAnnounced(CreateBody):
+class FilePresign(CreateBody):
     """The body of `POST /files/presign`: a file whose bytes are to come.
 
-    `target_model_names` is ours, `model` LiteLLM's word for the same.
+    `target_model_names` is Manifold's own field, `model` LiteLLM's for one group.
     """
 
     filename: str
@@ -22,8 +22,8 @@ class FileAnnounced(CreateBody):
     model: Any = None
 
 
-class UploadCreate(FileAnnounced):
-    """The body of `POST /uploads`. `mime_type` is required, as at OpenAI, and tells us nothing."""
+class UploadCreate(FilePresign):
+    """The body of `POST /uploads`. `mime_type` is required, as at OpenAI, and not used."""
 
     mime_type: str
 

@@ -1,4 +1,4 @@
-"""The files that a caller sees: one, or a page of them."""
+"""The files and uploads that a caller sees."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,24 +15,29 @@ from manifold.store.paging import Cursor
 from manifold.store.uploads import UploadRow
 
 MAX_PAGE_BYTES = 5_000_000
-"""Lambda answers with 6 MB at most: a page that would be longer is cut, and says that there is more."""
+"""Lambda answers with 6 MB at most. A longer page is cut, with `has_more`."""
 
 
 class Catalog:
+    """Reads the files of a caller, with the states of their inputs. The routes that show a file or an upload call it.
+
+    Holds the store and the deployments. Raises `NotFound` for a file that the caller does not have.
+    """
+
     def __init__(self, store: Store, deployments: Deployments, caller: Caller) -> None:
         self._store = store
         self._deployments = deployments
         self._caller = caller
 
     async def retrieve(self, file_id: str) -> File:
-        """A file, and how its inputs stand."""
+        """A file, with the states of its inputs."""
         file = await self._find(file_id)
         if file is None:
             raise no_file(file_id)
         return file
 
     async def upload(self, row: UploadRow) -> Upload:
-        """An upload, with the file that it has become; without it, if that was deleted since."""
+        """An upload, with its file if it is completed and the file was not deleted since."""
         return upload_object(row, await self._find(row.file_id))
 
     async def page(
@@ -44,7 +49,10 @@ class Catalog:
         purpose: FilePurpose | None,
         names: Sequence[str],
     ) -> Page[File]:
-        """The caller's files by age; with `names`, those that any of these model groups may run."""
+        """The caller's files by age. With `names`, only those that one of these model groups may run.
+
+        Raises `InvalidRequest` if `after` is no file of the caller.
+        """
         groups = [self._caller.group(name) for name in names]
         async with self._store.session() as tables:
             cursor = await self._cursor(tables, after)
@@ -74,14 +82,15 @@ class Catalog:
 
 
 def no_file(file_id: str) -> NotFound:
+    """The error for a file that the caller does not have."""
     return NotFound(f"No such File object: {file_id}.", param="id", code="file_not_found")
 
 
 def _fitting(files: Sequence[File]) -> int:
-    """How many of these one answer can hold; one at least."""
-    room = MAX_PAGE_BYTES
+    """How many of these files one answer can hold: one at least."""
+    left = MAX_PAGE_BYTES
     for count, file in enumerate(files):
-        room -= len(file.model_dump_json()) + 1
-        if room < 0:
+        left -= len(file.model_dump_json()) + 1
+        if left < 0:
             return max(1, count)
     return len(files)

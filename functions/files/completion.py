@@ -1,7 +1,7 @@
-"""The end of an upload: its parts become a file, once, however often and however many at once ask for it.
+"""The completion of an upload: its parts become one file, also where several requests complete it at once.
 
-Who asks holds the upload's lease: joins the parts (or leaves large files to the worker), then shows the file, with its
-inputs, in the transaction that completes the upload. Whatever an earlier attempt got done is not done again.
+A request takes the upload's lease and joins the parts; the worker joins those of a large file. Then one transaction
+shows the file, with its inputs, and completes the upload. What an earlier attempt has joined is not joined again.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from files import inputs
 from files.assembly import Assembly
-from files.presign import CONTENT
+from files.presign import CONTENT_PART
 from files.targets import Targets
-from files.uploads import closed
+from files.uploads import ended
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, Unavailable
@@ -27,30 +27,36 @@ from manifold.store.files import storage_key
 from manifold.store.uploads import UploadRow
 
 INLINE_BYTES = 256 * 1024 * 1024
-"""Of the largest file that is joined within its request: docs/decisions/0009-inline-complete.md."""
+"""Bytes of the largest file that is joined within its request: docs/decisions/0009-inline-complete.md."""
 LEASE_SECONDS = 30
-"""Longer than a request may take (29 s), so that a lease outlives whoever took it."""
+"""Longer than a request may take (29 s), so that the lease outlives the request that holds it."""
 WAIT_SECONDS = 20.0
-"""How long a request waits for another one, or for the worker, to be done with the same upload."""
+"""How long a request waits for another request, or for the worker, that works on the same upload."""
 _CHECK_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionOrder:
-    """What a client says the file is made of."""
+    """What a client wants the file to be made of."""
 
     part_ids: Sequence[str]
     """In the order of their bytes."""
     md5: str | None
     presigned: bool = False
-    """Whether it is the one part of a presigned file, which has no row."""
+    """Whether the one part is the content of a presigned file, which has no row."""
 
     def is_joined(self, row: UploadRow) -> bool:
-        """Whether the upload's bytes are joined already, and of these parts."""
+        """Whether the upload's bytes are joined already, from these parts."""
         return row.md5 is not None and row.part_ids == list(self.part_ids)
 
 
 class Completion:
+    """Completes a caller's uploads. The routes `…/complete` of uploads and of presigned files call it.
+
+    Holds the store, the storage, the queue, the deployments and an `Assembly`. Raises `InvalidRequest` for parts that
+    are not the file that was announced, and `Unavailable` if the upload is busy, or Postgres or S3 does not answer.
+    """
+
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments, caller: Caller) -> None:
         self._store = store
         self._storage = storage
@@ -60,14 +66,14 @@ class Completion:
         self._assembly = Assembly(store, storage)
 
     async def complete(self, row: UploadRow, order: CompletionOrder) -> UploadRow:
-        """Make the file. The upload is `completed` then, or still `pending`, if a worker needs more time for it.
+        """Complete an upload. Returns it as `completed`, or as `pending` if the worker needs more time for the file.
 
-        To be called again for a `pending` one. Raises `InvalidRequest` if the parts are not those of the file that was
-        announced; they stay, so that the upload may be completed with others.
+        The client then completes it again. After an `InvalidRequest` the parts are kept, so that the upload may be
+        completed with others.
         """
         if row.status == "pending":
             await self._check(row, order)
-            await self._hand_over(row, order)
+            await self._delegate(row, order)
         deadline = time.monotonic() + WAIT_SECONDS
         while row.status == "pending":
             done = await self._attempt(row, order)
@@ -80,14 +86,14 @@ class Completion:
         return row
 
     async def _check(self, row: UploadRow, order: CompletionOrder) -> None:
-        """What can be told of the parts without reading them."""
+        """Check what can be checked without reading the parts. Raises `InvalidRequest`."""
         if order.presigned:
             await self._check_content(row)
         else:
             await self._check_parts(row, order.part_ids)
 
     async def _check_content(self, row: UploadRow) -> None:
-        size = await self._storage.size(row.part_key(CONTENT))
+        size = await self._storage.size(row.part_key(CONTENT_PART))
         if size is None:
             message = "The file's bytes are not there yet. PUT them to the link first."
             raise InvalidRequest(message, param="file_id", code="content_missing")
@@ -106,8 +112,8 @@ class Completion:
                 raise InvalidRequest(message, param="part_ids", code="part_not_found")
         _check_sum(row, sum(part.bytes for part in parts.values()), "part_ids")
 
-    async def _hand_over(self, row: UploadRow, order: CompletionOrder) -> None:
-        """Have a worker join what would take too long here."""
+    async def _delegate(self, row: UploadRow, order: CompletionOrder) -> None:
+        """Have the worker join a file that would take too long here."""
         if row.bytes <= INLINE_BYTES or order.is_joined(row):
             return
         async with self._store.session() as tables:
@@ -117,7 +123,7 @@ class Completion:
         await self._queue.announce([Message("upload", row.id)])
 
     async def _attempt(self, row: UploadRow, order: CompletionOrder) -> bool:
-        """Take the upload as far as it goes; false if somebody else is at it."""
+        """Join the parts and finish; false if another request or the worker holds the upload."""
         if row.bytes > INLINE_BYTES and not order.is_joined(row):
             return False
         async with self._store.session() as tables:
@@ -133,7 +139,7 @@ class Completion:
         return True
 
     async def _finish(self, row: UploadRow, order: CompletionOrder) -> None:
-        """Show the file, complete the upload and have the inputs prepared, all at once."""
+        """Show the file, complete the upload and add the inputs, in one transaction."""
         if order.md5 and order.md5.lower() != row.md5:
             await self._drop(row)
             raise _wrong_md5(row)
@@ -141,13 +147,13 @@ class Completion:
         async with self._store.transaction() as tables:
             file = await tables.files.register(row.file_id, groups=groups, report=report.to_json() if report else None)
             if file is None or not await tables.uploads.complete(row):
-                raise Unavailable("The upload ended meanwhile. Try again to learn how.")
+                raise Unavailable("The upload ended meanwhile. Send the request again to see how.")
             pending = await inputs.ensure(tables, file, self._deployments)
         await self._queue.announce(Message("input", input_id) for input_id in pending)
         await self._queue.announce([Message("upload", row.id)])
 
     async def _drop(self, row: UploadRow) -> None:
-        """Forget what was joined, first in the row: a row never says of bytes that are gone that they are there."""
+        """Forget what was joined: first in the row, which must not say that deleted bytes are there; then in S3."""
         async with self._store.session() as tables:
             await tables.uploads.forget(row)
         await self._storage.delete(storage_key(row.file_id))
@@ -159,9 +165,9 @@ class Completion:
 
     async def _reload(self, row: UploadRow) -> UploadRow:
         async with self._store.session() as tables:
-            found = await tables.uploads.load(row.id)
-        assert found is not None  # noqa: S101 (an upload's row is never deleted)
-        return found
+            current = await tables.uploads.load(row.id)
+        assert current is not None  # noqa: S101 (the row of a pending upload is never deleted)
+        return current
 
 
 def _check_sum(row: UploadRow, sent: int, param: str) -> None:
@@ -173,9 +179,9 @@ def _check_sum(row: UploadRow, sent: int, param: str) -> None:
 
 
 def _check_end(row: UploadRow, order: CompletionOrder) -> None:
-    """A repeated complete gets the first one's answer; one that means another file does not."""
+    """Give a repeated complete the first one's answer. Raises `InvalidRequest` for other parts, or another MD5."""
     if row.status != "completed" or row.part_ids != list(order.part_ids):
-        raise closed(row)
+        raise ended(row)
     if order.md5 and order.md5.lower() != row.md5:
         raise _wrong_md5(row)
 

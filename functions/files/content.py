@@ -1,4 +1,4 @@
-"""The bytes of a caller's file: in the answer where API Gateway can carry them, else a presigned link to them."""
+"""The content of a file: in the response where API Gateway can carry it, else a redirect to a presigned link."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from manifold.store import Store
 from manifold.store.files import FileRow
 
 INLINE_BYTES = 4 * 1024 * 1024
-"""Of what one answer carries: Lambda answers with 6 MB, in which bytes are base64."""
+"""Bytes of content in one response: Lambda answers with 6 MB at most, in which bytes are base64."""
 TYPE = "application/octet-stream"
-"""OpenAI's, for every file. So no browser runs a page that somebody uploaded, and Lambda gets base64, whose length is
-known; a text would have its quotes escaped."""
+"""OpenAI's type, for every file. No browser runs an uploaded page of this type, and Lambda gets base64, whose length is
+known; the quotes of a text would be escaped."""
 _SAME_TYPE = "application/binary"
 """The only type that OpenAI's SDKs accept by name. They get it: `sam local start-api` decodes the base64 of an
 answer only if the client accepts the answer's type."""
@@ -27,7 +27,7 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """An answer."""
+    """The response to a request for content."""
 
     status: int
     headers: dict[str, str]
@@ -35,19 +35,25 @@ class Download:
 
 
 class Content:
+    """Serves the content of a caller's files. The routes `…/content` call it.
+
+    Holds the store and the storage. Raises `NotFound` for a file that the caller does not have, `RangeNotSatisfiable`,
+    and `Unavailable` if Postgres or S3 does not answer.
+    """
+
     def __init__(self, store: Store, storage: Storage, caller: Caller) -> None:
         self._store = store
         self._storage = storage
         self._caller = caller
 
     async def get(self, file_id: str, headers: Mapping[str, str]) -> Download:
-        """The file, or the range of it that these headers ask for; `RangeNotSatisfiable` if it has no such range."""
+        """The file's bytes, or the range of them that the request's headers name. A longer answer is a redirect."""
         row = await self._row(file_id)
-        part = ranges.asked(headers, row.bytes, _etag(row))
-        wanted = range(row.bytes) if part is None else part
-        if len(wanted) > INLINE_BYTES:
-            return self._elsewhere(row, "get_object", _HINT)
-        body = await self._storage.fetch(Piece(row.storage_key, wanted.start, len(wanted)))
+        part = ranges.requested(headers, row.bytes, _etag(row))
+        sent = range(row.bytes) if part is None else part
+        if len(sent) > INLINE_BYTES:
+            return self._redirect(row, "get_object", _HINT)
+        body = await self._storage.fetch(Piece(row.storage_key, sent.start, len(sent)))
         if part is None:
             return Download(200, _headers(row, headers), body)
         return Download(
@@ -55,14 +61,14 @@ class Content:
         )
 
     async def head(self, file_id: str, headers: Mapping[str, str]) -> Download:
-        """What `get` answers for the whole file, without its bytes."""
+        """The response of `get` for the whole file, without the bytes."""
         row = await self._row(file_id)
         if row.bytes > INLINE_BYTES:
-            return self._elsewhere(row, "head_object")
+            return self._redirect(row, "head_object")
         return Download(200, _headers(row, headers) | {"content-length": str(row.bytes)})
 
-    def _elsewhere(self, row: FileRow, method: Literal["get_object", "head_object"], hint: bytes = b"") -> Download:
-        """A link that downloads the file under its own name, for a few minutes; S3 takes it with this method alone."""
+    def _redirect(self, row: FileRow, method: Literal["get_object", "head_object"], hint: bytes = b"") -> Download:
+        """A redirect to a link that works for five minutes, for this method alone, and has the file's own name."""
         link = self._storage.link(row.storage_key, filename=row.filename, content_type=TYPE, method=method)
         return Download(302, {"location": link, "cache-control": "no-store", "content-type": "text/plain"}, hint)
 
@@ -78,9 +84,9 @@ def _etag(row: FileRow) -> str:
     return f'"{row.id}"'  # a file never changes
 
 
-def _headers(row: FileRow, asked: Mapping[str, str]) -> dict[str, str]:
+def _headers(row: FileRow, request: Mapping[str, str]) -> dict[str, str]:
     return {
-        "content-type": _SAME_TYPE if asked.get("accept") == _SAME_TYPE else TYPE,
+        "content-type": _SAME_TYPE if request.get("accept") == _SAME_TYPE else TYPE,
         "content-disposition": attachment(row.filename),
         "accept-ranges": "bytes",
         "etag": _etag(row),

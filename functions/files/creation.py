@@ -1,4 +1,4 @@
-"""A new file: checked, then written ahead, its bytes stored, and only then shown, with its inputs to prepare."""
+"""The creation of a file within one request: check, reserve the row, store the bytes, show the file with its inputs."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ from manifold.store.files import FileRow, NewFile, storage_key
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A file as a client sent it."""
+class FileRequest:
+    """A file that a client sent."""
 
     filename: str
     purpose: FilePurpose
@@ -33,12 +33,18 @@ class Draft:
     content: bytes
 
     def identity(self) -> bytes:
-        """All that makes two drafts equal, in short."""
+        """What two equal requests have in common, for idempotency."""
         content = hashlib.sha256(self.content).hexdigest()
         return json.dumps([self.filename, self.purpose, self.names, self.expires_after, content]).encode()
 
 
 class Creation:
+    """Creates files of a caller. `POST /files` calls it.
+
+    Holds the store, the storage, the queue and the deployments. Raises `InvalidRequest` or `Forbidden` for model groups
+    that the caller cannot name, and `Unavailable` if Postgres or S3 does not answer.
+    """
+
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments, caller: Caller) -> None:
         self._store = store
         self._storage = storage
@@ -46,38 +52,38 @@ class Creation:
         self._deployments = deployments
         self._caller = caller
 
-    async def create(self, draft: Draft, attempt: CreateAttempt) -> File:
-        """Keep the file and have its inputs prepared; nothing is kept of one that is refused."""
-        groups, report = self._checked(draft)
+    async def create(self, request: FileRequest, attempt: CreateAttempt) -> File:
+        """Store a file and add its inputs, or return that of an earlier attempt. A refused file is not stored."""
+        groups, report = self._checked(request)
         file = NewFile(
             id=ids.new("file"),
-            purpose=draft.purpose,
-            filename=draft.filename,
-            bytes=len(draft.content),
+            purpose=request.purpose,
+            filename=request.filename,
+            bytes=len(request.content),
             groups=groups,
             report=report.to_json() if report else None,
-            expires_after=draft.expires_after,
+            expires_after=request.expires_after,
         )
         async with self._store.session() as tables:
             await tables.files.reserve(file, self._caller)
-        await self._storage.put(storage_key(file.id), draft.content)
+        await self._storage.put(storage_key(file.id), request.content)
         async with self._store.transaction() as tables:
             row = await self._earlier(tables, attempt) or await self._register(tables, file, attempt)
-            wanted = await inputs.ensure(tables, row, self._deployments)
-            made = await tables.inputs.of_file(row.id)
-        await self._queue.announce(Message("input", input_id) for input_id in wanted)
-        return file_object(row, made, self._deployments)
+            pending = await inputs.ensure(tables, row, self._deployments)
+            all_inputs = await tables.inputs.of_file(row.id)
+        await self._queue.announce(Message("input", input_id) for input_id in pending)
+        return file_object(row, all_inputs, self._deployments)
 
-    def _checked(self, draft: Draft) -> tuple[list[str], Report | None]:
-        """The groups that may run it and, for a batch's input, what its lines are like."""
+    def _checked(self, request: FileRequest) -> tuple[list[str], Report | None]:
+        """The groups that may run the file and, with the purpose `batch`, the report of its lines."""
         targets = Targets(self._deployments, self._caller)
-        groups = targets.for_purpose(draft.names, draft.purpose)
-        if draft.purpose != "batch":
+        groups = targets.for_purpose(request.names, request.purpose)
+        if request.purpose != "batch":
             return groups, None
-        return targets.for_report(draft.names, Check.whole(draft.content))
+        return targets.for_report(request.names, Check.whole(request.content))
 
     async def _earlier(self, tables: Tables, attempt: CreateAttempt) -> FileRow | None:
-        """What an earlier attempt at the same create made. Our own copy is purged with its reservation."""
+        """The file of an earlier attempt at the same create. This attempt's own is then purged as a reserved one."""
         file_id = await tables.idempotency.earlier(attempt)
         return await tables.files.get(file_id, self._caller) if file_id else None
 

@@ -1,4 +1,4 @@
-"""The fields of a create, as forms, queries and headers spell them."""
+"""The fields of a create: purpose, file name, size and expiry, each checked. Each function raises `InvalidRequest`."""
 
 from typing import cast, get_args
 
@@ -10,16 +10,16 @@ from manifold.schemas import MAX_EXPIRY, MIN_EXPIRY, ExpiresAfter, FilePurpose
 MAX_FILENAME = 255
 """Characters."""
 MAX_BYTES, MAX_BATCH_BYTES = 512 * 1024 * 1024, 200 * 1024 * 1024
-"""Of a file, and of one with the purpose `batch`: OpenAI's limits."""
+"""Bytes of a file, and of one with the purpose `batch`: OpenAI's limits."""
 BATCH_EXPIRY = 2_592_000
-"""Seconds until a purpose=batch file expires, where the client sets nothing: OpenAI's thirty days."""
+"""Seconds until a file with the purpose `batch` expires by default: OpenAI's thirty days."""
 PRODUCED: frozenset[FilePurpose] = frozenset({"assistants_output", "batch_output", "fine-tune-results"})
-"""Purposes of files that are made for the client, never by it."""
+"""Purposes of files that the API makes. A client cannot give them."""
 PURPOSES = tuple(sorted(frozenset(get_args(FilePurpose)) - PRODUCED))
 
 
 def purpose(written: str | None) -> FilePurpose:
-    """A purpose that a client's file may have."""
+    """The purpose, if a client's file may have it."""
     if not written:
         raise InvalidRequest(
             "Missing required parameter: 'purpose'.", param="purpose", code="missing_required_parameter"
@@ -31,20 +31,20 @@ def purpose(written: str | None) -> FilePurpose:
 
 
 def filename(written: str | None, param: str = "file") -> str:
-    """The user's own name of a file; a path, or a name that no system could write, is refused."""
+    """The file's name. A path, and a name that no file system could write, are refused."""
     if not written:
         raise InvalidRequest("The file has no name. Send it with a file name.", param=param, code="invalid_filename")
     if len(written) > MAX_FILENAME:
         message = f"The file's name is longer than {MAX_FILENAME} characters. Shorten it."
         raise InvalidRequest(message, param=param, code="invalid_filename")
     if not written.isprintable() or "/" in written or "\\" in written or written in (".", ".."):
-        message = "The file's name has a path or control characters in it. Send the bare name."
+        message = "The file's name has a path or control characters in it. Send the name alone."
         raise InvalidRequest(message, param=param, code="invalid_filename")
     return written
 
 
 def size(announced: int, purpose: FilePurpose) -> int:
-    """The bytes that a file of this purpose may have."""
+    """The announced size in bytes, if a file of this purpose may have it. Raises `PayloadTooLarge`."""
     most = MAX_BATCH_BYTES if purpose == "batch" else MAX_BYTES
     if announced > most:
         message = f"A file with the purpose '{purpose}' may have {most} bytes at most, but 'bytes' says {announced}."
@@ -53,7 +53,7 @@ def size(announced: int, purpose: FilePurpose) -> int:
 
 
 def expires_after(written: object, purpose: FilePurpose) -> int | None:
-    """The seconds that a file is kept, from a form's `expires_after`; `None` if there is no such field."""
+    """Seconds that a file is kept, from a form's `expires_after`, else by default; `None` for a file that stays."""
     if written is None:
         return BATCH_EXPIRY if purpose == "batch" else None
     try:

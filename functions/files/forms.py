@@ -1,4 +1,4 @@
-"""A form as the JSON body that it stands for: `a[b]` and `a.b` are members of `a`, `a[]` and `a[0]` its elements."""
+"""A form's fields as the JSON body that they mean: `a[b]` and `a.b` are members of `a`, `a[]` and `a[0]` elements."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -18,11 +18,11 @@ _NOT_IN_QUERY = frozenset({"expiresafter", "purpose", "filename", "bytes", "mime
 
 
 def body(fields: Iterable[tuple[str, object]], known: Iterable[str]) -> dict[str, Any]:
-    """The members that a form's fields make. Raises `InvalidRequest` for one that is unknown, or there twice.
+    """The members that a form's fields make. Raises `InvalidRequest` for an unknown field, or one that is sent twice.
 
-    Of those that have many elements, each is a list. What is LiteLLM's own is not in it.
+    A member that may have several elements is a list. LiteLLM's own fields are left out.
     """
-    made: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for field, value in fields:
         name, rest = _split(field, known)
         if name in members.LITELLM:
@@ -31,16 +31,16 @@ def body(fields: Iterable[tuple[str, object]], known: Iterable[str]) -> dict[str
             message = f"The parameter '{name}' was sent as a file. Send it as a text, without a file name."
             raise InvalidRequest(message, param=name, code="invalid_value")
         if name in _LISTS:
-            made.setdefault(name, []).append(value)
+            result.setdefault(name, []).append(value)
         elif rest:
-            _add(made.setdefault(name, {}), rest, value, field)
+            _add(result.setdefault(name, {}), rest, value, field)
         else:
-            _add(made, name, value, field)
-    return {name: _object(value) if name in _OBJECTS else value for name, value in made.items()}
+            _add(result, name, value, field)
+    return {name: _object(value) if name in _OBJECTS else value for name, value in result.items()}
 
 
 def require_no_fields(query: Iterable[str]) -> None:
-    """Raise `InvalidRequest` if a query has what belongs into the body, where it would be overlooked."""
+    """Raise `InvalidRequest` if a query has a field of the body, which would be ignored there."""
     for field in query:
         if re.sub("[-_ ]", "", _head(field)).lower() in _NOT_IN_QUERY:
             message = f"The parameter '{field[:64]}' is in the query. Send it in the body."
@@ -48,7 +48,7 @@ def require_no_fields(query: Iterable[str]) -> None:
 
 
 def _split(field: str, known: Iterable[str]) -> tuple[str, str]:
-    """The name of the member that a field stands for, and that of the member within it, if it has one."""
+    """The name of the member that a field means, and that of the member within it, or an empty text."""
     name = _head(field)
     rest = field[len(name) :]
     inner = _MEMBER.fullmatch(rest)
@@ -69,11 +69,11 @@ def _add(to: object, name: str, value: object, field: str) -> None:
 
 
 def _object(value: object) -> object:
-    """An object that came as JSON in a text; any other text stays, to be refused by its name."""
+    """The object of a text that is JSON. Any other text is returned as it is, to be refused with its name."""
     if not isinstance(value, str):
         return value
     try:
-        found = orjson.loads(value)
+        parsed = orjson.loads(value)
     except orjson.JSONDecodeError:
         return value
-    return found if isinstance(found, Mapping) else value
+    return parsed if isinstance(parsed, Mapping) else value

@@ -1,4 +1,4 @@
-"""Which inputs a new file gets: one for each deployment that may run it."""
+"""The inputs of a new file: one for each deployment that may run it."""
 
 from manifold.deployments import Deployments
 from manifold.store import Tables
@@ -6,10 +6,10 @@ from manifold.store.files import FileRow
 
 
 async def ensure(tables: Tables, file: FileRow, deployments: Deployments) -> list[str]:
-    """Have the file's inputs, and return the ids of those to prepare.
+    """Add the inputs that a file lacks, and return the ids of those to upload.
 
-    Lines with errors go nowhere: a batch of them fails before any deployment is asked.
+    A file with bad lines gets no inputs: its batches fail before any deployment is asked.
     """
     if file.report is None or file.report["error_count"]:
         return []
-    return await tables.inputs.ensure(file.id, [one.id for one in deployments.of(file.groups)])
+    return await tables.inputs.ensure(file.id, [deployment.id for deployment in deployments.of(file.groups)])

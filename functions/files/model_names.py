@@ -1,4 +1,4 @@
-"""The model groups that a create names: as `target_model_names` or LiteLLM's `model`, in its body, query or headers."""
+"""The model groups that a create names, as `target_model_names` or LiteLLM's `model`, in body, query or headers."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ Names = Sequence[str]
 
 
 def requested(target_model_names: Sequence[Names], model: Sequence[Names]) -> list[str]:
-    """What the first place says that says anything. Raises `InvalidRequest` if `model` says something else.
+    """The names from the first place that has any. Raises `InvalidRequest` if `model` contradicts them.
 
-    Each is given by place: the body first, then the query, then the headers.
+    Both parameters hold the names by place: body, query, headers.
     """
-    names = next((list(found) for found in target_model_names if found), [])
-    models = list(dict.fromkeys(name for found in model for name in found))
+    names = next((list(place) for place in target_model_names if place), [])
+    models = list(dict.fromkeys(name for place in model for name in place))
     if len(models) > 1:
         raise _contradiction(f"'model' (or 'x-litellm-model') names {', '.join(models)}, but may name one model.")
     if names and models and names != models:

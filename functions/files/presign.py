@@ -1,7 +1,7 @@
-"""Files whose bytes come by one PUT straight into the bucket, for clients that are no SDKs.
+"""Files whose bytes are sent by one PUT into the bucket, for clients without an SDK.
 
-They are uploads with one part, which the client writes itself. It is copied when the file is completed: the link works
-for an hour, and what was written after that is nobody's file.
+Such a file is an upload with one part, which the client writes itself. The part is copied when the file is completed,
+so that a later PUT, which the link allows for an hour, changes no file.
 """
 
 from typing import cast
@@ -10,12 +10,12 @@ from manifold.schemas import FilePurpose, PresignedFile
 from manifold.storage import Storage
 from manifold.store.uploads import UPLOAD_SECONDS, UploadRow
 
-CONTENT = "content"
-"""Stands for that part's id."""
+CONTENT_PART = "content"
+"""The id of that part, which has no row."""
 
 
 def presigned(row: UploadRow, storage: Storage) -> PresignedFile:
-    """Where the bytes are to be put."""
+    """The presigned file of an upload, with the link that takes its bytes for an hour."""
     return PresignedFile(
         id=row.file_id,
         bytes=row.bytes,
@@ -23,6 +23,6 @@ def presigned(row: UploadRow, storage: Storage) -> PresignedFile:
         expires_at=int(row.expires_at.timestamp()),
         filename=row.filename,
         purpose=cast(FilePurpose, row.purpose),
-        url=storage.upload_link(row.part_key(CONTENT), size=row.bytes, seconds=UPLOAD_SECONDS),
+        url=storage.upload_link(row.part_key(CONTENT_PART), size=row.bytes, seconds=UPLOAD_SECONDS),
         headers={"Content-Length": str(row.bytes)},
     )

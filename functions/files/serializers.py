@@ -1,4 +1,4 @@
-"""Rows as OpenAI's objects: a file, with our field of how its inputs stand; an upload."""
+"""Rows as OpenAI's objects: a file, with Manifold's own field `inputs`, and an upload."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -11,7 +11,7 @@ from manifold.store.uploads import UploadRow
 
 
 def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deployments) -> File:
-    """Every member of OpenAI's object. `inputs` are those of this file."""
+    """OpenAI's File object, with every member. `inputs` are those of this file."""
     return File(
         id=row.id,
         bytes=row.bytes,
@@ -27,7 +27,7 @@ def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deploymen
 
 
 def upload_object(row: UploadRow, file: File | None) -> Upload:
-    """Every member of OpenAI's object. `file` is what a completed upload became."""
+    """OpenAI's Upload object, with every member. `file` is that of a completed upload."""
     return Upload(
         id=row.id,
         bytes=row.bytes,

@@ -1,4 +1,4 @@
-"""Which model groups may run a file: those that the upload names, else the one that its lines name."""
+"""The model groups that may run a file: those that the create names, else the one that its lines name."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,25 @@ PARAM = "target_model_names"
 
 
 class Targets:
+    """Finds the model groups of a caller's new file. `Creation`, `Uploads` and `Completion` call it.
+
+    Raises `InvalidRequest` for a name that is no group or runs no batches, and `Forbidden` for a group that the caller
+    may not use.
+    """
+
     def __init__(self, deployments: Deployments, caller: Caller) -> None:
         self._deployments = deployments
         self._caller = caller
 
     def for_purpose(self, names: Sequence[str], purpose: FilePurpose) -> list[str]:
-        """The groups behind the names that come with a file of this purpose; only a batch's input has any."""
+        """The groups that a create names for a file of this purpose. Only a file with the purpose `batch` has any."""
         if names and purpose != "batch":
             message = "Only a file with the purpose 'batch' has target_model_names. Leave them out."
             raise InvalidRequest(message, param=PARAM, code="invalid_purpose")
         return self.for_names(names)
 
     def for_names(self, names: Sequence[str]) -> list[str]:
-        """The groups behind these names, which the caller may use and which run batches; each once."""
+        """The groups of these names or aliases, each once."""
         for name in names:
             if not self._deployments.has(self._caller.group(name)):
                 message = f"The model '{name}' does not exist. GET /models lists the models that this key may use."
@@ -38,10 +44,10 @@ class Targets:
         return groups
 
     def for_report(self, names: Sequence[str], report: Report) -> tuple[list[str], Report]:
-        """The groups that may run a file of such lines, and its report, in which lines that none of them runs are bad.
+        """The groups that may run a file with this report, and the report, in which lines that no group runs are bad.
 
-        Where groups are named and the lines have one model, that model may be any: each deployment gets its own in its
-        place. A file that no group may run is kept nevertheless: its batches fail and say why, as OpenAI's do.
+        Where groups are named and all lines have the same model, that model may be any: each deployment gets its own
+        instead. A file that no group may run is kept: its batches fail and say why, as at OpenAI.
         """
         if report.model is None:
             return self.for_names(names), report

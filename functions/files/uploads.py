@@ -1,10 +1,10 @@
-"""Uploads: files that are announced first, and whose bytes then come in parts or straight into the bucket."""
+"""Uploads: files that are announced first, and whose bytes are then sent in parts, or by one PUT into the bucket."""
 
 import json
 from dataclasses import dataclass
 
 from files import fields
-from files.bodies import FileAnnounced
+from files.bodies import FilePresign
 from files.catalog import no_file
 from files.targets import Targets
 from manifold import ids
@@ -20,17 +20,17 @@ from manifold.store.files import NewFile
 from manifold.store.uploads import UPLOAD_SECONDS, UploadRow
 
 RESERVED_SECONDS = UPLOAD_SECONDS + 3600
-"""How long the file of an upload stays reserved: the upload's own hour, and one for whoever is joining it then."""
+"""How long the file of an upload stays reserved: the upload's own hour, and one more to join the parts."""
 MAX_COPIES = 3
-"""How often an upload's bytes may be sent: once, and again by each of the SDK's two retries."""
+"""How many times an upload's bytes may be sent: once, and again by each of the SDK's two retries."""
 MIN_BYTES = 16 * 1024 * 1024
-"""What the parts of any upload may have, also of a small one."""
+"""Bytes that the parts of any upload may have together, however small the file."""
 MAX_PARTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
-    """A file that a client announces."""
+class UploadRequest:
+    """What a client announces of a file."""
 
     filename: str
     purpose: FilePurpose
@@ -42,8 +42,8 @@ class Announcement:
     """Seconds."""
 
     @classmethod
-    def of(cls, body: FileAnnounced, names: list[str]) -> "Announcement":
-        """What the body of a create says, checked but for the names."""
+    def of(cls, body: FilePresign, names: list[str]) -> "UploadRequest":
+        """The request of a body, with the model groups `names`, which are not checked yet. Raises `InvalidRequest`."""
         purpose = fields.purpose(body.purpose)
         default = fields.BATCH_EXPIRY if purpose == "batch" else None
         return cls(
@@ -55,11 +55,17 @@ class Announcement:
         )
 
     def identity(self) -> bytes:
-        """All that makes two announcements equal, in short."""
+        """What two equal requests have in common, for idempotency."""
         return json.dumps([self.filename, self.purpose, self.size, self.names, self.expires_after]).encode()
 
 
 class Uploads:
+    """Creates a caller's uploads, takes their parts and cancels them. `/uploads` and `/files/presign` call it.
+
+    Holds the store, the storage, the queue and the deployments. Raises `NotFound` for an upload that the caller does
+    not have, `InvalidRequest` for one that has ended, and `Unavailable` if Postgres or S3 does not answer.
+    """
+
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments, caller: Caller) -> None:
         self._store = store
         self._storage = storage
@@ -67,13 +73,14 @@ class Uploads:
         self._deployments = deployments
         self._caller = caller
 
-    async def create(self, announced: Announcement, attempt: CreateAttempt) -> UploadRow:
-        """Reserve the file; nobody sees it until the upload is completed."""
-        Targets(self._deployments, self._caller).for_purpose(announced.names, announced.purpose)
+    async def create(self, request: UploadRequest, attempt: CreateAttempt) -> UploadRow:
+        """Reserve a file and its upload, or return those of an earlier attempt. Nobody sees the file yet."""
+        Targets(self._deployments, self._caller).for_purpose(request.names, request.purpose)
         async with self._store.transaction() as tables:
-            return await self._earlier(tables, attempt) or await self._reserve(tables, announced, attempt)
+            return await self._earlier(tables, attempt) or await self._reserve(tables, request, attempt)
 
     async def get(self, upload_id: str) -> UploadRow:
+        """An upload of the caller."""
         async with self._store.session() as tables:
             row = await tables.uploads.get(upload_id, self._caller)
         if row is None:
@@ -81,7 +88,7 @@ class Uploads:
         return row
 
     async def of_file(self, file_id: str) -> UploadRow:
-        """The upload that a presigned file is, or was."""
+        """The upload of a presigned file, whether it is completed or not."""
         async with self._store.session() as tables:
             row = await tables.uploads.of_file(file_id, self._caller)
         if row is None:
@@ -89,7 +96,7 @@ class Uploads:
         return row
 
     async def add_part(self, row: UploadRow, content: bytes) -> UploadPart:
-        """Keep some of the file's bytes; where they belong is said when the upload is completed."""
+        """Store a part. Its place in the file is given when the upload is completed."""
         require_pending(row)
         if not content:
             raise InvalidRequest("The part is empty. Send some of the file's bytes.", param="data", code="empty_part")
@@ -101,37 +108,37 @@ class Uploads:
             )
         if part is None:
             await self._storage.delete(row.part_key(part_id))
-            now = await self.get(row.id)
-            raise _full(now) if now.takes_parts else closed(now)
+            current = await self.get(row.id)
+            raise _full(current) if current.takes_parts else ended(current)
         return UploadPart(id=part.id, created_at=int(part.created_at.timestamp()), upload_id=part.upload_id)
 
     async def cancel(self, row: UploadRow) -> UploadRow:
-        """Let an upload go. Asking twice is no error."""
+        """Cancel a pending upload. Cancelling it twice is no error."""
         async with self._store.session() as tables:
             cancelled = await tables.uploads.cancel(row.id)
         if cancelled:
             await self._queue.announce([Message("upload", row.id)])
         current = await self.get(row.id)
         if current.status != "cancelled":
-            raise closed(current)
+            raise ended(current)
         return current
 
     async def _earlier(self, tables: Tables, attempt: CreateAttempt) -> UploadRow | None:
         upload_id = await tables.idempotency.earlier(attempt)
         return await tables.uploads.get(upload_id, self._caller) if upload_id else None
 
-    async def _reserve(self, tables: Tables, announced: Announcement, attempt: CreateAttempt) -> UploadRow:
+    async def _reserve(self, tables: Tables, request: UploadRequest, attempt: CreateAttempt) -> UploadRow:
         file = NewFile(
             id=ids.new("file"),
-            purpose=announced.purpose,
-            filename=announced.filename,
-            bytes=announced.size,
+            purpose=request.purpose,
+            filename=request.filename,
+            bytes=request.size,
             groups=[],
-            expires_after=announced.expires_after,
+            expires_after=request.expires_after,
             status="uploaded",
         )
         await tables.files.reserve(file, self._caller, RESERVED_SECONDS)
-        row = await tables.uploads.insert(ids.new("upload"), file.id, announced.names)
+        row = await tables.uploads.insert(ids.new("upload"), file.id, request.names)
         await tables.idempotency.remember(attempt, row.id)
         return row
 
@@ -139,7 +146,7 @@ class Uploads:
 def require_pending(row: UploadRow) -> None:
     """Raise `InvalidRequest` if the upload has ended."""
     if row.status != "pending":
-        raise closed(row)
+        raise ended(row)
 
 
 def _most_bytes(row: UploadRow) -> int:
@@ -149,13 +156,14 @@ def _most_bytes(row: UploadRow) -> int:
 def _full(row: UploadRow) -> InvalidRequest:
     message = (
         f"The upload was announced with {row.bytes} bytes. All its parts together, those sent again included, may have "
-        f"{_most_bytes(row)} bytes and be {MAX_PARTS}. Complete it with those that it has, or start another one."
+        f"{_most_bytes(row)} bytes, and there may be {MAX_PARTS} parts. Complete it with those that it has, or start "
+        "another one."
     )
     return InvalidRequest(message, param="data", code="too_many_parts")
 
 
-def closed(row: UploadRow) -> InvalidRequest:
-    """Why nothing can be done to an upload any more."""
+def ended(row: UploadRow) -> InvalidRequest:
+    """The error of a request that needs a pending upload, for an upload that has ended."""
     match row.status:
         case "completed":
             return InvalidRequest("The upload is completed. Start another one.", code="upload_completed")

@@ -22,7 +22,7 @@ ETAG = '"file-1"'
     ],
 )
 def test_a_range_is_what_it_says(written: str, found: range) -> None:
-    assert ranges.asked({"range": written}, 100, ETAG) == found
+    assert ranges.requested({"range": written}, 100, ETAG) == found
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ def test_a_range_is_what_it_says(written: str, found: range) -> None:
     ["", "bytes=", "bytes=-", "bytes=a-b", "bytes=5-2", "bytes=0-1,5-6", "lines=0-1", "bytes=٣-٤", "bytes=--5"],
 )
 def test_what_is_no_single_range_asks_for_the_whole(written: str) -> None:
-    assert ranges.asked({"range": written}, 100, ETAG) is None
+    assert ranges.requested({"range": written}, 100, ETAG) is None
 
 
 @pytest.mark.parametrize("written", ["bytes=100-", "bytes=100-200", "bytes=-0", f"bytes={'9' * 900}-"])
 def test_a_range_behind_the_end_is_refused(written: str) -> None:
     with pytest.raises(RangeNotSatisfiable):
-        ranges.asked({"range": written}, 100, ETAG)
+        ranges.requested({"range": written}, 100, ETAG)
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_a_range_behind_the_end_is_refused(written: str) -> None:
     [(ETAG, range(2)), ('"file-2"', None), (f"W/{ETAG}", None), ("Tue, 24 Nov 2026 09:00:00 GMT", None)],
 )
 def test_a_range_of_another_version_asks_for_the_whole(if_range: str, found: range | None) -> None:
-    assert ranges.asked({"range": "bytes=0-1", "if-range": if_range}, 100, ETAG) == found
+    assert ranges.requested({"range": "bytes=0-1", "if-range": if_range}, 100, ETAG) == found
