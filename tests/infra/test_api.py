@@ -38,12 +38,12 @@ def test_a_line_of_the_access_log_is_json_without_a_secret(template: Template) -
     assert condition == "IsLogged"
     group = setting["DestinationArn"]["Fn::GetAtt"][0]
     assert template.resources[group]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    said = set(json.loads(setting["Format"]).values())
-    assert "$context.requestId" in said
-    told = {"requestTimeEpoch", "requestId", "httpMethod", "resourcePath", "path", "status", "responseLength"}
-    told |= {"responseLatency", "integration.status", "integration.requestId", "integrationLatency"}
-    told |= {"error.responseType", "identity.sourceIp"}
-    assert said == {f"$context.{name}" for name in told}
+    logged = set(json.loads(setting["Format"]).values())
+    assert "$context.requestId" in logged
+    expected = {"requestTimeEpoch", "requestId", "httpMethod", "resourcePath", "path", "status", "responseLength"}
+    expected |= {"responseLatency", "integration.status", "integration.requestId", "integrationLatency"}
+    expected |= {"error.responseType", "identity.sourceIp"}
+    assert logged == {f"$context.{name}" for name in expected}
 
 
 def test_it_is_regional_and_passes_bytes(template: Template) -> None:

@@ -32,8 +32,8 @@ def test_every_handler_is_there(template: Template) -> None:
 
 
 def test_every_function_but_migrations_is_warmed_on_one_machine(template: Template, written: dict[str, Any]) -> None:
-    asked = {("GET", path) for path in WARM_READS} | {("POST", WARM_REFUSAL)}
-    warmed = {function for route, function in template.routes() if route in asked}
+    warm = {("GET", path) for path in WARM_READS} | {("POST", WARM_REFUSAL)}
+    warmed = {function for route, function in template.routes() if route in warm}
     assert warmed | set(WARM_INVOKED) == set(template.functions()) - {"Migrations"}
     assert {f"{name}Name" for name in WARM_INVOKED} <= set(written["Outputs"])
 

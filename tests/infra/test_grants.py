@@ -62,13 +62,13 @@ def _source(function: str, template: Template) -> str:
 
 
 def _closure(start: Path) -> set[Path]:
-    found, ahead = set[Path](), [start]
+    files, ahead = set[Path](), [start]
     while ahead:
         file = ahead.pop()
-        if file not in found:
-            found.add(file)
+        if file not in files:
+            files.add(file)
             ahead.extend(_imported(file))
-    return found
+    return files
 
 
 def _imported(file: Path) -> Iterator[Path]:

@@ -12,9 +12,9 @@ DAYS = 24 * 3600
 @pytest.fixture
 def mappings(template: Template) -> list[dict[str, Any]]:
     """The properties of each event source mapping."""
-    found = list(template.properties("AWS::Lambda::EventSourceMapping").values())
-    assert {mapping["FunctionName"]["Ref"] for mapping in found} == {"FilesWorker", "BatchesWorker"}
-    return found
+    mappings = list(template.properties("AWS::Lambda::EventSourceMapping").values())
+    assert {mapping["FunctionName"]["Ref"] for mapping in mappings} == {"FilesWorker", "BatchesWorker"}
+    return mappings
 
 
 def test_a_message_stays_hidden_for_six_times_as_long_as_its_work(
@@ -114,9 +114,9 @@ def test_functions_that_fail_raise_an_alarm_by_lambdas_own_metric(
     """Not by API Gateway's 5xx, among which are those of providers."""
     total, *each = _alarms(template)[name]["Metrics"]
     assert total["Expression"] == "SUM(METRICS())"
-    found = [one["MetricStat"]["Metric"] for one in each]
-    assert {(one["Namespace"], one["MetricName"]) for one in found} == {("AWS/Lambda", metric)}
-    assert {one["Dimensions"][0]["Value"]["Ref"] for one in found} == set(template.functions()) - but
+    metrics = [one["MetricStat"]["Metric"] for one in each]
+    assert {(one["Namespace"], one["MetricName"]) for one in metrics} == {("AWS/Lambda", metric)}
+    assert {one["Dimensions"][0]["Value"]["Ref"] for one in metrics} == set(template.functions()) - but
     assert {one["ReturnData"] for one in each} == {False}
 
 

@@ -37,7 +37,7 @@ async def authenticated(grant: KeyGrant | None, key: str = "sk-1") -> Caller:
 
 async def test_the_master_key_is_never_looked_up() -> None:
     async def find(_: str) -> KeyGrant | None:
-        raise AssertionError("not asked")
+        raise AssertionError("not called")
 
     assert (await authenticate(MASTER, MASTER, find)).admin
 
@@ -107,8 +107,8 @@ async def test_a_caller_has_the_limits_of_key_user_and_team() -> None:
     ]
 
 
-class Asked:
-    """Knows one key, and counts how often it is asked."""
+class CountingLookup:
+    """Knows one key, and counts how often it is called."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -119,36 +119,36 @@ class Asked:
 
 
 async def test_a_key_is_cached_for_its_ttl() -> None:
-    asked, now = Asked(), [1000.0]
-    cache = KeyCache(asked, 5.0, clock=lambda: now[0])
+    lookup, now = CountingLookup(), [1000.0]
+    cache = KeyCache(lookup, 5.0, clock=lambda: now[0])
 
     assert await cache("a") == await cache("a") == replace(GRANT, key_id="a")
-    assert asked.times == 1
+    assert lookup.times == 1
     now[0] += 5.0
     assert await cache("a") == replace(GRANT, key_id="a")
-    assert asked.times == 2
+    assert lookup.times == 2
 
 
 @pytest.mark.parametrize(("seconds", "token_hash"), [(0.0, "a"), (5.0, "nobody's")])
 async def test_a_key_is_read_each_time_by_default(seconds: float, token_hash: str) -> None:
-    asked = Asked()
-    cache = KeyCache(asked, seconds)
+    lookup = CountingLookup()
+    cache = KeyCache(lookup, seconds)
     await cache(token_hash)
     await cache(token_hash)
-    assert asked.times == 2
+    assert lookup.times == 2
 
 
 async def test_the_key_cache_is_bounded() -> None:
-    asked = Asked()
-    cache = KeyCache(asked, 60.0)
+    lookup = CountingLookup()
+    cache = KeyCache(lookup, 60.0)
     for number in range(MAX_CACHED_KEYS + 1):
         await cache(str(number))
-    asked.times = 0
+    lookup.times = 0
     await cache(str(MAX_CACHED_KEYS))
     await cache("1")
-    assert asked.times == 0
+    assert lookup.times == 0
     await cache("0")
-    assert asked.times == 1
+    assert lookup.times == 1
 
 
 def test_a_caller_without_access_is_told_of_which_model() -> None:

@@ -72,10 +72,10 @@ def test_values_are_not_shown() -> None:
 def test_importing_the_configuration_needs_pydantic_and_yaml_alone() -> None:
     heavy = ["boto3", "botocore", "httpx", "psycopg", "fastapi", "mangum", "aws_lambda_powertools", "orjson", "asyncio"]
     code = f"import sys, manifold.config; print([name for name in {heavy!r} if name in sys.modules])"
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "layers" / "common", capture_output=True, text=True, check=True
     )
-    assert found.stdout.strip() == "[]"
+    assert result.stdout.strip() == "[]"
 
 
 def test_nothing_else_reads_the_process_environment() -> None:

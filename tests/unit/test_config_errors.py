@@ -48,8 +48,8 @@ def refusal(tmp_path: Path, text: str | bytes, **values: str) -> list[str]:
     ],
 )
 def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, param: str, problem: str) -> None:
-    [found] = refusal(tmp_path, MODEL % (param, ""))
-    assert found.startswith(problem)
+    [message] = refusal(tmp_path, MODEL % (param, ""))
+    assert message.startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ general_settings: {maximum_spend_logs_retention_period: os.environ/PERIOD}
     ],
 )
 def test_the_value_of_a_name_is_held_to_the_type_of_its_place(tmp_path: Path, value: str, problem: str) -> None:
-    [found] = refusal(tmp_path, MODEL % ("rpm: os.environ/RPM", ""), RPM=value)
-    assert found == f"model_list[0].litellm_params.rpm: {problem}"
+    [message] = refusal(tmp_path, MODEL % ("rpm: os.environ/RPM", ""), RPM=value)
+    assert message == f"model_list[0].litellm_params.rpm: {problem}"
 
 
 def test_no_message_shows_a_key(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_no_message_shows_a_key(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_yaml_is_refused_with_its_line(tmp_path: Path, text: str | bytes, problem: str) -> None:
-    [found] = refusal(tmp_path, text)
-    assert re.fullmatch(problem, found)
+    [message] = refusal(tmp_path, text)
+    assert re.fullmatch(problem, message)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -158,23 +158,23 @@ def batch(model: str, params: str = "") -> str:
 
 @pytest.mark.parametrize("provider", ["hosted_vllm", "vllm", "ollama"])
 def test_a_server_without_files_cannot_run_batches_yet(tmp_path: Path, provider: str) -> None:
-    [found] = refusal(tmp_path, batch(f"{provider}/llama", "api_base: http://localhost:8000/v1"))
-    assert found == (
+    [message] = refusal(tmp_path, batch(f"{provider}/llama", "api_base: http://localhost:8000/v1"))
+    assert message == (
         f"model_list[0].model_info.mode: {provider!r} has no /files and /batches, so it cannot be 'batch' yet"
     )
 
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock", "vertex_ai", "mistral"])
 def test_another_batch_api_is_not_supported_yet(tmp_path: Path, provider: str) -> None:
-    [found] = refusal(tmp_path, batch(f"{provider}/model"))
-    assert found == f"model_list[0].model_info.mode: the batch API of {provider!r} is not supported yet"
+    [message] = refusal(tmp_path, batch(f"{provider}/model"))
+    assert message == f"model_list[0].model_info.mode: the batch API of {provider!r} is not supported yet"
 
 
 @pytest.mark.parametrize("provider", sorted(OTHER_BATCH_APIS))
 def test_what_no_adapter_speaks_is_refused_before_it_is_used(tmp_path: Path, provider: str) -> None:
     params = "api_base: https://llm.example.com/v1, api_key: os.environ/KEY"
-    [found] = refusal(tmp_path, batch(f"{provider}/model", params))
-    assert found.startswith("model_list[0].model_info.mode: ")
+    [message] = refusal(tmp_path, batch(f"{provider}/model", params))
+    assert message.startswith("model_list[0].model_info.mode: ")
 
 
 def test_a_batch_deployment_needs_an_address_and_a_key(tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ model_list:
 
 @pytest.mark.parametrize(("first", "second"), [("", ""), ("id: same", "id: same")])
 def test_equal_ids_are_refused_with_both_paths(tmp_path: Path, first: str, second: str) -> None:
-    [found] = refusal(tmp_path, EQUAL % (first, second))
-    assert found.startswith("model_list[0] and model_list[1] have the same deployment id, ")
-    assert "model_info.id" in found
+    [message] = refusal(tmp_path, EQUAL % (first, second))
+    assert message.startswith("model_list[0] and model_list[1] have the same deployment id, ")
+    assert "model_info.id" in message
 
 
 def test_model_info_id_tells_equal_deployments_apart(tmp_path: Path) -> None:

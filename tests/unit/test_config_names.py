@@ -107,31 +107,31 @@ def test_no_name_is_looked_up_that_is_not_needed(tmp_path: Path) -> None:
 
 
 def test_a_name_is_looked_up_once(tmp_path: Path) -> None:
-    asked: list[str] = []
+    lookups: list[str] = []
 
     def lookup(name: str) -> str:
-        asked.append(name)
+        lookups.append(name)
         return "60"
 
     path = tmp_path / "config.yaml"
     path.write_text(one(params="rpm: os.environ/LIMIT, tpm: os.environ/LIMIT"))
     config.load(path, lookup)
-    assert asked == ["LIMIT"]
+    assert lookups == ["LIMIT"]
 
 
 def test_a_lookup_that_fails_ends_the_reading(tmp_path: Path) -> None:
     """Each name would wait for a secret that cannot be fetched."""
-    asked: list[str] = []
+    lookups: list[str] = []
 
     def lookup(name: str) -> str:
-        asked.append(name)
+        lookups.append(name)
         raise ConfigError("the secret cannot be read")
 
     path = tmp_path / "config.yaml"
     path.write_text(one(params="rpm: os.environ/RPM, tpm: os.environ/TPM"))
     with pytest.raises(ConfigError, match=r"^the secret cannot be read$"):
         config.load(path, lookup)
-    assert len(asked) == 1
+    assert len(lookups) == 1
 
 
 def test_no_warning_shows_the_value_of_a_name(load: Load) -> None:

@@ -70,14 +70,14 @@ def test_the_page_says_what_is_not_acted_on() -> None:
 
 
 class Recorder(dict[str, str]):
-    """An environment that remembers what it was asked for."""
+    """An environment that records the names which are read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: set[str] = set()
+        self.names: set[str] = set()
 
     def get(self, name: str, default: Any = None) -> Any:
-        self.asked.add(name)
+        self.names.add(name)
         return default
 
 
@@ -90,7 +90,7 @@ def variables() -> set[str]:
                 getattr(environment, name)
             except ConfigError:
                 continue
-    return recorder.asked
+    return recorder.names
 
 
 def test_the_variables_are_those_of_the_code() -> None:

@@ -56,14 +56,14 @@ def secrets(manager: Manager, clock: Clock, fallback: dict[str, str] | None = No
 
 
 def test_the_secret_comes_before_the_environment(clock: Clock) -> None:
-    found = secrets(Manager(A="secret", EMPTY=""), clock, {"A": "environment", "B": "environment", "EMPTY": "filled"})
-    assert (found.get("A"), found.get("B"), found.get("EMPTY")) == ("secret", "environment", "filled")
+    subject = secrets(Manager(A="secret", EMPTY=""), clock, {"A": "environment", "B": "environment", "EMPTY": "filled"})
+    assert (subject.get("A"), subject.get("B"), subject.get("EMPTY")) == ("secret", "environment", "filled")
 
 
 def test_without_a_secret_the_environment_is_asked() -> None:
-    found = Secrets(None, {"A": "environment"}, client_factory=pytest.fail)
-    assert found.get("A") == "environment"
-    assert not found.refresh()
+    subject = Secrets(None, {"A": "environment"}, client_factory=pytest.fail)
+    assert subject.get("A") == "environment"
+    assert not subject.refresh()
 
 
 def test_a_missing_value_is_named(clock: Clock) -> None:
@@ -74,74 +74,74 @@ def test_a_missing_value_is_named(clock: Clock) -> None:
 
 
 def test_settings_are_resolved(clock: Clock) -> None:
-    found = secrets(Manager(A="secret"), clock)
-    assert found.resolve(SecretName("A")) == "secret"
-    assert found.resolve(PlainText("https://a")) == "https://a"
-    none: str | None = found.resolve(None)
+    subject = secrets(Manager(A="secret"), clock)
+    assert subject.resolve(SecretName("A")) == "secret"
+    assert subject.resolve(PlainText("https://a")) == "https://a"
+    none: str | None = subject.resolve(None)
     assert none is None
 
 
 def test_an_optional_name_may_have_no_value(clock: Clock) -> None:
-    found = secrets(Manager(A="secret", EMPTY=""), clock, {"B": "environment"})
-    resolved = [found.resolve(DefaultName(name)) for name in ("A", "B", "EMPTY", "MISSING")]
+    subject = secrets(Manager(A="secret", EMPTY=""), clock, {"B": "environment"})
+    resolved = [subject.resolve(DefaultName(name)) for name in ("A", "B", "EMPTY", "MISSING")]
     assert resolved == ["secret", "environment", None, None]
 
 
 def test_the_secret_is_fetched_when_first_asked_for_and_again_after_its_lifetime(clock: Clock) -> None:
     manager = Manager(A="old")
-    found = secrets(manager, clock)
+    subject = secrets(manager, clock)
     assert manager.fetches == 0
-    found.get("A")
+    subject.get("A")
     manager.text = json.dumps({"A": "new"})
     clock.now += 299
-    assert (found.get("A"), manager.fetches) == ("old", 1)
+    assert (subject.get("A"), manager.fetches) == ("old", 1)
     clock.now += 1
-    assert (found.get("A"), manager.fetches) == ("new", 2)
+    assert (subject.get("A"), manager.fetches) == ("new", 2)
 
 
 def test_a_refresh_brings_a_rotated_key(clock: Clock) -> None:
     manager = Manager(A="old")
-    found = secrets(manager, clock)
-    found.get("A")
+    subject = secrets(manager, clock)
+    subject.get("A")
     manager.text = json.dumps({"A": "new"})
     clock.now += REFRESH_INTERVAL
-    assert found.refresh()
-    assert found.get("A") == "new"
+    assert subject.refresh()
+    assert subject.get("A") == "new"
 
 
 def test_a_wrong_key_cannot_hammer_secrets_manager(clock: Clock) -> None:
     manager = Manager(A="wrong")
-    found = secrets(manager, clock)
+    subject = secrets(manager, clock)
     for _ in range(100):
-        found.get("A")
-        found.refresh()
+        subject.get("A")
+        subject.refresh()
         clock.now += 0.1
     assert manager.fetches <= 1 + 10 / REFRESH_INTERVAL
 
 
 def test_an_outage_leaves_the_former_values_in_use(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     manager = Manager(A="kept")
-    found = secrets(manager, clock)
-    found.get("A")
+    subject = secrets(manager, clock)
+    subject.get("A")
     manager.fails = True
     clock.now += 300
     with caplog.at_level(logging.WARNING, "manifold.secrets"):
-        assert [found.get("A") for _ in range(10)] == ["kept"] * 10
+        assert [subject.get("A") for _ in range(10)] == ["kept"] * 10
     assert manager.fetches == 2
     assert "ThrottlingException" in caplog.text
     manager.fails, manager.text = False, json.dumps({"A": "new"})
     clock.now += REFRESH_INTERVAL
-    assert found.get("A") == "new"
+    assert subject.get("A") == "new"
 
 
 def test_an_outage_at_the_start_is_an_error_until_it_ends(clock: Clock) -> None:
     manager = Manager(A="value")
     manager.fails = True
-    found = secrets(manager, clock)
+    subject = secrets(manager, clock)
     with pytest.raises(ConfigError, match=f"{ARN} cannot be read: ThrottlingException"):
-        found.get("A")
+        subject.get("A")
     manager.fails = False
-    assert found.get("A") == "value"
+    assert subject.get("A") == "value"
 
 
 @pytest.mark.parametrize("text", ["", "sk-plain", '["sk-plain"]', '{"A": 1, "B": "sk-plain"}'])
@@ -155,9 +155,9 @@ def test_a_malformed_secret_is_refused_unquoted(clock: Clock, text: str) -> None
 
 
 def test_no_value_is_shown(clock: Clock) -> None:
-    found = secrets(Manager(A="sk-secret"), clock, {"B": "sk-secret"})
-    found.get("A")
-    assert repr(found) == f"Secrets(arn={ARN!r})"
+    subject = secrets(Manager(A="sk-secret"), clock, {"B": "sk-secret"})
+    subject.get("A")
+    assert repr(subject) == f"Secrets(arn={ARN!r})"
 
 
 @pytest.fixture
@@ -181,5 +181,5 @@ def test_the_default_client_reads_secrets_manager() -> None:
 def test_importing_secrets_leaves_boto3_alone() -> None:
     code = "import sys, manifold.secrets; print('boto3' in sys.modules or 'botocore' in sys.modules)"
     layer = Path(__file__).parents[2] / "layers" / "common"
-    found = subprocess.run([sys.executable, "-c", code], cwd=layer, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    result = subprocess.run([sys.executable, "-c", code], cwd=layer, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

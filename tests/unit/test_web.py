@@ -79,7 +79,7 @@ async def broken_stream() -> StreamingResponse:
 
 
 class Faults:
-    """What `on_fault` was told."""
+    """Records the calls of `on_fault`."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[BaseException, dict[str, str]]] = []

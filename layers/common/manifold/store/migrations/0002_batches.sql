@@ -15,8 +15,8 @@ CREATE TABLE files (
     key_id          text        REFERENCES api_keys (id),
     created_at      timestamptz NOT NULL DEFAULT now(),
     expires_at      timestamptz,
-    deleted_at      timestamptz,                        -- the owner's delete; the bytes go when no open batch needs them
-    purged_at       timestamptz                         -- the bytes and the providers' copies are gone
+    deleted_at      timestamptz,                        -- deleted by its owner; the bytes stay while a batch needs them
+    purged_at       timestamptz                         -- the bytes and the providers' copies are deleted
 );
 
 CREATE INDEX files_page ON files (created_at, id) WHERE deleted_at IS NULL;
@@ -34,10 +34,10 @@ CREATE TABLE inputs (
     provider_ref   text,
     error          text,
     attempts       integer     NOT NULL DEFAULT 0,
-    due_at         timestamptz DEFAULT now(),           -- when to try next; null when there is nothing to do
+    due_at         timestamptz DEFAULT now(),           -- the next attempt; null when there is no work left
     lease          text,
     leased_until   timestamptz,
-    expires_at     timestamptz,                         -- when the provider drops its copy
+    expires_at     timestamptz,                         -- when the provider's copy expires
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now()
 );
@@ -73,8 +73,8 @@ CREATE TABLE batches (
     expired_at          timestamptz,
     cancelling_at       timestamptz,
     cancelled_at        timestamptz,
-    due_at              timestamptz DEFAULT now(),      -- when the engine looks at it next; null once it has ended
-    woken_at            timestamptz NOT NULL DEFAULT now(), -- the last time that somebody asked for a look
+    due_at              timestamptz DEFAULT now(),      -- the engine's next step; null once it has ended
+    woken_at            timestamptz NOT NULL DEFAULT now(), -- the last time that a step was requested
     lease               text,
     leased_at           timestamptz,
     leased_until        timestamptz,
@@ -98,19 +98,19 @@ CREATE TABLE jobs (
     provider_ref    text,
     outcome         text        CHECK (outcome IN ('completed', 'failed', 'expired', 'cancelled')),
     error           text,                               -- why it was refused or became unknown
-    lasting         boolean     NOT NULL DEFAULT false, -- a refusal that waiting will not change
-    cool_until      timestamptz,                        -- leave the deployment alone until then
+    lasting         boolean     NOT NULL DEFAULT false, -- whether the refusal is permanent
+    cool_until      timestamptz,                        -- end of the deployment's cooldown for this batch
     errors          jsonb,                              -- the provider's errors.data
     output_ref      text,
     error_ref       text,
-    output_file_id  text,                               -- minted before the bytes move, so that a retry writes the same object
+    output_file_id  text,                               -- set before the transfer, so that a retry writes the same object
     error_file_id   text,
-    results         jsonb,                              -- bytes and usage of what was stored
+    results         jsonb,                              -- bytes and usage of the stored results
     polls           integer     NOT NULL DEFAULT 0,
     polled_at       timestamptz,
     cancel_sent_at  timestamptz,
-    attempts        integer     NOT NULL DEFAULT 0,     -- of storing its results
-    due_at          timestamptz,                        -- when to try storing its results; null otherwise
+    attempts        integer     NOT NULL DEFAULT 0,     -- to store its results
+    due_at          timestamptz,                        -- the next attempt to store its results; null: none
     lease           text,
     leased_until    timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
@@ -130,7 +130,7 @@ CREATE INDEX jobs_cool ON jobs (deployment_id, cool_until) WHERE cool_until IS N
 CREATE INDEX jobs_due ON jobs (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE usage (
-    job_id           text PRIMARY KEY REFERENCES jobs (id),  -- once a job, whoever sees its end first
+    job_id           text PRIMARY KEY REFERENCES jobs (id),  -- one row for each job, at its end
     batch_id         text        NOT NULL REFERENCES batches (id),
     deployment_id    text        NOT NULL,
     model_group      text        NOT NULL,

@@ -5,10 +5,10 @@ CREATE TABLE uploads (
     file_id       text        NOT NULL UNIQUE REFERENCES files (id),  -- reserved with the upload, shown at its completion
     names         text[]      NOT NULL DEFAULT '{}',   -- target_model_names, as the client wrote them
     status        text        NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'completed', 'cancelled', 'expired')),
-    part_ids      text[],                              -- those that a complete asked for, in order
-    md5           text,                                -- of the bytes joined from them; null until they are
+    part_ids      text[],                              -- the parts of the complete request, in order
+    md5           text,                                -- of the joined bytes; null before they are joined
     report        jsonb,                               -- manifold.jsonl.Report of a purpose=batch file's bytes
-    due_at        timestamptz,                         -- when a worker is to look at it; null when there is nothing to do
+    due_at        timestamptz,                         -- a worker's next attempt; null when there is no work left
     lease         text,
     leased_until  timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),

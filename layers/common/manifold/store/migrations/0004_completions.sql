@@ -9,13 +9,13 @@ CREATE TABLE calls (
     model_group       text        NOT NULL,
     deployment_id     text        NOT NULL,
     route             text        NOT NULL,
-    status            integer     NOT NULL,             -- 200, or that of the provider's refusal; 0 where there was no answer
-    error             text,                             -- the provider's word for why it failed, if it said one
+    status            integer     NOT NULL,             -- 200, or the provider's error status; 0: no response
+    error             text,                             -- the provider's error code, if any
     input_tokens      bigint      NOT NULL,
     cached_tokens     bigint      NOT NULL,
     output_tokens     bigint      NOT NULL,
     reasoning_tokens  bigint      NOT NULL,
-    cost              numeric,                          -- in US dollars; null where no price is known
+    cost              numeric,                          -- in US dollars; null: no known price
     seconds           float8      NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT now()
 );
@@ -32,23 +32,23 @@ CREATE INDEX usage_key ON usage (key_id);
 -- The used part of the limits of a key, a user or a team. Holders without limits have no row.
 CREATE TABLE meters (
     subject         text PRIMARY KEY,                   -- 'key:…', 'user:…' or 'team:…'
-    minute          timestamptz NOT NULL DEFAULT '-infinity',  -- the one that requests and tokens are of
+    minute          timestamptz NOT NULL DEFAULT '-infinity',  -- in which requests and tokens are counted
     requests        bigint      NOT NULL DEFAULT 0,
     tokens          bigint      NOT NULL DEFAULT 0,
-    leases          jsonb       NOT NULL DEFAULT '{}',  -- calls under way: {lease: [calls, until when, in epoch seconds]}
-    spent           numeric     NOT NULL DEFAULT 0,     -- since the budget's period began
+    leases          jsonb       NOT NULL DEFAULT '{}',  -- calls in progress: {lease: [calls, expiry in epoch seconds]}
+    spent           numeric     NOT NULL DEFAULT 0,     -- in the budget's period, in US dollars
     period_ends_at  timestamptz NOT NULL DEFAULT 'infinity'
 );
 
 -- Statistics of a deployment, kept where a routing strategy or a cooldown needs them.
 CREATE TABLE traffic (
     deployment_id  text PRIMARY KEY,
-    minute         timestamptz NOT NULL DEFAULT '-infinity',  -- the one that requests, tokens and failures are of
+    minute         timestamptz NOT NULL DEFAULT '-infinity',  -- in which requests, tokens and failures are counted
     requests       bigint      NOT NULL DEFAULT 0,
     tokens         bigint      NOT NULL DEFAULT 0,
     failures       bigint      NOT NULL DEFAULT 0,
-    cool_until     timestamptz,                         -- leave it alone until then
+    cool_until     timestamptz,                         -- end of its cooldown
     leases         jsonb       NOT NULL DEFAULT '{}',   -- as in meters
-    latency        float8,                              -- seconds for each token of an answer, recent ones counting most
+    latency        float8,                              -- seconds per token, a moving average
     measured_at    timestamptz
 );

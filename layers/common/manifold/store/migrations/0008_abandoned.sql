@@ -1,7 +1,7 @@
 -- Every batch ends: a job whose provider can no longer be reached is abandoned. docs/decisions/0013-every-batch-ends.md
 
-ALTER TABLE batches ADD COLUMN overdue_at timestamptz;  -- the first look at it that came a day after its window
-ALTER TABLE jobs ADD COLUMN status integer;             -- the HTTP status that it was refused with
+ALTER TABLE batches ADD COLUMN overdue_at timestamptz;  -- its first step later than a day after its window
+ALTER TABLE jobs ADD COLUMN status integer;             -- the HTTP status of its refusal
 
 ALTER TABLE jobs DROP CONSTRAINT jobs_state_check, DROP CONSTRAINT jobs_check;
 ALTER TABLE jobs
