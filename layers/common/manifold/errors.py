@@ -47,6 +47,8 @@ class ManifoldError(Exception):
 
 
 class InvalidRequest(ManifoldError):
+    """The request is wrong; `param` names the field at fault."""
+
     status = 400
     type = "invalid_request_error"
 
@@ -56,29 +58,39 @@ WRONG_KEY = "Incorrect API key provided"
 
 
 class AuthenticationFailed(ManifoldError):
+    """There is no key in the request, or an unknown one."""
+
     status = 401
     type = "invalid_request_error"
     default_code = "invalid_api_key"
 
 
 class PermissionDenied(ManifoldError):
+    """The key is known, and may not do this."""
+
     status = 403
     type = "permission_error"
 
 
 class NotFound(ManifoldError):
+    """There is no such object, or the caller may not see it."""
+
     status = 404
     type = "invalid_request_error"
     default_code = "not_found"
 
 
 class Conflict(ManifoldError):
+    """The state of the object does not allow this."""
+
     status = 409
     type = "invalid_request_error"
     default_code = "conflict"
 
 
 class PayloadTooLarge(ManifoldError):
+    """The body, or a file, is larger than its limit."""
+
     status = 413
     type = "invalid_request_error"
     default_code = "payload_too_large"
@@ -97,6 +109,8 @@ class RangeNotSatisfiable(ManifoldError):
 
 
 class BudgetExceeded(ManifoldError):
+    """The key, its user or its team has spent its budget."""
+
     status = 400
     type = "budget_exceeded"
     default_code = "budget_exceeded"
@@ -117,6 +131,8 @@ class TooManyRequests(ManifoldError):
 
 
 class Unavailable(ManifoldError):
+    """A part of the gateway did not answer in time: trying again may help."""
+
     status = 503
     type = "server_error"
     retryable = True

@@ -57,12 +57,14 @@ def new_id(prefix: str) -> str:
 def choice(
     message: MessageBuilder, finish_reason: FinishReason, *, index: int = 0, logprobs: object = None
 ) -> dict[str, Any]:
+    """One of OpenAI's `choices`."""
     return {"index": index, "message": message.message(), "logprobs": logprobs, "finish_reason": finish_reason}
 
 
 def completion(
     answer_id: str, model: str, created: int, choices: Sequence[dict[str, Any]], usage: dict[str, Any] | None
 ) -> dict[str, Any]:
+    """OpenAI's `chat.completion`. `created` is in Unix seconds; `usage` is left out if it is `None`."""
     answer = {
         "id": answer_id,
         "object": "chat.completion",

@@ -52,7 +52,9 @@ class Dialect(Protocol):
     """
 
     @property
-    def refusal_rules(self) -> Sequence[RefusalRule]: ...
+    def refusal_rules(self) -> Sequence[RefusalRule]:
+        """The first rule that matches a refusal corrects its status and code."""
+        ...
 
     def call(self, endpoint: Endpoint, request: ProviderRequest, *, stream: bool) -> HttpCall:
         """URL, headers and timeout. `ProviderRefused` if the endpoint's configuration is not enough for them."""
@@ -78,9 +80,9 @@ class Dialect(Protocol):
         """The reader of one stream, which makes its chunks by `chunks`."""
         ...
 
-    def events(
-        self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]
-    ) -> AsyncGenerator[Event, None]: ...
+    def events(self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+        """POST the body and read the events of the stream that answers; each has a JSON object as `data`."""
+        ...
 
 
 class DialectProvider:

@@ -88,6 +88,7 @@ class OpenChoices:
 
 
 def path_of(request: ProviderRequest) -> tuple[str, ...]:
+    """The parts of the route's path: `chat`, `completions`."""
     return tuple(request.route.strip("/").split("/"))
 
 

@@ -1,0 +1,39 @@
+"""Whose fault a provider's failure is, and what its status and code become for a completion's client."""
+
+import pytest
+
+from manifold.errors import TIMEOUT, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import Fault, client_error, fault_of, owner_message
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "fault", "expected"),
+    [
+        (400, "bad_value", "request", (400, "bad_value")),
+        (413, "invalid_request_error", "request", (413, None)),
+        (400, "insufficient_quota", "account", (502, "provider_account")),
+        (404, None, "account", (502, "provider_account")),
+        (429, "insufficient_quota", "account", (502, "provider_account")),
+        (429, None, "rate_limit", (429, "rate_limit_exceeded")),
+        (408, None, "timeout", (504, "provider_timeout")),
+        (None, TIMEOUT, "timeout", (504, "provider_timeout")),
+        (529, None, "overload", (503, "provider_overloaded")),
+        (500, None, "provider", (502, "provider_error")),
+        (None, None, "provider", (502, "provider_error")),
+    ],
+)
+def test_a_failure_has_one_fault_and_one_error(
+    status: int | None, code: str | None, fault: Fault, expected: tuple[int, str | None]
+) -> None:
+    error = ProviderRefused("internal words", status=status, code=code, retry_after=7)
+    assert fault_of(error) == fault
+    shown = client_error(error)
+    assert (shown.status, shown.code) == expected
+    assert shown.retry_after == (7 if fault in ("rate_limit", "overload", "provider") else None)
+    assert "internal words" not in shown.message
+
+
+def test_an_owner_reads_the_detail_unless_it_is_about_our_account() -> None:
+    assert owner_message(ProviderRefused("x", status=400, detail="Line 3 is bad.")).endswith("HTTP 400: Line 3 is bad.")
+    assert "detail" not in owner_message(ProviderRefused("x", status=401, detail="detail of our key"))
+    assert owner_message(ProviderUnclear("x", status=500, detail="detail")) == "The provider answered HTTP 500."
