@@ -235,8 +235,8 @@ async def test_abandoned_calls_are_metered(completions_app: CompletionsApp, data
 async def test_what_a_provider_does_not_count_is_estimated(
     completions_app: CompletionsApp, database_url: str, usage: dict[str, Any]
 ) -> None:
-    said = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi! " * 4}}]}
-    completions_app.provider.fail(Fault(kind="inject", account="openai", text=json.dumps({**said, **usage})))
+    body = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi! " * 4}}]}
+    completions_app.provider.fail(Fault(kind="inject", account="openai", text=json.dumps({**body, **usage})))
 
     answer = await completions_app.post(model="mini", messages=HELLO)
 

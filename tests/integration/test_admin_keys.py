@@ -20,7 +20,7 @@ OWN_VALUE = "sk-a-value-of-the-admins-choice"
 
 
 async def test_a_key_is_generated_as_litellm_answers_it(api: httpx.AsyncClient) -> None:
-    wanted = {
+    request = {
         "models": ["gpt-batch"],
         "aliases": {"fast": "gpt-batch"},
         "user_id": "ann",
@@ -34,7 +34,7 @@ async def test_a_key_is_generated_as_litellm_answers_it(api: httpx.AsyncClient) 
         "budget_duration": "1mo",
     }
 
-    made = await post(api, "/key/generate", wanted)
+    made = await post(api, "/key/generate", request)
 
     value = made.pop("key")
     assert value.startswith("sk-")
@@ -44,8 +44,8 @@ async def test_a_key_is_generated_as_litellm_answers_it(api: httpx.AsyncClient) 
     expires = datetime.fromisoformat(made.pop("expires"))
     assert abs(expires - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=1)
     assert made.pop("created_at") == made.pop("updated_at")
-    del wanted["duration"]
-    assert made == wanted | {"team_id": None, "blocked": False, "created_by": "admin", "ignored": []}
+    del request["duration"]
+    assert made == request | {"team_id": None, "blocked": False, "created_by": "admin", "ignored": []}
     assert await models_of(api, value) == ["gpt-batch", "fast"]
 
 
@@ -104,10 +104,10 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(api: httpx.AsyncClient, 
 async def test_invalid_fields_are_refused(
     api: httpx.AsyncClient, body: dict[str, Any], param: str | None, message: str
 ) -> None:
-    status, named, said = await refusal(api, "/key/generate", body)
+    status, named, error_message = await refusal(api, "/key/generate", body)
 
     assert (status, named) == (400, param)
-    assert message in said
+    assert message in error_message
     assert await get(api, "/key/list") == {"keys": [], "last_id": None, "has_more": False}
 
 

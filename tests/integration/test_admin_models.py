@@ -51,8 +51,8 @@ async def test_a_key_sees_no_details_of_providers(api: httpx.AsyncClient) -> Non
         "litellm_params": None,
         "model_info": {"id": "general", "mode": "batch"},
     }
-    said = json.dumps([shown, group])
-    assert not [word for word in ("deployment", "special-model", "API_BASE", "API_KEY", "mini", "lab/") if word in said]
+    text = json.dumps([shown, group])
+    assert not [word for word in ("deployment", "special-model", "API_BASE", "API_KEY", "mini", "lab/") if word in text]
 
 
 async def test_groups_are_described_as_litellm_does(api: httpx.AsyncClient) -> None:

@@ -70,8 +70,8 @@ async def test_a_tool_call_and_its_result(dialect: Dialect, choice: object) -> N
     assert "Paris" in call["function"]["arguments"]
 
     result = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
-    asked = {"role": "user", "content": "Paris"}
-    answer = await provider.complete(at, chat(messages=[asked, called["message"], result], tools=[WEATHER]))
+    question = {"role": "user", "content": "Paris"}
+    answer = await provider.complete(at, chat(messages=[question, called["message"], result], tools=[WEATHER]))
     assert answer["choices"][0]["message"]["content"] == "echo: sunny"
 
 
@@ -126,8 +126,8 @@ async def test_a_thought_is_given_back_as_it_came(simulated_provider: Simulator,
     assert called["reasoning_content"] == "I was asked to echo."
 
     result = {"role": "tool", "tool_call_id": called["tool_calls"][0]["id"], "content": "sunny"}
-    asked = {"role": "user", "content": "the weather"}
-    await provider.complete(at, chat(messages=[asked, called, result], **thinking))
+    question = {"role": "user", "content": "the weather"}
+    await provider.complete(at, chat(messages=[question, called, result], **thinking))
     *_, entry = simulated_provider.log("anthropic")
     assert entry["body"]["messages"][1]["content"][0] == called["thinking_blocks"][0]
 
@@ -135,12 +135,12 @@ async def test_a_thought_is_given_back_as_it_came(simulated_provider: Simulator,
 async def test_a_conversation_that_another_provider_began(simulated_provider: Simulator) -> None:
     """Each takes what each has said: a fallback goes on where the first one stopped."""
     dialect = [(completion_provider_for(name), endpoint(simulated_provider, name)) for name in PROVIDERS]
-    asked = {"role": "user", "content": "the weather"}
+    question = {"role": "user", "content": "the weather"}
     for provider, at in dialect:
         called = (await provider.complete(at, chat("the weather", tools=[WEATHER])))["choices"][0]["message"]
         result = {"role": "tool", "tool_call_id": called["tool_calls"][0]["id"], "content": "sunny"}
         for other, there in dialect:
-            request = chat(messages=[asked, called, result], tools=[WEATHER])
+            request = chat(messages=[question, called, result], tools=[WEATHER])
             answer = await other.complete(there, request)
             assert answer["choices"][0]["message"]["content"] == "echo: sunny"
 
@@ -164,30 +164,30 @@ async def test_several_choices_and_their_probabilities(simulated_provider: Simul
     assert [choice["index"] for choice in answer["choices"]] == [0, 1]
     assert answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
 
-    told = await chunks(dialect, chat("hello", n=2))
-    assert {choice["index"] for chunk in told for choice in chunk["choices"]} == {0, 1}
+    received = await chunks(dialect, chat("hello", n=2))
+    assert {choice["index"] for chunk in received for choice in chunk["choices"]} == {0, 1}
 
 
 async def test_a_stream(dialect: Dialect) -> None:
-    told = await chunks(dialect, chat("hello there", stream_options={"include_usage": True}))
+    received = await chunks(dialect, chat("hello there", stream_options={"include_usage": True}))
 
-    for chunk in told:
+    for chunk in received:
         ChatCompletionChunk.model_validate(chunk)
-    deltas = [choice["delta"] for chunk in told for choice in chunk["choices"]]
+    deltas = [choice["delta"] for chunk in received for choice in chunk["choices"]]
     assert deltas[0]["role"] == "assistant"
     assert "".join(delta.get("content") or "" for delta in deltas) == "echo: hello there"
-    assert [chunk["choices"][0]["finish_reason"] for chunk in told[:-1]] == [None] * (len(told) - 2) + ["stop"]
-    assert told[-1]["choices"] == []
-    assert told[-1]["usage"]["completion_tokens"] == 3
+    assert [chunk["choices"][0]["finish_reason"] for chunk in received[:-1]] == [None] * (len(received) - 2) + ["stop"]
+    assert received[-1]["choices"] == []
+    assert received[-1]["usage"]["completion_tokens"] == 3
 
 
 async def test_a_stream_of_a_tool_call(dialect: Dialect) -> None:
-    told = await chunks(dialect, chat("Paris", tools=[WEATHER], tool_choice="required"))
-    pieces = [call for chunk in told for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
+    received = await chunks(dialect, chat("Paris", tools=[WEATHER], tool_choice="required"))
+    pieces = [call for chunk in received for call in chunk["choices"][0]["delta"].get("tool_calls", [])]
     assert pieces[0]["function"]["name"] == "weather"
     assert {piece["index"] for piece in pieces} == {0}
     assert "".join(piece["function"]["arguments"] for piece in pieces).replace(" ", "") == '{"city":"Paris"}'
-    assert told[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert received[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
 async def test_chunks_arrive_as_they_are_sent(dialect: Dialect, simulated_provider: Simulator) -> None:

@@ -44,8 +44,8 @@ async def test_the_other_routes_are_refused_before_any_call(dialect: Dialect, si
 
 
 async def test_a_prompt_that_is_too_long(dialect: Dialect) -> None:
-    told = await failed(dialect, chat("word " * 9_000))
-    assert told == (400, "invalid_request_error", "context_length_exceeded")
+    outcome = await failed(dialect, chat("word " * 9_000))
+    assert outcome == (400, "invalid_request_error", "context_length_exceeded")
 
 
 @pytest.mark.parametrize(("kind", "code"), [("too_long", "context_length_exceeded"), ("forbidden", "content_filter")])
@@ -72,13 +72,13 @@ async def test_a_model_that_is_not_there_is_not_the_callers_fault(dialect: Diale
 
 
 async def test_a_request_that_the_provider_finds_invalid_is_the_callers_fault(dialect: Dialect) -> None:
-    told = client_error(await error_of(dialect, chat(max_tokens=0)))
-    assert (told.status, told.type) == (400, "invalid_request_error")
-    assert "127.0.0.1" not in told.message
+    outcome = client_error(await error_of(dialect, chat(max_tokens=0)))
+    assert (outcome.status, outcome.type) == (400, "invalid_request_error")
+    assert "127.0.0.1" not in outcome.message
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "outcome"),
     [
         ({"kind": "rate_limit", "retry_after": "7"}, (429, "rate_limit_error", "rate_limit_exceeded")),
         ({"kind": "error"}, (502, "server_error", "provider_error")),
@@ -91,12 +91,12 @@ async def test_a_request_that_the_provider_finds_invalid_is_the_callers_fault(di
     ],
 )
 async def test_failures_before_an_answer(
-    dialect: Dialect, simulated_provider: Simulator, how: dict[str, Any], told: tuple[int, str, str]
+    dialect: Dialect, simulated_provider: Simulator, how: dict[str, Any], outcome: tuple[int, str, str]
 ) -> None:
     simulated_provider.fail(Fault.model_validate({"route": "chat.create", **how}))
     # On a busy machine even a connection takes a while, and a short timeout would be the trouble.
     error = await error_of(dialect, chat(timeout=1.0 if how["kind"] == "delay" else 10.0))
-    assert shape(client_error(error)) == told
+    assert shape(client_error(error)) == outcome
     assert error.retry_after == (7 if "retry_after" in how else None)
 
 
@@ -133,9 +133,9 @@ KEEPALIVES = ("data:\n\n", ":\n\n", ": ping\n\n", "event: ping\n\n", "data: \r\n
 async def test_keep_alive_events_do_not_end_a_stream(simulated_provider: Simulator, provider: str, text: str) -> None:
     simulated_provider.fail(Fault(kind="inject", route="chat.create", when="within", chunks=3, text=text))
     dialect = completion_provider_for(provider), endpoint(simulated_provider, provider)
-    told = await chunks(dialect, chat("one two three four"))
-    said = "".join(choice["delta"].get("content") or "" for chunk in told for choice in chunk["choices"])
-    assert said == "echo: one two three four"
+    outcome = await chunks(dialect, chat("one two three four"))
+    content = "".join(choice["delta"].get("content") or "" for chunk in outcome for choice in chunk["choices"])
+    assert content == "echo: one two three four"
 
 
 HALF: dict[str, dict[str, Any]] = {

@@ -144,8 +144,8 @@ async def test_a_thought_goes_on_at_any_other_provider(
 @pytest.mark.parametrize("text", [[], [{"type": "text", "text": "read"}]])
 async def test_a_pdf(simulated_provider: Simulator, account: str, text: Messages) -> None:
     part = {"type": "file", "file": PDF}
-    told = await answer(speaking(simulated_provider, account), [user([*text, part, part])])
-    assert told["content"].startswith("echo:")
+    reply = await answer(speaking(simulated_provider, account), [user([*text, part, part])])
+    assert reply["content"].startswith("echo:")
 
 
 @pytest.mark.parametrize("account", TRANSLATED)

@@ -17,7 +17,7 @@ from tests.support.provider import endpoint
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[CompletionProvider, Endpoint]
+Adapter = tuple[CompletionProvider, Endpoint]
 PROVIDERS = ("anthropic", "bedrock", "cohere", "gemini")
 CLAUDE = ("anthropic", "bedrock")
 APPLICATION = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/abc123"
@@ -46,7 +46,7 @@ async def closing() -> AsyncIterator[None]:
     await close_providers()
 
 
-def spoken(simulator: Simulator, provider: str, model: str | None = None, base_model: str | None = None) -> Spoken:
+def adapter(simulator: Simulator, provider: str, model: str | None = None, base_model: str | None = None) -> Adapter:
     """A provider's first model, or another one, which its account then has, too."""
     at = endpoint(simulator, provider)
     if model is not None:
@@ -56,7 +56,7 @@ def spoken(simulator: Simulator, provider: str, model: str | None = None, base_m
     return completion_provider_for(provider), at
 
 
-async def said(to: Spoken, *, drop: bool = False, **body: Any) -> str:
+async def answer_text(to: Adapter, *, drop: bool = False, **body: Any) -> str:
     provider, at = to
     request = ProviderRequest("/chat/completions", {"messages": HELLO, **body}, 5.0, drop_params=drop)
     message = (await provider.complete(at, request))["choices"][0]["message"]
@@ -65,13 +65,15 @@ async def said(to: Spoken, *, drop: bool = False, **body: Any) -> str:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_a_schema_with_all_that_clients_write(simulated_provider: Simulator, provider: str) -> None:
-    assert json.loads(await said(spoken(simulated_provider, provider), response_format=SHAPED))["name"] == "hello"
+    assert (
+        json.loads(await answer_text(adapter(simulated_provider, provider), response_format=SHAPED))["name"] == "hello"
+    )
 
 
 @pytest.mark.parametrize("provider", CLAUDE)
 async def test_a_strict_tool_with_all_that_clients_write(simulated_provider: Simulator, provider: str) -> None:
     tool = {"type": "function", "function": {"name": "meet", "parameters": PERSON, "strict": True}}
-    arguments = await said(spoken(simulated_provider, provider), tools=[tool], tool_choice="required")
+    arguments = await answer_text(adapter(simulated_provider, provider), tools=[tool], tool_choice="required")
     assert json.loads(arguments)["name"] == "hello"
 
 
@@ -88,7 +90,7 @@ async def test_a_strict_tool_with_all_that_clients_write(simulated_provider: Sim
 async def test_sampling_in_every_combination(
     simulated_provider: Simulator, provider: str, sampling: dict[str, Any]
 ) -> None:
-    assert await said(spoken(simulated_provider, provider), **sampling) == "echo: hello"
+    assert await answer_text(adapter(simulated_provider, provider), **sampling) == "echo: hello"
 
 
 @pytest.mark.parametrize(
@@ -98,12 +100,12 @@ async def test_sampling_in_every_combination(
 async def test_a_claude_that_takes_no_sampling(
     simulated_provider: Simulator, provider: str, model: str, name: str, value: Any
 ) -> None:
-    to = spoken(simulated_provider, provider, model)
+    to = adapter(simulated_provider, provider, model)
     with pytest.raises(InvalidRequest) as caught:
-        await said(to, **{name: value})
+        await answer_text(to, **{name: value})
     assert caught.value.param == name
-    assert await said(to, drop=True, **{name: value}) == "echo: hello"
-    assert await said(to, temperature=1, top_p=1) == "echo: hello"
+    assert await answer_text(to, drop=True, **{name: value}) == "echo: hello"
+    assert await answer_text(to, temperature=1, top_p=1) == "echo: hello"
 
 
 @pytest.mark.parametrize("provider", CLAUDE)
@@ -111,8 +113,8 @@ async def test_a_claude_that_takes_no_sampling(
 async def test_sampling_of_a_claude_that_thinks(
     simulated_provider: Simulator, provider: str, more: dict[str, Any]
 ) -> None:
-    to = spoken(simulated_provider, provider)
-    assert await said(to, drop=True, reasoning_effort="low", **more) == "echo: hello"
+    to = adapter(simulated_provider, provider)
+    assert await answer_text(to, drop=True, reasoning_effort="low", **more) == "echo: hello"
 
 
 @pytest.mark.parametrize(
@@ -127,22 +129,22 @@ async def test_sampling_of_a_claude_that_thinks(
 async def test_openais_reasoning_models(
     simulated_provider: Simulator, provider: str, model: str, base_model: str | None, name: str, value: Any
 ) -> None:
-    _, at = spoken(simulated_provider, provider, model, base_model)
+    _, at = adapter(simulated_provider, provider, model, base_model)
     to = completion_provider_for(provider.partition("-")[0]), at
     with pytest.raises(ProviderError) as caught:
-        await said(to, **{name: value})
-    told = client_error(caught.value)
-    assert (told.status, told.type, told.param) == (400, "invalid_request_error", name)
-    assert await said(to, drop=True, **{name: value}) == "echo: hello"
-    assert await said(to, temperature=1, top_p=1) == "echo: hello"
-    assert await said(to, reasoning_effort="none", **{name: value}) == "echo: hello"
+        await answer_text(to, **{name: value})
+    outcome = client_error(caught.value)
+    assert (outcome.status, outcome.type, outcome.param) == (400, "invalid_request_error", name)
+    assert await answer_text(to, drop=True, **{name: value}) == "echo: hello"
+    assert await answer_text(to, temperature=1, top_p=1) == "echo: hello"
+    assert await answer_text(to, reasoning_effort="none", **{name: value}) == "echo: hello"
 
 
 @pytest.mark.parametrize("provider", CLAUDE)
 @pytest.mark.parametrize("budget", [1_024, 16_000, 60_000])
 async def test_a_budget_without_a_limit(simulated_provider: Simulator, provider: str, budget: int) -> None:
     thinking = {"type": "enabled", "budget_tokens": budget}
-    assert await said(spoken(simulated_provider, provider), thinking=thinking) == "echo: hello"
+    assert await answer_text(adapter(simulated_provider, provider), thinking=thinking) == "echo: hello"
 
 
 @pytest.mark.parametrize("effort", ["minimal", "low", "medium", "high", "xhigh", "max"])
@@ -150,7 +152,7 @@ async def test_a_budget_without_a_limit(simulated_provider: Simulator, provider:
 async def test_every_effort_fits_into_what_the_model_gives(
     simulated_provider: Simulator, model: str, effort: str
 ) -> None:
-    assert await said(spoken(simulated_provider, "anthropic", model), reasoning_effort=effort) == "echo: hello"
+    assert await answer_text(adapter(simulated_provider, "anthropic", model), reasoning_effort=effort) == "echo: hello"
 
 
 def called(**result: Any) -> list[dict[str, Any]]:
@@ -164,9 +166,9 @@ def called(**result: Any) -> list[dict[str, Any]]:
 async def test_tools_were_called_and_none_may_be(
     simulated_provider: Simulator, provider: str, given: dict[str, Any], parallel: bool | None
 ) -> None:
-    to = spoken(simulated_provider, provider)
+    to = adapter(simulated_provider, provider)
     messages = called(content="sunny")
-    assert await said(to, messages=messages, parallel_tool_calls=parallel, **given) == "echo: sunny"
+    assert await answer_text(to, messages=messages, parallel_tool_calls=parallel, **given) == "echo: sunny"
 
 
 @pytest.mark.parametrize("provider", CLAUDE)
@@ -174,31 +176,31 @@ async def test_tools_were_called_and_none_may_be(
     "choice", [None, "auto", "required", {"type": "function", "function": {"name": "weather"}}, "none"]
 )
 async def test_one_call_at_a_time(simulated_provider: Simulator, provider: str, choice: object) -> None:
-    to = spoken(simulated_provider, provider)
-    answer = await said(to, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False)
+    to = adapter(simulated_provider, provider)
+    answer = await answer_text(to, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False)
     assert "hello" in answer
 
 
 @pytest.mark.parametrize("provider", CLAUDE)
 async def test_an_effort_before_a_call_that_must_be_made(simulated_provider: Simulator, provider: str) -> None:
     more: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required"}
-    to = spoken(simulated_provider, provider)
-    assert "hello" in await said(to, drop=True, reasoning_effort="low", **more)
+    to = adapter(simulated_provider, provider)
+    assert "hello" in await answer_text(to, drop=True, reasoning_effort="low", **more)
 
 
 @pytest.mark.parametrize("provider", CLAUDE)
 async def test_a_mark_on_a_tools_result(simulated_provider: Simulator, provider: str) -> None:
     part = {"type": "text", "text": "sunny", "cache_control": {"type": "ephemeral"}}
-    to = spoken(simulated_provider, provider)
-    assert "sunny" in await said(to, messages=called(content=[part]), tools=[WEATHER])
+    to = adapter(simulated_provider, provider)
+    assert "sunny" in await answer_text(to, messages=called(content=[part]), tools=[WEATHER])
     [entry] = simulated_provider.log(provider)
     assert {"anthropic": "cache_control", "bedrock": "cachePoint"}[provider] in json.dumps(entry["body"]["messages"])
 
 
 async def test_an_arn_without_the_models_name(simulated_provider: Simulator) -> None:
-    to = spoken(simulated_provider, "bedrock", APPLICATION, "anthropic.claude-haiku-4-5-20251001-v1:0")
+    to = adapter(simulated_provider, "bedrock", APPLICATION, "anthropic.claude-haiku-4-5-20251001-v1:0")
     more: dict[str, Any] = {"tools": [WEATHER], "parallel_tool_calls": False, "stop": ["\n", "END"]}
-    assert await said(to, drop=True, reasoning_effort="low", temperature=0.5, top_p=0.9, **more) == "echo: hello"
+    assert await answer_text(to, drop=True, reasoning_effort="low", temperature=0.5, top_p=0.9, **more) == "echo: hello"
     [entry] = simulated_provider.log("bedrock")
     assert entry["body"]["additionalModelRequestFields"]["thinking"]["type"] == "enabled"
 
@@ -206,11 +208,13 @@ async def test_an_arn_without_the_models_name(simulated_provider: Simulator) -> 
 @pytest.mark.parametrize("provider", CLAUDE)
 @pytest.mark.parametrize("stop", ["\n", " ", ["\n\n", "never"], ""])
 async def test_a_stop_of_white_space(simulated_provider: Simulator, provider: str, stop: object) -> None:
-    assert await said(spoken(simulated_provider, provider), drop=True, stop=stop) == "echo: hello"
+    assert await answer_text(adapter(simulated_provider, provider), drop=True, stop=stop) == "echo: hello"
 
 
 async def test_an_email_address_as_user(simulated_provider: Simulator) -> None:
-    assert await said(spoken(simulated_provider, "anthropic"), drop=True, user="ann@example.com") == "echo: hello"
+    assert (
+        await answer_text(adapter(simulated_provider, "anthropic"), drop=True, user="ann@example.com") == "echo: hello"
+    )
 
 
 @pytest.mark.parametrize(
@@ -229,5 +233,5 @@ async def test_retry_after_of_each_dialect(
     simulated_provider.fail(Fault.model_validate({"kind": "rate_limit", "route": "chat.create", **how}))
     to = completion_provider_for(provider.partition("-")[0]), endpoint(simulated_provider, provider)
     with pytest.raises(ProviderError) as caught:
-        await said(to)
+        await answer_text(to)
     assert caught.value.retry_after == seconds

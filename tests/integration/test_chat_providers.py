@@ -19,7 +19,7 @@ from tests.support.provider import endpoint
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[CompletionProvider, Endpoint]
+Adapter = tuple[CompletionProvider, Endpoint]
 DIALECTS = (
     pytest.param(("openai", "openai", None), id="openai"),
     pytest.param(("groq", "openai", None), id="like-openai"),
@@ -31,19 +31,19 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type
 
 
 @pytest.fixture(autouse=True)
-async def closing() -> AsyncIterator[None]:
+async def closed_providers() -> AsyncIterator[None]:
     yield
     await close_providers()
 
 
 @pytest.fixture(params=DIALECTS)
-def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
+def adapter(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Adapter:
     name, account, version = request.param
     return completion_provider_for(name), endpoint(simulated_provider, account, api_version=version)
 
 
-def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
-    body = {"model": "group", "messages": [{"role": "user", "content": said}], **more}
+def chat(text: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
+    body = {"model": "group", "messages": [{"role": "user", "content": text}], **more}
     return ProviderRequest("/chat/completions", body, timeout)
 
 
@@ -63,8 +63,8 @@ async def disconnected(simulator: Simulator, within: float = 1.0) -> list[bool]:
     return [entry["disconnected"] for entry in log]
 
 
-async def test_an_answer(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_an_answer(adapter: Adapter) -> None:
+    provider, at = adapter
     answer = await provider.complete(at, chat())
 
     assert answer["object"] == "chat.completion"
@@ -73,8 +73,8 @@ async def test_an_answer(spoken: Spoken) -> None:
     assert answer["usage"]["total_tokens"] == 5
 
 
-async def test_every_parameter_passes_untouched(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_every_parameter_passes_untouched(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     parameters: dict[str, Any] = {
         "n": 3,
         "stop": ["there"],
@@ -91,24 +91,24 @@ async def test_every_parameter_passes_untouched(spoken: Spoken, simulated_provid
     assert set(entry["parameters"]) == {"model", "messages", *parameters}
 
 
-async def test_an_unknown_parameter_is_the_providers_to_refuse(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_an_unknown_parameter_is_the_providers_to_refuse(adapter: Adapter) -> None:
+    provider, at = adapter
     with pytest.raises(ProviderRefused) as caught:
         await provider.complete(at, chat(fastest=True))
 
-    told = client_error(caught.value)
-    assert (told.status, told.code, told.param) == (400, "unknown_parameter", "fastest")
-    assert told.message == "Unknown parameter: 'fastest'."
+    received = client_error(caught.value)
+    assert (received.status, received.code, received.param) == (400, "unknown_parameter", "fastest")
+    assert received.message == "Unknown parameter: 'fastest'."
 
 
-async def test_a_tool_call_and_its_result(spoken: Spoken) -> None:
-    provider, at = spoken
-    asked = {"role": "user", "content": "the weather"}
+async def test_a_tool_call_and_its_result(adapter: Adapter) -> None:
+    provider, at = adapter
+    question = {"role": "user", "content": "the weather"}
     called = (await provider.complete(at, chat(tools=[TOOL], tool_choice="required")))["choices"][0]
     assert called["finish_reason"] == "tool_calls"
 
     result = {"role": "tool", "tool_call_id": called["message"]["tool_calls"][0]["id"], "content": "sunny"}
-    body = {"messages": [asked, called["message"], result], "tools": [TOOL]}
+    body = {"messages": [question, called["message"], result], "tools": [TOOL]}
     answer = await provider.complete(at, ProviderRequest("/chat/completions", body, 5.0))
     assert answer["choices"][0]["message"]["content"] == "echo: sunny"
 
@@ -120,31 +120,31 @@ async def test_a_tool_call_and_its_result(spoken: Spoken) -> None:
         ("/completions", {"prompt": "once upon"}, "text_completion"),
     ],
 )
-async def test_the_other_routes(spoken: Spoken, route: Route, body: dict[str, Any], kind: str) -> None:
-    provider, at = spoken
+async def test_the_other_routes(adapter: Adapter, route: Route, body: dict[str, Any], kind: str) -> None:
+    provider, at = adapter
     answer = await provider.complete(at, ProviderRequest(route, body, 5.0))
     assert (answer["object"], answer["model"]) == (kind, at.model)
 
 
-async def test_a_stream(spoken: Spoken) -> None:
-    provider, at = spoken
-    told = await chunks(provider, at, chat("hello there", stream_options={"include_usage": True}))
+async def test_a_stream(adapter: Adapter) -> None:
+    provider, at = adapter
+    received = await chunks(provider, at, chat("hello there", stream_options={"include_usage": True}))
 
-    assert {chunk["object"] for chunk in told} == {"chat.completion.chunk"}
-    deltas = [choice["delta"] for chunk in told for choice in chunk["choices"]]
+    assert {chunk["object"] for chunk in received} == {"chat.completion.chunk"}
+    deltas = [choice["delta"] for chunk in received for choice in chunk["choices"]]
     assert "".join(delta.get("content") or "" for delta in deltas) == "echo: hello there"
-    assert told[-1]["choices"] == []
-    assert told[-1]["usage"]["completion_tokens"] == 3
+    assert received[-1]["choices"] == []
+    assert received[-1]["usage"]["completion_tokens"] == 3
 
 
-async def test_a_stream_of_text(spoken: Spoken) -> None:
-    provider, at = spoken
-    told = await chunks(provider, at, ProviderRequest("/completions", {"prompt": "once upon"}, 5.0))
-    assert "".join(chunk["choices"][0]["text"] for chunk in told) == "echo: once upon"
+async def test_a_stream_of_text(adapter: Adapter) -> None:
+    provider, at = adapter
+    received = await chunks(provider, at, ProviderRequest("/completions", {"prompt": "once upon"}, 5.0))
+    assert "".join(chunk["choices"][0]["text"] for chunk in received) == "echo: once upon"
 
 
-async def test_chunks_arrive_as_they_are_sent(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_chunks_arrive_as_they_are_sent(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     account = "azure-general" if provider is completion_provider_for("azure") else "openai"
     simulated_provider.state.set_latency(account, Latency(between_tokens=0.1))
     came = []
@@ -195,8 +195,8 @@ async def test_a_stream_left_early_closes_its_connection(simulated_provider: Sim
     assert await disconnected(simulated_provider, within=0.5) == [True]
 
 
-async def test_an_answer_read_to_its_end_keeps_its_connection(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_an_answer_read_to_its_end_keeps_its_connection(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     for _ in range(5):
         await chunks(provider, at, chat())
         await provider.complete(at, chat())

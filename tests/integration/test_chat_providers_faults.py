@@ -20,7 +20,7 @@ from tests.support.provider import endpoint
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[CompletionProvider, Endpoint]
+Adapter = tuple[CompletionProvider, Endpoint]
 LEAKY = (
     "Deployment {model} of resource {host} rejected key {key} of org-Abc123def: see https://{host}/openai?key={key}"
     " (request req_0123456789abcdef)"
@@ -28,35 +28,35 @@ LEAKY = (
 
 
 @pytest.fixture(autouse=True)
-async def closing() -> AsyncIterator[None]:
+async def closed_providers() -> AsyncIterator[None]:
     yield
     await close_providers()
 
 
 @pytest.fixture(params=["openai", "azure"])
-def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
+def adapter(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Adapter:
     account = {"openai": "openai", "azure": "azure-general"}[request.param]
     return completion_provider_for(request.param), endpoint(simulated_provider, account)
 
 
-def chat(said: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
-    return ProviderRequest("/chat/completions", {"messages": [{"role": "user", "content": said}], **more}, timeout)
+def chat(text: str = "hello there", timeout: float = 5.0, **more: Any) -> ProviderRequest:
+    return ProviderRequest("/chat/completions", {"messages": [{"role": "user", "content": text}], **more}, timeout)
 
 
 def fault(kind: str, **how: Any) -> Fault:
     return Fault.model_validate({"kind": kind, "route": "chat.create", **how})
 
 
-async def complete(spoken: Spoken, request: ProviderRequest | None = None) -> ProviderError:
-    provider, at = spoken
+async def complete(adapter: Adapter, request: ProviderRequest | None = None) -> ProviderError:
+    provider, at = adapter
     with pytest.raises(ProviderError) as caught:
         await provider.complete(at, request or chat())
     return caught.value
 
 
-async def broken(spoken: Spoken, request: ProviderRequest | None = None) -> tuple[int, ProviderError]:
+async def broken(adapter: Adapter, request: ProviderRequest | None = None) -> tuple[int, ProviderError]:
     """How many chunks came before the stream's error, and the error."""
-    provider, at = spoken
+    provider, at = adapter
     came: list[dict[str, Any]] = []
 
     async def read() -> None:
@@ -69,41 +69,41 @@ async def broken(spoken: Spoken, request: ProviderRequest | None = None) -> tupl
     return len(came), caught.value
 
 
-def shape(told: CallFailed) -> tuple[int, str, str | None]:
-    return told.status, told.type, told.code
+def shape(outcome: CallFailed) -> tuple[int, str, str | None]:
+    return outcome.status, outcome.type, outcome.code
 
 
-async def test_a_prompt_that_is_too_long(spoken: Spoken) -> None:
-    told = client_error(await complete(spoken, chat("word " * 9_000)))
-    assert shape(told) == (400, "invalid_request_error", "context_length_exceeded")
-    assert told.param == "messages"
-    assert "maximum context length is 8192 tokens" in told.message
+async def test_a_prompt_that_is_too_long(adapter: Adapter) -> None:
+    outcome = client_error(await complete(adapter, chat("word " * 9_000)))
+    assert shape(outcome) == (400, "invalid_request_error", "context_length_exceeded")
+    assert outcome.param == "messages"
+    assert "maximum context length is 8192 tokens" in outcome.message
 
 
 async def test_content_that_azure_filters(simulated_provider: Simulator) -> None:
-    spoken = completion_provider_for("azure"), endpoint(simulated_provider, "azure-general")
-    told = client_error(await complete(spoken, chat("filter-this prompt")))
-    assert shape(told) == (400, "invalid_request_error", "content_filter")
+    adapter = completion_provider_for("azure"), endpoint(simulated_provider, "azure-general")
+    outcome = client_error(await complete(adapter, chat("filter-this prompt")))
+    assert shape(outcome) == (400, "invalid_request_error", "content_filter")
 
 
-async def test_our_own_key_is_not_the_callers_fault(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_our_own_key_is_not_the_callers_fault(adapter: Adapter) -> None:
+    provider, at = adapter
     error = await complete((provider, replace(at, api_key="wrong-secret-key")))
     assert isinstance(error, ProviderRefused)
     assert (error.status, error.lasting) == (401, True)
     assert shape(client_error(error)) == (502, "server_error", "provider_account")
 
 
-async def test_a_deployment_that_is_not_there_is_not_the_callers_fault(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_a_deployment_that_is_not_there_is_not_the_callers_fault(adapter: Adapter) -> None:
+    provider, at = adapter
     error = await complete((provider, replace(at, model="gone")))
     assert error.status == 404
     assert shape(client_error(error)) == (502, "server_error", "provider_account")
 
 
-async def test_too_many_calls_say_when_to_come_again(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_too_many_calls_say_when_to_come_again(adapter: Adapter, simulated_provider: Simulator) -> None:
     simulated_provider.fail(fault("rate_limit", retry_after="7"))
-    error = await complete(spoken)
+    error = await complete(adapter)
     assert isinstance(error, ProviderRefused)
     assert not error.lasting
     assert shape(client_error(error)) == (429, "rate_limit_error", "rate_limit_exceeded")
@@ -111,7 +111,7 @@ async def test_too_many_calls_say_when_to_come_again(spoken: Spoken, simulated_p
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "outcome"),
     [
         ({"kind": "error"}, (502, "server_error", "provider_error")),
         ({"kind": "error", "status": 503}, (503, "server_error", "provider_overloaded")),
@@ -124,17 +124,17 @@ async def test_too_many_calls_say_when_to_come_again(spoken: Spoken, simulated_p
     ],
 )
 async def test_what_nobody_knows_the_end_of(
-    spoken: Spoken, simulated_provider: Simulator, how: dict[str, Any], told: tuple[int, str, str]
+    adapter: Adapter, simulated_provider: Simulator, how: dict[str, Any], outcome: tuple[int, str, str]
 ) -> None:
     simulated_provider.fail(fault(**how))
     # On a busy machine even a connection takes a while, and a short timeout would be the trouble.
-    error = await complete(spoken, chat(timeout=1.0 if how["kind"] == "delay" else 10.0))
+    error = await complete(adapter, chat(timeout=1.0 if how["kind"] == "delay" else 10.0))
     assert isinstance(error, ProviderUnclear)
-    assert shape(client_error(error)) == told
+    assert shape(client_error(error)) == outcome
 
 
-async def test_a_connection_that_never_opened(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_a_connection_that_never_opened(adapter: Adapter) -> None:
+    provider, at = adapter
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{unheard.getsockname()[1]}"
@@ -145,15 +145,15 @@ async def test_a_connection_that_never_opened(spoken: Spoken) -> None:
 
 
 @pytest.mark.parametrize("base", ["ftp://example.com", "http://", "no address"])
-async def test_an_address_that_cannot_be_called(spoken: Spoken, base: str) -> None:
-    provider, at = spoken
+async def test_an_address_that_cannot_be_called(adapter: Adapter, base: str) -> None:
+    provider, at = adapter
     error = await complete((provider, replace(at, base_url=base)))
     assert isinstance(error, ProviderRefused)
     assert error.lasting
 
 
-async def test_a_key_with_a_line_break_is_not_told(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_a_key_with_a_line_break_is_not_told(adapter: Adapter) -> None:
+    provider, at = adapter
     error = await complete((provider, replace(at, api_key="very-secret\n")))
     assert isinstance(error, ProviderRefused)
     assert error.lasting
@@ -162,58 +162,58 @@ async def test_a_key_with_a_line_break_is_not_told(spoken: Spoken) -> None:
 
 @pytest.mark.parametrize("kind", ["refuse", "rate_limit", "error"])
 async def test_a_stream_that_is_refused_does_not_begin(
-    spoken: Spoken, simulated_provider: Simulator, kind: str
+    adapter: Adapter, simulated_provider: Simulator, kind: str
 ) -> None:
     simulated_provider.fail(fault(kind, retry_after="3"))
-    came, error = await broken(spoken)
+    came, error = await broken(adapter)
     assert came == 0
     assert error.retry_after == 3
 
 
 @pytest.mark.parametrize("kind", ["cut", "truncate", "garbage"])
-async def test_a_stream_that_breaks_off(spoken: Spoken, simulated_provider: Simulator, kind: str) -> None:
+async def test_a_stream_that_breaks_off(adapter: Adapter, simulated_provider: Simulator, kind: str) -> None:
     simulated_provider.fail(fault(kind, when="within"))
-    came, error = await broken(spoken)
+    came, error = await broken(adapter)
     assert came == 2
     assert isinstance(error, ProviderUnclear)
 
 
-async def test_a_stream_that_does_not_end_in_time(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_a_stream_that_does_not_end_in_time(adapter: Adapter, simulated_provider: Simulator) -> None:
     simulated_provider.fail(fault("delay", when="within", seconds=5))
-    came, error = await broken(spoken, chat("one two three four", timeout=1.0))
+    came, error = await broken(adapter, chat("one two three four", timeout=1.0))
     assert came == 2
     assert shape(client_error(error)) == (504, "server_error", "provider_timeout")
 
 
-async def test_an_error_within_a_stream(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_an_error_within_a_stream(adapter: Adapter, simulated_provider: Simulator) -> None:
     simulated_provider.fail(fault("error", when="within", code="server_error"))
-    came, error = await broken(spoken)
+    came, error = await broken(adapter)
     assert came == 2
     assert isinstance(error, ProviderUnclear)
     assert "told to do this" in str(error.raw_detail)
     assert shape(client_error(error)) == (502, "server_error", "provider_error")
 
 
-async def test_content_that_is_filtered_within_a_stream(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_content_that_is_filtered_within_a_stream(adapter: Adapter, simulated_provider: Simulator) -> None:
     simulated_provider.fail(fault("refuse", when="within", code="content_filter"))
-    _, error = await broken(spoken)
+    _, error = await broken(adapter)
     assert shape(client_error(error)) == (400, "invalid_request_error", "content_filter")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_nobody_is_told_where_a_call_went(
-    spoken: Spoken, simulated_provider: Simulator, status: int, streamed: bool
+    adapter: Adapter, simulated_provider: Simulator, status: int, streamed: bool
 ) -> None:
-    at, host = spoken[1], "127.0.0.1"
+    at, host = adapter[1], "127.0.0.1"
     words = LEAKY.format(model=at.model, host=host, key=at.api_key)
     simulated_provider.fail(fault("refuse", status=status, message=words))
-    error = (await broken(spoken))[1] if streamed else await complete(spoken)
+    error = (await broken(adapter))[1] if streamed else await complete(adapter)
 
     assert at.api_key not in str(error.raw_detail)
-    told = str(client_error(error).body())
+    outcome = str(client_error(error).body())
     for secret in (at.api_key, at.model, host, "org-Abc123def", "req_0123456789abcdef", "https://"):
-        assert secret not in told
+        assert secret not in outcome
 
 
 KEEPALIVES = (
@@ -228,14 +228,18 @@ SAID_TWICE = 'data:{"choices": [{"index": 0, "delta": {"content": "!"}}]}\r\n\r\
 
 
 @pytest.mark.parametrize("text", [*KEEPALIVES, "".join(KEEPALIVES), "\r\n\r\ndata:\r\n\r\n"])
-async def test_keep_alive_events_do_not_end_a_stream(spoken: Spoken, simulated_provider: Simulator, text: str) -> None:
+async def test_keep_alive_events_do_not_end_a_stream(
+    adapter: Adapter, simulated_provider: Simulator, text: str
+) -> None:
     simulated_provider.fail(fault("inject", when="within", chunks=3, text=text))
-    assert await streamed(spoken) == "echo: one two three four"
+    assert await streamed(adapter) == "echo: one two three four"
 
 
-async def test_an_event_without_a_space_and_with_other_line_ends(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_an_event_without_a_space_and_with_other_line_ends(
+    adapter: Adapter, simulated_provider: Simulator
+) -> None:
     simulated_provider.fail(fault("inject", when="within", chunks=3, text=SAID_TWICE))
-    assert await streamed(spoken) == "echo: one! two three four"
+    assert await streamed(adapter) == "echo: one! two three four"
 
 
 @pytest.mark.parametrize(
@@ -249,16 +253,16 @@ async def test_an_event_without_a_space_and_with_other_line_ends(spoken: Spoken,
     ],
 )
 async def test_an_error_in_the_middle(
-    spoken: Spoken, simulated_provider: Simulator, error: str, status: int | None
+    adapter: Adapter, simulated_provider: Simulator, error: str, status: int | None
 ) -> None:
     simulated_provider.fail(fault("inject", when="within", chunks=3, text=f"data: {error}\n\n"))
-    count, caught = await broken(spoken)
+    count, caught = await broken(adapter)
     assert count > 0
     assert caught.status in (status, 500 if status is None else status)
 
 
 @pytest.mark.parametrize(
-    ("choice", "told"),
+    ("choice", "outcome"),
     [
         ({"error": {"code": 429, "message": "slow down"}}, (429, "rate_limit_error", "rate_limit_exceeded")),
         ({"error": {"code": 502, "message": "upstream"}}, (502, "server_error", "provider_error")),
@@ -267,32 +271,32 @@ async def test_an_error_in_the_middle(
     ],
 )
 async def test_an_error_in_a_choice_is_no_answer(
-    spoken: Spoken, simulated_provider: Simulator, choice: dict[str, Any], told: tuple[int, str, str]
+    adapter: Adapter, simulated_provider: Simulator, choice: dict[str, Any], outcome: tuple[int, str, str]
 ) -> None:
     whole = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "par"}, **choice}]}
     simulated_provider.fail(fault("inject", text=json.dumps(whole)))
-    assert shape(client_error(await complete(spoken))) == told
+    assert shape(client_error(await complete(adapter))) == outcome
 
 
-async def test_a_list_of_errors_is_no_answer(spoken: Spoken, simulated_provider: Simulator) -> None:
+async def test_a_list_of_errors_is_no_answer(adapter: Adapter, simulated_provider: Simulator) -> None:
     simulated_provider.fail(fault("inject", text=json.dumps({"error": [{"message": "upstream"}]})))
-    assert (await complete(spoken)).status == 500
+    assert (await complete(adapter)).status == 500
 
 
-async def test_half_an_emoji_in_an_answer(spoken: Spoken, simulated_provider: Simulator) -> None:
-    said = r'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut \ud83d"}, "logprobs": NaN}]}'
-    simulated_provider.fail(fault("inject", text=said))
-    provider, at = spoken
+async def test_half_an_emoji_in_an_answer(adapter: Adapter, simulated_provider: Simulator) -> None:
+    text = r'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut \ud83d"}, "logprobs": NaN}]}'
+    simulated_provider.fail(fault("inject", text=text))
+    provider, at = adapter
     answer = await provider.complete(at, chat())
     assert json.loads(orjson.dumps(answer))["choices"][0]["message"]["content"] == "cut \ufffd"
 
     event = 'data: {"choices": [{"index": 0, "delta": {"content": " \\ud83d"}}]}\n\n'
     simulated_provider.fail(fault("inject", when="within", chunks=3, text=event))
-    assert await streamed(spoken) == "echo: one \ufffd two three four"
+    assert await streamed(adapter) == "echo: one \ufffd two three four"
 
 
-async def streamed(spoken: Spoken) -> str:
-    provider, at = spoken
+async def streamed(adapter: Adapter) -> str:
+    provider, at = adapter
     async with contextlib.aclosing(provider.stream(at, chat("one two three four"))) as stream:
         chunks = [chunk async for chunk in stream]
     orjson.dumps(chunks)

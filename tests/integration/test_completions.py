@@ -78,14 +78,14 @@ async def test_half_an_emoji_passes_both_ways(completions_app: CompletionsApp, s
     completions_app.provider.fail(
         Fault.model_validate({"kind": "inject", "account": "openai", "text": text, "when": when})
     )
-    asked = {"model": "mini", "stream": stream, "messages": [{"role": "user", "content": "one \ud83d two"}]}
+    body = {"model": "mini", "stream": stream, "messages": [{"role": "user", "content": "one \ud83d two"}]}
 
     async with gateways.client(completions_app.app, MASTER_KEY) as client:
-        told = await client.post("/chat/completions", content=json.dumps(asked))
+        response = await client.post("/chat/completions", content=json.dumps(body))
 
-    assert told.status_code == 200
-    assert "\ufffd" in told.text
-    assert told.text.endswith("[DONE]\n\n" if stream else "}")
+    assert response.status_code == 200
+    assert "\ufffd" in response.text
+    assert response.text.endswith("[DONE]\n\n" if stream else "}")
 
 
 class TestFailure:

@@ -128,8 +128,8 @@ async def test_a_file_that_no_answer_can_carry_is_behind_a_link(files_app: Files
     assert found.content == LARGE
     assert found.headers["content-type"] == "application/octet-stream"
     assert "large.bin" in found.headers["content-disposition"]
-    told = await asyncio.to_thread(requests.head, head.headers["location"], timeout=5, stream=True)
-    assert (told.status_code, told.headers["content-length"]) == (200, str(len(LARGE)))
+    response = await asyncio.to_thread(requests.head, head.headers["location"], timeout=5, stream=True)
+    assert (response.status_code, response.headers["content-length"]) == (200, str(len(LARGE)))
 
 
 async def test_a_large_file_is_read_by_ranges_without_a_link(files_app: FilesApp) -> None:
@@ -175,11 +175,11 @@ async def test_clients_that_follow_no_redirect_have_the_bytes(files_app: FilesAp
 
 
 async def test_the_sdk_follows_the_link_of_a_large_file(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    sent: list[Any] = []
     file_id = await large_input(files_app)
 
     async def elsewhere(request: httpx2.Request) -> httpx2.Response:
-        asked.append(request)
+        sent.append(request)
         if request.url.host == "gateway":
             return await httpx2.ASGITransport(files_app.app).handle_async_request(request)
         return httpx2.Response(200, content=LARGE)
@@ -189,5 +189,5 @@ async def test_the_sdk_follows_the_link_of_a_large_file(files_app: FilesApp, mon
         found = await client.with_options(http_client=ours).files.content(file_id)
 
     assert found.content == LARGE
-    assert "authorization" in asked[0].headers
-    assert "authorization" not in asked[1].headers
+    assert "authorization" in sent[0].headers
+    assert "authorization" not in sent[1].headers

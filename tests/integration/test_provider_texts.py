@@ -81,5 +81,5 @@ async def test_a_refusal_is_shown_without_the_account(system: System) -> None:
         await system.run_schedule()
 
     inputs = (await system.call_files("GET", f"/files/{file.id}"))["inputs"]
-    told = "The provider answered HTTP 400: No quota in organization ***, see ***"
-    assert [(one["state"], one["error"]) for one in inputs] == [("failed", told)]
+    message = "The provider answered HTTP 400: No quota in organization ***, see ***"
+    assert [(one["state"], one["error"]) for one in inputs] == [("failed", message)]

@@ -21,7 +21,7 @@ from tests.support.provider import chat_line, chat_lines, endpoint, input_of, po
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[BatchProvider, Endpoint]
+Adapter = tuple[BatchProvider, Endpoint]
 DIALECTS = (
     pytest.param(("openai", "openai", None), id="openai"),
     pytest.param(("azure", "azure-general", None), id="azure-v1"),
@@ -33,13 +33,13 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture(autouse=True)
-async def closing() -> AsyncIterator[None]:
+async def closed_providers() -> AsyncIterator[None]:
     yield
     await close_providers()
 
 
 @pytest.fixture(params=DIALECTS)
-def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
+def adapter(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Adapter:
     name, account, version = request.param
     return batch_provider_for(name), endpoint(simulated_provider, account, api_version=version)
 
@@ -67,8 +67,8 @@ async def results(provider: BatchProvider, at: Endpoint, ref: str | None) -> dic
     return {line["custom_id"]: line for line in map(json.loads, content.splitlines())}
 
 
-async def test_a_job_from_input_to_results(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_a_job_from_input_to_results(adapter: Adapter) -> None:
+    provider, at = adapter
     lines = chat_line(at.model, "good", "hello") + chat_line(at.model, "bad", "fail-this-line")
 
     _, ref = await submitted(provider, at, lines)
@@ -79,8 +79,8 @@ async def test_a_job_from_input_to_results(spoken: Spoken) -> None:
     assert list(await results(provider, at, status.error_ref)) == ["bad"]
 
 
-async def test_a_job_passes_through_its_states(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_a_job_passes_through_its_states(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     account = _account(simulated_provider, at)
     seen = []
     simulated_provider.state.stall(account, "validating")
@@ -93,8 +93,8 @@ async def test_a_job_passes_through_its_states(spoken: Spoken, simulated_provide
     assert seen == ["validating", "in_progress", "in_progress" if _is_xai(at) else "finalizing"]
 
 
-async def test_the_upload_is_exact_and_named_and_expires(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_the_upload_is_exact_and_named_and_expires(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     content = chat_lines(at.model, 50)
 
     prepared = await provider.prepare(at, input_of(content, name='input "ü".jsonl'))
@@ -110,8 +110,8 @@ async def test_the_upload_is_exact_and_named_and_expires(spoken: Spoken, simulat
         assert abs(prepared.expires_at - time.time() - 30 * 86_400) < 60
 
 
-async def test_an_upload_is_streamed(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_an_upload_is_streamed(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     line = chat_line(at.model, "x", "y" * 1_000_000)
     digest = hashlib.sha256()
 
@@ -132,16 +132,16 @@ async def test_an_upload_is_streamed(spoken: Spoken, simulated_provider: Simulat
     assert peak < 20_000_000, "the client and the simulated provider together"
 
 
-async def test_an_input_of_another_length_is_a_programming_error(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_an_input_of_another_length_is_a_programming_error(adapter: Adapter) -> None:
+    provider, at = adapter
     content = chat_lines(at.model, 2)
-    for said in (len(content) - 1, len(content) + 1):
+    for size in (len(content) - 1, len(content) + 1):
         with pytest.raises(ValueError, match="does not have its"):
-            await provider.prepare(at, replace(input_of(content), bytes=said))
+            await provider.prepare(at, replace(input_of(content), bytes=size))
 
 
-async def test_find_pages_back_to_the_job_and_no_further(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_find_pages_back_to_the_job_and_no_further(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     job, ref = await submitted(provider, at)
     for number in range(120):
         await provider.submit(at, replace(job, id=f"job_other_{number}"))
@@ -155,9 +155,9 @@ async def test_find_pages_back_to_the_job_and_no_further(spoken: Spoken, simulat
 
 
 async def test_find_knows_a_job_by_its_input_where_the_metadata_was_dropped(
-    spoken: Spoken, simulated_provider: Simulator
+    adapter: Adapter, simulated_provider: Simulator
 ) -> None:
-    provider, at = spoken
+    provider, at = adapter
     job, ref = await submitted(provider, at)
     simulated_provider.state.batches.get(_account(simulated_provider, at), ref).metadata = None
 
@@ -165,8 +165,8 @@ async def test_find_knows_a_job_by_its_input_where_the_metadata_was_dropped(
     assert await provider.find(at, replace(job, input_ref="file-other")) is None
 
 
-async def test_many_jobs_are_asked_for_by_one_listing(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_many_jobs_are_asked_for_by_one_listing(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     job, first = await submitted(provider, at)
     refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 20)]
 
@@ -175,8 +175,8 @@ async def test_many_jobs_are_asked_for_by_one_listing(spoken: Spoken, simulated_
     assert simulated_provider.log(route="batches.retrieve") == []
 
 
-async def test_a_poll_of_few_asks_for_each(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_a_poll_of_few_asks_for_each(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     job, first = await submitted(provider, at)
     refs = [first, await provider.submit(at, replace(job, id="job_2"))]
 
@@ -184,8 +184,8 @@ async def test_a_poll_of_few_asks_for_each(spoken: Spoken, simulated_provider: S
     assert simulated_provider.log(route="batches.list") == []
 
 
-async def test_a_job_that_the_provider_lost_has_failed(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_a_job_that_the_provider_lost_has_failed(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     job, first = await submitted(provider, at)
     refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 8)]
     simulated_provider.state.batches.forget(first)
@@ -198,8 +198,8 @@ async def test_a_job_that_the_provider_lost_has_failed(spoken: Spoken, simulated
 
 
 @pytest.mark.parametrize("path", ["/nowhere/", "/accounts/of-nobody-"])
-async def test_a_404_of_another_address_loses_no_job(spoken: Spoken, path: str) -> None:
-    provider, at = spoken
+async def test_a_404_of_another_address_loses_no_job(adapter: Adapter, path: str) -> None:
+    provider, at = adapter
     _, ref = await submitted(provider, at)
     elsewhere = replace(at, base_url=at.base_url.replace("/accounts/", path))
 
@@ -208,8 +208,8 @@ async def test_a_404_of_another_address_loses_no_job(spoken: Spoken, path: str) 
     assert caught.value.status == 404
 
 
-async def test_a_poll_keeps_what_it_learned(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_a_poll_keeps_what_it_learned(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     job, first = await submitted(provider, at)
     second = await provider.submit(at, replace(job, id="job_2"))
     simulated_provider.fail(Fault(kind="error", route="batches.retrieve"))
@@ -217,9 +217,9 @@ async def test_a_poll_keeps_what_it_learned(spoken: Spoken, simulated_provider: 
     assert len(await poll_statuses(provider, at, [first, second])) == 1
 
 
-@pytest.mark.parametrize("spoken", OF_XAI, indirect=True)
-async def test_a_failed_job_has_a_reason_without_a_code(spoken: Spoken) -> None:
-    provider, at = spoken
+@pytest.mark.parametrize("adapter", OF_XAI, indirect=True)
+async def test_a_failed_job_has_a_reason_without_a_code(adapter: Adapter) -> None:
+    provider, at = adapter
 
     _, ref = await submitted(provider, at, chat_line(at.model, "same") * 2)
     status = await ended(provider, at, ref)
@@ -229,9 +229,9 @@ async def test_a_failed_job_has_a_reason_without_a_code(spoken: Spoken) -> None:
     assert error.message == "JSONL file validation failed: The custom_id 'same' is used more than once."
 
 
-@pytest.mark.parametrize("spoken", OF_XAI, indirect=True)
-async def test_results_of_many_pages_are_all_there(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+@pytest.mark.parametrize("adapter", OF_XAI, indirect=True)
+async def test_results_of_many_pages_are_all_there(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     lines = chat_lines(at.model, 220) + chat_line(at.model, "bad", "fail-this-line")
 
     _, ref = await submitted(provider, at, lines)
@@ -242,9 +242,9 @@ async def test_results_of_many_pages_are_all_there(spoken: Spoken, simulated_pro
     assert len(simulated_provider.log(route="batches.results")) == 6, "three pages, read for each of the two"
 
 
-@pytest.mark.parametrize("spoken", OF_OPENAI, indirect=True)
-async def test_a_failed_job_says_why(spoken: Spoken) -> None:
-    provider, at = spoken
+@pytest.mark.parametrize("adapter", OF_OPENAI, indirect=True)
+async def test_a_failed_job_says_why(adapter: Adapter) -> None:
+    provider, at = adapter
     lines = chat_line(at.model, "same") + chat_line("another-model", "same")
 
     _, ref = await submitted(provider, at, lines)
@@ -255,9 +255,9 @@ async def test_a_failed_job_says_why(spoken: Spoken) -> None:
 
 
 async def test_a_cancel_keeps_partial_results_and_may_be_repeated(
-    spoken: Spoken, simulated_provider: Simulator
+    adapter: Adapter, simulated_provider: Simulator
 ) -> None:
-    provider, at = spoken
+    provider, at = adapter
     simulated_provider.state.batches.pace = Pace(0, 0.6, 0.05, 0.05, 0)
     _, ref = await submitted(provider, at, chat_lines(at.model, 1_000))
     await asyncio.sleep(0.2)
@@ -271,18 +271,18 @@ async def test_a_cancel_keeps_partial_results_and_may_be_repeated(
     assert 0 < len(await results(provider, at, status.output_ref)) == status.completed < status.total == 1_000
 
 
-async def test_a_cancel_of_an_ended_job_is_no_error(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_a_cancel_of_an_ended_job_is_no_error(adapter: Adapter) -> None:
+    provider, at = adapter
     _, ref = await submitted(provider, at)
     await ended(provider, at, ref)
     await provider.cancel(at, ref)
 
 
 async def test_a_cancel_of_a_job_that_is_not_known_has_not_been_taken(
-    spoken: Spoken, simulated_provider: Simulator
+    adapter: Adapter, simulated_provider: Simulator
 ) -> None:
     """It may be known again in a moment, so the cancel is to be sent again."""
-    provider, at = spoken
+    provider, at = adapter
     _, ref = await submitted(provider, at)
     simulated_provider.state.batches.forget(ref)
 
@@ -291,8 +291,8 @@ async def test_a_cancel_of_a_job_that_is_not_known_has_not_been_taken(
     assert caught.value.status == 404
 
 
-async def test_a_cancel_that_was_refused_is_an_error(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+async def test_a_cancel_that_was_refused_is_an_error(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     _, ref = await submitted(provider, at)
     simulated_provider.fail(Fault(kind="refuse", route="batches.cancel"))
 
@@ -300,9 +300,9 @@ async def test_a_cancel_that_was_refused_is_an_error(spoken: Spoken, simulated_p
         await provider.cancel(at, ref)
 
 
-@pytest.mark.parametrize("spoken", OF_OPENAI, indirect=True)
-async def test_an_expired_job_has_partial_results(spoken: Spoken, simulated_provider: Simulator) -> None:
-    provider, at = spoken
+@pytest.mark.parametrize("adapter", OF_OPENAI, indirect=True)
+async def test_an_expired_job_has_partial_results(adapter: Adapter, simulated_provider: Simulator) -> None:
+    provider, at = adapter
     simulated_provider.state.batches.pace = Pace(0, 60, 0, 0, 0)
     _, ref = await submitted(provider, at, chat_lines(at.model, 10))
     assert (await poll_statuses(provider, at, [ref]))[ref].state == "in_progress"
@@ -317,8 +317,8 @@ async def test_an_expired_job_has_partial_results(spoken: Spoken, simulated_prov
     assert len(errors) == 5
 
 
-async def test_discard_deletes_and_may_be_repeated(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_discard_deletes_and_may_be_repeated(adapter: Adapter) -> None:
+    provider, at = adapter
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
     assert prepared.ref is not None
 
@@ -330,9 +330,9 @@ async def test_discard_deletes_and_may_be_repeated(spoken: Spoken) -> None:
 
 
 async def test_inputs_lists_all_pages_by_name(
-    spoken: Spoken, simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch
+    adapter: Adapter, simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    provider, at = spoken
+    provider, at = adapter
     monkeypatch.setattr(openai, "FILES_PAGE", 2)
     monkeypatch.setattr(xai, "PAGE", 2)
     _, ref = await submitted(provider, at)
@@ -347,13 +347,13 @@ async def test_inputs_lists_all_pages_by_name(
     assert len(simulated_provider.log(route="files.list")) == (1 if at.api_version else 3)
 
 
-async def test_inputs_lists_none_where_there_are_none(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_inputs_lists_none_where_there_are_none(adapter: Adapter) -> None:
+    provider, at = adapter
     assert [one async for one in provider.inputs(at)] == []
 
 
-async def test_a_job_whose_input_was_lost_is_refused_with_that_reason(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_a_job_whose_input_was_lost_is_refused_with_that_reason(adapter: Adapter) -> None:
+    provider, at = adapter
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 3)))
     assert prepared.ref is not None
     await provider.discard(at, prepared.ref)
@@ -365,9 +365,9 @@ async def test_a_job_whose_input_was_lost_is_refused_with_that_reason(spoken: Sp
 
 
 async def test_a_refusal_for_another_reason_is_not_taken_for_a_lost_input(
-    spoken: Spoken, simulated_provider: Simulator
+    adapter: Adapter, simulated_provider: Simulator
 ) -> None:
-    provider, at = spoken
+    provider, at = adapter
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 3)))
     simulated_provider.fail(Fault(kind="refuse", route="batches.create"))
 
@@ -377,8 +377,8 @@ async def test_a_refusal_for_another_reason_is_not_taken_for_a_lost_input(
     assert not isinstance(refusal.value, InputLost)
 
 
-async def test_a_wrong_key_is_a_permanent_refusal_that_does_not_show_the_key(spoken: Spoken) -> None:
-    provider, at = spoken
+async def test_a_wrong_key_is_a_permanent_refusal_that_does_not_show_the_key(adapter: Adapter) -> None:
+    provider, at = adapter
     with pytest.raises(ProviderRefused) as caught:
         await provider.prepare(replace(at, api_key="wrong-secret"), input_of(chat_lines(at.model, 1)))
     assert (caught.value.status, caught.value.lasting) == (401, True)

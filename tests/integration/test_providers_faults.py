@@ -40,7 +40,7 @@ class Scene:
 
 
 @pytest.fixture(autouse=True)
-async def closing() -> AsyncIterator[None]:
+async def closed_providers() -> AsyncIterator[None]:
     yield
     await close_providers()
 

@@ -43,25 +43,27 @@ async def flooded(provider: Simulator, plan: dict[str, int], **fault: Any) -> di
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    said, _ = await process.communicate()
+    measured, _ = await process.communicate()
     assert process.returncode == 0
-    return dict(json.loads(said))
+    return dict(json.loads(measured))
 
 
 @pytest.mark.parametrize("kind", ["bomb", "endless"])
 async def test_an_answer_takes_no_more_than_its_bound(provider: Simulator, kind: Flood) -> None:
-    said = await flooded(provider, {"call": 1, "complete": 1}, kind=kind)
+    measured = await flooded(provider, {"call": 1, "complete": 1}, kind=kind)
 
     assert (
-        said["call"]["outcomes"] == said["complete"]["outcomes"] == [UNCLEAR + "an answer of more than 8388608 bytes"]
+        measured["call"]["outcomes"]
+        == measured["complete"]["outcomes"]
+        == [UNCLEAR + "an answer of more than 8388608 bytes"]
     )
-    assert max(one["grew"] for one in said.values()) < 2 * batch_client.MAX_ANSWER + SLACK
+    assert max(one["grew"] for one in measured.values()) < 2 * batch_client.MAX_ANSWER + SLACK
 
 
 async def test_a_hundred_answers_at_once_take_no_more_than_their_common_bound(provider: Simulator) -> None:
-    said = await flooded(provider, {"complete": 100, "call": 100}, kind="bomb")
+    measured = await flooded(provider, {"complete": 100, "call": 100}, kind="bomb")
 
-    for one in said.values():
+    for one in measured.values():
         assert set(one["outcomes"]) <= {
             TOO_LARGE,
             UNCLEAR + "more bytes than the gateway holds at once",
@@ -71,25 +73,25 @@ async def test_a_hundred_answers_at_once_take_no_more_than_their_common_bound(pr
 
 @pytest.mark.parametrize("kind", ["bomb", "endless"])
 async def test_an_error_is_known_by_its_status_whatever_its_body(provider: Simulator, kind: Flood) -> None:
-    said = await flooded(provider, {"call": 1, "complete": 1, "stream": 1, "download": 1}, kind=kind, status=429)
+    measured = await flooded(provider, {"call": 1, "complete": 1, "stream": 1, "download": 1}, kind=kind, status=429)
 
-    assert [one["outcomes"] for one in said.values()] == [["ProviderRefused 429 HTTP 429"]] * 4
-    assert max(one["grew"] for one in said.values()) < SLACK
+    assert [one["outcomes"] for one in measured.values()] == [["ProviderRefused 429 HTTP 429"]] * 4
+    assert max(one["grew"] for one in measured.values()) < SLACK
 
 
 @pytest.mark.parametrize("kind", ["bomb", "endless"])
 async def test_an_event_without_an_end_takes_no_more_than_its_bound(provider: Simulator, kind: Flood) -> None:
-    said = await flooded(provider, {"stream": 1}, kind=kind, content_type="text/event-stream")
+    measured = await flooded(provider, {"stream": 1}, kind=kind, content_type="text/event-stream")
 
-    assert said["stream"]["outcomes"] == [UNCLEAR + "an event without an end"]
-    assert said["stream"]["grew"] < 2 * 8 * MIB + SLACK
+    assert measured["stream"]["outcomes"] == [UNCLEAR + "an event without an end"]
+    assert measured["stream"]["grew"] < 2 * 8 * MIB + SLACK
 
 
 async def test_a_file_that_decodes_to_gigabytes_streams(provider: Simulator) -> None:
-    said = await flooded(provider, {"download": 1}, kind="bomb")
+    measured = await flooded(provider, {"download": 1}, kind="bomb")
 
-    assert said["download"] == {"outcomes": ["an answer"], "grew": said["download"]["grew"]}
-    assert said["download"]["grew"] < SLACK
+    assert measured["download"] == {"outcomes": ["an answer"], "grew": measured["download"]["grew"]}
+    assert measured["download"]["grew"] < SLACK
 
 
 @pytest.mark.parametrize("kind", ["bomb", "endless"])

@@ -39,7 +39,7 @@ def limit(completions_app: CompletionsApp, deployment_id: str, **limits: int) ->
     completions_app.gateway.config = replace(completions_app.gateway.config, deployments=tuple(changed()))
 
 
-async def asked(completions_app: CompletionsApp, model: str = "pair", **body: Any) -> str:
+async def answered_by(completions_app: CompletionsApp, model: str = "pair", **body: Any) -> str:
     """The deployment that answered, or the error's status."""
     asking: dict[str, Any] = {"messages": HELLO, "num_retries": 1} | body
     answer = await completions_app.post(model=model, **asking)
@@ -98,14 +98,14 @@ class TestStatements:
     ) -> None:
         completions_app.provider.fail(Fault(kind="error", account="openai", times=None))
 
-        await asked(completions_app, "mini")
+        await answered_by(completions_app, "mini")
 
         assert verbs(queries, "traffic") == []
 
     async def test_a_failure_costs_one_statement(self, completions_app: CompletionsApp, queries: list[str]) -> None:
         completions_app.provider.fail(Fault(kind="error", account="azure-general"))
 
-        assert await asked(completions_app) == "pair-special"
+        assert await answered_by(completions_app) == "pair-special"
 
         assert verbs(queries, "traffic") == ["WITH"]
 
@@ -124,7 +124,7 @@ class TestStatements:
     ) -> None:
         route(completions_app, routing_strategy=strategy)
 
-        assert await asked(completions_app) == "pair-general"
+        assert await answered_by(completions_app) == "pair-general"
 
         assert verbs(queries, "traffic") == cost
 
@@ -135,17 +135,17 @@ class TestCooldown:
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
         for _ in range(4):
-            assert await asked(completions_app) == "pair-special"
+            assert await answered_by(completions_app) == "pair-special"
 
         assert len(completions_app.calls("general")) == 2
         await asyncio.sleep(0.6)
-        await asked(completions_app)
+        await answered_by(completions_app)
         assert len(completions_app.calls("general")) == 3
 
     async def test_a_429_starts_a_cooldown_at_once(self, completions_app: CompletionsApp) -> None:
         completions_app.provider.fail(Fault(kind="rate_limit", account="azure-general", retry_after="60"))
 
-        assert [await asked(completions_app) for _ in range(3)] == ["pair-special"] * 3
+        assert [await answered_by(completions_app) for _ in range(3)] == ["pair-special"] * 3
         assert len(completions_app.calls("general")) == 1
 
     async def test_a_fault_of_the_caller_starts_no_cooldown(
@@ -153,7 +153,7 @@ class TestCooldown:
     ) -> None:
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general"))
 
-        assert await asked(completions_app) == "400"
+        assert await answered_by(completions_app) == "400"
         assert verbs(queries, "traffic") == []
 
     async def test_environments_share_cooldowns(self, completions_app: CompletionsApp, store: Store) -> None:
@@ -164,7 +164,7 @@ class TestCooldown:
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
         for _ in range(3):
-            assert await asked(completions_app) == "pair-special"
+            assert await answered_by(completions_app) == "pair-special"
 
         assert len(completions_app.calls("general")) == 1
 
@@ -172,9 +172,9 @@ class TestCooldown:
         route(completions_app, allowed_fails=0, cooldown_time=60)
         for account in ("azure-general", "azure-special"):
             completions_app.provider.fail(Fault(kind="error", account=account))
-        assert await asked(completions_app) == "502"
+        assert await answered_by(completions_app) == "502"
 
-        assert await asked(completions_app) == "pair-general"
+        assert await answered_by(completions_app) == "pair-general"
 
 
 class TestFallbacks:
@@ -196,7 +196,7 @@ class TestFallbacks:
         for account in ("azure-general", "azure-special"):
             completions_app.provider.fail(Fault(kind=kind, account=account, times=None))
 
-        assert await asked(completions_app) == "mini-alone"
+        assert await answered_by(completions_app) == "mini-alone"
 
         assert (len(completions_app.calls("general")), len(completions_app.calls("special"))) == (1, 0)
         assert verbs(queries, "traffic") == []
@@ -214,31 +214,31 @@ class TestFallbacks:
         too_long = Fault(kind="refuse", account="azure-general", code="context_length_exceeded")
         completions_app.provider.fail(too_long)
 
-        assert await asked(completions_app, "general") == "mini-alone"
+        assert await answered_by(completions_app, "general") == "mini-alone"
 
     async def test_without_a_special_fallback_the_general_one_answers(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
-        assert await asked(completions_app, "general") == "mini-alone"
+        assert await answered_by(completions_app, "general") == "mini-alone"
 
     async def test_a_special_fallback_is_the_only_one_used(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("mini",)}, context_window_fallbacks={"pair": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
-        assert await asked(completions_app, "general") == "400"
+        assert await answered_by(completions_app, "general") == "400"
 
     async def test_a_group_without_fallbacks_has_the_default_ones(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"special": ("broken",)}, default_fallbacks=("mini",))
         for account in ("azure-general", "azure-special"):
             completions_app.provider.fail(Fault(kind="error", account=account, times=None))
 
-        assert await asked(completions_app, "general", num_retries=0) == "mini-alone"
-        assert await asked(completions_app, "special", num_retries=0) == "502"
+        assert await answered_by(completions_app, "general", num_retries=0) == "mini-alone"
+        assert await answered_by(completions_app, "special", num_retries=0) == "502"
 
     async def test_a_provider_without_a_feature_falls_back_to_another(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("special",)}, content_policy_fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="content_filter"))
 
-        assert await asked(completions_app, "general") == "mini-alone"
+        assert await answered_by(completions_app, "general") == "mini-alone"
 
     @pytest.mark.parametrize(("enforced", "found"), [(False, "special-alone"), (True, "400")])
     async def test_a_fallback_needs_access_only_if_that_is_enforced(
@@ -249,7 +249,7 @@ class TestFallbacks:
         key = await completions_app.add_key("sk-general-alone", ["general"])
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
 
-        assert await asked(completions_app, "general", key=key) == found
+        assert await answered_by(completions_app, "general", key=key) == found
 
     async def test_a_filtered_answer_is_returned_if_no_fallback_answers(self, completions_app: CompletionsApp) -> None:
         route(completions_app, content_policy_fallbacks={"mini": ("general",)})
@@ -265,13 +265,13 @@ class TestFallbacks:
         route(completions_app, fallbacks={"general": ("mini",)}, context_window_fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general"))
 
-        assert await asked(completions_app, "general") == "400"
+        assert await answered_by(completions_app, "general") == "400"
 
     async def test_a_stream_falls_back_before_its_first_token(self, completions_app: CompletionsApp) -> None:
         route(completions_app, fallbacks={"general": ("mini",)})
         completions_app.provider.fail(Fault(kind="error", account="azure-general", times=None))
 
-        assert await asked(completions_app, "general", stream=True, num_retries=0) == "mini-alone"
+        assert await answered_by(completions_app, "general", stream=True, num_retries=0) == "mini-alone"
 
 
 class TestStrategies:
@@ -281,12 +281,12 @@ class TestStrategies:
         async with asyncio.TaskGroup() as group:
             asking = []
             for number in range(6):
-                asking.append(group.create_task(asked(completions_app)))
+                asking.append(group.create_task(answered_by(completions_app)))
                 await held.begun(number + 1)  # who reads at the same moment sees the same load
             held.let_go()
 
         assert sorted(task.result() for task in asking) == ["pair-general"] * 3 + ["pair-special"] * 3
-        assert {await asked(completions_app) for _ in range(12)} == {"pair-general", "pair-special"}
+        assert {await answered_by(completions_app) for _ in range(12)} == {"pair-general", "pair-special"}
 
     async def test_least_busy_within_one_request(self, completions_app: CompletionsApp, held: Held) -> None:
         route(completions_app, orders=False, routing_strategy="least-busy")
@@ -305,28 +305,28 @@ class TestStrategies:
         lease = ids.new("call")
         async with store.session() as tables:
             await tables.traffic.began("pair-general", lease, 5, 3_600)
-        assert {await asked(completions_app) for _ in range(5)} == {"pair-special"}
+        assert {await answered_by(completions_app) for _ in range(5)} == {"pair-special"}
 
         async with store.session() as tables:  # as it stands once its time has passed
             await tables.traffic.began("pair-general", lease, 5, -1)
 
-        assert {await asked(completions_app) for _ in range(20)} == {"pair-general", "pair-special"}
+        assert {await answered_by(completions_app) for _ in range(20)} == {"pair-general", "pair-special"}
 
     async def test_latency(self, completions_app: CompletionsApp) -> None:
         route(completions_app, orders=False, routing_strategy="latency-based-routing")
         completions_app.set_latency("general", answer=2)
 
-        first_two = {await asked(completions_app) for _ in range(2)}
+        first_two = {await answered_by(completions_app) for _ in range(2)}
 
         assert first_two == {"pair-general", "pair-special"}
-        assert {await asked(completions_app) for _ in range(5)} == {"pair-special"}
+        assert {await answered_by(completions_app) for _ in range(5)} == {"pair-special"}
 
     async def test_usage_keeps_to_the_rpm(self, completions_app: CompletionsApp) -> None:
         route(completions_app, routing_strategy="usage-based-routing-v2")
         limit(completions_app, "pair-general", rpm=2)
         limit(completions_app, "pair-special", rpm=1)
 
-        found = [await asked(completions_app) for _ in range(4)]
+        found = [await answered_by(completions_app) for _ in range(4)]
 
         assert found == ["pair-general", "pair-general", "pair-special", "429"]
 
@@ -334,7 +334,7 @@ class TestStrategies:
         route(completions_app, routing_strategy="usage-based-routing", fallbacks={"general": ("mini",)})
         limit(completions_app, "general-alone", tpm=1)
 
-        assert [await asked(completions_app, "general") for _ in range(2)] == ["general-alone", "mini-alone"]
+        assert [await answered_by(completions_app, "general") for _ in range(2)] == ["general-alone", "mini-alone"]
 
     async def test_cost(self, completions_app: CompletionsApp) -> None:
         route(completions_app, orders=False, routing_strategy="cost-based-routing")
@@ -344,7 +344,7 @@ class TestStrategies:
         )
         completions_app.gateway.config = replace(completions_app.gateway.config, deployments=priced)
 
-        assert {await asked(completions_app) for _ in range(5)} == {"pair-special"}
+        assert {await answered_by(completions_app) for _ in range(5)} == {"pair-special"}
 
 
 async def test_a_latency_follows_the_latest_answers(store: Store) -> None:

@@ -37,8 +37,8 @@ def post(simulator: Simulator, account: str, body: Body) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-def text(role: str, said: str) -> Body:
-    return {"role": role, "content": [{"type": "text", "text": said}]}
+def text(role: str, content: str) -> Body:
+    return {"role": role, "content": [{"type": "text", "text": content}]}
 
 
 def use(known: str, value: object = None) -> Body:
@@ -76,8 +76,8 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "s"}
     ],
 )
 def test_conversations_that_anthropic_refuses(simulated_provider: Simulator, messages: list[Body], words: str) -> None:
-    status, told = post(simulated_provider, "anthropic", {"messages": messages})
-    assert (status, words in told) == (400, True), told
+    status, message = post(simulated_provider, "anthropic", {"messages": messages})
+    assert (status, words in message) == (400, True), message
 
 
 def test_system_prompts_that_anthropic_refuses(simulated_provider: Simulator) -> None:
@@ -118,8 +118,8 @@ ASK = say("user", {"text": "one"})
     ],
 )
 def test_conversations_that_bedrock_refuses(simulated_provider: Simulator, messages: list[Body], words: str) -> None:
-    status, told = post(simulated_provider, "bedrock", {"messages": messages})
-    assert (status, words in told) == (400, True), told
+    status, message = post(simulated_provider, "bedrock", {"messages": messages})
+    assert (status, words in message) == (400, True), message
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_conversations_that_bedrock_refuses(simulated_provider: Simulator, messa
     ],
 )
 def test_conversations_that_gemini_refuses(simulated_provider: Simulator, contents: list[Body], words: str) -> None:
-    status, told = post(simulated_provider, "gemini", {"contents": contents})
-    assert (status, words in told) == (400, True), told
+    status, message = post(simulated_provider, "gemini", {"contents": contents})
+    assert (status, words in message) == (400, True), message
 
 
 def call(known: str, arguments: str = "{}") -> Body:
@@ -168,5 +168,5 @@ PLAIN = {"role": "user", "content": "one"}
 def test_conversations_that_cohere_and_mistral_refuse(
     simulated_provider: Simulator, account: str, messages: list[Body], words: str
 ) -> None:
-    status, told = post(simulated_provider, account, {"messages": messages})
-    assert (status, words in told) == (400, True), told
+    status, message = post(simulated_provider, account, {"messages": messages})
+    assert (status, words in message) == (400, True), message

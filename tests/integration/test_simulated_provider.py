@@ -254,9 +254,9 @@ def test_the_openai_sdk_works_with_it(simulated_provider: Simulator, make: type[
         with pytest.raises(BadRequestError):
             client.batches.create(input_file_id=file.id, endpoint="/v1/videos", completion_window="24h")
 
-    said = {line["custom_id"]: line["response"]["body"] for line in map(json.loads, content.splitlines())}
-    assert said["request-1"]["choices"][0]["message"]["content"] == "echo: hello 1"
-    assert said["request-1"]["usage"]["total_tokens"] == 5
+    bodies = {line["custom_id"]: line["response"]["body"] for line in map(json.loads, content.splitlines())}
+    assert bodies["request-1"]["choices"][0]["message"]["content"] == "echo: hello 1"
+    assert bodies["request-1"]["usage"]["total_tokens"] == 5
 
 
 def test_it_runs_as_a_program_with_its_controls(http: httpx.Client, unused_tcp_port: int, tmp_path: Path) -> None:

@@ -134,6 +134,6 @@ async def _worked_off(database_url: str, provider: Simulator, transfers: list[tu
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     assert process.returncode == 0
-    return [int(line) for line in said.splitlines() if line.isdigit()]
+    return [int(line) for line in output.splitlines() if line.isdigit()]

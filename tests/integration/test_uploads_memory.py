@@ -79,6 +79,6 @@ async def completed(database_url: str, uploads: list[tuple[str, list[str]]]) -> 
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     assert process.returncode == 0
-    return [int(line) for line in said.split()]
+    return [int(line) for line in output.split()]

@@ -9,5 +9,5 @@ from tests.support.aws import Aws, emulated
 
 @pytest.fixture
 def aws() -> Iterator[Aws]:
-    with emulated() as found:
-        yield found
+    with emulated() as emulation:
+        yield emulation

@@ -52,5 +52,5 @@ async def error_of(dialect: Dialect, request: ProviderRequest) -> ProviderError:
     return caught.value
 
 
-def shape(told: CallFailed) -> tuple[int, str, str | None]:
-    return told.status, told.type, told.code
+def shape(failure: CallFailed) -> tuple[int, str, str | None]:
+    return failure.status, failure.type, failure.code

@@ -67,19 +67,19 @@ def ids(provider: str, messages: list[dict[str, Any]]) -> tuple[list[str], list[
     made: list[str] = []
     came: list[str] = []
 
-    def note(found: dict[str, Any]) -> dict[str, Any]:
-        if "toolUse" in found or "functionCall" in found:
-            use = found.get("toolUse") or found["functionCall"]
+    def note(value: dict[str, Any]) -> dict[str, Any]:
+        if "toolUse" in value or "functionCall" in value:
+            use = value.get("toolUse") or value["functionCall"]
             made.append(use.get("toolUseId", use.get("id")))
-        elif found.get("type") in ("tool_use", "function") and "id" in found:
-            made.append(found["id"])
+        elif value.get("type") in ("tool_use", "function") and "id" in value:
+            made.append(value["id"])
         for name in ("tool_use_id", "tool_call_id"):
-            if name in found:
-                came.append(found[name])
-        if "toolResult" in found or "functionResponse" in found:
-            one = found.get("toolResult") or found["functionResponse"]
+            if name in value:
+                came.append(value[name])
+        if "toolResult" in value or "functionResponse" in value:
+            one = value.get("toolResult") or value["functionResponse"]
             came.append(one.get("toolUseId", one.get("id")))
-        return found
+        return value
 
     json.loads(text, object_hook=note)
     return made, came

@@ -59,9 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         content = self.server.objects[self._target()[0]]
-        found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range", ""))
-        if found:
-            self._answer(206, content[int(found[1]) : int(found[2]) + 1])
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range", ""))
+        if match:
+            self._answer(206, content[int(match[1]) : int(match[2]) + 1])
         else:
             self._answer(200, content)
 
@@ -74,8 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
         else:
             self.server.uploads[key] = {}
-            found = f"<InitiateMultipartUploadResult><UploadId>{key}</UploadId></InitiateMultipartUploadResult>"
-            self._answer(200, found.encode())
+            match = f"<InitiateMultipartUploadResult><UploadId>{key}</UploadId></InitiateMultipartUploadResult>"
+            self._answer(200, match.encode())
 
     def _target(self) -> tuple[str, dict[str, str]]:
         url = urlsplit(self.path)

@@ -128,8 +128,8 @@ def test_an_audio_answer_is_sent_as_its_transcript_to_servers_without_audio(
     transcript: str | None, content: str
 ) -> None:
     spoken = assistant(audio={"id": "audio_1", "data": "UklG", "transcript": transcript}, tool_calls=[])
-    (_, said, _) = handed([user("one"), {**spoken, "prefix": True}, user("two")], "mistral")
-    assert said == assistant(content, prefix=True)
+    (_, prefixed, _) = handed([user("one"), {**spoken, "prefix": True}, user("two")], "mistral")
+    assert prefixed == assistant(content, prefix=True)
 
 
 def test_content_that_must_be_there_is_empty() -> None:

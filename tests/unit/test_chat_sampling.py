@@ -45,7 +45,7 @@ def refused(model: str, **body: Any) -> str | None:
 
 @pytest.mark.parametrize("sent", [anthropic, bedrock])
 @pytest.mark.parametrize(
-    ("model", "asked", "left"),
+    ("model", "parameters", "left"),
     [
         (OLD, {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9}),
         (OLD, {"temperature": 0.5, "top_p": 1}, {"temperature": 0.5}),
@@ -63,9 +63,9 @@ def refused(model: str, **body: Any) -> str | None:
         (NONE_TAKEN, {"temperature": 1, "top_p": 1.0}, {}),
     ],
 )
-def test_what_claude_is_sent(sent: Any, model: str, asked: dict[str, Any], left: dict[str, Any]) -> None:
-    assert sent(model, **asked) == left
-    assert sent(model, drop=True, **asked) == left
+def test_what_claude_is_sent(sent: Any, model: str, parameters: dict[str, Any], left: dict[str, Any]) -> None:
+    assert sent(model, **parameters) == left
+    assert sent(model, drop=True, **parameters) == left
 
 
 @pytest.mark.parametrize(

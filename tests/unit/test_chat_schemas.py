@@ -156,15 +156,15 @@ CLAUDE = [(Anthropic(), "claude-haiku-4-5"), (Bedrock(), "eu.anthropic.claude-ha
 @pytest.mark.parametrize(("dialect", "model"), [*CLAUDE, (Bedrock(), "openai.gpt-oss-120b-1:0")])
 def test_each_way_to_send_a_schema(dialect: Any, model: str) -> None:
     before, strict = copy.deepcopy(HARD), strict_schema(HARD, "x")
-    asked = sent(dialect, model, response_format=form(HARD), tools=[tool(HARD, strict=True), tool(HARD)])
+    body = sent(dialect, model, response_format=form(HARD), tools=[tool(HARD, strict=True), tool(HARD)])
     assert before == HARD
     if isinstance(dialect, Anthropic):
-        formed = asked["output_config"]["format"]["schema"]
-        told = [one["input_schema"] for one in asked["tools"]]
+        formed = body["output_config"]["format"]["schema"]
+        schemas = [one["input_schema"] for one in body["tools"]]
     else:
-        formed = json.loads(asked["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
-        told = [one["toolSpec"]["inputSchema"]["json"] for one in asked["toolConfig"]["tools"]]
-    assert (formed, told) == (strict, [strict, HARD])
+        formed = json.loads(body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
+        schemas = [one["toolSpec"]["inputSchema"]["json"] for one in body["toolConfig"]["tools"]]
+    assert (formed, schemas) == (strict, [strict, HARD])
 
 
 @pytest.mark.parametrize("definitions", ["$defs", "definitions"])

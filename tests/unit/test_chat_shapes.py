@@ -121,10 +121,10 @@ def test_an_error(file: Path) -> None:
     dialect, shape = read(file)
     call = HttpCall("https://example.com", {}, {}, 5.0)
     error = failure(shape["status"], shape["headers"], json.dumps(shape["body"]).encode(), call)
-    told = client_error(
+    outcome = client_error(
         translate_refusal(error, dialect.refusal_rules) if isinstance(error, ProviderRefused) else error
     )
-    assert [told.status, told.type, told.code] == shape["told"]
+    assert [outcome.status, outcome.type, outcome.code] == shape["told"]
 
 
 @pytest.mark.parametrize("provider", DIALECTS)

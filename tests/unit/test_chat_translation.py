@@ -189,10 +189,12 @@ def test_bedrock_is_told_of_tools_that_were_called_already(given: dict[str, Any]
 @pytest.mark.parametrize("model", ["anthropic.claude-haiku-4-5", "anthropic.claude-opus-4-6"])
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_claude_does_not_think_before_a_call_that_it_must_make(provider: str, model: str, choice: object) -> None:
-    asked: dict[str, Any] = {"tools": [TOOL], "tool_choice": choice}
-    assert refused(provider, model, reasoning_effort="low", **asked).param == "reasoning_effort"
-    assert request(provider, model, drop=True, reasoning_effort="low", **asked) == request(provider, model, **asked)
-    assert request(provider, model, reasoning_effort="none", **asked)
+    parameters: dict[str, Any] = {"tools": [TOOL], "tool_choice": choice}
+    assert refused(provider, model, reasoning_effort="low", **parameters).param == "reasoning_effort"
+    assert request(provider, model, drop=True, reasoning_effort="low", **parameters) == request(
+        provider, model, **parameters
+    )
+    assert request(provider, model, reasoning_effort="none", **parameters)
 
 
 @every_dialect
@@ -233,8 +235,8 @@ def test_a_mark_on_a_tools_result_follows_it_at_bedrock(ttl: str | None) -> None
     parts = [{"type": "text", "text": "sunny", "cache_control": mark}, {"type": "text", "text": "and warm"}]
     result = {"role": "tool", "tool_call_id": "call_1", "content": parts}
     body = request("bedrock", CLAUDE, messages=[*HELLO, CALLING, result, *HELLO], tools=[TOOL])
-    told, point, _ = body["messages"][-1]["content"]
-    assert told["toolResult"]["content"] == [{"text": "sunny"}, {"text": "and warm"}]
+    received, point, _ = body["messages"][-1]["content"]
+    assert received["toolResult"]["content"] == [{"text": "sunny"}, {"text": "and warm"}]
     assert point == {"cachePoint": {"type": "default"} | ({"ttl": ttl} if ttl else {})}
 
 
@@ -243,8 +245,8 @@ PROFILE = "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/
 
 @pytest.mark.parametrize("base_model", ["anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock/us.anthropic.claude-x"])
 def test_the_base_model_names_the_model_of_an_arn(base_model: str) -> None:
-    asked: dict[str, Any] = {"reasoning_effort": "low", "tools": [TOOL], "parallel_tool_calls": False}
-    request = ProviderRequest("/chat/completions", {"messages": HELLO, **asked}, 5.0)
+    parameters: dict[str, Any] = {"reasoning_effort": "low", "tools": [TOOL], "parallel_tool_calls": False}
+    request = ProviderRequest("/chat/completions", {"messages": HELLO, **parameters}, 5.0)
     known = Bedrock().translate_request(PROFILE, request, stream=False, base_model=base_model)
     assert known["additionalModelRequestFields"].keys() >= {"thinking", "tool_choice"}
     with pytest.raises(InvalidRequest) as caught:
@@ -419,11 +421,11 @@ def test_a_stream_that_ends_in_no_answer(provider: str, event: tuple[str, dict[s
 
 def test_a_stream_of_several_candidates_ends_with_the_last_of_them() -> None:
     reader = Gemini().reader(ChunkBuilder("model", 0, with_usage=False))
-    told = [
+    received = [
         *reader.read("message", {"candidates": [{"index": 0, "content": {"parts": [{"text": "one"}]}}]}),
         *reader.read("message", {"candidates": [{"index": 1, "finishReason": "STOP"}]}),
     ]
-    assert [chunk["choices"][0]["index"] for chunk in told] == [0, 0, 1, 1]
+    assert [chunk["choices"][0]["index"] for chunk in received] == [0, 0, 1, 1]
     assert (reader.close(), reader.ended) == ([], False)
     reader.read("message", {"candidates": [{"index": 0, "finishReason": "STOP"}]})
     reader.close()

@@ -9,7 +9,7 @@ ETAG = '"file-1"'
 
 
 @pytest.mark.parametrize(
-    ("written", "found"),
+    ("written", "expected"),
     [
         ("bytes=0-9", range(10)),
         ("bytes=10-19", range(10, 20)),
@@ -21,8 +21,8 @@ ETAG = '"file-1"'
         ("BYTES = 5 - 6", range(5, 7)),
     ],
 )
-def test_a_range_is_what_it_says(written: str, found: range) -> None:
-    assert ranges.requested({"range": written}, 100, ETAG) == found
+def test_a_range_is_what_it_says(written: str, expected: range) -> None:
+    assert ranges.requested({"range": written}, 100, ETAG) == expected
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_range_behind_the_end_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("if_range", "found"),
+    ("if_range", "expected"),
     [(ETAG, range(2)), ('"file-2"', None), (f"W/{ETAG}", None), ("Tue, 24 Nov 2026 09:00:00 GMT", None)],
 )
-def test_a_range_of_another_version_asks_for_the_whole(if_range: str, found: range | None) -> None:
-    assert ranges.requested({"range": "bytes=0-1", "if-range": if_range}, 100, ETAG) == found
+def test_a_range_of_another_version_asks_for_the_whole(if_range: str, expected: range | None) -> None:
+    assert ranges.requested({"range": "bytes=0-1", "if-range": if_range}, 100, ETAG) == expected

@@ -404,5 +404,5 @@ lines = st.one_of(
 def test_it_agrees_with_json(each: list[bytes], size: int, bom: bool, end: bytes) -> None:
     data = (b"\xef\xbb\xbf" if bom else b"") + end.join(each)
     report = check(data, size)
-    told = sorted((error.line, error.code, str(error.param)) for error in report.errors if error.line)
-    assert told == sorted((line, code, str(param)) for line, code, param in findings(data))
+    reported = sorted((error.line, error.code, str(error.param)) for error in report.errors if error.line)
+    assert reported == sorted((line, code, str(param)) for line, code, param in findings(data))

@@ -37,8 +37,8 @@ def test_a_master_key_is_made_up(configured: config.Config) -> None:
 def test_everything_that_is_missing_is_named_with_its_place(configured: config.Config) -> None:
     with pytest.raises(StackError) as caught:
         values.named(configured, {"KEY": ""})
-    for said in (str(configured.file), "BASE", "api_base", "KEY", "api_key", ".env"):
-        assert said in str(caught.value)
+    for part in (str(configured.file), "BASE", "api_base", "KEY", "api_key", ".env"):
+        assert part in str(caught.value)
 
 
 READ = """
@@ -62,8 +62,8 @@ def test_what_is_missing_when_the_file_is_read_is_named_with_its_place(tmp_path:
     file.write_text(READ)
     with pytest.raises(StackError) as caught:
         values.load(file, {"RPM": ""})
-    for said in (str(file), "litellm_params.model: MODEL has no value", "litellm_params.rpm: RPM has no value", ".env"):
-        assert said in str(caught.value)
+    for part in (str(file), "litellm_params.model: MODEL has no value", "litellm_params.rpm: RPM has no value", ".env"):
+        assert part in str(caught.value)
 
 
 def test_env_files_are_read_as_shells_do(tmp_path: Path) -> None:

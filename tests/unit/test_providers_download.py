@@ -39,19 +39,21 @@ class Server:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        asked = request.headers.get("range")
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self._ranges else 0
+        requested = request.headers.get("range")
+        start = int(requested.removeprefix("bytes=").removesuffix("-")) if requested and self._ranges else 0
         if start >= len(FILE):
             return httpx.Response(416, headers={"content-range": f"bytes */{len(FILE)}"})
         piece = FILE[start : start + self._piece]
         headers = {"etag": self._tags.get(len(self.requests), '"one"')}
         if self._sized:
             headers["content-length"] = str(len(FILE) - start)
-        if asked and self._ranges:
+        if requested and self._ranges:
             headers["content-range"] = f"bytes {start}-{len(FILE) - 1}/{len(FILE)}"
         broken = self._sized and start + len(piece) < len(FILE)
         error = httpx.RemoteProtocolError("peer closed connection") if broken else None
-        return httpx.Response(206 if asked and self._ranges else 200, headers=headers, stream=Breaking(piece, error))
+        return httpx.Response(
+            206 if requested and self._ranges else 200, headers=headers, stream=Breaking(piece, error)
+        )
 
 
 async def _public(host: str, port: int) -> list[str]:
@@ -121,10 +123,10 @@ async def test_a_range_that_was_not_asked_for_is_not_taken(headers: Mapping[str,
 
 
 async def test_ranges_that_bring_nothing_more_end() -> None:
-    asked = []
+    requested = []
 
     def server(request: httpx.Request) -> httpx.Response:
-        asked.append(request)
+        requested.append(request)
         if "range" not in request.headers:
             return Server(100)(request)
         headers = {"content-range": f"bytes 100-{len(FILE) - 1}/{len(FILE)}"}
@@ -132,7 +134,7 @@ async def test_ranges_that_bring_nothing_more_end() -> None:
 
     with pytest.raises(ProviderUnclear):
         await downloaded(server)
-    assert len(asked) == 2
+    assert len(requested) == 2
 
 
 async def test_a_range_that_ends_early_is_followed_by_the_next() -> None:

@@ -21,8 +21,8 @@ NOBODY = {"num_requests": 0, "num_pending": 0, "num_success": 0, "num_error": 0,
 COMPLETION = {"id": "e7c2162b", "object": "chat.completion", "choices": []}
 
 
-def batch(**said: Any) -> dict[str, Any]:
-    counts = NOBODY | {key: said.pop(key) for key in list(said) if key.startswith("num_")}
+def batch(**members: Any) -> dict[str, Any]:
+    counts = NOBODY | {key: members.pop(key) for key in list(members) if key.startswith("num_")}
     return {
         "batch_id": "batch_1934e8b5",
         "name": "job_1",
@@ -33,12 +33,12 @@ def batch(**said: Any) -> dict[str, Any]:
         "cancel_by_xai_message": None,
         "state": counts,
         "input_file_id": "file_07",
-        **said,
+        **members,
     }
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("members", "status"),
     [
         (batch(), JobStatus("validating")),
         (batch(num_requests=3, num_pending=2, num_success=1), JobStatus("in_progress", 3, 1, 0)),
@@ -59,8 +59,8 @@ def batch(**said: Any) -> dict[str, Any]:
         ({"batch_id": "batch_1", "state": {"num_requests": None}}, JobStatus("validating")),
     ],
 )
-def test_the_counters_tell_the_status(said: dict[str, Any], status: JobStatus) -> None:
-    assert job_status(as_openai(said)) == status
+def test_the_counters_tell_the_status(members: dict[str, Any], status: JobStatus) -> None:
+    assert job_status(as_openai(members)) == status
 
 
 def test_a_day_is_taken_at_its_end_so_that_no_batch_seems_older_than_it_is() -> None:

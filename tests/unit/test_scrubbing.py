@@ -22,7 +22,7 @@ def named(model: str) -> Scrubber:
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("text", "scrubbed"),
     [
         (
             "Enqueued token limit reached for gpt-4o in organization org-AbCdEf123456. Limit: 90,000 enqueued tokens.",
@@ -58,12 +58,12 @@ def named(model: str) -> Scrubber:
         ("a\0b\ud800c\nd\te\x1b[0m", "a bc d e [0m"),
     ],
 )
-def test_what_tells_where_a_request_went_is_left_out(said: str, told: str) -> None:
-    assert AZURE.text(said) == told
+def test_what_tells_where_a_request_went_is_left_out(text: str, scrubbed: str) -> None:
+    assert AZURE.text(text) == scrubbed
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "Duplicate custom_id 'request-17' in line 17.",
         "Duplicate custom_id '0f9e8d7c-1234-5678-9abc-def012345678' in line 17.",
@@ -73,12 +73,12 @@ def test_what_tells_where_a_request_went_is_left_out(said: str, told: str) -> No
         "Ratio 3.14 of 1,000 tokens.",
     ],
 )
-def test_what_is_the_callers_own_stays(said: str) -> None:
-    assert AZURE.text(said) == said
+def test_what_is_the_callers_own_stays(text: str) -> None:
+    assert AZURE.text(text) == text
 
 
 @pytest.mark.parametrize(
-    ("model", "said", "told"),
+    ("model", "text", "scrubbed"),
     [
         ("batch", f"The batch failed: batch {REF}.", "The batch failed: batch batch_Ours."),
         ("batch", "The model `batch` does not exist.", "The model `our-group` does not exist."),
@@ -96,12 +96,12 @@ def test_what_is_the_callers_own_stays(said: str) -> None:
         ("a+b(c", "a+b(c is no model", "our-group is no model"),
     ],
 )
-def test_a_model_is_a_whole_word(model: str, said: str, told: str) -> None:
-    assert named(model).text(said) == told
+def test_a_model_is_a_whole_word(model: str, text: str, scrubbed: str) -> None:
+    assert named(model).text(text) == scrubbed
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("text", "scrubbed"),
     [
         ("invalid_request", "invalid_request"),
         ("body.messages[0].content", "body.messages[0].content"),
@@ -117,8 +117,8 @@ def test_a_model_is_a_whole_word(model: str, said: str, told: str) -> None:
         (["x"], None),
     ],
 )
-def test_a_code_is_a_short_plain_word_or_none(said: object, told: str | None) -> None:
-    assert AZURE.word(said) == told
+def test_a_code_is_a_short_plain_word_or_none(text: object, scrubbed: str | None) -> None:
+    assert AZURE.word(text) == scrubbed
 
 
 def test_a_long_text_is_cut() -> None:
@@ -126,13 +126,13 @@ def test_a_long_text_is_cut() -> None:
 
 
 @given(st.text(st.characters()))
-def test_any_text_can_be_stored_and_sent(said: str) -> None:
-    told = AZURE.text(said)
-    assert told.isprintable()
-    assert told.encode().decode() == told
+def test_any_text_can_be_stored_and_sent(text: str) -> None:
+    scrubbed = AZURE.text(text)
+    assert scrubbed.isprintable()
+    assert scrubbed.encode().decode() == scrubbed
 
 
 @given(st.text(alphabet=st.sampled_from("ab.:-/*@'0 "), max_size=200))
-def test_no_secret_is_left(said: str) -> None:
-    assert KEY not in AZURE.text(f"{said}{KEY}{said}")
-    assert REF not in AZURE.text(f"{said} {REF} {said}")
+def test_no_secret_is_left(text: str) -> None:
+    assert KEY not in AZURE.text(f"{text}{KEY}{text}")
+    assert REF not in AZURE.text(f"{text} {REF} {text}")

@@ -48,8 +48,8 @@ def line(tmp_path: Path) -> Any:
         written = {"custom_id": "one", "method": "POST", "url": url, "body": {"model": "gpt-4.1-mini", **body}}
         path = tmp_path / "input.jsonl"
         path.write_text(json.dumps(written) + "\n")
-        [(succeeded, told)] = answers(path, "batch_1", 1_700_000_000, 1, dialect)
-        line = json.loads(told)
+        [(succeeded, line_result)] = answers(path, "batch_1", 1_700_000_000, 1, dialect)
+        line = json.loads(line_result)
         assert (line["custom_id"], line["error"]) == ("one", None)
         return succeeded, line["response"]
 
@@ -69,9 +69,9 @@ def test_a_model_of_a_structured_client(line: Any) -> None:
 @pytest.mark.parametrize("choice", [None, "auto", "required", {"type": "function", "function": {"name": "weather"}}])
 def test_a_tool_is_called(line: Any, choice: object) -> None:
     succeeded, response = line(messages=HELLO, tools=[WEATHER], tool_choice=choice)
-    [told] = ChatCompletion.model_validate(response["body"]).choices
+    [line_result] = ChatCompletion.model_validate(response["body"]).choices
     assert succeeded
-    assert (told.finish_reason, told.message.content) == ("tool_calls", None)
+    assert (line_result.finish_reason, line_result.message.content) == ("tool_calls", None)
     assert json.loads(response["body"]["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]) == {
         "city": "the weather in Paris"
     }
@@ -100,11 +100,11 @@ def test_a_line_says_what_a_call_says(line: Any, more: dict[str, Any]) -> None:
 
 
 def _without_marks(body: dict[str, Any]) -> dict[str, Any]:
-    told = {name: value for name, value in body.items() if name not in ("id", "created")}
-    for choice in told["choices"]:
+    line_result = {name: value for name, value in body.items() if name not in ("id", "created")}
+    for choice in line_result["choices"]:
         for call in choice["message"].get("tool_calls", []):
             call["id"] = "call"
-    return told
+    return line_result
 
 
 def test_the_same_line_is_answered_the_same(line: Any) -> None:
@@ -158,9 +158,9 @@ def test_a_schema_that_is_not_strict_is_taken_as_it_is(line: Any) -> None:
 
 
 def test_content_that_is_filtered(line: Any) -> None:
-    asked = [{"role": "user", "content": "filter-this please"}]
-    assert line(messages=asked)[1]["body"]["choices"][0]["finish_reason"] == "content_filter"
-    succeeded, response = line(dialect="azure", messages=asked)
+    messages = [{"role": "user", "content": "filter-this please"}]
+    assert line(messages=messages)[1]["body"]["choices"][0]["finish_reason"] == "content_filter"
+    succeeded, response = line(dialect="azure", messages=messages)
     assert (succeeded, response["body"]["error"]["code"]) == (False, "content_filter")
 
 

@@ -8,7 +8,7 @@ from manifold import storable
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("value", "kept"),
     [
         ("plain: ünï 😀", "plain: ünï 😀"),
         ("a\0b", "a�b"),
@@ -16,12 +16,12 @@ from manifold import storable
         ("x" * 5000, "x" * storable.LONGEST),
     ],
 )
-def test_texts(said: str, kept: str) -> None:
-    assert storable.text(said) == kept
+def test_texts(value: str, kept: str) -> None:
+    assert storable.text(value) == kept
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("value", "kept"),
     [
         (7, 7),
         (7.0, 7),
@@ -36,27 +36,27 @@ def test_texts(said: str, kept: str) -> None:
         (None, 0),
     ],
 )
-def test_counts(said: object, kept: int) -> None:
-    assert storable.count(said) == kept
+def test_counts(value: object, kept: int) -> None:
+    assert storable.count(value) == kept
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("value", "kept"),
     [
         ({"a\0": ["\udc00", 1, None, True, 0.5]}, {"a�": ["�", 1, None, True, 0.5]}),
         ({"line": float("nan")}, {"line": None}),
     ],
 )
-def test_values(said: object, kept: object) -> None:
-    assert storable.value(said) == kept
+def test_values(value: object, kept: object) -> None:
+    assert storable.value(value) == kept
 
 
 def test_a_value_that_is_nested_too_deep_ends_in_null() -> None:
-    said: Any = "core"
+    value: Any = "core"
     for _ in range(5000):
-        said = [said]
+        value = [value]
 
-    depth, kept = 0, storable.value(said)
+    depth, kept = 0, storable.value(value)
     while isinstance(kept, list):
         depth, kept = depth + 1, kept[0]
 
