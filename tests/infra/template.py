@@ -7,7 +7,7 @@ from typing import Any
 
 Resource = dict[str, Any]
 Route = tuple[str, str]
-"""A method in capitals, and a path."""
+"""A method in upper case, and a path."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from manifold.config import environment
 from tests.infra.template import Template
 
 LIBRARIES = {"AWS_ENDPOINT_URL", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_SERVICE_NAME"}
-"""Those that boto3 and Powertools read themselves."""
+"""The variables that boto3 and Powertools read."""
 SECRET_WORDS = ("KEY", "PASSWORD", "TOKEN", "DATABASE")
 
 
@@ -31,7 +31,7 @@ def test_one_module_reads_the_environment() -> None:
 
 
 def _read() -> set[str]:
-    """The names in `Environment` that are ours."""
+    """The names in `Environment` that begin with `MANIFOLD_`."""
     return {text for text in _texts(Path(environment.__file__)) if text.startswith("MANIFOLD_")}
 
 

@@ -88,7 +88,7 @@ CONCURRENCY = {
     "AdminApi": "AdminConcurrency",
 }
 POSTGRES_CONNECTIONS = 100 - 3
-"""What a PostgreSQL takes by default (`max_connections`), less those that are kept for its superuser."""
+"""PostgreSQL's default `max_connections`, without the connections reserved for its superuser."""
 
 
 def test_every_function_is_bounded_by_a_parameter_of_its_own(template: Template) -> None:
@@ -155,7 +155,7 @@ def test_another_database_is_migrated_too(template: Template) -> None:
 
 
 def _statements(policy: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those that a parameter adds, too."""
+    """The statements, with those that a parameter adds."""
     statements = policy["PolicyDocument"]["Statement"]
     return [statement["Fn::If"][1] if "Fn::If" in statement else statement for statement in statements]
 
@@ -165,7 +165,7 @@ def _actions(policy: dict[str, Any]) -> list[str]:
 
 
 def _default_of(value: Any, written: dict[str, Any]) -> Any:
-    """A value, or what it is by default where it is a parameter."""
+    """The value, or its default if it is a parameter."""
     return written["Parameters"][value["Ref"]]["Default"] if isinstance(value, dict) else value
 
 

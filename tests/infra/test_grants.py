@@ -24,7 +24,7 @@ ACTIONS_OF_STORAGE = {
     "upload_link": {"s3:PutObject"},
     "write": {"s3:PutObject", "s3:AbortMultipartUpload"},
 }
-"""What each method of `Storage` needs; without `s3:ListBucket` a missing object is a 403, and no 404."""
+"""The actions that each method of `Storage` needs. Without `s3:ListBucket` a missing object is a 403, not a 404."""
 FUNCTIONS = (
     "FilesApi",
     "FilesWorker",
@@ -56,7 +56,7 @@ def test_every_function_is_covered(template: Template) -> None:
 
 
 def _source(function: str, template: Template) -> str:
-    """The text of the function's module, and of all that it imports of its own package."""
+    """The source of the function's module, and of what it imports of its own package."""
     module = template.functions()[function]["Handler"].removesuffix(".handler")
     return "\n".join(file.read_text() for file in _closure(CODE / f"{module.replace('.', '/')}.py"))
 
@@ -91,7 +91,7 @@ def _actions(function: str, template: Template) -> set[str]:
 
 
 def _granted(function: str, template: Template, action: str) -> set[str]:
-    """The resources on which it may do this."""
+    """The resources on which the function may do this action."""
     granting = [one for one in _statements(function, template) if action in _listed(one["Action"])]
     return {resource["Fn::GetAtt"][0] for one in granting for resource in _listed(one["Resource"])}
 

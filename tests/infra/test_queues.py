@@ -111,7 +111,7 @@ def test_faults_raise_an_alarm(template: Template) -> None:
 def test_functions_that_fail_raise_an_alarm_by_lambdas_own_metric(
     template: Template, name: str, metric: str, but: set[str]
 ) -> None:
-    """Not by API Gateway's 5xx, among which are those of providers."""
+    """API Gateway's 5xx are not used: they include errors of providers."""
     total, *each = _alarms(template)[name]["Metrics"]
     assert total["Expression"] == "SUM(METRICS())"
     metrics = [one["MetricStat"]["Metric"] for one in each]

@@ -23,13 +23,13 @@ from tests.support.completions_app import CONFIG, HELLO, CompletionsApp
 pytest_plugins = ("tests.support.completions_app",)
 
 IMPATIENT = "8"
-"""API Gateway's patience, seconds: a request lasts seven, and the first of two attempts 4.7."""
+"""API Gateway's timeout in seconds: a request lasts seven, and the first of two attempts 4.7."""
 SENT = estimated({"messages": HELLO})["prompt_tokens"]
 
 
 @pytest.fixture
 async def hasty(database_url: str, simulated_provider: Simulator) -> AsyncIterator[CompletionsApp]:
-    """With the settings that are there by default, and less time than there is by default."""
+    """The app with default settings and a shorter timeout."""
     port = int(simulated_provider.url.rpartition(":")[2])
     values = {"MANIFOLD_CONFIG": str(CONFIG), "MANIFOLD_COMPLETIONS_TIMEOUT": IMPATIENT, **defaults(port)}
     gateway = gateways.gateway(database_url, values)
@@ -39,7 +39,7 @@ async def hasty(database_url: str, simulated_provider: Simulator) -> AsyncIterat
 
 
 def route(completions_app: CompletionsApp, **settings: Any) -> None:
-    """Have completions routed so; each hanging deployment has a time of its own."""
+    """Set the routing of completions, with a timeout for each deployment that hangs."""
     deployments = tuple(
         replace(one, timeout=0.5) if one.id in ("pair-general", "general-alone") else one
         for one in completions_app.gateway.config.deployments
@@ -151,7 +151,7 @@ async def test_a_group_that_hung_is_skipped_while_its_fallback_answers(
 async def test_a_deployment_that_hung_stays_in_cooldown_for_the_next_request(
     completions_app: CompletionsApp, database_url: str
 ) -> None:
-    """With no more cooldown than that, two deployments that hang do so once each, and then their fallback is asked."""
+    """Two deployments that hang are called once each, and then their fallback is called."""
     route(completions_app, fallbacks={"pair": ("mini",)})
     hasty = tuple(replace(one, timeout=5.0, order=None) for one in completions_app.gateway.config.deployments)
     router = replace(completions_app.gateway.config.router_settings, cooldown_time=0)

@@ -75,7 +75,7 @@ ROUTES = apps.every_route()
 
 @dataclass(frozen=True)
 class Holder:
-    """Somebody with a key, who belongs to this user and team."""
+    """The holder of a key that belongs to this user and team."""
 
     name: str
     user: str | None = None
@@ -118,7 +118,7 @@ each_holder = pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: hold
 
 
 class Silent(Queue):
-    """A queue of which nobody hears."""
+    """A queue that drops its messages."""
 
     def __init__(self) -> None:
         pass
@@ -128,7 +128,7 @@ class Silent(Queue):
 
 
 class OneByte(Storage):
-    """A bucket in which every file has one byte."""
+    """A bucket with one byte in every file."""
 
     def __init__(self) -> None:
         pass
@@ -139,7 +139,7 @@ class OneByte(Storage):
 
 @pytest.fixture(autouse=True)
 async def _holders(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everybody's keys; links to files can be signed, and nothing of AWS is reached."""
+    """Insert every holder's key. Links to files can be signed; AWS is not called."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -332,7 +332,7 @@ def _ids(listed: httpx.Response) -> list[str]:
 async def test_the_key_comes_before_the_body(
     gateway: Gateway, name: str, method: str, path: str, key: str | None
 ) -> None:
-    """The body, which would be large and no JSON, is not asked for."""
+    """The body, which is large and no JSON, is not read."""
     sent: list[Message] = []
 
     async def unread() -> Message:

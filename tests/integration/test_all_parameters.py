@@ -21,7 +21,7 @@ from tests.support.http_server import PYTHONS, serve_app
 pytest_plugins = ("tests.support.aws_fixtures", "tests.support.provider_fixtures")
 
 APPS = {"files": "files", "uploads": "files", "batches": "batches", "models": "admin"}
-"""The app of each first part of a path, but for completions'."""
+"""The app of each first part of a path, except that of completions."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def base_url(database_url: str, simulated_provider: Simulator, aws: Aws) -> Iter
 
 
 def _all(gateway: Gateway) -> ASGIApp:
-    """Every app, as API Gateway has them behind one address."""
+    """Every app behind one address, as at API Gateway."""
     made = {name: apps.create(name, gateway) for name in apps.NAMES}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,5 +65,5 @@ def _got(provider: Simulator, route: str) -> list[dict[str, Any]]:
 
 
 def _sent(model: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the client sent, with the deployment's model."""
+    """The client's parameters, with the deployment's model."""
     return [{**body, "model": model} for body in bodies]

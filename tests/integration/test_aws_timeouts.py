@@ -23,7 +23,7 @@ HASTY = Timeouts(connect=0.2, read=0.2, attempts=2)
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where SQS and S3 would be."""
+    """The address of a server that stalls, in place of SQS and S3."""
     server = socket.create_server(("127.0.0.1", 0))  # its kernel takes the connections
     url = f"http://127.0.0.1:{server.getsockname()[1]}"
     values = {"ENDPOINT_URL_SQS": url, "ENDPOINT_URL_S3": url, "DEFAULT_REGION": "eu-west-1", "ACCESS_KEY_ID": "id"}

@@ -56,7 +56,7 @@ def dead(system: System) -> None:
 
 
 async def days(system: System, count: float) -> None:
-    """Let time pass, and the schedule run for the last hours of it."""
+    """Let time pass, and run the schedule for the last hours."""
     rounds = 5
     system.age(count * DAY - rounds * 1_800)
     for _ in range(rounds):
@@ -254,7 +254,7 @@ async def test_results_stored_too_late_are_not_used(system: System) -> None:
 
 
 async def test_a_clock_that_is_ahead_does_not_make_a_job_seem_absent(system: System) -> None:
-    """The row is a few seconds old: whatever the time is here, no second job is sent."""
+    """The row is a few seconds old: whatever this machine's clock says, no second job is sent."""
     system.provider.fail(Fault(kind="cut", route="batches.create", times=None))
     await system.create((await system.upload(chat_lines(GROUP, 1))).id)
     await system.deliver_all()

@@ -14,7 +14,7 @@ from manifold.jsonl import Check
 
 
 def report(*arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:
-    """What `python -m …` prints, by lines."""
+    """The lines that `python -m …` prints."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=ROOT,

@@ -93,7 +93,7 @@ async def test_the_results_of_parallel_calls(dialect: Dialect) -> None:
 
 @pytest.mark.parametrize("nothing", ["", " ", [{"type": "text", "text": ""}]])
 async def test_empty_texts_are_no_error(dialect: Dialect, nothing: object) -> None:
-    """A tool that gives nothing, and a caller that sends a blank beside its picture or its calls."""
+    """A tool with an empty result, and a caller that sends an empty text beside its picture or its calls."""
     provider, at = dialect
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     messages = [
@@ -133,7 +133,7 @@ async def test_a_thought_is_given_back_as_it_came(simulated_provider: Simulator,
 
 
 async def test_a_conversation_that_another_provider_began(simulated_provider: Simulator) -> None:
-    """Each takes what each has said: a fallback goes on where the first one stopped."""
+    """Each provider takes the answers of each other: a fallback continues the conversation."""
     dialect = [(completion_provider_for(name), endpoint(simulated_provider, name)) for name in PROVIDERS]
     question = {"role": "user", "content": "the weather"}
     for provider, at in dialect:
@@ -223,7 +223,7 @@ def account_of(at: Endpoint, simulator: Simulator) -> str:
 
 
 async def left_early(simulator: Simulator) -> bool:
-    """Whether the one call's client left before its answer was whole."""
+    """Whether the client of the one call left before the end of its answer."""
     for _ in range(400):
         (entry,) = simulator.log(route="chat.create")
         if "ended" in entry:

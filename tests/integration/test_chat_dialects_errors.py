@@ -24,7 +24,7 @@ async def failed(dialect: Dialect, request: ProviderRequest) -> tuple[int, str, 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_content_that_is_filtered(simulated_provider: Simulator, provider: str) -> None:
-    """Cohere refuses, as Azure does; the others answer with the reason and no words, as OpenAI does."""
+    """Cohere refuses, as Azure does; the others answer without text and with the reason, as OpenAI does."""
     dialect = completion_provider_for(provider), endpoint(simulated_provider, provider)
     request = chat("filter-this prompt")
     if provider == "cohere":

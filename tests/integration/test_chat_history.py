@@ -61,7 +61,7 @@ def result(known: str, content: object = "sunny") -> dict[str, Any]:
 
 
 async def answer(spoken: Spoken, messages: Messages, **more: Any) -> dict[str, Any]:
-    """The message that answers."""
+    """The message of the answer."""
     provider, at = spoken
     body = {"messages": messages, "tools": [WEATHER], **more}
     completion = await provider.complete(at, ProviderRequest("/chat/completions", body, 5.0))
@@ -89,7 +89,7 @@ async def test_an_empty_message_is_no_error_at_an_openai_compatible_server(
 
 @pytest.mark.parametrize("first", [*TRANSLATED, "openai"])
 async def test_an_empty_answer_is_handed_back(simulated_provider: Simulator, spoken: Spoken, first: str) -> None:
-    """As it was given by whichever provider, in turn 2, to any."""
+    """The answer of any provider, sent to any other in turn 2."""
     empty = await answer(speaking(simulated_provider, first), [user("x")], stop=["echo"], tools=None)
     assert empty["content"] == ""
     assert (await answer(spoken, [user("one"), empty, user("two")]))["content"].endswith("two")
@@ -131,7 +131,7 @@ async def test_an_empty_result(spoken: Spoken) -> None:
 async def test_a_thought_goes_on_at_any_other_provider(
     simulated_provider: Simulator, spoken: Spoken, first: tuple[str, str]
 ) -> None:
-    """A fallback in turn 2 is handed the answer of turn 1 as it came."""
+    """A fallback in turn 2 gets the answer of turn 1 as it was."""
     provider, at = speaking(simulated_provider, first[0])
     at = replace(at, model=first[1])
     thought = await answer((provider, at), [user("weather")], reasoning_effort="low")

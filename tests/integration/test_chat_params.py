@@ -47,7 +47,7 @@ async def closing() -> AsyncIterator[None]:
 
 
 def adapter(simulator: Simulator, provider: str, model: str | None = None, base_model: str | None = None) -> Adapter:
-    """A provider's first model, or another one, which its account then has, too."""
+    """The provider and an endpoint with its first model, or with `model`, which is added to the account."""
     at = endpoint(simulator, provider)
     if model is not None:
         account = simulator.state.accounts[provider]

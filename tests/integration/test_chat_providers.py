@@ -53,7 +53,7 @@ async def chunks(provider: CompletionProvider, at: Endpoint, request: ProviderRe
 
 
 async def disconnected(simulator: Simulator, within: float = 1.0) -> list[bool]:
-    """Whether each call's client left early, once they have all ended."""
+    """Whether the client of each call left early, after all calls have ended."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         log = simulator.log(route="chat.create")

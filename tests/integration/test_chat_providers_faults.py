@@ -55,7 +55,7 @@ async def complete(adapter: Adapter, request: ProviderRequest | None = None) -> 
 
 
 async def broken(adapter: Adapter, request: ProviderRequest | None = None) -> tuple[int, ProviderError]:
-    """How many chunks came before the stream's error, and the error."""
+    """The number of chunks before the stream's error, and the error."""
     provider, at = adapter
     came: list[dict[str, Any]] = []
 

@@ -71,7 +71,7 @@ async def test_what_claude_answered_is_handed_back_to_a_strict_server(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_half_an_emoji_passes_both_ways(completions_app: CompletionsApp, stream: bool) -> None:
-    """Python's and JavaScript's encoders write it, and so do providers; orjson neither reads nor writes it."""
+    """Half a surrogate pair: Python, JavaScript and providers write it; orjson neither reads nor writes it."""
     answer = r'{"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut \ud83d"}}]}'
     event = r'{"choices": [{"index": 0, "delta": {"content": " \ud83d"}}]}'
     text, when = (f"data: {event}\n\n", "within") if stream else (answer, "before")
@@ -407,7 +407,7 @@ class TestBadInput:
 
 
 async def _disconnected(completions_app: CompletionsApp, group: str) -> bool:
-    """Whether the group's provider saw its one caller leave; it notices a moment after."""
+    """Whether the group's provider saw its one client leave, which it notices a moment later."""
     for _ in range(50):
         [call] = completions_app.calls(group)
         if call.get("disconnected"):

@@ -32,7 +32,7 @@ HEY = [{"role": "user", "content": "Hey, how's it going"}]
 
 @pytest.fixture(autouse=True)
 def base_url(database_url: str, simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of the app, which is also in the environment."""
+    """The address of the app, also set in the environment."""
     port = int(simulated_provider.url.rpartition(":")[2])
     variables = {"MANIFOLD_CONFIG": str(DEFAULT_CONFIG), **defaults(port)}
     gateway = gateways.gateway(database_url, variables)
@@ -78,7 +78,7 @@ def test_the_fastest_of_many_models(simulated_provider: Simulator) -> None:
 
 @pytest.mark.parametrize("models", [["gpt-3.5-turbo"], "gpt-3.5-turbo"])
 def test_litellms_ways_to_call(simulated_provider: Simulator, models: str | list[str]) -> None:
-    """By position, with one name for a list, and with a `model` that says nothing."""
+    """Positional arguments, one name in place of a list, and a `model` that is ignored."""
     assert batch_completion_models(models, HEY, model="ignored").model == "gpt-3.5-turbo"
     [answer] = batch_completion_models_all_responses(models, HEY, model="ignored")
     assert isinstance(answer, ChatCompletion)

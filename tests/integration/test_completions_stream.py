@@ -164,7 +164,7 @@ async def test_what_a_client_that_leaves_has_had_is_written_down(
 
 
 def _scope(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-    """A request to a server that tells of a client which left by a message, as uvicorn does."""
+    """A request to a server that reports a disconnect by a message, as uvicorn does."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

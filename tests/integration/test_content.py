@@ -30,7 +30,7 @@ async def content(files_app: FilesApp, file_id: str, method: str = "GET", **head
 
 
 async def large_input(files_app: FilesApp) -> str:
-    """A file of a byte more than one answer carries."""
+    """A file that is one byte larger than an answer can be."""
     async with files_app.client() as client:
         uploader = Uploader(client)
         sent = await uploader.send_parts(LARGE, purpose="user_data", filename="large.bin")
@@ -155,7 +155,7 @@ async def test_the_largest_answer_fits_into_lambdas(files_app: FilesApp) -> None
 
 
 async def test_clients_that_follow_no_redirect_have_the_bytes(files_app: FilesApp, tmp_path: Path) -> None:
-    """A client of one's own for OpenAI's SDK, its raw and its streamed answers, and httpx by itself."""
+    """OpenAI's SDK with an own HTTP client, its raw and its streamed answers, and httpx alone."""
     file = await files_app.upload(LINES)
     transport = httpx2.AsyncClient(transport=httpx2.ASGITransport(files_app.app), follow_redirects=False)
     client = AsyncOpenAI(base_url="http://gateway", api_key=MASTER_KEY, max_retries=0, http_client=transport)

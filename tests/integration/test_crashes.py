@@ -19,7 +19,7 @@ LINES = 2
 
 
 def check(system: System, batch_id: str) -> None:
-    """What holds for a completed batch, whatever happened on the way."""
+    """Assert what is true for every completed batch, whatever happened before."""
     assert len(system.jobs_at_providers()) == 1
     assert len(system.select("SELECT * FROM usage")) == 1
     [usage] = system.select("SELECT requests, failed_requests FROM usage")
@@ -31,7 +31,7 @@ def check(system: System, batch_id: str) -> None:
 
 
 SOON = 12
-"""Half-minutes after which also a batch has ended whose worker died: a lease and a doubt are gone by then."""
+"""Half-minutes after which a batch has ended even if its worker crashed: leases and waits have expired."""
 
 
 async def to_the_end(system: System, batch_id: str) -> None:
@@ -41,13 +41,13 @@ async def to_the_end(system: System, batch_id: str) -> None:
 
 
 async def started(system: System) -> str:
-    """A batch whose messages wait in the mailbox."""
+    """A batch whose messages wait in the queue."""
     file = await system.upload(chat_lines(GROUP, LINES))
     return (await system.create(file.id)).id
 
 
 async def killed_at(system: System, step: int, work: Callable[[], Awaitable[object]]) -> bool:
-    """Whether the work got as far as this step, where its environment died; another one stands ready."""
+    """Run the work until it is killed at this step. Whether it reached the step; a new environment is started."""
     system.crash_points.reached.clear()
     system.crash_points.kill_at = step
     try:
@@ -60,7 +60,7 @@ async def killed_at(system: System, step: int, work: Callable[[], Awaitable[obje
 
 
 async def at_every_step(system: System, scenario: Callable[[int], Awaitable[bool]]) -> int:
-    """Play the scenario with a death at its first step, at its second, … until it ends alive; returns the deaths."""
+    """Run the scenario, killed at its first step, at its second, … until it is not killed. Returns the steps."""
     for step in count(1):
         await system.reset()
         try:

@@ -24,7 +24,7 @@ each_closed_route = pytest.mark.parametrize(("app_name", "method", "path"), CLOS
 
 @pytest.fixture(autouse=True)
 def _no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients of AWS can be made, and reach nothing."""
+    """AWS clients can be created, and reach nothing."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -42,7 +42,7 @@ async def ask(app: FastAPI, method: str, path: str, key: str | None, **options: 
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:
-    """The error of an answer in the one shape, which the SDK's types take."""
+    """The error of an answer, checked for its shape and against the SDK's types."""
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"]
     assert answer.json().keys() == {"error"}

@@ -35,7 +35,7 @@ def test_the_events_are_answered(scenario: str, runner: FunctionRunner, key: str
 
 @dataclass(frozen=True)
 class Context:
-    """What the handlers use of Lambda's own."""
+    """Lambda's context, as far as the handlers use it."""
 
     function_name: str
     memory_limit_in_mb: int = 1024
@@ -47,7 +47,7 @@ class Context:
 
 
 class Functions:
-    """One environment for each function: a thread with a loop, as Mangum asks, and the handler imported there."""
+    """An environment for each function: a thread with an event loop, which Mangum needs, and the imported handler."""
 
     def __init__(self, end: ExitStack) -> None:
         self._resources = yaml_parse((ROOT / "template.yaml").read_text())["Resources"]
@@ -70,7 +70,7 @@ class Functions:
 
 
 def _afresh(module: str) -> Any:
-    """A copy of the module that nobody else sees."""
+    """A new copy of the module, which is not in `sys.modules`."""
     spec = find_spec(module)
     assert spec is not None
     assert spec.loader is not None
@@ -87,7 +87,7 @@ def key(runner: FunctionRunner) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def runner(database_server: str, provider_server: Simulator) -> Iterator[FunctionRunner]:
-    """Real Postgres without a table yet, the simulated provider, the shipped `config.yaml`, and moto's AWS."""
+    """Real Postgres without tables, the simulated provider, the shipped `config.yaml`, and moto's AWS."""
     provider_server.reset()
     port = int(provider_server.url.rpartition(":")[2])
     with ExitStack() as end:
@@ -105,7 +105,7 @@ def runner(database_server: str, provider_server: Simulator) -> Iterator[Functio
 
 
 def _configure(end: ExitStack, variables: dict[str, str]) -> None:
-    """Let the handlers' gateways find this environment, and close what they opened."""
+    """Give the handlers' gateways these variables, and close their connections at the end."""
 
     class Configured(Gateway):
         def __init__(self) -> None:

@@ -137,7 +137,7 @@ async def test_a_file_with_bad_lines_is_kept_and_not_replicated(files_app: Files
 async def test_lines_of_one_model_go_to_the_groups_that_are_named_whatever_it_is(
     files_app: FilesApp, model: str
 ) -> None:
-    """`gpt-batch` is a group that this key may not use: nothing of it is used."""
+    """The key may not use the group `gpt-batch`, which is not used."""
     key = await files_app.add_key("key_1", models=["mini-batch"], aliases={"small": "mini-batch"})
 
     file = await files_app.upload(chat_lines(model, 3), target_model_names="mini-batch", key=key)
@@ -211,7 +211,7 @@ async def test_a_file_whose_bytes_could_not_be_stored_does_not_exist(files_app: 
 
 async def test_the_rest_of_a_crashed_create_is_purged(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
     class Dead(BaseException):
-        """As if the function had ended there."""
+        """The function ends there."""
 
     put = files_app.gateway.storage.put
 

@@ -124,7 +124,7 @@ async def test_an_expired_file_is_gone(files_app: FilesApp) -> None:
 
 
 async def statuses(files_app: FilesApp, key: str, file: File) -> list[int]:
-    """What a key gets on each route of a file, the delete last."""
+    """The status that a key gets on each route of a file, the delete last."""
     async with files_app.client(key) as client:
         answers = [
             await client.get(f"/files/{file.id}"),

@@ -41,18 +41,18 @@ general_settings:
 
 
 def copies(system: System) -> list[File]:
-    """The inputs at all providers."""
+    """The files at all providers."""
     files = system.provider.state.files
     return [file for account in ACCOUNTS for file in files.page(account, "batch")[0]]
 
 
 def uploads(system: System) -> list[str]:
-    """The accounts that were sent a file, one by one."""
+    """The account of each upload, in order."""
     return [entry["account"] for entry in system.provider.log(route="files.create")]
 
 
 async def brought(system: System, group: str, **fields: Any) -> str:
-    """A file that all its deployments have."""
+    """Upload a file and replicate it to all its deployments."""
     file = await system.upload(chat_lines(group, 2), **fields)
     await system.deliver_all()
     return file.id

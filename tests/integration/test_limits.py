@@ -308,7 +308,7 @@ class TestCalls:
 
 
 class TestStatements:
-    """What a request costs in queries."""
+    """The statements of a request."""
 
     async def test_without_limits_the_key_and_the_calls_are_the_only_statements(
         self, completions_app: CompletionsApp, queries: list[str]

@@ -25,14 +25,14 @@ def copies(system: System, account: str = ACCOUNT) -> list[File]:
 
 
 def ready(system: System) -> str:
-    """The ref of the one input there is."""
+    """The provider's id of the only input."""
     [row] = system.select("SELECT state, provider_ref FROM inputs WHERE state <> 'discarded'")
     assert row["state"] == "ready"
     return str(row["provider_ref"])
 
 
 async def asked_for(system: System) -> Message:
-    """A file of one line, and the message that asks for its input."""
+    """A file of one line, and the message that starts the transfer of its input."""
     await system.upload(chat_line(GROUP, "request-1"))
     [message] = system.queue.messages
     system.queue.messages.clear()
@@ -40,7 +40,7 @@ async def asked_for(system: System) -> Message:
 
 
 async def deliver_or_die(system: System, message: Message, step: int) -> bool:
-    """Whether the delivery lived; a dead worker's lease has run out."""
+    """Deliver the message. Whether the worker survived; if not, its lease is made to expire."""
     system.crash_points.reached.clear()
     system.crash_points.kill_at = step
     try:
@@ -54,7 +54,7 @@ async def deliver_or_die(system: System, message: Message, step: int) -> bool:
 
 
 def pass_time(system: System, seconds: float) -> None:
-    """Here and at the providers."""
+    """Assert that nothing is left in the database, the bucket and at the providers."""
     system.age(seconds)
     system.provider.state.files.age(seconds)
 
@@ -127,7 +127,7 @@ async def test_a_deployment_without_suspected_orphans_is_not_listed(system: Syst
 
 
 async def in_doubt(system: System) -> str:
-    """An orphan: the ref of an upload whose answer was lost before another one came through."""
+    """The provider's id of an orphan: the answer to its upload was lost, and a second upload succeeded."""
     system.provider.fail(Fault(kind="cut", route="files.create", when="after"))
     message = await asked_for(system)
     await system.deliver(message)

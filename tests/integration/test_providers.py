@@ -281,7 +281,7 @@ async def test_a_cancel_of_an_ended_job_is_no_error(adapter: Adapter) -> None:
 async def test_a_cancel_of_a_job_that_is_not_known_has_not_been_taken(
     adapter: Adapter, simulated_provider: Simulator
 ) -> None:
-    """It may be known again in a moment, so the cancel is to be sent again."""
+    """The provider may know the job again later, so the cancel must be sent again."""
     provider, at = adapter
     _, ref = await submitted(provider, at)
     simulated_provider.state.batches.forget(ref)

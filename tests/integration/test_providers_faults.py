@@ -27,7 +27,7 @@ ACCOUNTS = {"openai": "openai", "azure": "azure-general"}
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A provider with a prepared input and a submitted job, about to have trouble."""
+    """A provider with a prepared input and a submitted job, before a failure."""
 
     provider: BatchProvider
     at: Endpoint

@@ -22,7 +22,7 @@ pytest_plugins = ("tests.support.provider_fixtures",)
 
 MIB = 1024 * 1024
 SLACK = 40 * MIB
-"""What connections, their buffers and the garbage collector's habits may take beside the bounds."""
+"""Bytes for connections, buffers and the garbage collector, beside the bounds."""
 UNCLEAR = "ProviderUnclear  "
 TOO_LARGE = UNCLEAR + "an answer of more than 8388608 bytes"
 
@@ -34,7 +34,7 @@ def provider(simulated_provider: Simulator) -> Simulator:
 
 
 async def flooded(provider: Simulator, plan: dict[str, int], **fault: Any) -> dict[str, Any]:
-    """What a process of its own tells of so many calls of each way."""
+    """Make so many calls of each kind in a process of its own, and return its report."""
     provider.fail(Fault(times=None, **fault))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.provider_calls_process", provider.base(SPECIAL.name), SPECIAL.key,

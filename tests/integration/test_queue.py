@@ -16,7 +16,7 @@ def queue(aws: Aws) -> Queue:
 
 @pytest.fixture
 def lost(aws: Aws) -> Queue:
-    """Its queues are not there."""
+    """A queue whose address does not answer."""
     return Queue(aws.control_queue_url + "-gone", aws.transfers_queue_url + "-gone")
 
 

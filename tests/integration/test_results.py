@@ -28,12 +28,12 @@ def fail(system: System, kind: str, route: str = "files.content", times: int | N
 
 
 async def ran(system: System, content: bytes = chat_lines(GROUP, LINES)) -> Batch:
-    """A batch of these lines, as it ended."""
+    """Run a batch of these lines to its end."""
     return await system.run_until_ended((await system.create((await system.upload(content)).id)).id, rounds=80)
 
 
 async def ended_at_provider(system: System) -> str:
-    """A batch whose job has ended, and whose messages are worked off but for their pauses."""
+    """A batch whose job has ended, and whose messages are delivered except those that are delayed."""
     batch = await system.create((await system.upload(chat_lines(GROUP, LINES))).id)
     for _ in range(4):
         await system.deliver_all()

@@ -20,7 +20,7 @@ pytest_plugins = ("tests.support.completions_app", "tests.support.query_fixtures
 
 
 def route(completions_app: CompletionsApp, *, orders: bool = True, **settings: Any) -> None:
-    """Have completions routed so; without `orders`, the deployments of a group are alike."""
+    """Set the routing of completions. Without `orders`, the deployments of a group have the same order."""
     deployments = completions_app.gateway.config.deployments
     if not orders:
         deployments = tuple(replace(one, order=None) for one in deployments)
@@ -47,7 +47,7 @@ async def answered_by(completions_app: CompletionsApp, model: str = "pair", **bo
 
 
 class Held:
-    """Calls that wait at the gateway's door, once their deployment is chosen, until they are let go."""
+    """Calls that are held after their deployment is chosen, until they are released."""
 
     def __init__(self) -> None:
         self._begun = 0
@@ -61,7 +61,7 @@ class Held:
         await self._gate.wait()
 
     async def begun(self, count: int) -> None:
-        """Return when so many calls have begun."""
+        """Return when this many calls have begun."""
         async with asyncio.timeout(25), self._changed:
             await self._changed.wait_for(lambda: self._begun >= count)
 

@@ -30,7 +30,7 @@ FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A plain HTTP caller of one account in one form of the API."""
+    """An HTTP client of one account in one form of the API."""
 
     simulator: Simulator
     account: str
@@ -146,7 +146,7 @@ def test_a_page_of_files_says_that_there_is_a_next_one(customer: Customer) -> No
 
 
 def _query(customer: Customer) -> dict[str, Any]:
-    """What every URL of this form has: `params` would take its place."""
+    """The query that every URL of this form has; `params` would replace it."""
     return dict(parse_qsl(customer.query.removeprefix("?")))
 
 

@@ -244,7 +244,7 @@ async def test_two_sweeps_at_once_count_each_call_once(
 
 
 class Deaf:
-    """A queue for a sweep that has no message to send."""
+    """A queue for a sweep that sends no message."""
 
     async def announce(self, messages: Sequence[Message], *, seconds: float) -> None:
         assert not messages

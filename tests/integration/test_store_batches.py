@@ -81,7 +81,7 @@ async def test_a_wake_that_meets_a_held_lease_is_seen_at_its_release(store: Stor
 async def test_a_wake_of_a_transaction_that_began_before_the_lease_is_seen_at_its_release(
     store: Store, database_url: str
 ) -> None:
-    """Its other changes are committed with it, so the holder of the lease has not seen them."""
+    """The wake is committed with other changes, which the holder of the lease has not seen."""
     other = Store(lambda: database_url)
     async with store.session() as tables:
         batch = await new_batch(tables)

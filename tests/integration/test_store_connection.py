@@ -15,7 +15,7 @@ from tests.support.stalling_proxy import StallingProxy
 
 
 async def lose(tables: Tables, database_url: str) -> None:
-    """Have the server end this connection."""
+    """Make the server close this connection."""
     pid = tables.connection.info.backend_pid
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
         await other.execute("SELECT pg_terminate_backend(%s)", (pid,))
@@ -114,7 +114,7 @@ async def proxy(database_url: str) -> AsyncIterator[StallingProxy]:
 
 @pytest.fixture
 async def distant(proxy: StallingProxy, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    """A store behind the proxy, without much patience."""
+    """A store behind the proxy, with short timeouts."""
     for name in ("TURN_SECONDS", "UNIT_SECONDS"):
         monkeypatch.setattr(connection_module, name, 0.5)
     for name in ("_CANCEL_SECONDS", "_CHECK_SECONDS", "_CONNECT_SECONDS"):

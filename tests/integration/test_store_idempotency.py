@@ -16,7 +16,7 @@ MANY = 40
 
 @pytest.fixture
 async def stores(database_url: str) -> AsyncIterator[list[Store]]:
-    """As many environments as there are requests."""
+    """A store for each request, as each has its own environment."""
     async with AsyncExitStack() as stack:
         opened = [Store(lambda: database_url) for _ in range(MANY)]
         for one in opened:
@@ -31,7 +31,7 @@ def create(**headers: str) -> CreateAttempt:
 
 
 async def made(stores: list[Store], what: CreateAttempt) -> list[str]:
-    """What each of the requests answers with. All their transactions have begun before the first one makes anything."""
+    """The answers of the requests. All transactions have begun before the first one inserts anything."""
     begun = asyncio.Barrier(len(stores))
 
     async def request(store: Store) -> str:

@@ -168,7 +168,7 @@ async def test_the_schedule_deletes_rows_older_than_configured(
 
 
 class Deaf:
-    """A queue for a sweep whose messages nobody needs."""
+    """A queue for a sweep whose messages are not used."""
 
     async def announce(self, *_: object, **__: object) -> None:
         pass

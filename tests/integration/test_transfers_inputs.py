@@ -24,7 +24,7 @@ MODELS = {GENERAL.name: "general-deployment", SPECIAL.name: "special-model"}
 
 
 def uploads(files_app: FilesApp, account: Account) -> list[dict[str, Any]]:
-    """What the provider got, as far as it kept it."""
+    """The log of the uploads that the provider kept."""
     return [entry for entry in files_app.provider.log(account.name, "files.create") if "file_id" in entry]
 
 

@@ -22,11 +22,11 @@ from tests.support.uploads import MIB, Uploader, success_body
 pytest_plugins = ("tests.support.provider_fixtures",)
 
 INPUT_BYTES = 32 * MIB
-"""A megabyte that comes, the same rewritten, and what HTTP copies of it."""
+"""A megabyte that is read, the same rewritten, and HTTP's copies of it."""
 LONG_LINE_BYTES = 256 * MIB
-"""The line as it came, its halves, the rewritten one, and what HTTP copies of it: a quarter of the function's."""
+"""The line, its halves, the rewritten line, and HTTP's copies of it: a quarter of the function's memory."""
 RESULT_BYTES = 48 * MIB
-"""Three parts of 5 MiB that go, one that fills, and what is copied on the way."""
+"""Three parts of 5 MiB that are sent, one that is filled, and their copies."""
 ANSWER = {"status_code": 200, "body": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}, "text": "x" * 4000}}
 
 
@@ -89,7 +89,7 @@ async def test_lines_of_almost_the_longest_are_brought_in_a_few_times_their_leng
 
 
 async def _input(database_url: str, line: bytes, count: int) -> str:
-    """A file of so many lines, and the input that is to be brought."""
+    """A file with this many lines, and its input, which must be replicated."""
     content = b"".join(line.replace(b"0000", b"%04d" % number) for number in range(count))
     gateway = gateways.gateway(database_url)
     async with gateways.client(create(gateway)) as client:
@@ -102,7 +102,7 @@ async def _input(database_url: str, line: bytes, count: int) -> str:
 
 
 def _job(database_url: str, provider: Simulator, input_id: str, count: int) -> str:
-    """A job that its provider has ended with an output of so many lines."""
+    """A job that the provider has ended with an output of this many lines."""
     with provider.state.files.result(SPECIAL.name, "output.jsonl") as output:
         for number in range(count):
             answer = {"custom_id": str(number), "response": ANSWER, "error": None}
@@ -125,7 +125,7 @@ def _job(database_url: str, provider: Simulator, input_id: str, count: int) -> s
 
 
 async def _worked_off(database_url: str, provider: Simulator, transfers: list[tuple[str, str]]) -> list[int]:
-    """The peak of the memory of a process that works these off, after each."""
+    """The peak memory of a process that runs these transfers, after each."""
     account = {"OPENAI_PROVIDER_API_BASE": provider.base(SPECIAL.name), "OPENAI_PROVIDER_API_KEY": SPECIAL.key}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.transfers_process", database_url, json.dumps(account),

@@ -26,13 +26,13 @@ async def part(system: System, upload_id: str, content: bytes) -> str:
 
 
 async def completed(system: System, upload_id: str, part_ids: list[str]) -> str:
-    """The status of the upload after a complete, once nobody holds it any more."""
+    """The status of the upload after a complete, when no lease is held."""
     answer = await system.call_files("POST", f"/uploads/{upload_id}/complete", json={"part_ids": part_ids})
     return str(answer["status"])
 
 
 async def check(system: System) -> None:
-    """One file that runs, and of the upload nothing."""
+    """Assert that there is one file that can be used, and nothing else of the upload."""
     await system.deliver_all()
     system.age(60)
     await system.run_schedule()

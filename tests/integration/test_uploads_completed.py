@@ -325,7 +325,7 @@ async def test_the_upload_of_a_deleted_file_has_none(files_app: FilesApp, upload
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is joined within a request."""
+    """Uploads are joined by the worker, never within a request."""
     monkeypatch.setattr(completion, "INLINE_BYTES", 0)
     monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
 

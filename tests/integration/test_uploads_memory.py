@@ -18,11 +18,11 @@ from tests.support.provider import chat_line
 from tests.support.uploads import MIB, Uploader
 
 STREAM_BYTES = 64 * MIB
-"""Four pieces of 2 MiB that come, three parts of 6 MiB that go, one that fills, and what is copied on the way."""
+"""Four pieces of 2 MiB that are read, three parts of 6 MiB that are sent, one that is filled, and their copies."""
 
 
 LONG_LINE_BYTES = 320 * MIB
-"""The line as it came, with marks in it and parsed, and a stream's own: a fifth of what the function has."""
+"""The line, the same with marks, the parsed line, and the stream's own memory: a fifth of the function's."""
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_lines_of_almost_the_longest_are_checked_in_a_few_times_their_leng
 
 
 async def completed(database_url: str, uploads: list[tuple[str, list[str]]]) -> list[int]:
-    """The peak of the memory of a process that completes these, after each."""
+    """The peak memory of a process that completes these uploads, after each."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.upload_completion_process", database_url, json.dumps(uploads),
         cwd=ROOT,

@@ -25,7 +25,7 @@ _HOST = "127.0.0.1"
 
 
 def bridge() -> str:
-    """The address of this machine on the network that containers are in."""
+    """The address of this machine on the containers' network."""
     shown = subprocess.run(["docker", "network", "inspect", "bridge"], capture_output=True, check=True)
     (network,) = json.loads(shown.stdout)
     config = network["IPAM"]["Config"][0]
@@ -81,7 +81,7 @@ class SamLocal:
 
 
 def _sam(arguments: Sequence[str], environment: Mapping[str, str], log: Path, given: str = "") -> str:
-    """What the command writes to its standard output; a `StackError` shows the log's end if it fails."""
+    """Run SAM and return its standard output. Raises a `StackError` with the end of the log if it fails."""
     with log.open("ab") as errors:
         done = subprocess.run(
             [tool("sam", "sam"), *arguments],

@@ -27,7 +27,7 @@ def test_the_events_are_answered_in_containers(scenario: str, results: Mapping[s
 
 @pytest.fixture(scope="module")
 def results(runner: FunctionRunner, address: str) -> Iterator[Mapping[str, Future[None]]]:
-    """All the scenarios, being results."""
+    """The running scenarios, by name."""
     with listening(address) as cloudformation:
         key = prepare(runner, cloudformation)
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -36,7 +36,7 @@ def results(runner: FunctionRunner, address: str) -> Iterator[Mapping[str, Futur
 
 @pytest.fixture(scope="module")
 def runner(stack: Running, address: str, built: Path, directory: Path) -> Iterator[FunctionRunner]:
-    """On the stack's servers, but with a database, queues and a bucket that the stack's own workers do not know."""
+    """A runner on the stack's servers, with a database, queues and a bucket that the stack's workers do not use."""
     aws = _aws(stack)
     with postgres.database(stack.database_url) as database_url:
         port = int(stack.provider_url.rpartition(":")[2])

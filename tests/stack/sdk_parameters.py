@@ -153,7 +153,7 @@ OLDER_CHAT: chat_create_params.CompletionCreateParamsNonStreaming = {
     "max_tokens": 100,
     "stop": None,
 }
-"""What the parameters in `CHAT` have replaced, and exclude."""
+"""The older parameters that those in `CHAT` replace and exclude."""
 STREAMED: Any = {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}}
 CHOICES: list[Any] = [
     "none",
@@ -229,7 +229,7 @@ def send(kind: type, sent: Iterable[Mapping[str, Any]], *more: str) -> None:
 
 
 def lenient(client: OpenAI) -> OpenAI:
-    """For the answers of OpenAI's own that the SDK's types do not allow."""
+    """The exceptions: answers of OpenAI that the SDK's own types do not allow."""
     return OpenAI(base_url=client.base_url, api_key=client.api_key, max_retries=0)
 
 

@@ -36,7 +36,7 @@ def lines(*models: str) -> io.BytesIO:
 
 
 def refusal(kind: type[openai.APIStatusError], call: Callable[[], object]) -> openai.APIStatusError:
-    """The error that the call is answered with."""
+    """The error of the call, which must fail."""
     try:
         call()
     except kind as error:

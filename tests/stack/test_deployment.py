@@ -30,7 +30,7 @@ def test_an_unreadable_message_fails_alone(worker: str, stack: Running) -> None:
 
 
 def test_the_emulator_holds_functions_to_their_roles(stack: Running) -> None:
-    """Else the tests here would pass with roles by which AWS would let nothing work."""
+    """Without this, the tests here would pass with roles that allow nothing."""
     admin = stack.aws.client("lambda").get_function(FunctionName=stack.outputs["AdminApiName"])
     session = stack.aws.client("sts").assume_role(RoleArn=admin["Configuration"]["Role"], RoleSessionName="test")
     as_admin = stack.aws.client("s3", session["Credentials"])

@@ -29,7 +29,7 @@ async def post(api: httpx.AsyncClient, path: str, body: dict[str, Any] | None = 
 
 
 async def get(api: httpx.AsyncClient, path: str, holder: str | None = None, **query: Any) -> dict[str, Any]:
-    """The answer to the holder of a key, or to the admin."""
+    """The answer to the holder of a key, by default to the admin."""
     headers = {"authorization": f"Bearer {holder}"} if holder else {}
     answer = await api.get(path, params=query, headers=headers)
     assert answer.status_code == 200, answer.text

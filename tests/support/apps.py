@@ -17,7 +17,7 @@ Route = tuple[str, str]
 
 
 def create(name: str, gateway: Gateway) -> FastAPI:
-    """The app of the function of this name, on these parts."""
+    """The app of the function of this name, on this gateway."""
     make: Callable[[Gateway], FastAPI] = import_module(f"{name}.app").create
     return make(gateway)
 

@@ -1,4 +1,7 @@
-"""S3 and SQS for tests, faked by moto in the test's process: a bucket and the two queues."""
+"""S3 and SQS for tests, faked by moto in the test's process: a bucket and the two queues.
+
+The tests of `tests/stack` run the same code on another emulator, MiniStack.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +79,7 @@ class Aws:
 
 @cache
 def _session() -> boto3.Session:
-    """One for all tests: a new one would read and parse botocore's descriptions of the services again."""
+    """One session for all tests: a new one would parse botocore's service descriptions again."""
     return boto3.Session()
 
 

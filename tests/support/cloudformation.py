@@ -1,4 +1,7 @@
-"""A fake of CloudFormation's side of a custom resource: the event, and a server for its `ResponseURL`."""
+"""A fake of CloudFormation's side of a custom resource: the event, and a server for its `ResponseURL`.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests.html has the shape of both.
+"""
 
 import json
 import threading

@@ -42,7 +42,7 @@ general_settings:
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
     def load(text: str, **values: str) -> Config:
-        """What the text says, where names have those values."""
+        """The configuration of this text; `values` are those of its names."""
         path = tmp_path / "config.yaml"
         path.write_text(text)
         return config.load(path, values.get)

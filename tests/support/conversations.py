@@ -9,7 +9,7 @@ import pytest
 from tests.unit.test_chat_translation import request
 
 FRONT = ("anthropic", "bedrock", "gemini")
-"""Those whose system speaks apart, and whose sides alternate."""
+"""The providers with a separate system prompt, where user and assistant alternate."""
 every_front = pytest.mark.parametrize("provider", FRONT)
 TOOL = {"type": "function", "function": {"name": "weather"}}
 
@@ -35,7 +35,7 @@ def body(provider: str, messages: list[dict[str, Any]], **more: Any) -> dict[str
 
 
 def turns(provider: str, messages: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Each message's role and parts; Cohere's texts as parts, too."""
+    """The role and the parts of each message; Cohere's texts as parts, too."""
     sent = body(provider, messages)
     return [(one["role"], _parts(one)) for one in sent.get("contents") or sent["messages"]]
 
@@ -47,7 +47,7 @@ def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def texts(value: object) -> Iterator[str]:
-    """Every text that is said, wherever it stands."""
+    """Every text of the messages."""
     if isinstance(value, dict):
         if isinstance(value.get("text"), str):
             yield value["text"]
@@ -62,7 +62,7 @@ def answer_text(provider: str, messages: list[dict[str, Any]]) -> list[str]:
 
 
 def ids(provider: str, messages: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """The ids of the calls, and those of the results."""
+    """The ids of the tool calls, and those of the results."""
     text = json.dumps(body(provider, messages))
     made: list[str] = []
     came: list[str] = []

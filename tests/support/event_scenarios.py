@@ -16,7 +16,7 @@ from tests.support.events import FunctionRunner, load
 
 
 def prepare(runner: FunctionRunner, cloudformation: CloudFormation) -> str:
-    """Make the tables, as a deploy does, and Ann's virtual key."""
+    """Create the tables, as a deploy does, and Ann's virtual key. Returns the key."""
     runner.invoke("Migrations", load("cloudformation.create", response_url=cloudformation.url))
     [(_, answer)] = cloudformation.answers
     assert answer["Status"] == "SUCCESS"
@@ -189,4 +189,4 @@ SCENARIOS: dict[str, Callable[[FunctionRunner, str], None]] = {
         malformed_events,
     )
 }
-"""The longest first."""
+"""The longest scenario is first."""

@@ -45,7 +45,7 @@ def names() -> list[str]:
 
 
 def load(name: str, **own: str) -> Any:
-    """The event of this name, with a test's own keys and ids in the place of those in the file."""
+    """The event of this name, with a test's keys and ids in place of the placeholders."""
     event = json.loads(_filled((EVENTS / f"{name}.json").read_text(), own))
     if event.get("isBase64Encoded"):
         event["body"] = base64.b64encode(_filled(base64.b64decode(event["body"]).decode(), own).encode()).decode()
@@ -105,6 +105,6 @@ class FunctionRunner:
             time.sleep(0.1)
 
     def _make_due(self) -> None:
-        """Spare the test the wait for the next step of a running batch."""
+        """Make every batch due now, so that the test does not wait for its next step."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute("UPDATE batches SET due_at = now() WHERE due_at > now()")

@@ -56,19 +56,19 @@ _connections: dict[str, psycopg.Connection] = {}
 
 
 def connection(database_url: str) -> psycopg.Connection:
-    """The connection for what tests themselves read and write, in autocommit; closed when the database is dropped."""
+    """The connection of the tests' own statements, in autocommit; closed when the database is dropped."""
     if database_url not in _connections:
         _connections[database_url] = psycopg.connect(database_url, autocommit=True)
     return _connections[database_url]
 
 
 def empty(database_url: str) -> None:
-    """Take every row out of every table but `migrations`: a tenth of the time of a TRUNCATE, where rows are few."""
+    """Delete every row of every table except `migrations`: with few rows, a tenth of the time of a TRUNCATE."""
     connection(database_url).execute(_emptying(database_url))
 
 
 def age(database_url: str, seconds: float) -> None:
-    """Let this much time pass for the database: every time in it lies that much further back."""
+    """Let this many seconds pass for the database: move every time in it back."""
     updates = []
     for table, columns in _times(database_url):
         shift = sql.SQL("{0} = {0} - make_interval(secs => {1})")
@@ -93,7 +93,7 @@ def _emptying(database_url: str) -> sql.Composed:
 
 @cache
 def _times(database_url: str) -> list[tuple[str, list[str]]]:
-    """Each table, and those of its columns that are times."""
+    """Each table, with its columns of type timestamp."""
     return (
         connection(database_url)
         .execute(

@@ -1,6 +1,7 @@
 """The simulated provider for tests: one for the session, reset before each test.
 
-A test module has them by `pytest_plugins = ("tests.support.provider_fixtures",)`.
+`tests/integration/test_simulated_*.py` and `tests/unit/test_simulated_lines.py` hold it to the documentation.
+A test module has the fixtures by `pytest_plugins = ("tests.support.provider_fixtures",)`.
 """
 
 from collections.abc import Iterator

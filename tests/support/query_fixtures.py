@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements, as they are sent."""
+    """The statements, in the order in which they are sent."""
     sent: list[str] = []
     execute = psycopg.AsyncCursor.execute
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that can stall: connections stay open, and nothing comes through."""
+"""A TCP proxy that can stall: connections stay open, and nothing comes through. The server behind it is a real one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ class StallingProxy:
     @classmethod
     @asynccontextmanager
     async def to(cls, host: str, port: int) -> "AsyncIterator[StallingProxy]":
-        """A proxy of this server, on the `port` of 127.0.0.1 that it has."""
+        """Start a proxy of this server; its own `port` is on 127.0.0.1."""
         made = cls(host, port)
         server = await asyncio.start_server(made._serve, "127.0.0.1", 0)
         made.port = server.sockets[0].getsockname()[1]

@@ -67,7 +67,7 @@ class CrashPoints:
 
 
 class InMemoryQueue(Queue):
-    """A queue that keeps its messages for the test."""
+    """A queue in memory. `tests/integration/test_queue.py` holds the real one to SQS."""
 
     def __init__(self, crash_points: CrashPoints) -> None:
         self.messages: list[Message] = []
@@ -122,7 +122,7 @@ class CrashingDeployments(Deployments):
 
 
 class CrashingStorage(Storage):
-    """Storage of which each write and delete is a step, and each piece of `steps.piece` bytes that is read, if set."""
+    """Storage of which each write and delete is a step, and each read of `piece` bytes, if that is set."""
 
     def __init__(self, bucket: str, crash_points: CrashPoints) -> None:
         super().__init__(bucket)
@@ -275,7 +275,7 @@ class System:
         raise AssertionError(f"the batch has not ended: {batch}")
 
     def age(self, seconds: float) -> None:
-        """Let this much time pass for the database: every time in it lies that much further back."""
+        """Let this many seconds pass for the database: move every time in it back."""
         postgres.age(self._database_url, seconds)
 
     # What is stored.
@@ -298,7 +298,7 @@ class System:
 
 
 def _variables(provider: Simulator) -> dict[str, str]:
-    """The shipped config.yaml, pointed at the simulated provider."""
+    """The variables of the shipped `config.yaml`, with the simulated provider's addresses and keys."""
     keys = {name: account.key for name, account in provider.state.accounts.items()}
     return {
         "MANIFOLD_CONFIG": "config.yaml",

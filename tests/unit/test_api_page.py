@@ -9,18 +9,18 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text()
 TEMPLATE = (ROOT / "template.yaml").read_text()
 ENTRIES = {"batch_error": 0, "BadLine": 0, "LineFailure": 0, "LineError": 1}
-"""What makes an entry of a batch's `errors.data`, and which of its arguments is the code."""
+"""The calls that create an entry of a batch's `errors.data`, and the position of the code among their arguments."""
 
 
 def first_cells(title: str) -> list[str]:
-    """What stands in backticks in the first column of the table under a heading."""
+    """The texts in backticks in the first column of the table under a heading."""
     found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
     assert found
     return re.findall(r"^\| `([^`]+)` \|", found[1], flags=re.MULTILINE)
 
 
 def texts(node: ast.AST) -> Iterator[str]:
-    """The constant texts that an expression may have as its value."""
+    """The constant texts that can be the value of an expression."""
     match node:
         case ast.Constant(value=str() as text):
             yield text
@@ -30,7 +30,7 @@ def texts(node: ast.AST) -> Iterator[str]:
 
 
 def response_codes(tree: ast.AST) -> Iterator[str]:
-    """What is passed as `code=`, and what is assigned to `default_code`."""
+    """The texts passed as `code=`, or assigned to `default_code`."""
     for node in ast.walk(tree):
         match node:
             case ast.keyword(arg="code", value=value):

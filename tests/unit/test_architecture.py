@@ -27,7 +27,7 @@ PAGE = re.sub(r"^```.*?^```", "", (ROOT / "docs" / "architecture.md").read_text(
 SQL = "\n".join(file.read_text() for file in sorted((ROOT / "layers").rglob("migrations/*.sql")))
 AGGREGATES = {one.__name__: one for one in (Files, Inputs, Batches, BatchLeases, Jobs, JobResults, Uploads)}
 STATED = ("uploads", "inputs", "batches", "jobs")
-"""The tables whose states change; a file's status is set once, and its deletion has columns of its own."""
+"""The tables with states. A file's status is set once, and its deletion has its own columns."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def cells(text: str) -> Iterator[list[str]]:
 
 
 def names(text: str) -> frozenset[str]:
-    """What stands in backticks."""
+    """The texts in backticks."""
     return frozenset(re.findall(r"`([^`]+)`", text))
 
 
@@ -69,7 +69,7 @@ def transitions(title: str) -> list[Transition]:
 
 
 def checked_states(table: str) -> frozenset[str]:
-    """The states that the table's CHECK constraint allows, as the last migration has it that writes one."""
+    """The states that the table's CHECK constraint allows, in the last migration that has one."""
     created = re.search(rf"CREATE TABLE {table} \((.*?)\n\);", SQL, flags=re.DOTALL)
     assert created
     allowed = re.findall(

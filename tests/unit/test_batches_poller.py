@@ -10,7 +10,7 @@ PARTS = SimpleNamespace(store=None, queue=None, config=SimpleNamespace(calls_ret
 
 
 class Clock:
-    """Time that passes when something is done."""
+    """A clock that advances with each claim."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -20,7 +20,7 @@ class Clock:
 
 
 class Engine:
-    """Always has as many batches to poll as are claimed at once; each claim takes ten seconds."""
+    """A store that always has a full claim of batches to poll; each claim takes ten seconds."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -88,7 +88,7 @@ def test_an_empty_result_is_a_result(provider: str, nothing: object) -> None:
 
 @every_front
 def test_an_empty_user_message_is_replaced(provider: str) -> None:
-    """Without that turn, the assistant's words would be the beginning of what the model is to say."""
+    """Without that turn, the model would continue the assistant's text."""
     spoken = turns(provider, [user("one"), assistant("yes"), user("")])
     assert [role in MODELS_SIDE for role, _ in spoken] == [False, True, False]
     assert [part["text"] for part in spoken[-1][1]] == ["."]

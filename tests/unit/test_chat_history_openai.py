@@ -93,7 +93,7 @@ def test_empty_fields_of_an_answer_are_removed(member: str, nothing: object) -> 
 
 @pytest.mark.parametrize("silent", [None, "", [], [{"type": "text", "text": ""}], [{"type": "text", "text": None}]])
 def test_an_empty_answer_is_left_out(silent: object) -> None:
-    """Mistral, xAI and Moonshot refuse it; the users around it are one, for models that want sides to alternate."""
+    """Mistral, xAI and Moonshot refuse it. The user messages around it are joined, as some models require."""
     messages = [user("one"), assistant(silent, refusal=None), user("two")]
     assert handed(messages, "mistral") == [user("one\n\ntwo")]
 

@@ -12,7 +12,7 @@ from tests.unit.test_chat_translation import HELLO, every_dialect
 
 
 def inputs(sent: object) -> Iterator[dict[str, Any]]:
-    """The arguments of each call, under whatever name."""
+    """The arguments of each tool call."""
     if isinstance(sent, dict):
         for name, value in sent.items():
             if name in ("input", "args") and isinstance(value, dict):
@@ -93,7 +93,7 @@ def test_an_id_of_another_provider_is_replaced(provider: str, pattern: str, know
 
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock"])
 def test_ids_that_differ_stay_different(provider: str) -> None:
-    """Also where one is what another would become."""
+    """Also if one id equals the replacement of another."""
     (made,), _ = ids(provider, [user("one"), assistant(None, tool_calls=[call("a:0")]), result("a:0")])
     known = ["a:0", "a.0", "a/0", made]
     messages = [user("one"), assistant(None, tool_calls=list(map(call, known))), *map(result, known)]
@@ -105,7 +105,7 @@ def test_ids_that_differ_stay_different(provider: str) -> None:
 
 @every_dialect
 def test_ids_that_come_twice(provider: str) -> None:
-    """Servers there are that begin anew at each turn; each result is of the call before it."""
+    """Some servers number calls anew in each turn; each result belongs to the call before it."""
     messages = [
         user("one"),
         assistant(None, tool_calls=[call("call_0")]),

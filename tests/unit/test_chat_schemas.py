@@ -89,7 +89,7 @@ HARD: dict[str, Any] = {
     ],
 )
 def test_a_schema_as_claude_takes_it(schema: dict[str, Any], sent: dict[str, Any]) -> None:
-    """As `transform_schema` of Anthropic's SDK does it; types in a list, and members without one, are beyond it."""
+    """As `transform_schema` of Anthropic's SDK, which does not have lists of types and members without a type."""
     before = copy.deepcopy(schema)
     assert strict_schema(schema, "response_format") == sent
     assert schema == before

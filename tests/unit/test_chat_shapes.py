@@ -41,7 +41,7 @@ def read(file: Path) -> tuple[Dialect, dict[str, Any]]:
 
 
 def added_up(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a client makes of the chunks of one choice."""
+    """The message that a client builds from the chunks of one choice."""
     message: dict[str, Any] = {"refusal": None}
     whole: dict[str, Any] = {"index": 0, "message": message, "logprobs": None, "finish_reason": None}
     for chunk in chunks:

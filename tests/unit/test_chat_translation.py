@@ -335,7 +335,7 @@ def test_gemini_needs_the_call_that_a_result_is_of() -> None:
 
 @every_dialect
 def test_a_message_that_our_own_answer_was(provider: str) -> None:
-    """What another provider added to a tool call goes no further."""
+    """Fields that another provider added to a tool call are removed."""
     call = CALLING["tool_calls"][0] | {"extra_content": {"google": {"thought_signature": "c2ln"}}}
     messages = [*HELLO, CALLING | {"tool_calls": [call]}, {"role": "tool", "tool_call_id": "call_1", "content": "ok"}]
     assert ("c2ln" in str(request(provider, messages=messages))) == (provider == "gemini")

@@ -9,7 +9,7 @@ from manifold.errors import CallFailed, InvalidRequest, ManifoldError
 
 
 class Works:
-    """Works that say what became of them."""
+    """Calls that record how they ended."""
 
     def __init__(self) -> None:
         self.under_way = 0

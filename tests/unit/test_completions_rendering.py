@@ -18,7 +18,7 @@ def answer(text: str, name: str = "one") -> rendering.Completion:
 
 
 def response_bytes(content: bytes) -> int:
-    """As Lambda's runtime writes it: Mangum hands it the body as text, and it encodes that once more."""
+    """The answer as Lambda's runtime writes it: it encodes the body, which Mangum gives it as text, once more."""
     return len(json.dumps({"statusCode": 200, "body": content.decode()}, ensure_ascii=False).encode())
 
 
@@ -42,7 +42,7 @@ def test_what_is_let_through_is_carried(text: str) -> None:
 
 
 def deep(levels: int) -> rendering.Completion:
-    """An answer that is read, and cannot be written again."""
+    """An answer that can be read, but not written again."""
     return Answer({"deep": json.loads("[" * levels + "]" * levels)}, deployment("one"), attempts=1, seconds=0.1)
 
 

@@ -103,7 +103,7 @@ def test_the_most_calls_are_still_made() -> None:
 
 
 def test_half_an_emoji_is_no_reason_to_refuse_a_prompt() -> None:
-    """JavaScript's `slice` and Python's `json.dumps` make such texts; the provider gets one that can be written."""
+    """JavaScript's `slice` and Python's `json.dumps` make such texts; the provider gets a valid one."""
     parsed = request.read(
         rb'{"model": "a", "messages": [{"role": "user", "content": "cut \ud83d"}]}', "/chat/completions"
     )

@@ -183,7 +183,7 @@ def test_an_id_hangs_on_group_model_and_base_url_alone(load: Load) -> None:
 
 
 def test_an_id_stays_the_same_between_releases(load: Load) -> None:
-    """Rows of batches name it, so its recipe may not change."""
+    """Rows of batches contain the id, so it must not change."""
     assert load(one(params="api_base: os.environ/BASE")).deployments[0].id == "dep_6bc39c611a6f0bdf"
 
 
@@ -232,7 +232,7 @@ def test_a_chat_deployment_of_an_unknown_provider_loads_with_a_warning(load: Loa
 
 
 def test_what_is_left_empty_is_left_out(load: Load) -> None:
-    """As in a file whose section has all its lines commented out."""
+    """A section whose lines are all comments."""
     loaded = load(one(params="rpm: , tags: , api_key: , extra: ", info="") + "general_settings:\nrouter_settings:\n")
     assert loaded.master_key == SecretName("MANIFOLD_MASTER_KEY")
     assert loaded.deployments[0].api_key == SecretName("OPENAI_API_KEY")

@@ -13,7 +13,7 @@ MODEL = "model_list: [{model_name: g, litellm_params: {model: openai/x, %s}, mod
 
 
 def refusal(tmp_path: Path, text: str | bytes, **values: str) -> list[str]:
-    """The problems that the file is refused for, without its name, where names have those values."""
+    """The problems of the file, without its name; `values` are those of its names."""
     path = tmp_path / "config.yaml"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(ConfigError) as caught:

@@ -86,7 +86,7 @@ def test_any_setting_may_be_a_name_whose_value_is_read_as_if_it_was_written(load
 
 
 def test_an_id_hangs_on_names_and_not_on_their_values(load: Load) -> None:
-    """A value that changes orphans no batch."""
+    """A batch keeps its deployment when a value changes."""
 
     def identify(**values: str) -> str:
         named = one("os.environ/MODEL", "api_base: os.environ/BASE", name="os.environ/GROUP")
@@ -96,7 +96,7 @@ def test_an_id_hangs_on_names_and_not_on_their_values(load: Load) -> None:
 
 
 def test_no_name_is_looked_up_that_is_not_needed(tmp_path: Path) -> None:
-    """A function fetches no secret to read its file: addresses and keys are looked up at use, the unknown never."""
+    """Reading the file fetches no secret: addresses and keys are looked up when they are used."""
 
     def lookup(name: str) -> str:
         raise AssertionError(name)

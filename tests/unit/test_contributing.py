@@ -26,7 +26,7 @@ def section(title: str) -> str:
 
 
 def places(text: str) -> Iterator[str]:
-    """What stands in backticks and is a path of this repository."""
+    """The texts in backticks that are paths of this repository."""
     return (name for name in re.findall(r"`([^`\s]+)`", text) if PLACE.fullmatch(name))
 
 

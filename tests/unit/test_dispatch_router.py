@@ -51,7 +51,7 @@ class Fake:
 
 
 class RotatedSecrets(Secrets):
-    """The key in it is another one after it was fetched again."""
+    """A secret whose key is another one after a refresh."""
 
     def __init__(self) -> None:
         super().__init__(None, {})
@@ -66,7 +66,7 @@ class RotatedSecrets(Secrets):
 
 
 class First(Choices):
-    """Chooses the first, whatever became of it before."""
+    """A strategy that always chooses the first candidate."""
 
     def __init__(self) -> None:
         pass

@@ -302,7 +302,7 @@ Finding = tuple[int, str, str | None]
 
 
 def strict(text: bytes) -> object:
-    """As `json` reads it, but for what RFC 8259 leaves out: NaN, numbers beyond a double, lone surrogates."""
+    """As `json` reads it, without NaN, numbers beyond a double and lone surrogates, which RFC 8259 does not have."""
 
     def number(literal: str) -> float:
         if math.isinf(float(literal)):
@@ -318,7 +318,7 @@ def strict(text: bytes) -> object:
 
 
 def fault(line: bytes) -> tuple[str, str | None] | None:
-    """Code and param of what is wrong with a line by itself."""
+    """Code and param of the errors of a line, without comparing it with others."""
     try:
         value: Any = strict(line)
     except (ValueError, RecursionError):

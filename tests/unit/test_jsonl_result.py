@@ -92,7 +92,7 @@ def test_what_is_no_result(line: bytes) -> None:
     ],
 )
 def test_each_model_of_the_body_is_renamed_and_no_other(line: bytes) -> None:
-    """Those that are to be renamed stand between < and >."""
+    """The names that must be replaced are between < and >."""
     given = line.replace(b"<", b"").replace(b">", b"")
     assert renamed(given, found(given).models, b'"G"') == re.sub(rb"<.*?>", b'"G"', line)
 

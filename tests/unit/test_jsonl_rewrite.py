@@ -29,7 +29,7 @@ def rewrite(data: bytes, report: Report | None, size: int = 1 << 20) -> bytes:
 
 
 def assert_rewritten(data: bytes, expected: bytes, size: int = 1 << 20) -> Report:
-    """Checks the file, and rewrites it both with what the report says that its lines have in common, and without."""
+    """Check the file, and rewrite it with and without the report's common parts of the lines."""
     report = check(data, size)
     assert report.errors == ()
     assert rewrite(data, report, size) == expected
@@ -172,7 +172,7 @@ class Model:
 
 
 class Writer:
-    """Writes JSON in any of the ways that mean the same; objects are lists of pairs, so a key may come twice."""
+    """Writes JSON in any equivalent form; objects are lists of pairs, so that a key can be repeated."""
 
     def __init__(self, random: Random, plain: bool) -> None:
         self._random = random

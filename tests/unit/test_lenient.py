@@ -38,7 +38,7 @@ def test_a_members_name_is_text_too() -> None:
 
 @given(ANY_TEXT)
 def test_any_text_of_a_lax_encoder_is_read(text: str) -> None:
-    """As CPython reads it, but for the halves of pairs."""
+    """As CPython reads it, without lone surrogates."""
     content = json.dumps([text]).encode()
     expected = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(content)[0])
     assert lenient.request(content) == lenient.answer(content) == [expected]

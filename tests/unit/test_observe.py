@@ -23,7 +23,7 @@ CONTEXT = SimpleNamespace(
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What the logger writes."""
+    """The lines that the logger writes."""
     handler = cast("logging.StreamHandler[Any]", observe.logger.registered_handler)
     written = io.StringIO()
     former = handler.setStream(written)

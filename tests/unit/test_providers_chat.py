@@ -222,7 +222,7 @@ async def test_a_usage_that_cannot_be_read_is_none(usage: object) -> None:
 
 
 class Telling(CompletionClient):
-    """A provider that tells these events, and then closes the connection."""
+    """A provider that sends these events, and then closes the connection."""
 
     def __init__(self, *data: object) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ def chunk(index: object = 0, finish: str | None = None) -> dict[str, Any]:
 
 
 async def told(*data: object) -> int:
-    """How many chunks a stream of these events has, if it is whole."""
+    """The number of chunks of a stream of these events, if it is complete."""
     at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
     stream = OpenAICompletions(Telling(*data)).stream(at, ProviderRequest("/chat/completions", {"messages": []}, 5.0))
     return len([one async for one in stream])
@@ -257,7 +257,7 @@ async def told(*data: object) -> int:
     ],
 )
 async def test_a_stream_is_whole_when_each_choice_has_finished(data: Sequence[object]) -> None:
-    """Servers there are that leave out `[DONE]`."""
+    """Some servers leave out `[DONE]`."""
     assert await told(*data) == sum(isinstance(one, dict) for one in data)
 
 

@@ -17,7 +17,7 @@ JOB = Job("job_1", "file-1", "/v1/chat/completions", "24h", 1_700_000_000)
 
 
 class Recorder:
-    """A provider that takes any job and keeps what it was asked."""
+    """A provider that accepts any job and keeps the request."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -125,7 +125,7 @@ async def test_an_address_that_is_none_is_a_lasting_refusal(make: type[OpenAIBat
 
 
 async def test_find_reads_on_where_the_oldest_come_first() -> None:
-    """Else a job would be taken as absent, and submitted twice."""
+    """Otherwise a job would seem absent, and be submitted twice."""
     pages = [
         {"data": [_batch("a", 1_000), _batch("b", 2_000)], "has_more": True, "last_id": "b"},
         {"data": [_batch("c", 3_000), _batch("wanted", 1_700_000_000, "job_1")], "has_more": False},

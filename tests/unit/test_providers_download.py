@@ -15,7 +15,7 @@ Cut = Callable[[int], bool]
 
 
 class Breaking(httpx.AsyncByteStream):
-    """A body that breaks off after its bytes, with an error or, where nobody knows its length, without."""
+    """A body that ends after these bytes, with an error, or without one if its length is unknown."""
 
     def __init__(self, content: bytes, error: Exception | None) -> None:
         self._content = content
@@ -28,7 +28,7 @@ class Breaking(httpx.AsyncByteStream):
 
 
 class Server:
-    """Gives `FILE`, at most `piece` bytes of it an answer."""
+    """A server of `FILE` that sends at most `piece` bytes in an answer."""
 
     def __init__(self, piece: int, *, ranges: bool = True, sized: bool = True, tags: Mapping[int, str] = {}) -> None:
         self.requests: list[httpx.Request] = []
@@ -77,7 +77,7 @@ async def downloaded(server: Callable[[httpx.Request], httpx.Response]) -> bytes
 @pytest.mark.parametrize("sized", [True, False])
 @pytest.mark.parametrize("piece", [7, 100, len(FILE) - 1, len(FILE), len(FILE) + 1])
 async def test_a_file_that_is_always_cut_comes_by_ranges(piece: int, sized: bool) -> None:
-    """Without a length, a cut is seen where it is within a line."""
+    """Without a length, a cut is noticed only within a line."""
     server = Server(piece, sized=sized)
 
     assert await downloaded(server) == FILE

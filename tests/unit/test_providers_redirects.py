@@ -24,7 +24,7 @@ NAMES = {
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """A name that is known, or what the system makes of an address, however it is written."""
+    """The addresses of a known name, or the system's reading of an address in any notation."""
     return NAMES.get(host) or await system(host, port)
 
 
@@ -126,7 +126,7 @@ async def test_a_name_without_an_address_is_a_refusal_that_may_pass(error: Excep
 
 
 async def test_the_address_that_was_checked_is_called_and_looked_up_once() -> None:
-    """The second look-up of this name would lead into the function itself."""
+    """A second lookup of this name would return the function's own address."""
     answers = {"rebound.example.org": iter([["93.184.216.35"], ["127.0.0.1"]])}
     seen: list[httpx.Request] = []
 

@@ -35,7 +35,7 @@ def line(usage: dict[str, Any] | None = None, status: int = 200, error: object =
 
 
 async def passed(*chunks: bytes, fault: ProviderError | None = None) -> tuple[ResultScan, bytes]:
-    """What was counted, and what went on."""
+    """The tally, and the bytes that were passed on."""
 
     async def source() -> AsyncIterator[bytes]:
         for chunk in chunks:

@@ -70,7 +70,7 @@ class Identified(Candidate):
 
 
 def chosen(strategy: Strategy, candidates: Sequence[Identified], loads: dict[str, Load]) -> set[str | None]:
-    """Those that are chosen, sooner or later."""
+    """The candidates that are chosen in many draws."""
     choices = [choose(strategy, candidates, loads, Random(seed)) for seed in range(50)]
     return {None if one is None else one.name for one in choices}
 

@@ -31,7 +31,7 @@ class Clock:
 
 
 class Manager:
-    """Secrets Manager with one secret, which can be changed and can fail."""
+    """A fake of Secrets Manager with one secret, which can be changed and can fail."""
 
     def __init__(self, **values: object) -> None:
         self.text = json.dumps(values)

@@ -40,7 +40,7 @@ class Person(BaseModel):
 
 @pytest.fixture
 def line(tmp_path: Path) -> Any:
-    """What a line of this body is answered: whether it succeeded, and the response."""
+    """The result of a line with this body: whether it succeeded, and the response."""
 
     def answered(
         url: str = "/v1/chat/completions", dialect: str = "openai", **body: Any

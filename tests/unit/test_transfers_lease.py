@@ -15,7 +15,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Lease:
-    """Answers renewals in turn: held, lost, or no answer. The last one stays."""
+    """Answers renewals in turn: held, lost, or no answer. The last answer is repeated."""
 
     def __init__(self, *answers: bool | None) -> None:
         self._answers = list(answers)

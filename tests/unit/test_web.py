@@ -28,7 +28,7 @@ class Order(BaseModel):
 
 
 def example(kind: type[ManifoldError]) -> ManifoldError:
-    """An error of this class, with what else it needs."""
+    """An error of this class, with its further arguments."""
     if issubclass(kind, CallFailed):
         return kind("Do this instead.", param="p", status=502)
     if issubclass(kind, RangeNotSatisfiable):
