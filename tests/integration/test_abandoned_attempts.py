@@ -28,7 +28,7 @@ SENT = estimated({"messages": HELLO})["prompt_tokens"]
 
 
 @pytest.fixture
-async def hasty(database_url: str, simulated_provider: Simulator) -> AsyncIterator[CompletionsApp]:
+async def short_timeout_app(database_url: str, simulated_provider: Simulator) -> AsyncIterator[CompletionsApp]:
     """The app with default settings and a shorter timeout."""
     port = int(simulated_provider.url.rpartition(":")[2])
     values = {"MANIFOLD_CONFIG": str(CONFIG), "MANIFOLD_COMPLETIONS_TIMEOUT": IMPATIENT, **defaults(port)}
@@ -72,10 +72,12 @@ def hang(completions_app: CompletionsApp, account: str = "azure-general", **opti
     completions_app.provider.fail(Fault(kind="hang", account=account, times=None, **options))
 
 
-async def test_a_deployment_that_hangs_is_replaced_within_the_request(hasty: CompletionsApp, database_url: str) -> None:
-    hang(hasty)
+async def test_a_deployment_that_hangs_is_replaced_within_the_request(
+    short_timeout_app: CompletionsApp, database_url: str
+) -> None:
+    hang(short_timeout_app)
 
-    answer = await hasty.post(model="pair", messages=HELLO)
+    answer = await short_timeout_app.post(model="pair", messages=HELLO)
 
     assert answer.headers["x-manifold-deployment"] == "pair-special"
     assert calls(database_url)[0] == ("pair-general", 0, "timeout", SENT)
@@ -153,9 +155,13 @@ async def test_a_deployment_that_hung_stays_in_cooldown_for_the_next_request(
 ) -> None:
     """Two deployments that hang are called once each, and then their fallback is called."""
     route(completions_app, fallbacks={"pair": ("mini",)})
-    hasty = tuple(replace(one, timeout=5.0, order=None) for one in completions_app.gateway.config.deployments)
+    short_timeout_app = tuple(
+        replace(one, timeout=5.0, order=None) for one in completions_app.gateway.config.deployments
+    )
     router = replace(completions_app.gateway.config.router_settings, cooldown_time=0)
-    completions_app.gateway.config = replace(completions_app.gateway.config, deployments=hasty, router_settings=router)
+    completions_app.gateway.config = replace(
+        completions_app.gateway.config, deployments=short_timeout_app, router_settings=router
+    )
     hang(completions_app)
     hang(completions_app, account="azure-special")
 

@@ -265,7 +265,7 @@ async def test_whose_files_a_key_lists(gateway: Gateway, files: httpx.AsyncClien
 
     listed = await ask(files, holder, "GET", "/files")
 
-    assert _ids(listed) == visible(made.items(), holder)
+    assert _ids(listed) == visible_ids(made.items(), holder)
 
 
 @each_holder
@@ -274,7 +274,7 @@ async def test_whose_batches_a_key_lists(gateway: Gateway, batches: httpx.AsyncC
 
     listed = await ask(batches, holder, "GET", "/batches")
 
-    assert _ids(listed) == visible(made.items(), holder)
+    assert _ids(listed) == visible_ids(made.items(), holder)
 
 
 @each_holder
@@ -285,7 +285,7 @@ async def test_whose_calls_a_key_lists(gateway: Gateway, holder: Holder) -> None
         listed = await ask(api, holder, "GET", "/spend/logs")
         cursors = {owner.name: await ask(api, holder, "GET", f"/spend/logs?after={one}") for one, owner in made.items()}
 
-    assert [log["request_id"] for log in listed.json()["data"]] == visible(made.items(), holder)
+    assert [log["request_id"] for log in listed.json()["data"]] == visible_ids(made.items(), holder)
     for owner in HOLDERS:
         assert cursors[owner.name].status_code == (200 if holder.sees(owner) else 400), owner.name
 
@@ -318,7 +318,7 @@ async def test_a_cursor_of_another_owner_is_an_unknown_one(gateway: Gateway, hol
             assert answer.status_code == (200 if holder.sees(owner) else 400), owner.name
 
 
-def visible(made: Iterable[tuple[str, Holder]], holder: Holder) -> list[str]:
+def visible_ids(made: Iterable[tuple[str, Holder]], holder: Holder) -> list[str]:
     """The ids that the holder sees, the newest first."""
     return [made_id for made_id, owner in made if holder.sees(owner)][::-1]
 

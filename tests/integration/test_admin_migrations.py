@@ -30,7 +30,7 @@ def cloudformation() -> Iterator[CloudFormation]:
 
 
 @pytest.fixture
-def fresh(empty_database_url: str) -> Iterator[Gateway]:
+def unmigrated(empty_database_url: str) -> Iterator[Gateway]:
     gateway = gateways.gateway(empty_database_url)
     yield gateway
     invocation.run(gateway.store.close())
@@ -51,16 +51,16 @@ def add_open_job(url: str, deployment: str) -> None:
         )
 
 
-def test_invoked_by_hand_it_applies_missing_migrations_once(fresh: Gateway) -> None:
-    assert handle(fresh, {}, Context()) == {"applied": migrations.names()}
-    assert handle(fresh, {}, Context()) == {"applied": []}
+def test_invoked_by_hand_it_applies_missing_migrations_once(unmigrated: Gateway) -> None:
+    assert handle(unmigrated, {}, Context()) == {"applied": migrations.names()}
+    assert handle(unmigrated, {}, Context()) == {"applied": []}
 
 
 @pytest.mark.parametrize("request_type", ["Create", "Update"])
 def test_cloudformation_is_told_which_migrations_were_applied(
-    fresh: Gateway, cloudformation: CloudFormation, request_type: str
+    unmigrated: Gateway, cloudformation: CloudFormation, request_type: str
 ) -> None:
-    handle(fresh, cloudformation.event(request_type, PhysicalResourceId="kept"), Context())
+    handle(unmigrated, cloudformation.event(request_type, PhysicalResourceId="kept"), Context())
 
     [(content_type, answer)] = cloudformation.answers
     assert content_type == ""
@@ -74,12 +74,12 @@ def test_cloudformation_is_told_which_migrations_were_applied(
     }
 
 
-def test_deleting_the_stack_leaves_the_database_alone(fresh: Gateway, cloudformation: CloudFormation) -> None:
-    handle(fresh, cloudformation.event("Delete"), Context())
+def test_deleting_the_stack_leaves_the_database_alone(unmigrated: Gateway, cloudformation: CloudFormation) -> None:
+    handle(unmigrated, cloudformation.event("Delete"), Context())
 
     [(_, answer)] = cloudformation.answers
     assert answer["Status"] == "SUCCESS"
-    assert handle(fresh, {}, Context()) == {"applied": migrations.names()}
+    assert handle(unmigrated, {}, Context()) == {"applied": migrations.names()}
 
 
 def test_an_unreachable_database_fails_without_its_password(cloudformation: CloudFormation) -> None:
@@ -94,14 +94,14 @@ def test_an_unreachable_database_fails_without_its_password(cloudformation: Clou
 
 
 def test_a_fault_of_our_own_is_answered_too(
-    fresh: Gateway, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    unmigrated: Gateway, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(_: Any) -> list[str]:
         raise RuntimeError("postgresql://ann:hush@example.com")
 
     monkeypatch.setattr("admin.migrations.apply", broken)
 
-    handle(fresh, cloudformation.event(), Context())
+    handle(unmigrated, cloudformation.event(), Context())
 
     [(_, answer)] = cloudformation.answers
     assert answer["Status"] == "FAILED"
@@ -110,7 +110,7 @@ def test_a_fault_of_our_own_is_answered_too(
 
 
 def test_a_migration_that_takes_too_long_is_answered_in_time(
-    fresh: Gateway, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    unmigrated: Gateway, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(_: Any) -> list[str]:
         await asyncio.sleep(60)
@@ -119,29 +119,29 @@ def test_a_migration_that_takes_too_long_is_answered_in_time(
     monkeypatch.setattr("admin.migrations.apply", slow)
     monkeypatch.setattr("admin.migrations._SPARE_SECONDS", 59.9)
 
-    handle(fresh, cloudformation.event(), Context())
+    handle(unmigrated, cloudformation.event(), Context())
 
     [(_, answer)] = cloudformation.answers
     assert answer["Reason"].startswith("TimeoutError")
 
 
 def test_a_deployment_with_an_open_job_must_stay_in_the_configuration(
-    fresh: Gateway, empty_database_url: str, cloudformation: CloudFormation
+    unmigrated: Gateway, empty_database_url: str, cloudformation: CloudFormation
 ) -> None:
-    handle(fresh, {}, Context())
+    handle(unmigrated, {}, Context())
     add_open_job(empty_database_url, "gone")
 
-    handle(fresh, cloudformation.event("Update"), Context())
+    handle(unmigrated, cloudformation.event("Update"), Context())
 
     [(_, answer)] = cloudformation.answers
     assert answer["Status"] == "FAILED"
     assert "'gone' for batch_1" in answer["Reason"]
     with pytest.raises(ConfigError, match="'gone' for batch_1"):
-        handle(fresh, {}, Context())
+        handle(unmigrated, {}, Context())
 
 
 def test_a_configuration_whose_names_have_no_value_is_refused(
-    fresh: Gateway, empty_database_url: str, cloudformation: CloudFormation, tmp_path: Path
+    unmigrated: Gateway, empty_database_url: str, cloudformation: CloudFormation, tmp_path: Path
 ) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("model_list: [{model_name: g, litellm_params: {model: openai/x, rpm: os.environ/RPM}}]")
@@ -157,13 +157,13 @@ def test_a_configuration_whose_names_have_no_value_is_refused(
     assert complete.config.deployments[0].rpm == 60
 
 
-def test_a_job_that_has_ended_needs_no_deployment(fresh: Gateway, empty_database_url: str) -> None:
-    handle(fresh, {}, Context())
+def test_a_job_that_has_ended_needs_no_deployment(unmigrated: Gateway, empty_database_url: str) -> None:
+    handle(unmigrated, {}, Context())
     add_open_job(empty_database_url, "gone")
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("UPDATE jobs SET state = 'refused'")
 
-    assert handle(fresh, {}, Context()) == {"applied": []}
+    assert handle(unmigrated, {}, Context()) == {"applied": []}
 
 
 def test_two_migrators_at_once_apply_each_migration_once(empty_database_url: str) -> None:

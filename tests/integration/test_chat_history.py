@@ -16,7 +16,7 @@ from tests.unit.test_chat_history import SILENCES
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-Spoken = tuple[CompletionProvider, Endpoint]
+Adapter = tuple[CompletionProvider, Endpoint]
 Messages = list[dict[str, Any]]
 TRANSLATED = ("anthropic", "bedrock", "cohere", "gemini")
 LIKE_OPENAI = ("openai", "azure-general", "mistral")
@@ -39,11 +39,11 @@ async def closing() -> AsyncIterator[None]:
 
 
 @pytest.fixture(params=(*TRANSLATED, *LIKE_OPENAI))
-def spoken(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Spoken:
-    return speaking(simulated_provider, request.param)
+def adapter(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Adapter:
+    return adapter_of(simulated_provider, request.param)
 
 
-def speaking(simulator: Simulator, account: str) -> Spoken:
+def adapter_of(simulator: Simulator, account: str) -> Adapter:
     return completion_provider_for(PREFIXES.get(account, account)), endpoint(simulator, account)
 
 
@@ -60,9 +60,9 @@ def result(known: str, content: object = "sunny") -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": known, "content": content}
 
 
-async def answer(spoken: Spoken, messages: Messages, **more: Any) -> dict[str, Any]:
+async def answer(adapter: Adapter, messages: Messages, **more: Any) -> dict[str, Any]:
     """The message of the answer."""
-    provider, at = spoken
+    provider, at = adapter
     body = {"messages": messages, "tools": [WEATHER], **more}
     completion = await provider.complete(at, ProviderRequest("/chat/completions", body, 5.0))
     message: dict[str, Any] = completion["choices"][0]["message"]
@@ -76,7 +76,7 @@ OPENAI_TAKES = {name: messages for name, messages in SILENCES.items() if name no
 @pytest.mark.parametrize("account", TRANSLATED)
 @pytest.mark.parametrize("messages", SILENCES.values(), ids=SILENCES)
 async def test_an_empty_message_is_no_error(simulated_provider: Simulator, account: str, messages: Messages) -> None:
-    assert (await answer(speaking(simulated_provider, account), messages))["content"].startswith("echo:")
+    assert (await answer(adapter_of(simulated_provider, account), messages))["content"].startswith("echo:")
 
 
 @pytest.mark.parametrize("account", LIKE_OPENAI)
@@ -84,85 +84,85 @@ async def test_an_empty_message_is_no_error(simulated_provider: Simulator, accou
 async def test_an_empty_message_is_no_error_at_an_openai_compatible_server(
     simulated_provider: Simulator, account: str, messages: Messages
 ) -> None:
-    assert (await answer(speaking(simulated_provider, account), messages))["content"].startswith("echo:")
+    assert (await answer(adapter_of(simulated_provider, account), messages))["content"].startswith("echo:")
 
 
 @pytest.mark.parametrize("first", [*TRANSLATED, "openai"])
-async def test_an_empty_answer_is_handed_back(simulated_provider: Simulator, spoken: Spoken, first: str) -> None:
+async def test_an_empty_answer_is_handed_back(simulated_provider: Simulator, adapter: Adapter, first: str) -> None:
     """The answer of any provider, sent to any other in turn 2."""
-    empty = await answer(speaking(simulated_provider, first), [user("x")], stop=["echo"], tools=None)
+    empty = await answer(adapter_of(simulated_provider, first), [user("x")], stop=["echo"], tools=None)
     assert empty["content"] == ""
-    assert (await answer(spoken, [user("one"), empty, user("two")]))["content"].endswith("two")
+    assert (await answer(adapter, [user("one"), empty, user("two")]))["content"].endswith("two")
 
 
 @pytest.mark.parametrize("account", TRANSLATED)
 async def test_a_system_alone_is_asked(simulated_provider: Simulator, account: str) -> None:
-    assert (await answer(speaking(simulated_provider, account), [SYSTEM]))["content"] == "echo: Write a haiku."
+    assert (await answer(adapter_of(simulated_provider, account), [SYSTEM]))["content"] == "echo: Write a haiku."
 
 
 @pytest.mark.parametrize("account", ["anthropic", "bedrock"])
 async def test_what_the_assistant_begins_may_end_with_space(simulated_provider: Simulator, account: str) -> None:
     messages = [user("one"), {"role": "assistant", "content": "The answer is "}]
-    assert (await answer(speaking(simulated_provider, account), messages))["content"] == "echo: The answer is"
+    assert (await answer(adapter_of(simulated_provider, account), messages))["content"] == "echo: The answer is"
 
 
 @pytest.mark.parametrize("arguments", ['{"city": "Par', "", "[1]", "null", '"x"'])
-async def test_arguments_that_are_no_object(spoken: Spoken, arguments: str) -> None:
-    assert (await answer(spoken, [user("one"), called("call_1", arguments), result("call_1")]))[
+async def test_arguments_that_are_no_object(adapter: Adapter, arguments: str) -> None:
+    assert (await answer(adapter, [user("one"), called("call_1", arguments), result("call_1")]))[
         "content"
     ] == "echo: sunny"
 
 
 @pytest.mark.parametrize("known", ["functions.x:0", "x" * 65, "call|é", ""])
-async def test_ids_of_another_provider(spoken: Spoken, known: str) -> None:
-    assert (await answer(spoken, [user("one"), called(known), result(known)]))["content"] == "echo: sunny"
+async def test_ids_of_another_provider(adapter: Adapter, known: str) -> None:
+    assert (await answer(adapter, [user("one"), called(known), result(known)]))["content"] == "echo: sunny"
 
 
-async def test_ids_that_come_twice(spoken: Spoken) -> None:
+async def test_ids_that_come_twice(adapter: Adapter) -> None:
     turn = [called("call_0"), result("call_0")]
-    assert (await answer(spoken, [user("one"), *turn, *turn]))["content"] == "echo: sunny"
+    assert (await answer(adapter, [user("one"), *turn, *turn]))["content"] == "echo: sunny"
 
 
-async def test_an_empty_result(spoken: Spoken) -> None:
-    assert (await answer(spoken, [user("one"), called("call_1"), result("call_1", "")]))["content"] is not None
+async def test_an_empty_result(adapter: Adapter) -> None:
+    assert (await answer(adapter, [user("one"), called("call_1"), result("call_1", "")]))["content"] is not None
 
 
 @pytest.mark.parametrize("first", THINKING)
 async def test_a_thought_goes_on_at_any_other_provider(
-    simulated_provider: Simulator, spoken: Spoken, first: tuple[str, str]
+    simulated_provider: Simulator, adapter: Adapter, first: tuple[str, str]
 ) -> None:
     """A fallback in turn 2 gets the answer of turn 1 as it was."""
-    provider, at = speaking(simulated_provider, first[0])
+    provider, at = adapter_of(simulated_provider, first[0])
     at = replace(at, model=first[1])
     thought = await answer((provider, at), [user("weather")], reasoning_effort="low")
     (call,) = thought["tool_calls"]
     messages = [user("weather"), thought, result(call["id"])]
-    assert (await answer(spoken, messages))["content"] == "echo: sunny"
+    assert (await answer(adapter, messages))["content"] == "echo: sunny"
 
 
 @pytest.mark.parametrize("account", ["anthropic", "bedrock", "gemini"])
 @pytest.mark.parametrize("text", [[], [{"type": "text", "text": "read"}]])
 async def test_a_pdf(simulated_provider: Simulator, account: str, text: Messages) -> None:
     part = {"type": "file", "file": PDF}
-    reply = await answer(speaking(simulated_provider, account), [user([*text, part, part])])
+    reply = await answer(adapter_of(simulated_provider, account), [user([*text, part, part])])
     assert reply["content"].startswith("echo:")
 
 
 @pytest.mark.parametrize("account", TRANSLATED)
 async def test_a_jpeg_by_another_name(simulated_provider: Simulator, account: str) -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/jpg;base64,/9j/"}}
-    assert (await answer(speaking(simulated_provider, account), [user([picture])]))["content"].startswith("echo:")
+    assert (await answer(adapter_of(simulated_provider, account), [user([picture])]))["content"].startswith("echo:")
 
 
 async def test_a_messages_own_mark(simulated_provider: Simulator) -> None:
     mark = {"cache_control": {"type": "ephemeral"}}
     messages = [SYSTEM | mark, user("one") | mark, called("call_1") | mark, result("call_1") | mark]
     for account in ("anthropic", "bedrock", *LIKE_OPENAI):
-        assert (await answer(speaking(simulated_provider, account), messages))["content"] is not None
+        assert (await answer(adapter_of(simulated_provider, account), messages))["content"] is not None
 
 
-async def test_half_an_emoji_reaches_every_provider(spoken: Spoken) -> None:
-    assert (await answer(spoken, [user("cut \ufffd")]))["content"] == "echo: cut \ufffd"
+async def test_half_an_emoji_reaches_every_provider(adapter: Adapter) -> None:
+    assert (await answer(adapter, [user("cut \ufffd")]))["content"] == "echo: cut \ufffd"
 
 
 @pytest.mark.parametrize("account", TRANSLATED)
@@ -171,4 +171,4 @@ async def test_a_call_of_a_tool_that_there_is_not(simulated_provider: Simulator,
     made = called("call_1")
     made["tool_calls"][0]["function"]["name"] = name
     messages = [user("one"), made, result("call_1", "no such tool"), user("go on")]
-    assert (await answer(speaking(simulated_provider, account), messages, tools=[]))["content"].startswith("echo:")
+    assert (await answer(adapter_of(simulated_provider, account), messages, tools=[]))["content"].startswith("echo:")

@@ -1,16 +1,15 @@
 """Crashes, repeated messages and races: a batch still has one job at a provider, one output, one usage record."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from itertools import count
 
 import pytest
 
 from local.provider import Fault
 from local.provider.defects import Defects
 from manifold.queue import Message
+from tests.support.crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
-from tests.support.system import ENDED, Killed, System
+from tests.support.system import ENDED, System
 
 pytest_plugins = ("tests.support.system_fixtures",)
 
@@ -18,7 +17,7 @@ GROUP = "gpt-4.1-mini-batch"  # one deployment: a second job could not hide at a
 LINES = 2
 
 
-def check(system: System, batch_id: str) -> None:
+def assert_one_job_and_output(system: System, batch_id: str) -> None:
     """Assert what is true for every completed batch, whatever happened before."""
     assert len(system.jobs_at_providers()) == 1
     assert len(system.select("SELECT * FROM usage")) == 1
@@ -34,50 +33,23 @@ SOON = 12
 """Half-minutes after which a batch has ended even if its worker crashed: leases and waits have expired."""
 
 
-async def to_the_end(system: System, batch_id: str) -> None:
+async def run_to_completion(system: System, batch_id: str) -> None:
     ended = await system.run_until_ended(batch_id, SOON)
     assert ended.status == "completed"
-    check(system, batch_id)
+    assert_one_job_and_output(system, batch_id)
 
 
-async def started(system: System) -> str:
+async def create_batch(system: System) -> str:
     """A batch whose messages wait in the queue."""
     file = await system.upload(chat_lines(GROUP, LINES))
     return (await system.create(file.id)).id
 
 
-async def killed_at(system: System, step: int, work: Callable[[], Awaitable[object]]) -> bool:
-    """Run the work until it is killed at this step. Whether it reached the step; a new environment is started."""
-    system.crash_points.reached.clear()
-    system.crash_points.kill_at = step
-    try:
-        await work()
-    except Killed:
-        await system.restart()
-        return True
-    system.crash_points.kill_at = None
-    return False
-
-
-async def at_every_step(system: System, scenario: Callable[[int], Awaitable[bool]]) -> int:
-    """Run the scenario, killed at its first step, at its second, … until it is not killed. Returns the steps."""
-    for step in count(1):
-        await system.reset()
-        try:
-            died = await scenario(step)
-        except BaseException as error:
-            error.add_note(f"after a death at step {step}: {system.killed_at}")
-            raise
-        if not died:
-            return step - 1
-    raise AssertionError
-
-
 async def test_a_worker_killed_between_any_two_steps(system: System) -> None:
     async def scenario(step: int) -> bool:
-        batch_id = await started(system)
+        batch_id = await create_batch(system)
         died = await killed_at(system, step, lambda: system.run_until_ended(batch_id))
-        await to_the_end(system, batch_id)
+        await run_to_completion(system, batch_id)
         return died
 
     assert await at_every_step(system, scenario) > 40
@@ -87,9 +59,9 @@ async def test_a_worker_killed_while_the_end_and_the_results_are_in_doubt(system
     async def scenario(step: int) -> bool:
         system.provider.state.batches.defects["openai"] = Defects(unnamed=1)
         system.provider.fail(Fault(kind="truncate", route="files.content", framing="chunked", ranges=False))
-        batch_id = await started(system)
+        batch_id = await create_batch(system)
         died = await killed_at(system, step, lambda: system.run_until_ended(batch_id))
-        await to_the_end(system, batch_id)
+        await run_to_completion(system, batch_id)
         return died
 
     assert await at_every_step(system, scenario) > 60
@@ -98,7 +70,7 @@ async def test_a_worker_killed_while_the_end_and_the_results_are_in_doubt(system
 async def test_a_worker_killed_while_results_that_stay_wrong_are_kept(system: System) -> None:
     async def scenario(step: int) -> bool:
         system.provider.state.batches.defects["openai"] = Defects(missing=1)
-        batch_id = await started(system)
+        batch_id = await create_batch(system)
         for _ in range(3):
             await system.deliver_all()
             system.age(6)
@@ -122,7 +94,7 @@ async def test_a_create_killed_between_any_two_steps_is_found_by_its_retry(syste
         died = await killed_at(system, step, lambda: system.call("POST", "/batches", json=body))
         again = await system.call("POST", "/batches", json=body, headers={"x-stainless-retry-count": "1"})
         assert len(system.select("SELECT id FROM batches")) == 1
-        await to_the_end(system, again["id"])
+        await run_to_completion(system, again["id"])
         return died
 
     assert await at_every_step(system, scenario) == 5
@@ -134,7 +106,7 @@ async def test_an_upload_killed_between_any_two_steps_leaves_one_file_for_its_re
         died = await killed_at(system, step, lambda: system.upload(content))
         file = await system.upload(content, headers={"x-stainless-retry-count": "1"})
         assert [row["id"] for row in system.select("SELECT id FROM files WHERE deleted_at IS NULL")] == [file.id]
-        await to_the_end(system, (await system.create(file.id)).id)
+        await run_to_completion(system, (await system.create(file.id)).id)
         system.age(7200)
         await system.run_schedule()
         await system.deliver_all()
@@ -147,7 +119,7 @@ async def test_an_upload_killed_between_any_two_steps_leaves_one_file_for_its_re
 async def test_a_worker_killed_between_any_two_steps_of_a_cancel(system: System) -> None:
     async def scenario(step: int) -> bool:
         system.provider.state.stall("openai", "in_progress")
-        batch_id = await started(system)
+        batch_id = await create_batch(system)
         await system.deliver_all()
         assert (await system.cancel(batch_id)).status == "cancelling"
         died = await killed_at(system, step, lambda: system.run_until_ended(batch_id))
@@ -160,7 +132,7 @@ async def test_a_worker_killed_between_any_two_steps_of_a_cancel(system: System)
 
 
 async def test_every_message_delivered_twice_at_once(system: System) -> None:
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
     for _ in range(40):
         waiting, system.queue.messages = system.queue.messages, []
         await asyncio.gather(*(system.deliver(message) for message in [*waiting, *waiting]))
@@ -169,11 +141,11 @@ async def test_every_message_delivered_twice_at_once(system: System) -> None:
         system.age(30)
         await system.run_schedule()
 
-    check(system, batch_id)
+    assert_one_job_and_output(system, batch_id)
 
 
 async def test_two_pollers_at_once(system: System) -> None:
-    batch_ids = [await started(system) for _ in range(5)]
+    batch_ids = [await create_batch(system) for _ in range(5)]
     await system.deliver_all()
     for _ in range(10):
         system.age(30)
@@ -189,16 +161,16 @@ async def test_two_pollers_at_once(system: System) -> None:
 async def test_a_create_that_failed_but_happened(system: System, kind: str) -> None:
     fault = Fault.model_validate({"kind": kind, "route": "batches.create", "when": "after"})
     system.provider.fail(fault)
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
 
-    await to_the_end(system, batch_id)
+    await run_to_completion(system, batch_id)
 
 
 async def test_a_create_that_failed_and_did_not_happen_is_made_again(system: System) -> None:
     system.provider.fail(Fault(kind="cut", route="batches.create", when="before"))
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
 
-    await to_the_end(system, batch_id)
+    await run_to_completion(system, batch_id)
 
     assert len(system.select("SELECT 1 FROM jobs WHERE state = 'absent'")) == 1
 
@@ -206,7 +178,7 @@ async def test_a_create_that_failed_and_did_not_happen_is_made_again(system: Sys
 async def test_an_unclear_create_is_not_repeated_while_it_may_still_be_listed(system: System) -> None:
     system.provider.fail(Fault(kind="cut", route="batches.create", when="before"))
     system.provider.fail(Fault(kind="error", route="batches.list", times=None))
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
     for _ in range(8):
         await system.deliver_all()
         system.age(30)
@@ -216,13 +188,13 @@ async def test_an_unclear_create_is_not_repeated_while_it_may_still_be_listed(sy
     assert len(system.provider.log(route="batches.create")) == 1
 
     system.provider.state.faults.clear()
-    await to_the_end(system, batch_id)
+    await run_to_completion(system, batch_id)
 
 
 async def test_a_cancel_during_a_submit_reaches_the_provider(system: System) -> None:
     system.provider.state.stall("openai", "in_progress")
     system.provider.fail(Fault(kind="delay", route="batches.create", when="after", seconds=0.3))
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
     for message in [message for message in system.queue.messages if message.kind == "input"]:
         await system.deliver(message)
     system.age(10)
@@ -239,7 +211,7 @@ async def test_a_cancel_during_a_submit_reaches_the_provider(system: System) -> 
 
 
 async def test_a_cancel_before_the_submit_submits_nothing(system: System) -> None:
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
     await system.cancel(batch_id)
 
     ended = await system.run_until_ended(batch_id)
@@ -250,7 +222,7 @@ async def test_a_cancel_before_the_submit_submits_nothing(system: System) -> Non
 
 
 async def test_a_cancel_that_the_provider_overtook_ends_as_the_job_did(system: System) -> None:
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
     await system.deliver_all()
     system.age(5)
     await system.cancel(batch_id)
@@ -262,7 +234,7 @@ async def test_a_cancel_that_the_provider_overtook_ends_as_the_job_did(system: S
 
 
 async def test_messages_lost_altogether_are_made_up_by_the_schedule(system: System) -> None:
-    batch_id = await started(system)
+    batch_id = await create_batch(system)
     for _ in range(20):
         system.queue.messages.clear()
         system.age(60)
@@ -270,7 +242,7 @@ async def test_messages_lost_altogether_are_made_up_by_the_schedule(system: Syst
         await system.deliver_all()
 
     assert (await system.retrieve(batch_id)).status == "completed"
-    check(system, batch_id)
+    assert_one_job_and_output(system, batch_id)
 
 
 async def test_a_provider_that_drops_metadata_gives_each_batch_a_job_of_its_own(system: System) -> None:

@@ -51,7 +51,7 @@ def uploads(system: System) -> list[str]:
     return [entry["account"] for entry in system.provider.log(route="files.create")]
 
 
-async def brought(system: System, group: str, **fields: Any) -> str:
+async def upload_to_all(system: System, group: str, **fields: Any) -> str:
     """Upload a file and replicate it to all its deployments."""
     file = await system.upload(chat_lines(group, 2), **fields)
     await system.deliver_all()
@@ -65,7 +65,7 @@ async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
     config = tmp_path / "config.yaml"
     config.write_text(MODEL_LIST + SETTINGS)
     system = System(database_url, simulated_provider, aws, config=str(config))
-    file_id = await brought(system, ONE)
+    file_id = await upload_to_all(system, ONE)
     config.write_text(MODEL_LIST + LATE + SETTINGS)
     await system.restart()
     system.provider.fail(Fault(kind="rate_limit", account="openai", route="batches.create", times=None))
@@ -81,7 +81,7 @@ async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
 
 
 async def test_a_copy_that_is_about_to_expire_is_made_again(system: System) -> None:
-    file_id = await brought(system, ONE)
+    file_id = await upload_to_all(system, ONE)
     system.select(
         """UPDATE inputs SET updated_at = now() - interval '29 days', expires_at = now() + interval '23 hours'
            RETURNING id"""
@@ -97,7 +97,7 @@ async def test_a_copy_that_is_about_to_expire_is_made_again(system: System) -> N
 
 @pytest.mark.parametrize("group", [ONE, TWO])
 async def test_a_copy_that_the_provider_lost_is_made_again(system: System, group: str) -> None:
-    file_id = await brought(system, group)
+    file_id = await upload_to_all(system, group)
     for copy in copies(system):
         system.provider.state.files.remove(copy.account, copy.id)
 
@@ -109,7 +109,7 @@ async def test_a_copy_that_the_provider_lost_is_made_again(system: System, group
 
 
 async def test_a_provider_that_loses_every_input_is_given_up(system: System) -> None:
-    file_id = await brought(system, ONE)
+    file_id = await upload_to_all(system, ONE)
     batch_id = (await system.create(file_id)).id
     for _ in range(60):
         for copy in copies(system):
@@ -138,7 +138,7 @@ async def test_a_slow_deployment_holds_up_no_other(system: System) -> None:
 
 async def test_the_copies_of_an_expired_file_are_deleted_by_the_schedule(system: System) -> None:
     expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    await brought(system, TWO, **expiry)
+    await upload_to_all(system, TWO, **expiry)
     assert len(copies(system)) == 2
     system.age(3500)
     await system.run_schedule()
@@ -156,7 +156,7 @@ async def test_the_copies_of_an_expired_file_are_deleted_by_the_schedule(system:
 
 async def test_the_copies_of_an_expired_file_stay_while_an_open_batch_needs_them(system: System) -> None:
     expiry = {"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"}
-    file_id = await brought(system, ONE, **expiry)
+    file_id = await upload_to_all(system, ONE, **expiry)
     system.provider.state.stall("openai", "in_progress")
     batch_id = (await system.create(file_id)).id
     await system.deliver_all()

@@ -23,7 +23,7 @@ pytest_plugins = ("tests.support.completions_app", "tests.support.query_fixtures
 KEY = "sk-the-key-that-is-limited"
 
 
-async def give(
+async def add_key(
     completions_app: CompletionsApp,
     value: str = KEY,
     *,
@@ -63,7 +63,7 @@ def next_minute(url: str) -> None:
 
 class TestRequestsAMinute:
     async def test_no_call_more_than_allowed(self, completions_app: CompletionsApp) -> None:
-        await give(completions_app, rpm_limit=2)
+        await add_key(completions_app, rpm_limit=2)
 
         answers = [await ask(completions_app) for _ in range(3)]
 
@@ -75,7 +75,7 @@ class TestRequestsAMinute:
         assert len(completions_app.calls("mini")) == 2
 
     async def test_limits_start_again_each_minute(self, completions_app: CompletionsApp, database_url: str) -> None:
-        await give(completions_app, rpm_limit=1)
+        await add_key(completions_app, rpm_limit=1)
         assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 429]
 
         next_minute(database_url)
@@ -83,7 +83,7 @@ class TestRequestsAMinute:
         assert (await ask(completions_app)).status_code == 200
 
     async def test_a_fan_out_counts_as_its_calls_all_or_none(self, completions_app: CompletionsApp) -> None:
-        await give(completions_app, rpm_limit=5)
+        await add_key(completions_app, rpm_limit=5)
         several: dict[str, Any] = {"model": ["mini", "mini"], "messages": [HELLO, HELLO]}
 
         first = await completions_app.post(key=KEY, **several)
@@ -97,7 +97,7 @@ class TestRequestsAMinute:
     async def test_a_teams_limit_counts_all_its_keys(self, completions_app: CompletionsApp) -> None:
         team = Team(id="blue", rpm_limit=3)
         for number in range(2):
-            await give(completions_app, f"sk-the-key-of-blue-{number}", team=team)
+            await add_key(completions_app, f"sk-the-key-of-blue-{number}", team=team)
 
         answers = [await ask(completions_app, f"sk-the-key-of-blue-{number % 2}") for number in range(4)]
 
@@ -107,7 +107,7 @@ class TestRequestsAMinute:
     async def test_what_one_limit_refuses_counts_for_no_other(
         self, completions_app: CompletionsApp, database_url: str
     ) -> None:
-        await give(completions_app, team=Team(id="blue", rpm_limit=9), user=User(id="ann", rpm_limit=1), rpm_limit=9)
+        await add_key(completions_app, team=Team(id="blue", rpm_limit=9), user=User(id="ann", rpm_limit=1), rpm_limit=9)
 
         assert statuses([await ask(completions_app) for _ in range(3)]) == [200, 429, 429]
 
@@ -118,7 +118,7 @@ class TestRequestsAMinute:
         ]
 
     async def test_zero_allows_nothing(self, completions_app: CompletionsApp) -> None:
-        await give(completions_app, rpm_limit=0)
+        await add_key(completions_app, rpm_limit=0)
 
         assert (await ask(completions_app)).status_code == 429
         assert completions_app.calls() == []
@@ -127,7 +127,7 @@ class TestRequestsAMinute:
 async def test_requests_that_meet_at_the_database_are_counted_one_by_one(
     completions_app: CompletionsApp, database_url: str
 ) -> None:
-    await give(completions_app, team=Team(id="blue", rpm_limit=17), rpm_limit=20)
+    await add_key(completions_app, team=Team(id="blue", rpm_limit=17), rpm_limit=20)
     caller = await completions_app.gateway.authenticate(KEY)
     stores = [Store(lambda: database_url) for _ in range(8)]
 
@@ -149,7 +149,7 @@ async def test_requests_that_meet_at_the_database_are_counted_one_by_one(
 
 class TestParallelRequests:
     async def test_no_call_more_than_allowed_at_once(self, completions_app: CompletionsApp) -> None:
-        await give(completions_app, max_parallel_requests=2)
+        await add_key(completions_app, max_parallel_requests=2)
         completions_app.set_latency("mini", answer=0.5)
 
         answers = await asyncio.gather(*(ask(completions_app) for _ in range(4)))
@@ -158,7 +158,7 @@ class TestParallelRequests:
         assert {answer.headers.get("retry-after") for answer in answers} == {None, "1"}
 
     async def test_a_finished_call_frees_its_place_even_if_it_failed(self, completions_app: CompletionsApp) -> None:
-        await give(completions_app, max_parallel_requests=1)
+        await add_key(completions_app, max_parallel_requests=1)
         completions_app.provider.fail(Fault(kind="error", account="openai"))
 
         assert [(await ask(completions_app)).status_code for _ in range(3)] == [502, 200, 200]
@@ -166,7 +166,7 @@ class TestParallelRequests:
     async def test_the_lease_of_a_crashed_environment_expires(
         self, completions_app: CompletionsApp, database_url: str
     ) -> None:
-        await give(completions_app, max_parallel_requests=1)
+        await add_key(completions_app, max_parallel_requests=1)
         caller = await completions_app.gateway.authenticate(KEY)
         async with completions_app.gateway.store.session() as tables:
             await tables.meters.admit(caller.limited, 1, "of-the-dead", 0.3)
@@ -179,7 +179,7 @@ class TestParallelRequests:
 
 
 async def test_tokens_a_minute(completions_app: CompletionsApp, database_url: str) -> None:
-    await give(completions_app, tpm_limit=1)
+    await add_key(completions_app, tpm_limit=1)
 
     assert [(await ask(completions_app)).status_code for _ in range(2)] == [200, 429]
     next_minute(database_url)
@@ -188,7 +188,7 @@ async def test_tokens_a_minute(completions_app: CompletionsApp, database_url: st
 
 class TestBudget:
     async def test_a_spent_budget_refuses_calls(self, completions_app: CompletionsApp) -> None:
-        await give(completions_app, max_budget=Decimal("0.0000001"))
+        await add_key(completions_app, max_budget=Decimal("0.0000001"))
 
         first, second = await ask(completions_app), await ask(completions_app)
 
@@ -199,7 +199,7 @@ class TestBudget:
     async def test_a_new_period_begins_with_nothing_spent(
         self, completions_app: CompletionsApp, database_url: str
     ) -> None:
-        await give(completions_app, max_budget=Decimal("0.0000001"), budget_duration="1d")
+        await add_key(completions_app, max_budget=Decimal("0.0000001"), budget_duration="1d")
         assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 400]
 
         with psycopg.connect(database_url) as connection:
@@ -210,7 +210,7 @@ class TestBudget:
     async def test_a_call_without_a_price_costs_nothing(
         self, completions_app: CompletionsApp, database_url: str
     ) -> None:
-        await give(completions_app, max_budget=Decimal("0.0000001"))
+        await add_key(completions_app, max_budget=Decimal("0.0000001"))
 
         assert statuses([await ask(completions_app, model="general") for _ in range(2)]) == [200, 200]
         assert {row["cost"] for row in rows(database_url, "SELECT cost FROM calls")} == {None}
@@ -218,7 +218,7 @@ class TestBudget:
 
 class TestCalls:
     async def test_each_call_is_recorded_once(self, completions_app: CompletionsApp, database_url: str) -> None:
-        await give(completions_app, team=Team(id="blue"), user=User(id="ann"))
+        await add_key(completions_app, team=Team(id="blue"), user=User(id="ann"))
 
         answer = (await ask(completions_app)).json()
 
@@ -251,7 +251,7 @@ class TestCalls:
     async def test_a_providers_code_that_cannot_be_kept_loses_no_call_and_ends_the_lease(
         self, completions_app: CompletionsApp, database_url: str, code: str
     ) -> None:
-        await give(completions_app, max_parallel_requests=2)
+        await add_key(completions_app, max_parallel_requests=2)
         completions_app.provider.fail(Fault(kind="refuse", account="openai", code=code))
 
         answers = [await ask(completions_app, model="mini,special"), await ask(completions_app, model="mini,special")]
@@ -264,7 +264,7 @@ class TestCalls:
         assert rows(database_url, "SELECT leases FROM meters") == [{"leases": {}}]
 
     async def test_a_stream_is_recorded_at_its_end(self, completions_app: CompletionsApp, database_url: str) -> None:
-        await give(completions_app, max_parallel_requests=1)
+        await add_key(completions_app, max_parallel_requests=1)
 
         for _ in range(2):
             answer = await ask(completions_app, stream=True)
@@ -276,7 +276,7 @@ class TestCalls:
     async def test_a_truncated_stream_is_recorded(
         self, completions_app: CompletionsApp, database_url: str, broken: str, status: int
     ) -> None:
-        await give(completions_app, tpm_limit=2)
+        await add_key(completions_app, tpm_limit=2)
         if broken == "deadline":
             completions_app.set_latency("mini", between_tokens=0.1)
         else:
@@ -313,7 +313,7 @@ class TestStatements:
     async def test_without_limits_the_key_and_the_calls_are_the_only_statements(
         self, completions_app: CompletionsApp, queries: list[str]
     ) -> None:
-        await give(completions_app)
+        await add_key(completions_app)
         queries.clear()
 
         await ask(completions_app)
@@ -321,7 +321,7 @@ class TestStatements:
         assert [query.split()[0] for query in queries] == ["SELECT", "INSERT"]
 
     async def test_limits_need_one_more_statement(self, completions_app: CompletionsApp, queries: list[str]) -> None:
-        await give(completions_app, team=Team(id="blue", tpm_limit=1_000_000), rpm_limit=10)
+        await add_key(completions_app, team=Team(id="blue", tpm_limit=1_000_000), rpm_limit=10)
         await ask(completions_app)
         queries.clear()
 

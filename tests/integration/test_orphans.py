@@ -24,7 +24,7 @@ def copies(system: System, account: str = ACCOUNT) -> list[File]:
     return system.provider.state.files.page(account, "batch")[0]
 
 
-def ready(system: System) -> str:
+def only_input(system: System) -> str:
     """The provider's id of the only input."""
     [row] = system.select("SELECT state, provider_ref FROM inputs WHERE state <> 'discarded'")
     assert row["state"] == "ready"
@@ -39,7 +39,7 @@ async def asked_for(system: System) -> Message:
     return message
 
 
-async def deliver_or_die(system: System, message: Message, step: int) -> bool:
+async def deliver_or_crash(system: System, message: Message, step: int) -> bool:
     """Deliver the message. Whether the worker survived; if not, its lease is made to expire."""
     system.crash_points.reached.clear()
     system.crash_points.kill_at = step
@@ -69,7 +69,7 @@ async def test_a_worker_killed_anywhere_leaves_one_good_input_and_after_the_swee
     system.crash_points.piece = 5
     for step in count(1):
         message = await asked_for(system)
-        lived = await deliver_or_die(system, message, step)
+        lived = await deliver_or_crash(system, message, step)
         await system.deliver(message)
         if lived:
             break
@@ -95,7 +95,7 @@ async def test_a_connection_cut_after_any_byte_leaves_one_good_input(system: Sys
     system.age(5)
     await system.deliver(message)
 
-    assert [file.id for file in copies(system)] == [ready(system)]
+    assert [file.id for file in copies(system)] == [only_input(system)]
 
 
 @pytest.mark.parametrize("kind", ["cut", "error", "garbage", "truncate"])
@@ -111,7 +111,7 @@ async def test_uploads_whose_answers_were_lost_are_deleted(system: System, kind:
     pass_time(system, HOUR)
     await sweep(system)
 
-    assert [file.id for file in copies(system)] == [ready(system)]
+    assert [file.id for file in copies(system)] == [only_input(system)]
     assert system.select("SELECT 1 FROM inputs WHERE doubtful_at IS NOT NULL") == []
 
 
@@ -126,7 +126,7 @@ async def test_a_deployment_without_suspected_orphans_is_not_listed(system: Syst
     assert system.provider.log(route="files.list") == []
 
 
-async def in_doubt(system: System) -> str:
+async def make_orphan(system: System) -> str:
     """The provider's id of an orphan: the answer to its upload was lost, and a second upload succeeded."""
     system.provider.fail(Fault(kind="cut", route="files.create", when="after"))
     message = await asked_for(system)
@@ -137,42 +137,42 @@ async def in_doubt(system: System) -> str:
     return orphan.id
 
 
-def has(system: System, ref: str) -> bool:
+def is_stored(system: System, ref: str) -> bool:
     return ref in [file.id for file in copies(system)]
 
 
 async def test_an_input_that_may_be_uploading_is_not_deleted(system: System) -> None:
-    orphan = await in_doubt(system)
+    orphan = await make_orphan(system)
     system.age(HOUR)
     system.provider.state.files.age(MIN_AGE - 10)
     await sweep(system)
-    assert has(system, orphan)
+    assert is_stored(system, orphan)
 
 
 async def test_an_input_that_a_worker_holds_is_not_deleted(system: System) -> None:
-    orphan = await in_doubt(system)
+    orphan = await make_orphan(system)
     system.age(HOUR)
     system.provider.state.files.age(HOUR)
     system.select("UPDATE inputs SET state = 'pending', leased_until = now() + interval '1 minute' RETURNING id")
     await sweep(system)
-    assert has(system, orphan)
+    assert is_stored(system, orphan)
 
 
 @pytest.mark.parametrize(
     "name", ["input_of-somebody-else.jsonl", "input_AAAAAAAAAAAAAAAAAAAAAAAA.jsonl", "my-lines.jsonl"]
 )
 async def test_a_file_of_somebody_else_is_not_deleted(system: System, name: str) -> None:
-    orphan = await in_doubt(system)
+    orphan = await make_orphan(system)
     other = system.provider.state.files.receive(ACCOUNT, name, BytesIO(b"{}"), lifetime=None, processing=0)
     pass_time(system, HOUR)
     await sweep(system)
-    assert not has(system, orphan)
-    assert has(system, other.id)
+    assert not is_stored(system, orphan)
+    assert is_stored(system, other.id)
 
 
 async def test_the_input_of_an_open_batch_is_not_deleted_when_a_newer_one_replaces_it(system: System) -> None:
-    await in_doubt(system)
-    used = ready(system)
+    await make_orphan(system)
+    used = only_input(system)
     system.provider.state.stall(ACCOUNT, "in_progress")
     [file] = system.select("SELECT id FROM files")
     await system.create(file["id"])
@@ -200,22 +200,22 @@ async def test_the_copies_of_an_input_that_was_given_up_are_deleted(system: Syst
 
 
 async def test_a_provider_that_cannot_be_listed_is_asked_again_an_hour_later(system: System) -> None:
-    orphan = await in_doubt(system)
+    orphan = await make_orphan(system)
     system.provider.fail(Fault(kind="error", route="files.list"))
     pass_time(system, HOUR)
     for _ in range(3):
         await sweep(system)
         system.age(60)
-    assert has(system, orphan)
+    assert is_stored(system, orphan)
     assert len(system.provider.log(route="files.list")) == 1
 
     system.age(HOUR)
     await sweep(system)
-    assert not has(system, orphan)
+    assert not is_stored(system, orphan)
 
 
 async def test_a_second_message_lists_nothing(system: System) -> None:
-    await in_doubt(system)
+    await make_orphan(system)
     pass_time(system, HOUR)
     await system.run_schedule()
     [message] = [message for message in system.queue.messages if message.kind == "deployment"]

@@ -26,7 +26,7 @@ ACCOUNTS = {"openai": "openai", "azure": "azure-general"}
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scenario:
     """A provider with a prepared input and a submitted job, before a failure."""
 
     provider: BatchProvider
@@ -46,42 +46,42 @@ async def closed_providers() -> AsyncIterator[None]:
 
 
 @pytest.fixture(params=ACCOUNTS)
-async def scene(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Scene:
+async def scenario(request: pytest.FixtureRequest, simulated_provider: Simulator) -> Scenario:
     provider, at = batch_provider_for(request.param), endpoint(simulated_provider, ACCOUNTS[request.param], timeout=1.0)
     prepared = await provider.prepare(at, input_of(chat_lines(at.model, 1)))
     job = Job("job_1", prepared.ref, "/v1/chat/completions", "24h", int(time.time()))
-    return Scene(provider, at, job, await provider.submit(at, job), simulated_provider)
+    return Scenario(provider, at, job, await provider.submit(at, job), simulated_provider)
 
 
-async def _prepare(scene: Scene) -> object:
-    return await scene.provider.prepare(scene.at, input_of(chat_lines(scene.at.model, 1)))
+async def _prepare(scenario: Scenario) -> object:
+    return await scenario.provider.prepare(scenario.at, input_of(chat_lines(scenario.at.model, 1)))
 
 
-async def _submit(scene: Scene) -> object:
-    return await scene.provider.submit(scene.at, replace(scene.job, id="job_2"))
+async def _submit(scenario: Scenario) -> object:
+    return await scenario.provider.submit(scenario.at, replace(scenario.job, id="job_2"))
 
 
-async def _find(scene: Scene) -> object:
-    return await scene.provider.find(scene.at, scene.job)
+async def _find(scenario: Scenario) -> object:
+    return await scenario.provider.find(scenario.at, scenario.job)
 
 
-async def _poll(scene: Scene) -> object:
-    return await poll_statuses(scene.provider, scene.at, [scene.ref])
+async def _poll(scenario: Scenario) -> object:
+    return await poll_statuses(scenario.provider, scenario.at, [scenario.ref])
 
 
-async def _cancel(scene: Scene) -> None:
-    await scene.provider.cancel(scene.at, scene.ref)
+async def _cancel(scenario: Scenario) -> None:
+    await scenario.provider.cancel(scenario.at, scenario.ref)
 
 
-async def _results(scene: Scene) -> object:
-    return [chunk async for chunk in scene.provider.results(scene.at, str(scene.job.input_ref))]
+async def _results(scenario: Scenario) -> object:
+    return [chunk async for chunk in scenario.provider.results(scenario.at, str(scenario.job.input_ref))]
 
 
-async def _discard(scene: Scene) -> None:
-    await scene.provider.discard(scene.at, str(scene.job.input_ref))
+async def _discard(scenario: Scenario) -> None:
+    await scenario.provider.discard(scenario.at, str(scenario.job.input_ref))
 
 
-Act = Callable[[Scene], Awaitable[object]]
+Act = Callable[[Scenario], Awaitable[object]]
 ACTS: dict[str, tuple[Act, str]] = {
     "prepare": (_prepare, "files.create"),
     "submit": (_submit, "batches.create"),
@@ -106,130 +106,132 @@ each_create = pytest.mark.parametrize(
 
 @each_act
 @pytest.mark.parametrize("status", [401, 403])
-async def test_permanent_refusals(scene: Scene, act: Act, route: str, status: int) -> None:
-    scene.fail("refuse", route, status=status)
+async def test_permanent_refusals(scenario: Scenario, act: Act, route: str, status: int) -> None:
+    scenario.fail("refuse", route, status=status)
     with pytest.raises(ProviderRefused) as caught:
-        await act(scene)
+        await act(scenario)
     assert (caught.value.status, caught.value.lasting) == (status, True)
     assert "told to do this" in str(caught.value.raw_detail)
 
 
 @each_act
-async def test_a_rate_limit_is_a_temporary_refusal(scene: Scene, act: Act, route: str) -> None:
-    scene.fail("rate_limit", route, retry_after="7")
+async def test_a_rate_limit_is_a_temporary_refusal(scenario: Scenario, act: Act, route: str) -> None:
+    scenario.fail("rate_limit", route, retry_after="7")
     with pytest.raises(ProviderRefused) as caught:
-        await act(scene)
+        await act(scenario)
     assert (caught.value.status, caught.value.lasting, caught.value.retry_after) == (429, False, 7.0)
 
 
-async def test_retry_after_as_a_date(scene: Scene) -> None:
+async def test_retry_after_as_a_date(scenario: Scenario) -> None:
     moment = datetime.now(UTC) + timedelta(seconds=90)
-    scene.fail("rate_limit", "batches.create", retry_after=format_datetime(moment, usegmt=True))
+    scenario.fail("rate_limit", "batches.create", retry_after=format_datetime(moment, usegmt=True))
     with pytest.raises(ProviderRefused) as caught:
-        await _submit(scene)
+        await _submit(scenario)
     assert caught.value.retry_after == pytest.approx(90, abs=3)
 
 
 @each_act
-async def test_a_server_error_is_an_unclear_outcome(scene: Scene, act: Act, route: str) -> None:
-    scene.fail("error", route, status=503, retry_after="3")
+async def test_a_server_error_is_an_unclear_outcome(scenario: Scenario, act: Act, route: str) -> None:
+    scenario.fail("error", route, status=503, retry_after="3")
     with pytest.raises(ProviderUnclear) as caught:
-        await act(scene)
+        await act(scenario)
     assert (caught.value.status, caught.value.retry_after) == (503, 3.0)
 
 
 @each_act
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_cut_connection_is_an_unclear_outcome(scene: Scene, act: Act, route: str, when: str) -> None:
-    scene.fail("cut", route, when=when)
+async def test_a_cut_connection_is_an_unclear_outcome(scenario: Scenario, act: Act, route: str, when: str) -> None:
+    scenario.fail("cut", route, when=when)
     with pytest.raises(ProviderUnclear):
-        await act(scene)
+        await act(scenario)
 
 
 @each_act
-async def test_a_truncated_answer_is_an_unclear_outcome(scene: Scene, act: Act, route: str) -> None:
-    scene.fail("truncate", route, times=None, ranges=False)
+async def test_a_truncated_answer_is_an_unclear_outcome(scenario: Scenario, act: Act, route: str) -> None:
+    scenario.fail("truncate", route, times=None, ranges=False)
     with pytest.raises(ProviderUnclear):
-        await act(scene)
+        await act(scenario)
 
 
 @pytest.mark.parametrize("name", ["prepare", "submit", "find", "poll", "cancel", "discard"])
-async def test_an_unreadable_answer_is_an_unclear_outcome(scene: Scene, name: str) -> None:
+async def test_an_unreadable_answer_is_an_unclear_outcome(scenario: Scenario, name: str) -> None:
     act, route = ACTS[name]
-    scene.fail("garbage", route)
+    scenario.fail("garbage", route)
     with pytest.raises(ProviderUnclear):
-        await act(scene)
+        await act(scenario)
 
 
 @pytest.mark.parametrize("name", ["submit", "find", "poll", "cancel", "discard"])
-async def test_a_late_answer_is_an_unclear_outcome(scene: Scene, name: str) -> None:
+async def test_a_late_answer_is_an_unclear_outcome(scenario: Scenario, name: str) -> None:
     act, route = ACTS[name]
-    scene.fail("delay", route, seconds=1)
+    scenario.fail("delay", route, seconds=1)
     with pytest.raises(ProviderUnclear):
-        await act(scene)
+        await act(scenario)
 
 
 @each_act
-async def test_a_connection_that_never_opened_did_nothing(scene: Scene, act: Act, route: str) -> None:
+async def test_a_connection_that_never_opened_did_nothing(scenario: Scenario, act: Act, route: str) -> None:
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{unheard.getsockname()[1]}"
         with pytest.raises(ProviderRefused) as caught:
-            await act(replace(scene, at=replace(scene.at, base_url=base)))
+            await act(replace(scenario, at=replace(scenario.at, base_url=base)))
     assert (caught.value.status, caught.value.lasting) == (None, False)
 
 
 @each_create
-async def test_an_unclear_create_that_happened_is_found(scene: Scene, how: dict[str, object]) -> None:
-    job = replace(scene.job, id="job_2")
-    scene.simulator.fail(Fault.model_validate({"route": "batches.create", **how}))
+async def test_an_unclear_create_that_happened_is_found(scenario: Scenario, how: dict[str, object]) -> None:
+    job = replace(scenario.job, id="job_2")
+    scenario.simulator.fail(Fault.model_validate({"route": "batches.create", **how}))
     with pytest.raises(ProviderUnclear):
-        await scene.provider.submit(scene.at, job)
+        await scenario.provider.submit(scenario.at, job)
 
-    found = await scene.provider.find(scene.at, job)
+    found = await scenario.provider.find(scenario.at, job)
 
-    created = [entry for entry in scene.simulator.log(route="batches.create") if "batch_id" in entry]
-    assert [entry["batch_id"] for entry in created] == [scene.ref, found]
+    created = [entry for entry in scenario.simulator.log(route="batches.create") if "batch_id" in entry]
+    assert [entry["batch_id"] for entry in created] == [scenario.ref, found]
 
 
-async def test_an_unclear_create_that_never_happened_is_not_found(scene: Scene) -> None:
-    job = replace(scene.job, id="job_2")
-    scene.fail("cut", "batches.create")
+async def test_an_unclear_create_that_never_happened_is_not_found(scenario: Scenario) -> None:
+    job = replace(scenario.job, id="job_2")
+    scenario.fail("cut", "batches.create")
     with pytest.raises(ProviderUnclear):
-        await scene.provider.submit(scene.at, job)
+        await scenario.provider.submit(scenario.at, job)
 
-    assert await scene.provider.find(scene.at, job) is None
-
-
-async def test_a_poll_of_many_survives_a_provider_that_lists_nothing(scene: Scene) -> None:
-    refs = [scene.ref] + [await scene.provider.submit(scene.at, replace(scene.job, id=f"j{i}")) for i in range(6)]
-    scene.fail("refuse", "batches.list", status=405)
-
-    assert set(await poll_statuses(scene.provider, scene.at, refs)) == set(refs)
+    assert await scenario.provider.find(scenario.at, job) is None
 
 
-async def test_a_poll_of_many_jobs_keeps_retry_after(scene: Scene) -> None:
-    scene.fail("rate_limit", "batches.list", retry_after="20")
+async def test_a_poll_of_many_survives_a_provider_that_lists_nothing(scenario: Scenario) -> None:
+    refs = [scenario.ref] + [
+        await scenario.provider.submit(scenario.at, replace(scenario.job, id=f"j{i}")) for i in range(6)
+    ]
+    scenario.fail("refuse", "batches.list", status=405)
+
+    assert set(await poll_statuses(scenario.provider, scenario.at, refs)) == set(refs)
+
+
+async def test_a_poll_of_many_jobs_keeps_retry_after(scenario: Scenario) -> None:
+    scenario.fail("rate_limit", "batches.list", retry_after="20")
     with pytest.raises(ProviderRefused) as caught:
-        await poll_statuses(scene.provider, scene.at, [f"batch_{number}" for number in range(10)])
+        await poll_statuses(scenario.provider, scenario.at, [f"batch_{number}" for number in range(10)])
     assert caught.value.retry_after == 20
 
 
-async def test_a_listing_that_fails_keeps_the_pages_that_were_read(scene: Scene) -> None:
-    at = replace(scene.at, timeout=30.0)
-    refs = [await scene.provider.submit(at, replace(scene.job, id=f"j{number}")) for number in range(100)]
-    scene.fail("delay", "batches.list", seconds=0)
-    scene.fail("rate_limit", "batches.list")
+async def test_a_listing_that_fails_keeps_the_pages_that_were_read(scenario: Scenario) -> None:
+    at = replace(scenario.at, timeout=30.0)
+    refs = [await scenario.provider.submit(at, replace(scenario.job, id=f"j{number}")) for number in range(100)]
+    scenario.fail("delay", "batches.list", seconds=0)
+    scenario.fail("rate_limit", "batches.list")
 
-    known = await poll_statuses(scene.provider, at, [scene.ref, *refs])
+    known = await poll_statuses(scenario.provider, at, [scenario.ref, *refs])
 
     assert set(known) == set(refs), "the newest page, and no call more once there were too many"
-    assert scene.simulator.log(route="batches.retrieve") == []
+    assert scenario.simulator.log(route="batches.retrieve") == []
 
 
-async def test_a_slow_file_does_not_time_out(scene: Scene) -> None:
-    scene.fail("delay", "files.create", seconds=1)
-    assert await _prepare(scene)
+async def test_a_slow_file_does_not_time_out(scenario: Scenario) -> None:
+    scenario.fail("delay", "files.create", seconds=1)
+    assert await _prepare(scenario)
 
 
 async def test_azure_file_is_awaited_until_processed(simulated_provider: Simulator) -> None:

@@ -15,7 +15,7 @@ def queue(aws: Aws) -> Queue:
 
 
 @pytest.fixture
-def lost(aws: Aws) -> Queue:
+def unreachable_queue(aws: Aws) -> Queue:
     """A queue whose address does not answer."""
     return Queue(aws.control_queue_url + "-gone", aws.transfers_queue_url + "-gone")
 
@@ -44,13 +44,13 @@ async def test_no_delay_is_at_once(queue: Queue, aws: Aws, delay: float) -> None
     assert aws.take(aws.control_queue_url) == [Message("batch", "batch_1")]
 
 
-async def test_a_queue_that_does_not_answer_is_unavailable(lost: Queue) -> None:
+async def test_a_queue_that_does_not_answer_is_unavailable(unreachable_queue: Queue) -> None:
     with pytest.raises(Unavailable):
-        await lost.send(Message("batch", "batch_1"))
+        await unreachable_queue.send(Message("batch", "batch_1"))
 
 
-async def test_announcing_messages_survives_a_queue_that_does_not_answer(lost: Queue) -> None:
-    await lost.announce([Message("batch", "batch_1"), Message("input", "input_1")])
+async def test_announcing_messages_survives_a_queue_that_does_not_answer(unreachable_queue: Queue) -> None:
+    await unreachable_queue.announce([Message("batch", "batch_1"), Message("input", "input_1")])
 
 
 async def test_everything_announced_is_sent(queue: Queue, aws: Aws) -> None:

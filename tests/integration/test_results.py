@@ -19,7 +19,7 @@ ACCOUNT = "openai"
 LINES = 4
 
 
-def odd(system: System, **how: Any) -> None:
+def set_defects(system: System, **how: Any) -> None:
     system.provider.state.batches.defects[ACCOUNT] = Defects(**how)
 
 
@@ -27,7 +27,7 @@ def fail(system: System, kind: str, route: str = "files.content", times: int | N
     system.provider.fail(Fault.model_validate({"kind": kind, "route": route, "times": times, **how}))
 
 
-async def ran(system: System, content: bytes = chat_lines(GROUP, LINES)) -> Batch:
+async def run_batch(system: System, content: bytes = chat_lines(GROUP, LINES)) -> Batch:
     """Run a batch of these lines to its end."""
     return await system.run_until_ended((await system.create((await system.upload(content)).id)).id, rounds=80)
 
@@ -55,7 +55,7 @@ def answers(system: System, file_id: str | None) -> list[bytes]:
     return system.content(file_id).splitlines(keepends=True) if file_id else []
 
 
-def check_whole(system: System, batch: Batch) -> None:
+def assert_complete(system: System, batch: Batch) -> None:
     assert (batch.status, codes(batch)) == ("completed", [])
     assert counts(batch) == (LINES, LINES, 0)
     assert len(answers(system, batch.output_file_id)) == LINES
@@ -67,13 +67,13 @@ def check_whole(system: System, batch: Batch) -> None:
 
 @pytest.mark.parametrize("polls", [1, 2, 6])
 async def test_an_end_whose_files_are_named_later_is_asked_again(system: System, polls: int) -> None:
-    odd(system, unnamed=polls)
+    set_defects(system, unnamed=polls)
 
-    check_whole(system, await ran(system))
+    assert_complete(system, await run_batch(system))
 
 
 async def test_files_that_are_never_named_end_the_batch_with_errors_that_say_so(system: System) -> None:
-    odd(system, unnamed=10_000)
+    set_defects(system, unnamed=10_000)
     batch_id = await ended_at_provider(system)
     asked = len(system.provider.log(route="batches.retrieve"))
 
@@ -89,15 +89,15 @@ async def test_files_that_are_never_named_end_the_batch_with_errors_that_say_so(
 
 
 async def test_a_completed_batch_that_counts_nothing_and_names_nothing_is_asked_again(system: System) -> None:
-    odd(system, unnamed=1, counts={"total": 0, "completed": 0, "failed": 0})
+    set_defects(system, unnamed=1, counts={"total": 0, "completed": 0, "failed": 0})
 
-    check_whole(system, await ran(system))
+    assert_complete(system, await run_batch(system))
 
 
 async def test_an_end_that_counts_nothing_keeps_what_it_names(system: System) -> None:
-    odd(system, counts={})
+    set_defects(system, counts={})
 
-    check_whole(system, await ran(system))
+    assert_complete(system, await run_batch(system))
 
 
 async def test_a_cancelled_batch_without_a_result_ends_at_once(system: System) -> None:
@@ -114,7 +114,7 @@ async def test_a_cancelled_batch_without_a_result_ends_at_once(system: System) -
 @pytest.mark.parametrize("outcome", ["cancelled", "expired"])
 async def test_partial_results_that_are_named_late_are_kept(system: System, outcome: str) -> None:
     system.provider.state.stall(ACCOUNT, "in_progress")
-    odd(system, unnamed=2)
+    set_defects(system, unnamed=2)
     batch = await system.create((await system.upload(chat_lines(GROUP, LINES))).id)
     await system.deliver_all()
     if outcome == "cancelled":
@@ -129,10 +129,10 @@ async def test_partial_results_that_are_named_late_are_kept(system: System, outc
 
 
 async def test_an_error_file_that_is_named_late_is_fetched_too(system: System) -> None:
-    odd(system, unnamed_errors=1)
+    set_defects(system, unnamed_errors=1)
     content = chat_lines(GROUP, 3) + chat_line(GROUP, "bad", "fail-this-line")
 
-    ended = await ran(system, content)
+    ended = await run_batch(system, content)
 
     assert (codes(ended), counts(ended)) == ([], (4, 3, 1))
     assert len(answers(system, ended.error_file_id)) == 1
@@ -142,7 +142,7 @@ async def test_an_error_file_that_is_named_late_is_fetched_too(system: System) -
 async def test_a_job_that_is_unknown_for_a_while_is_not_lost(system: System, times: int) -> None:
     fail(system, "refuse", "batches.retrieve", times=times, status=404, code="not_found")
 
-    check_whole(system, await ran(system))
+    assert_complete(system, await run_batch(system))
 
 
 async def test_a_cancel_of_a_job_that_is_unknown_for_a_while_reaches_it(system: System) -> None:
@@ -176,14 +176,14 @@ async def test_a_cancel_of_a_job_that_is_unknown_for_a_while_reaches_it(system: 
 async def test_content_that_is_no_results_is_fetched_again(system: System, how: dict[str, Any]) -> None:
     fail(system, times=2, **how)
 
-    check_whole(system, await ran(system))
+    assert_complete(system, await run_batch(system))
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 async def test_truncated_results_are_fetched_by_ranges(system: System, framing: str) -> None:
     fail(system, "truncate", framing=framing, bytes=150)
 
-    check_whole(system, await ran(system))
+    assert_complete(system, await run_batch(system))
 
     assert len(system.select("SELECT 1 FROM jobs WHERE attempts = 1")) == 1
 
@@ -192,7 +192,7 @@ async def test_truncated_results_are_fetched_by_ranges(system: System, framing: 
 async def test_complete_lines_of_truncated_results_are_kept_and_reported(system: System, framing: str) -> None:
     fail(system, "truncate", framing=framing, ranges=False, bytes=700)
 
-    ended = await ran(system)
+    ended = await run_batch(system)
 
     kept = answers(system, ended.output_file_id)
     assert 0 < len(kept) < LINES
@@ -204,16 +204,16 @@ async def test_complete_lines_of_truncated_results_are_kept_and_reported(system:
 async def test_an_html_page_is_never_stored_as_output(system: System) -> None:
     fail(system, "garbage")
 
-    ended = await ran(system)
+    ended = await run_batch(system)
 
     assert (ended.status, codes(ended), ended.output_file_id) == ("failed", ["results_lost"], None)
     assert system.stored() == [f"files/{ended.input_file_id}"]
 
 
 async def test_missing_results_are_fetched_again_and_then_reported(system: System) -> None:
-    odd(system, missing=1)
+    set_defects(system, missing=1)
 
-    ended = await ran(system)
+    ended = await run_batch(system)
 
     assert len(system.provider.log(route="files.content")) > 4
     assert len(answers(system, ended.output_file_id)) == LINES - 1
@@ -225,11 +225,11 @@ async def test_missing_results_are_fetched_again_and_then_reported(system: Syste
 async def test_results_outlive_an_account_that_is_refused_for_a_while(system: System, status: int) -> None:
     fail(system, "refuse", times=6, status=status)
 
-    check_whole(system, await ran(system))
+    assert_complete(system, await run_batch(system))
 
 
 async def test_the_best_download_is_kept(system: System) -> None:
-    odd(system, missing=1)
+    set_defects(system, missing=1)
     batch_id = await ended_at_provider(system)
     fail(system, "garbage")
 
@@ -258,9 +258,9 @@ async def test_an_output_is_kept_though_the_error_file_is_gone(system: System) -
 
 
 async def test_repeated_results_are_kept_and_reported(system: System) -> None:
-    odd(system, repeated=2)
+    set_defects(system, repeated=2)
 
-    ended = await ran(system)
+    ended = await run_batch(system)
 
     assert len(answers(system, ended.output_file_id)) == LINES + 2
     assert (ended.status, codes(ended), counts(ended)) == ("completed", ["results_repeated"], (LINES, LINES, 0))
@@ -268,9 +268,9 @@ async def test_repeated_results_are_kept_and_reported(system: System) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 async def test_malformed_result_lines_are_kept_and_charged(system: System, text: Text) -> None:
-    odd(system, text=text)
+    set_defects(system, text=text)
 
-    ended = await ran(system)
+    ended = await run_batch(system)
 
     assert (ended.status, codes(ended), counts(ended)) == ("completed", [], (LINES, LINES, 0))
     assert system.select("SELECT requests, failed_requests, input_tokens, output_tokens FROM usage") == [
@@ -295,9 +295,9 @@ async def test_malformed_result_lines_are_kept_and_charged(system: System, text:
     ],
 )
 async def test_counts_are_those_of_the_file_whatever_the_provider_counts(system: System, told: dict[str, Any]) -> None:
-    odd(system, counts=told)
+    set_defects(system, counts=told)
 
-    ended = await ran(system)
+    ended = await run_batch(system)
 
     assert counts(ended) == (LINES, LINES, 0)
     assert len(answers(system, ended.output_file_id)) == LINES
@@ -306,7 +306,7 @@ async def test_counts_are_those_of_the_file_whatever_the_provider_counts(system:
 async def test_the_models_name_in_the_results_is_the_groups(system: System) -> None:
     content = chat_lines(GROUP, 3) + chat_line(GROUP, "bad", "fail-this-line")
 
-    ended = await ran(system, content)
+    ended = await run_batch(system, content)
 
     [job] = system.jobs_at_providers()
     theirs = system.provider.state.files.get(ACCOUNT, str(job.output_file_id)).path.read_bytes()

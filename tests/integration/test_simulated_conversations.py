@@ -41,7 +41,7 @@ def text(role: str, content: str) -> Body:
     return {"role": role, "content": [{"type": "text", "text": content}]}
 
 
-def use(known: str, value: object = None) -> Body:
+def tool_use(known: str, value: object = None) -> Body:
     block = {"type": "tool_use", "id": known, "name": "f", "input": {} if value is None else value}
     return {"role": "assistant", "content": [block]}
 
@@ -65,10 +65,10 @@ THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "s"}
         ([ONE, {"role": "assistant", "content": [THOUGHT]}, TWO], "final block"),
         ([ONE, {"role": "assistant", "content": [THOUGHT | {"signature": ""}]}, TWO], "signature"),
         ([text("assistant", "hi"), TWO], "first message"),
-        ([ONE, use("functions.f:0"), used("functions.f:0")], "should match pattern"),
-        ([ONE, use("a", "{"), used("a")], "valid dictionary"),
-        ([ONE, use("a"), used("a"), use("a"), used("a")], "unique"),
-        ([ONE, use("a"), used("b")], "without `tool_result`"),
+        ([ONE, tool_use("functions.f:0"), used("functions.f:0")], "should match pattern"),
+        ([ONE, tool_use("a", "{"), used("a")], "valid dictionary"),
+        ([ONE, tool_use("a"), used("a"), tool_use("a"), used("a")], "unique"),
+        ([ONE, tool_use("a"), used("b")], "without `tool_result`"),
         ([used("b")], "unexpected `tool_use_id`"),
         ([{"role": "user", "content": [{"type": "text", "text": "one", "name": "x"}]}], "Extra inputs"),
         ([{**ONE, "cache_control": {"type": "ephemeral"}}], "Extra inputs"),

@@ -29,7 +29,7 @@ FORMS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Customer:
+class AccountClient:
     """An HTTP client of one account in one form of the API."""
 
     simulator: Simulator
@@ -76,14 +76,14 @@ def http() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(params=FORMS)
-def customer(request: pytest.FixtureRequest, simulated_provider: Simulator, http: httpx.Client) -> Customer:
+def account_client(request: pytest.FixtureRequest, simulated_provider: Simulator, http: httpx.Client) -> AccountClient:
     account, form, query = request.param
-    return Customer(simulated_provider, account, form, query, http)
+    return AccountClient(simulated_provider, account, form, query, http)
 
 
-def test_a_wrong_key_is_401_in_the_dialect_own_shape(customer: Customer) -> None:
-    answer = customer.call("GET", "/batches", headers={"Authorization": "Bearer no", "api-key": "no"})
-    shape = {"message", "type", "param", "code"} if customer.account == "openai" else {"code", "message"}
+def test_a_wrong_key_is_401_in_the_dialect_own_shape(account_client: AccountClient) -> None:
+    answer = account_client.call("GET", "/batches", headers={"Authorization": "Bearer no", "api-key": "no"})
+    shape = {"message", "type", "param", "code"} if account_client.account == "openai" else {"code", "message"}
     assert (answer.status_code, set(answer.json()["error"])) == (401, shape)
 
 
@@ -96,12 +96,12 @@ def test_a_wrong_key_is_401_in_the_dialect_own_shape(customer: Customer) -> None
         ("in.jsonl", {"expires_after[anchor]": "last_active_at", "expires_after[seconds]": "1209600"}),
     ],
 )
-def test_a_bad_upload_is_400(customer: Customer, name: str, fields: dict[str, str]) -> None:
-    assert customer.upload(b"{}\n", name, **fields).status_code == 400
+def test_a_bad_upload_is_400(account_client: AccountClient, name: str, fields: dict[str, str]) -> None:
+    assert account_client.upload(b"{}\n", name, **fields).status_code == 400
 
 
-def test_an_upload_that_is_no_form_is_400(customer: Customer) -> None:
-    assert customer.call("POST", "/files", content=b"{}").status_code == 400
+def test_an_upload_that_is_no_form_is_400(account_client: AccountClient) -> None:
+    assert account_client.call("POST", "/files", content=b"{}").status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -118,40 +118,40 @@ def test_an_upload_that_is_no_form_is_400(customer: Customer) -> None:
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
-def test_a_bad_create_is_400(customer: Customer, wrong: dict[str, object]) -> None:
-    assert customer.create(chat_lines(customer.model, 1), **wrong).status_code == 400
+def test_a_bad_create_is_400(account_client: AccountClient, wrong: dict[str, object]) -> None:
+    assert account_client.create(chat_lines(account_client.model, 1), **wrong).status_code == 400
 
 
-def test_files_are_listed_newest_first(customer: Customer) -> None:
-    refs = [customer.upload(chat_lines(customer.model, 1)).json()["id"] for _ in range(3)]
-    listed = customer.call("GET", "/files").json()["data"]
+def test_files_are_listed_newest_first(account_client: AccountClient) -> None:
+    refs = [account_client.upload(chat_lines(account_client.model, 1)).json()["id"] for _ in range(3)]
+    listed = account_client.call("GET", "/files").json()["data"]
     assert [file["id"] for file in listed] == refs[::-1]
     assert {file["filename"] for file in listed} == {"in.jsonl"}
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 10_001}, {"after": "file-none"}])
-def test_a_bad_listing_of_files_is_refused(customer: Customer, wrong: dict[str, Any]) -> None:
-    assert customer.call("GET", "/files", params=_query(customer) | wrong).status_code in (400, 404)
+def test_a_bad_listing_of_files_is_refused(account_client: AccountClient, wrong: dict[str, Any]) -> None:
+    assert account_client.call("GET", "/files", params=_query(account_client) | wrong).status_code in (400, 404)
 
 
-def test_a_page_of_files_says_that_there_is_a_next_one(customer: Customer) -> None:
-    refs = [customer.upload(chat_lines(customer.model, 1)).json()["id"] for _ in range(3)]
-    page = customer.call("GET", "/files", params=_query(customer) | {"purpose": "batch", "limit": 2})
-    if customer.query:
+def test_a_page_of_files_says_that_there_is_a_next_one(account_client: AccountClient) -> None:
+    refs = [account_client.upload(chat_lines(account_client.model, 1)).json()["id"] for _ in range(3)]
+    page = account_client.call("GET", "/files", params=_query(account_client) | {"purpose": "batch", "limit": 2})
+    if account_client.query:
         assert page.status_code == 400, "the dated versions know no pages"
         return
     assert ([file["id"] for file in page.json()["data"]], page.json()["has_more"]) == (refs[:0:-1], True)
-    rest = customer.call("GET", "/files", params={"purpose": "batch", "after": page.json()["last_id"]}).json()
+    rest = account_client.call("GET", "/files", params={"purpose": "batch", "after": page.json()["last_id"]}).json()
     assert ([file["id"] for file in rest["data"]], rest["has_more"]) == (refs[:1], False)
 
 
-def _query(customer: Customer) -> dict[str, Any]:
+def _query(account_client: AccountClient) -> dict[str, Any]:
     """The query that every URL of this form has; `params` would replace it."""
-    return dict(parse_qsl(customer.query.removeprefix("?")))
+    return dict(parse_qsl(account_client.query.removeprefix("?")))
 
 
-def test_an_unknown_input_is_404(customer: Customer) -> None:
-    assert customer.create(chat_lines(customer.model, 1), input_file_id="file-none").status_code == 404
+def test_an_unknown_input_is_404(account_client: AccountClient) -> None:
+    assert account_client.create(chat_lines(account_client.model, 1), input_file_id="file-none").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -169,33 +169,33 @@ def test_an_unknown_input_is_404(customer: Customer) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_bad_lines_fail_the_batch(customer: Customer, lines: bytes, codes: list[str]) -> None:
-    batch = customer.ended(lines.replace(b"MODEL", customer.model.encode()))
+def test_bad_lines_fail_the_batch(account_client: AccountClient, lines: bytes, codes: list[str]) -> None:
+    batch = account_client.ended(lines.replace(b"MODEL", account_client.model.encode()))
     assert batch["status"].lower() == "failed"
     assert [error["code"] for error in batch["errors"]["data"]] == codes
 
 
 def test_two_models_in_a_file_fail_the_batch(simulated_provider: Simulator, http: httpx.Client) -> None:
-    batch = Customer(simulated_provider, "openai", "/v1", "", http).ended(
+    batch = AccountClient(simulated_provider, "openai", "/v1", "", http).ended(
         chat_line("gpt-4.1-mini", "a") + chat_line("text-embedding-3-small", "b")
     )
     assert batch["errors"]["data"][0]["code"] == "model_mismatch"
 
 
-def test_only_azure_rejects_a_byte_order_mark(customer: Customer) -> None:
-    batch = customer.ended(b"\xef\xbb\xbf" + chat_lines(customer.model, 1))
-    assert (batch["status"].lower() == "failed") == customer.account.startswith("azure")
+def test_only_azure_rejects_a_byte_order_mark(account_client: AccountClient) -> None:
+    batch = account_client.ended(b"\xef\xbb\xbf" + chat_lines(account_client.model, 1))
+    assert (batch["status"].lower() == "failed") == account_client.account.startswith("azure")
 
 
 def test_more_than_50000_lines_fail_at_openai(simulated_provider: Simulator, http: httpx.Client) -> None:
     lines = b"".join(chat_line("gpt-4.1-mini", str(number)) for number in range(50_001))
-    batch = Customer(simulated_provider, "openai", "/v1", "", http).ended(lines)
+    batch = AccountClient(simulated_provider, "openai", "/v1", "", http).ended(lines)
     assert batch["errors"]["data"][0]["code"] == "too_many_tasks"
 
 
 def test_accounts_see_nothing_of_each_other(simulated_provider: Simulator, http: httpx.Client) -> None:
     one, other = (
-        Customer(simulated_provider, name, "/openai/v1", "", http) for name in ("azure-general", "azure-special")
+        AccountClient(simulated_provider, name, "/openai/v1", "", http) for name in ("azure-general", "azure-special")
     )
     batch = one.create(chat_lines(one.model, 1)).json()
 
@@ -205,20 +205,24 @@ def test_accounts_see_nothing_of_each_other(simulated_provider: Simulator, http:
 
 
 def test_an_account_speaks_its_own_dialect_only(simulated_provider: Simulator, http: httpx.Client) -> None:
-    assert Customer(simulated_provider, "openai", "/openai/v1", "", http).call("GET", "/batches").status_code == 404
-    assert Customer(simulated_provider, "azure-general", "/v1", "", http).call("GET", "/batches").status_code == 404
+    assert (
+        AccountClient(simulated_provider, "openai", "/openai/v1", "", http).call("GET", "/batches").status_code == 404
+    )
+    assert (
+        AccountClient(simulated_provider, "azure-general", "/v1", "", http).call("GET", "/batches").status_code == 404
+    )
 
 
 @pytest.mark.parametrize("version", ["", "?api-version=latest"])
 def test_the_dated_form_needs_a_dated_version(simulated_provider: Simulator, http: httpx.Client, version: str) -> None:
     assert (
-        Customer(simulated_provider, "azure-general", "/openai", version, http).call("GET", "/batches").status_code
+        AccountClient(simulated_provider, "azure-general", "/openai", version, http).call("GET", "/batches").status_code
         == 404
     )
 
 
 def test_azures_dated_versions_have_their_own_shapes(simulated_provider: Simulator, http: httpx.Client) -> None:
-    azure = Customer(simulated_provider, "azure-general", "/openai", "?api-version=2024-10-21", http)
+    azure = AccountClient(simulated_provider, "azure-general", "/openai", "?api-version=2024-10-21", http)
     new = azure.create(chat_lines(azure.model, 1)).json()
     assert (new["status"], new["output_file_id"], new["endpoint"]) == ("Validating", "", None)
     assert new["request_counts"] == {"total": None, "completed": None, "failed": None}

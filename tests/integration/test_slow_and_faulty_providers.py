@@ -47,7 +47,7 @@ def hang(system: System, *routes: str) -> None:
         system.provider.fail(Fault(kind="delay", account="openai", route=route, times=None, seconds=2.0))
 
 
-def leased(system: System) -> list[dict[str, Any]]:
+def leased_batches(system: System) -> list[dict[str, Any]]:
     return system.select("SELECT id FROM batches WHERE lease IS NOT NULL")
 
 
@@ -79,7 +79,7 @@ async def test_a_deployment_that_hangs_is_skipped_for_the_rest_of_the_run(
     assert len(unresponsive) == 1
     [row] = system.select("SELECT id FROM batches WHERE status = 'finalizing'")
     assert row["id"] == sound[0]
-    assert leased(system) == [], "what could not be asked is released"
+    assert leased_batches(system) == [], "what could not be asked is released"
     system.age(600)
     before = len(system.provider.log("openai"))
     assert await system.engine().poll_due(100, unresponsive) == 0, "it is not claimed again in this run"
@@ -137,7 +137,7 @@ async def test_pages_of_a_listing_that_timed_out_are_kept(system: System, monkey
 
     assert unresponsive == set()
     assert len(system.select("SELECT 1 FROM batches WHERE status = 'finalizing'")) == 1
-    assert leased(system) == []
+    assert leased_batches(system) == []
     monkeypatch.undo()
     for batch_id in batches:
         assert (await system.run_until_ended(batch_id)).status == "completed"
@@ -157,7 +157,7 @@ async def test_cancels_that_hang_do_not_keep_others_from_being_polled(
     await system.engine().poll_due(100, set())
 
     assert (await system.retrieve(other)).status == "finalizing"
-    assert leased(system) == []
+    assert leased_batches(system) == []
 
 
 async def test_deployments_take_turns_when_not_all_can_be_claimed(system: System) -> None:
@@ -196,7 +196,7 @@ async def test_a_malformed_answer_affects_only_its_job(system: System, members: 
         system.provider.fail(Fault(kind="override", account="openai", route=route, times=None, members=members))
 
     assert (await system.run_until_ended(sound)).status == "completed"
-    assert leased(system) == []
+    assert leased_batches(system) == []
     [counts] = system.select("SELECT min(least(total, completed, failed)) AS least FROM batches")
     assert counts["least"] >= 0
 

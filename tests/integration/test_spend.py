@@ -37,7 +37,7 @@ async def api(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def a_call(**more: Any) -> CallRecord:
+def call_record(**more: Any) -> CallRecord:
     facts: dict[str, Any] = {
         "model_group": "gpt",
         "deployment_id": "one",
@@ -61,7 +61,7 @@ async def logs(api: httpx.AsyncClient, **query: Any) -> list[str]:
 
 async def test_a_call_in_litellms_words(gateway: Gateway, api: httpx.AsyncClient) -> None:
     tokens: dict[str, Any] = {"input_tokens": 10, "cached_tokens": 4, "output_tokens": 5, "reasoning_tokens": 2}
-    call = a_call(cost=Decimal("0.00021"), **tokens)
+    call = call_record(cost=Decimal("0.00021"), **tokens)
     await record(gateway, call)
 
     [log] = (await api.get("/spend/logs", headers=OWN)).json()["data"]
@@ -89,7 +89,7 @@ async def test_a_call_in_litellms_words(gateway: Gateway, api: httpx.AsyncClient
 
 
 async def test_a_failure_without_a_price(gateway: Gateway, api: httpx.AsyncClient) -> None:
-    await record(gateway, a_call(status=429, error="rate_limit_exceeded"))
+    await record(gateway, call_record(status=429, error="rate_limit_exceeded"))
 
     [log] = (await api.get("/spend/logs")).json()["data"]
 
@@ -106,13 +106,13 @@ async def test_a_providers_text_does_not_lose_the_other_calls(
     async with gateway.store.session() as tables:
         await tables.meters.admit(limited.limited, 1, "lease", 60)
     odd = [
-        a_call(error="nul\0 and half a pair \ud83d", status=2**40),
-        a_call(input_tokens=2**63, output_tokens=-(2**70)),
-        a_call(reasoning_tokens=-1, cached_tokens=10**30),
+        call_record(error="nul\0 and half a pair \ud83d", status=2**40),
+        call_record(input_tokens=2**63, output_tokens=-(2**70)),
+        call_record(reasoning_tokens=-1, cached_tokens=10**30),
     ]
 
     async with gateway.store.session() as tables:
-        await tables.calls.record([a_call(input_tokens=5), *odd], limited, "lease")
+        await tables.calls.record([call_record(input_tokens=5), *odd], limited, "lease")
 
     assert len(await logs(api)) == 4
     with psycopg.connect(database_url) as connection:
@@ -123,7 +123,7 @@ async def test_a_providers_text_does_not_lose_the_other_calls(
 
 
 async def test_pages(gateway: Gateway, api: httpx.AsyncClient) -> None:
-    calls = [a_call() for _ in range(5)]
+    calls = [call_record() for _ in range(5)]
     for call in calls:
         await record(gateway, call)
 
@@ -141,16 +141,16 @@ async def test_pages(gateway: Gateway, api: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("named", [VALUE, key_hash(VALUE), "key_spender", "spender"])
 async def test_the_calls_of_a_key_however_it_is_named(gateway: Gateway, api: httpx.AsyncClient, named: str) -> None:
-    mine = a_call()
+    mine = call_record()
     await record(gateway, mine)
-    await record(gateway, a_call(), caller=Caller(admin=True))
+    await record(gateway, call_record(), caller=Caller(admin=True))
 
     assert await logs(api, api_key=named) == [mine.id]
     assert await logs(api, api_key="sk-a-key-that-is-none-of-ours") == []
 
 
 async def test_the_calls_of_some_days(gateway: Gateway, api: httpx.AsyncClient, database_url: str) -> None:
-    call = a_call()
+    call = call_record()
     await record(gateway, call)
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE calls SET created_at = %s", (datetime(2026, 1, 31, 12, tzinfo=UTC),))
@@ -187,7 +187,7 @@ async def test_the_first_and_the_last_days(api: httpx.AsyncClient, query: dict[s
 
 async def test_what_a_key_has_cost(gateway: Gateway, api: httpx.AsyncClient) -> None:
     before = (await api.get("/key/info", headers=OWN)).json()["info"]["spend"]
-    await record(gateway, a_call(cost=Decimal("0.25")), a_call(cost=Decimal("0.5")), a_call(cost=None))
+    await record(gateway, call_record(cost=Decimal("0.25")), call_record(cost=Decimal("0.5")), call_record(cost=None))
 
     after = (await api.get("/key/info", params={"key": "spender"})).json()["info"]["spend"]
 
@@ -205,9 +205,9 @@ async def age(database_url: str, *calls: CallRecord, days: int) -> None:
 async def test_old_calls_are_deleted_and_their_cost_is_kept(
     gateway: Gateway, api: httpx.AsyncClient, database_url: str
 ) -> None:
-    old = [a_call(cost=Decimal("0.25")), a_call(cost=Decimal("0.5")), a_call(cost=None)]
-    new = a_call(cost=Decimal("0.125"))
-    masters = a_call(cost=Decimal(8))
+    old = [call_record(cost=Decimal("0.25")), call_record(cost=Decimal("0.5")), call_record(cost=None)]
+    new = call_record(cost=Decimal("0.125"))
+    masters = call_record(cost=Decimal(8))
     await record(gateway, *old, new)
     await record(gateway, masters, caller=Caller(admin=True))
     await age(database_url, *old, masters, days=91)
@@ -223,7 +223,7 @@ async def test_old_calls_are_deleted_and_their_cost_is_kept(
 async def test_two_sweeps_at_once_count_each_call_once(
     gateway: Gateway, api: httpx.AsyncClient, database_url: str
 ) -> None:
-    old = [a_call(cost=Decimal(1)) for _ in range(400)]
+    old = [call_record(cost=Decimal(1)) for _ in range(400)]
     await record(gateway, *old)
     await age(database_url, *old, days=2)
     stores = [Store(lambda: database_url) for _ in range(4)]
@@ -254,7 +254,7 @@ class Deaf:
 async def test_the_schedule_deletes_rows_older_than_configured(
     gateway: Gateway, api: httpx.AsyncClient, database_url: str, days: int | None, kept: int
 ) -> None:
-    call = a_call()
+    call = call_record()
     await record(gateway, call)
     await age(database_url, call, days=2)
 

@@ -14,7 +14,7 @@ from manifold.store.users import User
 from tests.support.stalling_proxy import StallingProxy
 
 
-async def lose(tables: Tables, database_url: str) -> None:
+async def close_by_server(tables: Tables, database_url: str) -> None:
     """Make the server close this connection."""
     pid = tables.connection.info.backend_pid
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
@@ -56,7 +56,7 @@ async def test_a_connection_lost_while_idle_is_reopened(
 ) -> None:
     monkeypatch.setattr(connection_module, "_IDLE_SECONDS", 0.0)
     async with store.session() as tables:
-        await lose(tables, database_url)
+        await close_by_server(tables, database_url)
 
     assert await count_users(store) == 0
 
@@ -67,7 +67,7 @@ async def test_a_connection_that_is_lost_in_a_unit_of_work_fails_it_and_not_the_
     async def work() -> None:
         async with store.transaction() as tables:
             await tables.users.ensure("ann")
-            await lose(tables, database_url)
+            await close_by_server(tables, database_url)
             await tables.users.ensure("bob")
 
     with pytest.raises(Unavailable):
@@ -113,7 +113,9 @@ async def proxy(database_url: str) -> AsyncIterator[StallingProxy]:
 
 
 @pytest.fixture
-async def distant(proxy: StallingProxy, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+async def proxied_store(
+    proxy: StallingProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Store]:
     """A store behind the proxy, with short timeouts."""
     for name in ("TURN_SECONDS", "UNIT_SECONDS"):
         monkeypatch.setattr(connection_module, name, 0.5)
@@ -125,31 +127,33 @@ async def distant(proxy: StallingProxy, database_url: str, monkeypatch: pytest.M
 
 
 async def test_a_connection_that_stalls_fails_its_unit_of_work_in_time_and_is_closed(
-    distant: Store, proxy: StallingProxy
+    proxied_store: Store, proxy: StallingProxy
 ) -> None:
-    assert await count_users(distant) == 0
+    assert await count_users(proxied_store) == 0
     proxy.stalled = True
     with pytest.raises(Unavailable):
         async with asyncio.timeout(10):
-            await count_users(distant)
+            await count_users(proxied_store)
 
     proxy.stalled = False
-    assert await count_users(distant) == 0
+    assert await count_users(proxied_store) == 0
 
 
-async def test_units_of_work_that_wait_behind_a_stalled_one_fail_in_time(distant: Store, proxy: StallingProxy) -> None:
-    assert await count_users(distant) == 0
+async def test_units_of_work_that_wait_behind_a_stalled_one_fail_in_time(
+    proxied_store: Store, proxy: StallingProxy
+) -> None:
+    assert await count_users(proxied_store) == 0
     proxy.stalled = True
 
     async with asyncio.timeout(10):
-        outcomes = await asyncio.gather(*(count_users(distant) for _ in range(5)), return_exceptions=True)
+        outcomes = await asyncio.gather(*(count_users(proxied_store) for _ in range(5)), return_exceptions=True)
 
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
 
 
-async def test_a_transaction_that_stalls_is_not_committed(distant: Store, proxy: StallingProxy) -> None:
+async def test_a_transaction_that_stalls_is_not_committed(proxied_store: Store, proxy: StallingProxy) -> None:
     async def work() -> None:
-        async with asyncio.timeout(10), distant.transaction() as tables:
+        async with asyncio.timeout(10), proxied_store.transaction() as tables:
             await tables.users.ensure("ann")
             proxy.stalled = True
             await tables.users.ensure("bob")
@@ -157,14 +161,14 @@ async def test_a_transaction_that_stalls_is_not_committed(distant: Store, proxy:
     with pytest.raises(Unavailable):
         await work()
     proxy.stalled = False
-    assert await count_users(distant) == 0
+    assert await count_users(proxied_store) == 0
 
 
-async def test_a_server_that_accepts_a_connection_and_sends_nothing(distant: Store, proxy: StallingProxy) -> None:
+async def test_a_server_that_accepts_a_connection_and_sends_nothing(proxied_store: Store, proxy: StallingProxy) -> None:
     proxy.stalled = True
     with pytest.raises(Unavailable):
         async with asyncio.timeout(10):
-            await count_users(distant)
+            await count_users(proxied_store)
 
 
 async def test_a_slow_statement_is_cancelled_and_its_connection_serves_on(
@@ -187,7 +191,7 @@ async def test_an_idle_connection_is_checked_whatever_the_monotonic_clock_says(
     store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with store.session() as tables:
-        await lose(tables, database_url)
+        await close_by_server(tables, database_url)
     frozen = time.monotonic()
     thawed = time.time() + 60
     monkeypatch.setattr("time.monotonic", lambda: frozen)

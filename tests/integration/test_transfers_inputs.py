@@ -80,7 +80,7 @@ async def test_two_workers_with_the_same_message_make_one_copy(files_app: FilesA
     assert await state(files_app, file) == ("ready", None)
 
 
-async def until(files_app: FilesApp, condition: str) -> None:
+async def wait_until(files_app: FilesApp, condition: str) -> None:
     while not (await asyncio.to_thread(files_app.sql, f"SELECT 1 FROM inputs WHERE {condition}")):
         pass
 
@@ -92,10 +92,10 @@ async def test_a_lease_is_kept_while_bytes_flow_so_that_a_message_that_comes_aga
     file, message = await one_input(files_app)
     files_app.provider.fail(Fault(kind="delay", route="files.create", seconds=1))
     working = asyncio.create_task(files_app.deliver(message))
-    await until(files_app, "lease IS NOT NULL")
+    await wait_until(files_app, "lease IS NOT NULL")
 
     files_app.age(LEASE_SECONDS - 1)
-    await until(files_app, f"leased_until > now() + interval '{LEASE_SECONDS - 1} seconds'")
+    await wait_until(files_app, f"leased_until > now() + interval '{LEASE_SECONDS - 1} seconds'")
     files_app.age(LEASE_SECONDS - 1)
     await files_app.deliver(message)
     await working
@@ -109,7 +109,7 @@ async def test_a_worker_that_lost_its_lease_stops(files_app: FilesApp, monkeypat
     file, message = await one_input(files_app)
     files_app.provider.fail(Fault(kind="delay", route="files.create", seconds=60))
     working = asyncio.create_task(files_app.deliver(message))
-    await until(files_app, "lease IS NOT NULL")
+    await wait_until(files_app, "lease IS NOT NULL")
 
     files_app.sql("UPDATE inputs SET lease = 'another', leased_until = now() + interval '1 minute'")
     await working

@@ -4,7 +4,7 @@ import pytest
 
 from files import completion
 from files.transfers import lease
-from tests.integration.test_crashes import at_every_step, killed_at
+from tests.support.crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
 from tests.support.system import System
 

@@ -30,14 +30,14 @@ def assistant(content: object = None, **more: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": content, **more}
 
 
-def handed(messages: object, provider: str = "openai", base_url: str = BASE, **more: Any) -> Any:
+def sent_messages(messages: object, provider: str = "openai", base_url: str = BASE, **more: Any) -> Any:
     return MessageSanitizer(provider, base_url).body({"messages": messages, **more})["messages"]
 
 
 @pytest.mark.parametrize("provider", ["openai", "azure", "groq", "mistral", "cerebras", "together_ai", "some_server"])
 def test_claudes_own_fields_are_removed_from_history(provider: str) -> None:
     messages = [user("the weather"), CLAUDES, RESULT]
-    _, answer, result = handed(messages, provider)
+    _, answer, result = sent_messages(messages, provider)
     assert answer.keys() <= OPENAI_MEMBERS
     (call,) = answer["tool_calls"]
     assert call.keys() == {"id", "type", "function"}
@@ -59,19 +59,19 @@ def test_claudes_own_fields_are_removed_from_history(provider: str) -> None:
     ],
 )
 def test_thoughts_are_sent_to_servers_that_take_them(provider: str, base_url: str, member: str) -> None:
-    (_, answer, _) = handed([user("one"), CLAUDES, RESULT], provider, base_url)
+    (_, answer, _) = sent_messages([user("one"), CLAUDES, RESULT], provider, base_url)
     assert answer[member] == CLAUDES[member]
 
 
 def test_googles_own_endpoint_gets_its_signatures() -> None:
     base = "https://generativelanguage.googleapis.com/v1beta/openai"
-    assert "extra_content" in handed([user("one"), CLAUDES, RESULT], "openai", base)[1]["tool_calls"][0]
+    assert "extra_content" in sent_messages([user("one"), CLAUDES, RESULT], "openai", base)[1]["tool_calls"][0]
 
 
 @pytest.mark.parametrize("member", ["prefix", "partial", "x_trace"])
 def test_what_a_client_added_passes(member: str) -> None:
     messages = [user("one", **{member: True}), assistant("yes", **{member: True})]
-    assert handed(messages) == messages
+    assert sent_messages(messages) == messages
 
 
 @pytest.mark.parametrize(("provider", "passes"), [("openai", False), ("groq", False), ("openrouter", True)])
@@ -88,25 +88,25 @@ def test_marks_of_claudes_cache_go_to_those_that_take_them(provider: str, passes
 @pytest.mark.parametrize("member", ["refusal", "audio", "function_call", "tool_calls", "annotations"])
 @pytest.mark.parametrize("nothing", [None, []])
 def test_empty_fields_of_an_answer_are_removed(member: str, nothing: object) -> None:
-    assert handed([user("one"), assistant("yes", **{member: nothing}), user("two")])[1] == assistant("yes")
+    assert sent_messages([user("one"), assistant("yes", **{member: nothing}), user("two")])[1] == assistant("yes")
 
 
 @pytest.mark.parametrize("silent", [None, "", [], [{"type": "text", "text": ""}], [{"type": "text", "text": None}]])
 def test_an_empty_answer_is_left_out(silent: object) -> None:
     """Mistral, xAI and Moonshot refuse it. The user messages around it are joined, as some models require."""
     messages = [user("one"), assistant(silent, refusal=None), user("two")]
-    assert handed(messages, "mistral") == [user("one\n\ntwo")]
+    assert sent_messages(messages, "mistral") == [user("one\n\ntwo")]
 
 
 def test_users_of_parts_are_joined_to_parts() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
-    joined = handed([user("one"), assistant(""), user([picture])])
+    joined = sent_messages([user("one"), assistant(""), user([picture])])
     assert joined == [user([{"type": "text", "text": "one"}, picture])]
 
 
 def test_users_who_were_neighbours_anyway_stay_apart() -> None:
     messages = [user("one"), user("two"), assistant("yes"), user("three", name="Ann"), assistant(), user("four")]
-    assert handed(messages) == [*messages[:4], messages[5]]
+    assert sent_messages(messages) == [*messages[:4], messages[5]]
 
 
 @pytest.mark.parametrize(
@@ -120,33 +120,33 @@ def test_users_who_were_neighbours_anyway_stay_apart() -> None:
     ],
 )
 def test_an_answer_with_other_content_stays(answer: dict[str, Any]) -> None:
-    assert handed([user("one"), answer, RESULT]) == [user("one"), answer, RESULT]
+    assert sent_messages([user("one"), answer, RESULT]) == [user("one"), answer, RESULT]
 
 
 @pytest.mark.parametrize(("transcript", "content"), [("Good day.", "Good day."), (None, "")])
 def test_an_audio_answer_is_sent_as_its_transcript_to_servers_without_audio(
     transcript: str | None, content: str
 ) -> None:
-    spoken = assistant(audio={"id": "audio_1", "data": "UklG", "transcript": transcript}, tool_calls=[])
-    (_, prefixed, _) = handed([user("one"), {**spoken, "prefix": True}, user("two")], "mistral")
+    reply = assistant(audio={"id": "audio_1", "data": "UklG", "transcript": transcript}, tool_calls=[])
+    (_, prefixed, _) = sent_messages([user("one"), {**reply, "prefix": True}, user("two")], "mistral")
     assert prefixed == assistant(content, prefix=True)
 
 
 def test_content_that_must_be_there_is_empty() -> None:
-    assert handed([assistant()]) == [assistant("")]
-    (_, thought, _) = handed([user("one"), assistant(reasoning_content="hm"), user("two")], "deepseek")
+    assert sent_messages([assistant()]) == [assistant("")]
+    (_, thought, _) = sent_messages([user("one"), assistant(reasoning_content="hm"), user("two")], "deepseek")
     assert thought == assistant("", reasoning_content="hm")
 
 
 @pytest.mark.parametrize("messages", [None, "hello", ["hello"], [None]])
 def test_a_malformed_message_is_left_to_the_server(messages: object) -> None:
-    assert handed(messages) == messages
+    assert sent_messages(messages) == messages
 
 
 @pytest.mark.parametrize("calls", ["x", [None], [{"id": 1}], {"id": "call_1"}])
 def test_malformed_tool_calls_are_left_to_the_server(calls: object) -> None:
     for provider in ("openai", "mistral"):
-        assert handed([user("one"), assistant("x", tool_calls=calls)], provider)[1]["tool_calls"] == calls
+        assert sent_messages([user("one"), assistant("x", tool_calls=calls)], provider)[1]["tool_calls"] == calls
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_malformed_tool_calls_are_left_to_the_server(calls: object) -> None:
 )
 def test_ids_are_those_that_the_server_takes(provider: str, base_url: str, known: str, fits: bool) -> None:
     messages = [user("one"), assistant(tool_calls=[{**CALL, "id": known}]), {**RESULT, "tool_call_id": known}]
-    _, answer, result = handed(messages, provider, base_url)
+    _, answer, result = sent_messages(messages, provider, base_url)
     made = answer["tool_calls"][0]["id"]
     assert result["tool_call_id"] == made
     assert (made == known) is fits
@@ -176,17 +176,17 @@ def test_ids_are_those_that_the_server_takes(provider: str, base_url: str, known
 
 def test_ids_that_a_server_takes_twice_stay() -> None:
     turn = [assistant(tool_calls=[CALL]), RESULT]
-    assert handed([user("one"), *turn, *turn]) == [user("one"), *turn, *turn]
+    assert sent_messages([user("one"), *turn, *turn]) == [user("one"), *turn, *turn]
 
 
 @pytest.mark.parametrize(("provider", "content"), [("openai", None), ("mistral", "I cannot."), ("groq", "I cannot.")])
 def test_a_refusal_is_sent_as_text_to_a_server_without_refusals(provider: str, content: object) -> None:
-    (_, answer, _) = handed([user("one"), assistant(refusal="I cannot."), user("two")], provider)
+    (_, answer, _) = sent_messages([user("one"), assistant(refusal="I cannot."), user("two")], provider)
     assert answer["content"] == content
     assert ("refusal" in answer) is (content is None)
 
     part = {"type": "refusal", "refusal": "I cannot."}
-    (_, answer, _) = handed([user("one"), assistant([part]), user("two")], provider)
+    (_, answer, _) = sent_messages([user("one"), assistant([part]), user("two")], provider)
     assert answer["content"] == [part if content is None else {"type": "text", "text": content}]
 
 
@@ -194,6 +194,6 @@ def test_a_refusal_is_sent_as_text_to_a_server_without_refusals(provider: str, c
 def test_parts_that_a_model_thought_in_go_to_who_takes_them(provider: str, kept: list[str]) -> None:
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
     messages = [user("one"), assistant([thought, {"type": "text", "text": "yes"}]), user("two")]
-    assert [part["type"] for part in handed(messages, provider)[1]["content"]] == kept
+    assert [part["type"] for part in sent_messages(messages, provider)[1]["content"]] == kept
     alone = [user("one"), assistant([thought]), user("two")]
-    assert len(handed(alone, provider)) == (1 if provider == "openai" else 3)
+    assert len(sent_messages(alone, provider)) == (1 if provider == "openai" else 3)

@@ -40,7 +40,7 @@ def read(file: Path) -> tuple[Dialect, dict[str, Any]]:
     return DIALECTS[file.parts[-3]], json.loads(file.read_text())
 
 
-def added_up(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def merged(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The message that a client builds from the chunks of one choice."""
     message: dict[str, Any] = {"refusal": None}
     whole: dict[str, Any] = {"index": 0, "message": message, "logprobs": None, "finish_reason": None}
@@ -101,7 +101,7 @@ def test_a_stream(file: Path) -> None:
         ChatCompletionChunk.model_validate(chunk)
     expected = shape["completion"]
     assert reader.ended
-    assert added_up(chunks) == expected["choices"][0]
+    assert merged(chunks) == expected["choices"][0]
     assert [chunk["usage"] for chunk in chunks] == [None] * (len(chunks) - 1) + [expected["usage"]]
     assert {chunk["model"] for chunk in chunks} == {expected["model"]}
     assert {chunk["id"] for chunk in chunks} == {expected.get("id", chunks[0]["id"])}

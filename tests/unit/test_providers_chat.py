@@ -237,7 +237,7 @@ def chunk(index: object = 0, finish: str | None = None) -> dict[str, Any]:
     return {"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": finish}]}
 
 
-async def told(*data: object) -> int:
+async def count_chunks(*data: object) -> int:
     """The number of chunks of a stream of these events, if it is complete."""
     at = Endpoint(model="m", base_url="https://r.example.com/v1", api_key="key")
     stream = OpenAICompletions(Telling(*data)).stream(at, ProviderRequest("/chat/completions", {"messages": []}, 5.0))
@@ -258,13 +258,13 @@ async def told(*data: object) -> int:
 )
 async def test_a_stream_is_whole_when_each_choice_has_finished(data: Sequence[object]) -> None:
     """Some servers leave out `[DONE]`."""
-    assert await told(*data) == sum(isinstance(one, dict) for one in data)
+    assert await count_chunks(*data) == sum(isinstance(one, dict) for one in data)
 
 
 @pytest.mark.parametrize("data", [(), (chunk(),), (chunk(0), chunk(1), chunk(0, "stop")), ({"choices": []},)])
 async def test_a_stream_that_ends_before_its_choices_do_broke_off(data: Sequence[object]) -> None:
     with pytest.raises(ProviderUnclear, match="broke off"):
-        await told(*data)
+        await count_chunks(*data)
 
 
 def test_a_connection_that_does_not_open_in_time_is_told_from_one_that_is_refused() -> None:

@@ -22,14 +22,16 @@ class Candidate:
     tpm: int | None = None
 
 
-def drawn(candidates: Sequence[Candidate], times: int = 4000) -> dict[str, float]:
+def draw_shares(candidates: Sequence[Candidate], times: int = 4000) -> dict[str, float]:
     random = Random(7)
     counts = Counter(simple_shuffle(candidates, random).name for _ in range(times))
     return {name: count / times for name, count in counts.items()}
 
 
 def test_the_lowest_order_comes_first() -> None:
-    assert drawn([Candidate("a", order=2), Candidate("b", order=1), Candidate("c", order=1, weight=0)]).keys() == {
+    assert draw_shares(
+        [Candidate("a", order=2), Candidate("b", order=1), Candidate("c", order=1, weight=0)]
+    ).keys() == {
         "b",
         "c",
     }
@@ -40,21 +42,23 @@ def test_without_an_order_comes_last() -> None:
 
 
 def test_weights_are_kept() -> None:
-    shares = drawn([Candidate("a", weight=3, rpm=1), Candidate("b", weight=1, rpm=1000)])
+    shares = draw_shares([Candidate("a", weight=3, rpm=1), Candidate("b", weight=1, rpm=1000)])
     assert shares["a"] == pytest.approx(0.75, abs=0.03)
 
 
 def test_rpm_counts_where_no_weight_is_set_and_tpm_where_no_rpm_is() -> None:
-    assert drawn([Candidate("a", rpm=9, tpm=1), Candidate("b", rpm=1, tpm=9)])["a"] == pytest.approx(0.9, abs=0.03)
-    assert drawn([Candidate("a", tpm=1), Candidate("b", tpm=4)])["b"] == pytest.approx(0.8, abs=0.03)
+    assert draw_shares([Candidate("a", rpm=9, tpm=1), Candidate("b", rpm=1, tpm=9)])["a"] == pytest.approx(
+        0.9, abs=0.03
+    )
+    assert draw_shares([Candidate("a", tpm=1), Candidate("b", tpm=4)])["b"] == pytest.approx(0.8, abs=0.03)
 
 
 def test_one_that_lacks_the_weight_is_not_drawn() -> None:
-    assert drawn([Candidate("a", weight=1), Candidate("b")]) == {"a": 1.0}
+    assert draw_shares([Candidate("a", weight=1), Candidate("b")]) == {"a": 1.0}
 
 
 def test_evenly_where_nothing_is_set() -> None:
-    assert drawn([Candidate("a"), Candidate("b")])["a"] == pytest.approx(0.5, abs=0.03)
+    assert draw_shares([Candidate("a"), Candidate("b")])["a"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_an_empty_choice_is_an_error() -> None:
