@@ -117,7 +117,7 @@ def test_a_migration_that_takes_too_long_is_answered_in_time(
         raise AssertionError("not reached")
 
     monkeypatch.setattr("admin.migrations.apply", slow)
-    monkeypatch.setattr("admin.migrations._SPARE_SECONDS", 59.9)
+    monkeypatch.setattr("admin.migrations._RESPONSE_SECONDS", 59.9)
 
     handle(unmigrated, cloudformation.event(), Context())
 
