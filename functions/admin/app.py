@@ -41,27 +41,27 @@ async def _groups(gateway: GatewayDep, caller: Authenticated) -> Groups:
     return Groups(gateway.config, caller)
 
 
-KeysOf = Annotated[VirtualKeys, Depends(_keys)]
-UsersOf = Annotated[Users, Depends(_users)]
-TeamsOf = Annotated[Teams, Depends(_teams)]
-SpendOf = Annotated[Spend, Depends(_spend)]
-GroupsOf = Annotated[Groups, Depends(_groups)]
+KeysDep = Annotated[VirtualKeys, Depends(_keys)]
+UsersDep = Annotated[Users, Depends(_users)]
+TeamsDep = Annotated[Teams, Depends(_teams)]
+SpendDep = Annotated[Spend, Depends(_spend)]
+GroupsDep = Annotated[Groups, Depends(_groups)]
 
 
 @routes.post("/key/generate")
-async def generate_key(_: Admin, keys: KeysOf, body: KeyCreate) -> Response:
+async def generate_key(_: Admin, keys: KeysDep, body: KeyCreate) -> Response:
     return web.json(await keys.generate(body))
 
 
 @routes.get("/key/info")
-async def key_info(caller: Authenticated, keys: KeysOf, key: Text | None = None) -> Response:
+async def key_info(caller: Authenticated, keys: KeysDep, key: Text | None = None) -> Response:
     return web.json(await keys.info(caller, key))
 
 
 @routes.get("/key/list")
 async def list_keys(
     _: Admin,
-    keys: KeysOf,
+    keys: KeysDep,
     size: Annotated[int, Query(ge=1, le=100)] = 50,
     after: Text | None = None,
     user_id: Text | None = None,
@@ -72,53 +72,53 @@ async def list_keys(
 
 
 @routes.post("/key/update")
-async def update_key(_: Admin, keys: KeysOf, body: KeyUpdate) -> Response:
+async def update_key(_: Admin, keys: KeysDep, body: KeyUpdate) -> Response:
     return web.json(await keys.update(body))
 
 
 @routes.post("/key/delete")
-async def delete_keys(_: Admin, keys: KeysOf, body: KeysDelete) -> Response:
+async def delete_keys(_: Admin, keys: KeysDep, body: KeysDelete) -> Response:
     return web.json(await keys.delete(body))
 
 
 @routes.post("/key/block")
-async def block_key(_: Admin, keys: KeysOf, body: KeyBlock) -> Response:
+async def block_key(_: Admin, keys: KeysDep, body: KeyBlock) -> Response:
     return web.json(await keys.block(body.key, blocked=True))
 
 
 @routes.post("/key/unblock")
-async def unblock_key(_: Admin, keys: KeysOf, body: KeyBlock) -> Response:
+async def unblock_key(_: Admin, keys: KeysDep, body: KeyBlock) -> Response:
     return web.json(await keys.block(body.key, blocked=False))
 
 
 @routes.post("/key/regenerate")
-async def regenerate_key(_: Admin, keys: KeysOf, body: KeyRegenerate) -> Response:
+async def regenerate_key(_: Admin, keys: KeysDep, body: KeyRegenerate) -> Response:
     return web.json(await keys.regenerate(body))
 
 
 @routes.post("/user/new")
-async def new_user(_: Admin, users: UsersOf, body: UserCreate) -> Response:
+async def new_user(_: Admin, users: UsersDep, body: UserCreate) -> Response:
     return web.json(await users.create(body))
 
 
 @routes.get("/user/info")
-async def user_info(caller: Authenticated, users: UsersOf, user_id: Text | None = None) -> Response:
+async def user_info(caller: Authenticated, users: UsersDep, user_id: Text | None = None) -> Response:
     return web.json(await users.info(caller, user_id))
 
 
 @routes.post("/team/new")
-async def new_team(_: Admin, teams: TeamsOf, body: TeamCreate) -> Response:
+async def new_team(_: Admin, teams: TeamsDep, body: TeamCreate) -> Response:
     return web.json(await teams.create(body))
 
 
 @routes.get("/team/info")
-async def team_info(caller: Authenticated, teams: TeamsOf, team_id: Text | None = None) -> Response:
+async def team_info(caller: Authenticated, teams: TeamsDep, team_id: Text | None = None) -> Response:
     return web.json(await teams.info(caller, team_id))
 
 
 @routes.get("/spend/logs")
 async def spend_logs(
-    spend: SpendOf,
+    spend: SpendDep,
     size: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Text | None = None,
     api_key: Text | None = None,
@@ -133,22 +133,22 @@ async def spend_logs(
 
 
 @routes.get("/models")
-async def list_models(groups: GroupsOf) -> Response:
+async def list_models(groups: GroupsDep) -> Response:
     return web.json(groups.models())
 
 
 @routes.get("/models/{model:path}")
-async def retrieve_model(groups: GroupsOf, model: str) -> Response:
+async def retrieve_model(groups: GroupsDep, model: str) -> Response:
     return web.json(groups.model(model))
 
 
 @routes.get("/model/info")
-async def model_info(groups: GroupsOf) -> Response:
+async def model_info(groups: GroupsDep) -> Response:
     return web.json(groups.deployments())
 
 
 @routes.get("/model_group/info")
-async def model_group_info(groups: GroupsOf, model_group: str | None = None) -> Response:
+async def model_group_info(groups: GroupsDep, model_group: str | None = None) -> Response:
     return web.json(groups.groups(model_group))
 
 

@@ -20,11 +20,11 @@ async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
     return Catalog(gateway.store, gateway.queue, caller)
 
 
-OfCaller = Annotated[Catalog, Depends(catalog)]
+CatalogDep = Annotated[Catalog, Depends(catalog)]
 
 
 @routes.post("/batches")
-async def create_batch(request: Request, body: BatchCreate, batches: OfCaller, caller: web.Authenticated) -> Response:
+async def create_batch(request: Request, body: BatchCreate, batches: CatalogDep, caller: web.Authenticated) -> Response:
     attempt = idempotency.attempt(caller, "POST /batches", body.model_dump_json().encode(), request.headers)
     return web.json(await batches.create(body, attempt))
 
@@ -32,7 +32,7 @@ async def create_batch(request: Request, body: BatchCreate, batches: OfCaller, c
 @routes.get("/batches")
 async def list_batches(
     request: Request,
-    batches: OfCaller,
+    batches: CatalogDep,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
@@ -41,7 +41,7 @@ async def list_batches(
 
 
 @routes.get("/batches/{batch_id}")
-async def retrieve_batch(batch_id: str, batches: OfCaller) -> Response:
+async def retrieve_batch(batch_id: str, batches: CatalogDep) -> Response:
     return web.json(await batches.retrieve(batch_id))
 
 

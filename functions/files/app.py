@@ -67,24 +67,24 @@ async def _use_cases(gateway: GatewayDep, caller: web.Authenticated) -> UseCases
     return UseCases(gateway, caller)
 
 
-OfCaller = Annotated[UseCases, Depends(_use_cases)]
+UseCasesDep = Annotated[UseCases, Depends(_use_cases)]
 
 
-async def _upload(upload_id: str, use: OfCaller) -> UploadRow:
+async def _upload(upload_id: str, use: UseCasesDep) -> UploadRow:
     return await use.uploads.get(upload_id)
 
 
-async def _upload_of_file(file_id: str, use: OfCaller) -> UploadRow:
+async def _upload_of_file(file_id: str, use: UseCasesDep) -> UploadRow:
     return await use.uploads.of_file(file_id)
 
 
-KnownUpload = Annotated[UploadRow, Depends(_upload)]
+UploadDep = Annotated[UploadRow, Depends(_upload)]
 """An upload of the caller's. One that does not exist is a 404 before the request's body is read."""
-KnownUploadOfFile = Annotated[UploadRow, Depends(_upload_of_file)]
+UploadOfFileDep = Annotated[UploadRow, Depends(_upload_of_file)]
 
 
 @routes.post("/files")
-async def create_file(request: Request, use: OfCaller) -> Response:
+async def create_file(request: Request, use: UseCasesDep) -> Response:
     async with read_form(request) as form:
         file = await _file_request(request, form)
     attempt = idempotency.attempt(use.caller, "POST /files", file.identity(), request.headers)
@@ -94,7 +94,7 @@ async def create_file(request: Request, use: OfCaller) -> Response:
 @routes.get("/files")
 async def list_files(
     request: Request,
-    use: OfCaller,
+    use: UseCasesDep,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
@@ -105,34 +105,34 @@ async def list_files(
 
 
 @routes.get("/files/{file_id}")
-async def retrieve_file(file_id: str, use: OfCaller) -> Response:
+async def retrieve_file(file_id: str, use: UseCasesDep) -> Response:
     return web.json(await use.catalog.retrieve(file_id))
 
 
 @routes.delete("/files/{file_id}")
-async def delete_file(file_id: str, request: Request, use: OfCaller) -> Response:
+async def delete_file(file_id: str, request: Request, use: UseCasesDep) -> Response:
     return web.json(await use.deletion.delete(file_id, is_retry=idempotency.is_retry(request.headers)))
 
 
 @routes.get("/files/{file_id}/content")
-async def file_content(file_id: str, request: Request, use: OfCaller) -> Response:
+async def file_content(file_id: str, request: Request, use: UseCasesDep) -> Response:
     return _download(await use.content.get(file_id, request.headers))
 
 
 @routes.head("/files/{file_id}/content")
-async def file_content_head(file_id: str, request: Request, use: OfCaller) -> Response:
+async def file_content_head(file_id: str, request: Request, use: UseCasesDep) -> Response:
     return _download(await use.content.head(file_id, request.headers))
 
 
 @routes.post("/files/presign")
-async def presign_file(body: FilePresign, request: Request, use: OfCaller) -> Response:
+async def presign_file(body: FilePresign, request: Request, use: UseCasesDep) -> Response:
     upload = UploadRequest.of(body, _model_names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(use.caller, "POST /files/presign", upload.identity(), request.headers)
     return web.json(presigned(await use.uploads.create(upload, attempt), use.gateway.storage))
 
 
 @routes.post("/files/{file_id}/complete")
-async def complete_file(row: KnownUploadOfFile, use: OfCaller, body: FileComplete | None = None) -> Response:
+async def complete_file(row: UploadOfFileDep, use: UseCasesDep, body: FileComplete | None = None) -> Response:
     order = CompletionOrder([CONTENT_PART], body.md5 if body else None, presigned=True)
     completed = await use.completion.complete(row, order)
     if completed.status == "pending":
@@ -141,19 +141,19 @@ async def complete_file(row: KnownUploadOfFile, use: OfCaller, body: FileComplet
 
 
 @routes.post("/uploads")
-async def create_upload(body: UploadCreate, request: Request, use: OfCaller) -> Response:
+async def create_upload(body: UploadCreate, request: Request, use: UseCasesDep) -> Response:
     upload = UploadRequest.of(body, _model_names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(use.caller, "POST /uploads", upload.identity(), request.headers)
     return web.json(await use.catalog.upload(await use.uploads.create(upload, attempt)))
 
 
 @routes.get("/uploads/{upload_id}")
-async def retrieve_upload(row: KnownUpload, use: OfCaller) -> Response:
+async def retrieve_upload(row: UploadDep, use: UseCasesDep) -> Response:
     return web.json(await use.catalog.upload(row))
 
 
 @routes.post("/uploads/{upload_id}/parts")
-async def add_upload_part(row: KnownUpload, request: Request, use: OfCaller) -> Response:
+async def add_upload_part(row: UploadDep, request: Request, use: UseCasesDep) -> Response:
     require_pending(row)
     async with read_form(request) as form:
         content = await part_of(forms.body(form.multi_items(), ("data",)).get("data")).read()
@@ -161,13 +161,13 @@ async def add_upload_part(row: KnownUpload, request: Request, use: OfCaller) -> 
 
 
 @routes.post("/uploads/{upload_id}/complete")
-async def complete_upload(body: UploadComplete, row: KnownUpload, use: OfCaller) -> Response:
+async def complete_upload(body: UploadComplete, row: UploadDep, use: UseCasesDep) -> Response:
     completed = await use.completion.complete(row, CompletionOrder(body.part_ids, body.md5))
     return web.json(await use.catalog.upload(completed))
 
 
 @routes.post("/uploads/{upload_id}/cancel")
-async def cancel_upload(row: KnownUpload, use: OfCaller) -> Response:
+async def cancel_upload(row: UploadDep, use: UseCasesDep) -> Response:
     return web.json(await use.catalog.upload(await use.uploads.cancel(row)))
 
 
