@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifold.jsonl.result import Result, read, renamed
+from manifold.jsonl.models import renamed
+from manifold.jsonl.result import Result, read
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}
 LINE = (

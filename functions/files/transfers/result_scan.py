@@ -10,7 +10,8 @@ import orjson
 
 from manifold.errors import ProviderError
 from manifold.jsonl import CustomIds
-from manifold.jsonl.result import Result, number, part, read, renamed
+from manifold.jsonl.models import renamed
+from manifold.jsonl.result import Result, number, part, read
 
 LONGEST_LINE = 32 * 1024 * 1024
 """Bytes of a line that are held. A longer line is passed on unchanged and counted as a result, without tokens."""

@@ -1,8 +1,8 @@
-"""JSON as clients and providers really send it, where a strict parser refuses it whole for one character.
+"""A JSON parser for what clients and providers really send, which a strict parser refuses for one character.
 
 The encoders of Python and JavaScript write half a surrogate pair (an emoji that was cut in two) as `\\ud83d`, which
-RFC 8259 §8.2 leaves undefined and orjson refuses. Each becomes U+FFFD, as `String.prototype.toWellFormed` of ECMAScript
-does, so that whatever was read can be written again. Only what orjson refused is looked at a second time.
+RFC 8259 §8.2 leaves undefined and orjson refuses. Each becomes U+FFFD, as by ECMAScript's
+`String.prototype.toWellFormed`, so that the value can be written again. Only what orjson refused is parsed again.
 """
 
 import re
@@ -20,7 +20,7 @@ CONTROLS = re.compile(rb"[\x00-\x1f]")
 
 
 def request(content: bytes | str) -> Any:
-    """The JSON value, lone surrogates replaced. `ValueError` (orjson's) for what is wrong otherwise."""
+    """A client's JSON value, with lone surrogates replaced. Raises `ValueError` (orjson's) for other faults."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -28,8 +28,8 @@ def request(content: bytes | str) -> Any:
 
 
 def answer(content: bytes) -> Any:
-    """The same for what a provider sent: NaN, Infinity, bytes that are no UTF-8, bare control characters and a mark of
-    the byte order, too."""
+    """A provider's JSON value. Takes also NaN, infinity, bytes that are no UTF-8, bare control characters and a byte
+    order mark. Raises `ValueError`."""
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:

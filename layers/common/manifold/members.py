@@ -1,4 +1,4 @@
-"""The members of a request that makes something: those that are known, and LiteLLM's own, which are passed over."""
+"""The members of a create's body: the known ones, and LiteLLM's own, which are ignored."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -12,7 +12,7 @@ LITELLM = frozenset({
     "litellm_session_id", "litellm_trace_id", "num_retries", "passthrough", "provider", "tags", "target_storage",
     "timeout", "user",
 })  # fmt: skip
-"""What LiteLLM's clients and scripts send to its own proxy: which provider, how to call it, what to log."""
+"""Members that LiteLLM's clients send to LiteLLM's proxy: which provider, how to call it, what to log."""
 
 
 def require_known(sent: Iterable[str], known: Iterable[str]) -> None:
@@ -25,7 +25,7 @@ def require_known(sent: Iterable[str], known: Iterable[str]) -> None:
 
 
 class CreateBody(BaseModel):
-    """A JSON body whose members are all known: one that is unknown is a 400 that names it and lists the known ones."""
+    """A JSON body. An unknown member is a 400 that names it and lists the known ones."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,10 @@ class CreateBody(BaseModel):
 
 
 def names_in(value: object, param: str = "target_model_names") -> list[str]:
-    """The models that a value names, each once: a name, names with commas, a list of such, or one as JSON in a text."""
+    """The models that a value names, each once: a name, names with commas, a list of these, or a list as JSON text.
+
+    Raises `InvalidRequest` for any other value.
+    """
     return list(dict.fromkeys(_names(value, param)))
 
 

@@ -1,8 +1,8 @@
-"""SQS only wakes workers: a message carries one id, may arrive twice, late or never.
+"""The SQS queues, which only wake workers. A message holds one id, and may arrive twice, late or never.
 
-Control messages name a batch to look at (short work); transfer messages name an input to prepare, a job whose results
-are to be stored, a file to purge, an upload to join or clear, or a deployment whose files are to be compared with our
-inputs (work that moves bytes, or takes long).
+Control messages name a batch whose next step is due: short work. Transfer messages name an input to upload, a job whose
+results are to be stored, a file to purge, an upload to join or clear, or a deployment to check for orphans: work that
+moves bytes or takes long.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ Kind = Literal["batch", "input", "job", "file", "upload", "deployment"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
 ANNOUNCE_SECONDS = 8.0
-"""How long announcing takes at most, unless the caller has more time."""
+"""Time limit of `announce`, unless the caller gives another."""
 
 
 def config(connect_seconds: float, read_seconds: float) -> Config:
-    """Two attempts. botocore would wait for a minute, five times; API Gateway gives up after 29 seconds."""
+    """Two attempts with these timeouts. botocore's default is five of a minute; API Gateway allows 29 s."""
     retries: Any = {"total_max_attempts": 2, "mode": "standard"}
     return Config(connect_timeout=connect_seconds, read_timeout=read_seconds, retries=retries)
 
@@ -42,17 +42,18 @@ _CONFIG = config(1, 3)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What to look at: `batch` goes to the control queue, the rest to the transfers queue."""
+    """The row that a worker is to work on. A `batch` goes to the control queue, the others to the transfers queue."""
 
     kind: Kind
     id: str
 
     def dump(self) -> str:
+        """The body of the SQS message: JSON, as `{"batch": "batch_…"}`."""
         return json.dumps({self.kind: self.id})
 
     @classmethod
     def load(cls, body: str) -> "Message":
-        """Raises `ValueError` for a body that is not one of ours."""
+        """The message of a body. Raises `ValueError` for a body that `dump` does not make."""
         content = json.loads(body)
         if not isinstance(content, dict) or len(content) != 1:
             raise ValueError(f"not a message of ours: {body[:100]}")
@@ -63,7 +64,7 @@ class Message:
 
 
 class Queue:
-    """The two queues, by how long the work takes."""
+    """The two queues. Use cases call `announce` after a commit; the rows, not the messages, hold what is due."""
 
     def __init__(self, control_url: str, transfers_url: str) -> None:
         self._control_url = control_url
@@ -71,7 +72,10 @@ class Queue:
         self._client: SQSClient = boto3.client("sqs", config=_CONFIG)
 
     async def send(self, message: Message, *, delay: float = 0) -> None:
-        """Send one message, to arrive after `delay` seconds. To be called after the row is committed."""
+        """Send a message that arrives after `delay` seconds, `MAX_DELAY` at most. Raises `Unavailable`.
+
+        To be called after the row is committed.
+        """
         url = self._control_url if message.kind == "batch" else self._transfers_url
         seconds = min(MAX_DELAY, max(0, math.ceil(delay)))
         try:
@@ -84,7 +88,10 @@ class Queue:
     async def announce(
         self, messages: Iterable[Message], *, delay: float = 0, seconds: float = ANNOUNCE_SECONDS
     ) -> None:
-        """Send what committed rows ask for. What the queue does not take in time, the schedule finds in the rows."""
+        """Send messages for committed rows, within `seconds`.
+
+        Raises nothing: the schedule later sends what could not be sent.
+        """
         try:
             async with asyncio.timeout(seconds):
                 for message in messages:

@@ -1,7 +1,7 @@
-"""S3, the bytes: whole objects, streams in and out in constant memory, and presigned links.
+"""S3: whole objects, streams in and out in constant memory, and presigned links.
 
-boto3 blocks, so each call runs in a thread. A stream that is written holds one part of 5 MiB that fills, and three on
-their way; one that is gathered holds four of its pieces.
+boto3 blocks, so each call runs in a thread. Writing a stream holds up to four parts of 5 MiB: one that fills, and three
+that are being sent. Gathering pieces holds four of them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PART = 5 * 1024 * 1024  # S3 takes no smaller ones, but for the last
 _READ = 1024 * 1024
-_COMING, _GOING = 4, 3  # requests on their way at once: latency, not bandwidth, is what a single one waits for
+_COMING, _GOING = 4, 3  # concurrent requests: a single one waits for latency, not for bandwidth
 _MANY = 1000  # objects that S3 lists and deletes with one call
 _LINK_SECONDS = 300
 
@@ -32,7 +32,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`bytes` of an object, from `start` on."""
+    """`bytes` bytes of an object, from the offset `start` on."""
 
     key: str
     start: int
@@ -40,14 +40,14 @@ class Piece:
 
     @classmethod
     def of(cls, key: str, size: int, most: int) -> "Iterator[Piece]":
-        """The whole object of this size, in pieces of at most `most` bytes."""
+        """An object of `size` bytes, in pieces of at most `most` bytes."""
         for start in range(0, size, most):
             yield cls(key, start, min(most, size - start))
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long S3 may be silent."""
+    """Seconds for a connect and for each read, and attempts at a request."""
 
     connect: float
     read: float
@@ -65,13 +65,16 @@ class Timeouts:
 
 
 REQUEST = Timeouts(connect=2, read=5, attempts=2)
-"""Of a request, which API Gateway gives up after 29 s."""
+"""For a request, which API Gateway ends after 29 s."""
 TRANSFER = Timeouts(connect=5, read=30, attempts=4)
-"""Of a worker, which has 900 s and streams what cannot be begun again for nothing."""
+"""For a worker, which has 900 s, and whose streams are expensive to repeat."""
 
 
 class Storage:
-    """One bucket."""
+    """One bucket. The use cases of files and the transfers worker call it.
+
+    Each call raises `Unavailable` if S3 does not answer or refuses. Links are signed here, without a request.
+    """
 
     def __init__(self, bucket: str, timeouts: Timeouts = REQUEST) -> None:
         self._bucket = bucket
@@ -82,7 +85,7 @@ class Storage:
         await _call(lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=body))
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> int:
-        """Write a stream of any length as one object and return its length; nothing is kept if the stream fails."""
+        """Write a stream of any length as one object, and return its length. If it fails, no object is written."""
         part: list[bytes] = []
         held = written = 0
         upload = None
@@ -116,7 +119,7 @@ class Storage:
             body.close()
 
     async def gather(self, pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
-        """The bytes of these pieces, one piece after another; the next ones are fetched meanwhile."""
+        """The bytes of these pieces in order. The next pieces are fetched meanwhile."""
         coming: deque[asyncio.Task[bytes]] = deque()
         try:
             for piece in pieces:
@@ -129,18 +132,18 @@ class Storage:
             await asyncio.gather(*coming, return_exceptions=True)
 
     async def fetch(self, piece: Piece) -> bytes:
-        """The bytes of one piece, which is small."""
-        wanted = f"bytes={piece.start}-{piece.start + piece.bytes - 1}"
+        """The bytes of one piece, held in memory."""
+        byte_range = f"bytes={piece.start}-{piece.start + piece.bytes - 1}"
 
         def fetch() -> bytes:
-            return self._client.get_object(Bucket=self._bucket, Key=piece.key, Range=wanted)["Body"].read()
+            return self._client.get_object(Bucket=self._bucket, Key=piece.key, Range=byte_range)["Body"].read()
 
         return await _call(fetch)
 
     async def size(self, key: str) -> int | None:
-        """The bytes that an object has; `None` if there is none."""
+        """The size of an object in bytes; `None` if there is no such object."""
 
-        def ask() -> int | None:
+        def head() -> int | None:
             try:
                 return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
             except ClientError as error:
@@ -148,29 +151,29 @@ class Storage:
                     return None
                 raise
 
-        return await _call(ask)
+        return await _call(head)
 
     async def delete(self, key: str) -> None:
-        """Delete an object; one that is gone already is no error."""
+        """Delete an object. One that does not exist is no error."""
         await _call(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     async def clear(self, prefix: str) -> None:
-        """Delete every object whose key begins so; if there is none, that is no error."""
+        """Delete every object whose key begins with `prefix`. Finding none is no error."""
 
         def delete() -> bool:
             page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=_MANY)
-            found: list[ObjectIdentifierTypeDef] = [{"Key": item["Key"]} for item in page.get("Contents", ())]
-            if found:
-                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": found, "Quiet": True})
+            objects: list[ObjectIdentifierTypeDef] = [{"Key": item["Key"]} for item in page.get("Contents", ())]
+            if objects:
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
                 if answer.get("Errors"):
-                    raise Unavailable("The file storage did not delete what it was to delete. Try again shortly.")
+                    raise Unavailable("The file storage did not delete all objects. Try again shortly.")
             return page["IsTruncated"]
 
         while await _call(delete):
             pass
 
     def upload_link(self, key: str, *, size: int, seconds: int) -> str:
-        """A presigned link that takes one PUT of exactly `size` bytes at a time, for so many seconds."""
+        """A presigned link that takes PUTs of exactly `size` bytes for `seconds`."""
         return self._client.generate_presigned_url(
             "put_object",
             Params={"Bucket": self._bucket, "Key": key, "ContentLength": size},
@@ -180,7 +183,7 @@ class Storage:
     def link(
         self, key: str, *, filename: str, content_type: str, method: Literal["get_object", "head_object"] = "get_object"
     ) -> str:
-        """A presigned link to an object that downloads under this name, for a GET or for a HEAD."""
+        """A presigned link for a GET or a HEAD of an object, for five minutes. It downloads as `filename`."""
         return self._client.generate_presigned_url(
             method,
             Params={
@@ -194,7 +197,7 @@ class Storage:
 
 
 class _Multipart:
-    """One multipart upload: S3 shows the object only when it is finished. Some parts are on their way at once."""
+    """One multipart upload, which sends several parts at once. S3 shows the object when the upload is finished."""
 
     def __init__(self, client: "S3Client", bucket: str, key: str, upload_id: str) -> None:
         self._client = client
@@ -203,7 +206,7 @@ class _Multipart:
         self._upload_id = upload_id
         self._parts = 0
         self._sent: list[CompletedPartTypeDef] = []
-        self._on_their_way: deque[asyncio.Task[CompletedPartTypeDef]] = deque()
+        self._sending: deque[asyncio.Task[CompletedPartTypeDef]] = deque()
 
     @classmethod
     async def start(cls, client: "S3Client", bucket: str, key: str) -> "_Multipart":
@@ -211,17 +214,17 @@ class _Multipart:
         return cls(client, bucket, key, answer["UploadId"])
 
     async def add(self, body: bytes) -> None:
-        """Send the next part; returns when there is room for another one."""
+        """Begin to send the next part; returns when another part may begin."""
         self._parts += 1
-        self._on_their_way.append(asyncio.create_task(self._send(self._parts, body)))
-        if len(self._on_their_way) == _GOING:
-            self._sent.append(await self._on_their_way.popleft())
+        self._sending.append(asyncio.create_task(self._send(self._parts, body)))
+        if len(self._sending) == _GOING:
+            self._sent.append(await self._sending.popleft())
 
     async def finish(self, last: bytes) -> None:
         if last:
             await self.add(last)
-        while self._on_their_way:
-            self._sent.append(await self._on_their_way.popleft())
+        while self._sending:
+            self._sent.append(await self._sending.popleft())
         await _call(
             lambda: self._client.complete_multipart_upload(
                 Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload={"Parts": self._sent}
@@ -229,8 +232,8 @@ class _Multipart:
         )
 
     async def abort(self) -> None:
-        """Drop it. A part that came after the abort would stay, so those on their way are waited for."""
-        await asyncio.gather(*self._on_their_way, return_exceptions=True)
+        """Abort the upload, after the parts that are being sent: a part that came after the abort would stay."""
+        await asyncio.gather(*self._sending, return_exceptions=True)
         await _call(
             lambda: self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
         )
@@ -245,7 +248,7 @@ class _Multipart:
 
 
 def _joined(part: list[bytes]) -> bytes:
-    """The chunks as one, which the list loses."""
+    """The chunks as one. The list is emptied."""
     whole = b"".join(part)
     part.clear()
     return whole

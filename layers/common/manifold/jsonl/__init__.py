@@ -6,7 +6,7 @@
 
 Both are pure (bytes in, values out) and hold one line and one chunk at a time, whatever the file. A line ends with
 `\n`; the `\r` before it, blank lines and a missing last newline are kept as they are. `manifold.jsonl.result` reads the
-lines of a result file, which providers write.
+lines of a provider's result file.
 """
 
 from manifold.jsonl.check import Check

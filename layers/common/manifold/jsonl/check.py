@@ -19,10 +19,10 @@ _BLANK = b" \t\r\n"
 
 
 class Check:
-    """Fed with a file's bytes, cut anywhere, finds its bad lines. Memory: a line, a chunk, and 12 bytes a request.
+    """Finds the bad lines of a file whose bytes come in chunks, cut anywhere.
 
-    A line has one error, its first, and perhaps that of an id given twice. The first `max_errors` are kept, the rest
-    only counted. After the first `max_lines` requests, lines are counted, not read.
+    Memory: a line, a chunk, and 12 bytes for each request. A line has one error, its first, and perhaps that of an id
+    given twice. The first `max_errors` are kept, all are counted. After `max_lines` requests, lines are only counted.
     """
 
     def __init__(
@@ -50,11 +50,12 @@ class Check:
         return check.finish()
 
     def feed(self, chunk: bytes) -> None:
+        """Check the next bytes of the file."""
         self._bytes += len(chunk)
         self._check(self._lines.feed(chunk))
 
     def finish(self) -> Report:
-        """Ends the file: finds what only shows at its end, and returns all that was found."""
+        """End the file: check what only shows at its end, and return the report."""
         self._check(self._lines.finish())
         self._check_file()
         common = self._common if self._in_common == self._position.requests else None

@@ -109,6 +109,6 @@ class Common:
         return Proof(custom_ids, sizes, line)
 
 
-def renamed(text: bytes, model: str) -> bytes:
-    """A `Common.model` with another name at its end."""
+def with_model(text: bytes, model: str) -> bytes:
+    """A `Common.model`, as bytes, with another model at its end."""
     return text[: text.rindex(b'"', 0, -1)] + orjson.dumps(model)

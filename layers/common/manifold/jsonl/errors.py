@@ -15,11 +15,13 @@ class LineErrors:
         self._first: list[LineError] = []
 
     def add(self, line: int | None, bad: BadLine) -> None:
+        """Note the error of a line, or of the whole file where `line` is `None`."""
         self.count += 1
         insort(self._first, LineError(line, bad.code, bad.message, bad.param), key=_place)
         del self._first[self._limit :]
 
     def first(self) -> tuple[LineError, ...]:
+        """The errors that are kept, in the order of their lines."""
         return tuple(self._first)
 
 

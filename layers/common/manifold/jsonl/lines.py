@@ -1,4 +1,4 @@
-"""From chunks of bytes, cut anywhere, to whole lines."""
+"""Whole lines from chunks of bytes that are cut anywhere."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -11,12 +11,12 @@ It is the longest request that any provider documents (docs/providers.md). While
 times its length, one of text with a character beyond the Basic Multilingual Plane 10 times, so up to 320 MB.
 """
 PLAIN_BYTES = 4 * 1024 * 1024
-"""A line up to here may hold anything: one of nothing but tiny objects, the worst that JSON can do, takes 70 times."""
+"""A line of so many bytes may hold anything: parsed, the worst one, only tiny objects, takes 70 times its length."""
 MAX_BRACKETS = 2_000_000
-"""Of a longer line, those that open: as many objects take 400 MB."""
+"""Opening brackets that a longer line may have: as many objects take 400 MB."""
 
 TOO_LONG = b"\0too long"
-"""Stands for a line that is longer, or long and dense (compare with `is`)."""
+"""Stands for a line that is longer than the most, or long and dense. Compare with `is`."""
 
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = ord("\n")

@@ -1,10 +1,11 @@
-"""Where the values of `body.model` stand in the raw bytes of a request line.
+"""Where the values of `body.model` stand in the raw bytes of a request line, and the line with another model.
 
 A line may give a key twice. JSON readers mostly take the last, but not all do, so every `model` of every top-level
 `body` counts; and no other, neither one that is nested deeper nor one in a text.
 """
 
 import re
+from collections.abc import Iterable
 
 import orjson
 
@@ -40,6 +41,15 @@ def spans(line: bytes) -> list[Span]:
     if line.count(_KEY) == 1 and _HIDDEN not in line and (model := _MODEL.match(line, line.find(_KEY))):
         return [model.span(1)]
     return _walk(line, 0, ("body", "model"))[0]
+
+
+def renamed(line: bytes, models: Iterable[Span], token: bytes) -> bytes:
+    """The same bytes with `token`, a JSON text, instead of the values that stand at `models`."""
+    pieces, kept = [], 0
+    for start, end in models:
+        pieces += [line[kept:start], token]
+        kept = end
+    return b"".join([*pieces, line[kept:]]) if pieces else line
 
 
 def _walk(line: bytes, at: int, path: tuple[str, ...]) -> tuple[list[Span], int]:

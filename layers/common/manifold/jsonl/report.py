@@ -1,4 +1,4 @@
-"""What one pass over a batch input file found."""
+"""The report of one pass over a batch input file."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +16,7 @@ MAX_ERRORS = 100
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """An item of a failed batch's `errors.data`. `line` counts every line from 1; None: it is the file's error."""
+    """An error of a line, as in a batch's `errors.data`. `line` counts from 1; `None` means the whole file."""
 
     line: int | None
     code: str
@@ -34,15 +34,15 @@ class UrlUse:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The facts of a file, of which `to_json` makes a plain dict to store.
+    """The facts of a file. Postgres keeps it as the dict of `to_json`.
 
-    Every field but `bytes`, `errors` and `error_count` is about the good lines, and complete only without errors.
+    Every field but `bytes`, `errors` and `error_count` is about the good lines, and is complete only without errors.
     """
 
     bytes: int
-    """Of the file as it came, byte order mark included."""
+    """Bytes of the file as it was sent, with its byte order mark."""
     lines: int
-    """Requests, that is lines that are not blank, good and bad."""
+    """Requests: lines that are not blank, good and bad."""
     longest_line: int
     """Bytes of the longest good line, line end included."""
     model: str | None
@@ -51,11 +51,11 @@ class Report:
     index: tuple[int, ...]
     """Where the requests 0, 1000, 2000, … begin, in bytes from the start of the file."""
     common: str | None
-    """What `Rewrite` may take for granted (see `manifold.jsonl.common`); None where a line differs."""
+    """The text that ends in the model in every line (see `manifold.jsonl.common`); `None` if a line differs."""
     models: int
-    """Values of `body.model` in the file: one a request, but where a key is given twice."""
+    """Values of `body.model` in the file: one for each request, or more where a key is given twice."""
     kept_bytes: int
-    """What a rewrite keeps: all but those values and the byte order mark."""
+    """Bytes that a rewrite keeps: all but those values and the byte order mark."""
     errors: tuple[LineError, ...]
     """The first ones, in the order of the lines."""
     error_count: int
@@ -63,7 +63,7 @@ class Report:
     """Whether `common` names the model in its last copy in each line, not in its first."""
 
     def rewritten_bytes(self, model: str) -> int:
-        """The exact length of what `Rewrite(model)` makes of the file. Raises ValueError for a file with errors."""
+        """The exact bytes of the file that `Rewrite(model)` makes. Raises `ValueError` if there are errors."""
         if self.error_count:
             raise ValueError("a file with line errors is not rewritten")
         return self.kept_bytes + self.models * len(orjson.dumps(model))
@@ -82,6 +82,7 @@ class Report:
         return replace(self, errors=tuple(errors), error_count=self.error_count + count)
 
     def to_json(self) -> dict[str, Any]:
+        """The report as a plain dict of JSON values."""
         return asdict(self)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What makes a line a request that a batch can run, member by member."""
+"""The checks of a line, member by member: whether it is a request that a batch can run. Each raises `BadLine`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _LONGEST_NAME = 512  # characters of a model or url; the longest in use have abo
 
 
 class BadLine(Exception):
-    """Why a line is no such request: `code` as OpenAI and Azure name it, and what to do about it."""
+    """Why a line is no such request: OpenAI's or Azure's `code`, and a message that says what to do."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class BadLine(Exception):
 
 
 def parsed(line: bytes) -> dict[str, Any]:
-    """The line's object. As RFC 8259 has it: no NaN, no lone surrogates, UTF-8; and at most 1024 levels deep."""
+    """The line's object, of strict JSON (RFC 8259): UTF-8, no NaN, no lone surrogates; at most 1024 levels deep."""
     try:
         request = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -30,11 +30,12 @@ def parsed(line: bytes) -> dict[str, Any]:
 
 
 def custom_id(request: dict[str, Any]) -> str:
+    """The request's `custom_id`, a text that is not empty."""
     return _text(request, "custom_id", "custom_id")
 
 
 def url(request: dict[str, Any]) -> str:
-    """The request's `url`, after its `method` was found to be POST."""
+    """The request's `url`. Checks its `method`, too."""
     method = _text(request, "method", "method")
     if method != "POST":
         raise BadLine("invalid_request", f"'method' is {shown(method)}. Batches take only 'POST'.", "method")
@@ -42,7 +43,7 @@ def url(request: dict[str, Any]) -> str:
 
 
 def model(request: dict[str, Any]) -> str:
-    """The request's `body.model`, after its `stream` was found not to be true."""
+    """The request's `body.model`. Checks its `stream`, too."""
     body = _present(request, "body", "body")
     if not isinstance(body, dict):
         raise BadLine("invalid_request", "'body' must be an object: the parameters of the request.", "body")

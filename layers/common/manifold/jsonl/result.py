@@ -1,4 +1,4 @@
-"""One line of a provider's result file: which request it answers, how that went, and where it names the model."""
+"""One line of a provider's result file: the request that it answers, whether that failed, and its models."""
 
 import contextlib
 import re
@@ -9,13 +9,12 @@ from typing import Any
 import orjson
 
 from manifold import lenient
-from manifold.jsonl.members import Broken, Member, members
-
-Span = tuple[int, int]
+from manifold.jsonl.models import Span
+from manifold.jsonl.raw_members import Broken, Member, members
 
 FAILED = 400
 MOST = 2**31 - 1
-"""The largest number that is believed: no answer takes more tokens, and no sum of them leaves a bigint."""
+"""The largest number that counts: no answer has more tokens, and no sum of such numbers exceeds a bigint."""
 _BOM = b"\xef\xbb\xbf"
 _KEY = b'"model"'
 _ESCAPED = b"\\u006"  # begins the escape of each letter of "model"
@@ -26,37 +25,30 @@ _NOTHING = (b"null", b"false", b"{}", b'""')
 
 @dataclass(frozen=True, slots=True)
 class Result:
+    """What is read of a line."""
+
     custom_id: str
     failed: bool
     """Whether the line has an error, or a status of 400 and above."""
     usage: Mapping[str, Any]
-    """As far as it can be read."""
+    """The usage object, as far as it can be read."""
     models: tuple[Span, ...]
-    """Where the values of `response.body.model` stand that are text."""
+    """Where the values of `response.body.model` stand, of those that are texts."""
 
 
 def read(line: bytes) -> Result | None:
-    """What a line says, as far as it can be read; `None` for one that is no object with a `custom_id` of text."""
+    """The result of a line, as far as it can be read; `None` if the line is no object with a text as `custom_id`."""
     try:
         answer = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return _searched(line)
+        return _search(line)
     custom_id = answer.get("custom_id") if isinstance(answer, dict) else None
     if not isinstance(custom_id, str):
         return None
     response = part(answer, "response")
     body = part(response, "body")
     failed = bool(answer.get("error")) or number(response, "status_code") >= FAILED
-    return Result(custom_id, failed, part(body, "usage"), _named(line) if "model" in body else ())
-
-
-def renamed(line: bytes, models: Iterable[Span], token: bytes) -> bytes:
-    """The same bytes, with this JSON text in the place of these values."""
-    pieces, kept = [], 0
-    for start, end in models:
-        pieces += [line[kept:start], token]
-        kept = end
-    return b"".join([*pieces, line[kept:]]) if pieces else line
+    return Result(custom_id, failed, part(body, "usage"), _models_of_valid(line) if "model" in body else ())
 
 
 def part(of: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -65,8 +57,8 @@ def part(of: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 
 def number(of: Mapping[str, Any], *names: str) -> int:
-    """The first of these members that is a whole number of 0 to `MOST`, also as a text or a float, or 0."""
-    return next((found for name in names if (found := _whole(of.get(name))) is not None), 0)
+    """The first of these members that is a whole number from 0 to `MOST`, also as a text or a float; else 0."""
+    return next((whole for name in names if (whole := _whole(of.get(name))) is not None), 0)
 
 
 def _whole(value: object) -> int | None:
@@ -77,7 +69,7 @@ def _whole(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= MOST else None
 
 
-def _named(line: bytes) -> tuple[Span, ...]:
+def _models_of_valid(line: bytes) -> tuple[Span, ...]:
     """The models of a line that is valid JSON and has some. Where `"model"` stands once, and no escape could hide
     another spelling of it, it stands there: in a text it would read `\\"model\\"`."""
     if line.count(_KEY) == 1 and _ESCAPED not in line:
@@ -86,8 +78,8 @@ def _named(line: bytes) -> tuple[Span, ...]:
     return tuple(_models(line, members(line, 0)[0]))
 
 
-def _searched(line: bytes) -> Result | None:
-    """The same of a line that a strict parser refuses."""
+def _search(line: bytes) -> Result | None:
+    """The result of a line that a strict parser refuses."""
     try:
         top, end = members(line, len(_BOM) if line.startswith(_BOM) else 0)
     except Broken:
@@ -116,9 +108,9 @@ def _inner(line: bytes, outer: Iterable[Member], name: str) -> Iterator[Member]:
                 yield from members(line, member.start)[0]
 
 
-def _last(found: Iterable[Member], name: str) -> Member | None:
+def _last(candidates: Iterable[Member], name: str) -> Member | None:
     """The one that counts where a name is given twice."""
-    return next((member for member in reversed(list(found)) if member.name == name), None)
+    return next((member for member in reversed(list(candidates)) if member.name == name), None)
 
 
 def _value(line: bytes, member: Member | None, levels: int = 2) -> Any:
@@ -133,7 +125,7 @@ def _value(line: bytes, member: Member | None, levels: int = 2) -> Any:
 
 
 def _has_error(line: bytes, member: Member | None) -> bool:
-    """One that cannot be read is one nevertheless."""
+    """Whether there is an error, also one that cannot be read."""
     return member is not None and line[member.start : member.end] not in _NOTHING
 
 

@@ -2,23 +2,23 @@
 
 import orjson
 
-from manifold.jsonl.common import renamed
+from manifold.jsonl.common import with_model
 from manifold.jsonl.lines import MAX_LINE_BYTES, TOO_LONG, Lines
-from manifold.jsonl.models import spans
+from manifold.jsonl.models import renamed, spans
 from manifold.jsonl.report import Report
 
 
 class Rewrite:
-    """Replaces the values of `body.model`, and keeps every other byte but a byte order mark.
+    """Replaces the values of `body.model`, drops a byte order mark, and keeps every other byte.
 
-    The file must have passed `Check` without errors. Without its report the result is the same, but each line has to
-    be searched. Memory: one line, one chunk, and what is returned for it.
+    The file must have passed `Check` without errors. With its report, lines need not be searched; the result is the
+    same. Memory: one line, one chunk, and what is returned for the chunk.
     """
 
     def __init__(self, model: str, report: Report | None = None, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._token = orjson.dumps(model)
         self._common = report.common.encode() if report and report.common else b""
-        self._renamed = renamed(self._common, model) if self._common else b""
+        self._renamed = with_model(self._common, model) if self._common else b""
         self._cut = bytes.rpartition if report and report.common_last else bytes.partition
         self._lines = Lines(max_line_bytes)
 
@@ -34,10 +34,6 @@ class Rewrite:
         if line is TOO_LONG:
             raise ValueError("a line is too long: only a file that passed its check can be rewritten")
         if self._common:
-            before, found, after = self._cut(line, self._common)
-            return b"".join((before, self._renamed, after)) if found else line  # a blank one
-        pieces, kept = [], 0
-        for start, end in spans(line):
-            pieces += [line[kept:start], self._token]
-            kept = end
-        return b"".join([*pieces, line[kept:]])
+            before, common, after = self._cut(line, self._common)
+            return b"".join((before, self._renamed, after)) if common else line  # a blank one
+        return renamed(line, spans(line), self._token)

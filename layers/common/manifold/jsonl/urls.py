@@ -1,4 +1,4 @@
-"""How many lines use each `url`, and which first."""
+"""How many lines of a file use each `url`, and which lines first."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,14 @@ _MAX_URLS = 20  # a batch runs one; what a file of mistakes holds must not fill 
 
 
 class Urls:
+    """Counts the uses of each `url`, and keeps the numbers of the first lines of each."""
+
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._lines: dict[str, list[int]] = {}
 
     def add(self, url: str, lines: Sequence[int]) -> None:
-        """Counts the uses in these lines. Raises BadLine if there are too many urls to take another one in."""
+        """Count a url's uses in these lines. Raises `BadLine` if the file has too many urls already."""
         if url not in self._counts:
             if len(self._counts) == _MAX_URLS:
                 reason = f"The lines before have {_MAX_URLS} other urls. Give every line the same 'url'."
@@ -26,4 +28,5 @@ class Urls:
             first.extend(lines[: MAX_ERRORS - len(first)])
 
     def uses(self) -> dict[str, UrlUse]:
+        """The uses of each url, in the order of its first line."""
         return {url: UrlUse(count, tuple(self._lines[url])) for url, count in self._counts.items()}

@@ -1,10 +1,11 @@
 """One lazily opened Postgres connection for one Lambda environment.
 
-Units of work take turns on it: concurrent `conn.transaction()` blocks on one psycopg connection lose each other's
-writes. It is reconnected only before a unit of work's first statement, so no statement is ever sent twice.
+Units of work take turns on the connection: concurrent `conn.transaction()` blocks on one psycopg connection lose each
+other's writes. A lost connection is reopened only before a unit of work's first statement, so that no statement is sent
+twice.
 
-A unit of work has an end, whether the server is slow or silent: its statement is cancelled and, should that not help,
-the socket is shut. It is done from here: a pooler in transaction mode takes no `statement_timeout` from a client.
+A unit of work has a time limit, also when the server is silent. Then its statement is cancelled and, if that does not
+help, the socket is shut. The client does this, as a pooler in transaction mode takes no `statement_timeout`.
 """
 
 import asyncio
@@ -25,11 +26,11 @@ Connection = psycopg.AsyncConnection[TupleRow]
 Query = LiteralString
 
 PREPARE_AFTER = 5
-"""How often a statement has come when it is prepared."""
+"""Executions of a statement after which it is prepared."""
 TURN_SECONDS = 10.0
-"""How long a unit of work waits for those before it."""
+"""How long a unit of work waits for its turn."""
 UNIT_SECONDS = 12.0
-"""How long it takes at most, with a connect where one is needed: with the turn well below API Gateway's 29 s."""
+"""Time limit of a unit of work, with a connect if one is needed. With the turn it is well below API Gateway's 29 s."""
 _ADDRESS_SECONDS = 5  # for each address that the host's name has
 _CONNECT_SECONDS = 8.0
 _CHECK_SECONDS = 2.0
@@ -40,14 +41,15 @@ _SOCKET: Mapping[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-"""A peer that is gone is noticed by the kernel, also while nothing is awaited."""
-_IDLE_SECONDS = 10.0  # a connection that rested longer (a frozen environment, a pooler) is asked before it is used
+"""The kernel notices a peer that is gone, also while nothing is awaited."""
+_IDLE_SECONDS = 10.0  # a connection that was idle for longer (a frozen environment, a pooler) is checked first
 
 
 class Database:
-    """A connection that opens when it is first needed. `url` is called for each connect, so a secret may rotate.
+    """A connection that opens when it is first needed. `url` is called for each connect, so that a secret may rotate.
 
-    With `prepared`, statements that come often are prepared. Poolers in transaction mode mostly do not keep them.
+    With `prepared`, frequent statements are prepared; most poolers in transaction mode do not support that. Units of
+    work raise `Unavailable` if Postgres does not answer in time, and `InvalidRequest` for a value that it cannot store.
     """
 
     def __init__(self, url: Callable[[], str], *, prepared: bool = False) -> None:
@@ -59,7 +61,7 @@ class Database:
 
     @asynccontextmanager
     async def session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """The connection in autocommit: each statement is its own transaction. With so many seconds, or the usual."""
+        """The connection in autocommit: each statement is a transaction. The limit is `seconds`, or `UNIT_SECONDS`."""
         async with self._in_turn():
             until = asyncio.get_running_loop().time() + (seconds or UNIT_SECONDS)
             connection = await self._open()
@@ -136,7 +138,7 @@ class Database:
 
 @asynccontextmanager
 async def _ended_by(connection: Connection, until: float) -> AsyncIterator[None]:
-    """Have what runs on the connection fail with an `OperationalError` at this time of the loop."""
+    """Make what runs on the connection fail with an `OperationalError` at `until`, a time of the event loop."""
     watch = asyncio.create_task(_end(connection, until))
     try:
         yield
@@ -153,6 +155,6 @@ async def _end(connection: Connection, until: float) -> None:
 
 
 def _shut(connection: Connection) -> None:
-    """Shut the socket, of which psycopg then reads the end. It stays open, as libpq's."""
+    """Shut the socket, so that psycopg reads its end. The descriptor stays open: libpq owns it."""
     with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
         same.shutdown(socket.SHUT_RDWR)

@@ -18,11 +18,13 @@ _COLUMNS: LiteralString = _BRIEF + ", report"
 _LISTED: LiteralString = _BRIEF + ", NULL::jsonb AS report"
 
 RESERVED_SECONDS = 3600
-"""How long the bytes of a create may take to come within one request: many times what they need."""
+"""How long a file of one request stays reserved while its bytes are stored: many times what that takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
+    """A row of `files`."""
+
     id: str
     purpose: str
     filename: str
@@ -45,7 +47,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """What an insert needs; `expires_after` is in seconds."""
+    """A file to be added. `expires_after` is in seconds."""
 
     id: str
     purpose: str
@@ -59,7 +61,7 @@ class NewFile:
 
 @dataclass(frozen=True, slots=True)
 class PurgeRow:
-    """A deleted file that somebody holds to purge it."""
+    """A deleted file that a worker has leased to purge it."""
 
     id: str
     attempts: int
@@ -67,11 +69,13 @@ class PurgeRow:
 
 
 def storage_key(file_id: str) -> str:
-    """Where the bytes of a managed file are in the bucket."""
+    """The key of a managed file's bytes in the bucket."""
     return f"files/{file_id}"
 
 
 class Files:
+    """The table `files`, and every change of a file's status and deletion."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -80,19 +84,19 @@ class Files:
         return await self._insert(file, caller, None)
 
     async def reserve(self, file: NewFile, caller: Caller, seconds: int = RESERVED_SECONDS) -> None:
-        """Write a file ahead of its bytes: nobody sees it until it is registered.
+        """Write a file before its bytes are stored. Nobody sees the file until it is registered.
 
-        It is born as one that is deleted after so many seconds, so that the bytes of a create that never came to its
-        end are purged like any other's.
+        It is written as a file that will be deleted after `seconds`, so that what a create leaves that did not end is
+        purged like any other file.
         """
         await self._insert(file, caller, seconds)
 
     async def register(
         self, file_id: str, *, groups: list[str] | None = None, report: dict[str, Any] | None = None
     ) -> FileRow | None:
-        """Show a reserved file, whose bytes are there now; `None` if its time is over.
+        """Show a reserved file, whose bytes are stored now; `None` if its reservation is over.
 
-        It counts as created now. `groups` and `report` are those found since it was reserved.
+        Its creation time is now. `groups` and `report` are those that were found since the reservation.
         """
         query: LiteralString = f"""
             UPDATE files SET deleted_at = NULL, status = 'processed', created_at = now(),
@@ -105,7 +109,7 @@ class Files:
     async def get(self, file_id: str, caller: Caller, *, keep: bool = False) -> FileRow | None:
         """A file that the caller may see and that is neither deleted nor expired.
 
-        With `keep` nobody can delete it until the transaction ends: a batch is about to need it.
+        With `keep` nobody can delete the file until the transaction ends, which adds a batch that needs it.
         """
         lock: LiteralString = " FOR SHARE" if keep else ""
         query: LiteralString = (
@@ -114,7 +118,7 @@ class Files:
         return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
 
     async def load(self, file_id: str) -> FileRow | None:
-        """Any file, for the engine: also one that its owner has deleted while a batch still needs it."""
+        """Any file that is not purged, for the workers: also one that was deleted while a batch needs it."""
         query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND purged_at IS NULL"
         return await fetch_one(self._connection, FileRow, query, {"id": file_id})
 
@@ -128,7 +132,7 @@ class Files:
         purpose: str | None = None,
         groups: list[str] | None = None,
     ) -> list[FileRow]:
-        """Files without their reports; one row more than `limit`, if there is one: it tells of another page."""
+        """A page of files without their reports, and one row more than `limit` if there is another page."""
         by_purpose: LiteralString = " AND purpose = %(purpose)s" if purpose else ""
         by_group: LiteralString = " AND groups && %(groups)s" if groups else ""
         query: LiteralString = f"SELECT {_LISTED} FROM files WHERE {_LIVE} AND {visible(caller)}" + (
@@ -138,19 +142,19 @@ class Files:
         return await fetch_all(self._connection, FileRow, query, parameters)
 
     async def cursor(self, file_id: str, caller: Caller) -> Cursor | None:
-        """Where the page after this file starts, also if it was deleted since; `None` if the caller never saw it."""
+        """The cursor of the page after this file, also of a deleted one; `None` if the caller never had the file."""
         query: LiteralString = f"SELECT created_at, id FROM files WHERE id = %(id)s AND {visible(caller)}"
         return await fetch_one(self._connection, Cursor, query, {"id": file_id} | owner(caller))
 
     async def delete(self, file_id: str, caller: Caller) -> FileRow | None:
-        """Mark a file as deleted by its owner; `None` if the caller has no such file."""
+        """live → deleted, by its owner; `None` if the caller has no such file."""
         query: LiteralString = f"""
             UPDATE files SET deleted_at = clock_timestamp() WHERE id = %(id)s AND {_LIVE} AND {visible(caller)}
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, FileRow, query, {"id": file_id} | owner(caller))
 
     async def is_deleted(self, file_id: str, caller: Caller) -> bool:
-        """Whether it is a deleted file that the caller saw before."""
+        """Whether it is a deleted file of the caller."""
         cursor = await self._connection.execute(
             f"SELECT 1 FROM files WHERE id = %(id)s AND deleted_at <= now() AND {visible(caller)}",
             {"id": file_id} | owner(caller),
@@ -158,7 +162,7 @@ class Files:
         return await cursor.fetchone() is not None
 
     async def expire(self, limit: int) -> list[str]:
-        """Mark as deleted what has expired, and return the ids."""
+        """live → deleted, for up to `limit` files that have expired; returns their ids."""
         cursor = await self._connection.execute(
             """UPDATE files SET deleted_at = now() WHERE id IN (
                    SELECT id FROM files WHERE deleted_at IS NULL AND expires_at <= now()
@@ -169,7 +173,7 @@ class Files:
         return [file_id for (file_id,) in await cursor.fetchall()]
 
     async def to_purge(self, limit: int) -> list[str]:
-        """Deleted files that no open batch needs, whose bytes are there for too long, and which nobody holds."""
+        """The files whose purge has been due for 15 seconds and that no worker holds; `limit` at most."""
         cursor = await self._connection.execute(
             f"""SELECT id FROM files f WHERE {_PURGEABLE} AND {_FREE}
                     AND coalesce(f.due_at, f.deleted_at) <= now() - interval '15 seconds'
@@ -179,12 +183,12 @@ class Files:
         return [file_id for (file_id,) in await cursor.fetchall()]
 
     async def purgeable(self, file_id: str) -> bool:
-        """Whether this file is deleted, not purged yet, and needed by no open batch."""
+        """Whether the file is deleted, not yet purged, and needed by no open batch."""
         cursor = await self._connection.execute(f"SELECT 1 FROM files f WHERE f.id = %s AND {_PURGEABLE}", (file_id,))
         return await cursor.fetchone() is not None
 
     async def claim_purge(self, file_id: str, lease: str, seconds: float) -> PurgeRow | None:
-        """Take a purgeable file for this long, or `None`: needed, gone, not due, or another worker has it."""
+        """Lease a purgeable file for `seconds`; `None` if it is needed, purged, not due, or leased already."""
         query: LiteralString = f"""
             UPDATE files f SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 attempts = attempts + 1
@@ -193,7 +197,7 @@ class Files:
         return await fetch_one(self._connection, PurgeRow, query, {"id": file_id, "lease": lease, "seconds": seconds})
 
     async def retry_purge(self, row: PurgeRow, seconds: float) -> None:
-        """Give the lease back and try again after this long."""
+        """Give the lease back, to try again after `seconds`."""
         await self._connection.execute(
             """UPDATE files SET due_at = now() + make_interval(secs => %s), lease = NULL, leased_until = NULL
                WHERE id = %s AND purged_at IS NULL AND lease = %s""",

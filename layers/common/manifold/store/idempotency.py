@@ -1,8 +1,7 @@
-"""Creates that must not happen twice: a client's `Idempotency-Key`, or an SDK's retry of an identical create.
+"""Creates that must not happen twice: with a client's `Idempotency-Key`, or as an SDK's retry of an identical create.
 
-The first attempt holds a lock on its fingerprint until it commits or dies; a second one waits there, even while the
-first still runs, and then finds what the first one made. Times are those of the change, not of its transaction, which
-began before it waited.
+The first attempt holds a lock on its fingerprint until it commits or dies. A second attempt waits for the lock, and
+then finds what the first one made. Times are those of the change, not of the transaction, which began before the wait.
 """
 
 from manifold.idempotency import CreateAttempt
@@ -37,7 +36,7 @@ class Idempotency:
         return str(resource_id)
 
     async def remember(self, create: CreateAttempt, resource_id: str) -> None:
-        """Note what this attempt made."""
+        """Note the id of what this attempt made."""
         await self._connection.execute(
             """INSERT INTO idempotency (fingerprint, resource_id, body_hash, created_at)
                VALUES (%s, %s, %s, clock_timestamp())""",
@@ -45,7 +44,7 @@ class Idempotency:
         )
 
     async def forget(self, older_than_seconds: int) -> None:
-        """Drop what no retry can mean any more."""
+        """Delete the records that are too old for any retry."""
         await self._connection.execute(
             "DELETE FROM idempotency WHERE created_at < now() - make_interval(secs => %s)", (older_than_seconds,)
         )

@@ -24,11 +24,13 @@ _ORPHAN_CHECK_DUE: LiteralString = "doubtful_at <= now() - interval '1 hour'"
 """Longer than any attempt (900 s), so that what an attempt left is at the provider by then."""
 _FRESH: LiteralString = """(expires_at IS NULL
     OR expires_at > now() + least(interval '1 day', (expires_at - updated_at) / 2))"""
-"""A day before its end a copy is made again; one that was never to live that long, in the middle of its life."""
+"""A copy is replaced a day before it expires, or after half of its life if that is shorter than two days."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
+    """A row of `inputs`."""
+
     id: str
     file_id: str
     deployment_id: str
@@ -42,37 +44,40 @@ class InputRow:
 
 
 class Inputs:
+    """The table `inputs`, and every change of an input's state."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def get(self, input_id: str) -> InputRow | None:
+        """Any input."""
         query: LiteralString = f"SELECT {_COLUMNS} FROM inputs WHERE id = %(id)s"
         return await fetch_one(self._connection, InputRow, query, {"id": input_id})
 
     async def of_file(self, file_id: str) -> list[InputRow]:
-        """The inputs of a file, one a deployment, without the discarded."""
+        """The inputs of a file that are not discarded: at most one for each deployment."""
         query: LiteralString = f"""
             SELECT {_COLUMNS} FROM inputs WHERE file_id = %(file)s AND state <> 'discarded'
             ORDER BY created_at, deployment_id"""
         return await fetch_all(self._connection, InputRow, query, {"file": file_id})
 
     async def of_files(self, file_ids: Sequence[str]) -> list[InputRow]:
-        """The inputs of several files."""
+        """The same of several files."""
         query: LiteralString = f"""
             SELECT {_COLUMNS} FROM inputs WHERE file_id = ANY(%(files)s) AND state <> 'discarded'
             ORDER BY created_at, deployment_id"""
         return await fetch_all(self._connection, InputRow, query, {"files": list(file_ids)})
 
     async def ensure(self, file_id: str, deployment_ids: Iterable[str]) -> list[str]:
-        """Have an input for each of these deployments; returns the ids of those that somebody must now prepare.
+        """Add an input for each of these deployments that has none; returns the ids of those to upload.
 
-        A missing one is added. A failed one, or one that the provider is about to drop, is asked for again.
+        A failed input becomes pending again, and one that the provider will soon drop is replaced.
         """
-        wanted = list(deployment_ids)
+        deployments = list(deployment_ids)
         await self._connection.execute(
             f"""UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now()
                 WHERE file_id = %s AND deployment_id = ANY(%s) AND state = 'ready' AND NOT {_FRESH}""",
-            (file_id, wanted),
+            (file_id, deployments),
         )
         cursor = await self._connection.execute(
             """INSERT INTO inputs (id, file_id, deployment_id)
@@ -81,12 +86,12 @@ class Inputs:
                SET state = 'pending', attempts = 0, error = NULL, due_at = now(), updated_at = now()
                WHERE inputs.state = 'failed' AND inputs.updated_at < now() - interval '30 seconds'
                RETURNING id""",
-            ([ids.new("input") for _ in wanted], file_id, len(wanted), wanted),
+            ([ids.new("input") for _ in deployments], file_id, len(deployments), deployments),
         )
         return [input_id for (input_id,) in await cursor.fetchall()]
 
     async def claim(self, input_id: str, lease: str, seconds: int) -> InputRow | None:
-        """Take a due input for this long, or `None`: not pending, to be left alone yet, or another worker has it.
+        """Lease a due input for `seconds`; `None` if it is not pending, not due, or leased by another worker.
 
         From its second attempt on, its deployment may hold an orphan: what an earlier attempt left there.
         """
@@ -100,7 +105,7 @@ class Inputs:
         return await fetch_one(self._connection, InputRow, query, {"id": input_id, "lease": lease, "seconds": seconds})
 
     async def renew(self, row: InputRow, seconds: float) -> bool:
-        """Hold on for this long, from now; false if the input is somebody else's, or nobody's."""
+        """Extend the lease to `seconds` from now; false if it is lost."""
         return await self._changed(
             """UPDATE inputs SET leased_until = clock_timestamp() + make_interval(secs => %s)
                WHERE id = %s AND state = 'pending' AND lease = %s""",
@@ -108,7 +113,7 @@ class Inputs:
         )
 
     async def ready(self, row: InputRow, provider_ref: str | None, expires_at: int | None) -> bool:
-        """pending → ready, by the holder of the lease."""
+        """pending → ready, by the holder of the lease. `expires_at` is a Unix time."""
         return await self._changed(
             """UPDATE inputs SET state = 'ready', provider_ref = %s, expires_at = to_timestamp(%s), error = NULL,
                    due_at = NULL, lease = NULL, leased_until = NULL, updated_at = now()
@@ -117,7 +122,7 @@ class Inputs:
         )
 
     async def retry(self, row: InputRow, error: str, seconds: float) -> bool:
-        """Give the lease back and try again after this long."""
+        """Give the lease back, to try again after `seconds`; false if it is lost."""
         return await self._changed(
             """UPDATE inputs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
                    leased_until = NULL, updated_at = now()
@@ -126,7 +131,7 @@ class Inputs:
         )
 
     async def fail(self, row: InputRow, error: str) -> bool:
-        """pending → failed, with its cause."""
+        """pending → failed, by the holder of the lease, with the cause."""
         return await self._changed(
             """UPDATE inputs SET state = 'failed', error = %s, due_at = NULL, lease = NULL, leased_until = NULL,
                    updated_at = now(), doubtful_at = now()
@@ -135,7 +140,7 @@ class Inputs:
         )
 
     async def discard(self, input_id: str) -> bool:
-        """Any → discarded: the provider's copy is gone."""
+        """Any state → discarded: the provider's copy is gone, or nobody needs it."""
         return await self._changed(
             """UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now(),
                    doubtful_at = CASE WHEN provider_ref IS NULL AND attempts > 0 THEN now() ELSE doubtful_at END
@@ -144,7 +149,7 @@ class Inputs:
         )
 
     async def due(self, limit: int) -> list[str]:
-        """Pending inputs that have waited too long and that nobody holds."""
+        """The inputs that have been due for 15 seconds and that nobody holds; `limit` at most."""
         cursor = await self._connection.execute(
             """SELECT id FROM inputs WHERE due_at <= now() - interval '15 seconds'
                    AND (leased_until IS NULL OR leased_until <= now())
@@ -182,9 +187,9 @@ class Inputs:
         )
 
     async def orphans(self, copies: Sequence[tuple[str, str]]) -> list[str]:
-        """Which of these copies, each an input's id and a ref, are of our inputs but needed by none.
+        """The references of those copies that no input needs. Each copy is the id of an input and a reference.
 
-        An input that a worker holds may be about to name the copy. A discarded one needs its copy while a job runs it.
+        An input that a worker holds may still name the copy. A discarded input needs its copy while a job runs it.
         """
         cursor = await self._connection.execute(
             """SELECT copy.ref FROM unnest(%s::text[], %s::text[]) AS copy (input_id, ref)

@@ -11,9 +11,9 @@ def owner(caller: Caller) -> dict[str, Any]:
 
 
 def visible(caller: Caller) -> LiteralString:
-    """A condition on tables that have owners: true for what the caller may see. Needs the parameters of `owner`.
+    """The condition for rows that the caller may see, in tables that have owners. Needs the parameters of `owner`.
 
-    It has no part that this caller does not need: Postgres parses and plans it at each request.
+    It contains only what this caller needs, as Postgres parses and plans it at each request.
     """
     if caller.admin:
         return "true"

@@ -7,7 +7,7 @@ from typing import Any, Literal, LiteralString
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page starts: just after the row with this creation time and id."""
+    """The row after which a page begins, by its creation time and id."""
 
     created_at: datetime
     id: str
@@ -23,5 +23,5 @@ def page_clause(after: Cursor | None, order: Literal["asc", "desc"]) -> LiteralS
 
 
 def page_parameters(after: Cursor | None, limit: int) -> dict[str, Any]:
-    """One row more than `limit`, which tells whether there is another page."""
+    """The parameters of `page_clause`. A page has one row more than `limit` if there is another page."""
     return {"after_at": after and after.created_at, "after_id": after and after.id, "limit": limit + 1}

@@ -1,7 +1,7 @@
-"""What ended long ago is forgotten: batches with their jobs and usage, then purged files with their inputs and uploads.
+"""The deletion of old rows: ended batches with their jobs and usage, then purged files with their inputs and uploads.
 
-Each method is one statement, which locks the rows that it takes and passes by those of another sweep. Nothing that
-is open, or that a row which stays refers to, is taken.
+Each method is one statement. It locks the rows that it deletes, and skips those that another sweep has locked. A row
+that is open, or that a remaining row refers to, is not deleted.
 """
 
 from typing import LiteralString
@@ -52,15 +52,17 @@ _FILES: LiteralString = """
 
 
 class Retention:
+    """Deletes old rows. The schedule's sweep calls it."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def forget_batches(self, older_than_seconds: float, many: int) -> int:
-        """Delete so many batches that ended before that, and how many there were; what they cost stays in the spend."""
+        """Delete up to `many` batches that ended longer ago; returns how many. Their cost stays in the spend."""
         return await self._forget(_BATCHES, older_than_seconds, many)
 
     async def forget_files(self, older_than_seconds: float, many: int) -> int:
-        """Delete so many files that were purged before that and that no batch has, and how many there were."""
+        """Delete up to `many` files that were purged longer ago and that no batch names; returns how many."""
         return await self._forget(_FILES, older_than_seconds, many)
 
     async def _forget(self, query: LiteralString, seconds: float, many: int) -> int:

@@ -1,7 +1,7 @@
-"""Uploads: files that come in parts, or straight into the bucket, until they are whole.
+"""Uploads: files that are sent in parts, or by one PUT into the bucket, until they are complete.
 
 pending ──► completed      An upload reserves its file, so who sees the file sees the upload. Whoever joins the parts
-   ├──────► cancelled      holds a lease; all that a complete still needs then is in the row.
+   ├──────► cancelled      holds a lease, and notes in the row all that the completion needs.
    └──────► expired
 """
 
@@ -20,7 +20,7 @@ from manifold.store.queries import fetch_all, fetch_one
 UploadStates = Literal["pending", "completed", "cancelled", "expired"]
 
 UPLOAD_SECONDS = 3600
-"""How long the parts of an upload may take to come: OpenAI's hour."""
+"""How long an upload takes parts: OpenAI's hour."""
 
 _FREE: LiteralString = "(u.leased_until IS NULL OR u.leased_until <= now())"
 _OPEN: LiteralString = "u.status = 'pending' AND u.expires_at > now()"
@@ -32,37 +32,42 @@ _FROM: LiteralString = "FROM uploads u JOIN files f ON f.id = u.file_id"
 
 @dataclass(frozen=True, slots=True)
 class UploadRow:
+    """A row of `uploads`, with what it needs of its file."""
+
     id: str
     file_id: str
     filename: str
     purpose: str
     bytes: int
-    """As promised at its creation."""
+    """Bytes of the file, as announced."""
     names: list[str]
     part_ids: list[str] | None
     attempts: int
-    """Of a worker, at what it is to do next."""
+    """Attempts of the worker at its next step."""
     md5: str | None
-    """Of the joined bytes; `None` until they are joined."""
+    """MD5 of the joined bytes, in hex; `None` until they are joined."""
     report: dict[str, Any] | None
     lease: str | None
     created_at: datetime
     expires_at: datetime
     takes_parts: bool
-    """False also for a pending one whose hour ended while it is being completed."""
+    """Whether it is pending and its hour is not over."""
     status: UploadStates
 
     @property
     def prefix(self) -> str:
-        """What the storage keys of its parts begin with."""
+        """The prefix of the storage keys of its parts."""
         return f"uploads/{self.id}/"
 
     def part_key(self, part_id: str) -> str:
+        """The storage key of a part."""
         return self.prefix + part_id
 
 
 @dataclass(frozen=True, slots=True)
 class PartRow:
+    """A row of `upload_parts`."""
+
     id: str
     upload_id: str
     bytes: int
@@ -70,6 +75,8 @@ class PartRow:
 
 
 class Uploads:
+    """The tables `uploads` and `upload_parts`, and every change of an upload's status."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -89,7 +96,7 @@ class Uploads:
         return await self._one(f"u.id = %(id)s AND {visible(caller)}", {"id": upload_id} | owner(caller))
 
     async def of_file(self, file_id: str, caller: Caller) -> UploadRow | None:
-        """The upload of a file that the caller may see, whether the file is whole already or not."""
+        """The upload of a file that the caller may see, whether it is completed or not."""
         return await self._one(f"u.file_id = %(id)s AND {visible(caller)}", {"id": file_id} | owner(caller))
 
     async def load(self, upload_id: str) -> UploadRow | None:
@@ -99,9 +106,9 @@ class Uploads:
     async def add_part(
         self, part_id: str, upload_id: str, size: int, *, most_bytes: int, most_parts: int
     ) -> PartRow | None:
-        """Note a part whose bytes are stored; `None` if the upload has ended or, with it, has more than the most.
+        """Note a part of `size` bytes that is stored; `None` if the upload has ended or would exceed a limit.
 
-        Parts that come at the same moment do not see each other, and may all be the last that is taken.
+        Parts that are noted at the same moment do not see each other, so together they may exceed a limit.
         """
         query: LiteralString = f"""
             INSERT INTO upload_parts (id, upload_id, bytes)
@@ -119,14 +126,14 @@ class Uploads:
         return await fetch_one(self._connection, PartRow, query, parameters)
 
     async def parts(self, upload_id: str, part_ids: Sequence[str]) -> dict[str, PartRow]:
-        """Those of these parts that the upload has, by their ids."""
+        """The parts with these ids that the upload has, by id."""
         query: LiteralString = """SELECT id, upload_id, bytes, created_at FROM upload_parts
             WHERE upload_id = %(upload)s AND id = ANY(%(ids)s)"""
         found = await fetch_all(self._connection, PartRow, query, {"upload": upload_id, "ids": list(part_ids)})
         return {part.id: part for part in found}
 
     async def claim(self, upload_id: str, part_ids: Sequence[str], lease: str, seconds: float) -> UploadRow | None:
-        """Take the lease on a pending upload that nobody holds, to complete it with these parts.
+        """Lease a pending upload for `seconds`, to complete it with these parts; `None` if another one holds it.
 
         What was joined of other parts is forgotten.
         """
@@ -140,7 +147,7 @@ class Uploads:
         return await fetch_one(self._connection, UploadRow, query, parameters)
 
     async def claim_due(self, upload_id: str, lease: str, seconds: float) -> UploadRow | None:
-        """Take the lease on an upload whose parts a worker is to join or, where it has ended, to clear."""
+        """Lease an upload for `seconds` whose parts are to be joined by a worker, or deleted after its end."""
         query: LiteralString = f"""
             UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 attempts = u.attempts + 1
@@ -153,7 +160,7 @@ class Uploads:
         )
 
     async def renew(self, row: UploadRow, seconds: float) -> bool:
-        """Hold on for this long, from now; false if the upload is somebody else's, or nobody's."""
+        """Extend the lease to `seconds` from now; false if it is lost."""
         return await self._changed(
             """UPDATE uploads SET leased_until = clock_timestamp() + make_interval(secs => %s)
                WHERE id = %s AND lease = %s""",
@@ -168,14 +175,14 @@ class Uploads:
         )
 
     async def forget(self, row: UploadRow) -> bool:
-        """The joined bytes are not those that the client meant, and are gone."""
+        """Forget what was joined, since it is not what the client meant. To be called before its deletion."""
         return await self._changed(
             "UPDATE uploads SET part_ids = NULL, md5 = NULL, report = NULL WHERE id = %s AND lease = %s",
             (row.id, row.lease),
         )
 
     async def release(self, row: UploadRow, due_in: float | None = None) -> bool:
-        """Give the lease back; with `due_in` a worker is to look at it after so many seconds."""
+        """Give the lease back. With `due_in`, the upload is due for a worker after so many seconds."""
         return await self._changed(
             """UPDATE uploads SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s)
                WHERE id = %s AND lease = %s""",
@@ -183,7 +190,7 @@ class Uploads:
         )
 
     async def complete(self, row: UploadRow) -> bool:
-        """pending → completed; its parts are to be cleared."""
+        """pending → completed, by the holder of the lease; its parts are then to be deleted."""
         return await self._changed(
             """UPDATE uploads SET status = 'completed', report = NULL, due_at = now(), attempts = 0, lease = NULL,
                    leased_until = NULL
@@ -192,7 +199,7 @@ class Uploads:
         )
 
     async def cancel(self, upload_id: str) -> bool:
-        """pending → cancelled, also while its parts are joined; these are to be cleared."""
+        """pending → cancelled, also while its parts are joined; they are then to be deleted."""
         return await self._changed(
             """UPDATE uploads SET status = 'cancelled', due_at = now(), attempts = 0, lease = NULL, leased_until = NULL
                WHERE id = %s AND status = 'pending' AND expires_at > now()""",
@@ -200,7 +207,7 @@ class Uploads:
         )
 
     async def expire(self, limit: int) -> None:
-        """pending → expired, where the hour is over and nobody is joining; the parts are to be cleared."""
+        """pending → expired, where the hour is over and nobody joins the parts; they are then to be deleted."""
         await self._connection.execute(
             """UPDATE uploads SET status = 'expired', due_at = now(), attempts = 0 WHERE id IN (
                    SELECT id FROM uploads WHERE status = 'pending' AND expires_at <= now()
@@ -210,7 +217,7 @@ class Uploads:
         )
 
     async def cleared(self, row: UploadRow) -> None:
-        """The parts of an upload that has ended are gone; so are their rows, which nobody reads any more."""
+        """Note that the parts of an ended upload are deleted, and delete their rows."""
         await self._connection.execute(
             """WITH ended AS (
                    UPDATE uploads SET due_at = NULL, lease = NULL, leased_until = NULL
@@ -220,7 +227,7 @@ class Uploads:
         )
 
     async def due(self, limit: int) -> list[str]:
-        """Uploads that have waited for a worker too long and that nobody holds."""
+        """The uploads that have been due for a worker for 15 seconds and that nobody holds; `limit` at most."""
         cursor = await self._connection.execute(
             f"""SELECT u.id FROM uploads u WHERE u.due_at <= now() - interval '15 seconds' AND {_FREE}
                 ORDER BY u.due_at LIMIT %s""",

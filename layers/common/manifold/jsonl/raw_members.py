@@ -1,7 +1,7 @@
-"""The members of a JSON object in the raw bytes of a line, found without parsing what their values hold.
+"""The members of a JSON object in the raw bytes of a line, found without parsing their values.
 
-So a line can be read in part that a strict parser refuses whole: for half a surrogate pair, bytes that are no UTF-8, a
-NaN or a bare control character in a value that nobody asked for.
+So a line that a strict parser refuses can be read in part. Such a line has half a surrogate pair, bytes that are no
+UTF-8, a NaN or a bare control character in a value that is not needed.
 """
 
 import re
@@ -19,10 +19,12 @@ _INSIDE = re.compile(rb'(?:[^"{}\[\]]++|' + _STRING + rb")*+", re.DOTALL)
 
 
 class Broken(Exception):
-    """There is no object, or no end of it."""
+    """There is no object, or it has no end."""
 
 
 class Member(NamedTuple):
+    """A member's name, and where its value stands."""
+
     name: str
     start: int
     """Where its value begins in the line."""
