@@ -9,12 +9,12 @@ from starlette.datastructures import FormData
 from files import fields, forms, model_names
 from files.bodies import FileComplete, FilePresign, UploadComplete, UploadCreate
 from files.catalog import Catalog
-from files.completion import Completion, CompletionOrder
 from files.content import Content, Download
 from files.creation import Creation, FileRequest
 from files.deletion import Deletion
 from files.form_reader import file_of, part_of, read_form
 from files.presign import CONTENT_PART, presigned
+from files.upload_completion import Completion, CompletionOrder
 from files.uploads import UploadRequest, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.access import Caller

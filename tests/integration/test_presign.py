@@ -8,7 +8,7 @@ import httpx
 import pytest
 import requests
 
-from files import completion
+from files import upload_completion
 from tests.support.files_answers import error_of
 from tests.support.files_app import FilesApp
 from tests.support.gateways import MASTER_KEY
@@ -131,8 +131,8 @@ async def test_a_link_expires_after_an_hour(files_app: FilesApp) -> None:
 
 
 async def test_a_large_file_is_asked_for_again(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(completion, "INLINE_BYTES", 0)
-    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(upload_completion, "INLINE_BYTES", 0)
+    monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
     link = success_body(await presign(files_app))
     put(link["url"], LINES)
 

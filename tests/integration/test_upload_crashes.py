@@ -2,7 +2,7 @@
 
 import pytest
 
-from files import completion
+from files import upload_completion
 from files.transfers import lease
 from tests.support.crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
@@ -48,7 +48,7 @@ async def test_a_complete_killed_between_any_two_steps(system: System) -> None:
     async def scenario(step: int) -> bool:
         upload_id, part_ids = await sent(system)
         died = await killed_at(system, step, lambda: completed(system, upload_id, part_ids))
-        system.age(completion.LEASE_SECONDS + 1)
+        system.age(upload_completion.LEASE_SECONDS + 1)
         assert await completed(system, upload_id, part_ids) == "completed"
         await check(system)
         return died
@@ -57,8 +57,8 @@ async def test_a_complete_killed_between_any_two_steps(system: System) -> None:
 
 
 async def test_a_worker_killed_between_any_two_steps(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(completion, "INLINE_BYTES", 0)
-    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(upload_completion, "INLINE_BYTES", 0)
+    monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
 
     async def scenario(step: int) -> bool:
         upload_id, part_ids = await sent(system)

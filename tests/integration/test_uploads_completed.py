@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from files import completion
+from files import upload_completion
 from files.uploads import RESERVED_SECONDS
 from manifold.queue import Message
 from manifold.storage import Storage
@@ -128,7 +128,7 @@ async def test_completes_at_once_make_one_file(files_app: FilesApp, uploader: Up
 async def test_a_complete_that_waits_too_long_may_try_again(
     uploader: Uploader, files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
     upload_id, part_ids = await uploader.send_parts(LINES)
     files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
 
@@ -326,8 +326,8 @@ async def test_the_upload_of_a_deleted_file_has_none(files_app: FilesApp, upload
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uploads are joined by the worker, never within a request."""
-    monkeypatch.setattr(completion, "INLINE_BYTES", 0)
-    monkeypatch.setattr(completion, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(upload_completion, "INLINE_BYTES", 0)
+    monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("slow")
@@ -349,7 +349,7 @@ async def test_a_large_file_is_joined_by_the_worker(files_app: FilesApp, uploade
 async def test_a_request_waits_for_the_worker(
     files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(completion, "WAIT_SECONDS", 20.0)
+    monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 20.0)
     upload_id, part_ids = await uploader.send_parts(LINES)
 
     async def work() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from files.completion import WAIT_SECONDS
+from files.upload_completion import WAIT_SECONDS
 from manifold import queue
 from manifold.storage import REQUEST, TRANSFER
 from manifold.store import connection
