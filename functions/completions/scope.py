@@ -40,7 +40,7 @@ class Scopes:
     ) -> AsyncIterator[Scope]:
         """The scope of a request that comes to these calls, each of which was planned for this caller.
 
-        1. Its deadline is taken from API Gateway's event, before anything is waited for.
+        1. Its deadline counts from its arrival at API Gateway, by `event`; without one, from now.
         2. The ledger admits the calls. It comes first, so that a request over a limit makes none: `TooManyRequests`
            or `BudgetExceeded`.
         3. The router is made, with the request's own `timeout` and `num_retries`, and the ledger's report.
