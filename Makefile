@@ -6,6 +6,8 @@ TOOLS := .local/tools
 UV := $(TOOLS)/uv/bin/uv
 RUN := .venv/bin/python
 SAM := $(TOOLS)/sam/bin/sam
+# How many processes run the tests: a number, or as many as there are processors.
+WORKERS ?= logical
 
 export PYTHONPATH := layers/common:functions:.
 export SAM_CLI_TELEMETRY := 0
@@ -24,9 +26,9 @@ up: tools ## start the stack and keep it; CONFIG=other.yaml takes another config
 down: .venv/.installed ## end the stack of `make up` and remove what it left
 	$(RUN) -m local down
 
-test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam`
+test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam`; WORKERS=0 runs them in one process
 	@echo "testing on $$($(RUN) --version)"
-	$(RUN) -m pytest --ignore=tests/sam
+	$(RUN) -m pytest --ignore=tests/sam --numprocesses $(WORKERS) --maxprocesses 4
 
 test-sam: tools ## sam local: each function in a container
 	tests/sam/run
@@ -68,10 +70,11 @@ $(UV): requirements/uv.txt
 		{ echo "uv could not be installed: is a package index reached? (PIP_INDEX_URL, PIP_CERT and the like count)" >&2; exit 1; }
 	@touch $(UV)
 
+# Compiled, as tests start many processes of it.
 .venv/.installed: requirements/dev.txt $(UV)
 	@echo "installing the development environment"
 	@test -x $(RUN) || $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	@$(UV) pip sync --quiet --python $(RUN) --require-hashes requirements/dev.txt
+	@$(UV) pip sync --quiet --compile-bytecode --python $(RUN) --require-hashes requirements/dev.txt
 	@touch $@
 
 $(TOOLS)/%/.installed: requirements/%.txt $(UV)
