@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -49,12 +49,19 @@ class Service:
 
     def await_answer(self, url: str, seconds: float) -> None:
         """Return when a GET of the URL answers 2xx. Raises a `StackError` with the log if it does not in time."""
+        self._await(lambda: _answers(url), f"did not answer at {url}", seconds)
+
+    def await_port(self, host: str, port: int, seconds: float) -> None:
+        """Return when the process listens there. Raises a `StackError` with the log if it does not in time."""
+        self._await(lambda: _listens(host, port), f"did not listen on port {port}", seconds)
+
+    def _await(self, ready: Callable[[], bool], lack: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not _answers(url):
+        while not ready():
             if not self.is_running():
                 raise with_log(f"{self.name} ended as it started.", self.log)
             if time.monotonic() > deadline:
-                raise with_log(f"{self.name} did not answer at {url} within {seconds:.0f} s.", self.log)
+                raise with_log(f"{self.name} {lack} within {seconds:.0f} s.", self.log)
             time.sleep(_PAUSE)
 
     def stop(self, grace: float = _GRACE) -> None:
@@ -82,6 +89,11 @@ def free_port(host: str) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _listens(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def _answers(url: str) -> bool:

@@ -7,11 +7,14 @@ that the template declares; and SAM runs neither queues nor schedules.
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from local.deployment import architecture
 from local.emulator import credentials
@@ -59,44 +62,54 @@ class SamLocal:
         self._options = ["--template-file", str(template), "--skip-pull-image", "--env-vars", str(file)]
         self._options += ["--parameter-overrides", *overrides]
 
-    def invoke(self, function: str, event: Any) -> Any:
-        """Run `sam local invoke`, and return the function's answer."""
-        log = self._directory / f"{function}.log"
-        arguments = ["local", "invoke", function, "--event", "-", *self._options]
-        return json.loads(_sam(arguments, self._environment, log, json.dumps(event)))
+    @contextmanager
+    def invoking(self) -> Iterator[Callable[[str, Any], Any]]:
+        """Run `sam local start-lambda` in this context: invokes a function with an event and returns its answer."""
+        with self._serving("start-lambda") as url, httpx.Client(base_url=url, timeout=_SECONDS) as client:
+            yield partial(_invoke, client)
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        """`sam local start-api`, for as long as the context lasts: the base URL."""
+        """Run `sam local start-api` in this context: the base URL."""
+        with self._serving("start-api") as url:
+            yield url
+
+    @contextmanager
+    def _serving(self, command: str) -> Iterator[str]:
+        """Each function has one container. It starts at the first request, and handles one request at a time."""
         port = free_port(_HOST)
-        api = Service("start-api", self._directory)
-        listening = ["--host", _HOST, "--port", str(port), "--warm-containers", "EAGER"]
-        command: list[str | Path] = [tool("sam", "sam"), "local", "start-api", *listening, *self._options]
-        api.start(command, _environment(self._environment), ROOT)
+        service = Service(command, self._directory)
+        options = ["--host", _HOST, "--port", str(port), "--warm-containers", "LAZY", "--no-watch", *self._options]
+        service.start([tool("sam", "sam"), "local", command, *options], _environment(self._environment), ROOT)
         try:
-            api.await_answer(f"http://{_HOST}:{port}/health/liveliness", _SECONDS)
+            service.await_port(_HOST, port, _SECONDS)
             yield f"http://{_HOST}:{port}"
         finally:
-            api.stop(grace=_SECONDS)  # it removes its containers first
+            service.stop(grace=_SECONDS)  # it removes its containers first
 
 
-def _sam(arguments: Sequence[str], environment: Mapping[str, str], log: Path, given: str = "") -> str:
-    """Run SAM and return its standard output. Raises a `StackError` with the end of the log if it fails."""
-    with log.open("ab") as errors:
+def _invoke(client: httpx.Client, function: str, event: Any) -> Any:
+    answer = client.post(f"/2015-03-31/functions/{function}/invocations", json=event)
+    assert answer.status_code == 200, answer.text
+    assert "x-amz-function-error" not in answer.headers, answer.text
+    return answer.json()
+
+
+def _sam(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    """Run SAM. Raises a `StackError` with the end of the log if it fails."""
+    with log.open("ab") as output:
         done = subprocess.run(
             [tool("sam", "sam"), *arguments],
-            input=given,
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             env=_environment(environment),
             cwd=ROOT,
             timeout=_SECONDS,
-            text=True,
             check=False,
         )
     if done.returncode:
         raise with_log(f"sam {' '.join(arguments[:3])} failed.", log)
-    return done.stdout
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

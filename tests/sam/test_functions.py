@@ -1,4 +1,4 @@
-"""The events through `sam local invoke`: each function in a container."""
+"""The events through `sam local start-lambda`: each function in a container."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +17,7 @@ from tests.support.events import FunctionRunner
 from tests.support.gateways import MASTER_KEY
 
 WORKERS = 2
-"""Each call starts SAM and a container, which takes seconds."""
+"""A function's container takes seconds to start, and then one event at a time."""
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -43,7 +43,8 @@ def runner(stack: Running, address: str, built: Path, directory: Path) -> Iterat
         values = {"DATABASE_URL": database_url, "MANIFOLD_MASTER_KEY": MASTER_KEY, **defaults(port, address)}
         variables = aws.environment | {"MANIFOLD_SECRET_ARN": stack.aws.create_secret("events", values)}
         sam = SamLocal(built, stack.aws_url, variables, directory / "functions")
-        yield FunctionRunner(sam.invoke, aws, database_url, MASTER_KEY)
+        with sam.invoking() as invoke:
+            yield FunctionRunner(invoke, aws, database_url, MASTER_KEY)
 
 
 def _aws(stack: Running) -> Aws:
