@@ -8,6 +8,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PATHS = [str(ROOT / room) for room in ("layers/common", "functions", ".")]
-"""What Lambda has on its path: the layer and the functions; and the checkout, for what is never deployed."""
+"""Lambda's path, which is the layer and the functions; and the checkout, for modules that are not deployed."""
 
 sys.path[:0] = [path for path in PATHS if path not in sys.path]

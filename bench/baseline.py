@@ -16,7 +16,7 @@ Forward = Callable[[str, bytes], Awaitable[bytes]]
 
 
 def forwarder(client: Callable[[], Forward]) -> FastAPI:
-    """An app that forwards by this client, which is made once, within the running loop."""
+    """An app that forwards by this client, which is created once, in the running event loop."""
     app = FastAPI(openapi_url=None)
     connected = cache(client)
 

@@ -20,7 +20,7 @@ from bench import PATHS, ROOT
 from bench.measure import Comparison, machine, table
 
 EVERY = ("aws_lambda_powertools.metrics", "psycopg", "psycopg.types.json", "pydantic.types", "yaml", "orjson")
-"""Logs and metrics, the store, the configuration. `pydantic` alone would load nothing before its first model."""
+"""Logs and metrics, the store, the configuration. `pydantic` alone loads nothing before its first model."""
 WEB = (*EVERY, "fastapi", "mangum")
 NEEDS = {
     "admin.app": WEB,

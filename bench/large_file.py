@@ -1,9 +1,9 @@
-"""A large file through a deployed stack by the OpenAI SDK: to two deployments, run, and its output back.
+"""A large file through a deployed stack by the OpenAI SDK: sent to two deployments, run, and its output fetched.
 
     python -m bench.large_file [--megabytes N] [--lines N]
 
-The stack is one of its own, deployed as by `make up`. What is looked at is the memory of each function's process,
-before the file and at its most; and that each provider got the bytes that would have been written for its own model.
+It starts a stack of its own, as `make up` does. It measures the memory of each function's process, before the file and
+at its peak, and checks that each provider got exactly the lines with its own model.
 """
 
 import argparse
@@ -33,7 +33,7 @@ MODELS = {"azure-general": "gpt-4o-mini-general-deployment", "azure-special": "g
 MIB = 1024 * 1024
 PART_BYTES = 4 * MIB
 GOAL = 96 * MIB
-"""What the file may add to the memory of a process."""
+"""The most bytes that the file may add to the memory of a process."""
 SECONDS = 900
 PHRASE = 'Où est passé l\'été ? "Là-bas", dit-elle.\n'
 ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -69,7 +69,7 @@ class FileRun:
 
 
 def run_large_file(stack: Running, size: int, lines: int) -> FileRun:
-    """Send a small file, then one of this size; `AssertionError` if anything of it gets lost or changed."""
+    """Send a small file, then one of this size. Raises `AssertionError` if anything is lost or changed."""
     stack.aws.invoke(stack.outputs["BatchesPollerName"], {})
     _pass(stack, 40_000, 10)
     memory = Memory(stack.aws_url)
@@ -108,7 +108,7 @@ def _write(path: Path, model: str, size: int, lines: int) -> int:
 
 
 def _lines(model: str, size: int, lines: int) -> Iterator[bytes]:
-    """So many lines, of which those for a model name of `GROUP`'s length add up to just under `size`."""
+    """This many lines. With a model name as long as `GROUP`, they add up to just under `size` bytes."""
     bare, longer = (len(_line(GROUP, 0, PHRASE * count)) for count in (0, 1))
     text = PHRASE * ((size // lines - bare) // (longer - bare))
     for number in range(lines):
@@ -132,7 +132,7 @@ def _await_inputs(client: OpenAI, file: FileObject) -> None:
 
 
 def _check_copies(stack: Running, size: int, lines: int) -> None:
-    """Each account was sent what would have been written for it, byte for byte."""
+    """Assert that each account got the lines with its own model, byte for byte."""
     answer = httpx.get(f"{stack.provider_url}/control/log", params={"route": "files.create"})
     sent = {entry["account"]: entry["sha256"] for entry in answer.raise_for_status().json() if "sha256" in entry}
     for account, model in MODELS.items():
@@ -153,7 +153,7 @@ def _await_end(client: OpenAI, batch: Batch) -> Batch:
 
 
 def _check_output(client: OpenAI, batch: Batch, lines: int) -> None:
-    """An answer for each line came back."""
+    """Assert that the output has an answer for each line."""
     assert batch.output_file_id is not None, batch
     with client.files.with_streaming_response.content(batch.output_file_id) as response:
         answered = {json.loads(line)["custom_id"] for line in response.iter_lines()}

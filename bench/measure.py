@@ -19,7 +19,7 @@ Measure = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Seconds of each call, and of the baseline's call that was made next to it."""
+    """Seconds of each call, and of the call of its baseline next to it."""
 
     name: str
     seconds: Sequence[float]
@@ -49,7 +49,7 @@ def processor(work: Callable[[], object]) -> Measure:
 
 
 def p99(values: Sequence[float]) -> float:
-    """The value that 99 of 100 do not exceed; the greatest one of fewer than 100."""
+    """The 99th percentile; the greatest value of fewer than 100."""
     return sorted(values)[math.ceil(0.99 * len(values)) - 1]
 
 

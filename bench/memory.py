@@ -11,7 +11,7 @@ import psutil
 
 PAUSE_SECONDS = 0.02
 FUNCTION = re.compile(r"ministack-lambda-manifold-(\w+)-[0-9A-F]+-[^/]*/_worker\.py$")
-"""What MiniStack calls the program of one environment of a function."""
+"""The command line of MiniStack's process for one environment of a function."""
 
 
 @dataclass

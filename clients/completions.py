@@ -57,7 +57,7 @@ def _names(models: str | Sequence[str]) -> list[str]:
 
 
 def _several(body: dict[str, Any]) -> list[ChatCompletion | CompletionError]:
-    # As the SDK makes its objects: a word that it does not know yet, such as another `service_tier`, is no error.
+    # As the SDK builds its objects: an unknown value, such as a new `service_tier`, is no error.
     return [
         CompletionError(**one["error"]) if "error" in one else ChatCompletion.construct(**one) for one in _post(body)
     ]

@@ -94,7 +94,7 @@ class ChatRequest(Sampling):
 
 class TextRequest(Sampling):
     prompt: Prompts | None = None
-    """A document's beginning, where there is none."""
+    """Without a prompt, the model begins a new document."""
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
@@ -144,7 +144,7 @@ def parse(kind: type[RequestT], body: Mapping[str, Any]) -> RequestT:
 
 
 def _refusal(error: ValidationError, body: Mapping[str, Any]) -> Refusal:
-    # Of the variants of a union, the one that the body comes closest to.
+    # The variant of a union that fits the body best has the longest path.
     first = max(error.errors(), key=lambda one: len(one["loc"]))
     param = ".".join(_path(first["loc"], body))
     if first["type"] == UNKNOWN:

@@ -104,12 +104,12 @@ class OpenAIDialect:
 
 
 class AzureDialect(OpenAIDialect):
-    """Azure's v1 form: OpenAI's, but for the errors and the files that take a while."""
+    """Azure's v1 form: OpenAI's, except for errors, and for files, which take a while to process."""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         error = {"code": refusal.code or "invalidPayload", "message": refusal.message}
         if refusal.param is not None:
-            # What the model refuses is worded by OpenAI's own code, what the service refuses is not.
+            # Refusals of the model have OpenAI's shape, those of the service do not.
             error |= {"type": "invalid_request_error", "param": refusal.param}
         return {"error": error}
 
@@ -118,7 +118,7 @@ class AzureDialect(OpenAIDialect):
 
 
 class DatedAzureDialect(AzureDialect):
-    """Azure's dated versions, with the oddities that callers report of them."""
+    """Azure's dated versions, with the differences that callers report."""
 
     def file(self, file: File, now: float) -> dict[str, Any]:
         return super().file(file, now) | {"created_at": _iso(file.created_at), "expires_at": _iso(file.expires_at)}

@@ -127,7 +127,7 @@ def _config(state: ProviderState) -> uvicorn.Config:
 
 def free_socket() -> socket.socket:
     """A socket bound to a free port of 127.0.0.1."""
-    # asyncio turns Nagle's algorithm off (40 ms an answer) only where the protocol is named.
+    # asyncio turns off Nagle's algorithm (40 ms an answer) only if the socket's protocol is named.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.bind(("127.0.0.1", 0))
     return bound

@@ -37,7 +37,7 @@ class CloudFormation(HTTPServer):
         }
 
     def server_bind(self) -> None:
-        # Python would look the host's name up.
+        # Python's own method would look up the host's name.
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()[:2]
 

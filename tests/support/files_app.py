@@ -114,7 +114,7 @@ class FilesApp:
         """The ids of the batches in the control messages, which are taken out of the queue."""
         return [message.id for message in self.aws.take(self.aws.control_queue_url)]
 
-    # The rows.
+    # What is stored.
 
     async def inputs(self, file_id: str) -> dict[str, InputRow]:
         """The file's inputs that are not discarded, by deployment."""

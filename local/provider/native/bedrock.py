@@ -182,7 +182,7 @@ def _measured(conversation: Conversation, output: ModelOutput) -> dict[str, Any]
 
 def _events(conversation: Conversation, output: ModelOutput) -> Iterator[bytes]:
     def event(name: str, **data: Any) -> bytes:
-        # Bedrock pads its events, so that their lengths tell nothing.
+        # Bedrock pads its events, so that their lengths reveal nothing.
         return event_stream_message({":message-type": "event", ":event-type": name}, data | {"p": "abc"})
 
     yield event("messageStart", role="assistant")
