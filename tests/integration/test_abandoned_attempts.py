@@ -56,16 +56,16 @@ def rows(url: str, query: str) -> list[dict[str, Any]]:
 
 
 def calls(database_url: str) -> list[tuple[Any, ...]]:
-    found = rows(
+    records = rows(
         database_url, "SELECT deployment_id, status, error, input_tokens FROM calls ORDER BY deployment_id, id"
     )
-    return [tuple(row.values()) for row in found]
+    return [tuple(row.values()) for row in records]
 
 
 def failing(database_url: str) -> list[str]:
     """The deployments in cooldown."""
-    found = rows(database_url, "SELECT deployment_id FROM traffic WHERE cool_until > now() ORDER BY 1")
-    return [row["deployment_id"] for row in found]
+    records = rows(database_url, "SELECT deployment_id FROM traffic WHERE cool_until > now() ORDER BY 1")
+    return [row["deployment_id"] for row in records]
 
 
 def hang(completions_app: CompletionsApp, account: str = "azure-general", **options: Any) -> None:

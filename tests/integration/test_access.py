@@ -150,9 +150,9 @@ async def test_two_users_cannot_have_one_id(store: Store) -> None:
         await tables.users.ensure("ann")
         with pytest.raises(Conflict, match="'ann'"):
             await tables.users.insert(User(id="ann"))
-        found = await tables.users.get("ann")
-    assert found is not None
-    assert found.email == "ann@example.com"
+        user = await tables.users.get("ann")
+    assert user is not None
+    assert user.email == "ann@example.com"
 
 
 async def test_two_teams_cannot_have_one_id(store: Store) -> None:

@@ -119,10 +119,10 @@ async def test_a_body_that_is_no_json_object_is_refused(api: httpx.AsyncClient, 
 
 
 def nested(levels: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    value: dict[str, Any] = {}
     for level in range(levels - 1):
-        found = {"a": [found] if level % 2 else found}
-    return found
+        value = {"a": [value] if level % 2 else value}
+    return value
 
 
 @pytest.mark.parametrize("path", ["/key/generate", "/user/new", "/team/new"])

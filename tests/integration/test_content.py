@@ -124,10 +124,10 @@ async def test_a_file_that_no_answer_can_carry_is_behind_a_link(files_app: Files
     assert (answer.status_code, head.status_code, head.content) == (302, 302, b"")
     assert "follow_redirects" in answer.text
     assert "sk-" not in answer.headers["location"]
-    found = await asyncio.to_thread(requests.get, answer.headers["location"], timeout=5)
-    assert found.content == LARGE
-    assert found.headers["content-type"] == "application/octet-stream"
-    assert "large.bin" in found.headers["content-disposition"]
+    download = await asyncio.to_thread(requests.get, answer.headers["location"], timeout=5)
+    assert download.content == LARGE
+    assert download.headers["content-type"] == "application/octet-stream"
+    assert "large.bin" in download.headers["content-disposition"]
     response = await asyncio.to_thread(requests.head, head.headers["location"], timeout=5, stream=True)
     assert (response.status_code, response.headers["content-length"]) == (200, str(len(LARGE)))
 
@@ -186,8 +186,8 @@ async def test_the_sdk_follows_the_link_of_a_large_file(files_app: FilesApp, mon
 
     async with sdk(files_app.app) as client:
         ours = httpx2.AsyncClient(transport=httpx2.MockTransport(elsewhere), follow_redirects=True)
-        found = await client.with_options(http_client=ours).files.content(file_id)
+        download = await client.with_options(http_client=ours).files.content(file_id)
 
-    assert found.content == LARGE
+    assert download.content == LARGE
     assert "authorization" in sent[0].headers
     assert "authorization" not in sent[1].headers

@@ -79,8 +79,8 @@ async def test_bad_lines_fail_the_batch_before_any_provider_is_asked(system: Sys
     assert ended.status == "failed"
     assert ended.failed_at is not None
     assert ended.errors is not None
-    found = [(error.line, error.code) for error in ended.errors.data]
-    assert found == [(2, "invalid_json_line"), (3, "duplicate_custom_id"), (4, "model_mismatch")]
+    line_errors = [(error.line, error.code) for error in ended.errors.data]
+    assert line_errors == [(2, "invalid_json_line"), (3, "duplicate_custom_id"), (4, "model_mismatch")]
     assert not system.jobs_at_providers()
     assert not system.provider.log()
 

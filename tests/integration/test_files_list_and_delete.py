@@ -35,11 +35,11 @@ async def test_the_sdk_pages_through_a_list(files_app: FilesApp) -> None:
     async with sdk(files_app.app) as client:
         page = await client.files.list(limit=2, order="asc")
         assert (page.has_more, [file.filename for file in page.data]) == (True, ["0.jsonl", "1.jsonl"])
-        found = [file.filename async for file in client.files.list(limit=2)]
+        names = [file.filename async for file in client.files.list(limit=2)]
         query = {"target_model_names": ["mini-batch", "none"]}
         assert (await client.files.list(extra_query=query)).data == []
 
-    assert found == [f"{number}.jsonl" for number in (4, 3, 2, 1, 0)]
+    assert names == [f"{number}.jsonl" for number in (4, 3, 2, 1, 0)]
 
 
 async def test_a_list_continues_after_a_deleted_file(files_app: FilesApp) -> None:

@@ -139,11 +139,11 @@ async def test_requests_that_meet_at_the_database_are_counted_one_by_one(
             admitted.append(not any(status.reached for status in statuses))
         return admitted
 
-    found = await asyncio.gather(*(admit(store, number) for number, store in enumerate(stores)))
+    results = await asyncio.gather(*(admit(store, number) for number, store in enumerate(stores)))
     for store in stores:
         await store.close()
 
-    assert sum(map(sum, found)) == 17
+    assert sum(map(sum, results)) == 17
     assert {row["requests"] for row in rows(database_url, "SELECT requests FROM meters")} == {17}
 
 

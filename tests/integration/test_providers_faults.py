@@ -186,10 +186,10 @@ async def test_an_unclear_create_that_happened_is_found(scenario: Scenario, how:
     with pytest.raises(ProviderUnclear):
         await scenario.provider.submit(scenario.at, job)
 
-    found = await scenario.provider.find(scenario.at, job)
+    job_id = await scenario.provider.find(scenario.at, job)
 
     created = [entry for entry in scenario.simulator.log(route="batches.create") if "batch_id" in entry]
-    assert [entry["batch_id"] for entry in created] == [scenario.ref, found]
+    assert [entry["batch_id"] for entry in created] == [scenario.ref, job_id]
 
 
 async def test_an_unclear_create_that_never_happened_is_not_found(scenario: Scenario) -> None:

@@ -240,16 +240,16 @@ class TestFallbacks:
 
         assert await answered_by(completions_app, "general") == "mini-alone"
 
-    @pytest.mark.parametrize(("enforced", "found"), [(False, "special-alone"), (True, "400")])
+    @pytest.mark.parametrize(("enforced", "answers"), [(False, "special-alone"), (True, "400")])
     async def test_a_fallback_needs_access_only_if_that_is_enforced(
-        self, completions_app: CompletionsApp, enforced: bool, found: str
+        self, completions_app: CompletionsApp, enforced: bool, answers: str
     ) -> None:
         fallbacks = {"general": ("special",)}
         route(completions_app, enforce_fallback_model_access=enforced, context_window_fallbacks=fallbacks)
         key = await completions_app.add_key("sk-general-alone", ["general"])
         completions_app.provider.fail(Fault(kind="refuse", account="azure-general", code="context_length_exceeded"))
 
-        assert await answered_by(completions_app, "general", key=key) == found
+        assert await answered_by(completions_app, "general", key=key) == answers
 
     async def test_a_filtered_answer_is_returned_if_no_fallback_answers(self, completions_app: CompletionsApp) -> None:
         route(completions_app, content_policy_fallbacks={"mini": ("general",)})
@@ -326,9 +326,9 @@ class TestStrategies:
         limit(completions_app, "pair-general", rpm=2)
         limit(completions_app, "pair-special", rpm=1)
 
-        found = [await answered_by(completions_app) for _ in range(4)]
+        answers = [await answered_by(completions_app) for _ in range(4)]
 
-        assert found == ["pair-general", "pair-general", "pair-special", "429"]
+        assert answers == ["pair-general", "pair-general", "pair-special", "429"]
 
     async def test_usage_based_routing_falls_back_from_a_full_group(self, completions_app: CompletionsApp) -> None:
         route(completions_app, routing_strategy="usage-based-routing", fallbacks={"general": ("mini",)})

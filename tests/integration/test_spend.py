@@ -116,10 +116,10 @@ async def test_a_providers_text_does_not_lose_the_other_calls(
 
     assert len(await logs(api)) == 4
     with psycopg.connect(database_url) as connection:
-        found = connection.execute("SELECT tokens, leases FROM meters").fetchall()
+        listed = connection.execute("SELECT tokens, leases FROM meters").fetchall()
         numbers = connection.execute("SELECT min(output_tokens), min(reasoning_tokens), max(status) FROM calls")
         assert numbers.fetchall() == [(0, 0, 999)]
-    assert found == [(5 + storable.MOST, {})]
+    assert listed == [(5 + storable.MOST, {})]
 
 
 async def test_pages(gateway: Gateway, api: httpx.AsyncClient) -> None:
@@ -127,16 +127,16 @@ async def test_pages(gateway: Gateway, api: httpx.AsyncClient) -> None:
     for call in calls:
         await record(gateway, call)
 
-    found: list[str] = []
+    listed: list[str] = []
     query: dict[str, Any] = {"size": 2}
     while True:
         page = (await api.get("/spend/logs", params=query)).json()
-        found += [log["request_id"] for log in page["data"]]
+        listed += [log["request_id"] for log in page["data"]]
         if not page["has_more"]:
             break
         query["after"] = page["last_id"]
 
-    assert found == [call.id for call in reversed(calls)]
+    assert listed == [call.id for call in reversed(calls)]
 
 
 @pytest.mark.parametrize("named", [VALUE, key_hash(VALUE), "key_spender", "spender"])

@@ -92,10 +92,10 @@ async def test_statements_are_prepared_where_that_is_asked_for(database_url: str
         await count_users(store)
 
     async with store.session() as tables:
-        found = await tables.connection.execute(
+        cursor = await tables.connection.execute(
             "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%FROM users'", prepare=False
         )
-        assert await found.fetchone() == (kept,)
+        assert await cursor.fetchone() == (kept,)
     await store.close()
 
 

@@ -60,8 +60,8 @@ def result(files_app: FilesApp, content: bytes) -> str:
 
 
 def job(files_app: FilesApp) -> tuple[str, Mapping[str, Any] | None]:
-    ((found, results),) = files_app.sql("SELECT state, results FROM jobs WHERE id = 'job_1'")
-    return found, results
+    ((state, results),) = files_app.sql("SELECT state, results FROM jobs WHERE id = 'job_1'")
+    return state, results
 
 
 async def test_results_are_stored_and_counted_and_the_batch_is_woken(files_app: FilesApp) -> None:
@@ -140,8 +140,8 @@ async def test_results_that_the_provider_has_lost_are_given_up(files_app: FilesA
         await files_app.deliver(message)
         files_app.age(901)
 
-    found, results = job(files_app)
-    assert found == "stored"
+    state, results = job(files_app)
+    assert state == "stored"
     assert results is not None
     assert (results["output"], results["error"]) == (None, None)
     assert results["lost"] == "The provider answered HTTP 404: No such File object: ***"

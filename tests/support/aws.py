@@ -63,8 +63,8 @@ class Aws:
     def take(self, queue_url: str) -> list[Message]:
         """The messages that have arrived, taken out of the queue."""
         taken = []
-        while found := self.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
-            for one in found:
+        while messages := self.sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages"):
+            for one in messages:
                 self.sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=one["ReceiptHandle"])
                 taken.append(Message.load(one["Body"]))
         return taken

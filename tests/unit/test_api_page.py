@@ -14,9 +14,9 @@ ENTRIES = {"batch_error": 0, "BadLine": 0, "LineFailure": 0, "LineError": 1}
 
 def first_cells(title: str) -> list[str]:
     """The texts in backticks in the first column of the table under a heading."""
-    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
-    assert found
-    return re.findall(r"^\| `([^`]+)` \|", found[1], flags=re.MULTILINE)
+    match = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert match
+    return re.findall(r"^\| `([^`]+)` \|", match[1], flags=re.MULTILINE)
 
 
 def texts(node: ast.AST) -> Iterator[str]:

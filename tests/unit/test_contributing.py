@@ -20,9 +20,9 @@ PLACE = re.compile(
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
-    assert found, f"CONTRIBUTING.md has no section '{title}'"
-    return found[1]
+    match = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert match, f"CONTRIBUTING.md has no section '{title}'"
+    return match[1]
 
 
 def places(text: str) -> Iterator[str]:

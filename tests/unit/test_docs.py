@@ -37,11 +37,11 @@ def rows(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def documented_settings() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for title, text in sections("###").items():
         prefix = "" if title == "The document" else title.strip("`") + "."
-        found |= {prefix + name: cells for name, cells in rows(text)}
-    return found
+        settings |= {prefix + name: cells for name, cells in rows(text)}
+    return settings
 
 
 def settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:

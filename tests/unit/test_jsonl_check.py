@@ -350,7 +350,7 @@ def _is_text(value: object) -> bool:
 
 
 def findings(data: bytes) -> list[Finding]:
-    found: list[Finding] = []
+    errors: list[Finding] = []
     ids: set[str] = set()
     models: set[str] = set()
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
@@ -361,15 +361,15 @@ def findings(data: bytes) -> list[Finding]:
         custom_id = value.get("custom_id")
         if isinstance(custom_id, str) and custom_id:
             if custom_id in ids:
-                found.append((number, "duplicate_custom_id", "custom_id"))
+                errors.append((number, "duplicate_custom_id", "custom_id"))
             ids.add(custom_id)
         if wrong:
-            found.append((number, *wrong))
+            errors.append((number, *wrong))
         elif models and value["body"]["model"] not in models:
-            found.append((number, "model_mismatch", "body.model"))
+            errors.append((number, "model_mismatch", "body.model"))
         else:
             models.add(value["body"]["model"])
-    return found
+    return errors
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

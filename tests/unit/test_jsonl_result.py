@@ -32,7 +32,7 @@ ODD = {
 }
 
 
-def found(line: bytes) -> Result:
+def result_of(line: bytes) -> Result:
     result = read(line)
     assert result is not None
     return result
@@ -42,7 +42,7 @@ def found(line: bytes) -> Result:
 def test_a_line_that_a_strict_parser_refuses_is_read_as_far_as_can_be(odd: tuple[bytes, bytes]) -> None:
     line = LINE.replace(*odd, 1)
     assert line != LINE
-    result = found(line)
+    result = result_of(line)
 
     assert (result.custom_id, result.failed, result.usage) == ("a", False, USAGE)
     assert renamed(line, result.models, b'"group"') == line.replace(b'"m"', b'"group"')
@@ -52,8 +52,8 @@ def test_a_line_that_a_strict_parser_refuses_is_read_as_far_as_can_be(odd: tuple
 def test_one_that_failed_is_still_told_from_one_that_did_not(odd: tuple[bytes, bytes]) -> None:
     line = LINE.replace(*odd, 1)
 
-    assert found(line.replace(b'"error":null', b'"error":{"code":"late"}')).failed
-    assert found(line.replace(b'"status_code":200', b'"status_code":429')).failed
+    assert result_of(line.replace(b'"error":null', b'"error":{"code":"late"}')).failed
+    assert result_of(line.replace(b'"status_code":200', b'"status_code":429')).failed
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_what_is_no_result(line: bytes) -> None:
 def test_each_model_of_the_body_is_renamed_and_no_other(line: bytes) -> None:
     """The names that must be replaced are between < and >."""
     given = line.replace(b"<", b"").replace(b">", b"")
-    assert renamed(given, found(given).models, b'"G"') == re.sub(rb"<.*?>", b'"G"', line)
+    assert renamed(given, result_of(given).models, b'"G"') == re.sub(rb"<.*?>", b'"G"', line)
 
 
 @pytest.mark.parametrize(
     "body", ['{"model":null}', '{"model":5}', '{"model":["m"]}', '"model"', "null", '{"x":"model"}']
 )
 def test_a_model_that_is_no_text_is_left_alone(body: str) -> None:
-    assert found(b'{"custom_id":"a","response":{"body":%s}}' % body.encode()).models == ()
+    assert result_of(b'{"custom_id":"a","response":{"body":%s}}' % body.encode()).models == ()
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(["model", '"model":"m"', "\\"])
@@ -121,7 +121,7 @@ def test_of_any_line_the_model_alone_changes(
     separators = (" , ", " :\t") if indent else (",", ":")
     written = json.dumps(line, ensure_ascii=ascii_only, separators=separators).encode()
 
-    again = json.loads(renamed(written, found(written).models, b'"group"'))
+    again = json.loads(renamed(written, result_of(written).models, b'"group"'))
 
     line["response"]["body"]["model"] = "group"
     assert again == line
