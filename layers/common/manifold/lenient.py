@@ -42,10 +42,10 @@ def _bytes(content: bytes | str) -> bytes:
 
 
 def _well_formed(content: bytes) -> bytes:
-    return ESCAPES.sub(lambda found: REPLACEMENT if found["lone"] else found[0], content)
+    return ESCAPES.sub(lambda match: REPLACEMENT if match["lone"] else match[0], content)
 
 
-def _readable(found: re.Match[bytes]) -> bytes:
-    if not found[0].startswith(b'"'):
+def _readable(match: re.Match[bytes]) -> bytes:
+    if not match[0].startswith(b'"'):
         return b"null"
-    return CONTROLS.sub(lambda control: b"\\u%04x" % ord(control[0]), _well_formed(found[0]))
+    return CONTROLS.sub(lambda control: b"\\u%04x" % ord(control[0]), _well_formed(match[0]))

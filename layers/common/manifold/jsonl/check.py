@@ -119,11 +119,11 @@ class Check:
         self._one_model(request.model(parsed))
         self._urls.add(url, numbers)
         del parsed  # it takes many times the line's length, and the line may be parsed again below
-        found = spans(line)
-        self._models += len(found)
-        self._model_bytes += sum(end - start for start, end in found)
-        if self._position.requests == 0 and len(found) == 1:
-            self._learn(line, found[0])
+        models = spans(line)
+        self._models += len(models)
+        self._model_bytes += sum(end - start for start, end in models)
+        if self._position.requests == 0 and len(models) == 1:
+            self._learn(line, models[0])
 
     def _one_model(self, model: str) -> None:
         self._model = self._model or model

@@ -1,4 +1,4 @@
-"""The text that the lines of a file have in common, in which they name the model.
+"""The text that all lines of a file have in common, and that ends in the model.
 
 Files are written by programs, so the beginning of `"body"` and its `"model"` read the same in each line of nearly all
 files, wherever they stand. Such lines can be checked and rewritten without a search for a second `model`, which would
@@ -31,7 +31,7 @@ _HEAD_BYTES = 2048  # where the head is looked for
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The lines that were proved good."""
+    """The lines that were proved to be good requests."""
 
     custom_ids: list[str]
     sizes: list[int]
@@ -58,7 +58,7 @@ class Common:
 
     @classmethod
     def of(cls, line: bytes, span: Span) -> Self | None:
-        """The texts in this good line, whose only model stands there; None where it is written in an unusual way."""
+        """The texts of a good line whose only model stands at `span`; `None` if its layout is unusual."""
         start, end = line.rfind(_KEY, 0, span[0]), span[1]
         head = _HEAD_LAYOUT.search(line, 0, _HEAD_BYTES)
         if head is None or not _MODEL_LAYOUT.fullmatch(line, start, end):
@@ -72,7 +72,7 @@ class Common:
         return cls(head[0], model, last=last, model_bytes=size, url=url, beside=beside)
 
     def prove(self, lines: Iterable[bytes]) -> Proof:
-        """Takes lines, up to the first that is not proved a good request that names its model here.
+        """Take lines up to the first that is not proved to be a good request with its model in this text.
 
         A line is proved so: put secret names in the place of one copy of each text, and parse. If the names are keys at
         the top and in its value, then the texts began and ended there as the same tokens would, so they are the line's

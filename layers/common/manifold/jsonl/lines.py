@@ -33,7 +33,7 @@ class Lines:
         self._at_start = True
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The lines that end in this chunk. Each is made when it is asked for, so that its memory serves the next."""
+        """The lines that end in this chunk. Each is made when it is needed, so that its memory serves the next."""
         size = min(self._max_bytes, PLAIN_BYTES)
         pieces = (chunk[start : start + size] for start in range(0, len(chunk), size))
         return chain.from_iterable(map(self._cut, pieces))  # `yield from` would take as long again

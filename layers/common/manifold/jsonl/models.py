@@ -54,24 +54,24 @@ def renamed(line: bytes, models: Iterable[Span], token: bytes) -> bytes:
 
 def _walk(line: bytes, at: int, path: tuple[str, ...]) -> tuple[list[Span], int]:
     """The values at `path` in the object that begins at `at`, and where it ends."""
-    found: list[Span] = []
+    values: list[Span] = []
     name, *inner = path
     at = _after(_OPEN, line, at)
     while member := _NAME.match(line, at):
         start = member.end()
-        wanted = orjson.loads(member[1]) == name
-        if wanted and inner and line.startswith(b"{", start):
+        is_next = orjson.loads(member[1]) == name
+        if is_next and inner and line.startswith(b"{", start):
             deeper, end = _walk(line, start, path[1:])
-            found += deeper
+            values += deeper
         else:
             end = _skip(line, start)
-            found += [(start, end)] if wanted and not inner else []
+            values += [(start, end)] if is_next and not inner else []
         at = _after(_NEXT, line, end)
-    return found, at + 1
+    return values, at + 1
 
 
 def _skip(line: bytes, at: int) -> int:
-    """Where the value that begins at `at` ends, found with a constant stack however deep it goes."""
+    """Where the value that begins at `at` ends, with a constant stack, however deep the value is."""
     if value := _VALUE.match(line, at):
         return value.end()
     depth = 0
@@ -84,5 +84,5 @@ def _skip(line: bytes, at: int) -> int:
 
 
 def _after(pattern: re.Pattern[bytes], line: bytes, at: int) -> int:
-    found = pattern.match(line, at)
-    return found.end() if found else at
+    match = pattern.match(line, at)
+    return match.end() if match else at

@@ -36,18 +36,18 @@ def members(line: bytes, start: int) -> tuple[list[Member], int]:
     opened = _OPEN.match(line, start)
     if opened is None:
         raise Broken
-    found, at = [], opened.end()
+    result, at = [], opened.end()
     while name := _NAME.match(line, at):
         end = _skip(line, name.end())
-        found.append(Member(_text(name[1]), name.end(), end))
+        result.append(Member(_text(name[1]), name.end(), end))
         at = _after_comma(line, end)
     if line[at : at + 1] != b"}":
         raise Broken
-    return found, at + 1
+    return result, at + 1
 
 
 def _skip(line: bytes, at: int) -> int:
-    """Where the value that begins at `at` ends, found with a constant stack however deep it goes."""
+    """Where the value that begins at `at` ends, with a constant stack, however deep the value is."""
     if plain := _PLAIN.match(line, at):
         return plain.end()
     depth = 0
@@ -64,8 +64,8 @@ def _skip(line: bytes, at: int) -> int:
 
 
 def _after_comma(line: bytes, at: int) -> int:
-    found = _NEXT.match(line, at)
-    return found.end() if found else at
+    match = _NEXT.match(line, at)
+    return match.end() if match else at
 
 
 def _text(raw: bytes) -> str:

@@ -73,8 +73,8 @@ def _models_of_valid(line: bytes) -> tuple[Span, ...]:
     """The models of a line that is valid JSON and has some. Where `"model"` stands once, and no escape could hide
     another spelling of it, it stands there: in a text it would read `\\"model\\"`."""
     if line.count(_KEY) == 1 and _ESCAPED not in line:
-        found = _MODEL.match(line, line.find(_KEY))
-        return (found.span(1),) if found else ()
+        match = _MODEL.match(line, line.find(_KEY))
+        return (match.span(1),) if match else ()
     return tuple(_models(line, members(line, 0)[0]))
 
 

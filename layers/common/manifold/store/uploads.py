@@ -129,8 +129,8 @@ class Uploads:
         """The parts with these ids that the upload has, by id."""
         query: LiteralString = """SELECT id, upload_id, bytes, created_at FROM upload_parts
             WHERE upload_id = %(upload)s AND id = ANY(%(ids)s)"""
-        found = await fetch_all(self._connection, PartRow, query, {"upload": upload_id, "ids": list(part_ids)})
-        return {part.id: part for part in found}
+        rows = await fetch_all(self._connection, PartRow, query, {"upload": upload_id, "ids": list(part_ids)})
+        return {row.id: row for row in rows}
 
     async def claim(self, upload_id: str, part_ids: Sequence[str], lease: str, seconds: float) -> UploadRow | None:
         """Lease a pending upload for `seconds`, to complete it with these parts; `None` if another one holds it.
