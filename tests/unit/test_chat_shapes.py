@@ -73,7 +73,7 @@ def add_calls(calls: list[dict[str, Any]], more: Iterable[Mapping[str, Any]]) ->
 def test_a_request(file: Path) -> None:
     dialect, shape = read(file)
     body = dialect.translate_request(
-        shape["model"], ProviderRequest("/chat/completions", shape["ask"], 5.0), stream=False
+        shape["model"], ProviderRequest("/chat/completions", shape["request"], 5.0), stream=False
     )
     body.pop("stream", None)
     assert body == shape["body"]
@@ -124,7 +124,7 @@ def test_an_error(file: Path) -> None:
     outcome = client_error(
         translate_refusal(error, dialect.refusal_rules) if isinstance(error, ProviderRefused) else error
     )
-    assert [outcome.status, outcome.type, outcome.code] == shape["told"]
+    assert [outcome.status, outcome.type, outcome.code] == shape["error"]
 
 
 @pytest.mark.parametrize("provider", DIALECTS)
