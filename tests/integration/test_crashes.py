@@ -60,6 +60,8 @@ async def test_a_worker_killed_while_the_end_and_the_results_are_in_doubt(system
         system.provider.state.batches.defects["openai"] = Defects(unnamed=1)
         system.provider.fail(Fault(kind="truncate", route="files.content", framing="chunked", ranges=False))
         batch_id = await create_batch(system)
+        await system.deliver_all()
+        assert len(system.jobs_at_providers()) == 1  # the first test kills the worker in the steps up to here
         died = await killed_at(system, step, lambda: system.run_until_ended(batch_id))
         await run_to_completion(system, batch_id)
         return died
