@@ -67,7 +67,7 @@ class JobResults:
     ) -> bool:
         """Give the lease back; the next attempt is due after `seconds`.
 
-        `kept` counts the lines that are in S3 by now; `doubted` says that they are not what was announced.
+        `kept` counts the lines that are in S3 by now; `mismatch`: the results are not what was announced.
         """
         return await self._changed(
             """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
