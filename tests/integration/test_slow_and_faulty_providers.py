@@ -153,7 +153,6 @@ async def test_cancels_that_hang_do_not_keep_others_from_being_polled(
     system.provider.fail(Fault(kind="delay", route="batches.cancel", times=None, seconds=2.0))
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.5)
     system.age(600)
-
     await system.engine().poll_due(100, set())
 
     assert (await system.retrieve(other)).status == "finalizing"
@@ -170,6 +169,19 @@ async def test_deployments_take_turns_when_not_all_can_be_claimed(system: System
     assert len(first) == 2
     assert one in {batch.id for batch in first}
     assert {batch.id for batch in first} & set(many)
+
+
+async def test_no_more_are_claimed_than_the_limit_whatever_postgres_plans(system: System) -> None:
+    await running(system, BAD, 1)
+    system.analyze("batches")  # so the plan expects one row, and may repeat what it is compared with
+    await running(system, BAD, 5)
+    system.age(600)
+    await system.gateway.store.database.close()  # the next connection has no plan of an earlier claim
+
+    async with system.gateway.store.session() as tables:
+        claimed = await tables.batch_leases.claim_due("lease", 75, 2)
+
+    assert len(claimed) == 2
 
 
 ODD: dict[str, dict[str, Any]] = {

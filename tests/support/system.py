@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 import psycopg
+from psycopg import sql
 
 from batches.app import create as create_batches_app
 from batches.engine import Engine
@@ -277,6 +278,10 @@ class System:
     def age(self, seconds: float) -> None:
         """Let this many seconds pass for the database: move every time in it back."""
         postgres.age(self._database_url, seconds)
+
+    def analyze(self, table: str) -> None:
+        """Have Postgres plan for the rows that the table has now."""
+        postgres.connection(self._database_url).execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
     # What is stored.
 

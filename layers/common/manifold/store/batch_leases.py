@@ -67,10 +67,10 @@ class BatchLeases:
         """Take up to `limit` due batches with a running job for this long, but none of the `unresponsive` deployments.
 
         The deployments take turns, each with the batch that has been due longest, so that none crowds out the others.
+        A subquery in place of the CTE could run once for each row of `batches`, and claim as many as there are.
         """
         query: LiteralString = f"""
-            UPDATE batches SET {_CLAIMED}
-            WHERE id IN (
+            WITH due AS MATERIALIZED (
                 SELECT b.id FROM batches b JOIN (
                     SELECT batch_id, row_number() OVER (PARTITION BY deployment_id ORDER BY due.due_at) AS turn
                     FROM jobs JOIN batches due ON due.id = batch_id
@@ -78,6 +78,7 @@ class BatchLeases:
                 ) running ON running.batch_id = b.id
                 WHERE b.due_at <= now() AND (b.leased_until IS NULL OR b.leased_until <= now())
                 ORDER BY running.turn, b.due_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED)
+            UPDATE batches SET {_CLAIMED} WHERE id IN (SELECT id FROM due)
             RETURNING {COLUMNS}"""
         parameters = {
             "lease": lease,

@@ -164,10 +164,10 @@ class Files:
     async def expire(self, limit: int) -> list[str]:
         """live → deleted, for up to `limit` files that have expired; returns their ids."""
         cursor = await self._connection.execute(
-            """UPDATE files SET deleted_at = now() WHERE id IN (
+            """WITH due AS MATERIALIZED (
                    SELECT id FROM files WHERE deleted_at IS NULL AND expires_at <= now()
                    ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)
-               RETURNING id""",
+               UPDATE files SET deleted_at = now() WHERE id IN (SELECT id FROM due) RETURNING id""",
             (limit,),
         )
         return [file_id for (file_id,) in await cursor.fetchall()]

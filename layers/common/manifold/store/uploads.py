@@ -209,10 +209,11 @@ class Uploads:
     async def expire(self, limit: int) -> None:
         """pending → expired, where the hour is over and nobody joins the parts; they are then to be deleted."""
         await self._connection.execute(
-            """UPDATE uploads SET status = 'expired', due_at = now(), attempts = 0 WHERE id IN (
+            """WITH due AS MATERIALIZED (
                    SELECT id FROM uploads WHERE status = 'pending' AND expires_at <= now()
                        AND (leased_until IS NULL OR leased_until <= now())
-                   ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)""",
+                   ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)
+               UPDATE uploads SET status = 'expired', due_at = now(), attempts = 0 WHERE id IN (SELECT id FROM due)""",
             (limit,),
         )
 
