@@ -140,7 +140,7 @@ class Polling:
         return _pause_after(0 if running.job.end_seen_for is None else running.job.polls + 1)
 
     async def _write_end(self, running: RunningJob, status: JobStatus, outcome: Outcome) -> float:
-        """running → ended, and have `files.worker` store the results; without any, the next step ends the batch."""
+        """running → ended, and have `files.transfers` store the results; without any, the next step ends the batch."""
         scrubber = self._deployments.scrubber(running.deployment, await self._ids_to_replace(running))
         end = JobEnd(
             outcome=outcome,

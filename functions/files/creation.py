@@ -41,8 +41,8 @@ class FileRequest:
 class Creation:
     """Creates files of a caller. `POST /files` calls it.
 
-    Holds the store, the storage, the queue and the deployments. Raises `InvalidRequest` or `Forbidden` for model groups
-    that the caller cannot name, and `Unavailable` if Postgres or S3 does not answer.
+    Holds the store, the storage, the queue and the deployments. Raises `InvalidRequest` or `PermissionDenied` for model
+    groups that the caller cannot name, and `Unavailable` if Postgres or S3 does not answer.
     """
 
     def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments, caller: Caller) -> None:

@@ -14,8 +14,8 @@ PARAM = "target_model_names"
 class Targets:
     """Finds the model groups of a caller's new file. `Creation`, `Uploads` and `Completion` call it.
 
-    Raises `InvalidRequest` for a name that is no group or runs no batches, and `Forbidden` for a group that the caller
-    may not use.
+    Raises `InvalidRequest` for a name that is no group or runs no batches, and `PermissionDenied` for a group that the
+    caller may not use.
     """
 
     def __init__(self, deployments: Deployments, caller: Caller) -> None:

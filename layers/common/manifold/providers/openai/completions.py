@@ -1,4 +1,4 @@
-"""Completions of OpenAI's shape: OpenAIBatches, Azure OpenAI, and any server that is like them.
+"""Completions of OpenAI's shape: OpenAI, Azure OpenAI, and any server that is like them.
 
 https://platform.openai.com/docs/api-reference/chat/streaming
 """
