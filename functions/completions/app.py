@@ -6,9 +6,9 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from completions import plan, rendering, streams
-from completions.exchange import Exchange
 from completions.ledger import Ledger
 from completions.request import read
+from completions.request_calls import RequestCalls
 from completions.scope import Scopes
 from manifold import observe, web
 from manifold.app import GatewayDep, application
@@ -49,7 +49,7 @@ async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
             stream = await streams.begin(scope.router, calls)
             events = scope.until_read(stream.events())
             return StreamingResponse(events, 200, stream.headers, media_type="text/event-stream")
-        content, headers = await Exchange(scope.router, completion, rows).answer()
+        content, headers = await RequestCalls(scope.router, completion, rows).answer()
     return Response(content, 200, headers, "application/json")
 
 

@@ -13,7 +13,7 @@ Rows = Sequence[Sequence[PlannedCall]]
 """A row for each prompt, in it a call to each model."""
 
 
-class Exchange:
+class RequestCalls:
     """The calls of one request that is not streamed: all of them, or of each prompt's the first that succeeds.
 
     The app makes it with the scope's router. The shape of its answer is that of the request alone: a list for a list.
