@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from files import inputs
 from files.serializers import file_object
-from files.targets import Targets
+from files.target_groups import TargetGroups
 from manifold import ids
 from manifold.access import Caller
 from manifold.deployments import Deployments
@@ -76,11 +76,11 @@ class Creation:
 
     def _checked(self, request: FileRequest) -> tuple[list[str], Report | None]:
         """The groups that may run the file and, with the purpose `batch`, the report of its lines."""
-        targets = Targets(self._deployments, self._caller)
-        groups = targets.for_purpose(request.names, request.purpose)
+        target_groups = TargetGroups(self._deployments, self._caller)
+        groups = target_groups.for_purpose(request.names, request.purpose)
         if request.purpose != "batch":
             return groups, None
-        return targets.for_report(request.names, Check.whole(request.content))
+        return target_groups.for_report(request.names, Check.whole(request.content))
 
     async def _earlier(self, tables: Tables, attempt: CreateAttempt) -> FileRow | None:
         """The file of an earlier attempt at the same create. This attempt's own is then purged as a reserved one."""

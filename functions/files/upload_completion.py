@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from files import inputs
 from files.assembly import Assembly
 from files.presign import CONTENT_PART
-from files.targets import Targets
+from files.target_groups import TargetGroups
 from files.uploads import ended
 from manifold.access import Caller
 from manifold.deployments import Deployments
@@ -161,7 +161,7 @@ class Completion:
     def _targets(self, row: UploadRow) -> tuple[list[str], Report | None]:
         if row.report is None:
             return [], None
-        return Targets(self._deployments, self._caller).for_report(row.names, Report.from_json(row.report))
+        return TargetGroups(self._deployments, self._caller).for_report(row.names, Report.from_json(row.report))
 
     async def _reload(self, row: UploadRow) -> UploadRow:
         async with self._store.session() as tables:

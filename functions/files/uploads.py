@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from files import fields
 from files.bodies import FilePresign
 from files.catalog import no_file
-from files.targets import Targets
+from files.target_groups import TargetGroups
 from manifold import ids
 from manifold.access import Caller
 from manifold.deployments import Deployments
@@ -75,7 +75,7 @@ class Uploads:
 
     async def create(self, request: UploadRequest, attempt: CreateAttempt) -> UploadRow:
         """Reserve a file and its upload, or return those of an earlier attempt. Nobody sees the file yet."""
-        Targets(self._deployments, self._caller).for_purpose(request.names, request.purpose)
+        TargetGroups(self._deployments, self._caller).for_purpose(request.names, request.purpose)
         async with self._store.transaction() as tables:
             return await self._earlier(tables, attempt) or await self._reserve(tables, request, attempt)
 

@@ -11,7 +11,7 @@ from manifold.schemas import FilePurpose
 PARAM = "target_model_names"
 
 
-class Targets:
+class TargetGroups:
     """Finds the model groups of a caller's new file. `Creation`, `Uploads` and `Completion` call it.
 
     Raises `InvalidRequest` for a name that is no group or runs no batches, and `PermissionDenied` for a group that the
