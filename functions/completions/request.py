@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from manifold import lenient
+from manifold import lenient_json
 from manifold.errors import InvalidRequest
 from manifold.providers.completion_provider import Route
 
@@ -93,7 +93,7 @@ def _object(content: bytes) -> dict[str, Any]:
     if not content:
         raise InvalidRequest("The request has no body. Send a JSON object.", code="missing_body")
     try:
-        body = lenient.request(content)
+        body = lenient_json.request(content)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest("The request body is not valid JSON.", code="invalid_json") from error
     if not isinstance(body, dict):

@@ -7,7 +7,7 @@ UTF-8, a NaN or a bare control character in a value that is not needed.
 import re
 from typing import NamedTuple
 
-from manifold import lenient
+from manifold import lenient_json
 
 _SPACE = rb"[ \t\r\n]*+"
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -70,6 +70,6 @@ def _after_comma(line: bytes, at: int) -> int:
 
 def _text(raw: bytes) -> str:
     try:
-        return str(lenient.answer(raw))
+        return str(lenient_json.answer(raw))
     except ValueError:
         return raw[1:-1].decode(errors="replace")

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from manifold import lenient
+from manifold import lenient_json
 from manifold.jsonl.models import Span
 from manifold.jsonl.raw_members import Broken, Member, members
 
@@ -118,7 +118,7 @@ def _value(line: bytes, member: Member | None, levels: int = 2) -> Any:
     if member is None:
         return None
     try:
-        return lenient.answer(line[member.start : member.end])
+        return lenient_json.answer(line[member.start : member.end])
     except ValueError:
         within = _inner(line, [member], member.name) if levels else ()
         return {inner.name: _value(line, inner, levels - 1) for inner in within}

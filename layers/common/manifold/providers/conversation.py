@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from manifold import lenient
+from manifold import lenient_json
 from manifold.providers.content_parts import Part, Text, invalid_value, read_parts, read_texts
 
 UNREADABLE_ARGUMENTS = "unreadable_arguments"
@@ -170,7 +170,7 @@ def _arguments(arguments: object) -> dict[str, Any]:
         return arguments
     text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
     try:
-        value = lenient.request(text) if text.strip() else None
+        value = lenient_json.request(text) if text.strip() else None
     except orjson.JSONDecodeError:
         value = text
     if value is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from manifold import lenient
+from manifold import lenient_json
 from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.http_call import HttpCall
@@ -82,7 +82,7 @@ def _error_object(content: bytes) -> dict[str, Any] | None:
 
 def _read(content: bytes) -> Any:
     with contextlib.suppress(orjson.JSONDecodeError):
-        return lenient.answer(content)
+        return lenient_json.answer(content)
     return None
 
 

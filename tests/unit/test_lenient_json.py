@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifold import lenient
+from manifold import lenient_json
 
 ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
 
@@ -27,13 +27,13 @@ ANY_TEXT = st.text(st.characters() | st.characters(categories=["Cs"]))
     ],
 )
 def test_half_a_surrogate_pair_is_replaced(content: bytes, value: str) -> None:
-    for read in (lenient.request, lenient.answer):
+    for read in (lenient_json.request, lenient_json.answer):
         assert read(content)["a"] == value
         orjson.dumps(read(content))
 
 
 def test_a_members_name_is_text_too() -> None:
-    assert lenient.request(rb'{"\ud83d": 1}') == {"\ufffd": 1}
+    assert lenient_json.request(rb'{"\ud83d": 1}') == {"\ufffd": 1}
 
 
 @given(ANY_TEXT)
@@ -41,13 +41,13 @@ def test_any_text_of_a_lax_encoder_is_read(text: str) -> None:
     """As CPython reads it, without lone surrogates."""
     content = json.dumps([text]).encode()
     expected = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(content)[0])
-    assert lenient.request(content) == lenient.answer(content) == [expected]
+    assert lenient_json.request(content) == lenient_json.answer(content) == [expected]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"a": NaN}', b'{"a": "\xff"}', b'{"a": "\n"}', rb'{"a": "\ud8"}'])
 def test_what_a_client_writes_wrong_otherwise_stays_wrong(content: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
-        lenient.request(content)
+        lenient_json.request(content)
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_what_a_client_writes_wrong_otherwise_stays_wrong(content: bytes) -> Non
     ],
 )
 def test_an_answer_is_read_more_leniently(content: bytes, value: object) -> None:
-    assert lenient.answer(content)["a"] == value
+    assert lenient_json.answer(content)["a"] == value
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"<html>", b'{"a": NaNa}', b'{"a": "open', b'{"a": "\\ud83d}'])
 def test_an_answer_that_is_no_json_stays_none(content: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
-        lenient.answer(content)
+        lenient_json.answer(content)
