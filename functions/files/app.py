@@ -19,9 +19,9 @@ from files.uploads import UploadRequest, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.access import Caller
 from manifold.app import GatewayDep, application
+from manifold.create_body import names_in
 from manifold.errors import Unavailable
 from manifold.gateway import Gateway
-from manifold.members import names_in
 from manifold.schemas import FilePurpose
 from manifold.store.uploads import UploadRow
 

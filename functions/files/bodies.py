@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from manifold.members import CreateBody
+from manifold.create_body import CreateBody
 from manifold.schemas import ExpiresAfter
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from manifold import members
+from manifold import create_body
 from manifold.errors import InvalidRequest
 
 _ELEMENT = re.compile(r"(?:\[\d*\]|\.\d+)?")
@@ -25,7 +25,7 @@ def body(fields: Iterable[tuple[str, object]], known: Iterable[str]) -> dict[str
     result: dict[str, Any] = {}
     for field, value in fields:
         name, rest = _split(field, known)
-        if name in members.LITELLM:
+        if name in create_body.LITELLM:
             continue
         if name not in _FILES and not isinstance(value, str):
             message = f"The parameter '{name}' was sent as a file. Send it as a text, without a file name."
@@ -53,7 +53,7 @@ def _split(field: str, known: Iterable[str]) -> tuple[str, str]:
     rest = field[len(name) :]
     inner = _MEMBER.fullmatch(rest)
     fits = _ELEMENT.fullmatch(rest) if name in _LISTS else not rest or (inner and name in _OBJECTS)
-    members.require_known([name if name in members.LITELLM or fits else field], known)
+    create_body.require_known([name if name in create_body.LITELLM or fits else field], known)
     return name, (inner[1] or inner[2]) if inner and name in _OBJECTS else ""
 
 

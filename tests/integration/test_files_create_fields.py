@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from manifold.members import LITELLM
+from manifold.create_body import LITELLM
 from tests.support.files_answers import LINES, assert_nothing_kept, error_of
 from tests.support.files_app import FilesApp
 from tests.support.gateways import sdk

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manifold import ids
 from manifold.access import Caller
+from manifold.create_body import names_in
 from manifold.errors import (
     WRONG_KEY,
     AuthenticationFailed,
@@ -27,7 +28,6 @@ from manifold.errors import (
     TooManyRequests,
     whole_seconds,
 )
-from manifold.members import names_in
 
 Authenticate = Callable[[str], Awaitable[Caller]]
 

@@ -6,8 +6,8 @@ import pytest
 
 from batches.bodies import BatchCreate
 from files import forms, model_names
+from manifold.create_body import LITELLM, names_in
 from manifold.errors import InvalidRequest
-from manifold.members import LITELLM, names_in
 
 BATCH = {"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"}
 
