@@ -10,7 +10,7 @@ from local.provider.native.json_schemas import check
 from local.provider.refusal import Refusal
 from manifold.errors import InvalidRequest
 from manifold.providers.anthropic import Anthropic
-from manifold.providers.anthropic.schemas import MAX_DEPTH, strict_schema
+from manifold.providers.anthropic.json_schemas import MAX_DEPTH, strict_schema
 from manifold.providers.bedrock import Bedrock
 from manifold.providers.cohere import Cohere
 from manifold.providers.completion_provider import ProviderRequest

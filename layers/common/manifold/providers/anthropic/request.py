@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from manifold.providers.anthropic.json_schemas import dereferenced, strict_schema
 from manifold.providers.anthropic.sampling import take_sampling
-from manifold.providers.anthropic.schemas import dereferenced, strict_schema
 from manifold.providers.anthropic.thinking import is_signed, max_tokens, take_thinking, thinks
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.content_parts import PDF, Document, Part, Picture, invalid_value

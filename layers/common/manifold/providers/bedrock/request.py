@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from manifold.providers.anthropic.json_schemas import strict_schema, to_json
 from manifold.providers.anthropic.models import is_claude
 from manifold.providers.anthropic.request import parameters_of
 from manifold.providers.anthropic.sampling import take_sampling
-from manifold.providers.anthropic.schemas import strict_schema, to_json
 from manifold.providers.anthropic.thinking import is_signed, take_thinking, thinks
 from manifold.providers.bedrock.documents import Documents, document_block
 from manifold.providers.completion_provider import ProviderRequest
