@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from manifold.jsonl import request
-from manifold.jsonl.common import Common
+from manifold.jsonl.common_text import CommonText
 from manifold.jsonl.custom_ids import CustomIds
 from manifold.jsonl.errors import LineErrors
 from manifold.jsonl.lines import MAX_BRACKETS, MAX_LINE_BYTES, PLAIN_BYTES, TOO_LONG, Lines
@@ -36,7 +36,7 @@ class Check:
         self._custom_ids = CustomIds()
         self._urls = Urls()
         self._model: str | None = None
-        self._common: Common | None = None
+        self._common: CommonText | None = None
         self._in_common = 0
         self._models = 0
         self._model_bytes = 0
@@ -135,7 +135,7 @@ class Check:
 
     def _learn(self, line: bytes, model: Span) -> None:
         """Takes from the file's first request what the others are likely to have in common with it."""
-        common = Common.of(line, model)
+        common = CommonText.of(line, model)
         if common and common.prove([line]).sizes:
             self._common = common
             self._in_common = 1

@@ -51,7 +51,7 @@ class Report:
     index: tuple[int, ...]
     """Where the requests 0, 1000, 2000, … begin, in bytes from the start of the file."""
     common: str | None
-    """The text that ends in the model in every line (see `manifold.jsonl.common`); `None` if a line differs."""
+    """The text that ends in the model in every line (see `manifold.jsonl.common_text`); `None` if a line differs."""
     models: int
     """Values of `body.model` in the file: one for each request, or more where a key is given twice."""
     kept_bytes: int

@@ -2,7 +2,7 @@
 
 import orjson
 
-from manifold.jsonl.common import with_model
+from manifold.jsonl.common_text import with_model
 from manifold.jsonl.lines import MAX_LINE_BYTES, TOO_LONG, Lines
 from manifold.jsonl.models import renamed, spans
 from manifold.jsonl.report import Report

@@ -41,7 +41,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class CommonText:
     """How one line opens its `body` and names its model."""
 
     head: bytes
@@ -110,5 +110,5 @@ class Common:
 
 
 def with_model(text: bytes, model: str) -> bytes:
-    """A `Common.model`, as bytes, with another model at its end."""
+    """A `CommonText.model`, as bytes, with another model at its end."""
     return text[: text.rindex(b'"', 0, -1)] + orjson.dumps(model)
