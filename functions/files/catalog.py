@@ -33,7 +33,7 @@ class Catalog:
         """A file, with the states of its inputs."""
         file = await self._find(file_id)
         if file is None:
-            raise no_file(file_id)
+            raise file_not_found(file_id)
         return file
 
     async def upload(self, row: UploadRow) -> Upload:
@@ -81,7 +81,7 @@ class Catalog:
         return cursor
 
 
-def no_file(file_id: str) -> NotFound:
+def file_not_found(file_id: str) -> NotFound:
     """The error for a file that the caller does not have."""
     return NotFound(f"No such File object: {file_id}.", param="id", code="file_not_found")
 

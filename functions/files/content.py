@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from files import ranges
-from files.catalog import no_file
+from files.catalog import file_not_found
 from manifold.access import Caller
 from manifold.storage import Piece, Storage, attachment
 from manifold.store import Store
@@ -76,7 +76,7 @@ class Content:
         async with self._store.session() as tables:
             row = await tables.files.get(file_id, self._caller)
         if row is None:
-            raise no_file(file_id)
+            raise file_not_found(file_id)
         return row
 
 

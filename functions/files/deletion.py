@@ -1,6 +1,6 @@
 """The owner's delete of a file, which hides it. `files.transfers.purge` deletes the bytes later."""
 
-from files.catalog import no_file
+from files.catalog import file_not_found
 from manifold.access import Caller
 from manifold.queue import Message, Queue
 from manifold.schemas import FileDeleted
@@ -26,6 +26,6 @@ class Deletion:
         async with self._store.session() as tables:
             row = await tables.files.delete(file_id, self._caller)
             if row is None and not (is_retry and await tables.files.is_deleted(file_id, self._caller)):
-                raise no_file(file_id)
+                raise file_not_found(file_id)
         await self._queue.announce([Message("file", file_id)])
         return FileDeleted(id=file_id)

@@ -143,7 +143,7 @@ class Completion:
         if order.md5 and order.md5.lower() != row.md5:
             await self._drop(row)
             raise _wrong_md5(row)
-        groups, report = self._targets(row)
+        groups, report = self._target_groups(row)
         async with self._store.transaction() as tables:
             file = await tables.files.register(row.file_id, groups=groups, report=report.to_json() if report else None)
             if file is None or not await tables.uploads.complete(row):
@@ -158,7 +158,7 @@ class Completion:
             await tables.uploads.forget(row)
         await self._storage.delete(storage_key(row.file_id))
 
-    def _targets(self, row: UploadRow) -> tuple[list[str], Report | None]:
+    def _target_groups(self, row: UploadRow) -> tuple[list[str], Report | None]:
         if row.report is None:
             return [], None
         return TargetGroups(self._deployments, self._caller).for_report(row.names, Report.from_json(row.report))

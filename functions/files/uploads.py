@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from files import fields
 from files.bodies import FilePresign
-from files.catalog import no_file
+from files.catalog import file_not_found
 from files.target_groups import TargetGroups
 from manifold import ids
 from manifold.access import Caller
@@ -92,7 +92,7 @@ class Uploads:
         async with self._store.session() as tables:
             row = await tables.uploads.of_file(file_id, self._caller)
         if row is None:
-            raise no_file(file_id)
+            raise file_not_found(file_id)
         return row
 
     async def add_part(self, row: UploadRow, content: bytes) -> UploadPart:

@@ -21,7 +21,7 @@ from manifold.gateway import Gateway
 
 def application(title: str, gateway: Gateway, *routes: APIRouter) -> FastAPI:
     """The app that serves these routes on a gateway's parts."""
-    app = web.application(title, gateway.authenticate, observe.fault)
+    app = web.base_application(title, gateway.authenticate, observe.fault)
     app.state.gateway = gateway
     for router in routes:
         app.include_router(router)

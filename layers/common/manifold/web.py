@@ -41,7 +41,7 @@ class OnFault(Protocol):
     def __call__(self, error: BaseException, /, **fields: str) -> None: ...
 
 
-def application(title: str, authenticate: Authenticate, on_fault: OnFault) -> FastAPI:
+def base_application(title: str, authenticate: Authenticate, on_fault: OnFault) -> FastAPI:
     """An app without routes, which answers every failure in OpenAI's shape.
 
     `authenticate` finds the caller of a key, for routes that declare an `Authenticated` or an `Admin`. `on_fault` gets
