@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from starlette.datastructures import FormData
 
-from files import fields, forms, model_names
+from files import file_fields, forms, model_names
 from files.bodies import FileComplete, FilePresign, UploadComplete, UploadCreate
 from files.catalog import Catalog
 from files.content import Content, Download
@@ -188,13 +188,13 @@ def _model_names(names: object, model: object, request: Request) -> list[str]:
 async def _file_request(request: Request, form: FormData) -> FileRequest:
     """The file that a form sends. Its model groups may also be named in the query or the headers."""
     body = forms.body(form.multi_items(), ("file", "purpose", "expires_after", "target_model_names", "model"))
-    purpose = fields.purpose(body.get("purpose"))
+    purpose = file_fields.purpose(body.get("purpose"))
     file = file_of(body.get("file"))
     return FileRequest(
-        filename=fields.filename(file.filename),
+        filename=file_fields.filename(file.filename),
         purpose=purpose,
         names=_model_names(body.get("target_model_names"), body.get("model"), request),
-        expires_after=fields.expires_after(body.get("expires_after"), purpose),
+        expires_after=file_fields.expires_after(body.get("expires_after"), purpose),
         content=await file.read(),
     )
 

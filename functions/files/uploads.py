@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from files import fields
+from files import file_fields
 from files.bodies import FilePresign
 from files.catalog import file_not_found
 from files.target_groups import TargetGroups
@@ -44,12 +44,12 @@ class UploadRequest:
     @classmethod
     def of(cls, body: FilePresign, names: list[str]) -> "UploadRequest":
         """The request of a body, with the model groups `names`, which are not checked yet. Raises `InvalidRequest`."""
-        purpose = fields.purpose(body.purpose)
-        default = fields.BATCH_EXPIRY if purpose == "batch" else None
+        purpose = file_fields.purpose(body.purpose)
+        default = file_fields.BATCH_EXPIRY if purpose == "batch" else None
         return cls(
-            filename=fields.filename(body.filename, "filename"),
+            filename=file_fields.filename(body.filename, "filename"),
             purpose=purpose,
-            size=fields.size(body.bytes, purpose),
+            size=file_fields.size(body.bytes, purpose),
             names=names,
             expires_after=body.expires_after.seconds if body.expires_after else default,
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from files.fields import BATCH_EXPIRY
+from files.file_fields import BATCH_EXPIRY
 from manifold.queue import Message
 from manifold.storage import Storage
 from tests.support.files_answers import LINES, assert_nothing_kept, error_of, listed_names

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from files.fields import BATCH_EXPIRY
+from files.file_fields import BATCH_EXPIRY
 from tests.support.files_answers import error_of
 from tests.support.files_app import FilesApp
 from tests.support.gateways import sdk
