@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifold.jsonl.models import renamed
+from manifold.jsonl.model_spans import renamed
 from manifold.jsonl.result import Result, read
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5}

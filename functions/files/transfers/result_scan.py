@@ -10,7 +10,7 @@ import orjson
 
 from manifold.errors import ProviderError
 from manifold.jsonl import CustomIds
-from manifold.jsonl.models import renamed
+from manifold.jsonl.model_spans import renamed
 from manifold.jsonl.result import Result, number, part, read
 
 LONGEST_LINE = 32 * 1024 * 1024

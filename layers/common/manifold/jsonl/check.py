@@ -8,7 +8,7 @@ from manifold.jsonl.common_text import CommonText
 from manifold.jsonl.custom_ids import CustomIds
 from manifold.jsonl.errors import LineErrors
 from manifold.jsonl.lines import MAX_BRACKETS, MAX_LINE_BYTES, PLAIN_BYTES, TOO_LONG, Lines
-from manifold.jsonl.models import Span, spans
+from manifold.jsonl.model_spans import Span, spans
 from manifold.jsonl.position import Position
 from manifold.jsonl.report import MAX_ERRORS, Report
 from manifold.jsonl.request import BadLine, shown

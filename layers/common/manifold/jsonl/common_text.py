@@ -13,7 +13,7 @@ from typing import Self
 
 import orjson
 
-from manifold.jsonl.models import Span
+from manifold.jsonl.model_spans import Span
 
 _BODY, _MODEL = secrets.token_hex(16), secrets.token_hex(16)  # names that no file holds, because nobody knows them
 _HEAD_MARK = f'"{_BODY}":{{'.encode()

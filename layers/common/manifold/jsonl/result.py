@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from manifold import lenient_json
-from manifold.jsonl.models import Span
+from manifold.jsonl.model_spans import Span
 from manifold.jsonl.raw_members import Broken, Member, members
 
 FAILED = 400

@@ -4,7 +4,7 @@ import orjson
 
 from manifold.jsonl.common_text import with_model
 from manifold.jsonl.lines import MAX_LINE_BYTES, TOO_LONG, Lines
-from manifold.jsonl.models import renamed, spans
+from manifold.jsonl.model_spans import renamed, spans
 from manifold.jsonl.report import Report
 
 
