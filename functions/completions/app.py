@@ -41,15 +41,15 @@ async def create_embedding(request: Request, gateway: GatewayDep) -> Response:
 async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
     caller = await web.caller(request)
     completion = read(await _content(request), route)
-    rows = plan.rows(completion, caller, gateway.deployments)
-    calls = [call for row in rows for call in row]
+    by_prompt = plan.calls_by_prompt(completion, caller, gateway.deployments)
+    calls = [call for of_prompt in by_prompt for call in of_prompt]
     scopes: Scopes = request.app.state.scopes()
     async with scopes.open(completion, calls, caller, request.scope.get("aws.event")) as scope:
         if completion.stream:
             stream = await streams.begin(scope.router, calls)
             events = scope.until_read(stream.events())
             return StreamingResponse(events, 200, stream.headers, media_type="text/event-stream")
-        content, headers = await RequestCalls(scope.router, completion, rows).answer()
+        content, headers = await RequestCalls(scope.router, completion, by_prompt).answer()
     return Response(content, 200, headers, "application/json")
 
 

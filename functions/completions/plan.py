@@ -10,10 +10,12 @@ from manifold.errors import InvalidRequest, NotFound
 
 MAX_NAME = 200
 """Characters of a name that an error repeats: a request may hold more than an answer can."""
+CallsByPrompt = Sequence[Sequence[PlannedCall]]
+"""For each prompt, a call to each model."""
 
 
-def rows(request: CompletionRequest, caller: Caller, deployments: Deployments) -> Sequence[Sequence[PlannedCall]]:
-    """A row for each prompt, in it a call to each model: in the order of the request.
+def calls_by_prompt(request: CompletionRequest, caller: Caller, deployments: Deployments) -> CallsByPrompt:
+    """For each prompt, a call to each model: in the order of the request.
 
     Raises `NotFound` for a model that does not exist, `PermissionDenied` for one that the caller may not use, and
     `InvalidRequest` for one that does not serve this route.

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 from completions import rendering
 from completions.fanout import all_of, first_of, outcome
+from completions.plan import CallsByPrompt
 from completions.rendering import Completion, Outcome
 from completions.request import CompletionRequest
 from manifold.dispatch.attempts import PlannedCall
 from manifold.dispatch.router import Router
-
-Rows = Sequence[Sequence[PlannedCall]]
-"""A row for each prompt, in it a call to each model."""
 
 
 class RequestCalls:
@@ -19,10 +17,10 @@ class RequestCalls:
     The app makes it with the scope's router. The shape of its answer is that of the request alone: a list for a list.
     """
 
-    def __init__(self, router: Router, request: CompletionRequest, rows: Rows) -> None:
+    def __init__(self, router: Router, request: CompletionRequest, by_prompt: CallsByPrompt) -> None:
         self._router = router
         self._request = request
-        self._rows = rows
+        self._by_prompt = by_prompt
 
     async def answer(self) -> tuple[bytes, dict[str, str]]:
         """The answer as JSON, and the response's headers.
@@ -31,23 +29,23 @@ class RequestCalls:
         """
         request = self._request
         if not request.several_prompts and (request.fastest or not request.several_models):
-            answer = await self._fastest(self._rows[0])
+            answer = await self._fastest(self._by_prompt[0])
             return rendering.single(answer), rendering.headers(answer)
         outcomes = await (self._fastest_of_each() if request.fastest else self._all())
         nested = request.several_prompts and request.several_models and not request.fastest
         return rendering.several(outcomes, nested=nested), rendering.headers_of_several(outcomes)
 
     async def _all(self) -> Sequence[Sequence[Outcome]]:
-        calls = [call for row in self._rows for call in row]
+        calls = [call for of_prompt in self._by_prompt for call in of_prompt]
         outcomes = iter(await all_of(calls, lambda call: outcome(self._router.complete(call)), self._request.workers))
-        return [[next(outcomes) for _ in row] for row in self._rows]
+        return [[next(outcomes) for _ in of_prompt] for of_prompt in self._by_prompt]
 
     async def _fastest_of_each(self) -> Sequence[Sequence[Outcome]]:
         at_once = max(1, self._request.workers // len(self._request.models))
-        outcomes = await all_of(self._rows, lambda row: outcome(self._fastest(row)), at_once)
+        outcomes = await all_of(self._by_prompt, lambda calls: outcome(self._fastest(calls)), at_once)
         return [[one] for one in outcomes]
 
-    async def _fastest(self, row: Sequence[PlannedCall]) -> Completion:
-        if len(row) == 1:
-            return await self._router.complete(row[0])
-        return await first_of([(call.group, self._router.complete(call)) for call in row])
+    async def _fastest(self, calls: Sequence[PlannedCall]) -> Completion:
+        if len(calls) == 1:
+            return await self._router.complete(calls[0])
+        return await first_of([(call.group, self._router.complete(call)) for call in calls])
