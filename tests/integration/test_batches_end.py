@@ -173,7 +173,9 @@ async def test_a_job_whose_polls_always_fail_ends(system: System, state: str, mo
         system.age(1_000)
         with contextlib.suppress(RuntimeError):
             await system.run_schedule()
-            await system.deliver_all()
+        while system.queue.messages:
+            with contextlib.suppress(RuntimeError):  # one message that fails holds up no other
+                await system.deliver_all()
 
     monkeypatch.undo()
     assert (await system.retrieve(batch_id)).status == "expired"
