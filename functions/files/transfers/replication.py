@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
-from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, is_exhausted, pause, public_message
+from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, is_exhausted, owner_message, pause
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -113,11 +113,11 @@ class Replication:
             "input_upload_failed", fault, input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts
         )
         if is_exhausted(row.attempts, fault):
-            await self._give_up(row, public_message(fault))
+            await self._give_up(row, owner_message(fault))
             return
         wait = pause(row.attempts, fault)
         async with self._store.transaction() as tables:
-            noted = await tables.inputs.retry(row, public_message(fault), wait)
+            noted = await tables.inputs.retry(row, owner_message(fault), wait)
             # A young batch waits for first attempts: where one failed, it need not wait any longer.
             waiting = await tables.batch_leases.wake_waiting(row.file_id) if noted and row.attempts == 1 else []
         await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)

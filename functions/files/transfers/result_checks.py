@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from files.transfers.fetching import FetchedResults
 from files.transfers.result_scan import ResultScan
-from files.transfers.retry_policy import public_message
+from files.transfers.retry_policy import owner_message
 from manifold.schemas import ErrorEntry, batch_error
 from manifold.store.jobs import JobRow
 
@@ -12,7 +12,7 @@ from manifold.store.jobs import JobRow
 def problems(job: JobRow, results: FetchedResults) -> list[ErrorEntry]:
     """What is wrong with the results and may be right when they are fetched again."""
     entries = [
-        batch_error("results_incomplete", f"Not all results could be downloaded. {public_message(fault)}")
+        batch_error("results_incomplete", f"Not all results could be downloaded. {owner_message(fault)}")
         for fault in results.faults
     ]
     for kind, scan in results.files.items():

@@ -16,8 +16,8 @@ from files.transfers.retry_policy import (
     UNCONFIGURED,
     Fault,
     is_exhausted,
+    owner_message,
     pause,
-    public_message,
 )
 from manifold import ids, observe
 from manifold.config import Deployment
@@ -107,7 +107,7 @@ class Results:
     async def _retry_after_fault(self, job: JobRow, results: FetchedResults, fault: Fault) -> None:
         """Try again for as long as the provider may have the results. Where it says that it has not, give up."""
         observe.failed("results_fetch_failed", fault, job_id=job.id, attempts=job.attempts)
-        wait, cause = pause(job.attempts, fault), public_message(fault)
+        wait, cause = pause(job.attempts, fault), owner_message(fault)
         if not _says_gone(fault):
             await self._retry(job, cause, wait, results)
         elif is_exhausted(job.attempts, fault) and job.error == cause:
@@ -133,7 +133,7 @@ class Results:
         if stored.lines:
             await self._finish(job, _summed(stored, [*wrong, *warnings(job, stored)]))
         else:
-            cause = public_message(results.faults[-1]) if results.faults else summary(wrong)
+            cause = owner_message(results.faults[-1]) if results.faults else summary(wrong)
             await self._finish(job, {**_summed(stored, []), "lost": cause})
 
     async def _update_references(self, job: JobRow, deployment: Deployment) -> None:

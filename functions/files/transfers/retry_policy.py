@@ -1,7 +1,7 @@
 """When a transfer that failed is tried again, and when it is given up."""
 
+from manifold import provider_errors
 from manifold.errors import ManifoldError, ProviderError
-from manifold.provider_errors import owner_message
 
 ATTEMPTS = 8
 """Attempts at a transfer. They take about a quarter of an hour, unless the provider asks for longer pauses."""
@@ -31,6 +31,6 @@ def is_lasting(fault: Fault) -> bool:
     return isinstance(fault, ProviderError) and fault.lasting
 
 
-def public_message(fault: Fault) -> str:
+def owner_message(fault: Fault) -> str:
     """What the owner of the file or batch may read of a fault."""
-    return owner_message(fault) if isinstance(fault, ProviderError) else fault.message
+    return provider_errors.owner_message(fault) if isinstance(fault, ProviderError) else fault.message
