@@ -1,9 +1,12 @@
 """`/chat/completions`, `/embeddings`, `/completions`: https://platform.openai.com/docs/api-reference/chat"""
 
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from functools import cache
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from completions import plan, rendering, streams
 from completions.ledger import Ledger
@@ -47,10 +50,21 @@ async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
     async with scopes.open(completion, calls, caller, request.scope.get("aws.event")) as scope:
         if completion.stream:
             stream = await streams.begin(scope.router, calls)
-            events = scope.until_read(stream.events())
-            return StreamingResponse(events, 200, stream.headers, media_type="text/event-stream")
+            return _EventStream(await scope.until_read(stream.events()), stream.headers)
         content, headers = await RequestCalls(scope.router, completion, by_prompt).answer()
     return Response(content, 200, headers, "application/json")
+
+
+class _EventStream(StreamingResponse):
+    """Closes its events however it ends. Starlette closes none if the client leaves, even before the first is sent."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        super().__init__(events, 200, headers, media_type="text/event-stream")
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
 
 
 async def _content(request: Request) -> bytes:

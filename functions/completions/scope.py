@@ -21,9 +21,11 @@ class Scope:
         self.router = router
         self._stack = stack
 
-    def until_read(self, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-        """The events of a stream. The scope stays open until they end or, if the client leaves, are closed."""
-        return _then_close(self._stack.pop_all(), events)
+    async def until_read(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The events of a stream, without their empty first. The scope stays open until they end or are closed."""
+        closing = _then_close(self._stack.pop_all(), events)
+        await anext(closing)  # closing a generator that has not begun runs none of its code
+        return closing
 
 
 class Scopes:
@@ -60,7 +62,7 @@ class Scopes:
             yield Scope(router, stack)
 
 
-async def _then_close(stack: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _then_close(stack: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     try:
         async with aclosing(events):
             async for event in events:

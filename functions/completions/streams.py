@@ -45,10 +45,14 @@ class Stream:
         self.headers = rendering.headers(begun)
 
     async def events(self) -> AsyncGenerator[bytes, None]:
-        """Each chunk as an event, then `[DONE]`; or, where it breaks off, the error as an event, and nothing more."""
+        """Each chunk as an event, then `[DONE]`; or, where it breaks off, the error as an event, and nothing more.
+
+        They begin with an empty text. Once that has been read, closing them reports the attempt.
+        """
         left = rendering.MAX_BYTES - rendering.ERROR_BYTES
         try:
             async with contextlib.aclosing(self._begun.body.rest):
+                yield b""
                 async for chunk in self._chunks():
                     event = _event(chunk)
                     left -= rendering.carried_bytes(event)

@@ -134,8 +134,9 @@ async def test_if_none_begins_each_cause_is_told(completions_app: CompletionsApp
     assert (status, error["code"]) == (429, "no_model_answered")
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 async def test_what_a_client_that_leaves_has_had_is_written_down(
-    completions_app: CompletionsApp, caplog: pytest.LogCaptureFixture
+    at_once: bool, completions_app: CompletionsApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     completions_app.set_latency("mini", between_tokens=0.05)
     key = await completions_app.add_key("sk-of-one-who-leaves", ["mini"])
@@ -146,10 +147,13 @@ async def test_what_a_client_that_leaves_has_had_is_written_down(
         if not body_sent:
             body_sent.append(True)
             return {"type": "http.request", "body": body}
-        await leaves.wait()
+        if not at_once:
+            await leaves.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
+        if at_once:
+            await asyncio.sleep(0.1)
         if message.get("body"):
             leaves.set()
 
@@ -159,7 +163,7 @@ async def test_what_a_client_that_leaves_has_had_is_written_down(
 
     async with completions_app.gateway.store.session() as tables:
         (call,) = await tables.calls.page(Caller(admin=True), CallFilter(), limit=10)
-    assert (call.model_group, call.output_tokens > 0) == ("mini", True)
+    assert (call.model_group, call.status, call.output_tokens > 0) == ("mini", 499, not at_once)
     assert [record.message for record in caplog.records if record.name == "psycopg"] == []  # it was not interrupted
 
 
