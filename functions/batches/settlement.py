@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from manifold import observe
@@ -38,7 +39,7 @@ class Settlement:
     async def settle(self, batch: BatchRow, job: JobRow, deployment: Deployment | None) -> None:
         """stored → settled: register the results as files, record usage and cost, and end the batch as its job ended.
 
-        `deployment` is `None` where it is no longer in `config.yaml`; the cost is unknown then. Raises `LeaseLost`.
+        `deployment` is `None` where it is no longer in `config.yaml`. Raises `LeaseLost`.
         """
         outcome = job.outcome
         assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
@@ -46,9 +47,8 @@ class Settlement:
         usage = results.get("usage", _NO_USAGE)
         if "lost" in results:
             outcome = "failed"
-        tokens = Tokens(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"])
         group = deployment.group if deployment else batch.groups[0]
-        cost = await asyncio.to_thread(self._prices.of, deployment, tokens, batch=True) if deployment else None
+        cost = await asyncio.to_thread(self._cost, results, deployment)
         async with self._store.transaction() as tables:
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
@@ -64,6 +64,16 @@ class Settlement:
                 raise LeaseLost(batch.id)
         observe.event("batch_ended", batch_id=batch.id, outcome=outcome, deployment_id=job.deployment_id)
         observe.count(Metric.BATCHES_ENDED)
+
+    def _cost(self, results: Mapping[str, Any], deployment: Deployment | None) -> Decimal | None:
+        """What the results cost, line by line, as `files.transfers` has summed it; of results that were stored before
+        it did, by their tokens."""
+        if "cost" in results:
+            return None if results["cost"] is None else Decimal(results["cost"])
+        tariff = self._prices.tariff(deployment, batch=True) if deployment else None
+        usage = results.get("usage", _NO_USAGE)
+        tokens = Tokens(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"])
+        return tariff.cost(tokens) if tariff else None
 
 
 async def _register(

@@ -5,13 +5,15 @@ A caller without limits costs one statement a request, the one that writes the c
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 
 from manifold import ids, limits, observe
 from manifold.access import Caller
 from manifold.dispatch.attempts import Attempt, Report
-from manifold.dispatch.token_usage import reasoning_tokens_of, tokens_of
+from manifold.dispatch.token_usage import tokens_of
 from manifold.errors import ManifoldError
-from manifold.prices import Prices
+from manifold.prices import Prices, Tokens
+from manifold.reported_cost import cost_of
 from manifold.store import Store
 from manifold.store.calls import CallRecord
 
@@ -76,10 +78,17 @@ class Ledger:
             input_tokens=tokens.input,
             cached_tokens=tokens.cached,
             output_tokens=tokens.output,
-            reasoning_tokens=reasoning_tokens_of(usage),
-            cost=self._prices.of(attempt.deployment, tokens) if attempt.usage else None,
+            reasoning_tokens=tokens.reasoning,
+            cost=self._cost(attempt, tokens),
             seconds=attempt.seconds,
         )
+
+    def _cost(self, attempt: Attempt, tokens: Tokens) -> Decimal | None:
+        """What the provider says that the call cost, else by the price list; `None` if neither is known."""
+        if not attempt.usage:
+            return None
+        reported = cost_of(attempt.deployment.provider, attempt.usage)
+        return self._prices.of(attempt.deployment, tokens) if reported is None else reported
 
 
 def _status(attempt: Attempt) -> int:

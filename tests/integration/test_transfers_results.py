@@ -70,7 +70,10 @@ async def test_results_are_stored_and_counted_and_the_batch_is_woken(files_app: 
     assert files_app.aws.read("files/file-out") == OUTPUT
     assert files_app.aws.read("files/file-err") == ERRORS
     output, error = {"bytes": len(OUTPUT), "lines": 3}, {"bytes": len(ERRORS), "lines": 1}
-    assert job(files_app) == ("stored", {"output": output, "error": error, "usage": COUNTED})
+    assert job(files_app) == (
+        "stored",
+        {"output": output, "error": error, "usage": COUNTED, "cost": None},
+    )
     assert files_app.control_messages() == ["batch_1"]
 
 
@@ -85,7 +88,7 @@ async def test_an_empty_error_file_is_none(files_app: FilesApp, errors: bytes | 
 
 
 async def test_large_results_are_stored_completely(files_app: FilesApp) -> None:
-    output = OUTPUT * 40_000
+    output = b"".join(OUTPUT.replace(b'"custom_id": "', b'"custom_id": "%d-' % number) for number in range(40_000))
 
     await files_app.deliver(Message("job", await ended_job(files_app, output)))
 

@@ -95,7 +95,7 @@ class FilesApp:
             case "input":
                 await Replication(store, storage, queue, deployments).run(message.id)
             case "job":
-                await Results(store, storage, queue, deployments).run(message.id)
+                await Results(store, storage, queue, deployments, self.gateway.prices).run(message.id)
             case "file":
                 await Purge(store, storage, deployments).run(message.id)
             case "deployment":

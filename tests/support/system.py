@@ -241,7 +241,7 @@ class System:
             case "input":
                 await Replication(*parts).run(message.id)
             case "job":
-                await Results(*parts).run(message.id)
+                await Results(*parts, gateway.prices).run(message.id)
             case "file":
                 await Purge(gateway.store, gateway.storage, gateway.deployments).run(message.id)
             case "deployment":

@@ -19,7 +19,7 @@ from tests.support.system import CrashPoints, InMemoryQueue
 async def main(database_url: str, variables: dict[str, str], transfers: list[tuple[str, str]]) -> None:
     gateway = gateways.gateway(database_url, variables)
     parts = (gateway.store, gateway.storage, InMemoryQueue(CrashPoints()), gateway.deployments)
-    work = {"input": Replication(*parts).run, "job": Results(*parts).run}
+    work = {"input": Replication(*parts).run, "job": Results(*parts, gateway.prices).run}
     for kind, resource_id in transfers:
         await work[kind](resource_id)
         print(peak_memory())

@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import ModelPrice
 
-from manifold.prices import Prices, Tokens, rates_of, usage_of
+from manifold.prices import Prices, Tariff, Tokens, tiers_of, usage_of
 from tests.support.deployments import deployment
 
 BATCH = {"processing": "batch"}
@@ -49,9 +50,59 @@ def test_the_providers_are_known_by_litellms_names(provider: str) -> None:
     assert cost > 0
 
 
-def test_a_batch_is_cheaper_where_the_provider_says_so() -> None:
-    one = replace(deployment("one"), model="gpt-4o-mini")
-    assert Prices().of(one, MILLION, batch=True) == Decimal("0.375")
+def batch_price(provider: str, model: str, tokens: Tokens, base_model: str | None = None) -> Decimal | None:
+    one = replace(deployment("one", provider=provider), model=model, base_model=base_model)
+    tariff = Prices().tariff(one, batch=True)
+    return None if tariff is None else tariff.cost(tokens)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "price"),
+    [
+        ("openai", "gpt-4o-mini", "0.375"),
+        ("azure", "gpt-4o-mini", "0.375"),
+        ("azure", "o4-mini", "2.75"),  # of which the tables have no batch price
+        ("openai", "text-embedding-3-small", "0.01"),  # likewise
+        ("groq", "openai/gpt-oss-120b", "0.375"),
+        ("groq", "llama-3.3-70b-versatile", "0.69"),
+        ("anthropic", "claude-haiku-4-5", "3"),
+        ("gemini", "gemini-2.5-flash", "1.4"),
+        ("mistral", "mistral-small-latest", "0.375"),
+        ("xai", "grok-4-fast-reasoning", "0.7"),  # no discount: xAI's lines say their own cost
+        ("hosted_vllm", "meta-llama/Llama-3.3-70B-Instruct", None),
+    ],
+)
+def test_a_batch_is_cheaper_where_the_provider_says_so(provider: str, model: str, price: str | None) -> None:
+    assert batch_price(provider, model, MILLION) == (None if price is None else Decimal(price))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "price"),
+    [
+        ("openai", "gpt-4o-mini", "0.075"),  # as without a batch
+        ("azure", "o4-mini", "0.275"),  # likewise
+        ("groq", "openai/gpt-oss-120b", "0.075"),  # "discounts do not stack"
+        ("anthropic", "claude-haiku-4-5", "0.05"),
+    ],
+)
+def test_cached_tokens_of_a_batch(provider: str, model: str, price: str) -> None:
+    assert batch_price(provider, model, Tokens(1_000_000, 0, cached=1_000_000)) == Decimal(price)
+
+
+def test_requests_of_a_batch_that_are_short_have_the_price_of_short_ones() -> None:
+    one = replace(deployment("one", provider="gemini"), model="gemini-2.5-pro")
+    tariff = Prices().tariff(one, batch=True)
+    assert tariff is not None
+    short, long = tariff.cost(Tokens(150_000, 0)), tariff.cost(Tokens(300_000, 0))
+    assert short is not None
+    assert long is not None
+    assert (short, long) == (Decimal("0.09375"), Decimal("0.375"))
+
+
+def test_reasoning_has_its_own_price_where_the_tables_have_one() -> None:
+    price = ModelPrice(output_mtok=Decimal(2), output_reasoning_mtok=Decimal(5))
+    assert Tariff(price).cost(Tokens(0, 1_000_000, reasoning=400_000)) == Decimal("3.2")
+    assert Tariff(ModelPrice(output_mtok=Decimal(2))).cost(Tokens(0, 1_000_000, reasoning=400_000)) == Decimal(2)
 
 
 def test_cached_tokens_are_cheaper() -> None:
@@ -68,16 +119,16 @@ def test_rates_cost_what_the_tables_say() -> None:
             cached = random.randrange(tokens.input + 1)
             written = random.randrange(tokens.input - cached + 1)
             tokens = replace(tokens, cached=cached, written=written, written_1h=random.randrange(written + 1))
+            tokens = replace(tokens, reasoning=random.randrange(tokens.output + 1))
             for context in (None, BATCH):
                 price = model.get_prices(datetime.now(UTC), context)
-                rates = rates_of(price)
-                if rates is not None:
+                if tiers_of(price) is not None:
                     with_rates += 1
-                    assert rates.cost(tokens) == price.calc_price(usage_of(tokens))["total_price"], model.id
+                    assert Tariff(price).cost(tokens) == price.calc_price(usage_of(tokens))["total_price"], model.id
     assert with_rates > 2000
 
 
-def test_a_price_with_tiers_is_asked_for_each_time() -> None:
+def test_a_price_with_tiers() -> None:
     one = replace(deployment("one", provider="gemini"), model="gemini-2.5-pro")
     prices = Prices()
     small, large = prices.of(one, Tokens(100_000, 0)), prices.of(one, Tokens(300_000, 0))
@@ -97,3 +148,4 @@ def test_more_cached_tokens_than_there_are_have_no_price() -> None:
     one = replace(deployment("one"), model="gpt-4o-mini")
     assert Prices().of(one, Tokens(1, 0, cached=2)) is None
     assert Prices().of(one, Tokens(2, 0, written=1, written_1h=2)) is None
+    assert Prices().of(one, Tokens(2, 1, reasoning=2)) is None

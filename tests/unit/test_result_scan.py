@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from files.transfers import result_scan
 from files.transfers.result_scan import AnsweredRequests, ResultScan
+from files.transfers.result_usage import LinePrices
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 
 CHAT = {
@@ -27,11 +28,16 @@ RESPONSES = {
     "output_tokens_details": {"reasoning_tokens": 1},
 }
 EMBEDDINGS = {"prompt_tokens": 8, "total_tokens": 8}
+NUMBERS = count()
 
 
-def line(usage: dict[str, Any] | None = None, status: int = 200, error: object = None) -> bytes:
+def line(
+    usage: dict[str, Any] | None = None, status: int = 200, error: object = None, custom_id: str | None = None
+) -> bytes:
+    """A result, by default of a request of its own."""
+    custom_id = custom_id or f"request-{next(NUMBERS)}"
     response = None if error else {"status_code": status, "request_id": "r", "body": {"usage": usage} if usage else {}}
-    return json.dumps({"id": "batch_req_1", "custom_id": "a", "response": response, "error": error}).encode()
+    return json.dumps({"id": "batch_req_1", "custom_id": custom_id, "response": response, "error": error}).encode()
 
 
 async def passed(*chunks: bytes, fault: ProviderError | None = None) -> tuple[ResultScan, bytes]:
@@ -43,7 +49,7 @@ async def passed(*chunks: bytes, fault: ProviderError | None = None) -> tuple[Re
         if fault is not None:
             raise fault
 
-    scan = ResultScan("group", AnsweredRequests())
+    scan = ResultScan("group", AnsweredRequests(), LinePrices())
     kept = b"".join([chunk async for chunk in scan.through(source())])
     assert scan.bytes == len(kept)
     return scan, kept
@@ -56,35 +62,36 @@ async def scanned(*chunks: bytes) -> ResultScan:
 
 
 def tokens(scan: ResultScan) -> tuple[int, int, int, int]:
-    return scan.input_tokens, scan.cached_tokens, scan.output_tokens, scan.reasoning_tokens
+    usage = scan.usage
+    return usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens
 
 
 async def test_tokens_are_summed_in_every_apis_words() -> None:
     scan = await scanned(b"\n".join((line(CHAT), line(RESPONSES), line(EMBEDDINGS))) + b"\n")
 
     assert tokens(scan) == (38, 6, 12, 4)
-    assert (scan.lines, scan.failed) == (3, 0)
+    assert (scan.lines, scan.usage.failed_requests) == (3, 0)
 
 
 async def test_numbers_that_are_written_as_texts_are_numbers() -> None:
     failed = line().replace(b"200", b'"429"')
     scan = await scanned(line({"prompt_tokens": "10", "completion_tokens": 5.0}) + b"\n" + failed)
 
-    assert (tokens(scan), scan.lines, scan.failed) == ((10, 0, 5, 0), 2, 1)
+    assert (tokens(scan), scan.lines, scan.usage.failed_requests) == ((10, 0, 5, 0), 2, 1)
 
 
 async def test_a_line_failed_by_its_error_or_by_its_status() -> None:
     lines = (line(CHAT), line(status=400), line(error={"code": "batch_expired", "message": "late"}), b"")
     scan = await scanned(b"\n".join(lines))
 
-    assert (scan.lines, scan.failed, scan.invalid) == (3, 2, 0)
+    assert (scan.lines, scan.usage.failed_requests, scan.invalid) == (3, 2, 0)
 
 
 @pytest.mark.parametrize("odd", [b"garbage", b"[1]", b"{}", b'{"custom_id": 1}', b"<html>", b'{"custom_id": "a"'])
 async def test_a_line_that_is_no_result_is_kept_and_told_from_one_that_failed(odd: bytes) -> None:
     scan = await scanned(b"\n".join((line(CHAT), odd, line(status=400), b"")))
 
-    assert (scan.lines, scan.failed, scan.invalid, scan.is_torn) == (2, 1, 1, False)
+    assert (scan.lines, scan.usage.failed_requests, scan.invalid, scan.is_torn) == (2, 1, 1, False)
 
 
 async def test_a_last_line_that_is_whole_needs_no_newline() -> None:
@@ -93,11 +100,12 @@ async def test_a_last_line_that_is_whole_needs_no_newline() -> None:
     assert (scan.lines, scan.is_torn) == (2, False)
 
 
-@pytest.mark.parametrize("cut", [1, 10, len(line(CHAT)) - 1])
+@pytest.mark.parametrize("cut", [1, 10, len(line(CHAT, custom_id="a")) - 1])
 async def test_a_line_that_breaks_off_is_not_kept(cut: int) -> None:
-    scan, kept = await passed(line(CHAT) + b"\n" + line(CHAT)[:cut])
+    whole = line(CHAT)
+    scan, kept = await passed(whole + b"\n" + line(CHAT, custom_id="a")[:cut])
 
-    assert (scan.lines, scan.is_torn, kept) == (1, True, line(CHAT) + b"\n")
+    assert (scan.lines, scan.is_torn, kept) == (1, True, whole + b"\n")
 
 
 @pytest.mark.parametrize("page", [b"<html>", b"Bad gateway", b"\x1f\x8b\x08"])
@@ -108,9 +116,10 @@ async def test_a_page_is_no_line_that_broke_off(page: bytes) -> None:
 
 
 async def test_what_was_whole_before_the_provider_broke_off_goes_on() -> None:
-    scan, kept = await passed(line(CHAT) + b"\n" + b'{"cust', fault=ProviderUnclear("cut"))
+    whole = line(CHAT)
+    scan, kept = await passed(whole + b"\n" + b'{"cust', fault=ProviderUnclear("cut"))
 
-    assert (scan.lines, kept) == (1, line(CHAT) + b"\n")
+    assert (scan.lines, kept) == (1, whole + b"\n")
     assert scan.fault is not None
 
 
@@ -128,10 +137,25 @@ async def test_the_models_name_becomes_the_groups_and_every_other_byte_is_kept()
 
 async def test_results_of_one_request_are_counted_over_all_files_of_a_job() -> None:
     answered = AnsweredRequests()
-    for custom_id in ("a", "b", "a", "a"):
-        answered.add(custom_id)
 
+    assert [answered.add(custom_id) for custom_id in ("a", "b", "a", "a")] == [True, True, False, False]
     assert answered.repeated() == 2
+
+
+def test_requests_are_told_apart_however_many_there_are() -> None:
+    answered = AnsweredRequests()
+
+    assert all(answered.add(f"request-{number}") for number in range(20_000))
+    assert not any(answered.add(f"request-{number}") for number in range(20_000))
+    assert answered.repeated() == 20_000
+
+
+async def test_a_request_that_has_two_results_counts_once() -> None:
+    first, second = line(CHAT, custom_id="a"), line(RESPONSES, status=500, custom_id="a")
+    scan = await scanned(b"\n".join((first, second, first)))
+
+    assert (scan.lines, scan.usage.requests, scan.usage.failed_requests) == (3, 1, 0)
+    assert tokens(scan) == (10, 4, 5, 3)
 
 
 @pytest.mark.parametrize("tokens_told", [-5, 2**31, 2**70, 1e30, 10**400])
@@ -166,7 +190,7 @@ async def test_a_line_too_long_to_hold_is_counted_and_those_after_it_are_read(mo
 
     scan = await scanned(b'{"x' + b"x" * 1_500, b"x" * 1_500, b"x" * 10 + b"\n" + line(CHAT))
 
-    assert (scan.lines, scan.failed, scan.input_tokens) == (2, 0, 10)
+    assert (scan.lines, scan.usage.failed_requests, scan.usage.input_tokens) == (2, 0, 10)
 
 
 @given(st.lists(st.integers(0, 400), max_size=12))
@@ -176,4 +200,4 @@ async def test_where_chunks_are_cut_makes_no_difference(cuts: list[int]) -> None
     whole = await scanned(content)
     cut = await scanned(*(content[start:end] for start, end in pairwise(edges) if start <= end))
 
-    assert (cut.lines, cut.failed, cut.bytes, tokens(cut)) == (whole.lines, whole.failed, whole.bytes, tokens(whole))
+    assert (cut.lines, cut.usage, cut.bytes, tokens(cut)) == (whole.lines, whole.usage, whole.bytes, tokens(whole))

@@ -1,15 +1,18 @@
 """The copy of a job's result files from its provider to S3, scanned on the way."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
 from files.transfers.result_scan import AnsweredRequests, ResultScan
+from files.transfers.result_usage import LinePrices
 from files.transfers.retry_policy import Fault, is_lasting
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
+from manifold.prices import Prices
 from manifold.providers import BatchProvider, Endpoint
 from manifold.storage import Storage
 from manifold.store.files import storage_key
@@ -25,6 +28,7 @@ class FetchedResults:
     """By kind, "output" or "error": the files that the provider names."""
     faults: list[Fault] = field(default_factory=list)
     """Of the files that could not be downloaded. After one that is not lasting, no other file is asked for."""
+    prices: LinePrices = field(default_factory=LinePrices)
 
     @property
     def lines(self) -> int:
@@ -33,7 +37,7 @@ class FetchedResults:
 
     def new_scan(self, kind: str, group: str) -> ResultScan:
         """The scan of one file, in whose lines the model becomes this group."""
-        self.files[kind] = ResultScan(group, self.answered)
+        self.files[kind] = ResultScan(group, self.answered, self.prices)
         return self.files[kind]
 
 
@@ -44,19 +48,20 @@ class FewerLines(Exception):
 class Fetching:
     """Copies a job's result files to S3, and reads what is there. `Results` calls it, under the job's lease.
 
-    Holds the storage and the deployments. Faults of a provider or of S3 are in `FetchedResults.faults`.
+    Holds the storage, the deployments and the prices. Faults of a provider or of S3 are in `FetchedResults.faults`.
     """
 
-    def __init__(self, storage: Storage, deployments: Deployments) -> None:
+    def __init__(self, storage: Storage, deployments: Deployments, prices: Prices) -> None:
         self._storage = storage
         self._deployments = deployments
+        self._prices = prices
 
     async def fetch(self, job: JobRow, deployment: Deployment) -> FetchedResults:
         """Copy each file that the provider names.
 
         It replaces the copy of an earlier attempt, unless that has more results. A file without results is not kept.
         """
-        results = FetchedResults()
+        results = FetchedResults(prices=await self._line_prices(deployment))
         for kind, ref, file_id in _result_files(job):
             scan = results.new_scan(kind, deployment.group)
             least = max(job.kept.get(kind, 0), 1)
@@ -71,13 +76,20 @@ class Fetching:
 
     async def read_stored(self, job: JobRow) -> FetchedResults:
         """What earlier attempts left in S3, where the model is the group's already. Raises `ManifoldError`."""
-        results = FetchedResults()
+        results = FetchedResults(prices=await self._line_prices(self._deployments.get(job.deployment_id)))
         for kind, _, file_id in _result_files(job):
             key = storage_key(file_id)
             if await self._storage.size(key):
                 async for _ in results.new_scan(kind, group="").through(self._storage.read(key)):
                     pass
         return results
+
+    async def _line_prices(self, deployment: Deployment | None) -> LinePrices:
+        """What the deployment's lines cost now. The first look-up of an environment loads the price tables."""
+        if deployment is None:
+            return LinePrices()
+        tariff = await asyncio.to_thread(self._prices.tariff, deployment, batch=True)
+        return LinePrices(deployment.provider, tariff)
 
     async def _copy(
         self, ref: str, key: str, scan: ResultScan, least: int, provider: BatchProvider, at: Endpoint

@@ -3,45 +3,76 @@
 Each `response.body.model` becomes the group's name on the way; every other byte of a line is kept.
 """
 
+from array import array
 from collections.abc import AsyncIterator
 from io import BytesIO
 
 import orjson
 
+from files.transfers.result_usage import LinePrices, ResultUsage
 from manifold.errors import ProviderError
-from manifold.jsonl import CustomIds
 from manifold.jsonl.model_spans import renamed
-from manifold.jsonl.result import Result, number, part, read
+from manifold.jsonl.result import read
 
 LONGEST_LINE = 32 * 1024 * 1024
 """Bytes of a line that are held. A longer line is passed on unchanged and counted as a result, without tokens."""
+FEWEST_SLOTS = 1024
+"""Slots of an empty table, a power of two."""
 _NEWLINE = ord("\n")
 
 
 class AnsweredRequests:
-    """The requests that have a result, in 12 bytes each."""
+    """The requests that have a result: a 64-bit hash of each one's id, in a table of 16 to 32 bytes a request.
+
+    Python's string hash is keyed at random, so nobody can make ids that collide.
+    """
 
     def __init__(self) -> None:
-        self._ids = CustomIds()
+        self._hashes = array("q", bytes(8 * FEWEST_SLOTS))
         self._count = 0
+        self._repeated = 0
 
-    def add(self, custom_id: str) -> None:
-        """Note a result of the request with this id."""
+    def add(self, custom_id: str) -> bool:
+        """Note a result of the request with this id; whether it is the first one."""
+        key = hash(custom_id) or 1
+        slot = self._slot(key)
+        if self._hashes[slot]:
+            self._repeated += 1
+            return False
+        self._hashes[slot] = key
         self._count += 1
-        self._ids.extend([custom_id], [self._count])
+        if 2 * self._count > len(self._hashes):
+            self._grow()
+        return True
 
     def repeated(self) -> int:
         """How many results answer a request that an earlier result answers."""
-        return sum(1 for _ in self._ids.duplicates())
+        return self._repeated
+
+    def _slot(self, key: int) -> int:
+        """Where the hash is, or may be put: the table has free slots (0), and the next one is taken if one is not."""
+        mask = len(self._hashes) - 1
+        slot = key & mask
+        while self._hashes[slot] not in (0, key):
+            slot = (slot + 1) & mask
+        return slot
+
+    def _grow(self) -> None:
+        before = self._hashes
+        self._hashes = array("q", bytes(16 * len(before)))
+        for key in before:
+            if key:
+                self._hashes[self._slot(key)] = key
 
 
 class ResultScan:
     """Scans one result file, and holds one line at a time. `Fetching` makes one for each file of a job.
 
-    `answered` is shared by the files of a job. Counts are complete when `through` has ended.
+    `answered` is shared by the files of a job; `prices` are those of the deployment that ran it.
+    Counts are complete when `through` has ended.
     """
 
-    def __init__(self, group: str, answered: AnsweredRequests) -> None:
+    def __init__(self, group: str, answered: AnsweredRequests, prices: LinePrices) -> None:
         self.received = 0
         """Bytes that the provider sent."""
         self.fault: ProviderError | None = None
@@ -54,12 +85,8 @@ class ResultScan:
         """Lines that are neither blank nor an object with a `custom_id`. They are kept where there are results, too."""
         self.is_torn = False
         """Whether the file ended within a line. That line is not kept."""
-        self.failed = 0
-        """Results with an error."""
-        self.input_tokens = 0
-        self.cached_tokens = 0
-        self.output_tokens = 0
-        self.reasoning_tokens = 0
+        self.usage = ResultUsage()
+        self._prices = prices
         self._answered = answered
         self._group = orjson.dumps(group)
         self._held = bytearray()
@@ -117,9 +144,11 @@ class ResultScan:
     def _pass_on(self) -> bytes:
         """A line that is too long to be held. It counts as a result if it begins like one."""
         line = self._take()
-        is_object = line.lstrip().startswith(b"{")
-        self.lines += is_object
-        self.invalid += not is_object
+        if line.lstrip().startswith(b"{"):
+            self.lines += 1
+            self.usage.add_unread()
+        else:
+            self.invalid += 1
         return line
 
     def _scan(self, line: bytes) -> bytes:
@@ -128,18 +157,6 @@ class ResultScan:
             self.invalid += bool(line.strip())
             return line
         self.lines += 1
-        self._count(result)
+        if self._answered.add(result.custom_id):
+            self.usage.add(result, self._prices)
         return renamed(line, result.models, self._group)
-
-    def _count(self, result: Result) -> None:
-        self._answered.add(result.custom_id)
-        self.failed += result.failed
-        usage = result.usage
-        input_tokens = number(usage, "prompt_tokens", "input_tokens")
-        output_tokens = number(usage, "completion_tokens", "output_tokens")
-        cached = number(part(usage, "prompt_tokens_details", "input_tokens_details"), "cached_tokens")
-        reasoning = number(part(usage, "completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
-        self.input_tokens += input_tokens
-        self.output_tokens += output_tokens
-        self.cached_tokens += min(cached, input_tokens)
-        self.reasoning_tokens += min(reasoning, output_tokens)

@@ -11,6 +11,7 @@ from typing import Any
 from files.transfers.fetching import FetchedResults, Fetching
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
 from files.transfers.result_checks import problems, summary, warnings
+from files.transfers.result_usage import cost, summed
 from files.transfers.retry_policy import (
     ATTEMPTS,
     UNCONFIGURED,
@@ -23,6 +24,7 @@ from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError, ProviderUnclear, Unavailable
+from manifold.prices import Prices
 from manifold.provider_errors import is_key_refused
 from manifold.providers import ENDED, JobStatus
 from manifold.queue import MAX_DELAY, Message, Queue
@@ -50,11 +52,11 @@ class Results:
     job's row says when to try again. Raises `ManifoldError` if Postgres does not answer.
     """
 
-    def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments) -> None:
+    def __init__(self, store: Store, storage: Storage, queue: Queue, deployments: Deployments, prices: Prices) -> None:
         self._store = store
         self._queue = queue
         self._deployments = deployments
-        self._fetching = Fetching(storage, deployments)
+        self._fetching = Fetching(storage, deployments, prices)
 
     async def run(self, job_id: str) -> None:
         """Store the results of an ended job, count them, and wake its batch; or write when to try again."""
@@ -134,7 +136,7 @@ class Results:
             await self._finish(job, _summed(stored, [*wrong, *warnings(job, stored)]))
         else:
             cause = owner_message(results.faults[-1]) if results.faults else summary(wrong)
-            await self._finish(job, {**_summed(stored, []), "lost": cause})
+            await self._finish(job, {**_summed(stored, []), "cost": None, "lost": cause})
 
     async def _update_references(self, job: JobRow, deployment: Deployment) -> None:
         """Note the files that the provider names by now, and its counts."""
@@ -194,21 +196,19 @@ def _references(job: JobRow, status: JobStatus) -> ResultFiles:
 
 
 def _summed(results: FetchedResults, errors: list[ErrorEntry]) -> dict[str, Any]:
-    """What the job's row keeps of the results: `output`, `error`, `usage` and, if there are any, `errors`.
+    """What the job's row keeps of the results: `output`, `error`, `usage`, `cost` and, if there are any, `errors`.
 
-    The members of `usage` are named as the columns of the table `usage`.
+    `cost` is in US dollars, as text, which keeps its digits.
     """
-    scans = results.files.values()
-    usage = {
-        "requests": sum(scan.lines for scan in scans),
-        "failed_requests": sum(scan.failed for scan in scans),
-        "input_tokens": sum(scan.input_tokens for scan in scans),
-        "cached_tokens": sum(scan.cached_tokens for scan in scans),
-        "output_tokens": sum(scan.output_tokens for scan in scans),
-        "reasoning_tokens": sum(scan.reasoning_tokens for scan in scans),
+    usages = [scan.usage for scan in results.files.values()]
+    dollars = cost(usages)
+    kept = {
+        "output": _size(results, "output"),
+        "error": _size(results, "error"),
+        "usage": summed(usages),
+        "cost": None if dollars is None else str(dollars),
     }
-    summed = {"output": _size(results, "output"), "error": _size(results, "error"), "usage": usage}
-    return {**summed, "errors": errors} if errors else summed
+    return {**kept, "errors": errors} if errors else kept
 
 
 def _size(results: FetchedResults, kind: str) -> dict[str, int] | None:

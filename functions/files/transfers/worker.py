@@ -24,7 +24,7 @@ def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
     store, storage, queue, deployments = gateway.store, gateway.transfer_storage, gateway.queue, gateway.deployments
     return {
         "input": Replication(store, storage, queue, deployments).run,
-        "job": Results(store, storage, queue, deployments).run,
+        "job": Results(store, storage, queue, deployments, gateway.prices).run,
         "file": Purge(store, storage, deployments).run,
         "deployment": Orphans(store, deployments).run,
         "upload": Joining(store, storage).run,

@@ -2,11 +2,12 @@
 
 Loading the tables takes 0.3 s of CPU, so a thread loads them while a function makes its first call to a provider.
 Finding a model in them takes 0.2 ms, so it is done once for each deployment. Their computation of a price takes
-0.15 ms, so prices without tiers are computed here.
+0.15 ms, so prices of tokens are computed here.
 """
 
 import gc
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,10 +17,20 @@ from manifold.config import Deployment
 
 if TYPE_CHECKING:
     from genai_prices import Usage
-    from genai_prices.types import ModelInfo, ModelPrice
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 _IDS = {"fireworks_ai": "fireworks"}
 """LiteLLM's prefixes that genai-prices does not know, and its own names for them."""
+_HALF = Decimal("0.5")
+_BATCH_SHARE = {
+    "azure": _HALF,  # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch: 50% less than global standard
+    "bedrock": _HALF,  # https://aws.amazon.com/bedrock/pricing: batch inference at 50% of on-demand
+    "fireworks_ai": _HALF,  # https://docs.fireworks.ai/guides/batch-inference
+    "groq": _HALF,  # https://console.groq.com/docs/batch: 50%, which cached tokens have without a batch already
+    "openai": _HALF,  # https://platform.openai.com/docs/guides/batch
+    "zai": _HALF,  # https://docs.bigmodel.cn: batches at half the price
+}
+"""What a provider's batches cost of its usual price, for models of which the tables have no batch price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,13 @@ class Tokens:
     """Input written to the provider's cache, for which some providers charge more."""
     written_1h: int = 0
     """The part of `written` that is kept for an hour, which costs more still."""
+    reasoning: int = 0
+    """Output that was reasoning, for which a few providers have a price of its own."""
+
+    @property
+    def contradictory(self) -> bool:
+        """Whether a part is larger than its whole."""
+        return self.cached + self.written > self.input or self.written_1h > self.written or self.reasoning > self.output
 
 
 class Rates(NamedTuple):
@@ -44,15 +62,56 @@ class Rates(NamedTuple):
     written: Decimal
     written_1h: Decimal
     output: Decimal
+    reasoning: Decimal
 
     def cost(self, tokens: Tokens) -> Decimal:
         """In US dollars."""
-        cost = self.input * (tokens.input - tokens.cached - tokens.written) + self.output * tokens.output
+        cost = self.input * (tokens.input - tokens.cached - tokens.written)
+        cost += self.output * (tokens.output - tokens.reasoning)
+        if tokens.reasoning:
+            cost += self.reasoning * tokens.reasoning
         if tokens.cached:
             cost += self.cached * tokens.cached
         if tokens.written:
             cost += self.written * (tokens.written - tokens.written_1h) + self.written_1h * tokens.written_1h
         return cost / 1_000_000
+
+    def in_batches(self, share: Decimal) -> "Rates":
+        """These rates at this share. Tokens of a cache cost no less than before, and no more than other input."""
+        plain = self.input * share
+        return Rates(
+            plain,
+            min(self.cached, plain),
+            self.written * share,
+            self.written_1h * share,
+            self.output * share,
+            self.reasoning * share,
+        )
+
+
+class Tariff:
+    """The price of one deployment's answers, of completions or in batches.
+
+    A request whose input is longer than a tier's start has that tier's rates for all its tokens, so the requests of a
+    batch are priced one by one.
+    """
+
+    def __init__(self, price: "ModelPrice", share: Decimal = Decimal(1)) -> None:
+        tiers = tiers_of(price)
+        if tiers is not None and share != 1:
+            tiers = [(start, rates.in_batches(share)) for start, rates in tiers]
+        self._price = price
+        self._share = share
+        self._tiers = tiers
+
+    def cost(self, tokens: Tokens) -> Decimal | None:
+        """US dollars for the tokens of one request; `None` if they contradict each other."""
+        if tokens.contradictory:
+            return None
+        if self._tiers is None:
+            return self._price.calc_price(usage_of(tokens))["total_price"] * self._share
+        rates = next(rates for start, rates in self._tiers if tokens.input > start or not start)
+        return rates.cost(tokens)
 
 
 class Prices:
@@ -68,21 +127,31 @@ class Prices:
             self._reading = threading.Thread(target=_read, daemon=True)
             self._reading.start()
 
-    def of(self, deployment: Deployment, tokens: Tokens, *, batch: bool = False) -> Decimal | None:
-        """US dollars for these tokens at this deployment, at the batch price for a `batch`.
+    def of(self, deployment: Deployment, tokens: Tokens) -> Decimal | None:
+        """US dollars for the tokens of one request of a completion at this deployment.
 
         `None` where no price is known, or the tokens contradict each other.
         """
-        if tokens.cached + tokens.written > tokens.input or tokens.written_1h > tokens.written:
-            return None
+        tariff = self.tariff(deployment)
+        return None if tariff is None else tariff.cost(tokens)
+
+    def tariff(self, deployment: Deployment, *, batch: bool = False) -> Tariff | None:
+        """What the deployment charges now, in batches if `batch`; `None` where no price is known."""
         if deployment.id not in self._models:
             self._models[deployment.id] = _model(deployment)
         model = self._models[deployment.id]
         if model is None:
             return None
-        price = model.get_prices(datetime.now(UTC), {"processing": "batch"} if batch else None)
-        rates = rates_of(price)
-        return price.calc_price(usage_of(tokens))["total_price"] if rates is None else rates.cost(tokens)
+        now = datetime.now(UTC)
+        price = model.get_prices(now, None)
+        if not batch:
+            return Tariff(price)
+        in_batches = model.get_prices(now, {"processing": "batch"})
+        return (
+            Tariff(in_batches)
+            if in_batches != price
+            else Tariff(price, _BATCH_SHARE.get(deployment.provider, Decimal(1)))
+        )
 
 
 def _model(deployment: Deployment) -> "ModelInfo | None":
@@ -96,15 +165,37 @@ def _model(deployment: Deployment) -> "ModelInfo | None":
         return None
 
 
-def rates_of(price: "ModelPrice") -> Rates | None:
-    """A price as rates; `None` where it has tiers, or a price for each call."""
+def tiers_of(price: "ModelPrice") -> list[tuple[int, Rates]] | None:
+    """The rates by the longest input that they are not yet for, the longest first; `None` for a price for each call."""
+    from genai_prices.types import TieredPrices
+
     prices = {name: rate for name, rate in vars(price).items() if rate is not None}
-    if "requests_kcount" in prices or not all(isinstance(rate, Decimal) for rate in prices.values()):
+    if "requests_kcount" in prices:
         return None
-    plain = prices.get("input_mtok", Decimal(0))
-    cached, written = prices.get("cache_read_mtok", plain), prices.get("cache_write_mtok", plain)
-    written_1h = prices.get("cache_write_1h_mtok", written)
-    return Rates(plain, cached, written, written_1h, prices.get("output_mtok", Decimal(0)))
+    tiered = [rate for rate in prices.values() if isinstance(rate, TieredPrices)]
+    starts = sorted({0, *(tier.start for rate in tiered for tier in rate.tiers)}, reverse=True)
+    return [(start, _rates(prices, start)) for start in starts]
+
+
+def _rates(prices: "Mapping[str, Decimal | TieredPrices]", start: int) -> Rates:
+    """The rates of requests whose input is just longer than `start`."""
+    at = {name: _at(rate, start) for name, rate in prices.items()}
+    plain, output = at.get("input_mtok", Decimal(0)), at.get("output_mtok", Decimal(0))
+    written = at.get("cache_write_mtok", plain)
+    return Rates(
+        plain,
+        at.get("cache_read_mtok", plain),
+        written,
+        at.get("cache_write_1h_mtok", written),
+        output,
+        at.get("output_reasoning_mtok", output),
+    )
+
+
+def _at(rate: "Decimal | TieredPrices", start: int) -> Decimal:
+    if isinstance(rate, Decimal):
+        return rate
+    return next((tier.price for tier in reversed(rate.tiers) if start >= tier.start), rate.base)
 
 
 def usage_of(tokens: Tokens) -> "Usage":
@@ -117,6 +208,7 @@ def usage_of(tokens: Tokens) -> "Usage":
         cache_read_tokens=tokens.cached,
         cache_write_tokens=tokens.written,
         cache_write_1h_tokens=tokens.written_1h,
+        output_reasoning_tokens=tokens.reasoning,
     )
 
 

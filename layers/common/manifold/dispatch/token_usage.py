@@ -34,20 +34,23 @@ Chunk = dict[str, Any]
 
 
 def tokens_of(usage: Mapping[str, Any]) -> Tokens:
-    """The tokens of OpenAI's usage object, as far as it can be read and is plausible: never fewer than none."""
+    """The tokens of OpenAI's usage object, as far as it can be read and is plausible: never fewer than none.
+
+    xAI counts reasoning beside the output, not as a part of it; the total tells.
+    """
     cache = _part(usage, "prompt_tokens_details")
+    prompt, output = storable.count(usage.get("prompt_tokens")), storable.count(usage.get("completion_tokens"))
+    reasoning = storable.count(_part(usage, "completion_tokens_details").get("reasoning_tokens"))
+    if reasoning and storable.count(usage.get("total_tokens")) == prompt + output + reasoning:
+        output += reasoning
     return Tokens(
-        storable.count(usage.get("prompt_tokens")),
-        storable.count(usage.get("completion_tokens")),
+        prompt,
+        output,
         cached=storable.count(cache.get("cached_tokens")),
         written=storable.count(cache.get("cache_write_tokens")),
         written_1h=storable.count(cache.get("cache_write_1h_tokens")),
+        reasoning=min(reasoning, output),
     )
-
-
-def reasoning_tokens_of(usage: Mapping[str, Any]) -> int:
-    """Those of the output that were reasoning, read likewise."""
-    return storable.count(_part(usage, "completion_tokens_details").get("reasoning_tokens"))
 
 
 def is_requested(body: Mapping[str, Any]) -> bool:
