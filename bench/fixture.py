@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,8 +81,9 @@ class InMemoryQueue(Queue):
     def __init__(self) -> None:
         self._messages: list[Message] = []
 
-    async def send(self, message: Message, *, delay: float = 0) -> None:
-        self._messages.append(message)
+    async def send(self, messages: Sequence[Message], *, delay: float = 0) -> list[Message]:
+        self._messages.extend(messages)
+        return []
 
     def take(self, kind: Kind) -> list[str]:
         """The ids in the messages of this kind, which are removed."""

@@ -4,7 +4,7 @@ A route that the table does not know fails, so that nobody adds one without deci
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -123,8 +123,8 @@ class Silent(Queue):
     def __init__(self) -> None:
         pass
 
-    async def send(self, message: Wake, *, delay: float = 0) -> None:
-        pass
+    async def send(self, messages: Sequence[Wake], *, delay: float = 0) -> list[Wake]:
+        return []
 
 
 class OneByte(Storage):

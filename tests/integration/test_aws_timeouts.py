@@ -41,7 +41,7 @@ def queue(silent: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
 
 async def test_a_message_that_the_queue_does_not_take_is_unavailable(queue: Queue) -> None:
     with pytest.raises(Unavailable):
-        await queue.send(Message("batch", "batch_1"))
+        await queue.send([Message("batch", "batch_1")])
 
 
 async def test_announcing_ends_in_time_however_many_there_are(queue: Queue) -> None:

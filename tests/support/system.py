@@ -6,7 +6,7 @@ and stored until then stays, and nothing more happens.
 """
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -74,11 +74,12 @@ class InMemoryQueue(Queue):
         self.messages: list[Message] = []
         self._crash_points = crash_points
 
-    async def send(self, message: Message, *, delay: float = 0) -> None:
-        async def put() -> None:
-            self.messages.append(message)
+    async def send(self, messages: Sequence[Message], *, delay: float = 0) -> list[Message]:
+        async def put() -> list[Message]:
+            self.messages.extend(messages)
+            return []
 
-        await self._crash_points.around(f"send {message.kind}", put)
+        return await self._crash_points.around(f"send {messages[0].kind}", put)
 
 
 class CrashingStore(Store):

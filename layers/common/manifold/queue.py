@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,12 +21,17 @@ from manifold.errors import Unavailable
 
 if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
+    from types_boto3_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
 log = logging.getLogger(__name__)
 
 Kind = Literal["batch", "input", "job", "file", "upload", "deployment"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
+TOGETHER = 10
+"""The most messages that SQS takes in one call."""
+CONCURRENT_CALLS = 4
+"""How many such calls one `announce` makes at once."""
 ANNOUNCE_SECONDS = 8.0
 """Time limit of `announce`, unless the caller gives another."""
 
@@ -71,19 +76,22 @@ class Queue:
         self._transfers_url = transfers_url
         self._client: SQSClient = boto3.client("sqs", config=_CONFIG)
 
-    async def send(self, message: Message, *, delay: float = 0) -> None:
-        """Send a message that arrives after `delay` seconds, `MAX_DELAY` at most. Raises `Unavailable`.
+    async def send(self, messages: Sequence[Message], *, delay: float = 0) -> list[Message]:
+        """Send up to `TOGETHER` messages of one queue by one call; they arrive after `delay` seconds, or `MAX_DELAY`.
 
-        To be called after the row is committed.
+        To be called after the rows are committed. Returns the messages that SQS did not take. Raises `Unavailable`.
         """
-        url = self._control_url if message.kind == "batch" else self._transfers_url
+        url = self._control_url if messages[0].kind == "batch" else self._transfers_url
         seconds = min(MAX_DELAY, max(0, math.ceil(delay)))
+        entries: list[SendMessageBatchRequestEntryTypeDef] = [
+            {"Id": str(number), "MessageBody": message.dump(), "DelaySeconds": seconds}
+            for number, message in enumerate(messages)
+        ]
         try:
-            await asyncio.to_thread(
-                self._client.send_message, QueueUrl=url, MessageBody=message.dump(), DelaySeconds=seconds
-            )
+            answer = await asyncio.to_thread(self._client.send_message_batch, QueueUrl=url, Entries=entries)
         except (BotoCoreError, ClientError) as error:
             raise Unavailable("The work queue did not answer. Try again shortly.") from error
+        return [messages[int(failed["Id"])] for failed in answer.get("Failed", ())]
 
     async def announce(
         self, messages: Iterable[Message], *, delay: float = 0, seconds: float = ANNOUNCE_SECONDS
@@ -92,15 +100,35 @@ class Queue:
 
         Raises nothing: the schedule later sends what could not be sent.
         """
+        limit = asyncio.Semaphore(CONCURRENT_CALLS)
         try:
             async with asyncio.timeout(seconds):
-                for message in messages:
-                    await self._announce(message, delay)
+                await asyncio.gather(*(self._announce(some, delay, limit) for some in _together(messages)))
         except TimeoutError:
             log.warning("the work queue did not take all messages in %s s", seconds)
 
-    async def _announce(self, message: Message, delay: float) -> None:
-        try:
-            await self.send(message, delay=delay)
-        except Unavailable as error:
-            log.warning("no %s message for %s: %s", message.kind, message.id, error.message)
+    async def _announce(self, messages: Sequence[Message], delay: float, limit: asyncio.Semaphore) -> None:
+        """Send the messages of one call; those that SQS did not take are sent once more."""
+        async with limit:
+            try:
+                left = await self.send(messages, delay=delay)
+                left = await self.send(left, delay=delay) if left else left
+            except Unavailable as error:
+                log.warning("no message for %s: %s", _ids(messages), error.message)
+            else:
+                if left:
+                    log.warning("the work queue did not take the messages for %s", _ids(left))
+
+
+def _together(messages: Iterable[Message]) -> Iterator[Sequence[Message]]:
+    """The messages of one call each: of one queue, and at most `TOGETHER`."""
+    queues: tuple[list[Message], list[Message]] = ([], [])
+    for message in messages:
+        queues[message.kind == "batch"].append(message)
+    for queue in queues:
+        for start in range(0, len(queue), TOGETHER):
+            yield queue[start : start + TOGETHER]
+
+
+def _ids(messages: Sequence[Message]) -> str:
+    return ", ".join(message.id for message in messages)
