@@ -23,7 +23,7 @@ from manifold.access import Caller
 from manifold.errors import InvalidRequest, ProviderError
 from manifold.observe import Metric
 from manifold.queue import Message, Queue
-from manifold.store import Store, Tables
+from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
 
 if TYPE_CHECKING:  # the app that accepts cancels calls no provider, and need not import what does
@@ -91,12 +91,6 @@ class Cancellation:
             observe.failed("job_cancel_failed", error, job_id=running.job.id)
         else:
             accepted.add(running.job.id)
-
-
-async def record(tables: Tables, running: RunningJob, accepted: Collection[str]) -> None:
-    """Note that the provider accepted the job's cancel, so that it is not sent again."""
-    if running.job.id in accepted:
-        await tables.jobs.cancel_sent(running.job)
 
 
 def pause(running: RunningJob, accepted: Collection[str]) -> float | None:

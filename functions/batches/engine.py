@@ -5,12 +5,15 @@ when the one after it is due. So it does not matter who wakes the engine, how of
 The states are in `manifold.store.batches` and `manifold.store.jobs`, the steps in docs/architecture.md (A batch).
 """
 
+import asyncio
 import contextlib
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from batches.cancellation import Cancellation
-from batches.polling import RESULTS_CHECK_SECONDS, Polling
+from batches.poll_results import RESULTS_CHECK_SECONDS
+from batches.polling import Polling
 from batches.running_job import RunningJob
 from batches.settlement import LeaseLost, Settlement
 from batches.submission import Submission
@@ -45,7 +48,7 @@ class Engine:
         self._deployments = deployments
         self._submission = Submission(store, queue, deployments)
         self._cancellation = Cancellation(store, deployments)
-        self._polling = Polling(store, queue, deployments, self._cancellation)
+        self._polling = Polling(store, deployments, self._cancellation)
         self._settlement = Settlement(store, Prices())
         self._termination = Termination(store)
 
@@ -55,37 +58,49 @@ class Engine:
             batch = await tables.batch_leases.claim(batch_id, secrets.token_hex(8), LEASE_SECONDS)
             jobs = await tables.jobs.open([batch_id]) if batch else {}
         if batch is not None:
-            await self._release(batch, await self._step(batch, jobs.get(batch.id)))
+            pause = await self._step(batch, jobs.get(batch.id))
+            if pause is not None:
+                await self._announce(await self._release([(batch, pause)]))
 
-    async def poll_due(self, limit: int, unresponsive: set[str]) -> int:
+    async def poll_due(self, limit: int) -> int:
         """Poll up to `limit` due batches with running jobs, all deployments at once; returns how many were claimed.
 
-        Batches of the deployments in `unresponsive` (ids) are not claimed. A deployment that gives no status at all in
-        its time is added to the set.
+        Each deployment's batches are released as soon as its answers are written. Messages are sent meanwhile.
         """
         async with self._store.session() as tables:
-            batches = await tables.batch_leases.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit, unresponsive)
+            batches = await tables.batch_leases.claim_due(secrets.token_hex(8), LEASE_SECONDS, limit)
             jobs = await tables.jobs.open([batch.id for batch in batches])
-        running = self._running([(batch, jobs[batch.id]) for batch in batches if batch.id in jobs])
-        await self._pass_over(batches, jobs, {one.batch.id for one in running})
-        async with contextlib.aclosing(self._polling.poll(running)) as results:
-            async for result in results:
-                if not result.statuses:
-                    unresponsive.add(result.deployment.id)
-                for one in result.jobs:
-                    await self._release(one.batch, result.pauses[one.batch.id])
+        running, passed_over = self._sorted(batches, jobs)
+        sending = [asyncio.create_task(self._announce(await self._release(passed_over)))]
+        try:
+            async with contextlib.aclosing(self._polling.poll(running)) as results:
+                async for result in results:
+                    wakes = await self._release(result.pauses, result.missed)
+                    sending.append(asyncio.create_task(self._announce(wakes, result.messages)))
+        finally:
+            await asyncio.gather(*sending)
         return len(batches)
 
-    async def _pass_over(
-        self, batches: Sequence[BatchRow], jobs: Mapping[str, JobRow], polled: Collection[str]
-    ) -> None:
-        """Of the claimed batches that are not polled, end those that are overdue and release the others."""
+    def _sorted(
+        self, batches: Sequence[BatchRow], jobs: Mapping[str, JobRow]
+    ) -> tuple[list[RunningJob], list[tuple[BatchRow, float]]]:
+        """The jobs that can be polled, and the other batches with their pauses.
+
+        An overdue batch, and one whose job runs no more, is due at once: `batches.worker` takes its step.
+        """
+        running, passed_over, unconfigured = list[RunningJob](), list[tuple[BatchRow, float]](), Counter[str]()
         for batch in batches:
             job = jobs.get(batch.id)
-            if job is not None and batch.overdue:
-                await self._step(batch, job)
-            elif batch.id not in polled:
-                await self._release(batch, UNCONFIGURED_SECONDS)
+            if job is None or job.state != "running" or batch.overdue:
+                passed_over.append((batch, 0))
+            elif deployment := self._deployments.get(job.deployment_id):
+                running.append(RunningJob(batch, job, deployment))
+            else:
+                passed_over.append((batch, UNCONFIGURED_SECONDS))
+                unconfigured[job.deployment_id] += 1
+        for deployment_id, count in unconfigured.items():
+            observe.warning("deployment_not_configured", deployment_id=deployment_id, jobs=count)
+        return running, passed_over
 
     async def _step(self, batch: BatchRow, job: JobRow | None) -> float | None:
         """Take the step that the batch and its open job need; returns the seconds to the next, `None` at the end."""
@@ -106,7 +121,7 @@ class Engine:
         if job.state in ("submitting", "unknown"):
             return await self._submission.reconcile(batch, job, deployment)
         if job.state == "running":
-            return await self._polling.poll_one(RunningJob(batch, job, deployment))
+            return await self._poll(RunningJob(batch, job, deployment))
         await self._queue.announce([Message("job", job.id)])
         return RESULTS_CHECK_SECONDS
 
@@ -122,27 +137,35 @@ class Engine:
             observe.fault(error, batch_id=batch.id, job_id=job.id)
             await self._termination.give_up(batch, job, configured=deployment is not None)
 
-    def _running(self, claimed: Sequence[tuple[BatchRow, JobRow]]) -> list[RunningJob]:
-        """The jobs that can be polled; one whose deployment is no longer in `config.yaml` is logged."""
-        running = []
-        for batch, job in claimed:
-            deployment = self._deployments.get(job.deployment_id)
-            if batch.overdue:
-                continue
-            if deployment is None:
-                _unconfigured(job)
-            elif job.state == "running":
-                running.append(RunningJob(batch, job, deployment))
-        return running
+    async def _poll(self, running: RunningJob) -> float:
+        """Poll one job; returns the seconds to the next step of its batch."""
+        result = await self._polling.poll_one(running)
+        await self._queue.announce(result.messages)
+        [(_, pause)] = result.pauses
+        return pause
 
-    async def _release(self, batch: BatchRow, pause: float | None) -> None:
-        """Give the lease back, and send the message for the next step if that is due soon; `None`: there is none."""
-        if pause is None:
-            return
+    async def _release(
+        self, pauses: Sequence[tuple[BatchRow, float]], missed: Sequence[tuple[BatchRow, float]] = ()
+    ) -> dict[float, list[Message]]:
+        """Give leases back; returns the messages of the steps that are due soon, by their delay in seconds.
+
+        `missed` batches get no message: they are left to the schedule.
+        """
+        if not (pauses or missed):
+            return {}
         async with self._store.session() as tables:
-            woken = await tables.batch_leases.release(batch, pause)
-        if woken or pause <= SELF_WAKE_SECONDS:
-            await self._queue.announce([Message("batch", batch.id)], delay=0 if woken else pause)
+            woken = await tables.batch_leases.release([*pauses, *missed])
+        messages: dict[float, list[Message]] = defaultdict(list)
+        for batch, pause in pauses:
+            if batch.id in woken or pause <= SELF_WAKE_SECONDS:
+                messages[0 if batch.id in woken else pause].append(Message("batch", batch.id))
+        return messages
+
+    async def _announce(self, wakes: Mapping[float, Sequence[Message]], messages: Sequence[Message] = ()) -> None:
+        """Send messages without a delay, and those of the next steps with theirs."""
+        await self._queue.announce(messages)
+        for delay, batches in wakes.items():
+            await self._queue.announce(batches, delay=delay)
 
 
 def _unconfigured(job: JobRow) -> float:

@@ -11,7 +11,7 @@ from manifold.observe import Metric
 from manifold.prices import Prices, Tokens
 from manifold.schemas import batch_error
 from manifold.store import Store, Tables
-from manifold.store.batches import BatchRow
+from manifold.store.batches import BatchRow, Counts
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
 
@@ -55,7 +55,7 @@ class Settlement:
             await tables.job_usage.record(batch, job, group, usage, cost)
             succeeded = usage["requests"] - usage["failed_requests"]
             total = batch.total or usage["requests"]
-            await tables.batches.progress(batch.id, total, succeeded, usage["failed_requests"])
+            await tables.batches.progress([Counts(batch.id, total, succeeded, usage["failed_requests"])])
             settled = await tables.jobs.settled(job)
             ended = await tables.batches.end(
                 batch, outcome, errors=_errors(job, results), output_file_id=output, error_file_id=error

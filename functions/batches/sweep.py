@@ -8,7 +8,7 @@ from manifold.store import Store
 
 MANY = 500
 """How many rows of each kind one sweep takes; the next one takes the rest."""
-ANNOUNCE_SECONDS = 25.0
+ANNOUNCE_SECONDS = 10.0
 """Time limit for sending the messages of one sweep."""
 MANY_CALLS = 5_000
 """How many rows of calls one statement deletes."""

@@ -219,7 +219,7 @@ async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(system
         assert await tables.batches.started(batch_id) is None
         assert not await tables.batches.end(batch, "completed")
         assert await tables.jobs.insert(ids.new("job"), batch, job.input_id, job.deployment_id) is None
-        assert not await tables.batch_leases.release(batch, 5)
+        assert not await tables.batch_leases.release([(batch, 5)])
     assert (await system.retrieve(batch_id)).status == "failed"
 
 

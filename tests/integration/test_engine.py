@@ -2,14 +2,13 @@
 
 import json
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from batches.polling import Polling
-from batches.running_job import RunningJob
 from local.provider import Fault
 from manifold.queue import Message
+from manifold.store.jobs import JobEnd, JobPoll, Jobs
 from tests.support.provider import chat_line, chat_lines
 from tests.support.system import System
 
@@ -301,14 +300,21 @@ async def test_one_batch_that_cannot_be_written_does_not_hold_up_the_others(
     await system.deliver_all()
     for account in ("azure-general", "azure-special"):
         system.provider.state.stall(account, None)
-    write = Polling._write
+    polled, ended = Jobs.polled, Jobs.ended
+    [job] = system.select(f"SELECT id FROM jobs WHERE batch_id = '{broken.id}'")
 
-    async def failing(self: Polling, running: RunningJob, *more: Any) -> float:
-        if running.batch.id == broken.id:
+    async def failing_poll(self: Jobs, polls: Sequence[JobPoll]) -> None:
+        if job["id"] in {poll.job_id for poll in polls}:
             raise RuntimeError("a row that Postgres does not take")
-        return await write(self, running, *more)
+        await polled(self, polls)
 
-    monkeypatch.setattr(Polling, "_write", failing)
+    async def failing_end(self: Jobs, ends: Mapping[str, JobEnd]) -> set[str]:
+        if job["id"] in ends:
+            raise RuntimeError("a row that Postgres does not take")
+        return await ended(self, ends)
+
+    monkeypatch.setattr(Jobs, "polled", failing_poll)
+    monkeypatch.setattr(Jobs, "ended", failing_end)
     assert (await system.run_until_ended(sound.id)).status == "completed"
     monkeypatch.undo()
     assert (await system.run_until_ended(broken.id)).status == "completed"

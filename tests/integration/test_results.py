@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from batches.polling import PREMATURE_END_SECONDS
+from batches.poll_results import PREMATURE_END_SECONDS
 from local.provider import Fault
 from local.provider.defects import TEXTS, Defects, Text
 from manifold.schemas import Batch

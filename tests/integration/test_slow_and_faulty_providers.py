@@ -64,7 +64,7 @@ async def claimed(system: System) -> list[RunningJob]:
 
 
 @pytest.mark.parametrize("count", [1, 6], ids=["one by one", "by listing"])
-async def test_a_deployment_that_hangs_is_skipped_for_the_rest_of_the_run(
+async def test_a_deployment_that_hangs_holds_up_no_other(
     system: System, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     hung, sound = await running(system, BAD, count), await running(system, GOOD)
@@ -72,18 +72,12 @@ async def test_a_deployment_that_hangs_is_skipped_for_the_rest_of_the_run(
     hang(system, "batches.list", "batches.retrieve")
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.3)
     system.age(600)
-    unresponsive: set[str] = set()
 
-    assert await system.engine().poll_due(100, unresponsive) == count + 1
+    assert await system.engine().poll_due(100) == count + 1
 
-    assert len(unresponsive) == 1
     [row] = system.select("SELECT id FROM batches WHERE status = 'finalizing'")
     assert row["id"] == sound[0]
     assert leased_batches(system) == [], "what could not be asked is released"
-    system.age(600)
-    before = len(system.provider.log("openai"))
-    assert await system.engine().poll_due(100, unresponsive) == 0, "it is not claimed again in this run"
-    assert len(system.provider.log("openai")) == before
 
     system.provider.state.faults.clear()
     for batch_id in hung:
@@ -111,7 +105,7 @@ async def test_a_deployment_is_written_while_another_still_hangs(
     assert len(jobs) == 2
     store, deployments = system.gateway.store, system.gateway.deployments
 
-    result = await anext(Polling(store, system.queue, deployments, Cancellation(store, deployments)).poll(jobs))
+    result = await anext(Polling(store, deployments, Cancellation(store, deployments)).poll(jobs))
 
     assert [running.batch.id for running in result.jobs] == [sound]
     assert (await system.retrieve(sound)).status == "finalizing"
@@ -131,11 +125,9 @@ async def test_pages_of_a_listing_that_timed_out_are_kept(system: System, monkey
 
     monkeypatch.setattr(OpenAIBatches, "_poll_listed", one_page_then_nothing)
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.5)
-    unresponsive: set[str] = set()
 
-    assert await system.engine().poll_due(100, unresponsive) == 6
+    assert await system.engine().poll_due(100) == 6
 
-    assert unresponsive == set()
     assert len(system.select("SELECT 1 FROM batches WHERE status = 'finalizing'")) == 1
     assert leased_batches(system) == []
     monkeypatch.undo()
@@ -153,7 +145,7 @@ async def test_cancels_that_hang_do_not_keep_others_from_being_polled(
     system.provider.fail(Fault(kind="delay", route="batches.cancel", times=None, seconds=2.0))
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.5)
     system.age(600)
-    await system.engine().poll_due(100, set())
+    await system.engine().poll_due(100)
 
     assert (await system.retrieve(other)).status == "finalizing"
     assert leased_batches(system) == []

@@ -12,9 +12,9 @@ from manifold.access import Caller
 from manifold.limits import LimitedHolder, Limits
 from manifold.storable import MOST_OF_A_BATCH
 from manifold.store import Store, Tables
-from manifold.store.batches import BatchRow, NewBatch, Outcome
+from manifold.store.batches import BatchRow, Counts, NewBatch, Outcome
 from manifold.store.files import NewFile
-from manifold.store.jobs import JobEnd, JobRow
+from manifold.store.jobs import JobEnd, JobPoll, JobRow
 from manifold.store.keys import Key
 
 ADMIN = Caller(admin=True)
@@ -64,7 +64,7 @@ async def test_a_lease_that_ran_out_is_taken_over(store: Store) -> None:
 async def test_a_batch_that_is_not_due_is_not_claimed(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
-        assert not await tables.batch_leases.release(batch, 30)
+        assert not await tables.batch_leases.release([(batch, 30)])
         assert await tables.batch_leases.claim(batch.id, "other", 60) is None
         assert await tables.batch_leases.wake(batch.id)
         assert await tables.batch_leases.claim(batch.id, "other", 60)
@@ -74,7 +74,7 @@ async def test_a_wake_that_meets_a_held_lease_is_seen_at_its_release(store: Stor
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
         await tables.batch_leases.wake(batch.id)
-        assert await tables.batch_leases.release(batch, 300)
+        assert await tables.batch_leases.release([(batch, 300)])
         assert await tables.batch_leases.claim(batch.id, "other", 60)
 
 
@@ -91,7 +91,7 @@ async def test_a_wake_of_a_transaction_that_began_before_the_lease_is_seen_at_it
             batch = await claimed(tables, batch)
         await elsewhere.batch_leases.wake(batch.id)
     async with store.session() as tables:
-        assert await tables.batch_leases.release(batch, 300)
+        assert await tables.batch_leases.release([(batch, 300)])
     await other.close()
 
 
@@ -135,26 +135,26 @@ async def test_a_late_poll_does_not_reopen_a_job(store: Store, outcome: Outcome)
         job = await new_job(tables, batch)
         await tables.jobs.running(job, "ref")
         await tables.batches.started(batch.id)
-        await tables.jobs.ended(job, JobEnd(outcome, None, None, None, None, ()))
+        await tables.jobs.ended({job.id: JobEnd(outcome, None, None, None, None, ())})
         await tables.jobs.settled(job)
         assert await tables.batches.end(batch, outcome)
 
-        await tables.batches.progress(batch.id, 9, 9, 9)
-        await tables.batches.finalizing(batch.id)
+        await tables.batches.progress([Counts(batch.id, 9, 9, 9)])
+        await tables.batches.finalizing([batch.id])
         assert await tables.batches.started(batch.id) is None
         assert not await tables.batch_leases.wake(batch.id)
         assert not await tables.batch_leases.wake_stale(batch.id, 0)
         assert await tables.batches.cancel(batch.id, ADMIN) is None
         assert not await tables.jobs.running(job, "ref")
-        assert not await tables.jobs.ended(job, JobEnd("completed", "o", None, "file-1", None, ()))
+        assert not await tables.jobs.ended({job.id: JobEnd("completed", "o", None, "file-1", None, ())})
         assert await status(tables, batch) == outcome
 
 
 async def test_counts_never_go_down(store: Store) -> None:
     async with store.session() as tables:
         batch = await new_batch(tables)
-        await tables.batches.progress(batch.id, 10, 7, 1)
-        await tables.batches.progress(batch.id, 10, 5, 0)
+        await tables.batches.progress([Counts(batch.id, 10, 7, 1)])
+        await tables.batches.progress([Counts(batch.id, 10, 5, 0)])
         row = await tables.batches.get(batch.id, ADMIN)
     assert row is not None
     assert (row.total, row.completed, row.failed) == (10, 7, 1)
@@ -181,8 +181,8 @@ async def test_counts_are_one_set_that_never_exceeds_the_total(
 ) -> None:
     async with store.session() as tables:
         batch = await new_batch(tables)
-        await tables.batches.progress(batch.id, 10, 4, 0)
-        await tables.batches.progress(batch.id, *reported)
+        await tables.batches.progress([Counts(batch.id, 10, 4, 0)])
+        await tables.batches.progress([Counts(batch.id, *reported)])
         row = await tables.batches.get(batch.id, ADMIN)
     assert row is not None
     assert (row.total, row.completed, row.failed) == stored
@@ -193,13 +193,13 @@ async def test_a_premature_end_is_counted_from_when_it_was_first_reported(store:
         batch = await claimed(tables, await new_batch(tables))
         job = await new_job(tables, batch)
         assert await tables.jobs.running(job, "ref")
-        await tables.jobs.polled(job)
-        await tables.jobs.end_seen(job)
+        await tables.jobs.polled([JobPoll(job.id)])
+        await tables.jobs.polled([JobPoll(job.id, premature=True)])
         first = (await tables.jobs.open([batch.id]))[batch.id]
-        await tables.jobs.polled(job, answered=False)
-        await tables.jobs.end_seen(job)
+        await tables.jobs.polled([JobPoll(job.id, answered=False)])
+        await tables.jobs.polled([JobPoll(job.id, premature=True)])
         second = (await tables.jobs.open([batch.id]))[batch.id]
-        await tables.jobs.polled(job)
+        await tables.jobs.polled([JobPoll(job.id)])
         going_on = (await tables.jobs.open([batch.id]))[batch.id]
     assert first.polls == 0
     assert first.end_seen_for is not None
@@ -264,7 +264,7 @@ async def test_what_a_provider_reports_of_its_job_is_stored_as_far_as_it_can_be(
         job = await new_job(tables, batch)
         assert await tables.jobs.unknown(job, "nul\0")
         assert await tables.jobs.running(job, "ref")
-        assert await tables.jobs.ended(job, end)
+        assert await tables.jobs.ended({job.id: end})
         await tables.job_usage.record(batch, job, "group", counts, None)
         [ended] = await tables.jobs.of_batch(batch.id)
         row = await tables.batches.get(batch.id, ADMIN)

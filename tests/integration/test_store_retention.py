@@ -48,7 +48,7 @@ async def ended(tables: Tables, outcome: Outcome = "completed", cost: Decimal = 
     job = await tables.jobs.insert(ids.new("job"), batch, input_id, "deployment")
     assert job is not None
     assert await tables.jobs.running(job, new.id)
-    assert await tables.jobs.ended(job, JobEnd(outcome, None, None, None, None, []))
+    assert await tables.jobs.ended({job.id: JobEnd(outcome, None, None, None, None, [])})
     await tables.job_usage.record(batch, job, "group", COUNTS, cost)
     assert await tables.jobs.settled(job)
     assert await tables.batches.end(batch, outcome, output_file_id=output.id)

@@ -260,7 +260,7 @@ class System:
         """What the poller does every minute."""
         config = self.gateway.config
         await Sweep(self.gateway.store, self.gateway.queue, config.calls_retention, config.batch_retention).run()
-        await self.engine().poll_due(100, set())
+        await self.engine().poll_due(100)
 
     def engine(self) -> Engine:
         return Engine(self.gateway.store, self.gateway.queue, self.gateway.deployments)

@@ -1,16 +1,17 @@
-"""How many jobs one run of the schedule polls."""
+"""One run of the schedule: the sweep first, and the polls only if they still fit into the function's time."""
 
 from types import SimpleNamespace
 
 import pytest
 
 from batches import poller
+from manifold.errors import Unavailable
 
 PARTS = SimpleNamespace(store=None, queue=None, config=SimpleNamespace(calls_retention=None, batch_retention=None))
 
 
 class Clock:
-    """A clock that advances with each claim."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -20,19 +21,15 @@ class Clock:
 
 
 class Engine:
-    """A store that always has a full claim of batches to poll; each claim takes ten seconds."""
+    """Polls as many batches as it may."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    async def poll_due(self, many: int, unresponsive: set[str]) -> int:
-        self._clock.now += 10
-        return many
+    async def poll_due(self, limit: int) -> int:
+        return limit
 
 
-@pytest.mark.parametrize(("sweep", "claims"), [(0.0, 4), (25.0, 1)])
-async def test_the_sweep_counts_against_the_time_for_claims(
-    sweep: float, claims: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seconds", "polled"), [(0.0, poller.MANY), (24.0, poller.MANY), (26.0, 0)])
+async def test_nothing_is_claimed_after_a_sweep_that_took_too_long(
+    seconds: float, polled: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
 
@@ -41,12 +38,27 @@ async def test_the_sweep_counts_against_the_time_for_claims(
             pass
 
         async def run(self) -> int:
-            clock.now += sweep
+            clock.now += seconds
             return 3
 
     monkeypatch.setattr(poller, "time", clock)
     monkeypatch.setattr(poller, "Sweep", Sweep)
-    monkeypatch.setattr(poller, "engine", lambda: Engine(clock))
+    monkeypatch.setattr(poller, "engine", Engine)
     monkeypatch.setattr(poller, "gateway", PARTS)
 
-    assert await poller.poll() == {"polled": claims * poller.MANY, "resent": 3}
+    assert await poller.poll() == {"polled": polled, "resent": 3}
+
+
+async def test_a_sweep_that_fails_does_not_keep_jobs_from_being_polled(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sweep:
+        def __init__(self, *parts: object) -> None:
+            pass
+
+        async def run(self) -> int:
+            raise Unavailable("The database did not answer.")
+
+    monkeypatch.setattr(poller, "Sweep", Sweep)
+    monkeypatch.setattr(poller, "engine", Engine)
+    monkeypatch.setattr(poller, "gateway", PARTS)
+
+    assert await poller.poll() == {"polled": poller.MANY, "resent": 0}

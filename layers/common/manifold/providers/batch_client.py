@@ -31,6 +31,9 @@ MAX_ANSWERS = 64 * 1024 * 1024
 MAX_DOWNLOAD = 4 * 1024 * 1024 * 1024
 """Bytes of a decoded file. 50,000 lines of 80 KB are fewer."""
 MAX_REDIRECTS = 3
+_LIMITS = httpx.Limits(max_connections=500, max_keepalive_connections=100)
+"""Enough for a poll of 60 deployments, each with eight calls at once: those that hang must not use up the pool. Lambda
+allows 1,024 open files."""
 
 
 class _Target(TypedDict):
@@ -148,7 +151,8 @@ class BatchClient:
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             headers = {"Accept-Encoding": response_body.ACCEPT_ENCODING}
-            self._client, self._loop = httpx.AsyncClient(transport=self._transport, headers=headers), loop
+            client = httpx.AsyncClient(transport=self._transport, headers=headers, limits=_LIMITS)
+            self._client, self._loop = client, loop
         return self._client
 
     async def _answer(self, request: httpx.Request, call: HttpCall, max_bytes: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ first and sends a message second, so that a wake that meets a held lease is seen
 the holder has not seen it (docs/decisions/0005-one-clock.md).
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import LiteralString
 
 from manifold.store.batches import COLUMNS, GRACE_SECONDS, RELEASED, WOKEN, BatchRow
@@ -61,10 +61,8 @@ class BatchLeases:
         parameters = {"id": batch_id, "lease": lease, "seconds": seconds, "grace": GRACE_SECONDS}
         return await fetch_one(self._connection, BatchRow, query, parameters)
 
-    async def claim_due(
-        self, lease: str, seconds: int, limit: int, unresponsive: Collection[str] = ()
-    ) -> list[BatchRow]:
-        """Take up to `limit` due batches with a running job for this long, but none of the `unresponsive` deployments.
+    async def claim_due(self, lease: str, seconds: int, limit: int) -> list[BatchRow]:
+        """Take up to `limit` due batches with a running job for this long; those due longest come first.
 
         The deployments take turns, each with the batch that has been due longest, so that none crowds out the others.
         A subquery in place of the CTE could run once for each row of `batches`, and claim as many as there are.
@@ -74,20 +72,15 @@ class BatchLeases:
                 SELECT b.id FROM batches b JOIN (
                     SELECT batch_id, row_number() OVER (PARTITION BY deployment_id ORDER BY due.due_at) AS turn
                     FROM jobs JOIN batches due ON due.id = batch_id
-                    WHERE state = 'running' AND due.due_at <= now() AND NOT deployment_id = ANY(%(unresponsive)s)
+                    WHERE state = 'running' AND due.due_at <= now()
                 ) running ON running.batch_id = b.id
                 WHERE b.due_at <= now() AND (b.leased_until IS NULL OR b.leased_until <= now())
                 ORDER BY running.turn, b.due_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED)
             UPDATE batches SET {_CLAIMED} WHERE id IN (SELECT id FROM due)
             RETURNING {COLUMNS}"""
-        parameters = {
-            "lease": lease,
-            "seconds": seconds,
-            "limit": limit,
-            "unresponsive": list(unresponsive),
-            "grace": GRACE_SECONDS,
-        }
-        return await fetch_all(self._connection, BatchRow, query, parameters)
+        parameters = {"lease": lease, "seconds": seconds, "limit": limit, "grace": GRACE_SECONDS}
+        rows = await fetch_all(self._connection, BatchRow, query, parameters)
+        return sorted(rows, key=lambda row: row.due_at or row.created_at)
 
     async def due(self, limit: int) -> list[str]:
         """Batches without a running job that are 15 s overdue; `limit` ids at most.
@@ -103,13 +96,20 @@ class BatchLeases:
         )
         return [batch_id for (batch_id,) in await cursor.fetchall()]
 
-    async def release(self, batch: BatchRow, seconds: float) -> bool:
-        """Give the lease back; the next step is due after `seconds`, or now (true) if the batch was woken meanwhile."""
+    async def release(self, pauses: Sequence[tuple[BatchRow, float]]) -> set[str]:
+        """Give the leases back; the next step of each batch is due after its pause in seconds.
+
+        Returns the batches (ids) that are due now, by a pause of 0 or because they were woken meanwhile.
+        """
         cursor = await self._connection.execute(
             f"""UPDATE batches SET {RELEASED},
-                    due_at = CASE WHEN woken_at > leased_at THEN now() ELSE now() + make_interval(secs => %s) END
-                WHERE id = %s AND lease = %s AND due_at IS NOT NULL RETURNING due_at <= now()""",
-            (seconds, batch.id, batch.lease),
+                    due_at = CASE WHEN woken_at > leased_at THEN now() ELSE now() + make_interval(secs => pause) END
+                FROM unnest(%s::text[], %s::text[], %s::float8[]) AS given (batch_id, held, pause)
+                WHERE id = batch_id AND lease = held AND due_at IS NOT NULL RETURNING id, due_at <= now()""",
+            (
+                [batch.id for batch, _ in pauses],
+                [batch.lease for batch, _ in pauses],
+                [float(pause) for _, pause in pauses],
+            ),
         )
-        row = await cursor.fetchone()
-        return bool(row and row[0])
+        return {batch_id for batch_id, is_due in await cursor.fetchall() if is_due}

@@ -22,7 +22,7 @@ Each open status may be left for an end, too: by `Batches.end` for bad lines, re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -124,6 +124,15 @@ class NewBatch:
     expires_in: int
 
 
+class Counts(NamedTuple):
+    """The requests of a batch, as its provider counts them."""
+
+    batch_id: str
+    total: int
+    completed: int
+    failed: int
+
+
 class Batches:
     """What clients read of batches, and the statements that set a status; the leases are `BatchLeases`."""
 
@@ -188,26 +197,34 @@ class Batches:
         row = await cursor.fetchone()
         return row[0] if row else None
 
-    async def progress(self, batch_id: str, total: int, completed: int, failed: int) -> None:
-        """Write the counts of requests, as one set: at most `total` in all.
+    async def progress(self, counts: Sequence[Counts]) -> None:
+        """Write the counts of requests, those of a batch as one set: at most `total` in all.
 
         Where the sum is below the one that is there, nothing is written: a late poll brings old counts.
         """
         await self._connection.execute(
-            """UPDATE batches SET total = greatest(total, %(total)s),
-                   failed = least(%(failed)s, greatest(total, %(total)s)),
-                   completed = least(%(completed)s, greatest(0, greatest(total, %(total)s) - %(failed)s))
-               WHERE id = %(id)s AND due_at IS NOT NULL
-                   AND least(%(completed)s + %(failed)s, greatest(total, %(total)s)) >= completed + failed""",
-            {"id": batch_id, "total": _bounded(total), "completed": _bounded(completed), "failed": _bounded(failed)},
+            """UPDATE batches SET total = greatest(batches.total, given.total),
+                   failed = least(given.failed, greatest(batches.total, given.total)),
+                   completed = least(given.completed, greatest(0, greatest(batches.total, given.total) - given.failed))
+               FROM unnest(%(ids)s::text[], %(totals)s::int[], %(completed)s::int[], %(failed)s::int[])
+                   AS given (id, total, completed, failed)
+               WHERE batches.id = given.id AND due_at IS NOT NULL
+                   AND least(given.completed + given.failed, greatest(batches.total, given.total))
+                       >= batches.completed + batches.failed""",
+            {
+                "ids": [one.batch_id for one in counts],
+                "totals": [_bounded(one.total) for one in counts],
+                "completed": [_bounded(one.completed) for one in counts],
+                "failed": [_bounded(one.failed) for one in counts],
+            },
         )
 
-    async def finalizing(self, batch_id: str) -> None:
+    async def finalizing(self, batch_ids: Sequence[str]) -> None:
         """in_progress → finalizing; a batch that is being cancelled stays `cancelling` until its results are stored."""
         await self._connection.execute(
             """UPDATE batches SET status = 'finalizing', finalizing_at = now()
-               WHERE id = %s AND status = 'in_progress'""",
-            (batch_id,),
+               WHERE id = ANY(%s) AND status = 'in_progress'""",
+            (list(batch_ids),),
         )
 
     async def end(

@@ -90,6 +90,13 @@ class Inputs:
         )
         return [input_id for (input_id,) in await cursor.fetchall()]
 
+    async def refs(self, input_ids: Sequence[str]) -> dict[str, str]:
+        """The provider's names of those of these inputs that have one, by our id."""
+        cursor = await self._connection.execute(
+            "SELECT id, provider_ref FROM inputs WHERE id = ANY(%s) AND provider_ref IS NOT NULL", (list(input_ids),)
+        )
+        return dict(await cursor.fetchall())
+
     async def claim(self, input_id: str, lease: str, seconds: int) -> InputRow | None:
         """Lease a due input for `seconds`; `None` if it is not pending, not due, or leased by another worker.
 

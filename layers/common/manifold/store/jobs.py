@@ -91,6 +91,23 @@ class JobEnd:
     errors: Sequence[Mapping[str, Any]]
     answers: int | None = None
 
+    @property
+    def stores(self) -> bool:
+        """Whether the provider left results to store."""
+        return self.output_ref is not None or self.error_ref is not None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPoll:
+    """A poll of a running job that did not end it."""
+
+    job_id: str
+    answered: bool = True
+    premature: bool = False
+    """Whether it reported an end that cannot be right yet."""
+    cancelled: bool = False
+    """Whether the provider accepted the job's cancel beside it."""
+
 
 class Jobs:
     """The jobs of batches, and the statements that set a state; fetching their results is `JobResults`."""
@@ -192,51 +209,46 @@ class Jobs:
         """unknown → absent: the provider did not list it when its listing delay was over."""
         return await self._changed("UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'", (job.id,))
 
-    async def polled(self, job: JobRow, *, answered: bool = True) -> None:
-        """Note a poll after which the job goes on, or that got no answer."""
-        await self._connection.execute(
-            """UPDATE jobs SET polls = polls + 1, polled_at = now(),
-                   end_seen_at = CASE WHEN %s THEN NULL ELSE end_seen_at END
-               WHERE id = %s AND state = 'running'""",
-            (answered, job.id),
-        )
+    async def polled(self, polls: Sequence[JobPoll]) -> None:
+        """Note polls after which their jobs go on, or that got no answer.
 
-    async def end_seen(self, job: JobRow) -> None:
-        """Note a poll that reported an end that cannot be right yet. The pauses between polls begin anew."""
+        After an end that cannot be right yet, the pauses between polls begin anew.
+        """
         await self._connection.execute(
-            """UPDATE jobs SET polls = CASE WHEN end_seen_at IS NULL THEN 0 ELSE polls + 1 END, polled_at = now(),
-                   end_seen_at = coalesce(end_seen_at, now())
-               WHERE id = %s AND state = 'running'""",
-            (job.id,),
-        )
-
-    async def cancel_sent(self, job: JobRow) -> None:
-        """Note that the provider accepted the cancel."""
-        await self._connection.execute(
-            "UPDATE jobs SET cancel_sent_at = now() WHERE id = %s AND state = 'running'", (job.id,)
-        )
-
-    async def ended(self, job: JobRow, end: JobEnd) -> bool:
-        """running → ended, or → stored where the provider left nothing to store."""
-        return await self._changed(
-            """UPDATE jobs SET state = CASE WHEN %(nothing)s THEN 'stored' ELSE 'ended' END,
-                   outcome = %(outcome)s, output_ref = %(output_ref)s, error_ref = %(error_ref)s,
-                   output_file_id = %(output)s, error_file_id = %(error)s, errors = %(errors)s, answers = %(answers)s,
-                   polls = polls + 1, polled_at = now(), ended_at = now(),
-                   due_at = CASE WHEN %(nothing)s THEN NULL ELSE now() END
-               WHERE id = %(id)s AND state = 'running'""",
+            """UPDATE jobs SET polls = CASE WHEN premature AND end_seen_at IS NULL THEN 0 ELSE polls + 1 END,
+                   polled_at = now(),
+                   end_seen_at = CASE WHEN premature THEN coalesce(end_seen_at, now())
+                       WHEN answered THEN NULL ELSE end_seen_at END,
+                   cancel_sent_at = CASE WHEN cancelled THEN now() ELSE cancel_sent_at END
+               FROM unnest(%(ids)s::text[], %(answered)s::bool[], %(premature)s::bool[], %(cancelled)s::bool[])
+                   AS poll (job_id, answered, premature, cancelled)
+               WHERE id = job_id AND state = 'running'""",
             {
-                "nothing": end.output_ref is None and end.error_ref is None,
-                "outcome": end.outcome,
-                "output_ref": end.output_ref,
-                "error_ref": end.error_ref,
-                "output": end.output_file_id,
-                "error": end.error_file_id,
-                "errors": Jsonb(storable.value(list(end.errors))) if end.errors else None,
-                "answers": end.answers,
-                "id": job.id,
+                "ids": [poll.job_id for poll in polls],
+                "answered": [poll.answered for poll in polls],
+                "premature": [poll.premature for poll in polls],
+                "cancelled": [poll.cancelled for poll in polls],
             },
         )
+
+    async def ended(self, ends: Mapping[str, JobEnd]) -> set[str]:
+        """running → ended, or → stored where the provider left nothing to store; the jobs (ids) that changed.
+
+        `ends` are by the job's id.
+        """
+        cursor = await self._connection.execute(
+            """UPDATE jobs SET state = CASE WHEN stop.stores THEN 'ended' ELSE 'stored' END,
+                   outcome = stop.outcome, output_ref = stop.output_ref, error_ref = stop.error_ref,
+                   output_file_id = stop.output_file_id, error_file_id = stop.error_file_id,
+                   errors = stop.errors, answers = stop.answers,
+                   polls = polls + 1, polled_at = now(), ended_at = now(),
+                   due_at = CASE WHEN stop.stores THEN now() END
+               FROM jsonb_to_recordset(%s) AS stop (id text, stores boolean, outcome text, output_ref text,
+                   error_ref text, output_file_id text, error_file_id text, errors jsonb, answers int)
+               WHERE jobs.id = stop.id AND state = 'running' RETURNING jobs.id""",
+            (Jsonb([{"id": job_id, **_end(end)} for job_id, end in ends.items()]),),
+        )
+        return {job_id for (job_id,) in await cursor.fetchall()}
 
     async def settled(self, job: JobRow) -> bool:
         """stored → settled."""
@@ -244,3 +256,17 @@ class Jobs:
 
     async def _changed(self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]) -> bool:
         return (await self._connection.execute(query, parameters)).rowcount == 1
+
+
+def _end(end: JobEnd) -> dict[str, Any]:
+    """The columns of an end; JSON's null is an SQL NULL."""
+    return {
+        "stores": end.stores,
+        "outcome": end.outcome,
+        "output_ref": end.output_ref,
+        "error_ref": end.error_ref,
+        "output_file_id": end.output_file_id,
+        "error_file_id": end.error_file_id,
+        "errors": storable.value(list(end.errors)) or None,
+        "answers": end.answers,
+    }

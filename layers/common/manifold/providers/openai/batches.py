@@ -23,12 +23,16 @@ OUTPUT_SECONDS = 14 * 86_400
 CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
 PAGE, FILES_PAGE = 100, 1000
-MAX_POLL_PAGES = 10
+IDLE_PAGES = 10
+"""The pages of a listing that a poll may read in vain. A page takes as long as `CONCURRENT` retrievals, so each
+`CONCURRENT` jobs that were found earn one page more."""
 MAX_PAGES = 1000
 """Pages after which a listing is given up as endless."""
 FEW = 4
 """Up to so many jobs are retrieved one by one; more, by listing."""
 CONCURRENT = 8
+MAX_REFUSALS = 16
+"""Refused retrievals, while none succeeds, after which the other jobs are left for a later poll."""
 GONE = 404
 NO_SUCH_INPUT = frozenset({400, 404})
 """The statuses of a create that names a file which is gone."""
@@ -170,35 +174,42 @@ class OpenAIBatches:
     async def _poll_listed(
         self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]
     ) -> None:
-        """Put the jobs that the newest pages list into `statuses`."""
-        missing, pages = set(refs), 0
+        """Put the jobs that the newest pages list into `statuses`, as long as that is faster than to retrieve each."""
+        missing, pages, found = set(refs), 0, 0
         async for page in self._pages(endpoint, "batches", limit=str(PAGE)):
             page_statuses = {
                 ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in missing
             }
             statuses.update(page_statuses)
             missing -= page_statuses.keys()
-            pages += 1
-            if not missing or pages == MAX_POLL_PAGES:
+            pages, found = pages + 1, found + len(page_statuses)
+            if not missing or pages >= IDLE_PAGES + found // CONCURRENT:
                 return
 
     async def _poll_each(
         self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]
     ) -> None:
-        """One GET per job. Raises only if no status is known: statuses that were read count more than the errors."""
-        semaphore = asyncio.Semaphore(CONCURRENT)
+        """One GET per job. Raises only if no status is known: statuses that were read count more than the errors.
+
+        After `MAX_REFUSALS`, while no status is known, no more are sent.
+        """
+        semaphore, failures = asyncio.Semaphore(CONCURRENT), list[ProviderError]()
 
         async def retrieve(ref: str) -> None:
             async with semaphore:
-                status = await self._retrieve(endpoint, ref)
-            if status is not None:
-                statuses[ref] = status
+                if statuses or not _is_refused_throughout(failures):
+                    try:
+                        status = await self._retrieve(endpoint, ref)
+                    except ProviderError as error:
+                        failures.append(error)
+                    else:
+                        statuses.update({ref: status} if status else {})
 
-        answers = await asyncio.gather(*(retrieve(ref) for ref in refs), return_exceptions=True)
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, ProviderError) or (not statuses and len(failures) == len(refs)):
-                raise failure
+        for answer in await asyncio.gather(*map(retrieve, refs), return_exceptions=True):
+            if answer is not None:
+                raise answer
+        if failures and not statuses and (len(failures) == len(refs) or _is_refused_throughout(failures)):
+            raise failures[0]
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
         try:
@@ -226,6 +237,11 @@ class OpenAIBatches:
         if status is None or status.lost:
             return False
         return status.state in ENDED or status.state == "cancelling"
+
+
+def _is_refused_throughout(failures: Sequence[ProviderError]) -> bool:
+    """Whether so many retrievals were refused that it must be the account, and not the jobs."""
+    return sum(isinstance(failure, ProviderRefused) for failure in failures) >= MAX_REFUSALS
 
 
 def _id(answer: Mapping[str, Any]) -> str:

@@ -1,0 +1,215 @@
+"""What polls brought, written for many jobs at once: progress, ends, and the pause before each batch's next step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batches import cancellation
+from batches.running_job import RunningJob
+from manifold import ids, observe
+from manifold.config import Deployment
+from manifold.deployments import Deployments
+from manifold.errors import Unavailable
+from manifold.providers import JobState, JobStatus, LineFailure
+from manifold.queue import Message
+from manifold.schemas import batch_error
+from manifold.scrubbing import Scrubber
+from manifold.store import Store, Tables
+from manifold.store.batches import BatchRow, Counts, Outcome
+from manifold.store.jobs import JobEnd, JobPoll
+
+POLL_PAUSES = (5.0, 15.0, 45.0, 60.0, 60.0, 60.0, 120.0, 120.0, 300.0)
+"""Seconds between polls: short at first, for small batches, then five minutes."""
+PREMATURE_END_SECONDS = 1200.0
+"""How long an end that cannot be right yet is polled again, counted from when the provider first reported it."""
+RESULTS_CHECK_SECONDS = 300.0
+"""Pause before the engine checks that an ended job's results were stored."""
+WRITTEN_TOGETHER = 500
+"""The most jobs that one transaction writes."""
+_OUTCOMES: dict[JobState, Outcome] = {
+    "completed": "completed",
+    "failed": "failed",
+    "expired": "expired",
+    "cancelled": "cancelled",
+}
+"""The states in which a job has ended at its provider, and how its batch ends then."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollResult:
+    """What one deployment answered about its running jobs within its time limit."""
+
+    jobs: Sequence[RunningJob]
+    statuses: dict[str, JobStatus] = field(default_factory=dict)
+    """By the provider's id of the job; those that came in time."""
+    cancelled: set[str] = field(default_factory=set)
+    """The jobs, by our id, whose cancel the provider accepted."""
+
+    # Filled in when the result is written.
+    pauses: list[tuple[BatchRow, float]] = field(default_factory=list)
+    """The batches, each with the seconds to its next step."""
+    missed: list[tuple[BatchRow, float]] = field(default_factory=list)
+    """The same, where many were polled and these got no answer: the schedule polls them again, and no message does."""
+    messages: list[Message] = field(default_factory=list)
+    """For the jobs whose results are to be stored."""
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.jobs[0].deployment
+
+    def ended(self, running: RunningJob) -> tuple[JobStatus, Outcome] | None:
+        """How a job has ended, if it has; `None` also for an end that cannot be right yet."""
+        status = self.statuses.get(running.ref)
+        outcome = _OUTCOMES.get(status.state) if status else None
+        if status is None or outcome is None or self.premature(running):
+            return None
+        return status, outcome
+
+    def premature(self, running: RunningJob) -> bool:
+        """Whether an end cannot be right yet: the provider does not know the job, or lacks files that it counts.
+
+        After `PREMATURE_END_SECONDS` it is believed.
+        """
+        status = self.statuses.get(running.ref)
+        if status is None or status.state not in _OUTCOMES:
+            return False
+        if not (status.lost or status.lacks_files(running.batch.total)):
+            return False
+        return (running.job.end_seen_for or 0) < PREMATURE_END_SECONDS
+
+
+class PollResults:
+    """Writes what polls brought; used by `Polling`, under the batches' leases."""
+
+    def __init__(self, store: Store, deployments: Deployments) -> None:
+        self._store = store
+        self._deployments = deployments
+
+    async def write(self, result: PollResult) -> None:
+        """Write how the jobs stand, and fill in the pauses, the missed batches and the messages. Raises nothing."""
+        for start in range(0, len(result.jobs), WRITTEN_TOGETHER):
+            await self._write_or_log(result.jobs[start : start + WRITTEN_TOGETHER], result)
+
+    async def _write_or_log(self, jobs: Sequence[RunningJob], result: PollResult) -> None:
+        """Write jobs together. One that cannot be written is found by halving, and holds up no other."""
+        try:
+            await self._write(jobs, result)
+        except Exception as error:
+            if len(jobs) > 1 and not isinstance(error, Unavailable):
+                half = len(jobs) // 2
+                await self._write_or_log(jobs[:half], result)
+                await self._write_or_log(jobs[half:], result)
+                return
+            first = jobs[0]
+            observe.fault(error, batch_id=first.batch.id, job_id=first.job.id, jobs=len(jobs))
+            result.pauses.extend((running.batch, POLL_PAUSES[-1]) for running in jobs)
+
+    async def _write(self, jobs: Sequence[RunningJob], result: PollResult) -> None:
+        """One transaction for all these jobs: their polls, ends and counts. As everywhere, jobs before batches."""
+        ends = await self._ends(jobs, result)
+        polls = [_poll(running, result) for running in jobs if running.job.id not in ends]
+        async with self._store.transaction() as tables:
+            if polls:
+                await tables.jobs.polled(polls)
+            changed = await tables.jobs.ended(ends) if ends else set[str]()
+            await _write_progress(tables, jobs, result)
+            if ends:
+                await tables.batches.finalizing([one.batch.id for one in jobs if one.job.id in ends])
+        result.messages.extend(
+            Message("job", job_id) for job_id, end in ends.items() if end.stores and job_id in changed
+        )
+        for running in jobs:
+            _set_pause(running, result, ends.get(running.job.id))
+
+    async def _ends(self, jobs: Sequence[RunningJob], result: PollResult) -> dict[str, JobEnd]:
+        """The ends of those jobs that have ended, by the job's id."""
+        ended = [(running, *end) for running in jobs if (end := result.ended(running))]
+        if not ended:
+            return {}
+        async with self._store.session() as tables:
+            input_refs = await tables.inputs.refs([running.job.input_id for running, _, _ in ended])
+        return {
+            running.job.id: self._end(running, status, outcome, input_refs.get(running.job.input_id))
+            for running, status, outcome in ended
+        }
+
+    def _end(self, running: RunningJob, status: JobStatus, outcome: Outcome, input_ref: str | None) -> JobEnd:
+        """The end of a job. The provider's ids of it and of its input become those of ours that the client knows."""
+        own = {running.ref: running.batch.id} | ({input_ref: running.batch.input_file_id} if input_ref else {})
+        scrubber = self._deployments.scrubber(running.deployment, own)
+        return JobEnd(
+            outcome=outcome,
+            output_ref=status.output_ref,
+            error_ref=status.error_ref,
+            output_file_id=ids.new("file") if status.output_ref else None,
+            error_file_id=ids.new("file") if status.error_ref else None,
+            errors=[*(_error_entry(error, scrubber) for error in status.errors), *_missing_results(running, status)],
+            answers=status.answers(running.batch.total),
+        )
+
+
+def _poll(running: RunningJob, result: PollResult) -> JobPoll:
+    """The poll of a job that goes on."""
+    premature, status = result.premature(running), result.statuses.get(running.ref)
+    if premature and status is not None:
+        observe.warning("job_end_premature", job_id=running.job.id, batch_id=running.batch.id, lost=status.lost)
+    return JobPoll(running.job.id, status is not None, premature, running.job.id in result.cancelled)
+
+
+def _set_pause(running: RunningJob, result: PollResult, end: JobEnd | None) -> None:
+    """Say when the batch's next step is due, now that this one is written."""
+    pause = _pause(running, result, end)
+    if end is not None or running.ref in result.statuses or len(result.jobs) == 1:
+        result.pauses.append((running.batch, pause))
+    else:  # a deployment that answered for others had too little time
+        result.missed.append((running.batch, 0 if result.statuses else pause))
+
+
+def _pause(running: RunningJob, result: PollResult, end: JobEnd | None) -> float:
+    if end is not None:
+        return RESULTS_CHECK_SECONDS if end.stores else 0
+    if result.premature(running):
+        return _pause_after(0 if running.job.end_seen_for is None else running.job.polls + 1)
+    pause = cancellation.pause(running, result.cancelled)
+    return _pause_after(running.job.polls + 1) if pause is None else pause
+
+
+def _pause_after(polls: int) -> float:
+    return POLL_PAUSES[min(polls, len(POLL_PAUSES) - 1)]
+
+
+async def _write_progress(tables: Tables, jobs: Sequence[RunningJob], result: PollResult) -> None:
+    """Write the counts that changed."""
+    changed = [
+        counts
+        for running in jobs
+        if (status := result.statuses.get(running.ref))
+        and (counts := _counts(running.batch, status)) != _stored_counts(running.batch)
+    ]
+    if changed:
+        await tables.batches.progress(changed)
+
+
+def _counts(batch: BatchRow, status: JobStatus) -> Counts:
+    """The provider's counts. The number of requests is what our file says; the provider's where the file says none."""
+    return Counts(batch.id, batch.total or status.total, status.completed, status.failed)
+
+
+def _stored_counts(batch: BatchRow) -> Counts:
+    return Counts(batch.id, batch.total, batch.completed, batch.failed)
+
+
+def _missing_results(running: RunningJob, status: JobStatus) -> list[dict[str, Any]]:
+    """The entry of `errors.data` for an end whose files were never named."""
+    if not status.lacks_files(running.batch.total):
+        return []
+    counted = f"{status.completed} completed and {status.failed} failed requests"
+    minutes = f"{PREMATURE_END_SECONDS / 60:.0f} minutes"
+    message = f"The provider counted {counted}, but named no file of results within {minutes}."
+    return [batch_error("results_missing", message)]
+
+
+def _error_entry(error: LineFailure, scrubber: Scrubber) -> dict[str, Any]:
+    """An entry of the batch's `errors.data` that tells nothing of where the job ran."""
+    message = scrubber.text(error.message) or "The provider gave no reason."
+    return batch_error(scrubber.word(error.code), message, param=scrubber.word(error.param), line=error.line)
