@@ -6,7 +6,7 @@ import sys
 
 from bench import ROOT
 
-BENCHES = ("handlers", "imports", "lines", "large_file", "completions")
+BENCHES = ("handlers", "imports", "lines", "large_file", "completions", "poller")
 
 
 def main() -> int:

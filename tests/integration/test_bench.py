@@ -45,6 +45,14 @@ def test_handlers_are_compared_with_a_bare_route(database_server: str) -> None:
         assert [line for line in lines if line.startswith(name)]
 
 
+def test_a_run_of_the_poller_asks_for_every_healthy_job(database_server: str) -> None:
+    few = ("--jobs", "20", "--deployments", "2", "--milliseconds", "1", "--timeout", "0.3")
+    lines = report("bench.poller", *few, environment={"DATABASE_URL": database_server})
+
+    for case, asked in (("20 at 2 ", "20 of 20"), ("20 at 2, one of them hung", "10 of 10"), ("20 at 1 ", "20 of 20")):
+        assert [line for line in lines if line.startswith(case) and asked in line]
+
+
 def test_the_line_engine_is_compared_for_every_order() -> None:
     lines = report("bench.lines", "--megabytes", "1", "--rounds", "1")
 
