@@ -31,6 +31,8 @@ NEEDS = {
     "completions.app": WEB,
     "files.app": (*WEB, "boto3"),
     "files.transfers.worker": (*EVERY, "boto3"),
+    "webhooks.app": (*WEB, "boto3"),
+    "webhooks.worker": (*EVERY, "boto3", "httpx", "standardwebhooks"),
 }
 """Each function, and the modules that it needs at its start. httpx comes with the first call of a provider."""
 GOAL = 1.25

@@ -9,10 +9,10 @@ import httpx
 from local.emulator import Emulator
 from local.errors import StackError
 
-WARM_READS = ("/files", "/batches", "/models")
+WARM_READS = ("/files", "/batches", "/webhooks", "/models")
 WARM_REFUSAL = "/chat/completions"
 """The routes that warm the functions of the API."""
-WARM_INVOKED = ("FilesWorker", "BatchesWorker", "BatchesPoller")
+WARM_INVOKED = ("FilesWorker", "BatchesWorker", "WebhooksWorker", "BatchesPoller")
 """The functions without routes."""
 _SECONDS = 60.0  # a cold start on a busy machine
 _ATTEMPTS = 3

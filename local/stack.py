@@ -206,6 +206,7 @@ class Stack:
             "Config": str(self._config_file),
             "Architecture": deployment.architecture(),
             "AwsEndpointUrl": parts.aws.url,
+            "PrivateWebhooks": "true",
         }
         return deployment.deploy(parts.template, parts.aws, parameters, self.logs / "sam-deploy.log")
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
+from batches.announcement import announce_end
 from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
 from batches.catalog import Catalog
@@ -53,7 +54,9 @@ async def cancel_batch(gateway: GatewayDep, batch_id: str, caller: web.Authentic
 
 @routes.post("/batches/{batch_id}/end")
 async def end_batch(gateway: GatewayDep, batch_id: str, admin: web.Admin) -> Response:
-    return web.json(batch_object(await Termination(gateway.store).stop(batch_id, admin)))
+    row = await Termination(gateway.store).stop(batch_id, admin)
+    await announce_end(gateway.store, gateway.queue, batch_id)
+    return web.json(batch_object(row))
 
 
 def create(gateway: Gateway) -> FastAPI:

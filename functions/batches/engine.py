@@ -11,6 +11,7 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from batches.announcement import announce_end
 from batches.cancellation import Cancellation
 from batches.poll_results import RESULTS_CHECK_SECONDS
 from batches.polling import Polling
@@ -59,7 +60,9 @@ class Engine:
             jobs = await tables.jobs.open([batch_id]) if batch else {}
         if batch is not None:
             pause = await self._step(batch, jobs.get(batch.id))
-            if pause is not None:
+            if pause is None:
+                await announce_end(self._store, self._queue, batch.id)
+            else:
                 await self._announce(await self._release([(batch, pause)]))
 
     async def poll_due(self, limit: int) -> int:

@@ -8,6 +8,8 @@ from manifold.store import Store
 
 MANY = 500
 """How many rows of each kind one sweep takes; the next one takes the rest."""
+MANY_WEBHOOKS = 40
+"""How many messages for webhooks: each has twenty of them called, and one that has more due sends another."""
 ANNOUNCE_SECONDS = 10.0
 """Time limit for sending the messages of one sweep."""
 MANY_CALLS = 5_000
@@ -37,6 +39,7 @@ class Sweep:
             await tables.idempotency.forget(KEY_SECONDS)
             expired = await tables.files.expire(MANY)
             await tables.uploads.expire(MANY)
+            await tables.deliveries.expire(MANY)
             overdue = [
                 *(Message("batch", batch_id) for batch_id in await tables.batch_leases.due(MANY)),
                 *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
@@ -44,6 +47,7 @@ class Sweep:
                 *(Message("file", file_id) for file_id in [*expired, *await tables.files.to_purge(MANY)]),
                 *(Message("deployment", deployment_id) for deployment_id in await tables.inputs.due_orphan_checks()),
                 *(Message("upload", upload_id) for upload_id in await tables.uploads.due(MANY)),
+                *(Message("webhook", webhook_id) for webhook_id in await tables.webhooks.due(MANY_WEBHOOKS)),
             ]
         await self._queue.announce(overdue, seconds=ANNOUNCE_SECONDS)
         await self._forget_calls()

@@ -84,6 +84,8 @@ CONCURRENCY = {
     "BatchesApi": "BatchesConcurrency",
     "BatchesWorker": "WorkerConcurrency",
     "BatchesPoller": "PollerConcurrency",
+    "WebhooksApi": "WebhooksConcurrency",
+    "WebhooksWorker": "WebhooksConcurrency",
     "CompletionsApi": "CompletionsConcurrency",
     "AdminApi": "AdminConcurrency",
 }
@@ -114,7 +116,15 @@ def test_no_role_has_a_wildcard(template: Template) -> None:
 
 
 def test_api_functions_that_store_nothing_reach_no_bucket(template: Template) -> None:
-    for function in ("BatchesApi", "CompletionsApi", "AdminApi", "Migrations", "BatchesWorker"):
+    for function in (
+        "BatchesApi",
+        "CompletionsApi",
+        "AdminApi",
+        "Migrations",
+        "BatchesWorker",
+        "WebhooksApi",
+        "WebhooksWorker",
+    ):
         actions = [action for policy in template.role(function)["Policies"] for action in _actions(policy)]
         assert not [action for action in actions if action.startswith("s3:")]
 
@@ -143,7 +153,17 @@ def test_resource_policies_keep_within_their_20_kilobytes(template: Template) ->
 
 
 @pytest.mark.parametrize(
-    "function", ["FilesApi", "FilesWorker", "BatchesApi", "BatchesWorker", "BatchesPoller", "CompletionsApi"]
+    "function",
+    [
+        "FilesApi",
+        "FilesWorker",
+        "BatchesApi",
+        "BatchesWorker",
+        "BatchesPoller",
+        "WebhooksApi",
+        "WebhooksWorker",
+        "CompletionsApi",
+    ],
 )
 def test_code_never_meets_an_older_schema(function: str, template: Template) -> None:
     assert template.resources[function]["DependsOn"] == "MigrationsRun"

@@ -31,6 +31,8 @@ FUNCTIONS = (
     "BatchesApi",
     "BatchesWorker",
     "BatchesPoller",
+    "WebhooksApi",
+    "WebhooksWorker",
     "CompletionsApi",
     "AdminApi",
     "Migrations",
@@ -40,7 +42,7 @@ FUNCTIONS = (
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_sends_to_the_queues_that_its_code_sends_to(function: str, template: Template) -> None:
     kinds = set(re.findall(r'\bMessage\("(\w+)"', _source(function, template)))
-    queues = {"ControlQueue" if kind == "batch" else "TransfersQueue" for kind in kinds}
+    queues = {{"batch": "ControlQueue", "webhook": "WebhooksQueue"}.get(kind, "TransfersQueue") for kind in kinds}
     assert _granted(function, template, "sqs:SendMessage") == queues
 
 

@@ -7,13 +7,19 @@ import pytest
 from tests.infra.template import Template, attribute_of
 
 DAYS = 24 * 3600
+CONCURRENCY = {
+    "FilesWorker": "WorkerConcurrency",
+    "BatchesWorker": "WorkerConcurrency",
+    "WebhooksWorker": "WebhooksConcurrency",
+}
+"""The functions that read a queue, each with the parameter that bounds it."""
 
 
 @pytest.fixture
 def mappings(template: Template) -> list[dict[str, Any]]:
     """The properties of each event source mapping."""
     mappings = list(template.properties("AWS::Lambda::EventSourceMapping").values())
-    assert {mapping["FunctionName"]["Ref"] for mapping in mappings} == {"FilesWorker", "BatchesWorker"}
+    assert {mapping["FunctionName"]["Ref"] for mapping in mappings} == set(CONCURRENCY)
     return mappings
 
 
@@ -29,7 +35,8 @@ def test_failures_are_reported_per_message_and_concurrency_is_bounded(mappings: 
     for mapping in mappings:
         assert mapping["BatchSize"] == 1
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-        most = {"Fn::If": ["IsAws", {"Ref": "WorkerConcurrency"}, 2]}
+        parameter = CONCURRENCY[mapping["FunctionName"]["Ref"]]
+        most = {"Fn::If": ["IsAws", {"Ref": parameter}, 2]}
         assert mapping["ScalingConfig"]["MaximumConcurrency"] == most, "what is reserved, so that none is throttled"
 
 
@@ -104,7 +111,7 @@ def test_faults_raise_an_alarm(template: Template) -> None:
 @pytest.mark.parametrize(
     ("name", "metric", "but"),
     [
-        ("ApiErrorsAlarm", "Errors", {"FilesWorker", "BatchesWorker", "BatchesPoller", "Migrations"}),
+        ("ApiErrorsAlarm", "Errors", {*CONCURRENCY, "BatchesPoller", "Migrations"}),
         ("ThrottlesAlarm", "Throttles", {"Migrations"}),
     ],
 )

@@ -69,6 +69,12 @@ EVERY_KEY = {
     ("GET", "/batches"),
     ("GET", "/batches/{batch_id}"),
     ("POST", "/batches/{batch_id}/cancel"),
+    ("POST", "/webhooks"),
+    ("GET", "/webhooks"),
+    ("GET", "/webhooks/{webhook_id}"),
+    ("DELETE", "/webhooks/{webhook_id}"),
+    ("GET", "/webhooks/{webhook_id}/deliveries"),
+    ("POST", "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"),
 }
 ROUTES = apps.every_route()
 
@@ -197,6 +203,15 @@ async def batch_of(gateway: Gateway, owner: Holder) -> str:
         return (await tables.batches.insert(batch, owner.caller)).id
 
 
+async def webhook_of(gateway: Gateway, owner: Holder) -> str:
+    async with gateway.store.transaction() as tables:
+        row = await tables.webhooks.insert(
+            ids.new("webhook"), "https://example.com", ["batch.failed"], None, "whsec_AAAA", owner.caller, 1000
+        )
+    assert row is not None
+    return row.id
+
+
 async def call_of(gateway: Gateway, owner: Holder) -> str:
     call = CallRecord(
         id=ids.new("call"), model_group="gpt", deployment_id="one", route="/embeddings", status=200, seconds=0.1
@@ -257,6 +272,51 @@ async def test_whose_batches_a_key_reaches(
         assert answer.status_code == (200 if holder.sees(owner) else 404), owner.name
         after = (await ask(batches, owner, "GET", f"/batches/{batch_id}")).json()
         assert (after["status"] == "cancelling") == (method == "POST" and holder.sees(owner)), owner.name
+
+
+@each_holder
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "", 200), ("GET", "/deliveries", 200), ("POST", "/deliveries/d/replay", 404), ("DELETE", "", 200)],
+)
+async def test_whose_webhooks_a_key_reaches(
+    gateway: Gateway, holder: Holder, method: str, path: str, status: int
+) -> None:
+    async with client(apps.create("webhooks", gateway), None) as api:
+        for owner in HOLDERS:
+            webhook_id = await webhook_of(gateway, owner)
+
+            answer = await ask(api, holder, method, f"/webhooks/{webhook_id}{path}")
+
+            assert answer.status_code == (status if holder.sees(owner) else 404), owner.name
+            if answer.status_code == 404:
+                code = "delivery_not_found" if holder.sees(owner) else "webhook_not_found"
+                assert answer.json()["error"]["code"] == code, owner.name
+            untouched = await ask(api, owner, "GET", f"/webhooks/{webhook_id}")
+            assert (untouched.status_code == 404) == (method == "DELETE" and holder.sees(owner)), owner.name
+
+
+@each_holder
+async def test_whose_webhooks_a_key_lists(gateway: Gateway, holder: Holder) -> None:
+    made = {await webhook_of(gateway, owner): owner for owner in HOLDERS}
+
+    async with client(apps.create("webhooks", gateway), None) as api:
+        listed = await ask(api, holder, "GET", "/webhooks")
+
+    assert _ids(listed) == visible_ids(made.items(), holder)
+
+
+@each_holder
+async def test_whose_webhooks_get_the_event_of_a_batch(gateway: Gateway, holder: Holder) -> None:
+    """Those of everybody who may see the batch, and of nobody else."""
+    made = {await webhook_of(gateway, receiver): receiver for receiver in HOLDERS}
+    batch_id = await batch_of(gateway, holder)
+
+    async with gateway.store.transaction() as tables:
+        await tables.batches.stop(batch_id, [])
+        receivers = await tables.deliveries.receivers(batch_id)
+
+    assert {made[webhook_id].name for webhook_id in receivers} == {one.name for one in HOLDERS if one.sees(holder)}
 
 
 @each_holder

@@ -15,22 +15,24 @@ pytest_plugins = ("tests.support.aws_fixtures",)
 
 @pytest.fixture
 def queue(aws: Aws) -> Queue:
-    return Queue(aws.control_queue_url, aws.transfers_queue_url)
+    return Queue(aws.control_queue_url, aws.transfers_queue_url, aws.webhooks_queue_url)
 
 
 @pytest.fixture
 def unreachable_queue(aws: Aws) -> Queue:
     """A queue whose address does not answer."""
-    return Queue(aws.control_queue_url + "-gone", aws.transfers_queue_url + "-gone")
+    return Queue(*(f"{url}-gone" for url in (aws.control_queue_url, aws.transfers_queue_url, aws.webhooks_queue_url)))
 
 
-async def test_control_and_transfer_messages_have_separate_queues(queue: Queue, aws: Aws) -> None:
+async def test_control_transfer_and_webhook_messages_have_separate_queues(queue: Queue, aws: Aws) -> None:
     transfers = [Message("input", "input_1"), Message("job", "job_1"), Message("file", "file-1")]
     assert await queue.send([Message("batch", "batch_1")]) == []
     assert await queue.send(transfers) == []
+    assert await queue.send([Message("webhook", "webhook_1")]) == []
 
     assert aws.take(aws.control_queue_url) == [Message("batch", "batch_1")]
     assert aws.take(aws.transfers_queue_url) == transfers
+    assert aws.take(aws.webhooks_queue_url) == [Message("webhook", "webhook_1")]
 
 
 @pytest.mark.parametrize("delay", [0.2, 5, MAX_DELAY, 10 * MAX_DELAY])

@@ -11,7 +11,7 @@ def test_the_database_is_migrated_and_reached(stack: Running) -> None:
     assert httpx.get(f"{stack.base_url}/health/readiness").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/files", "/batches", "/models"])
+@pytest.mark.parametrize("path", ["/files", "/batches", "/webhooks", "/models"])
 def test_each_api_function_asks_for_a_key(path: str, stack: Running) -> None:
     answer = httpx.get(stack.base_url + path)
     assert answer.status_code == 401
@@ -22,7 +22,7 @@ def test_the_schedule_runs(stack: Running) -> None:
     assert stack.aws.invoke(stack.outputs["BatchesPollerName"], {}) is not None
 
 
-@pytest.mark.parametrize("worker", ["FilesWorkerName", "BatchesWorkerName"])
+@pytest.mark.parametrize("worker", ["FilesWorkerName", "BatchesWorkerName", "WebhooksWorkerName"])
 def test_an_unreadable_message_fails_alone(worker: str, stack: Running) -> None:
     records = [{"messageId": "m-1", "body": "not ours"}]
     answer = stack.aws.invoke(stack.outputs[worker], {"Records": records})

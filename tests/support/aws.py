@@ -1,4 +1,4 @@
-"""S3 and SQS for tests, faked by moto in the test's process: a bucket and the two queues.
+"""S3 and SQS for tests, faked by moto in the test's process: a bucket and the three queues.
 
 The tests of `tests/stack` run the same code on another emulator, MiniStack.
 """
@@ -30,6 +30,7 @@ class Aws:
     sqs: "SQSClient"
     control_queue_url: str
     transfers_queue_url: str
+    webhooks_queue_url: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -38,6 +39,7 @@ class Aws:
             "MANIFOLD_BUCKET": BUCKET,
             "MANIFOLD_CONTROL_QUEUE_URL": self.control_queue_url,
             "MANIFOLD_TRANSFERS_QUEUE_URL": self.transfers_queue_url,
+            "MANIFOLD_WEBHOOKS_QUEUE_URL": self.webhooks_queue_url,
         }
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -85,7 +87,7 @@ def _session() -> boto3.Session:
 
 @contextmanager
 def emulated() -> Iterator[Aws]:
-    """An empty bucket and two empty queues, in a region of their own."""
+    """An empty bucket and three empty queues, in a region of their own."""
     with pytest.MonkeyPatch.context() as environment, mock_aws():
         environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         environment.setattr(boto3, "DEFAULT_SESSION", _session())
@@ -93,4 +95,5 @@ def emulated() -> Iterator[Aws]:
         s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         control = sqs.create_queue(QueueName="control")["QueueUrl"]
         transfers = sqs.create_queue(QueueName="transfers")["QueueUrl"]
-        yield Aws(s3, sqs, control, transfers)
+        webhooks = sqs.create_queue(QueueName="webhooks")["QueueUrl"]
+        yield Aws(s3, sqs, control, transfers, webhooks)

@@ -110,6 +110,30 @@ def _uploaded_lines() -> bytes:
     return body.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]
 
 
+def webhook_from_create_to_deletion(runner: FunctionRunner, key: str) -> None:
+    """The endpoint's name does not exist, so its deliveries stay pending."""
+    webhook = runner.call("WebhooksApi", "webhooks.create", key=key)
+    webhook_id = webhook["id"]
+    assert webhook.pop("secret").startswith("whsec_")
+    assert runner.call("WebhooksApi", "webhooks.retrieve", webhook_id=webhook_id, key=key) == webhook
+    assert webhook in runner.call("WebhooksApi", "webhooks.list", key=key)["data"]
+    file_id = _uploaded(runner, key)
+    batch_id = runner.call("BatchesApi", "batches.create", file_id=file_id, key=key)["id"]
+    runner.call("BatchesApi", "batches.end", batch_id=batch_id)
+    runner.deliver()
+    [delivery] = _deliveries(runner, webhook_id, key, batch_id)
+    assert (delivery["type"], delivery["status"]) == ("batch.failed", "pending")
+    replayed = {"webhook_id": webhook_id, "delivery_id": delivery["id"]}
+    assert runner.call("WebhooksApi", "webhooks.replay", key=key, **replayed)["attempts"] == 0
+    assert runner.call("WebhooksApi", "webhooks.delete", webhook_id=webhook_id, key=key)["deleted"] is True
+    assert runner.request("WebhooksApi", "webhooks.retrieve", webhook_id=webhook_id, key=key)["statusCode"] == 404
+
+
+def _deliveries(runner: FunctionRunner, webhook_id: str, key: str, batch_id: str) -> list[Any]:
+    listed = runner.call("WebhooksApi", "webhooks.deliveries", webhook_id=webhook_id, key=key)["data"]
+    return [one for one in listed if one["batch_id"] == batch_id]
+
+
 def health(runner: FunctionRunner, key: str) -> None:
     assert runner.call("AdminApi", "health.liveliness") == "I'm alive!"
     assert runner.call("AdminApi", "health.readiness") == {"status": "healthy", "db": "connected"}
@@ -179,6 +203,7 @@ SCENARIOS: dict[str, Callable[[FunctionRunner, str], None]] = {
         batch_from_upload_to_deletion,
         upload_in_parts,
         upload_by_presigned_link,
+        webhook_from_create_to_deletion,
         health,
         models,
         completions,

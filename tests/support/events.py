@@ -27,6 +27,8 @@ _PLACEHOLDERS = {
     "upload_id": "upload_YourUpload",
     "part_id": "part_YourPart",
     "job_id": "job_YourJob",
+    "webhook_id": "webhook_YourWebhook",
+    "delivery_id": "delivery_YourDelivery",
     "response_url": "https://cloudformation-custom-resource-response-useast1.s3.amazonaws.com/YourAnswer",
 }
 _WORK: dict[Kind, tuple[str, str]] = {
@@ -36,6 +38,7 @@ _WORK: dict[Kind, tuple[str, str]] = {
     "file": ("FilesWorker", "transfers.file"),
     "deployment": ("FilesWorker", "transfers.deployment"),
     "upload": ("FilesWorker", "transfers.upload"),
+    "webhook": ("WebhooksWorker", "webhooks.webhook"),
 }
 """The worker of each kind of message, and its event."""
 
@@ -85,7 +88,9 @@ class FunctionRunner:
     def deliver(self) -> None:
         """Give the workers all messages that have arrived, each once, and wait until they are handled."""
         with self._delivery:
-            waiting = [*self.aws.take(self.aws.transfers_queue_url), *self.aws.take(self.aws.control_queue_url)]
+            aws = self.aws
+            queues = (aws.transfers_queue_url, aws.control_queue_url, aws.webhooks_queue_url)
+            waiting = [message for queue in queues for message in aws.take(queue)]
             for message in dict.fromkeys(waiting):
                 function, event = _WORK[message.kind]
                 answer = self.invoke(function, load(event, **{f"{message.kind}_id": message.id}))

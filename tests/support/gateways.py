@@ -24,6 +24,7 @@ def gateway(database_url: str, more: Mapping[str, str] | None = None) -> Gateway
         "MANIFOLD_BUCKET": "manifold-tests",
         "MANIFOLD_CONTROL_QUEUE_URL": "http://127.0.0.1:1/control",
         "MANIFOLD_TRANSFERS_QUEUE_URL": "http://127.0.0.1:1/transfers",
+        "MANIFOLD_WEBHOOKS_QUEUE_URL": "http://127.0.0.1:1/webhooks",
         "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
     }
     return Gateway(Environment(values | dict(more or {})))

@@ -36,8 +36,11 @@ from manifold.schemas import Batch as BatchObject
 from manifold.schemas import File
 from manifold.storage import Storage
 from manifold.store import Store, Tables
+from manifold.webhook_client import SignedEvent, WebhookClient
 from tests.support import gateways, postgres
 from tests.support.aws import Aws
+from webhooks.app import create as create_webhooks_app
+from webhooks.delivery import DeliveryRun
 
 Answer = TypeVar("Answer")
 
@@ -151,6 +154,18 @@ class CrashingStorage(Storage):
         await self._crash_points.around("clear", lambda: work(prefix))
 
 
+class CrashingWebhookClient(WebhookClient):
+    """A client of endpoints of which each post is a step. It may call endpoints on this machine."""
+
+    def __init__(self, crash_points: CrashPoints) -> None:
+        super().__init__(private=True)
+        self._crash_points = crash_points
+
+    async def post(self, url: str, secret: str, event: SignedEvent) -> int:
+        work = super().post
+        return await self._crash_points.around("post", lambda: work(url, secret, event))
+
+
 ENDED = ("completed", "failed", "expired", "cancelled")
 FAST_PACE = Pace().faster(1000)
 """The pace of providers that take no time."""
@@ -176,9 +191,11 @@ class System:
         gateway.queue = self.queue
         gateway.storage = CrashingStorage(gateway.environment.bucket, self.crash_points)
         gateway.deployments = CrashingDeployments(gateway, self.crash_points)
+        gateway.webhook_client = CrashingWebhookClient(self.crash_points)
         self.gateway = gateway
         self._files_app = create_files_app(gateway)
         self._batches_app = create_batches_app(gateway)
+        self._webhooks_app = create_webhooks_app(gateway)
 
     async def restart(self) -> None:
         """Start new environments, as Lambda does after a crash. Messages and rows stay."""
@@ -230,6 +247,11 @@ class System:
         async with gateways.client(self._batches_app) as client:
             return _body(await client.request(method, path, **more))
 
+    async def call_webhooks(self, method: str, path: str, **more: Any) -> Any:
+        """A request to `/webhooks`; an answer that is no success fails the test."""
+        async with gateways.client(self._webhooks_app) as client:
+            return _body(await client.request(method, path, **more))
+
     # Workers and the schedule.
 
     async def deliver(self, message: Message) -> None:
@@ -249,6 +271,8 @@ class System:
                 await Orphans(gateway.store, gateway.deployments).run(message.id)
             case "upload":
                 await Joining(gateway.store, gateway.storage).run(message.id)
+            case "webhook":
+                await self.delivery_run().run()
 
     async def deliver_all(self) -> None:
         """Deliver the messages of the queue, and those sent meanwhile, in random order."""
@@ -261,6 +285,9 @@ class System:
         config = self.gateway.config
         await Sweep(self.gateway.store, self.gateway.queue, config.calls_retention, config.batch_retention).run()
         await self.engine().poll_due(100)
+
+    def delivery_run(self) -> DeliveryRun:
+        return DeliveryRun(self.gateway.store, self.gateway.queue, self.gateway.webhook_client)
 
     def engine(self) -> Engine:
         return Engine(self.gateway.store, self.gateway.queue, self.gateway.deployments)
@@ -308,6 +335,7 @@ def _variables(provider: Simulator) -> dict[str, str]:
     keys = {name: account.key for name, account in provider.state.accounts.items()}
     return {
         "MANIFOLD_CONFIG": "config.yaml",
+        "MANIFOLD_PRIVATE_WEBHOOKS": "true",
         "AZURE_API_BASE": provider.base("azure-general"),
         "AZURE_API_KEY": keys["azure-general"],
         "AZURE_API_BASE_2": provider.base("azure-special"),

@@ -16,17 +16,21 @@ import yaml
 
 from manifold.store.batch_leases import BatchLeases
 from manifold.store.batches import Batches
+from manifold.store.deliveries import Deliveries
 from manifold.store.files import Files
 from manifold.store.inputs import Inputs
 from manifold.store.job_results import JobResults
 from manifold.store.jobs import Jobs
 from manifold.store.uploads import Uploads
+from manifold.store.webhooks import Webhooks
 
 ROOT = Path(__file__).parents[2]
 PAGE = re.sub(r"^```.*?^```", "", (ROOT / "docs" / "architecture.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 SQL = "\n".join(file.read_text() for file in sorted((ROOT / "layers").rglob("migrations/*.sql")))
-AGGREGATES = {one.__name__: one for one in (Files, Inputs, Batches, BatchLeases, Jobs, JobResults, Uploads)}
-STATED = ("uploads", "inputs", "batches", "jobs")
+AGGREGATES = {
+    one.__name__: one for one in (Files, Inputs, Batches, BatchLeases, Jobs, JobResults, Uploads, Webhooks, Deliveries)
+}
+STATED = ("uploads", "inputs", "batches", "jobs", "deliveries")
 """The tables with states. A file's status is set once, and its deletion has its own columns."""
 
 
@@ -156,7 +160,7 @@ def exists(name: str) -> bool:
 
 
 def test_the_modules_that_are_named_exist() -> None:
-    named = {name for name in names(PAGE) if re.match(r"(admin|batches|completions|files|manifold)\.", name)}
+    named = {name for name in names(PAGE) if re.match(r"(admin|batches|completions|files|manifold|webhooks)\.", name)}
     assert named
     assert {name for name in named if not exists(name)} == set()
 

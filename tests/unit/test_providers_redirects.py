@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from manifold.errors import ProviderRefused
+from manifold.ip_addresses import kind_of, system
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
-from manifold.providers.redirects import Origin, checked, kind_of, system
+from manifold.providers.redirects import Origin, checked
 
 PUBLIC = Origin("https", "api.example.com", 443)
 LOCAL = Origin("http", "127.0.0.1", 8080)

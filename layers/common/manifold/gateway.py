@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from manifold.prices import Prices
     from manifold.queue import Queue
     from manifold.storage import Storage
+    from manifold.webhook_client import WebhookClient
 
 
 class Gateway:
@@ -67,7 +68,14 @@ class Gateway:
     def queue(self) -> "Queue":
         from manifold.queue import Queue
 
-        return Queue(self.environment.control_queue_url, self.environment.transfers_queue_url)
+        environment = self.environment
+        return Queue(environment.control_queue_url, environment.transfers_queue_url, environment.webhooks_queue_url)
+
+    @cached_property
+    def webhook_client(self) -> "WebhookClient":
+        from manifold.webhook_client import WebhookClient
+
+        return WebhookClient(private=self.environment.private_webhooks)
 
     @cached_property
     def deployments(self) -> "Deployments":

@@ -4,7 +4,7 @@ import secrets
 import string
 from typing import Literal
 
-Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user", "team", "request", "call"]
+Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user", "team", "request", "call", "webhook"]
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24  # 142 bits: no collisions, and no id can be guessed
@@ -21,6 +21,7 @@ _PREFIX: dict[Kind, str] = {
     "team": "team_",
     "request": "req_",
     "call": "call_",
+    "webhook": "webhook_",
 }
 
 

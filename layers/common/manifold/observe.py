@@ -30,6 +30,7 @@ _CALLER = 3  # frames up: a line's `location` is where `event` was called
 
 _SECRETS = re.compile(
     r"""\bsk-[\w-]{8,}                     # virtual keys, and many a provider's
+      | \bwhsec_[\w+/=-]{8,}             # webhooks' secrets
       | (?<=Bearer\ )[\w.~+/=-]+
       | (?<=://)[^\s/"@]+(?=@)             # user and password of a URL
       | (?<=X-Amz-Signature=)[0-9a-fA-F]+
@@ -55,6 +56,10 @@ class Metric(StrEnum):
     """Submissions of unknown outcome, whose job is then searched for at the provider."""
     BATCHES_ENDED = "BatchesEnded"
     """Batches that are completed, failed, expired or cancelled."""
+    EVENTS_DELIVERED = "EventsDelivered"
+    """Events that a webhook's endpoint took."""
+    EVENTS_NOT_TAKEN = "EventsNotTaken"
+    """Attempts at which a webhook's endpoint did not take an event."""
 
 
 def _serialize(line: dict[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 Control messages name a batch whose next step is due: short work. Transfer messages name an input to upload, a job whose
 results are to be stored, a file to purge, an upload to join or clear, or a deployment to check for orphans: work that
-moves bytes or takes long.
+moves bytes or takes long. Webhook messages name a webhook that has an event to be sent: strangers' endpoints answer as
+slowly as they like, and so hold up neither.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["batch", "input", "job", "file", "upload", "deployment"]
+Kind = Literal["batch", "input", "job", "file", "upload", "deployment", "webhook"]
+_Name = Literal["control", "transfers", "webhooks"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
 TOGETHER = 10
@@ -47,7 +49,8 @@ _CONFIG = config(1, 3)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The row that a worker is to work on. A `batch` goes to the control queue, the others to the transfers queue."""
+    """The row that a worker is to work on. A `batch` goes to the control queue, a `webhook` to the webhooks queue, and
+    the others to the transfers queue."""
 
     kind: Kind
     id: str
@@ -69,11 +72,10 @@ class Message:
 
 
 class Queue:
-    """The two queues. Use cases call `announce` after a commit; the rows, not the messages, hold what is due."""
+    """The three queues. Use cases call `announce` after a commit; the rows, not the messages, hold what is due."""
 
-    def __init__(self, control_url: str, transfers_url: str) -> None:
-        self._control_url = control_url
-        self._transfers_url = transfers_url
+    def __init__(self, control_url: str, transfers_url: str, webhooks_url: str) -> None:
+        self._urls: dict[_Name, str] = {"control": control_url, "transfers": transfers_url, "webhooks": webhooks_url}
         self._client: SQSClient = boto3.client("sqs", config=_CONFIG)
 
     async def send(self, messages: Sequence[Message], *, delay: float = 0) -> list[Message]:
@@ -81,7 +83,7 @@ class Queue:
 
         To be called after the rows are committed. Returns the messages that SQS did not take. Raises `Unavailable`.
         """
-        url = self._control_url if messages[0].kind == "batch" else self._transfers_url
+        url = self._urls[_queue_of(messages[0])]
         seconds = min(MAX_DELAY, max(0, math.ceil(delay)))
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(number), "MessageBody": message.dump(), "DelaySeconds": seconds}
@@ -122,12 +124,22 @@ class Queue:
 
 def _together(messages: Iterable[Message]) -> Iterator[Sequence[Message]]:
     """The messages of one call each: of one queue, and at most `TOGETHER`."""
-    queues: tuple[list[Message], list[Message]] = ([], [])
+    queues: dict[_Name, list[Message]] = {"control": [], "transfers": [], "webhooks": []}
     for message in messages:
-        queues[message.kind == "batch"].append(message)
-    for queue in queues:
+        queues[_queue_of(message)].append(message)
+    for queue in queues.values():
         for start in range(0, len(queue), TOGETHER):
             yield queue[start : start + TOGETHER]
+
+
+def _queue_of(message: Message) -> _Name:
+    match message.kind:
+        case "batch":
+            return "control"
+        case "webhook":
+            return "webhooks"
+        case _:
+            return "transfers"
 
 
 def _ids(messages: Sequence[Message]) -> str:

@@ -43,6 +43,15 @@ class Environment:
         return self._required("MANIFOLD_TRANSFERS_QUEUE_URL")
 
     @property
+    def webhooks_queue_url(self) -> str:
+        return self._required("MANIFOLD_WEBHOOKS_QUEUE_URL")
+
+    @property
+    def private_webhooks(self) -> bool:
+        """Whether webhooks may have plain HTTP and private addresses: on one machine, or within a VPC."""
+        return self.values.get("MANIFOLD_PRIVATE_WEBHOOKS") == "true"
+
+    @property
     def completions_timeout(self) -> float:
         """Seconds after which API Gateway stops waiting for a completion."""
         return float(self._required("MANIFOLD_COMPLETIONS_TIMEOUT"))

@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 import httpx
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.ip_addresses import Resolve, system
 from manifold.providers import Input, redirects, response_body
 from manifold.providers.download import Download
 from manifold.providers.failures import failure, read_object
@@ -47,9 +48,7 @@ class _Target(TypedDict):
 class BatchClient:
     """A client with a connection pool, opened at the first use in the running event loop. `close` closes it."""
 
-    def __init__(
-        self, transport: httpx.AsyncBaseTransport | None = None, resolve: redirects.Resolve = redirects.system
-    ) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None, resolve: Resolve = system) -> None:
         self._transport = transport
         self._resolve = resolve
         self._client: httpx.AsyncClient | None = None

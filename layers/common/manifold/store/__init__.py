@@ -7,6 +7,7 @@ from manifold.store.batch_leases import BatchLeases
 from manifold.store.batches import Batches
 from manifold.store.calls import Calls
 from manifold.store.connection import Connection, Database
+from manifold.store.deliveries import Deliveries
 from manifold.store.files import Files
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import Inputs
@@ -20,6 +21,7 @@ from manifold.store.teams import Teams
 from manifold.store.traffic import Traffic
 from manifold.store.uploads import Uploads
 from manifold.store.users import Users
+from manifold.store.webhooks import Webhooks
 
 
 class Tables:
@@ -43,6 +45,8 @@ class Tables:
         self.traffic = Traffic(connection)
         self.retention = Retention(connection)
         self.idempotency = Idempotency(connection)
+        self.webhooks = Webhooks(connection)
+        self.deliveries = Deliveries(connection)
 
 
 class Store:

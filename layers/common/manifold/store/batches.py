@@ -30,6 +30,7 @@ from manifold import storable
 from manifold.access import Caller
 from manifold.schemas import BatchStatus
 from manifold.store.connection import Connection
+from manifold.store.deliveries import ANNOUNCED
 from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all, fetch_one
@@ -236,19 +237,26 @@ class Batches:
         output_file_id: str | None = None,
         error_file_id: str | None = None,
     ) -> bool:
-        """Any open status → its end, by the holder of the lease, once every job of the batch is closed."""
+        """Any open status → its end, by the holder of the lease, once every job of the batch is closed.
+
+        The same statement writes the deliveries of the end to the owner's webhooks.
+        """
         columns: dict[Outcome, LiteralString] = {
             "completed": "completed_at",
             "failed": "failed_at",
             "expired": "expired_at",
             "cancelled": "cancelled_at",
         }
-        changed = await self._connection.execute(
-            f"""UPDATE batches SET status = %(outcome)s, {columns[outcome]} = now(), due_at = NULL, {RELEASED},
-                    errors = %(errors)s, output_file_id = %(output)s, error_file_id = %(error)s
-                WHERE id = %(id)s AND lease = %(lease)s AND status NOT IN {_ENDED}
-                    AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s
-                        AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))""",
+        cursor = await self._connection.execute(
+            f"""WITH ended AS (
+                    UPDATE batches SET status = %(outcome)s, {columns[outcome]} = now(), due_at = NULL, {RELEASED},
+                        errors = %(errors)s, output_file_id = %(output)s, error_file_id = %(error)s
+                    WHERE id = %(id)s AND lease = %(lease)s AND status NOT IN {_ENDED}
+                        AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s
+                            AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
+                    RETURNING id, status, user_id, team_id, key_id
+                ), {ANNOUNCED}
+                SELECT id FROM ended""",
             {
                 "outcome": outcome,
                 "errors": Jsonb(storable.value(list(errors))) if errors else None,
@@ -258,20 +266,23 @@ class Batches:
                 "lease": batch.lease,
             },
         )
-        return changed.rowcount == 1
+        return await cursor.fetchone() is not None
 
     async def stop(self, batch_id: str, errors: Sequence[Mapping[str, Any]]) -> BatchRow | None:
-        """Any open status → failed, or cancelled where that was requested, whoever has the lease.
+        """Any open status → failed, or cancelled where that was requested, whoever has the lease; with its deliveries.
 
         `None` if there is no such batch, or it has ended.
         """
         query: LiteralString = f"""
-            UPDATE batches SET status = CASE status WHEN 'cancelling' THEN 'cancelled' ELSE 'failed' END,
-                cancelled_at = CASE status WHEN 'cancelling' THEN now() END,
-                failed_at = CASE status WHEN 'cancelling' THEN NULL ELSE now() END,
-                due_at = NULL, {RELEASED}, errors = %(errors)s
-            WHERE id = %(id)s AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
-            RETURNING {COLUMNS}"""
+            WITH ended AS (
+                UPDATE batches SET status = CASE status WHEN 'cancelling' THEN 'cancelled' ELSE 'failed' END,
+                    cancelled_at = CASE status WHEN 'cancelling' THEN now() END,
+                    failed_at = CASE status WHEN 'cancelling' THEN NULL ELSE now() END,
+                    due_at = NULL, {RELEASED}, errors = %(errors)s
+                WHERE id = %(id)s AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+                RETURNING {COLUMNS}
+            ), {ANNOUNCED}
+            SELECT * FROM ended"""
         parameters = {"id": batch_id, "errors": Jsonb([dict(error) for error in errors])}
         return await fetch_one(self._connection, BatchRow, query, parameters)
 

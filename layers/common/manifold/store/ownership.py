@@ -4,6 +4,11 @@ from typing import Any, LiteralString
 
 from manifold.access import Caller
 
+RECEIVES: LiteralString = """(w.user_id = b.user_id OR w.team_id = b.team_id
+    OR (b.user_id IS NULL AND b.team_id IS NULL AND w.key_id = b.key_id)
+    OR (w.user_id IS NULL AND w.team_id IS NULL AND w.key_id IS NULL))"""
+"""Whether the owner of a row `w` may see a row `b`: the rule of `visible`, between two rows."""
+
 
 def owner(caller: Caller) -> dict[str, Any]:
     """The parameters that `visible` and inserts of owned rows need."""

@@ -1,0 +1,17 @@
+"""The body of a request that makes a webhook."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from manifold.create_body import CreateBody
+
+EventType = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+
+
+class WebhookCreate(CreateBody):
+    """The body of `POST /webhooks`."""
+
+    url: str
+    events: Annotated[list[EventType], Field(min_length=1, max_length=16)]
+    name: Annotated[str, StringConstraints(max_length=256)] | None = None

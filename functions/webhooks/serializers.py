@@ -1,0 +1,91 @@
+"""Webhooks and deliveries as clients see them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from manifold.schemas import HasId, ResponseModel
+from manifold.store.deliveries import DeliveryRow, DeliveryStatus
+from manifold.store.webhooks import WebhookRow
+
+
+class Webhook(HasId):
+    """Where events are sent."""
+
+    object: Literal["webhook"] = "webhook"
+    url: str
+    events: Sequence[str]
+    name: str | None
+    status: Literal["active", "disabled"]
+    created_at: int
+
+
+class WebhookWithSecret(Webhook):
+    """The answer to a create, which alone has the secret."""
+
+    secret: str
+
+
+class WebhookDeleted(ResponseModel):
+    id: str
+    object: Literal["webhook"] = "webhook"
+    deleted: Literal[True] = True
+
+
+class Delivery(HasId):
+    """An event's way to an endpoint, as far as it has come. Times are Unix times."""
+
+    object: Literal["webhook.delivery"] = "webhook.delivery"
+    webhook_id: str
+    event_id: str
+    type: str
+    batch_id: str
+    status: DeliveryStatus
+    attempts: int
+    last_status_code: int | None
+    last_error: str | None
+    last_attempt_at: int | None
+    next_attempt_at: int | None
+    delivered_at: int | None
+    created_at: int
+
+
+def webhook_object(row: WebhookRow) -> Webhook:
+    return Webhook(**_members(row))
+
+
+def webhook_with_secret(row: WebhookRow) -> WebhookWithSecret:
+    return WebhookWithSecret(**_members(row), secret=row.secret)
+
+
+def delivery_object(row: DeliveryRow) -> Delivery:
+    return Delivery(
+        id=row.id,
+        webhook_id=row.webhook_id,
+        event_id=row.event_id,
+        type=row.type,
+        batch_id=row.batch_id,
+        status=row.status,
+        attempts=row.attempts,
+        last_status_code=row.status_code,
+        last_error=row.error,
+        last_attempt_at=_unix(row.attempted_at),
+        next_attempt_at=_unix(row.due_at),
+        delivered_at=_unix(row.delivered_at),
+        created_at=int(row.created_at.timestamp()),
+    )
+
+
+def _members(row: WebhookRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "url": row.url,
+        "events": row.events,
+        "name": row.name,
+        "status": "disabled" if row.disabled_at else "active",
+        "created_at": int(row.created_at.timestamp()),
+    }
+
+
+def _unix(time: datetime | None) -> int | None:
+    return int(time.timestamp()) if time else None

@@ -1,0 +1,111 @@
+"""Webhooks' HTTP: signs an event and posts it to a stranger's endpoint. https://www.standardwebhooks.com
+
+The URL comes from a client and is not trusted: the host is resolved at each attempt, only a public address is connected
+to, no redirect is followed, no proxy is used, and no byte of the answer's body is read.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import httpx
+from standardwebhooks import Webhook
+
+from manifold.ip_addresses import Kind, Resolve, addresses_of, kind_of, resolver
+
+ATTEMPT_SECONDS = 15.0
+"""Time for one attempt, from the look-up of the host to the status of the answer."""
+LOOK_UPS = 40
+"""Hosts that are looked up at once. A name server that hangs holds one for longer than its attempt."""
+_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class SignedEvent:
+    """An event as it is sent: `id` is the same at each attempt, `sent_at` is not."""
+
+    id: str
+    body: str
+    sent_at: datetime
+
+
+class NotAnswered(Exception):
+    """There was no answer. The text says why, for the owner of the webhook."""
+
+
+class WebhookClient:
+    """Posts events. With `private`, plain HTTP and private or loopback addresses are allowed, too."""
+
+    def __init__(self, *, private: bool = False, resolve: Resolve | None = None) -> None:
+        self._private = private
+        self._resolve = resolve or resolver(ThreadPoolExecutor(LOOK_UPS))
+
+    async def post(self, url: str, secret: str, event: SignedEvent) -> int:
+        """The status of the endpoint's answer, whatever it is. Raises `NotAnswered`."""
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                return await self._post(httpx.URL(url), secret, event)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise NotAnswered(f"The endpoint did not answer within {ATTEMPT_SECONDS:g} seconds.") from error
+        except httpx.ConnectError as error:
+            raise NotAnswered(_of_connection(error)) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NotAnswered(f"The endpoint gave no answer in HTTP ({type(error).__name__}).") from error
+
+    async def _post(self, url: httpx.URL, secret: str, event: SignedEvent) -> int:
+        address = await self._address(url)
+        request = httpx.Request(
+            "POST",
+            url.copy_with(host=address),
+            headers={"Host": url.netloc.decode(), "Connection": "close", **_headers(secret, event)},
+            content=event.body.encode(),
+            extensions={"sni_hostname": url.raw_host.decode(), "timeout": httpx.Timeout(ATTEMPT_SECONDS).as_dict()},
+        )
+        async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
+            response = await transport.handle_async_request(request)
+            await response.aclose()
+        return response.status_code
+
+    async def _address(self, url: httpx.URL) -> str:
+        """The address to connect to: the connection goes there, whatever the name resolves to a moment later."""
+        if url.scheme != "https" and not (self._private and url.scheme == "http"):
+            raise NotAnswered("The URL is not https.")
+        host, port = url.raw_host.decode(), url.port or _PORTS[url.scheme]
+        try:
+            addresses = await addresses_of(host, port, self._resolve)
+        except (OSError, UnicodeError) as error:
+            raise NotAnswered("The host has no address.") from error
+        for address in addresses:
+            if self._allows(kind_of(address)):
+                return str(address)
+        raise NotAnswered("The host has no public address.")
+
+    def _allows(self, kind: Kind) -> bool:
+        return kind == "public" or (self._private and kind in ("private", "loopback"))
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context(trust_env=False)
+
+
+def _headers(secret: str, event: SignedEvent) -> Mapping[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "Manifold",
+        "webhook-id": event.id,
+        "webhook-timestamp": str(int(event.sent_at.timestamp())),
+        "webhook-signature": Webhook(secret).sign(event.id, event.sent_at, event.body),
+    }
+
+
+def _of_connection(error: httpx.ConnectError) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return "The connection was not secure: check the endpoint's certificate."
+        cause = cause.__cause__ or cause.__context__
+    return "There was no connection to the endpoint."
