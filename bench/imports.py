@@ -71,7 +71,7 @@ def _seconds(*modules: str) -> float:
 
 
 def _fresh(program: str, modules: Sequence[str]) -> Any:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "PYTHONDONTWRITEBYTECODE": ""}  # as in the layer
     command = [sys.executable, "-c", program.format(modules=", ".join(modules))]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     return json.loads(done.stdout)
