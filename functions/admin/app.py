@@ -13,7 +13,7 @@ from admin.spend import Spend, parse_time
 from manifold import observe, web
 from manifold.app import GatewayDep, application
 from manifold.gateway import Gateway
-from manifold.store.calls import CallFilter
+from manifold.store.spend import SpendFilter
 from manifold.web import Admin, Authenticated
 
 routes = APIRouter(route_class=web.KeyFirst)
@@ -124,11 +124,15 @@ async def spend_logs(
     api_key: Text | None = None,
     user_id: Text | None = None,
     team_id: Text | None = None,
+    model: Text | None = None,
+    request_id: Text | None = None,
     start_date: Text | None = None,
     end_date: Text | None = None,
 ) -> Response:
     start, end = parse_time(start_date, "start_date"), parse_time(end_date, "end_date", end=True)
-    filters = CallFilter(user_id=user_id, team_id=team_id, start=start, end=end)
+    filters = SpendFilter(
+        user_id=user_id, team_id=team_id, model_group=model, request_id=request_id, start=start, end=end
+    )
     return web.json(await spend.page(filters, key=api_key, size=size, after=after))
 
 

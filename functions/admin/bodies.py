@@ -231,9 +231,15 @@ class UserResponse(UserInfo):
     ignored: list[str]
 
 
+class UserInfoWithSpend(UserInfo):
+    """A user with what it has spent so far, as `KeyInfoWithSpend`."""
+
+    spend: float
+
+
 class UserInfoResponse(ResponseModel):
     user_id: str
-    user_info: UserInfo
+    user_info: UserInfoWithSpend
     keys: list[KeyInfo]
 
 
@@ -247,7 +253,13 @@ class TeamResponse(TeamInfo):
     ignored: list[str]
 
 
+class TeamInfoWithSpend(TeamInfo):
+    """A team with what it has spent so far, as `KeyInfoWithSpend`."""
+
+    spend: float
+
+
 class TeamInfoResponse(ResponseModel):
     team_id: str
-    team_info: TeamInfo
+    team_info: TeamInfoWithSpend
     keys: list[KeyInfo]

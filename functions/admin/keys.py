@@ -61,7 +61,7 @@ class VirtualKeys:
             )
             if row is None or not (caller.admin or row.id == caller.key_id):
                 raise _not_found()
-            spend = await tables.calls.spend(row.id)
+            spend = await tables.spend.of("key", row.id)
         return KeyInfoResponse(key=row.token_hash, info=KeyInfoWithSpend.model_validate(asdict(row) | {"spend": spend}))
 
     async def page(

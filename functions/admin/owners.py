@@ -8,12 +8,12 @@ from admin.bodies import (
     KeyInfo,
     LimitFields,
     TeamCreate,
-    TeamInfo,
     TeamInfoResponse,
+    TeamInfoWithSpend,
     TeamResponse,
     UserCreate,
-    UserInfo,
     UserInfoResponse,
+    UserInfoWithSpend,
     UserResponse,
 )
 from admin.groups import require_known
@@ -69,7 +69,9 @@ class Users:
             if row is None:
                 raise NotFound(f"There is no user '{user_id}'.", param="user_id")
             keys = await tables.keys.page(limit=_KEYS_SHOWN, user_id=user_id)
-        return UserInfoResponse(user_id=row.id, user_info=UserInfo.model_validate(row), keys=_visible(keys, caller))
+            spend = await tables.spend.of("user", row.id)
+        info = UserInfoWithSpend.model_validate(asdict(row) | {"spend": spend})
+        return UserInfoResponse(user_id=row.id, user_info=info, keys=_visible(keys, caller))
 
 
 class Teams:
@@ -104,7 +106,9 @@ class Teams:
             if row is None:
                 raise NotFound(f"There is no team '{team_id}'.", param="team_id")
             keys = await tables.keys.page(limit=_KEYS_SHOWN, team_id=team_id)
-        return TeamInfoResponse(team_id=row.id, team_info=TeamInfo.model_validate(row), keys=_visible(keys, caller))
+            spend = await tables.spend.of("team", row.id)
+        info = TeamInfoWithSpend.model_validate(asdict(row) | {"spend": spend})
+        return TeamInfoResponse(team_id=row.id, team_info=info, keys=_visible(keys, caller))
 
 
 def _limits(body: LimitFields) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Spend: what each completion call cost, as LiteLLM's `/spend/logs` with pages."""
+"""Spend: what each call of a completion and each batch cost, as LiteLLM's `/spend/logs` with pages."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,15 +9,17 @@ from manifold.access import Caller
 from manifold.errors import InvalidRequest
 from manifold.schemas import ResponseModel
 from manifold.store import Store, Tables
-from manifold.store.calls import CallFilter, CallRow
 from manifold.store.paging import Cursor
+from manifold.store.spend import SpendFilter, SpendRow
 
 
 class SpendLog(ResponseModel):
-    """One call, with LiteLLM's field names. `call_type` is the route; `spend` is US dollars, or null."""
+    """One call, or one batch at one deployment, with LiteLLM's field names. `spend` is US dollars, or null."""
 
     request_id: str
+    """The call's id, or the batch's."""
     call_type: str
+    """The route: `/batches` for a batch."""
     api_key: str | None
     """The key's `token_id`; null for the master key."""
     user: str | None
@@ -28,6 +30,9 @@ class SpendLog(ResponseModel):
     """`success` or `failure`."""
     status_code: int
     error_code: str | None
+    requests: int
+    """1, or how many of the batch's requests have a result."""
+    failed_requests: int
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
@@ -38,10 +43,10 @@ class SpendLog(ResponseModel):
     endTime: datetime  # noqa: N815
 
     @classmethod
-    def of(cls, row: CallRow) -> "SpendLog":
+    def of(cls, row: SpendRow) -> "SpendLog":
         return cls(
-            request_id=row.id,
-            call_type=row.route,
+            request_id=row.request_id,
+            call_type=row.call_type,
             api_key=row.key_id,
             user=row.user_id,
             team_id=row.team_id,
@@ -50,19 +55,21 @@ class SpendLog(ResponseModel):
             status="success" if row.status == 200 else "failure",
             status_code=row.status,
             error_code=row.error,
+            requests=row.requests,
+            failed_requests=row.failed_requests,
             prompt_tokens=row.input_tokens,
             cached_tokens=row.cached_tokens,
             completion_tokens=row.output_tokens,
             reasoning_tokens=row.reasoning_tokens,
             total_tokens=row.input_tokens + row.output_tokens,
             spend=None if row.cost is None else float(row.cost),
-            startTime=row.created_at - timedelta(seconds=row.seconds),
+            startTime=row.started_at,
             endTime=row.created_at,
         )
 
 
 class SpendPage(ResponseModel):
-    """The newest calls first; `after=last_id` asks for the next page."""
+    """The newest first; `after=last_id` asks for the next page."""
 
     data: Sequence[SpendLog]
     last_id: str | None
@@ -70,32 +77,35 @@ class SpendPage(ResponseModel):
 
 
 class Spend:
-    """The calls that the caller may see: its own, its user's and its team's; all for an admin."""
+    """The calls and batches that the caller may see: its own, its user's and its team's; all for an admin."""
 
     def __init__(self, store: Store, caller: Caller) -> None:
         self._store = store
         self._caller = caller
 
-    async def page(self, filters: CallFilter, *, key: str | None, size: int, after: str | None) -> SpendPage:
-        """The newest calls that pass the filters, of this key if given; none for a key that does not exist.
+    async def page(self, filters: SpendFilter, *, key: str | None, size: int, after: str | None) -> SpendPage:
+        """The newest that pass the filters, of this key if given; none for a key that does not exist.
 
-        Raises `InvalidRequest` for an `after` that is no call of theirs.
+        Raises `InvalidRequest` for an `after` that is none of theirs.
         """
+        if filters.model_group is not None:
+            filters = replace(filters, model_group=self._caller.group(filters.model_group))
         async with self._store.session() as tables:
             if key is not None:
                 filters = replace(filters, key_id=await _key_id(tables, key))
-            rows = await tables.calls.page(self._caller, filters, limit=size, after=await self._cursor(tables, after))
-        shown = [SpendLog.of(row) for row in rows[:size]]
-        return SpendPage(data=shown, last_id=shown[-1].request_id if shown else None, has_more=len(rows) > size)
+            rows = await tables.spend.page(self._caller, filters, limit=size, after=await self._cursor(tables, after))
+        shown = rows[:size]
+        last_id = shown[-1].id if shown else None
+        return SpendPage(data=[SpendLog.of(row) for row in shown], last_id=last_id, has_more=len(rows) > size)
 
     async def _cursor(self, tables: Tables, after: str | None) -> Cursor | None:
         if after is None:
             return None
-        row = await tables.calls.get(after, self._caller)
-        if row is None:
-            message = "'after' names no call that this key may see. Send the last_id of the page before."
+        cursor = await tables.spend.cursor(after, self._caller)
+        if cursor is None:
+            message = "'after' names no call and no batch that this key may see. Send the last_id of the page before."
             raise InvalidRequest(message, param="after", code="invalid_cursor")
-        return Cursor(row.created_at, row.id)
+        return cursor
 
 
 async def _key_id(tables: Tables, reference: str) -> str:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from batches.bodies import BatchCreate
 from batches.errors import batch_not_found
 from batches.serializers import batch_object
-from manifold import ids
+from manifold import ids, limits
 from manifold.access import Caller
 from manifold.errors import InvalidRequest, NotFound
 from manifold.idempotency import CreateAttempt
 from manifold.jsonl import Report
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch, Page
-from manifold.store import Store
+from manifold.store import Store, Tables
 from manifold.store.batches import NewBatch
 from manifold.store.files import FileRow
 from manifold.store.paging import Cursor
@@ -35,17 +35,27 @@ class Catalog:
         """Write a batch in `validating`, also while every provider is down. A retry gets the first attempt's batch.
 
         Bad lines fail it later, as at OpenAI. Raises `NotFound` for the file, `InvalidRequest` if the file or the model
-        does not fit, and what `Caller.require` raises if the caller may not use the file's models.
+        does not fit, what `Caller.require` raises if the caller may not use the file's models, and `BudgetExceeded`.
         """
         async with self._store.transaction() as tables:
             earlier = await tables.idempotency.earlier(attempt)
             row = await tables.batches.get(earlier, self._caller) if earlier else None
             if row is None:
                 file = await tables.files.get(request.input_file_id, self._caller, keep=True)
-                row = await tables.batches.insert(self._batch(request, file), self._caller)
+                batch = self._batch(request, file)
+                await self._require_budget(tables)
+                row = await tables.batches.insert(batch, self._caller)
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.announce([Message("batch", row.id)])
         return batch_object(row)
+
+    async def _require_budget(self, tables: Tables) -> None:
+        """Raise `BudgetExceeded` if a budget of the key, its user or its team is used up, as for a completion."""
+        budgets = limits.budgets(self._caller.limited)
+        if budgets:
+            refused = limits.refusal(budgets, await tables.meters.admit(budgets, 0, "", 0), 0)
+            if refused is not None:
+                raise refused
 
     async def retrieve(self, batch_id: str) -> Batch:
         """The batch as its row has it, with a poll soon if the last was `FRESH_SECONDS` ago. Raises `NotFound`."""

@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from local.provider import Fault
 from manifold.access import Caller
-from manifold.store.calls import CallFilter
+from manifold.store.spend import SpendFilter
 from tests.support.completions_app import HELLO, NO_RETRIES, CompletionsApp, answer_text
 
 pytest_plugins = ("tests.support.completions_app",)
@@ -162,7 +162,7 @@ async def test_what_a_client_that_leaves_has_had_is_written_down(
     await completions_app.app(_scope("/chat/completions", headers), receive, send)
 
     async with completions_app.gateway.store.session() as tables:
-        (call,) = await tables.calls.page(Caller(admin=True), CallFilter(), limit=10)
+        (call,) = await tables.spend.page(Caller(admin=True), SpendFilter(), limit=10)
     assert (call.model_group, call.status, call.output_tokens > 0) == ("mini", 499, not at_once)
     assert [record.message for record in caplog.records if record.name == "psycopg"] == []  # it was not interrupted
 

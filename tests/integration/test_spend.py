@@ -79,6 +79,8 @@ async def test_a_call_in_litellms_words(gateway: Gateway, api: httpx.AsyncClient
         "status": "success",
         "status_code": 200,
         "error_code": None,
+        "requests": 1,
+        "failed_requests": 0,
         "prompt_tokens": 10,
         "cached_tokens": 4,
         "completion_tokens": 5,
@@ -234,7 +236,7 @@ async def test_two_sweeps_at_once_count_each_call_once(
             async with store.session() as tables:
                 gone += await tables.calls.forget(86_400, 10)
             async with gateway.store.session() as tables:
-                assert await tables.calls.spend("key_spender") == 400  # whoever looks meanwhile
+                assert await tables.spend.of("key", "key_spender") == 400  # whoever looks meanwhile
         await store.close()
         return gone
 

@@ -234,7 +234,7 @@ async def test_a_batch_counts_against_the_budget_of_its_key(store: Store) -> Non
 
         [status] = await tables.meters.admit([one], 1, "lease", 60)
         assert (status.spent, status.reached) == (Decimal("1.5"), ["max_budget"])
-        assert await tables.calls.spend(one.id) == Decimal("1.5")
+        assert await tables.spend.of("key", one.id) == Decimal("1.5")
 
 
 async def test_a_copy_that_lives_for_an_hour_is_not_made_again_at_once(store: Store) -> None:

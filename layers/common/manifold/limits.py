@@ -1,7 +1,7 @@
 """Limits of keys, users and teams, and the error when one is reached. Pure, without clock or I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
@@ -78,6 +78,15 @@ def limited_holder(holder: Holder, holder_id: str | None, written: Mapping[str, 
         LimitedHolder(
             holder, holder_id, Limits(**{**written, "max_budget": None if budget is None else Decimal(budget)})
         )
+    ]
+
+
+def budgets(limited: Sequence[LimitedHolder]) -> list[LimitedHolder]:
+    """Those that have a budget, with no other limit."""
+    return [
+        replace(one, limits=Limits(max_budget=one.limits.max_budget, budget_duration=one.limits.budget_duration))
+        for one in limited
+        if one.limits.max_budget is not None
     ]
 
 

@@ -17,6 +17,7 @@ from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
 from manifold.store.retention import Retention
+from manifold.store.spend import Spend
 from manifold.store.teams import Teams
 from manifold.store.traffic import Traffic
 from manifold.store.uploads import Uploads
@@ -42,6 +43,7 @@ class Tables:
         self.job_usage = JobUsage(connection)
         self.meters = Meters(connection)
         self.calls = Calls(connection)
+        self.spend = Spend(connection)
         self.traffic = Traffic(connection)
         self.retention = Retention(connection)
         self.idempotency = Idempotency(connection)

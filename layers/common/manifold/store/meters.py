@@ -43,6 +43,7 @@ _ADMIT: LiteralString = f"""
     ), admitted AS (
         UPDATE meters SET minute = greatest(meters.minute, {_THIS_MINUTE}), requests = judged.requests + %(calls)s,
             tokens = judged.tokens, spent = judged.spent, period_ends_at = judged.period_ends_at,
+            period_seconds = judged.period,
             leases = CASE WHEN judged.max_parallel_requests IS NULL THEN judged.leases
                 ELSE judged.leases || jsonb_build_object(%(lease)s::text,
                     jsonb_build_array(%(calls)s::bigint, extract(epoch FROM now()) + %(seconds)s)) END
@@ -58,9 +59,15 @@ USED: LiteralString = f"""
     UPDATE meters SET minute = greatest(minute, {_THIS_MINUTE}),
         requests = CASE WHEN minute >= {_THIS_MINUTE} THEN requests ELSE 0 END,
         tokens = CASE WHEN minute >= {_THIS_MINUTE} THEN tokens ELSE 0 END + %(tokens)s,
-        spent = spent + %(spent)s, leases = leases - %(lease)s::text
+        spent = CASE WHEN period_ends_at > now() THEN spent ELSE 0 END + %(spent)s,
+        period_ends_at = CASE WHEN period_ends_at > now() OR period_seconds IS NULL THEN period_ends_at
+            ELSE now() + make_interval(secs => period_seconds) END,
+        leases = leases - %(lease)s::text
     FROM held WHERE meters.subject = held.subject"""
-"""The last part of a statement after a WITH: adds what calls used, and ends their lease."""
+"""The last part of a statement after a WITH: adds what calls used, and ends their lease.
+
+What ends after its budget's period, as a batch may, begins the next one.
+"""
 
 
 class Meters:
@@ -74,7 +81,8 @@ class Meters:
     ) -> list[LimitStatus]:
         """Count so many calls for each holder, and hold the lease for `seconds`: for all or, at a limit, for none.
 
-        Returns how each stood before. The calls are admitted if no standing has a limit that was `reached`.
+        With no `calls`, it only begins a budget's period and tells how much is used. Returns how each stood before. The
+        calls are admitted if no standing has a limit that was `reached`.
         """
         parameters = {
             "subjects": [one.subject for one in limited],

@@ -7,22 +7,18 @@ that is open, or that a remaining row refers to, is not deleted.
 from typing import LiteralString
 
 from manifold.store.connection import Connection
+from manifold.store.spend import KEPT
 
-_BATCHES: LiteralString = """
+_BATCHES: LiteralString = f"""
     WITH old AS (
         SELECT id FROM batches WHERE due_at IS NULL
             AND coalesce(completed_at, failed_at, expired_at, cancelled_at) < now() - make_interval(secs => %(seconds)s)
             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = batches.id
                 AND j.state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
         ORDER BY coalesce(completed_at, failed_at, expired_at, cancelled_at) LIMIT %(many)s FOR UPDATE SKIP LOCKED
-    ), used AS (
-        DELETE FROM usage USING old WHERE usage.batch_id = old.id RETURNING key_id, cost
-    ), kept AS (
-        INSERT INTO past_spend (key_id, cost)
-        SELECT key_id, sum(cost) FROM used WHERE key_id IS NOT NULL AND cost IS NOT NULL
-        GROUP BY key_id ORDER BY key_id
-        ON CONFLICT (key_id) DO UPDATE SET cost = past_spend.cost + excluded.cost
-    ), submitted AS (
+    ), spent AS (
+        DELETE FROM usage USING old WHERE usage.batch_id = old.id RETURNING key_id, user_id, team_id, cost
+    ), {KEPT}, submitted AS (
         DELETE FROM jobs USING old WHERE jobs.batch_id = old.id
     ), gone AS (
         DELETE FROM batches USING old WHERE batches.id = old.id RETURNING 1

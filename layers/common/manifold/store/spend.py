@@ -1,0 +1,164 @@
+"""What completions and batches cost: the list of both, newest first, and the sums of keys, users and teams."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, LiteralString
+
+from manifold.access import Caller
+from manifold.store.connection import Connection
+from manifold.store.ownership import owner, visible
+from manifold.store.paging import Cursor, page_clause, page_parameters
+from manifold.store.queries import fetch_all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpendRow:
+    """A call that was sent to a deployment, or a job that ran a batch there."""
+
+    id: str
+    """The call's or the job's."""
+    request_id: str
+    """The call's or the batch's id."""
+    call_type: str
+    """The route of the call; `/batches` of a job."""
+    key_id: str | None
+    user_id: str | None
+    team_id: str | None
+    model_group: str
+    deployment_id: str
+    status: int
+    """As `CallRecord.status` of a call; 200 of a job that completed, else 0."""
+    error: str | None
+    """The provider's error code of a call; how a job ended that did not complete."""
+    requests: int
+    failed_requests: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost: Decimal | None
+    """US dollars; `None` where no price is known."""
+    started_at: datetime
+    """When the call was sent, or the batch created."""
+    created_at: datetime
+    """When it had ended and was written down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpendFilter:
+    """What a list shows; `None` is no condition."""
+
+    key_id: str | None = None
+    user_id: str | None = None
+    team_id: str | None = None
+    model_group: str | None = None
+    request_id: str | None = None
+    start: datetime | None = None
+    """The first moment of `created_at`."""
+    end: datetime | None = None
+    """The first moment that no longer counts."""
+
+
+_CONDITIONS: dict[str, LiteralString] = {
+    "key_id": " AND key_id = %(by_key_id)s",
+    "user_id": " AND user_id = %(by_user_id)s",
+    "team_id": " AND team_id = %(by_team_id)s",
+    "model_group": " AND model_group = %(by_model_group)s",
+    "request_id": " AND request_id = %(by_request_id)s",
+    "start": " AND created_at >= %(by_start)s",
+    "end": " AND created_at < %(by_end)s",
+}
+_CALLS: LiteralString = """
+    SELECT id, id AS request_id, route AS call_type, key_id, user_id, team_id, model_group, deployment_id, status,
+        error, 1::bigint AS requests, CASE WHEN status = 200 THEN 0 ELSE 1 END::bigint AS failed_requests,
+        input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost,
+        created_at - make_interval(secs => seconds) AS started_at, created_at
+    FROM calls"""
+_JOBS: LiteralString = """
+    SELECT u.job_id AS id, u.batch_id AS request_id, '/batches' AS call_type, u.key_id, u.user_id, u.team_id,
+        u.model_group, u.deployment_id, CASE WHEN j.outcome = 'completed' THEN 200 ELSE 0 END AS status,
+        nullif(j.outcome, 'completed') AS error, u.requests, u.failed_requests,
+        u.input_tokens, u.cached_tokens, u.output_tokens, u.reasoning_tokens, u.cost,
+        b.created_at AS started_at, u.created_at
+    FROM usage u JOIN jobs j ON j.id = u.job_id JOIN batches b ON b.id = u.batch_id"""
+_OF_KEY: LiteralString = """
+    SELECT coalesce((SELECT sum(cost) FROM calls WHERE key_id = %(id)s), 0)
+        + coalesce((SELECT sum(cost) FROM usage WHERE key_id = %(id)s), 0)
+        + coalesce((SELECT cost FROM past_spend WHERE key_id = %(id)s), 0)"""
+_OF_USER: LiteralString = """
+    SELECT coalesce((SELECT sum(cost) FROM calls WHERE user_id = %(id)s), 0)
+        + coalesce((SELECT sum(cost) FROM usage WHERE user_id = %(id)s), 0)
+        + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'user:' || %(id)s), 0)
+        + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
+            WHERE api_keys.user_id = %(id)s), 0)"""
+_OF_TEAM: LiteralString = """
+    SELECT coalesce((SELECT sum(cost) FROM calls WHERE team_id = %(id)s), 0)
+        + coalesce((SELECT sum(cost) FROM usage WHERE team_id = %(id)s), 0)
+        + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'team:' || %(id)s), 0)
+        + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
+            WHERE api_keys.team_id = %(id)s), 0)"""
+_OF: dict[str, LiteralString] = {"key": _OF_KEY, "user": _OF_USER, "team": _OF_TEAM}
+
+KEPT: LiteralString = """
+    kept AS (
+        INSERT INTO past_spend (key_id, cost, owned)
+        SELECT key_id, sum(cost), sum(cost) FROM spent WHERE key_id IS NOT NULL AND cost IS NOT NULL
+        GROUP BY key_id ORDER BY key_id
+        ON CONFLICT (key_id) DO UPDATE
+            SET cost = past_spend.cost + excluded.cost, owned = past_spend.owned + excluded.owned
+    ), kept_for_owners AS (
+        INSERT INTO past_owner_spend (owner, cost)
+        SELECT owner, sum(cost) FROM spent CROSS JOIN LATERAL (VALUES ('user:' || user_id), ('team:' || team_id))
+            AS owners (owner)
+        WHERE owner IS NOT NULL AND cost IS NOT NULL
+        GROUP BY owner ORDER BY owner
+        ON CONFLICT (owner) DO UPDATE SET cost = past_owner_spend.cost + excluded.cost
+    )"""
+"""Parts of a statement that deletes rows: keep what they cost in the sums. A part before them, `spent`, has the deleted
+rows' `key_id`, `user_id`, `team_id` and `cost`."""
+
+
+class Spend:
+    """Reads the tables `calls` and `usage` as one list. `Calls` and `JobUsage` write them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def page(
+        self, caller: Caller, conditions: SpendFilter, *, limit: int, after: Cursor | None = None
+    ) -> list[SpendRow]:
+        """What the caller may see, the newest first; one row more than `limit`, if there is one."""
+        given = {name: value for name, value in asdict(conditions).items() if value is not None}
+        parameters = {f"by_{name}": value for name, value in given.items()}
+        where: LiteralString = f" AS of_both WHERE {visible(caller)}"
+        for name in given:
+            where += _CONDITIONS[name]
+        where += page_clause(after, "desc")
+        # Each half has its own limit, so that Postgres reads no more than a page of its index.
+        query: LiteralString = (
+            f"(SELECT * FROM ({_CALLS}){where}) UNION ALL (SELECT * FROM ({_JOBS}){where})"
+            " ORDER BY created_at DESC, id DESC LIMIT %(limit)s"
+        )
+        return await fetch_all(
+            self._connection, SpendRow, query, owner(caller) | parameters | page_parameters(after, limit)
+        )
+
+    async def cursor(self, row_id: str, caller: Caller) -> Cursor | None:
+        """Where the page after this call, job or batch begins; `None` for one that the caller may not see."""
+        query: LiteralString = f"""
+            SELECT created_at, id FROM (
+                SELECT created_at, id, id AS request_id, key_id, user_id, team_id FROM calls WHERE id = %(id)s
+                UNION ALL SELECT created_at, job_id, batch_id, key_id, user_id, team_id FROM usage
+                WHERE job_id = %(id)s OR batch_id = %(id)s) AS of_both
+            WHERE {visible(caller)} ORDER BY created_at, id LIMIT 1"""
+        row = await (await self._connection.execute(query, {"id": row_id} | owner(caller))).fetchone()
+        return None if row is None else Cursor(*row)
+
+    async def of(self, holder: Literal["key", "user", "team"], holder_id: str) -> Decimal:
+        """What a key, user or team has cost so far, as far as prices are known: US dollars.
+
+        Completions and batches, also those whose rows were deleted.
+        """
+        row = await (await self._connection.execute(_OF[holder], {"id": holder_id})).fetchone()
+        return Decimal(row[0]) if row else Decimal(0)
