@@ -10,6 +10,7 @@ from files import file_fields, forms, model_names
 from files.bodies import FileComplete, FilePresign, UploadComplete, UploadCreate
 from files.catalog import Catalog
 from files.content import Content, Download
+from files.cost_estimate import CostEstimates
 from files.creation import Creation, FileRequest
 from files.deletion import Deletion
 from files.form_reader import file_of, part_of, read_form
@@ -47,6 +48,11 @@ class UseCases:
     @property
     def content(self) -> Content:
         return Content(self.gateway.store, self.gateway.storage, self.caller)
+
+    @property
+    def cost_estimates(self) -> CostEstimates:
+        parts = self.gateway
+        return CostEstimates(parts.store, parts.deployments, parts.prices, self.caller)
 
     @property
     def deletion(self) -> Deletion:
@@ -122,6 +128,11 @@ async def file_content(file_id: str, request: Request, use: UseCasesDep) -> Resp
 @routes.head("/files/{file_id}/content")
 async def file_content_head(file_id: str, request: Request, use: UseCasesDep) -> Response:
     return _download(await use.content.head(file_id, request.headers))
+
+
+@routes.get("/files/{file_id}/cost-estimate")
+async def file_cost_estimate(file_id: str, use: UseCasesDep) -> Response:
+    return web.json(await use.cost_estimates.of(file_id))
 
 
 @routes.post("/files/presign")

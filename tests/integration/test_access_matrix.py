@@ -55,6 +55,7 @@ EVERY_KEY = {
     ("DELETE", "/files/{file_id}"),
     ("GET", "/files/{file_id}/content"),
     ("HEAD", "/files/{file_id}/content"),
+    ("GET", "/files/{file_id}/cost-estimate"),
     ("POST", "/files/presign"),
     ("POST", "/files/{file_id}/complete"),
     ("POST", "/uploads"),

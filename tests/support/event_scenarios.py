@@ -40,6 +40,8 @@ def _uploaded(runner: FunctionRunner, key: str) -> str:
     assert (file["filename"], file["status"]) == ("request.jsonl", "processed")
     assert [one["state"] for one in file["inputs"]] == ["ready", "ready"]
     assert file in runner.call("FilesApi", "files.list", key=key)["data"]
+    estimate = runner.call("FilesApi", "files.cost_estimate", file_id=file_id, key=key)
+    assert (estimate["requests"], [one["model"] for one in estimate["models"]]) == (2, file["target_model_names"])
     return file_id
 
 

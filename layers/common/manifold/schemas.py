@@ -95,6 +95,33 @@ class FileDeleted(ResponseModel):
     deleted: Literal[True] = True
 
 
+class CostRange(ResponseModel):
+    """US dollars: of the cheapest and of the dearest deployment whose price is known."""
+
+    min: float
+    max: float
+
+
+class ModelCost(ResponseModel):
+    """What a file costs in a model group; null where no price is known, or the lines do not state their output."""
+
+    model: str
+    input_cost: CostRange | None = None
+    max_cost: CostRange | None = None
+
+
+class CostEstimate(ResponseModel):
+    """What a batch of a file would cost. An object of our own."""
+
+    object: Literal["file.cost_estimate"] = "file.cost_estimate"
+    file_id: str
+    requests: int
+    input_tokens: int | None
+    max_output_tokens: int | None
+    models: list[ModelCost]
+    note: str
+
+
 UploadStatus = Literal["pending", "completed", "cancelled", "expired"]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from manifold.jsonl import request
-from manifold.jsonl.common_text import CommonText
+from manifold.jsonl.common_text import CommonText, Proof
 from manifold.jsonl.custom_ids import CustomIds
 from manifold.jsonl.errors import LineErrors
 from manifold.jsonl.lines import MAX_BRACKETS, MAX_LINE_BYTES, PLAIN_BYTES, TOO_LONG, Lines
@@ -12,6 +12,7 @@ from manifold.jsonl.model_spans import Span, spans
 from manifold.jsonl.position import Position
 from manifold.jsonl.report import MAX_ERRORS, Report
 from manifold.jsonl.request import BadLine, shown
+from manifold.jsonl.token_counts import TokenCounts
 from manifold.jsonl.urls import Urls
 
 MAX_LINES = 50_000  # OpenAI's limit
@@ -35,6 +36,7 @@ class Check:
         self._errors = LineErrors(max_errors)
         self._custom_ids = CustomIds()
         self._urls = Urls()
+        self._tokens = TokenCounts()
         self._model: str | None = None
         self._common: CommonText | None = None
         self._in_common = 0
@@ -72,6 +74,9 @@ class Check:
             kept_bytes=self._bytes - self._lines.bom_bytes - self._model_bytes,
             errors=self._errors.first(),
             error_count=self._errors.count,
+            input_tokens=self._tokens.input(),
+            output_tokens=self._tokens.output(),
+            output_limits=self._tokens.stated,
         )
 
     def _check(self, lines: Iterator[bytes]) -> None:
@@ -80,20 +85,25 @@ class Check:
 
     def _prove(self, lines: Iterator[bytes]) -> bytes | None:
         """Takes in the lines that hold what all have in common, and returns the first that does not, if one is left."""
-        room = self._max_lines - self._position.requests
-        if self._common is None or room <= 0:
-            return next(lines, None)
-        proof = self._common.prove(islice(lines, room))
+        while self._common and (room := self._max_lines - self._position.requests) > 0:
+            room = min(room, self._tokens.until_read)
+            proof = self._common.prove(islice(lines, room), self._tokens)
+            self._take(self._common, proof)
+            if len(proof.sizes) < room:
+                return proof.unproved
+        return next(lines, None)
+
+    def _take(self, common: CommonText, proof: Proof) -> None:
         proved = len(proof.sizes)
         if proved:
             numbers = self._position.numbers(proved)
             self._custom_ids.extend(proof.custom_ids, numbers)
-            self._urls.add(self._common.url, numbers)
+            self._urls.add(common.url, numbers)
+            self._tokens.add(self._position.requests, proof.sizes, proof.limits)
             self._in_common += proved
             self._models += proved
-            self._model_bytes += proved * self._common.model_bytes
+            self._model_bytes += proved * common.model_bytes
             self._position.pass_requests(proof.sizes)
-        return proof.unproved if proved < room else next(lines, None)
 
     def _search(self, line: bytes) -> None:
         """Takes in a line by itself: a blank one, a bad one, or one that is written in another way."""
@@ -118,6 +128,7 @@ class Check:
         url = request.url(parsed)
         self._one_model(request.model(parsed))
         self._urls.add(url, numbers)
+        self._tokens.add_one(self._position.requests, len(line), parsed["body"])
         del parsed  # it takes many times the line's length, and the line may be parsed again below
         models = spans(line)
         self._models += len(models)
@@ -136,7 +147,7 @@ class Check:
     def _learn(self, line: bytes, model: Span) -> None:
         """Takes from the file's first request what the others are likely to have in common with it."""
         common = CommonText.of(line, model)
-        if common and common.prove([line]).sizes:
+        if common and common.prove([line], TokenCounts()).sizes:
             self._common = common
             self._in_common = 1
 

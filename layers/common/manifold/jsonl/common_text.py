@@ -9,11 +9,12 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
 from manifold.jsonl.model_spans import Span
+from manifold.jsonl.token_counts import LIMITS, LONG, TokenCounts, output_limit
 
 _BODY, _MODEL = secrets.token_hex(16), secrets.token_hex(16)  # names that no file holds, because nobody knows them
 _HEAD_MARK = f'"{_BODY}":{{'.encode()
@@ -36,6 +37,8 @@ class Proof:
     custom_ids: list[str]
     sizes: list[int]
     """Bytes of each."""
+    limits: list[object]
+    """The maximum output that each states (`output_limit`), unchecked."""
     unproved: bytes | None
     """The line after them; None if there is none."""
 
@@ -55,6 +58,8 @@ class CommonText:
     url: str
     beside: int
     """How many of `method` and `url` are not in `head`: both or none."""
+    limits: tuple[str, ...]
+    """The names of the maximum output, first the one that the line uses."""
 
     @classmethod
     def of(cls, line: bytes, span: Span) -> Self | None:
@@ -63,15 +68,17 @@ class CommonText:
         head = _HEAD_LAYOUT.search(line, 0, _HEAD_BYTES)
         if head is None or not _MODEL_LAYOUT.fullmatch(line, start, end):
             return None
-        size, url, beside = end - span[0], orjson.loads(line)["url"], 0 if head[1] else 2
+        parsed = orjson.loads(line)
+        size, url, beside = end - span[0], parsed["url"], 0 if head[1] else 2
+        limits = tuple(sorted(LIMITS, key=lambda name: name not in parsed["body"]))
         if head.end() == start:
             both = line[head.start() : end]
-            return cls(both, both, last=False, model_bytes=size, url=url, beside=beside)
+            return cls(both, both, last=False, model_bytes=size, url=url, beside=beside, limits=limits)
         model = line[start:end]
         last = line.find(model) < start or start > len(line) - end  # there is a copy before, or the end is nearer
-        return cls(head[0], model, last=last, model_bytes=size, url=url, beside=beside)
+        return cls(head[0], model, last=last, model_bytes=size, url=url, beside=beside, limits=limits)
 
-    def prove(self, lines: Iterable[bytes]) -> Proof:
+    def prove(self, lines: Iterable[bytes], counts: TokenCounts) -> Proof:  # noqa: C901, PLR0915 (a call costs time)
         """Take lines up to the first that is not proved to be a good request with its model in this text.
 
         A line is proved so: put secret names in the place of one copy of each text, and parse. If the names are keys at
@@ -81,8 +88,11 @@ class CommonText:
         """
         loads, head, model, url, beside = orjson.loads, self.head, self.model, self.url, self.beside
         apart, cut = head != model, bytes.rpartition if self.last else bytes.partition
+        limit, other, another = self.limits
         custom_ids: list[str] = []
         sizes: list[int] = []
+        limits: list[object] = []
+        body: dict[str, Any] = {}
         for line in lines:
             try:  # what has been copied is dropped as soon as can be: memory that is in the cache serves again
                 if apart:
@@ -102,11 +112,20 @@ class CommonText:
                 break
             if type(custom_id) is not str or not custom_id or ("stream" in body and body["stream"] is True):
                 break
+            size = len(line)
+            if size > LONG:
+                counts.offer(body, size)
+            stated = body.get(limit)
+            if (stated is None and (other in body or another in body)) or "n" in body:
+                stated = output_limit(body)
+            limits.append(stated)
             custom_ids.append(custom_id)
-            sizes.append(len(line))
+            sizes.append(size)
         else:
-            return Proof(custom_ids, sizes, None)
-        return Proof(custom_ids, sizes, line)
+            counts.passed(sizes, body)
+            return Proof(custom_ids, sizes, limits, None)
+        counts.passed(sizes, None)
+        return Proof(custom_ids, sizes, limits, line)
 
 
 def with_model(text: bytes, model: str) -> bytes:

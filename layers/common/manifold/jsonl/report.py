@@ -1,7 +1,7 @@
 """The report of one pass over a batch input file."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from heapq import merge
 from itertools import islice
 from typing import Any, Self
@@ -61,6 +61,12 @@ class Report:
     error_count: int
     common_last: bool = False
     """Whether `common` names the model in its last copy in each line, not in its first."""
+    input_tokens: tuple[int, ...] | None = None
+    """The estimated input tokens of the requests 0 to 999, 1000 to 1999, …; None in a report made before estimates."""
+    output_tokens: tuple[int, ...] | None = None
+    """The same of the maximum output of those requests that state one."""
+    output_limits: int | None = None
+    """How many requests state their maximum output."""
 
     def rewritten_bytes(self, model: str) -> int:
         """The exact bytes of the file that `Rewrite(model)` makes. Raises `ValueError` if there are errors."""
@@ -87,13 +93,20 @@ class Report:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The report that `to_json` was called on."""
+        """The report that `to_json` was called on. Members that a later release added are ignored."""
         nested = {
             "urls": {url: UrlUse(use["count"], tuple(use["lines"])) for url, use in value["urls"].items()},
             "index": tuple(value["index"]),
             "errors": tuple(LineError(**error) for error in value["errors"]),
+            "input_tokens": _sums(value.get("input_tokens")),
+            "output_tokens": _sums(value.get("output_tokens")),
         }
-        return cls(**{**value, **nested})
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: member for name, member in {**value, **nested}.items() if name in known})
+
+
+def _sums(value: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if value is None else tuple(value)
 
 
 def _url_mismatch(line: int, url: str, endpoint: str) -> LineError:
