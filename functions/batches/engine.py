@@ -152,23 +152,23 @@ class Engine:
     ) -> dict[float, list[Message]]:
         """Give leases back; returns the messages of the steps that are due soon, by their delay in seconds.
 
-        `missed` batches get no message: they are left to the schedule.
+        `missed` batches are left to the schedule, and get a message only if they were woken meanwhile.
         """
         if not (pauses or missed):
             return {}
         async with self._store.session() as tables:
             woken = await tables.batch_leases.release([*pauses, *missed])
         messages: dict[float, list[Message]] = defaultdict(list)
+        messages[0] = [Message("batch", batch_id) for batch_id in woken]
         for batch, pause in pauses:
-            if batch.id in woken or pause <= SELF_WAKE_SECONDS:
-                messages[0 if batch.id in woken else pause].append(Message("batch", batch.id))
+            if pause <= SELF_WAKE_SECONDS and batch.id not in woken:
+                messages[pause].append(Message("batch", batch.id))
         return messages
 
     async def _announce(self, wakes: Mapping[float, Sequence[Message]], messages: Sequence[Message] = ()) -> None:
         """Send messages without a delay, and those of the next steps with theirs."""
-        await self._queue.announce(messages)
-        for delay, batches in wakes.items():
-            await self._queue.announce(batches, delay=delay)
+        announcements = [(messages, 0.0), *((batches, delay) for delay, batches in wakes.items())]
+        await asyncio.gather(*(self._queue.announce(some, delay=delay) for some, delay in announcements))
 
 
 def _unconfigured(job: JobRow) -> float:

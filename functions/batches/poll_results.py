@@ -24,6 +24,8 @@ PREMATURE_END_SECONDS = 1200.0
 """How long an end that cannot be right yet is polled again, counted from when the provider first reported it."""
 RESULTS_CHECK_SECONDS = 300.0
 """Pause before the engine checks that an ended job's results were stored."""
+MISSED_SECONDS = 1.0
+"""Pause of jobs for which their deployment had no time: they are due in the next run of the schedule."""
 WRITTEN_TOGETHER = 500
 """The most jobs that one transaction writes."""
 _OUTCOMES: dict[JobState, Outcome] = {
@@ -162,7 +164,7 @@ def _set_pause(running: RunningJob, result: PollResult, end: JobEnd | None) -> N
     if end is not None or running.ref in result.statuses or len(result.jobs) == 1:
         result.pauses.append((running.batch, pause))
     else:  # a deployment that answered for others had too little time
-        result.missed.append((running.batch, 0 if result.statuses else pause))
+        result.missed.append((running.batch, MISSED_SECONDS if result.statuses else pause))
 
 
 def _pause(running: RunningJob, result: PollResult, end: JobEnd | None) -> float:

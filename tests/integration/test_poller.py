@@ -9,6 +9,7 @@ import pytest
 from batches import poll_results, polling
 from manifold.providers import Endpoint, JobStatus
 from manifold.providers.openai.batches import OpenAIBatches
+from manifold.queue import Message
 from manifold.store.batches import Counts
 from manifold.store.jobs import JobPoll, Jobs
 from tests.support import postgres
@@ -136,6 +137,7 @@ async def test_what_a_deployment_had_no_time_for_is_polled_first_in_the_next_run
 
     for _ in range(3):
         await system.engine().poll_due(1_000)
+        system.age(1)
 
     assert due(system) == set()
     assert Counter(provider.asked.values()) == {1: 10, 2: 10, 3: 10}
@@ -149,6 +151,27 @@ async def test_a_deployment_that_answers_nothing_wakes_no_worker(system: System,
     await system.engine().poll_due(1_000)
 
     assert (due(system), system.queue.messages, leased(system)) == (set(), [], 0)
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+async def test_a_cancel_that_meets_the_poller_wakes_a_worker(
+    system: System, provider: Provider, monkeypatch: pytest.MonkeyPatch, answers: int
+) -> None:
+    """Its message found the lease taken, so the poller sends it again, also for a batch without an answer."""
+    running(system, deployment(system, LARGE), 3, "large")
+    answer, provider.answers = provider._poll, answers
+
+    async def cancelling(at: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
+        await answer(at, refs, statuses)
+        await system.cancel("batch_large3")
+        system.queue.messages.clear()
+
+    monkeypatch.setattr(OpenAIBatches, "poll", staticmethod(cancelling))
+    await system.engine().poll_due(10)
+
+    assert Message("batch", "batch_large3") in system.queue.messages
+    assert Message("batch", "batch_large2") not in system.queue.messages
+    assert "batch_large3" in due(system)
 
 
 async def test_a_hung_deployment_costs_only_its_own(
