@@ -73,14 +73,17 @@ class Catalog:
         return WebhookDeleted(id=webhook_id)
 
     async def deliveries(self, webhook_id: str, *, after: str | None, limit: int) -> Page[Delivery]:
-        """The deliveries of a webhook, newest first. Raises `InvalidRequest` (`invalid_cursor`)."""
+        """The deliveries of a webhook, of batches that the caller sees, newest first.
+
+        Raises `InvalidRequest` (`invalid_cursor`).
+        """
         async with self._store.session() as tables:
             webhook = await self._find(tables, webhook_id)
-            last = await tables.deliveries.get(after, webhook.id) if after else None
+            last = await tables.deliveries.get(after, webhook.id, self._caller) if after else None
             if after and last is None:
                 raise _invalid_cursor("delivery", after)
             cursor = Cursor(last.created_at, last.id) if last else None
-            rows = await tables.deliveries.page(webhook.id, limit=limit, after=cursor)
+            rows = await tables.deliveries.page(webhook.id, self._caller, limit=limit, after=cursor)
         return Page[Delivery].of([delivery_object(row) for row in rows], limit)
 
     async def replay(self, webhook_id: str, delivery_id: str) -> Delivery:
@@ -92,7 +95,7 @@ class Catalog:
                     "The webhook is disabled, as its endpoint answered 410 (Gone). Delete it, and create another one."
                 )
             await tables.webhooks.resume(webhook.id)
-            row = await tables.deliveries.replay(delivery_id, webhook.id)
+            row = await tables.deliveries.replay(delivery_id, webhook.id, self._caller)
             if row is None:
                 message = (
                     f"No delivery found with id '{delivery_id}'. GET /webhooks/{webhook_id}/deliveries lists them."

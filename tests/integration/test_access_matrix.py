@@ -321,6 +321,27 @@ async def test_whose_webhooks_get_the_event_of_a_batch(gateway: Gateway, holder:
 
 
 @each_holder
+async def test_whose_batches_deliveries_of_a_webhook_name(gateway: Gateway, holder: Holder) -> None:
+    """A webhook of a user and a team is seen by the team, and gets the events of that user's batches elsewhere, too."""
+    webhook_id = await webhook_of(gateway, ANN_IN_BLUE)
+    made = {await batch_of(gateway, owner): owner for owner in HOLDERS}
+    async with gateway.store.session() as tables:
+        for batch_id in made:
+            await tables.batches.stop(batch_id, [])
+        everything = await tables.deliveries.page(webhook_id, ADMIN.caller, limit=100, after=None)
+
+    async with client(apps.create("webhooks", gateway), None) as api:
+        listed = await ask(api, holder, "GET", f"/webhooks/{webhook_id}/deliveries?limit=100")
+        for row in everything:
+            replayed = await ask(api, holder, "POST", f"/webhooks/{webhook_id}/deliveries/{row.id}/replay")
+            sees = holder.sees(ANN_IN_BLUE) and holder.sees(made[row.batch_id])
+            assert replayed.status_code == (200 if sees else 404), made[row.batch_id].name
+
+    expected = {row.batch_id for row in everything if holder.sees(ANN_IN_BLUE) and holder.sees(made[row.batch_id])}
+    assert {one["batch_id"] for one in listed.json().get("data", [])} == expected
+
+
+@each_holder
 async def test_whose_files_a_key_lists(gateway: Gateway, files: httpx.AsyncClient, holder: Holder) -> None:
     made = {await file_of(gateway, owner): owner for owner in HOLDERS}
 

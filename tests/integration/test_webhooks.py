@@ -422,6 +422,21 @@ async def test_a_webhook_that_is_deleted_while_a_batch_ends_does_not_stop_the_en
     await deleting.close()
 
 
+async def test_a_webhook_that_changes_while_a_batch_ends_gets_the_event(system: System, database_url: str) -> None:
+    """The end waits for the row of its batch, so it began before the change."""
+    await webhook_to(system, "http://127.0.0.1:9/")
+    batch_id = await open_batch(system)
+    with psycopg.connect(database_url) as holding:
+        holding.execute("SELECT 1 FROM batches WHERE id = %s FOR UPDATE", (batch_id,))
+        async with client(create_batches_app(system.gateway)) as api:
+            ending = asyncio.create_task(api.post(f"/batches/{batch_id}/end"))
+            await eventually(lambda: bool(system.select("SELECT 1 FROM pg_locks WHERE NOT granted")))
+            change(system, "UPDATE webhooks SET failures = 1, lease = 'other'")
+            holding.rollback()
+            assert (await ending).json()["status"] == "failed"
+    assert len(system.select("SELECT 1 FROM deliveries")) == 1
+
+
 async def test_a_worker_at_a_webhook_does_not_hold_up_the_end_of_a_batch(system: System) -> None:
     await webhook_to(system, "http://127.0.0.1:9/")
     await ended_batch(system)

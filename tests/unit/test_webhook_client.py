@@ -1,9 +1,11 @@
 """Events go to public addresses by TLS, to the address that was checked, and nowhere else."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from standardwebhooks import Webhook
 
 from manifold.store.webhooks import WebhookRow
 from manifold.webhook_client import NotAnswered, SignedEvent, WebhookClient
@@ -68,6 +70,15 @@ async def test_the_connection_goes_to_the_address_and_the_request_names_the_host
     assert request.headers["webhook-id"] == "evt_1"
     assert request.headers["webhook-timestamp"] == "1614265330"
     assert request.headers["webhook-signature"].startswith("v1,")
+
+
+async def test_the_signature_is_valid_whatever_the_time_zone_of_the_database() -> None:
+    now = datetime.now(timezone(timedelta(hours=-7)))
+    with listening() as endpoint:
+        assert await WebhookClient(private=True).post(endpoint.url, SECRET, replace(EVENT, sent_at=now)) == 204
+
+    [request] = endpoint.received
+    assert Webhook(SECRET).verify(request.body, request.headers) == {"test": 2432232314}
 
 
 @pytest.mark.parametrize("private", [True, False])

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 
 import httpx
@@ -98,7 +98,9 @@ def _headers(secret: str, event: SignedEvent) -> Mapping[str, str]:
         "User-Agent": "Manifold",
         "webhook-id": event.id,
         "webhook-timestamp": str(int(event.sent_at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(event.id, event.sent_at, event.body),
+        "webhook-signature": Webhook(secret).sign(
+            event.id, event.sent_at.astimezone(UTC), event.body
+        ),  # it takes a time as UTC
     }
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 
+from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.ownership import RECEIVES
+from manifold.store.ownership import RECEIVES, owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all, fetch_one
 from manifold.store.webhooks import WebhookRow
@@ -63,17 +64,20 @@ class Deliveries:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def get(self, delivery_id: str, webhook_id: str) -> DeliveryRow | None:
-        """A delivery of this webhook."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM deliveries WHERE id = %(id)s AND webhook_id = %(webhook)s"
-        return await fetch_one(self._connection, DeliveryRow, query, {"id": delivery_id, "webhook": webhook_id})
+    async def get(self, delivery_id: str, webhook_id: str, caller: Caller) -> DeliveryRow | None:
+        """A delivery of this webhook, if the caller may see its batch."""
+        query: LiteralString = f"""
+            SELECT {_COLUMNS} FROM deliveries
+            WHERE id = %(id)s AND webhook_id = %(webhook)s AND {_of_visible_batch(caller)}"""
+        parameters = {"id": delivery_id, "webhook": webhook_id} | owner(caller)
+        return await fetch_one(self._connection, DeliveryRow, query, parameters)
 
-    async def page(self, webhook_id: str, *, limit: int, after: Cursor | None) -> list[DeliveryRow]:
-        """Newest first; one row more than `limit`, if there is one."""
-        query: LiteralString = f"SELECT {_COLUMNS} FROM deliveries WHERE webhook_id = %(webhook)s" + page_clause(
-            after, "desc"
-        )
-        parameters = {"webhook": webhook_id} | page_parameters(after, limit)
+    async def page(self, webhook_id: str, caller: Caller, *, limit: int, after: Cursor | None) -> list[DeliveryRow]:
+        """Of batches that the caller may see. Newest first; one row more than `limit`, if there is one."""
+        query: LiteralString = f"""
+            SELECT {_COLUMNS} FROM deliveries
+            WHERE webhook_id = %(webhook)s AND {_of_visible_batch(caller)}""" + page_clause(after, "desc")
+        parameters = {"webhook": webhook_id} | owner(caller) | page_parameters(after, limit)
         return await fetch_all(self._connection, DeliveryRow, query, parameters)
 
     async def receivers(self, batch_id: str) -> list[str]:
@@ -140,14 +144,21 @@ class Deliveries:
         )
         return changed.rowcount
 
-    async def replay(self, delivery_id: str, webhook_id: str) -> DeliveryRow | None:
-        """Any status → pending, due now, for another 72 hours; `None` if there is no such delivery."""
+    async def replay(self, delivery_id: str, webhook_id: str, caller: Caller) -> DeliveryRow | None:
+        """Any status → pending, due now, for another 72 hours; `None` if the caller sees no such delivery."""
         query: LiteralString = f"""
             UPDATE deliveries SET status = 'pending', attempts = 0, due_at = now(), error = NULL, status_code = NULL,
                 delivered_at = NULL, expires_at = now() + interval '72 hours'
             WHERE id = %(id)s AND webhook_id = %(webhook)s AND status IN ('pending', 'delivered', 'failed')
+                AND {_of_visible_batch(caller)}
             RETURNING {_COLUMNS}"""
-        return await fetch_one(self._connection, DeliveryRow, query, {"id": delivery_id, "webhook": webhook_id})
+        parameters = {"id": delivery_id, "webhook": webhook_id} | owner(caller)
+        return await fetch_one(self._connection, DeliveryRow, query, parameters)
 
     async def _changed(self, query: LiteralString, parameters: dict[str, Any]) -> bool:
         return (await self._connection.execute(query, parameters)).rowcount == 1
+
+
+def _of_visible_batch(caller: Caller) -> LiteralString:
+    """The condition for deliveries of batches that the caller may see; a webhook of its team may get others, too."""
+    return f"EXISTS (SELECT 1 FROM batches WHERE batches.id = deliveries.batch_id AND {visible(caller)})"
