@@ -1,5 +1,6 @@
 """How many calls a poll of many jobs takes: listings where they bring enough jobs, else one call for each."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,15 @@ from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, JobStatus
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.batches import CONCURRENT, IDLE_PAGES, MAX_REFUSALS, PAGE, OpenAIBatches
+from manifold.providers.openai import batches
+from manifold.providers.openai.batches import (
+    CONCURRENT,
+    IDLE_PAGES,
+    MAX_REFUSALS,
+    PAGE,
+    RETRIEVED_INSTEAD,
+    OpenAIBatches,
+)
 
 AT = Endpoint(model="model", base_url="https://provider.example/v1", api_key="sk-test")
 
@@ -25,6 +34,9 @@ class Account(BatchClient):
         self._batches = batches
         self._error = error
         self._lists = lists
+        self.last_page: int | None = None
+        """The page after which the listing fails, by `listing_fault`, or hangs."""
+        self.listing_fault: ProviderError | None = None
 
     async def call(self, method: str, call: HttpCall, json: Mapping[str, Any] | None = None, **_: Any) -> Any:
         name = call.url.rpartition("/")[2]
@@ -35,6 +47,10 @@ class Account(BatchClient):
             return {"id": name, "status": "in_progress"}
         if not self._lists:
             raise ProviderRefused("no such route", status=405, lasting=True)
+        if self.pages == self.last_page:
+            if self.listing_fault:
+                raise self.listing_fault
+            await asyncio.Event().wait()
         self.pages += 1
         end = int(call.params["after"].removeprefix("batch_")) if "after" in call.params else self._batches
         start = max(0, end - PAGE)
@@ -93,3 +109,18 @@ async def test_jobs_whose_own_retrieval_fails_do_not_keep_others_from_being_poll
     account.broken = frozenset(refs(*range(100)))
 
     assert len(await poll(account, refs(*range(200)))) == 100
+
+
+@pytest.mark.parametrize("last_page", [0, 1])
+@pytest.mark.parametrize("fault", [ProviderUnclear("an error of the provider's own", status=500), None])
+async def test_jobs_behind_a_listing_that_fails_or_hangs_are_retrieved_those_due_longest_first(
+    monkeypatch: pytest.MonkeyPatch, last_page: int, fault: ProviderError | None
+) -> None:
+    monkeypatch.setattr(batches, "LISTING_SECONDS", 0.1)
+    account = Account(1_000)
+    account.last_page, account.listing_fault = last_page, fault
+
+    known = await poll(account, refs(*range(1_000)))
+
+    assert account.retrieved == refs(*range(RETRIEVED_INSTEAD))
+    assert len(known) == RETRIEVED_INSTEAD + last_page * PAGE

@@ -28,6 +28,10 @@ IDLE_PAGES = 10
 `CONCURRENT` jobs that were found earn one page more."""
 MAX_PAGES = 1000
 """Pages after which a listing is given up as endless."""
+LISTING_SECONDS = 20.0
+"""Time limit of a poll's listing: of the 25 s that a deployment has, some are left to retrieve jobs one by one."""
+RETRIEVED_INSTEAD = 100
+"""The most jobs, those due longest, that a poll retrieves one by one where its listing failed or took too long."""
 FEW = 4
 """Up to so many jobs are retrieved one by one; more, by listing."""
 CONCURRENT = 8
@@ -76,15 +80,19 @@ class OpenAIBatches:
         return None
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
+        most = len(refs)
         if len(refs) > FEW:
             try:
-                await self._poll_listed(endpoint, refs, statuses)
-            except ProviderError as error:
+                async with asyncio.timeout(LISTING_SECONDS):
+                    await self._poll_listed(endpoint, refs, statuses)
+            except ProviderRefused as refusal:
                 if any(ref in statuses for ref in refs):
                     return
-                if not (isinstance(error, ProviderRefused) and error.lasting):
+                if not refusal.lasting:
                     raise
-        await self._poll_each(endpoint, [ref for ref in refs if ref not in statuses], statuses)
+            except (ProviderError, TimeoutError):  # a listing may be broken, or too slow, for as long as a job runs
+                most = RETRIEVED_INSTEAD
+        await self._poll_each(endpoint, [ref for ref in refs if ref not in statuses][:most], statuses)
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
         try:
