@@ -45,9 +45,13 @@ class DeliveryRun:
         self._client = client
 
     async def run(self) -> None:
-        """Send what is due, to up to `ENDPOINTS` at once. When one is done, another one that is due takes its place."""
+        """Send what is due, to up to `ENDPOINTS` at once. When one is done, another one that is due takes its place.
+
+        A fault at one webhook is raised at the end, so that it does not stop the others.
+        """
         loop = asyncio.get_running_loop()
         end, sending, last = loop.time() + CLAIM_SECONDS, set[asyncio.Task[None]](), None
+        faults: list[asyncio.Task[None]] = []
         try:
             while True:
                 if loop.time() < end:
@@ -57,14 +61,15 @@ class DeliveryRun:
                 if not sending:
                     break
                 done, sending = await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
-                for one in done:
-                    one.result()
+                faults += [one for one in done if one.exception() is not None]
         finally:
             for task in sending:
                 task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
         if last is not None and loop.time() >= end:
             await self._queue.announce([Message("webhook", last)])
+        for fault in faults:
+            fault.result()
 
     async def _claim(self, limit: int) -> list[WebhookRow]:
         if limit == 0:

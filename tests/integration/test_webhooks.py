@@ -282,6 +282,32 @@ async def test_a_hanging_endpoint_delays_no_other(
     assert waiting["last_status_code"] is None
 
 
+async def test_a_fault_at_one_webhook_does_not_stop_the_others(
+    system: System, endpoint: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post, broken = webhook_client.WebhookClient.post, asyncio.Event()
+
+    async def break_at_one(self: Any, url: str, *arguments: Any) -> int:
+        if url == endpoint.url:
+            return await post(self, url, *arguments)
+        broken.set()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(webhook_client.WebhookClient, "post", break_at_one)
+    await webhook_to(system, "http://127.0.0.1:9/")
+    webhook = await webhook_to(system, endpoint.url)
+    await ended_batch(system)
+    endpoint.released.clear()
+    running = asyncio.create_task(system.delivery_run().run())
+    await broken.wait()
+    await eventually(lambda: bool(endpoint.received))
+    endpoint.released.set()
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await running
+    assert [one["status"] for one in await deliveries(system, webhook)] == ["delivered"]
+
+
 async def test_an_owner_has_two_endpoints_called_at_once_and_the_owners_take_turns(system: System) -> None:
     webhooks = [await webhook_to(system, "http://127.0.0.1:9/") for _ in range(4)]
     change(system, "INSERT INTO users (id) VALUES ('ann')")
