@@ -27,6 +27,10 @@ _NOTE = (
 )
 _OLD = "The file was uploaded before tokens were estimated. Upload it again to have an estimate."
 _NO_LIMIT = "Some lines state no max_completion_tokens, so the largest cost is unknown."
+_NO_PRICE = (
+    "No price is known for a model whose costs are null. Of an Azure deployment, the admin names the model as "
+    "model_info.base_model."
+)
 _ERRORS = "The file has bad lines, so a batch of it fails, and costs nothing."
 
 
@@ -58,7 +62,7 @@ class CostEstimates:
             input_tokens=request.total_input if request else None,
             max_output_tokens=request.total_output if request else None,
             models=models,
-            note=_note(report, request),
+            note=_note(report, request, models),
         )
 
     async def _file(self, file_id: str) -> tuple[FileRow, Report]:
@@ -118,12 +122,14 @@ def _range(costs: Sequence[Decimal]) -> CostRange | None:
     return CostRange(min=float(min(costs)), max=float(max(costs))) if costs else None
 
 
-def _note(report: Report, request: _Request | None) -> str:
+def _note(report: Report, request: _Request | None, models: Sequence[ModelCost]) -> str:
     if request is None:
         return _OLD
     parts = [_NOTE]
     if request.total_output is None:
         parts.append(_NO_LIMIT)
+    if any(model.input_cost is None for model in models):
+        parts.append(_NO_PRICE)
     if report.error_count:
         parts.append(_ERRORS)
     return " ".join(parts)

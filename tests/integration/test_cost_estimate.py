@@ -51,6 +51,7 @@ async def test_each_group_has_the_costs_of_its_cheapest_and_dearest_deployment(p
     )
     assert mini == {"model": "mini-batch", "input_cost": None, "max_cost": None}
     assert "estimated" in got["note"]
+    assert "base_model" in got["note"]
 
 
 async def test_without_stated_output_the_largest_cost_is_unknown(priced: FilesApp) -> None:
@@ -61,6 +62,7 @@ async def test_without_stated_output_the_largest_cost_is_unknown(priced: FilesAp
     assert (got["requests"], got["max_output_tokens"], got["models"][0]["max_cost"]) == (4, None, None)
     assert got["models"][0]["input_cost"]["min"] > 0
     assert "max_completion_tokens" in got["note"]
+    assert "base_model" not in got["note"]
 
 
 async def test_embeddings_have_no_output(priced: FilesApp) -> None:
