@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
 from manifold.errors import InvalidRequest
-from manifold.ip_addresses import kind_of
+from manifold.ip_addresses import kind_of, may_receive_events
 
 MAX_LENGTH = 2048
 """Characters of a URL."""
@@ -23,7 +23,7 @@ def require_valid(url: str, *, private: bool) -> None:
         raise _invalid("it must begin with 'https://'")
     if not parts.hostname or parts.username is not None or parts.fragment:
         raise _invalid("it must have a host, and no user, password or fragment")
-    if not private and not _may_be_public(parts.hostname):
+    if not _may_receive_events(parts.hostname, private=private):
         raise _invalid("its host must be public: events are not sent to private or local addresses")
 
 
@@ -36,11 +36,11 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _may_be_public(host: str) -> bool:
+def _may_receive_events(host: str, *, private: bool) -> bool:
     try:
-        return kind_of(ip_address(host)) == "public"
+        return may_receive_events(kind_of(ip_address(host)), private=private)
     except ValueError:  # a name
-        return host.lower() != "localhost"
+        return private or host.lower() != "localhost"
 
 
 def _invalid(remedy: str) -> InvalidRequest:

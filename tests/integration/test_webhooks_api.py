@@ -89,7 +89,8 @@ async def test_private_addresses_are_the_choice_of_the_operator(
     gateway.environment = Environment({**gateway.environment.values, "MANIFOLD_PRIVATE_WEBHOOKS": "true"})
 
     assert (await api.post("/webhooks", json=VALID | {"url": url})).status_code == 200
-    assert (await api.post("/webhooks", json=VALID | {"url": "ftp://127.0.0.1/"})).status_code == 400
+    for never in ("ftp://127.0.0.1/", "http://169.254.169.254/latest", "https://[fd00:ec2::254]/"):
+        assert (await api.post("/webhooks", json=VALID | {"url": never})).status_code == 400
 
 
 async def test_an_owner_may_have_ten(api: httpx.AsyncClient) -> None:

@@ -59,6 +59,11 @@ def kind_of(address: Address) -> Kind:
     return "public" if address.is_global else "closed"
 
 
+def may_receive_events(kind: Kind, *, private: bool) -> bool:
+    """Whether a webhook may be at such an address; `private` is the operator's choice to allow its own networks."""
+    return kind == "public" or (private and kind in ("private", "loopback"))
+
+
 async def addresses_of(host: str, port: int, resolve: Resolve) -> list[Address]:
     """The addresses of a host, IPv4 first: a function without IPv6 may resolve names that have both.
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import httpx
 from standardwebhooks import Webhook
 
-from manifold.ip_addresses import Kind, Resolve, addresses_of, kind_of, resolver
+from manifold.ip_addresses import Resolve, addresses_of, kind_of, may_receive_events, resolver
 
 ATTEMPT_SECONDS = 15.0
 """Time for one attempt, from the look-up of the host to the status of the answer."""
@@ -80,12 +80,9 @@ class WebhookClient:
         except (OSError, UnicodeError) as error:
             raise NotAnswered("The host has no address.") from error
         for address in addresses:
-            if self._allows(kind_of(address)):
+            if may_receive_events(kind_of(address), private=self._private):
                 return str(address)
         raise NotAnswered("The host has no public address.")
-
-    def _allows(self, kind: Kind) -> bool:
-        return kind == "public" or (self._private and kind in ("private", "loopback"))
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
