@@ -1,7 +1,5 @@
 """A batch's row as OpenAI's Batch object."""
 
-from datetime import datetime
-
 from manifold.schemas import (
     Batch,
     BatchError,
@@ -10,6 +8,7 @@ from manifold.schemas import (
     InputTokensDetails,
     OutputTokensDetails,
     RequestCounts,
+    unix_time,
 )
 from manifold.store.batches import BatchRow
 
@@ -27,14 +26,14 @@ def batch_object(row: BatchRow) -> Batch:
         output_file_id=row.output_file_id,
         error_file_id=row.error_file_id,
         created_at=int(row.created_at.timestamp()),
-        in_progress_at=_seconds(row.in_progress_at),
-        expires_at=_seconds(row.expires_at),
-        finalizing_at=_seconds(row.finalizing_at),
-        completed_at=_seconds(row.completed_at),
-        failed_at=_seconds(row.failed_at),
-        expired_at=_seconds(row.expired_at),
-        cancelling_at=_seconds(row.cancelling_at),
-        cancelled_at=_seconds(row.cancelled_at),
+        in_progress_at=unix_time(row.in_progress_at),
+        expires_at=unix_time(row.expires_at),
+        finalizing_at=unix_time(row.finalizing_at),
+        completed_at=unix_time(row.completed_at),
+        failed_at=unix_time(row.failed_at),
+        expired_at=unix_time(row.expired_at),
+        cancelling_at=unix_time(row.cancelling_at),
+        cancelled_at=unix_time(row.cancelled_at),
         request_counts=RequestCounts(total=row.total, completed=row.completed, failed=row.failed),
         usage=_usage(row.usage),
         metadata=row.metadata,
@@ -51,7 +50,3 @@ def _usage(usage: dict[str, int] | None) -> BatchUsage | None:
         output_tokens_details=OutputTokensDetails(reasoning_tokens=usage["reasoning_tokens"]),
         total_tokens=usage["input_tokens"] + usage["output_tokens"],
     )
-
-
-def _seconds(at: datetime | None) -> int | None:
-    return None if at is None else int(at.timestamp())

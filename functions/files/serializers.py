@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from manifold.deployments import Deployments
-from manifold.schemas import File, FilePurpose, InputState, Upload
+from manifold.schemas import File, FilePurpose, InputState, Upload, unix_time
 from manifold.store.files import FileRow
 from manifold.store.inputs import InputRow
 from manifold.store.uploads import UploadRow
@@ -16,7 +16,7 @@ def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deploymen
         id=row.id,
         bytes=row.bytes,
         created_at=int(row.created_at.timestamp()),
-        expires_at=int(row.expires_at.timestamp()) if row.expires_at else None,
+        expires_at=unix_time(row.expires_at),
         filename=row.filename,
         purpose=cast(FilePurpose, row.purpose),
         status=row.status,

@@ -1,10 +1,9 @@
 """Webhooks and deliveries as clients see them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, Literal
 
-from manifold.schemas import HasId, ResponseModel
+from manifold.schemas import HasId, ResponseModel, unix_time
 from manifold.store.deliveries import DeliveryRow, DeliveryStatus
 from manifold.store.webhooks import WebhookRow
 
@@ -69,9 +68,9 @@ def delivery_object(row: DeliveryRow) -> Delivery:
         attempts=row.attempts,
         last_status_code=row.status_code,
         last_error=row.error,
-        last_attempt_at=_unix(row.attempted_at),
-        next_attempt_at=_unix(row.due_at),
-        delivered_at=_unix(row.delivered_at),
+        last_attempt_at=unix_time(row.attempted_at),
+        next_attempt_at=unix_time(row.due_at),
+        delivered_at=unix_time(row.delivered_at),
         created_at=int(row.created_at.timestamp()),
     )
 
@@ -85,7 +84,3 @@ def _members(row: WebhookRow) -> dict[str, Any]:
         "status": "disabled" if row.disabled_at else "active",
         "created_at": int(row.created_at.timestamp()),
     }
-
-
-def _unix(time: datetime | None) -> int | None:
-    return int(time.timestamp()) if time else None

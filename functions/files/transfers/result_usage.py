@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from manifold.jsonl.result import Result, number, part
-from manifold.prices import Tariff, Tokens
+from manifold.prices import Tariff, Tokens, billed_output
 from manifold.reported_cost import cost_of
 
 
@@ -68,16 +68,14 @@ class ResultUsage:
 def tokens_of(usage: Mapping[str, Any]) -> Tokens:
     """The tokens of a line's usage, in the words of each of OpenAI's APIs. No part is larger than its whole.
 
-    Embeddings of some servers have only a `total_tokens`. xAI counts reasoning beside the output, not as a part of it;
-    the total tells.
+    Embeddings of some servers have only a `total_tokens`.
     """
     output = number(usage, "completion_tokens", "output_tokens")
     total = number(usage, "total_tokens")
     input_tokens = number(usage, "prompt_tokens", "input_tokens") or max(0, total - output)
     details = part(usage, "prompt_tokens_details", "input_tokens_details")
     reasoning = number(part(usage, "completion_tokens_details", "output_tokens_details"), "reasoning_tokens")
-    if reasoning and total == input_tokens + output + reasoning:
-        output += reasoning
+    output = billed_output(input_tokens, output, reasoning, total)
     cached = min(number(details, "cached_tokens"), input_tokens)
     written = min(number(details, "cache_write_tokens"), input_tokens - cached)
     return Tokens(

@@ -54,6 +54,11 @@ class Tokens:
         return self.cached + self.written > self.input or self.written_1h > self.written or self.reasoning > self.output
 
 
+def billed_output(prompt: int, output: int, reasoning: int, total: int) -> int:
+    """The output tokens of an answer with its reasoning: xAI counts that beside the output, which the total tells."""
+    return output + reasoning if total == prompt + output + reasoning else output
+
+
 class Rates(NamedTuple):
     """US dollars for a million tokens."""
 

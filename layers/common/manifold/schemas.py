@@ -4,6 +4,7 @@ They have every field that OpenAI's SDK types declare, null where OpenAI has nul
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +24,11 @@ BatchEndpoint = Literal[
 ]  # fmt: skip
 MIN_EXPIRY, MAX_EXPIRY = 3600, 2_592_000
 """Bounds of `expires_after.seconds`: one hour to thirty days."""
+
+
+def unix_time(time: datetime | None) -> int | None:
+    """A time as OpenAI's objects have it: whole seconds."""
+    return None if time is None else int(time.timestamp())
 
 
 class ResponseModel(BaseModel):

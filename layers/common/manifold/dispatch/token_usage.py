@@ -5,7 +5,7 @@ from typing import Any
 
 from manifold import storable
 from manifold.config import Deployment
-from manifold.prices import Tokens
+from manifold.prices import Tokens, billed_output
 
 REPORTS_IN_STREAMS = frozenset(
     {
@@ -34,15 +34,11 @@ Chunk = dict[str, Any]
 
 
 def tokens_of(usage: Mapping[str, Any]) -> Tokens:
-    """The tokens of OpenAI's usage object, as far as it can be read and is plausible: never fewer than none.
-
-    xAI counts reasoning beside the output, not as a part of it; the total tells.
-    """
+    """The tokens of OpenAI's usage object, as far as it can be read and is plausible: never fewer than none."""
     cache = _part(usage, "prompt_tokens_details")
     prompt, output = storable.count(usage.get("prompt_tokens")), storable.count(usage.get("completion_tokens"))
     reasoning = storable.count(_part(usage, "completion_tokens_details").get("reasoning_tokens"))
-    if reasoning and storable.count(usage.get("total_tokens")) == prompt + output + reasoning:
-        output += reasoning
+    output = billed_output(prompt, output, reasoning, storable.count(usage.get("total_tokens")))
     return Tokens(
         prompt,
         output,

@@ -9,13 +9,13 @@ pending ──► delivered
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Literal, LiteralString
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.ownership import RECEIVES, owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
-from manifold.store.queries import fetch_all, fetch_one
+from manifold.store.queries import changes_one, fetch_all, fetch_one
 from manifold.store.webhooks import WebhookRow
 
 DeliveryStatus = Literal["pending", "delivered", "failed"]
@@ -104,7 +104,8 @@ class Deliveries:
 
     async def delivered(self, row: DeliveryRow, status_code: int) -> bool:
         """pending → delivered."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE deliveries SET status = 'delivered', delivered_at = now(), status_code = %(code)s, error = NULL,
                    due_at = NULL
                WHERE id = %(id)s AND status = 'pending'""",
@@ -113,7 +114,8 @@ class Deliveries:
 
     async def retry(self, row: DeliveryRow, seconds: float, status_code: int | None, error: str) -> bool:
         """Try a pending delivery again after `seconds`, unless another attempt has begun."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE deliveries SET status_code = %(code)s, error = %(error)s,
                    due_at = now() + make_interval(secs => %(seconds)s)
                WHERE id = %(id)s AND status = 'pending' AND attempts = %(attempts)s""",
@@ -154,9 +156,6 @@ class Deliveries:
             RETURNING {_COLUMNS}"""
         parameters = {"id": delivery_id, "webhook": webhook_id} | owner(caller)
         return await fetch_one(self._connection, DeliveryRow, query, parameters)
-
-    async def _changed(self, query: LiteralString, parameters: dict[str, Any]) -> bool:
-        return (await self._connection.execute(query, parameters)).rowcount == 1
 
 
 def _of_visible_batch(caller: Caller) -> LiteralString:

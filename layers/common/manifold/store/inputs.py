@@ -13,7 +13,7 @@ from typing import Literal, LiteralString
 
 from manifold import ids, storable
 from manifold.store.connection import Connection
-from manifold.store.queries import fetch_all, fetch_one
+from manifold.store.queries import changes_one, fetch_all, fetch_one
 
 InputStates = Literal["pending", "ready", "failed", "discarded"]
 
@@ -113,7 +113,8 @@ class Inputs:
 
     async def renew(self, row: InputRow, seconds: float) -> bool:
         """Extend the lease to `seconds` from now; false if it is lost."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE inputs SET leased_until = clock_timestamp() + make_interval(secs => %s)
                WHERE id = %s AND state = 'pending' AND lease = %s""",
             (seconds, row.id, row.lease),
@@ -121,7 +122,8 @@ class Inputs:
 
     async def ready(self, row: InputRow, provider_ref: str | None, expires_at: int | None) -> bool:
         """pending → ready, by the holder of the lease. `expires_at` is a Unix time."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE inputs SET state = 'ready', provider_ref = %s, expires_at = to_timestamp(%s), error = NULL,
                    due_at = NULL, lease = NULL, leased_until = NULL, updated_at = now()
                WHERE id = %s AND state = 'pending' AND lease = %s""",
@@ -130,7 +132,8 @@ class Inputs:
 
     async def retry(self, row: InputRow, error: str, seconds: float) -> bool:
         """Give the lease back, to try again after `seconds`; false if it is lost."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE inputs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
                    leased_until = NULL, updated_at = now()
                WHERE id = %s AND state = 'pending' AND lease = %s""",
@@ -139,7 +142,8 @@ class Inputs:
 
     async def fail(self, row: InputRow, error: str) -> bool:
         """pending → failed, by the holder of the lease, with the cause."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE inputs SET state = 'failed', error = %s, due_at = NULL, lease = NULL, leased_until = NULL,
                    updated_at = now(), doubtful_at = now()
                WHERE id = %s AND state = 'pending' AND lease = %s""",
@@ -148,7 +152,8 @@ class Inputs:
 
     async def discard(self, input_id: str) -> bool:
         """Any state → discarded: the provider's copy is gone, or nobody needs it."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now(),
                    doubtful_at = CASE WHEN provider_ref IS NULL AND attempts > 0 THEN now() ELSE doubtful_at END
                WHERE id = %s AND state <> 'discarded'""",
@@ -208,6 +213,3 @@ class Inputs:
             ([input_id for input_id, _ in copies], [ref for _, ref in copies]),
         )
         return [ref for (ref,) in await cursor.fetchall()]
-
-    async def _changed(self, query: LiteralString, parameters: Sequence[object]) -> bool:
-        return (await self._connection.execute(query, parameters)).rowcount == 1

@@ -1,6 +1,6 @@
 """Fetching the results of ended jobs, by a worker that moves bytes, under a lease of the job's own: ended → stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from manifold import storable
 from manifold.store.connection import Connection
 from manifold.store.jobs import COLUMNS, JobRow
-from manifold.store.queries import fetch_one
+from manifold.store.queries import changes_one, fetch_one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class JobResults:
 
     async def renew(self, job: JobRow, seconds: float) -> bool:
         """Keep the lease for `seconds` from now; false if it is lost."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => %s)
                WHERE id = %s AND state = 'ended' AND lease = %s""",
             (seconds, job.id, job.lease),
@@ -49,7 +50,8 @@ class JobResults:
 
     async def stored(self, job: JobRow, results: Mapping[str, Any]) -> bool:
         """ended → stored, by the holder of the lease."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE jobs SET state = 'stored', results = %s, error = NULL, due_at = NULL, lease = NULL,
                    leased_until = NULL
                WHERE id = %s AND state = 'ended' AND lease = %s""",
@@ -69,7 +71,8 @@ class JobResults:
 
         `kept` counts the lines that are in S3 by now; `mismatch`: the results are not what was announced.
         """
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE jobs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
                    leased_until = NULL, doubted_at = CASE WHEN %s THEN coalesce(doubted_at, now()) ELSE doubted_at END,
                    kept = coalesce(%s, kept)
@@ -79,7 +82,8 @@ class JobResults:
 
     async def named(self, job: JobRow, files: ResultFiles) -> bool:
         """Note result files that the provider named late, and its new count. A file that was named before stays."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE jobs SET answers = %(answers)s,
                    output_ref = coalesce(output_ref, %(output_ref)s), error_ref = coalesce(error_ref, %(error_ref)s),
                    output_file_id = coalesce(output_file_id, %(output)s),
@@ -105,6 +109,3 @@ class JobResults:
             (limit,),
         )
         return [job_id for (job_id,) in await cursor.fetchall()]
-
-    async def _changed(self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]) -> bool:
-        return (await self._connection.execute(query, parameters)).rowcount == 1

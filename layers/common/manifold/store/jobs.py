@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from manifold import storable
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.connection import Connection
-from manifold.store.queries import fetch_all, fetch_one
+from manifold.store.queries import changes_one, fetch_all, fetch_one
 
 States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent", "abandoned"]
 
@@ -170,7 +170,8 @@ class Jobs:
 
     async def running(self, job: JobRow, provider_ref: str) -> bool:
         """submitting | unknown → running: the provider has it. False also if it is another job of ours there."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE jobs SET state = 'running', provider_ref = %(ref)s, submitted_at = now(), error = NULL
                WHERE id = %(id)s AND state IN ('submitting', 'unknown') AND NOT EXISTS (
                    SELECT 1 FROM jobs other WHERE other.deployment_id = %(deployment)s AND other.provider_ref = %(ref)s)
@@ -180,14 +181,16 @@ class Jobs:
 
     async def unknown(self, job: JobRow, error: str) -> bool:
         """submitting → unknown: it may or may not have come to be."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             "UPDATE jobs SET state = 'unknown', error = %s WHERE id = %s AND state = 'submitting'",
             (storable.text(error), job.id),
         )
 
     async def refused(self, job: JobRow, error: str, *, status: int | None, lasting: bool, cooldown: float) -> bool:
         """submitting → refused, with the HTTP status and the seconds of cooldown for the deployment."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE jobs SET state = 'refused', error = %s, status = %s, lasting = %s,
                    cool_until = now() + make_interval(secs => %s)
                WHERE id = %s AND state = 'submitting'""",
@@ -207,7 +210,9 @@ class Jobs:
 
     async def absent(self, job: JobRow) -> bool:
         """unknown → absent: the provider did not list it when its listing delay was over."""
-        return await self._changed("UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'", (job.id,))
+        return await changes_one(
+            self._connection, "UPDATE jobs SET state = 'absent' WHERE id = %s AND state = 'unknown'", (job.id,)
+        )
 
     async def polled(self, polls: Sequence[JobPoll]) -> None:
         """Note polls after which their jobs go on, or that got no answer.
@@ -252,10 +257,9 @@ class Jobs:
 
     async def settled(self, job: JobRow) -> bool:
         """stored → settled."""
-        return await self._changed("UPDATE jobs SET state = 'settled' WHERE id = %s AND state = 'stored'", (job.id,))
-
-    async def _changed(self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]) -> bool:
-        return (await self._connection.execute(query, parameters)).rowcount == 1
+        return await changes_one(
+            self._connection, "UPDATE jobs SET state = 'settled' WHERE id = %s AND state = 'stored'", (job.id,)
+        )
 
 
 def _end(end: JobEnd) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Queries whose rows become records: the columns are named as the fields of a dataclass."""
+"""Statements of all tables: rows become records, whose fields the columns are named as, and changes of one row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString, TypeVar
 
 from psycopg import AsyncCursor
@@ -23,6 +23,13 @@ async def fetch_all(
 ) -> list[Record]:
     """The records of all rows, in the query's order."""
     return await (await _execute(connection, record, query, parameters)).fetchall()
+
+
+async def changes_one(
+    connection: Connection, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+) -> bool:
+    """Whether the statement changed a row: it did not where one of its guards does not hold."""
+    return (await connection.execute(query, parameters)).rowcount == 1
 
 
 async def _execute(

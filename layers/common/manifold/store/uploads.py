@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.ownership import owner, visible
-from manifold.store.queries import fetch_all, fetch_one
+from manifold.store.queries import changes_one, fetch_all, fetch_one
 
 UploadStates = Literal["pending", "completed", "cancelled", "expired"]
 
@@ -161,7 +161,8 @@ class Uploads:
 
     async def renew(self, row: UploadRow, seconds: float) -> bool:
         """Extend the lease to `seconds` from now; false if it is lost."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE uploads SET leased_until = clock_timestamp() + make_interval(secs => %s)
                WHERE id = %s AND lease = %s""",
             (seconds, row.id, row.lease),
@@ -169,21 +170,24 @@ class Uploads:
 
     async def joined(self, row: UploadRow, md5: str, report: dict[str, Any] | None) -> bool:
         """Note what the joined bytes are like."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             "UPDATE uploads SET md5 = %s, report = %s, due_at = NULL WHERE id = %s AND lease = %s",
             (md5, None if report is None else Jsonb(report), row.id, row.lease),
         )
 
     async def forget(self, row: UploadRow) -> bool:
         """Forget what was joined, since it is not what the client meant. To be called before its deletion."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             "UPDATE uploads SET part_ids = NULL, md5 = NULL, report = NULL WHERE id = %s AND lease = %s",
             (row.id, row.lease),
         )
 
     async def release(self, row: UploadRow, due_in: float | None = None) -> bool:
         """Give the lease back. With `due_in`, the upload is due for a worker after so many seconds."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE uploads SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s)
                WHERE id = %s AND lease = %s""",
             (due_in, row.id, row.lease),
@@ -191,7 +195,8 @@ class Uploads:
 
     async def complete(self, row: UploadRow) -> bool:
         """pending → completed, by the holder of the lease; its parts are then to be deleted."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE uploads SET status = 'completed', report = NULL, due_at = now(), attempts = 0, lease = NULL,
                    leased_until = NULL
                WHERE id = %s AND status = 'pending' AND lease = %s""",
@@ -200,7 +205,8 @@ class Uploads:
 
     async def cancel(self, upload_id: str) -> bool:
         """pending → cancelled, also while its parts are joined; they are then to be deleted."""
-        return await self._changed(
+        return await changes_one(
+            self._connection,
             """UPDATE uploads SET status = 'cancelled', due_at = now(), attempts = 0, lease = NULL, leased_until = NULL
                WHERE id = %s AND status = 'pending' AND expires_at > now()""",
             (upload_id,),
@@ -239,6 +245,3 @@ class Uploads:
     async def _one(self, condition: LiteralString, parameters: dict[str, Any]) -> UploadRow | None:
         query: LiteralString = f"SELECT {_COLUMNS} {_FROM} WHERE {condition}"
         return await fetch_one(self._connection, UploadRow, query, parameters)
-
-    async def _changed(self, query: LiteralString, parameters: Sequence[object]) -> bool:
-        return (await self._connection.execute(query, parameters)).rowcount == 1

@@ -7,13 +7,13 @@ failures in a row, so that an endpoint that fails is tried less often, however m
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import LiteralString
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
-from manifold.store.queries import fetch_all, fetch_one
+from manifold.store.queries import changes_one, fetch_all, fetch_one
 
 _COLUMNS: LiteralString = "id, url, events, name, secret, failures, disabled_at, lease, created_at"
 _OWNER: LiteralString = "coalesce('user:' || w.user_id, 'team:' || w.team_id, 'key:' || w.key_id, 'admin')"
@@ -74,7 +74,7 @@ class Webhooks:
     async def delete(self, webhook_id: str, caller: Caller) -> bool:
         """Delete a webhook of the caller's with its deliveries; false if there is none."""
         query: LiteralString = f"DELETE FROM webhooks WHERE id = %(id)s AND {visible(caller)}"
-        return await self._changed(query, {"id": webhook_id} | owner(caller))
+        return await changes_one(self._connection, query, {"id": webhook_id} | owner(caller))
 
     async def due(self, limit: int) -> list[str]:
         """The webhooks with a delivery that has been due for 15 seconds, and that nobody holds; `limit` at most."""
@@ -110,13 +110,16 @@ class Webhooks:
 
     async def answered(self, row: WebhookRow) -> None:
         """Note that the endpoint took an event: it has no failures in a row."""
-        await self._changed(
-            "UPDATE webhooks SET failures = 0, resumes_at = now() WHERE id = %(id)s AND failures > 0", {"id": row.id}
+        await changes_one(
+            self._connection,
+            "UPDATE webhooks SET failures = 0, resumes_at = now() WHERE id = %(id)s AND failures > 0",
+            {"id": row.id},
         )
 
     async def failed(self, row: WebhookRow, seconds: float) -> None:
         """Count a failure, and send the endpoint nothing for this long; by the holder of the lease."""
-        await self._changed(
+        await changes_one(
+            self._connection,
             """UPDATE webhooks SET failures = failures + 1, resumes_at = now() + make_interval(secs => %(seconds)s)
                WHERE id = %(id)s AND lease = %(lease)s""",
             {"id": row.id, "lease": row.lease, "seconds": seconds},
@@ -124,12 +127,16 @@ class Webhooks:
 
     async def resume(self, webhook_id: str) -> None:
         """End the pause after failures."""
-        await self._changed("UPDATE webhooks SET resumes_at = now() WHERE id = %(id)s", {"id": webhook_id})
+        await changes_one(
+            self._connection, "UPDATE webhooks SET resumes_at = now() WHERE id = %(id)s", {"id": webhook_id}
+        )
 
     async def disable(self, row: WebhookRow) -> None:
         """Send the endpoint nothing any more: it has said that it is gone."""
-        await self._changed(
-            "UPDATE webhooks SET disabled_at = now() WHERE id = %(id)s AND disabled_at IS NULL", {"id": row.id}
+        await changes_one(
+            self._connection,
+            "UPDATE webhooks SET disabled_at = now() WHERE id = %(id)s AND disabled_at IS NULL",
+            {"id": row.id},
         )
 
     async def release(self, row: WebhookRow) -> bool:
@@ -141,6 +148,3 @@ class Webhooks:
         )
         released = await cursor.fetchone()
         return bool(released and released[0])
-
-    async def _changed(self, query: LiteralString, parameters: dict[str, Any]) -> bool:
-        return (await self._connection.execute(query, parameters)).rowcount == 1
