@@ -21,6 +21,12 @@ CONTEXT = SimpleNamespace(
 )
 
 
+@pytest.fixture(autouse=True)
+def no_earlier_metrics() -> None:
+    """Metrics are the process's, so a test of another module may have counted some that no invocation has written."""
+    observe.metrics.clear_metrics()
+
+
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
     """The lines that the logger writes."""
