@@ -26,6 +26,11 @@ model_list:
       order: 1
       rpm: 60
       tpm: 100000
+      max_enqueued_tokens: 90_000_000
+      max_enqueued_requests: 1_000_000
+      max_batch_requests: 10_000
+      max_batch_bytes: 100_000_000
+      max_concurrent_batches: 20
       timeout: 30
       stream_timeout: 6
       max_retries: 2
@@ -34,6 +39,7 @@ model_list:
       id: general
       mode: batch
       base_model: azure/gpt-4o-mini
+      retry_failed_lines: 3
 general_settings:
   master_key: os.environ/MY_MASTER_KEY
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifold import config
-from manifold.config import Aws, DefaultName, PlainText, SecretName
+from manifold.config import Aws, BatchLimits, DefaultName, PlainText, SecretName
 from manifold.errors import ConfigError
 from tests.support.config_fixtures import EVERYTHING, Load, one
 
@@ -40,6 +40,8 @@ def test_every_setting_arrives(load: Load) -> None:
         mode="batch",
         base_model="azure/gpt-4o-mini",
         path="model_list[0]",
+        limits=BatchLimits(90_000_000, 1_000_000, 10_000, 100_000_000, 20),
+        retry_failed_lines=3,
     )
     assert loaded.master_key == SecretName("MY_MASTER_KEY")
 

@@ -31,6 +31,11 @@ def refusal(tmp_path: Path, text: str | bytes, **values: str) -> list[str]:
         ("rpm: '60'", "model_list[0].litellm_params.rpm: must be a whole number"),
         ("rpm: true", "model_list[0].litellm_params.rpm: must be a whole number"),
         ("tpm: 0", "model_list[0].litellm_params.tpm: must be greater than 0"),
+        ("max_enqueued_tokens: 0", "model_list[0].litellm_params.max_enqueued_tokens: must be greater than 0"),
+        ("max_enqueued_requests: 1e6", "model_list[0].litellm_params.max_enqueued_requests: must be a whole number"),
+        ("max_batch_requests: -1", "model_list[0].litellm_params.max_batch_requests: must be greater than 0"),
+        ("max_batch_bytes: 200 MB", "model_list[0].litellm_params.max_batch_bytes: must be a whole number"),
+        ("max_concurrent_batches: true", "model_list[0].litellm_params.max_concurrent_batches: must be a whole number"),
         ("order: 1.5", "model_list[0].litellm_params.order: must be a whole number"),
         ("weight: -1", "model_list[0].litellm_params.weight: must be greater than or equal to 0"),
         ("weight: .inf", "model_list[0].litellm_params.weight: must be a finite number"),
@@ -50,6 +55,20 @@ def refusal(tmp_path: Path, text: str | bytes, **values: str) -> list[str]:
 def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, param: str, problem: str) -> None:
     [message] = refusal(tmp_path, MODEL % (param, ""))
     assert message.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "problem"),
+    [
+        ("6", "must be less than or equal to 5"),
+        ("-1", "must be greater than or equal to 0"),
+        ("often", "must be a whole number"),
+        ("1.0", "must be a whole number"),
+    ],
+)
+def test_failed_lines_run_again_at_most_five_times(tmp_path: Path, rounds: str, problem: str) -> None:
+    [message] = refusal(tmp_path, MODEL % ("", f"retry_failed_lines: {rounds}"))
+    assert message == f"model_list[0].model_info.retry_failed_lines: {problem}"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manifold import config
-from manifold.config import PlainText, SecretName
+from manifold.config import BatchLimits, PlainText, SecretName
 from manifold.errors import ConfigError
 from tests.support.config_fixtures import EVERYTHING, Load, one
 
@@ -72,6 +72,7 @@ def test_any_setting_may_be_a_name_whose_value_is_read_as_if_it_was_written(load
             mode="batch",
             base_model="gpt-oss",
             path="model_list[0]",
+            limits=BatchLimits(batch_requests=50_000, batch_bytes=100_000_000),
         ),
     )
     assert loaded.router_settings == config.RouterSettings(

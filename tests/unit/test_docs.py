@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from manifold import config
-from manifold.config import Environment, document, provider_defaults
+from manifold.config import BatchLimits, Environment, batch_limits, document, provider_defaults
 from manifold.errors import ConfigError
 from manifold.observe import Metric
 
@@ -120,6 +120,23 @@ def test_the_providers_are_those_of_the_code() -> None:
     _, refused = batches.split("refused for")
     assert in_backticks(may_leave_it_out) == provider_defaults.BASE_URLS.keys()
     assert in_backticks(refused) == provider_defaults.WITHOUT_FILES | provider_defaults.OTHER_BATCH_APIS
+
+
+def test_the_limits_of_batches_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "providers.md").read_text()
+    table = re.search(r"^\| prefix \|.+\n\|[-|]+\n((?:\|.+\n)+)", page, flags=re.MULTILINE)
+    assert table
+    documented: dict[str, BatchLimits] = {}
+    for line in table[1].splitlines():
+        prefixes, requests, size, others = (cell.strip() for cell in line[1:-1].split("|"))
+        written = {
+            "max_batch_requests": requests,
+            "max_batch_bytes": size,
+            **dict(re.findall(r"`(\w+)` ([\d,]+)", others)),
+        }
+        limits = {name.removeprefix("max_"): int(value.replace(",", "")) for name, value in written.items() if value}
+        documented |= dict.fromkeys(in_backticks(prefixes) or {"other"}, BatchLimits(**limits))
+    assert documented == {"openai": batch_limits.OPENAI, "other": batch_limits.OPENAI, **batch_limits.PROVIDERS}
 
 
 def in_backticks(text: str) -> set[str]:

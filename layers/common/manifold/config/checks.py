@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from manifold.config import provider_defaults
+from manifold.config import batch_limits, provider_defaults
 from manifold.config.deployments import Deployment
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
@@ -39,6 +39,8 @@ def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator
                 f"{one.path}.litellm_params.api_base is missing, and no address of {one.provider!r} is known: "
                 "nothing is sent to this deployment"
             )
+        if one.mode != "batch" and (one.retry_failed_lines or one.limits != batch_limits.documented(one.provider)):
+            yield f"{one.path} limits or retries batches, which it does not run: set model_info.mode to batch"
     if isinstance(master_key, PlainText):
         yield _written_out("general_settings.master_key")
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
+from manifold.config.batch_limits import BatchLimits
 from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, SecretName, Setting
 from manifold.errors import ConfigError
@@ -54,6 +55,10 @@ class Deployment:
     """Its place in `config.yaml`: `model_list[0]`."""
     aws: Aws | None = None
     """For Bedrock alone."""
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    """Those of `litellm_params`, else those that the provider documents."""
+    retry_failed_lines: int = 0
+    """`model_info.retry_failed_lines`: how often lines of a batch that failed run again."""
 
     def settings(self) -> Iterator[tuple[str, Setting | DefaultName]]:
         """The settings that may name a secret, each with its path in `config.yaml`."""
@@ -96,6 +101,10 @@ class Config:
     @cached_property
     def by_id(self) -> Mapping[str, Deployment]:
         return MappingProxyType({deployment.id: deployment for deployment in self.deployments})
+
+    def retry_failed_lines(self, group: str) -> int:
+        """The rounds in which lines of this group's batches run again: the most that one of its deployments sets."""
+        return max((one.retry_failed_lines for one in self.groups.get(group, ())), default=0)
 
     def secret_names(self) -> dict[str, str]:
         """Each name in the file that is looked up at use, with the path of its first mention."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -30,6 +31,8 @@ from manifold.errors import ConfigError
 from manifold.routing import Strategy
 
 REGION = re.compile(r"[a-z0-9-]+")
+RETRIES = 2
+"""Rounds of `retry_failed_lines: true`."""
 
 
 def _prefixed(model: str) -> str:
@@ -45,11 +48,16 @@ def _region(setting: Setting) -> Setting:
     return setting
 
 
+def _rounds(written: object) -> object:
+    return written * RETRIES if isinstance(written, bool) else written
+
+
 Word = Annotated[str, StringConstraints(min_length=1), ByName]
 Region = Annotated[SettingValue, AfterValidator(_region)]
 Switch = Annotated[bool, Field(strict=True), NumberByName]
 Count = Annotated[int, Field(strict=True, ge=0), NumberByName]
 Rate = Annotated[int, Field(strict=True, gt=0), NumberByName]
+Rounds = Annotated[int, Field(strict=True, ge=0, le=5), BeforeValidator(_rounds), NumberByName]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
 Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), NumberByName]
@@ -84,6 +92,11 @@ class LitellmParams(Section):
     order: Count | None = None
     rpm: Rate | None = None
     tpm: Rate | None = None
+    max_enqueued_tokens: Rate | None = None
+    max_enqueued_requests: Rate | None = None
+    max_batch_requests: Rate | None = None
+    max_batch_bytes: Rate | None = None
+    max_concurrent_batches: Rate | None = None
     timeout: Seconds | None = None
     stream_timeout: Seconds | None = None
     max_retries: Count | None = None
@@ -94,6 +107,7 @@ class ModelInfo(Section):
     id: Word | None = None
     mode: Word | None = None
     base_model: Word | None = None
+    retry_failed_lines: Rounds = 0
 
 
 class Model(Section):

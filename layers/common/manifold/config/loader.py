@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from manifold.config import checks, document, provider_defaults
+from manifold.config import batch_limits, checks, document, provider_defaults
+from manifold.config.batch_limits import BatchLimits
 from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.references import Lookup, References
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
@@ -68,7 +70,14 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         base_model=info.base_model,
         path=path,
         aws=_aws(params, region) if provider == provider_defaults.BEDROCK else None,
+        limits=_limits(params, provider),
+        retry_failed_lines=info.retry_failed_lines,
     )
+
+
+def _limits(params: document.LitellmParams, provider: str) -> BatchLimits:
+    own = {field.name: getattr(params, f"max_{field.name}") for field in fields(BatchLimits)}
+    return replace(batch_limits.documented(provider), **_given(own))
 
 
 def _aws(params: document.LitellmParams, region: str | None) -> Aws:
