@@ -1,13 +1,13 @@
 """The fixture of benchmarks: every function in this process, a real Postgres with history, and a simulated provider.
 
-S3 and SQS are objects in memory that answer at once: only Manifold, its libraries and Postgres are measured.
+S3 and SQS are `bench.in_memory`.
 """
 
 import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from batches import poller
 from batches import worker as control
 from bench import PATHS, ROOT
 from bench.events import CONTEXT, event
+from bench.in_memory import InMemoryQueue, InMemoryStorage
 from files import app as files
 from files.transfers import worker as transfers
 from local.processes import Service, free_port
@@ -31,8 +32,7 @@ from manifold.config import Environment
 from manifold.gateway import Gateway
 from manifold.invocation import run
 from manifold.providers.registry import close_providers
-from manifold.queue import Kind, Message, Queue
-from manifold.storage import Piece, Storage
+from manifold.queue import Queue
 from manifold.store import Store, migrations
 from tests.support import postgres
 
@@ -54,42 +54,6 @@ _GATEWAYS: tuple[Gateway, ...] = (
     poller.gateway,
     transfers.gateway,
 )
-
-
-class InMemoryStorage(Storage):
-    """A bucket in memory."""
-
-    def __init__(self) -> None:
-        self._objects: dict[str, bytes] = {}
-
-    async def put(self, key: str, body: bytes) -> None:
-        self._objects[key] = body
-
-    async def read(self, key: str) -> AsyncIterator[bytes]:
-        yield self._objects[key]
-
-    async def fetch(self, piece: Piece) -> bytes:
-        return self._objects[piece.key][piece.start : piece.start + piece.bytes]
-
-    def link(self, key: str, *, filename: str, content_type: str, method: str = "get_object") -> str:
-        return f"https://bucket.example/{key}"
-
-
-class InMemoryQueue(Queue):
-    """Keeps messages until they are taken."""
-
-    def __init__(self) -> None:
-        self._messages: list[Message] = []
-
-    async def send(self, messages: Sequence[Message], *, delay: float = 0) -> list[Message]:
-        self._messages.extend(messages)
-        return []
-
-    def take(self, kind: Kind) -> list[str]:
-        """The ids in the messages of this kind, which are removed."""
-        named = [message.id for message in self._messages if message.kind == kind]
-        self._messages = [message for message in self._messages if message.kind != kind]
-        return named
 
 
 @dataclass

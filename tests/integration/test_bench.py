@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from bench import ROOT
+from bench.batch_rounds import STEPS
 from bench.imports import NEEDS, packages
 from bench.lines import ORDERS, File
 from manifold.jsonl import Check
@@ -51,6 +52,15 @@ def test_a_run_of_the_poller_asks_for_every_healthy_job(database_server: str) ->
 
     for case, asked in (("20 at 2 ", "20 of 20"), ("20 at 2, one of them hung", "10 of 10"), ("20 at 1 ", "20 of 20")):
         assert [line for line in lines if line.startswith(case) and asked in line]
+
+
+def test_a_batch_is_compared_with_the_providers_calls_and_with_another_checkout(database_server: str) -> None:
+    few = ("--rounds", "1", "--lines", "3", "--history", "2", "--baseline", str(ROOT))
+    lines = report("bench.batches", *few, environment={"DATABASE_URL": database_server})
+
+    for step in STEPS:
+        for end in (", this checkout ", ", the baseline ", ", times the baseline "):
+            assert [line for line in lines if line.startswith(step + end)]
 
 
 def test_the_line_engine_is_compared_for_every_order() -> None:
