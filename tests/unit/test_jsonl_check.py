@@ -44,7 +44,6 @@ def test_a_good_file_is_counted() -> None:
     assert (report.bytes, report.lines, report.model) == (len(data), 2500, "gpt")
     assert report.urls == {"/v1/chat/completions": UrlUse(2500, tuple(range(1, 101)))}
     assert report.longest_line == len(jsonl(request("1000")))
-    assert [json.loads(data[start:].split(b"\n")[0])["custom_id"] for start in report.index] == ["0", "1000", "2000"]
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1 << 20])
@@ -54,7 +53,8 @@ def test_blank_lines_line_ends_and_a_byte_order_mark_change_nothing_but_the_numb
     report = check(data, size)
     assert (report.error_count, report.lines, report.bytes) == (0, 3, len(data))
     assert report.urls["/v1/chat/completions"].lines == (3, 5, 7)
-    assert data[report.index[0] :].startswith(one)
+    [block] = report.blocks()
+    assert data[block.start :].startswith(one)
 
 
 BAD = [
@@ -162,7 +162,7 @@ def test_messages_say_what_to_do() -> None:
 def test_a_file_without_requests_is_empty(data: bytes) -> None:
     report = check(data)
     assert [(error.line, error.code) for error in report.errors] == [(None, "empty_file")]
-    assert (report.lines, report.index, report.model, report.common) == (0, (), None, None)
+    assert (report.lines, report.model, report.common) == (0, None, None)
 
 
 def test_lines_after_the_last_that_a_batch_takes_are_only_counted() -> None:
@@ -240,7 +240,7 @@ def test_a_file_with_errors_has_no_rewritten_length() -> None:
 
 def test_duplicates_are_found_in_more_ids_than_one_part_holds() -> None:
     ids = CustomIds()
-    ids.extend((str(number % 199_990) for number in range(200_000)), range(1, 200_001))
+    ids.extend([str(number % 199_990) for number in range(200_000)], range(1, 200_001), 0)
     assert list(ids.duplicates()) == [(199_991 + number, 1 + number) for number in range(10)]
 
 

@@ -1,4 +1,4 @@
-"""Tokens are estimated within a known error, and summed for each thousand requests of a file."""
+"""Tokens are estimated within a known error, and summed for each block of a file."""
 
 import json
 from pathlib import Path

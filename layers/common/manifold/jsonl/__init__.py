@@ -10,9 +10,19 @@ lines of a provider's result file.
 """
 
 from manifold.jsonl.check import Check
-from manifold.jsonl.custom_ids import CustomIds
+from manifold.jsonl.custom_ids import CustomIds, custom_id_checksum
 from manifold.jsonl.lines import MAX_LINE_BYTES
-from manifold.jsonl.report import LineError, Report, UrlUse
+from manifold.jsonl.report import Block, LineError, Report, UrlUse
 from manifold.jsonl.rewrite import Rewrite
 
-__all__ = ["MAX_LINE_BYTES", "Check", "CustomIds", "LineError", "Report", "Rewrite", "UrlUse"]
+__all__ = [
+    "MAX_LINE_BYTES",
+    "Block",
+    "Check",
+    "CustomIds",
+    "LineError",
+    "Report",
+    "Rewrite",
+    "UrlUse",
+    "custom_id_checksum",
+]

@@ -22,7 +22,7 @@ _BLANK = b" \t\r\n"
 class Check:
     """Finds the bad lines of a file whose bytes come in chunks, cut anywhere.
 
-    Memory: a line, a chunk, and 12 bytes for each request. A line has one error, its first, and perhaps that of an id
+    Memory: a line, a chunk, and 12 bytes for each request (see `CustomIds`). A line has one error, its first, and perhaps that of an id
     given twice. The first `max_errors` are kept, all are counted. After `max_lines` requests, lines are only counted.
     """
 
@@ -43,6 +43,7 @@ class Check:
         self._models = 0
         self._model_bytes = 0
         self._bytes = 0
+        self._beyond = 0
 
     @classmethod
     def whole(cls, content: bytes) -> Report:
@@ -63,11 +64,12 @@ class Check:
         common = self._common if self._in_common == self._position.requests else None
         return Report(
             bytes=self._bytes,
-            lines=self._position.requests,
+            lines=self._position.requests + self._beyond,
             longest_line=self._position.longest,
             model=self._model,
             urls=self._urls.uses(),
-            index=tuple(self._lines.bom_bytes + start for start in self._position.index),
+            index=tuple(self._lines.bom_bytes + start for start in self._position.starts),
+            firsts=tuple(self._position.firsts),
             common=common.model.decode() if common else None,
             common_last=common.last if common else False,
             models=self._models,
@@ -77,6 +79,7 @@ class Check:
             input_tokens=self._tokens.input(),
             output_tokens=self._tokens.output(),
             output_limits=self._tokens.stated,
+            checksums=tuple(self._custom_ids.checksums),
         )
 
     def _check(self, lines: Iterator[bytes]) -> None:
@@ -97,43 +100,46 @@ class Check:
         proved = len(proof.sizes)
         if proved:
             numbers = self._position.numbers(proved)
-            self._custom_ids.extend(proof.custom_ids, numbers)
             self._urls.add(common.url, numbers)
-            self._tokens.add(self._position.requests, proof.sizes, proof.limits)
             self._in_common += proved
             self._models += proved
             self._model_bytes += proved * common.model_bytes
-            self._position.pass_requests(proof.sizes)
+            for block, start, stop in self._position.pass_requests(proof.sizes):
+                self._custom_ids.extend(proof.custom_ids[start:stop], numbers[start:stop], block)
+                self._tokens.add(block, proof.sizes[start:stop], proof.limits[start:stop])
 
     def _search(self, line: bytes) -> None:
         """Takes in a line by itself: a blank one, a bad one, or one that is written in another way."""
         if not line.lstrip(_BLANK):
             self._position.pass_blank(line)
             return
-        if self._position.requests < self._max_lines:
-            try:
-                self._request(line)
-            except BadLine as bad:
-                self._errors.add(self._position.lines + 1, bad)
-        self._position.pass_requests([len(line)])
+        if self._position.requests == self._max_lines:
+            self._beyond += 1
+            self._position.pass_blank(line)
+            return
+        [(block, _, _)] = self._position.pass_requests([len(line)])
+        try:
+            self._request(line, block)
+        except BadLine as bad:
+            self._errors.add(self._position.lines, bad)
 
-    def _request(self, line: bytes) -> None:
+    def _request(self, line: bytes, block: int) -> None:
         if line is TOO_LONG:
             limit = f"{self._max_line_bytes:,} bytes, the most that a request can have"
             dense = f"{PLAIN_BYTES:,} bytes and has more than {MAX_BRACKETS:,} brackets"
             raise BadLine("line_too_long", f"This line is longer than {limit}, or than {dense}. Shorten it.")
         parsed = request.parsed(line)
-        numbers = self._position.numbers(1)
-        self._custom_ids.extend([request.custom_id(parsed)], numbers)
+        number = self._position.lines
+        self._custom_ids.extend([request.custom_id(parsed)], [number], block)
         url = request.url(parsed)
         self._one_model(request.model(parsed))
-        self._urls.add(url, numbers)
-        self._tokens.add_one(self._position.requests, len(line), parsed["body"])
+        self._urls.add(url, [number])
+        self._tokens.add_one(block, len(line), parsed["body"])
         del parsed  # it takes many times the line's length, and the line may be parsed again below
         models = spans(line)
         self._models += len(models)
         self._model_bytes += sum(end - start for start, end in models)
-        if self._position.requests == 0 and len(models) == 1:
+        if self._position.requests == 1 and len(models) == 1:
             self._learn(line, models[0])
 
     def _one_model(self, model: str) -> None:
@@ -155,9 +161,9 @@ class Check:
         for line, first in self._custom_ids.duplicates():
             reason = f"'custom_id' is the same as on line {first}. Give every line its own."
             self._errors.add(line, BadLine("duplicate_custom_id", reason, "custom_id"))
-        requests = self._position.requests
-        if not requests:
+        if not self._position.requests:
             self._errors.add(None, BadLine("empty_file", "The file has no requests. Put one on each line."))
-        if requests > self._max_lines:
-            reason = f"The file has {requests} requests, but a batch takes at most {self._max_lines}. Split it."
+        if self._beyond:
+            requests = f"{self._position.requests + self._beyond:,}"
+            reason = f"The file has {requests} requests, but a batch takes at most {self._max_lines:,}. Split it."
             self._errors.add(None, BadLine("too_many_tasks", reason))

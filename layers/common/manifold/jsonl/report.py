@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import orjson
 
+from manifold.jsonl.position import BLOCK_REQUESTS
 from manifold.jsonl.request import shown
 
 MAX_ERRORS = 100
@@ -33,6 +34,25 @@ class UrlUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Successive requests of a file: at most 1,000, and fewer where they are long. All blocks are the whole file."""
+
+    first: int
+    """The number of the first request, from 0."""
+    requests: int
+    start: int
+    """Where the first request begins, in bytes from the start of the file."""
+    bytes: int
+    """Up to the next block, with the blank lines between."""
+    input_tokens: int | None
+    """Estimated; None in a report made before estimates."""
+    output_tokens: int | None
+    """The maximum output of those requests that state one; None as above."""
+    checksum: int | None
+    """The `custom_id_checksum` of its requests; None in a report made before checksums."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The facts of a file. Postgres keeps it as the dict of `to_json`.
 
@@ -49,7 +69,7 @@ class Report:
     """The one `body.model`; None without a good line."""
     urls: Mapping[str, UrlUse]
     index: tuple[int, ...]
-    """Where the requests 0, 1000, 2000, … begin, in bytes from the start of the file."""
+    """Where each block begins, in bytes from the start of the file."""
     common: str | None
     """The text that ends in the model in every line (see `manifold.jsonl.common_text`); `None` if a line differs."""
     models: int
@@ -62,11 +82,34 @@ class Report:
     common_last: bool = False
     """Whether `common` names the model in its last copy in each line, not in its first."""
     input_tokens: tuple[int, ...] | None = None
-    """The estimated input tokens of the requests 0 to 999, 1000 to 1999, …; None in a report made before estimates."""
+    """The estimated input tokens of each block; None in a report made before estimates."""
     output_tokens: tuple[int, ...] | None = None
     """The same of the maximum output of those requests that state one."""
     output_limits: int | None = None
     """How many requests state their maximum output."""
+    firsts: tuple[int, ...] | None = None
+    """The number of each block's first request, from 0; None in a report whose blocks have 1,000 requests each."""
+    checksums: tuple[int, ...] | None = None
+    """The `custom_id_checksum` of each block; None in a report made before checksums."""
+
+    def blocks(self) -> list[Block]:
+        """The blocks of a file without errors, in its order. Raises `ValueError` if there are errors."""
+        if self.error_count:
+            raise ValueError("a file with line errors has no blocks")
+        firsts = range(0, self.lines, BLOCK_REQUESTS) if self.firsts is None else self.firsts
+        unknown = (None,) * len(firsts)
+        columns = (self.input_tokens, self.output_tokens, self.checksums)
+        return [
+            Block(first, end - first, start, stop - start, *sums)
+            for first, end, start, stop, *sums in zip(
+                firsts,
+                (*firsts[1:], self.lines),
+                self.index,
+                (*self.index[1:], self.bytes),
+                *(unknown if column is None else column for column in columns),
+                strict=True,
+            )
+        ]
 
     def rewritten_bytes(self, model: str) -> int:
         """The exact bytes of the file that `Rewrite(model)` makes. Raises `ValueError` if there are errors."""
@@ -98,14 +141,16 @@ class Report:
             "urls": {url: UrlUse(use["count"], tuple(use["lines"])) for url, use in value["urls"].items()},
             "index": tuple(value["index"]),
             "errors": tuple(LineError(**error) for error in value["errors"]),
-            "input_tokens": _sums(value.get("input_tokens")),
-            "output_tokens": _sums(value.get("output_tokens")),
+            "input_tokens": _numbers(value.get("input_tokens")),
+            "output_tokens": _numbers(value.get("output_tokens")),
+            "firsts": _numbers(value.get("firsts")),
+            "checksums": _numbers(value.get("checksums")),
         }
         known = {field.name for field in fields(cls)}
         return cls(**{name: member for name, member in {**value, **nested}.items() if name in known})
 
 
-def _sums(value: Sequence[int] | None) -> tuple[int, ...] | None:
+def _numbers(value: Sequence[int] | None) -> tuple[int, ...] | None:
     return None if value is None else tuple(value)
 
 

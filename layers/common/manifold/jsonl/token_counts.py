@@ -1,13 +1,11 @@
 """The tokens of a file's requests: the input estimated from some of them, the maximum output as the lines state it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from manifold.jsonl.token_estimate import request_tokens
 
-STEP = 1000
-"""Requests of one sum."""
 MAX_OUTPUT = 1_000_000_000
 """The largest maximum that is believed of a request."""
 
@@ -21,12 +19,12 @@ _LINES_APART = 1024  # and at last one in so many, on the average; of long ones 
 
 
 class TokenCounts:
-    """Sums for each `STEP` requests of a file. Each request must be added, in order.
+    """Sums for each block of a file. Each request must be added, in order.
 
     The first requests are read, later one in 1024, at distances that vary by a fixed sequence, so that the same file
     always has the same sums. Long ones are read more often. A request that is not read has as many tokens for each of
     its bytes as those read of its size: between the same two powers of two. So requests with an image do not count for
-    those without one. Memory: at most 28 numbers for each `STEP` requests.
+    those without one. Memory: at most 28 numbers for each block.
     """
 
     def __init__(self) -> None:
@@ -72,27 +70,25 @@ class TokenCounts:
         self._bytes[bits] += size
         self._tokens[bits] += request_tokens(body)
 
-    def add(self, first: int, sizes: Sequence[int], limits: Sequence[object]) -> None:
-        """Add requests from the number `first`: the bytes of each, and the maximum output that each states, or None."""
-        for start, stop in _steps(first, len(sizes)):
-            step = (first + start) // STEP
-            while len(self._sizes) <= step:
-                self._sizes.append(Counter())
-                self._output.append(0)
-            _add_sizes(self._sizes[step], sizes[start:stop])
-            for limit, count in _counted(limits[start:stop]):
-                self._output[step] += limit * count
-                self._stated += count
+    def add(self, block: int, sizes: Sequence[int], limits: Sequence[object]) -> None:
+        """Add requests of a block: the bytes of each, and the maximum output that each states, or None."""
+        while len(self._sizes) <= block:
+            self._sizes.append(Counter())
+            self._output.append(0)
+        _add_sizes(self._sizes[block], sizes)
+        for limit, count in _counted(limits):
+            self._output[block] += limit * count
+            self._stated += count
 
-    def add_one(self, number: int, size: int, body: Mapping[str, Any]) -> None:
-        """Add the request with this number."""
+    def add_one(self, block: int, size: int, body: Mapping[str, Any]) -> None:
+        """Add one request of a block."""
         if size > LONG:
             self.offer(body, size)
         self.passed([size], body)
-        self.add(number, [size], [output_limit(body)])
+        self.add(block, [size], [output_limit(body)])
 
     def input(self) -> tuple[int, ...]:
-        """The estimated input tokens of the requests 0 to 999, 1000 to 1999, …"""
+        """The estimated input tokens of each block, up to the last with a good request."""
         rates = {size: self._tokens[size] / self._bytes[size] for size in self._bytes}
         return tuple(
             round(sum(total * _nearest(rates, size) for size, total in sizes.items())) for sizes in self._sizes
@@ -139,15 +135,6 @@ def _add_sizes(total: Counter[int], sizes: Sequence[int]) -> None:
         return
     for size in sizes:
         total[size.bit_length()] += size
-
-
-def _steps(first: int, count: int) -> Iterator[tuple[int, int]]:
-    """Where the requests from the number `first` begin and end that are in the same sum."""
-    start = 0
-    while start < count:
-        stop = min(count, start + STEP - (first + start) % STEP)
-        yield start, stop
-        start = stop
 
 
 def _nearest(rates: Mapping[int, float], size: int) -> float:
