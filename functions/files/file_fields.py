@@ -9,8 +9,10 @@ from manifold.schemas import MAX_EXPIRY, MIN_EXPIRY, ExpiresAfter, FilePurpose
 
 MAX_FILENAME = 255
 """Characters."""
-MAX_BYTES, MAX_BATCH_BYTES = 512 * 1024 * 1024, 200 * 1024 * 1024
-"""Bytes of a file, and of one with the purpose `batch`: OpenAI's limits."""
+MAX_BYTES = 512 * 1024 * 1024
+"""Bytes of a file: OpenAI's limit."""
+MAX_BATCH_BYTES = 2 * 1024**3
+"""Bytes of a file with the purpose `batch`: more than any provider takes in one."""
 BATCH_EXPIRY = 2_592_000
 """Seconds until a file with the purpose `batch` expires by default: OpenAI's thirty days."""
 PRODUCED: frozenset[FilePurpose] = frozenset({"assistants_output", "batch_output", "fine-tune-results"})

@@ -52,13 +52,13 @@ async def test_a_file_is_uploaded_by_one_put(files_app: FilesApp) -> None:
 
 
 async def test_the_link_takes_what_was_announced_and_no_more(files_app: FilesApp) -> None:
-    link = success_body(await presign(files_app, bytes=200 * MIB))
+    link = success_body(await presign(files_app, bytes=2048 * MIB))
 
     query = parse_qs(urlsplit(link["url"]).query)
     assert query["X-Amz-SignedHeaders"] == ["content-length;host"]
     assert query["X-Amz-Expires"] == ["3600"]
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
-    assert (link["method"], link["headers"]) == ("PUT", {"Content-Length": str(200 * MIB)})
+    assert (link["method"], link["headers"]) == ("PUT", {"Content-Length": str(2048 * MIB)})
     assert link["expires_at"] == link["created_at"] + 3600
 
 
@@ -99,7 +99,7 @@ async def test_uploaded_bytes_that_differ_are_refused(
     ("fields", "status", "code"),
     [
         ({"bytes": None}, 400, "missing_required_parameter"),
-        ({"bytes": 200 * MIB + 1}, 413, "payload_too_large"),
+        ({"bytes": 2048 * MIB + 1}, 413, "payload_too_large"),
         ({"bytes": 512 * MIB + 1, "purpose": "user_data"}, 413, "payload_too_large"),
         ({"filename": "../a"}, 400, "invalid_filename"),
         ({"purpose": "batch_output"}, 400, "invalid_value"),

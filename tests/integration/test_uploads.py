@@ -182,7 +182,7 @@ async def test_a_part_that_did_not_come(files_app: FilesApp, uploader: Uploader,
         ({"bytes": 0}, 400, "bytes", "invalid_value"),
         ({"bytes": -1}, 400, "bytes", "invalid_value"),
         ({"bytes": "many"}, 400, "bytes", "invalid_value"),
-        ({"bytes": 200 * MIB + 1}, 413, "bytes", "payload_too_large"),
+        ({"bytes": 2048 * MIB + 1}, 413, "bytes", "payload_too_large"),
         ({"bytes": 512 * MIB + 1, "purpose": "user_data"}, 413, "bytes", "payload_too_large"),
         ({"expires_after": {"anchor": "created_at", "seconds": 1}}, 400, "expires_after.seconds", "invalid_value"),
         ({"surprise": 1}, 400, "surprise", "unknown_parameter"),
@@ -202,7 +202,7 @@ async def test_invalid_uploads_are_refused(
     assert files_app.sql("SELECT id FROM files") == []
 
 
-@pytest.mark.parametrize(("purpose", "size"), [("batch", 200 * MIB), ("user_data", 512 * MIB)])
+@pytest.mark.parametrize(("purpose", "size"), [("batch", 2048 * MIB), ("user_data", 512 * MIB)])
 async def test_the_largest_files_are_taken(uploader: Uploader, purpose: str, size: int) -> None:
     assert success_body(await uploader.create(size, purpose=purpose))["bytes"] == size
 

@@ -15,14 +15,15 @@ from manifold.jsonl.request import BadLine, shown
 from manifold.jsonl.token_counts import TokenCounts
 from manifold.jsonl.urls import Urls
 
-MAX_LINES = 50_000  # OpenAI's limit
+MAX_LINES = 1_000_000
+"""Requests of a file. What one deployment takes at most is in its limits."""
 _BLANK = b" \t\r\n"
 
 
 class Check:
     """Finds the bad lines of a file whose bytes come in chunks, cut anywhere.
 
-    Memory: a line, a chunk, and 12 bytes for each request (see `CustomIds`). A line has one error, its first, and perhaps that of an id
+    Memory: a line, a chunk, and 12 bytes for each request. A line has one error, its first, and perhaps that of an id
     given twice. The first `max_errors` are kept, all are counted. After `max_lines` requests, lines are only counted.
     """
 
