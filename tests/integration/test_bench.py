@@ -70,6 +70,13 @@ def test_the_line_engine_is_compared_for_every_order() -> None:
         assert [line for line in lines if line.startswith(name)]
 
 
+def test_the_token_estimate_is_compared_for_every_text() -> None:
+    lines = report("bench.tokens")
+
+    for name in ("English ", "Japanese ", "Python "):
+        assert [line for line in lines if line.startswith(name)]
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_every_order_of_members_is_recognised_as_common(order: str) -> None:
     check = Check()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench import ROOT, tokens
 from manifold.jsonl import Check, Report
 from manifold.jsonl.token_estimate import (
     AUDIO_TOKENS,
@@ -60,6 +61,12 @@ def test_the_estimate_is_better_than_four_bytes_a_token() -> None:
     ours = [abs(text_tokens(text["text"]) / text["o200k_base"] - 1) for text in TEXTS]
     plain = [abs(len(text["text"].encode()) / 4 / text["o200k_base"] - 1) for text in TEXTS]
     assert sum(ours) < sum(plain) / 3
+
+
+def test_the_documentation_states_the_error_of_each_text() -> None:
+    page = (ROOT / "docs" / "decisions" / "0021-token-estimates.md").read_text().splitlines()
+    for row in tokens.rows(TEXTS):
+        assert f"| {' | '.join(row)} |" in page
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text["name"])
