@@ -22,7 +22,7 @@ from openai import OpenAI
 from openai.types import Batch, FileObject
 
 from bench.measure import machine, table
-from bench.memory import Memory, Process
+from bench.memory import GOAL, MIB, Memory, Process, memory_table
 from local.places import HOME
 from local.running import Running
 from local.stack import Stack
@@ -30,10 +30,7 @@ from local.stack import Stack
 GROUP = "gpt-4o-batch"
 MODELS = {"azure-general": "gpt-4o-mini-general-deployment", "azure-special": "gpt-4o-mini-special-deployment"}
 """The accounts behind the group in the shipped configuration, and the model of each."""
-MIB = 1024 * 1024
 PART_BYTES = 4 * MIB
-GOAL = 96 * MIB
-"""The most bytes that the file may add to the memory of a process."""
 SECONDS = 900
 PHRASE = 'Où est passé l\'été ? "Là-bas", dit-elle.\n'
 ENDED = {"completed", "failed", "expired", "cancelled"}
@@ -56,15 +53,11 @@ class FileRun:
 
     def report(self) -> str:
         steps = [[name, f"{taken:.1f}", f"{self.bytes / taken / 1e6:.1f}"] for name, taken in self.seconds.items()]
-        rows = [
-            [one.function, *(f"{value / MIB:.0f}" for value in (one.before, one.peak, one.grown))]
-            for one in self.processes
-        ]
         return "\n".join([
             f"{self.lines} lines, {self.bytes / 1e6:.1f} MB",
             table(["", "s", "MB/s"], steps),
             "",
-            table(["process", "MiB before", "MiB at most", f"more (goal: {GOAL // MIB})"], rows),
+            memory_table(self.processes),
         ])  # fmt: skip
 
 

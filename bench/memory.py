@@ -2,13 +2,18 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import psutil
 
+from bench.measure import table
+
+MIB = 1024 * 1024
+GOAL = 96 * MIB
+"""The most bytes that a file may add to the memory of a process."""
 PAUSE_SECONDS = 0.02
 FUNCTION = re.compile(r"ministack-lambda-manifold-(\w+)-[0-9A-F]+-[^/]*/_worker\.py$")
 """The command line of MiniStack's process for one environment of a function."""
@@ -26,6 +31,12 @@ class Process:
     @property
     def grown(self) -> int:
         return self.peak - self.before
+
+
+def memory_table(processes: Sequence[Process]) -> str:
+    """A row for each process, in MiB."""
+    rows = [[one.function, *(f"{value / MIB:.0f}" for value in (one.before, one.peak, one.grown))] for one in processes]
+    return table(["process", "MiB before", "MiB at most", f"more (goal: {GOAL // MIB})"], rows)
 
 
 class Memory:

@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from bench import ROOT
+from bench import ROOT, large_batch
 from bench.batch_rounds import STEPS
 from bench.imports import NEEDS, packages
 from bench.lines import ORDERS, File
+from manifold.config import load
 from manifold.jsonl import Check
 
 
@@ -68,6 +70,27 @@ def test_the_line_engine_is_compared_for_every_order() -> None:
 
     for name in ("orjson.loads ", "check ", "rewrite ", "replicate ", *(f"{order} " for order in ORDERS)):
         assert [line for line in lines if line.startswith(name)]
+
+
+def test_each_deployment_of_the_large_batch_has_the_limit(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(large_batch.configuration(limit=7))
+    config = load(file, lambda name: name)
+
+    assert not config.warnings
+    for groups in ([large_batch.GROUP], [f"{large_batch.GROUP}-{number}" for number in range(4)]):
+        assert [one.limits.batch_requests for one in config.deployments if one.group in groups] == [7] * 4
+
+
+def test_an_answer_that_is_missing_or_repeated_is_noticed() -> None:
+    answers = large_batch.Answers(3)
+    for number in (0, 1, 1):
+        answers.count(f"request-{number:07}", f"echo: {number:07} xx")
+
+    with pytest.raises(AssertionError, match=r"2 lines were not answered once, such as \[1, 2\]"):
+        answers.check()
+    with pytest.raises(AssertionError):
+        answers.count("request-0000002", "echo: 0000001 xx")
 
 
 def test_the_token_estimate_is_compared_for_every_text() -> None:

@@ -1,6 +1,7 @@
 """A file of many parts through the deployed stack: a small version of `python -m bench.large_file`."""
 
-from bench.large_file import GOAL, run_large_file
+from bench.large_file import run_large_file
+from bench.memory import GOAL
 from local.running import Running
 
 
