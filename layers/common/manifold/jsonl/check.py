@@ -7,7 +7,7 @@ from manifold.jsonl import request
 from manifold.jsonl.common_text import CommonText, Proof
 from manifold.jsonl.custom_ids import CustomIds
 from manifold.jsonl.errors import LineErrors
-from manifold.jsonl.lines import MAX_BRACKETS, MAX_LINE_BYTES, PLAIN_BYTES, TOO_LONG, Lines
+from manifold.jsonl.lines import BLANK, MAX_BRACKETS, MAX_LINE_BYTES, PLAIN_BYTES, TOO_LONG, Lines
 from manifold.jsonl.model_spans import Span, spans
 from manifold.jsonl.position import Position
 from manifold.jsonl.report import MAX_ERRORS, Report
@@ -17,7 +17,6 @@ from manifold.jsonl.urls import Urls
 
 MAX_LINES = 1_000_000
 """Requests of a file. What one deployment takes at most is in its limits."""
-_BLANK = b" \t\r\n"
 
 
 class Check:
@@ -111,7 +110,7 @@ class Check:
 
     def _search(self, line: bytes) -> None:
         """Takes in a line by itself: a blank one, a bad one, or one that is written in another way."""
-        if not line.lstrip(_BLANK):
+        if not line.lstrip(BLANK):
             self._position.pass_blank(line)
             return
         if self._position.requests == self._max_lines:

@@ -15,6 +15,9 @@ PLAIN_BYTES = 4 * 1024 * 1024
 MAX_BRACKETS = 2_000_000
 """Opening brackets that a longer line may have: as many objects take 400 MB."""
 
+BLANK = b" \t\r\n"
+"""A line of nothing but these bytes is no request."""
+
 TOO_LONG = b"\0too long"
 """Stands for a line that is longer than the most, or long and dense. Compare with `is`."""
 
