@@ -212,6 +212,14 @@ def test_each_request_is_in_one_shard_and_each_shard_is_within_limits(
         assert shard.requests == 1 or any(takes(one, shard) for one in limits)
 
 
+def test_a_block_that_is_cut_counts_in_full_on_both_sides() -> None:
+    blocks = blocks_of([(10, 100, 0)] * 3)  # the first line of each may have 91 bytes
+    shards = plan(blocks, [BatchLimits(batch_bytes=150)])
+    assert sizes(shards) == [10, 10, 10]
+    shards = plan(blocks, [BatchLimits(batch_bytes=250, batch_requests=16)])
+    assert sizes(shards) == [15, 15]
+
+
 @given(st.lists(st.integers(1, 100), min_size=2, max_size=300), st.integers(1, 50), st.data())
 def test_bytes_are_within_the_limit_however_lines_differ_within_a_block(
     lines: list[int], most: int, data: st.DataObject
