@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batches.plan import MAX_SHARDS, PlannedShard, TooManyShards, growth, plan
@@ -170,7 +170,7 @@ def test_the_growth_is_that_of_the_longest_name() -> None:
 
 
 BLOCKS = st.lists(
-    st.tuples(st.integers(1, 1000), st.integers(1, 100_000), st.integers(0, 100_000)), min_size=1, max_size=30
+    st.tuples(st.integers(1, 1000), st.integers(1, 100_000), st.integers(0, 100_000)), min_size=1, max_size=12
 ).map(blocks_of)
 ANY_LIMITS = st.lists(
     st.builds(
@@ -185,6 +185,7 @@ ANY_LIMITS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(BLOCKS, ANY_LIMITS, st.integers(0, 40))
 def test_each_request_is_in_one_shard_and_each_shard_is_within_limits(
     blocks: list[Block], limits: list[BatchLimits], growth: int
@@ -220,6 +221,7 @@ def test_a_block_that_is_cut_counts_in_full_on_both_sides() -> None:
     assert sizes(shards) == [15, 15]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 100), min_size=2, max_size=300), st.integers(1, 50), st.data())
 def test_bytes_are_within_the_limit_however_lines_differ_within_a_block(
     lines: list[int], most: int, data: st.DataObject
@@ -235,6 +237,7 @@ def test_bytes_are_within_the_limit_however_lines_differ_within_a_block(
         assert sum(lines[first : first + shard.requests]) <= (limits.batch_bytes or 0)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3_000), st.integers(1, 1_000), st.integers(1, 1_000))
 def test_requests_that_are_alike_make_the_fewest_shards_and_even_ones(requests: int, most: int, block: int) -> None:
     try:

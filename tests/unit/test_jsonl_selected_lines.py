@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate, pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manifold.jsonl import Block, ByteRange, Check, byte_range, selected
@@ -45,6 +45,7 @@ BLANK = st.sampled_from([b"\n", b"\r\n", b"  \n", b"\t\r\n", b" \r\r\n"])
 LINE = st.tuples(REQUEST, st.sampled_from([b"\n", b"\r\n", b" \n"])).map(b"".join) | BLANK
 
 
+@settings(deadline=None)
 @given(st.data())
 async def test_the_lines_are_those_of_the_file(data: st.DataObject) -> None:
     lines = [b"{}\n", *data.draw(st.lists(LINE, max_size=30))]
