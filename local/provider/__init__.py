@@ -13,13 +13,32 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini
 
 A model echoes the prompt, as fast as its account's `Latency` lets it. A batch moves by the clock; its state is brought
-up to date when it is read. `{root}/control/…` injects faults and returns the log of requests
-(`local.provider.control_routes`). The program is strict where the real providers are, and is never deployed. Tests of
-`tests/integration/test_simulated_*.py` hold it to the providers' documentation.
+up to date when it is read. `{root}/control/…` injects faults, sets quotas, and returns the log of requests and what was
+used (`local.provider.control_routes`). The program is strict where the real providers are, and is never deployed. Tests
+of `tests/integration/test_simulated_*.py` hold it to the providers' documentation.
+
+- What goes wrong with a call: `local.provider.faults`. With a job, its lines or its results: `local.provider.defects`.
+- What may be enqueued, and what was: `local.provider.quotas`.
+- How fast batches move: `local.provider.pace`, by `local.provider.clock`.
 """
 
 from local.provider.accounts import DEFAULT_ACCOUNTS, Account, Latency
+from local.provider.defects import Defects, Ending
 from local.provider.faults import Fault
+from local.provider.line_faults import LineFault
+from local.provider.quotas import Quota
 from local.provider.server import Simulator, defaults, serve
 
-__all__ = ["DEFAULT_ACCOUNTS", "Account", "Fault", "Latency", "Simulator", "defaults", "serve"]
+__all__ = [
+    "DEFAULT_ACCOUNTS",
+    "Account",
+    "Defects",
+    "Ending",
+    "Fault",
+    "Latency",
+    "LineFault",
+    "Quota",
+    "Simulator",
+    "defaults",
+    "serve",
+]

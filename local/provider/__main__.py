@@ -2,7 +2,7 @@
 
 import argparse
 
-from local.provider.batches import Pace
+from local.provider.pace import Pace
 from local.provider.server import run
 
 

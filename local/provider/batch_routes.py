@@ -1,6 +1,5 @@
 """The routes of batches in the dialects of OpenAI and Azure."""
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 
 from local.provider.accounts import Account
-from local.provider.batches import ENDED, Batch
+from local.provider.batch import ENDED, Batch
 from local.provider.callers import AuthenticatedCaller, Caller
 from local.provider.expiry import check_expiry
 from local.provider.line_answers import ENDPOINTS
@@ -46,7 +45,7 @@ def create_batch(body: dict[str, Any], caller: AuthenticatedCaller) -> dict[str,
     if parameters.output_expires_after is not None:
         check_expiry(caller, parameters.output_expires_after.anchor, parameters.output_expires_after.seconds)
     file = caller.state.files.get(caller.account.name, parameters.input_file_id)
-    if file.purpose != "batch" or time.time() < file.usable_at:
+    if file.purpose != "batch" or caller.state.clock.now() < file.usable_at:
         raise Refusal(400, "invalidPayload", "The input file is not a processed file of purpose batch.")
     batch = caller.state.batches.create(
         caller.account, file, parameters.endpoint, parameters.completion_window, parameters.metadata
@@ -77,8 +76,7 @@ def _shown(caller: Caller, batch: Batch) -> dict[str, Any]:
     shown = caller.dialect.batch(
         batch, caller.state.batches.progress(batch), caller.state.files.empty(caller.account.name).id
     )
-    defects = caller.state.batches.defects.get(caller.account.name)
-    return defects.shown(shown, ended=batch.state in ENDED) if defects else shown
+    return caller.state.batches.defects_of(batch).shown(shown, ended=batch.state in ENDED)
 
 
 def _parse(body: Mapping[str, Any]) -> BatchCreate:

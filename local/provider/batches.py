@@ -1,160 +1,180 @@
 """The batches of the simulated provider's accounts. Each moves by the clock, and is updated when it is read."""
 
+import contextlib
 import itertools
 import secrets
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from local.provider.accounts import Account
-from local.provider.defects import Defects
+from local.provider.batch import ENDED, Batch
+from local.provider.defects import Defects, Ending
+from local.provider.faults import Faults
 from local.provider.files import File, Files
-from local.provider.lines import answers, expired, validate
+from local.provider.pace import Pace
+from local.provider.quotas import Load, Quotas
 from local.provider.refusal import Refusal, not_found
+from local.provider.result_files import Abandoned, ResultFiles
+from local.provider.token_rules import file_tokens
+from local.provider.validation import validate
 
-ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds that a batch stays in a state, and that an Azure file takes to become usable."""
-
-    validating: float = 0.5
-    in_progress: float = 1.5
-    finalizing: float = 0.5
-    cancelling: float = 0.5
-    processing: float = 0.2
-
-    def faster(self, factor: float) -> "Pace":
-        return Pace(
-            self.validating / factor,
-            self.in_progress / factor,
-            self.finalizing / factor,
-            self.cancelling / factor,
-            self.processing / factor,
-        )
-
-    def of(self, state: str) -> float:
-        seconds: float = getattr(self, state)
-        return seconds
-
-
-@dataclass
-class Batch:
-    id: str
-    account: Account
-    file: File
-    endpoint: str
-    completion_window: str
-    metadata: Mapping[str, str] | None
-    created_at: float
-    state: str = "validating"
-    since: float = 0.0
-    times: dict[str, float] = field(default_factory=dict)
-    model: str | None = None
-    total: int = 0
-    done: int = 0
-    failed: int = 0
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    output_file_id: str | None = None
-    error_file_id: str | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    def enter(self, state: str, moment: float) -> None:
-        self.state, self.since = state, moment
-        self.times[state] = moment
+INLINE_LINES = 10_000
+"""A batch of more lines is updated in a thread of its own, and shown as it was: no call waits for it."""
 
 
 class Batches:
     """All accounts' batches."""
 
-    def __init__(self, files: Files, pace: Pace) -> None:
-        self._files = files
+    def __init__(self, files: Files, pace: Pace, faults: Faults, quotas: Quotas) -> None:
+        self._results = ResultFiles(files, quotas)
+        self._clock = files.clock
+        self._faults = faults
+        self._quotas = quotas
         self._batches: dict[str, Batch] = {}
+        self._updates: dict[str, threading.Thread] = {}
         self.pace = pace
         self.stalls: dict[str, str] = {}
         """Account name → the state that its batches do not leave."""
         self.defects: dict[str, Defects] = {}
-        """Account name → the defects of its ended batches."""
+        """Account name → the defects of its batches that have none of their own."""
 
     def create(
         self, account: Account, file: File, endpoint: str, window: str, metadata: Mapping[str, str] | None
     ) -> Batch:
-        now = time.time()
-        batch = Batch(f"batch_{secrets.token_hex(12)}", account, file, endpoint, window, metadata, now)
+        """Raises a `Refusal` for a batch that is over the quota of its model."""
+        key = file.quota_key
+        quota = self._quotas.of(key)
+        if quota.max_batch_bytes is not None and file.bytes > quota.max_batch_bytes:
+            raise Refusal(400, "invalid_request", f"The file has more than {quota.max_batch_bytes} bytes.")
+        if quota.limits_enqueued:
+            for batch in self._open(account.name):
+                self._updated(batch)
+        tokens = file.tokens if quota.tokens == "bytes" else file_tokens(file.path, quota.tokens, account.dialect)
+        load, now = Load(tokens, file.lines, 1), self._clock.now()
+        self._quotas.enqueue(key, load, account.dialect)
+        defects = self._faults.take_job(*key)
+        batch = Batch(f"batch_{secrets.token_hex(12)}", account, file, endpoint, window, metadata, now, load, defects)
         batch.enter("validating", now)
         self._batches[batch.id] = batch
         return batch
 
     def get(self, account: str, batch_id: str) -> Batch:
-        batch = self._batches.get(batch_id)
-        if batch is None or batch.account.name != account:
-            raise not_found("Batch", batch_id)
-        return self._updated(batch)
+        batch = self._find(account, batch_id)
+        batch.polls += 1
+        self._updated(batch)
+        return self._find(account, batch_id)
 
     def page(self, account: str, after: str | None, limit: int) -> tuple[list[Batch], bool]:
         """The account's batches, newest first, and whether there are more."""
         own: Iterator[Batch] = (batch for batch in reversed(self._batches.values()) if batch.account.name == account)
         if after is not None:
-            self.get(account, after)
+            self._find(account, after)
             own = itertools.islice(itertools.dropwhile(lambda batch: batch.id != after, own), 1, None)
         batches = list(itertools.islice(own, limit + 1))
-        return [self._updated(batch) for batch in batches[:limit]], len(batches) > limit
+        for batch in batches[:limit]:
+            batch.polls += 1
+            self._updated(batch)
+        return [batch for batch in batches[:limit] if batch.id in self._batches], len(batches) > limit
+
+    def all(self) -> list[Batch]:
+        """Every account's batches, oldest first, as they were last updated."""
+        return list(self._batches.values())
 
     def cancel(self, account: str, batch_id: str) -> Batch:
-        batch = self.get(account, batch_id)
+        batch = self._updated(self._find(account, batch_id))
         with batch.lock:
             if batch.state in ENDED:
                 raise Refusal(409, "conflict", f"Cannot cancel a batch with status '{batch.state}'.")
             if batch.state != "cancelling":
                 batch.done = self.progress(batch)
-                batch.enter("cancelling", time.time())
+                batch.enter("cancelling", self._clock.now())
         return batch
 
     def end(self, batch: Batch) -> None:
         """End a cancel at once, as at a provider that has no state `cancelling`."""
         with batch.lock:
             if batch.state == "cancelling":
-                self._leave(batch, time.time())
+                self._leave(batch, self._clock.now())
 
     def expire(self, account: str, batch_id: str | None) -> int:
         """Expire the account's open batches (or one), half done. Returns how many."""
-        open_ones = [
-            batch
-            for batch in self._batches.values()
-            if batch.account.name == account and batch_id in (None, batch.id) and batch.state not in ENDED
-        ]
+        open_ones = [batch for batch in self._open(account) if batch_id in (None, batch.id)]
         for batch in open_ones:
             with batch.lock:
-                self._expire(batch)
+                self._end(batch, Ending(state="expired", answered=batch.file.lines // 2))
         return len(open_ones)
 
     def progress(self, batch: Batch) -> int:
         """How many lines are answered so far."""
         if batch.state != "in_progress":
             return batch.done
-        share = (time.time() - batch.since) / max(self.pace.in_progress, 0.001)
+        share = (self._clock.now() - batch.since) / max(self.pace.in_progress, 0.001)
         return int(batch.total * min(share, 0.99))
+
+    def defects_of(self, batch: Batch) -> Defects:
+        """Its own, else those of its account. They count down as they show."""
+        return batch.defects or self.defects.get(batch.account.name) or Defects()
 
     def forget(self, batch_id: str) -> None:
         """Lose a batch, as a provider might."""
-        self._batches.pop(batch_id, None)
+        batch = self._batches.pop(batch_id, None)
+        if batch is not None and batch.state not in ENDED:
+            self._quotas.release(batch.file.quota_key, batch.load, started=batch.started)
 
     def clear(self) -> None:
+        self._results.abandon()
+        for thread in list(self._updates.values()):
+            thread.join()
+        self._updates.clear()
+        self._results.resume()
         self._batches.clear()
         self.stalls.clear()
         self.defects.clear()
 
-    def _updated(self, batch: Batch) -> Batch:
-        with batch.lock:
-            while batch.state not in ENDED and self.stalls.get(batch.account.name) != batch.state:
-                due = batch.since + self.pace.of(batch.state)
-                if due > time.time():
-                    break
-                self._leave(batch, due)
+    def _find(self, account: str, batch_id: str) -> Batch:
+        batch = self._batches.get(batch_id)
+        if batch is None or batch.account.name != account:
+            raise not_found("Batch", batch_id)
         return batch
+
+    def _open(self, account: str) -> list[Batch]:
+        return [
+            batch
+            for batch in list(self._batches.values())
+            if batch.account.name == account and batch.state not in ENDED
+        ]
+
+    # A batch's way. Its lock is held.
+
+    def _updated(self, batch: Batch) -> Batch:
+        if batch.file.lines <= INLINE_LINES:
+            with batch.lock:
+                self._advance(batch)
+            return batch
+        thread = self._updates.get(batch.id)
+        if thread is None or not thread.is_alive():
+            self._updates[batch.id] = thread = threading.Thread(target=self._update, args=(batch,), daemon=True)
+            thread.start()
+        return batch
+
+    def _update(self, batch: Batch) -> None:
+        with batch.lock, contextlib.suppress(Abandoned):
+            self._advance(batch)
+
+    def _advance(self, batch: Batch) -> None:
+        """Take the steps that are due by now."""
+        defects = self.defects_of(batch)
+        while batch.state not in ENDED:
+            ending, now = defects.ending, self._clock.now()
+            if ending is not None and batch.state in ("validating", "in_progress") and _is_due(batch, ending, now):
+                return self._end(batch, ending)
+            waits = ending is not None and batch.state == "in_progress"
+            stalled = batch.state in (self.stalls.get(batch.account.name), defects.stall)
+            due = batch.since + self.pace.of(batch.state)
+            if waits or stalled or due > now:
+                return None
+            self._leave(batch, due)
+        return None
 
     def _leave(self, batch: Batch, moment: float) -> None:
         if batch.state == "validating":
@@ -162,42 +182,40 @@ class Batches:
         elif batch.state == "in_progress":
             batch.done = batch.total
             batch.enter("finalizing", moment)
-        elif batch.state == "finalizing":
-            self._write_results(batch)
-            batch.enter("completed", moment)
         else:
-            self._write_results(batch)
-            batch.enter("cancelled", moment)
+            self._results.write(batch, self.defects_of(batch))
+            self._finish(batch, "completed" if batch.state == "finalizing" else "cancelled", moment)
 
     def _validate(self, batch: Batch, moment: float) -> None:
-        report = validate(batch.file.path, batch.endpoint, batch.account)
+        key = batch.file.quota_key
+        report = validate(batch.file.path, batch.endpoint, batch.account, self._quotas.of(key).max_batch_requests)
         batch.errors = report.errors
-        if report.errors:
-            return batch.enter("failed", moment)
-        batch.total, batch.model = report.total, report.model
+        if not batch.errors and (error := self._quotas.start(key, batch.load)) is not None:
+            batch.errors = [error]
+        if batch.errors:
+            return self._finish(batch, "failed", moment)
+        batch.started, batch.total, batch.model = True, report.total, report.model
         return batch.enter("in_progress", moment)
 
-    def _expire(self, batch: Batch) -> None:
-        if batch.state == "validating":
-            self._validate(batch, time.time())
+    def _end(self, batch: Batch, ending: Ending) -> None:
+        """End the batch before it is done."""
+        now = self._clock.now()
+        if ending.state == "gone":
+            return self.forget(batch.id)
+        if batch.state == "validating" and (ending.state == "expired" or ending.answered):
+            self._validate(batch, now)
             if batch.state == "failed":
-                return
-        batch.done = batch.total // 2
-        self._write_results(batch, late=expired(batch.file.path, batch.id, batch.done))
-        batch.enter("expired", time.time())
+                return None
+        batch.done = min(ending.answered, batch.total)
+        self._results.write(batch, self.defects_of(batch), late=ending.state == "expired")
+        if ending.state == "failed":
+            batch.errors = [ending.error()]
+        return self._finish(batch, ending.state, now)
 
-    def _write_results(self, batch: Batch, late: Iterable[bytes] = ()) -> None:
-        """The output file and the error file, each named only where it has a line."""
-        account = batch.account.name
-        defects = self.defects.get(account, Defects())
-        output = self._files.result(account, f"{batch.id}_output.jsonl")
-        errors = self._files.result(account, f"{batch.id}_error.jsonl")
-        with output, errors:
-            results = answers(batch.file.path, batch.id, int(batch.created_at), batch.done, batch.account.dialect)
-            for succeeded, line in results:
-                (output if succeeded else errors).write(defects.written(line))
-                batch.failed += not succeeded
-            for line in late:
-                errors.write(line)
-        batch.output_file_id = output.file_id
-        batch.error_file_id = errors.file_id
+    def _finish(self, batch: Batch, state: str, moment: float) -> None:
+        batch.enter(state, moment)
+        self._quotas.release(batch.file.quota_key, batch.load, started=batch.started)
+
+
+def _is_due(batch: Batch, ending: Ending, now: float) -> bool:
+    return batch.polls > ending.polls and now >= batch.created_at + ending.seconds

@@ -19,17 +19,24 @@ DIMENSIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells an answer from an equal one."""
+
+    id_suffix: str = field(default_factory=lambda: secrets.token_hex(12))
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The answer to one request: what its object and its chunks repeat, the tokens of the prompt, and the choices."""
 
     model: str
     prompt: int
     choices: Sequence[ModelOutput]
-    id_suffix: str = field(default_factory=lambda: secrets.token_hex(12))
-    created: int = field(default_factory=lambda: int(time.time()))
+    stamp: Stamp
 
     def usage(self) -> dict[str, Any]:
-        output_tokens = sum(len(output.tokens) for output in self.choices)
+        output_tokens = sum(output.token_count for output in self.choices)
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": output_tokens,
@@ -40,28 +47,29 @@ class Completion:
 
     def object(self, prefix: str, kind: str, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {
-            "id": f"{prefix}-{self.id_suffix}",
+            "id": f"{prefix}-{self.stamp.id_suffix}",
             "object": kind,
-            "created": self.created,
+            "created": self.stamp.created,
             "model": self.model,
             "choices": choices,
             "system_fingerprint": "fp_simulated",
         }
 
 
-def chat_completion(request: ChatRequest, dialect: str) -> Completion:
+def chat_completion(request: ChatRequest, dialect: str, stamp: Stamp | None = None) -> Completion:
     """A `Refusal` for a prompt that is too long, or that Azure will not answer."""
-    completion = Completion(request.model, prompt_tokens(request.messages), [chat_output(request)] * (request.n or 1))
+    choices = [chat_output(request)] * (request.n or 1)
+    completion = Completion(request.model, prompt_tokens(request.messages), choices, stamp or Stamp())
     _check_length(completion, request.max_completion_tokens or request.max_tokens or 0, "messages")
     _check_content(completion, dialect)
     return completion
 
 
-def text_completion(request: TextRequest) -> Completion:
+def text_completion(request: TextRequest, stamp: Stamp | None = None) -> Completion:
     """A `Refusal` for a prompt that is too long."""
     prompts = texts("" if request.prompt is None else request.prompt)
     output = [text_output(request, prompt) for prompt in prompts for _ in range(request.n or 1)]
-    completion = Completion(request.model, sum(map(count, prompts)), output)
+    completion = Completion(request.model, sum(map(count, prompts)), output, stamp or Stamp())
     _check_length(completion, request.max_tokens or 0, "prompt")
     return completion
 
@@ -87,7 +95,7 @@ def chat_chunks(request: ChatRequest, completion: Completion) -> Iterator[dict[s
         return made | {"usage": usage} if _has_usage(request) else made
 
     for index, output in enumerate(completion.choices):
-        yield chunk([_delta(index, {"role": "assistant", **_opening(output, completion.id_suffix)})])
+        yield chunk([_delta(index, {"role": "assistant", **_opening(output, completion.stamp.id_suffix)})])
         for token in output.tokens:
             yield chunk([_delta(index, _piece(output, token), logprobs=_logprobs(request, [token]))])
         yield chunk([_delta(index, {}, finish=output.finish)])
@@ -168,10 +176,14 @@ def _vector(request: EmbeddingRequest, text: str) -> list[float] | str:
 def _message(request: ChatRequest, output: ModelOutput, completion: Completion) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": output.text, "refusal": None, "annotations": []}
     if output.tool is not None:
-        return message | {"content": None} | _call(output, output.text, _call_id(output, completion.id_suffix))
+        return message | {"content": None} | _call(output, output.text, _call_id(output, completion.stamp.id_suffix))
     if "audio" in (request.modalities or ()):
         sound = base64.b64encode(output.text.encode()).decode()
-        audio = {"id": f"audio_{completion.id_suffix}", "data": sound, "expires_at": completion.created + 3600}
+        audio = {
+            "id": f"audio_{completion.stamp.id_suffix}",
+            "data": sound,
+            "expires_at": completion.stamp.created + 3600,
+        }
         return message | {"content": None, "audio": audio | {"transcript": output.text}}
     return message
 

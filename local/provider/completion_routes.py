@@ -1,6 +1,5 @@
 """The routes of completions and embeddings in the dialects of OpenAI and Azure."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from local.provider import mistral
 from local.provider.callers import AuthenticatedCaller, Caller
 from local.provider.completion_objects import (
+    Stamp,
     chat_chunks,
     chat_completion,
     chat_object,
@@ -45,7 +45,7 @@ async def model_call(request: Request, caller: AuthenticatedCaller) -> ModelCall
         raise Refusal(400, "missing_required_parameter", "you must provide a model parameter", "model")
     if model not in caller.account.models:
         raise _no_model(caller, str(model))
-    await asyncio.sleep(caller.state.latency(caller.account.name).answer)
+    await caller.state.clock.sleep(caller.state.latency(caller.account.name).answer)
     return ModelCall(caller, body | {"model": model})
 
 
@@ -59,7 +59,7 @@ async def create_chat_completion(call: CheckedCall) -> Response:
     if call.caller.account.name == "mistral":
         mistral.check(call.body)
     request = parse_chat(call.body)
-    answer = chat_completion(request, call.caller.account.dialect)
+    answer = chat_completion(request, call.caller.account.dialect, _stamp(call.caller))
     if request.stream:
         return _stream(call.caller, chat_chunks(request, answer))
     return JSONResponse(chat_object(request, answer))
@@ -69,7 +69,7 @@ async def create_chat_completion(call: CheckedCall) -> Response:
 @router.post("/deployments/{deployment}/completions")
 async def create_completion(call: CheckedCall) -> Response:
     request = parse_text(call.body)
-    answer = text_completion(request)
+    answer = text_completion(request, _stamp(call.caller))
     return (
         _stream(call.caller, text_chunks(request, answer))
         if request.stream
@@ -83,13 +83,17 @@ async def create_embedding(call: CheckedCall) -> dict[str, Any]:
     return embedding_object(parse(EmbeddingRequest, call.body))
 
 
+def _stamp(caller: Caller) -> Stamp:
+    return Stamp(created=int(caller.state.clock.now()))
+
+
 def _stream(caller: Caller, chunks: Iterator[dict[str, Any]]) -> StreamingResponse:
     latency = caller.state.latency(caller.account.name)
 
     async def events() -> AsyncIterator[bytes]:
         pause = latency.first_token
         for chunk in chunks:
-            await asyncio.sleep(pause)
+            await caller.state.clock.sleep(pause)
             pause = latency.between_tokens
             yield b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
         yield b"data: [DONE]\n\n"

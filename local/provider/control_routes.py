@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
 from local.provider.accounts import Account, DialectName, Latency
-from local.provider.batches import Pace
 from local.provider.defects import Defects
 from local.provider.faults import Fault
+from local.provider.pace import Pace
+from local.provider.quotas import Quota
 from local.provider.state import ProviderState
 
 router = APIRouter(prefix="/control")
@@ -91,9 +92,29 @@ def stall(body: Stall, request: Request) -> Stall:
 
 @router.post("/defects/{account}")
 def defects(account: str, body: Defects, request: Request) -> Defects:
-    """Set the defects of the account's batches that end from now on, and of their results."""
+    """Set the defects of the account's batches, from now on. A fault of the kind `job` is for some of them alone."""
     _state(request).batches.defects[account] = body
     return body
+
+
+@router.post("/quotas/{account}/{model}")
+def limit(account: str, model: str, body: Quota, request: Request) -> Quota:
+    """Set the quota of a model of the account."""
+    _state(request).quotas.set((account, model), body)
+    return body
+
+
+@router.get("/quotas")
+def quotas(request: Request) -> list[dict[str, Any]]:
+    """Each model's quota, what is `enqueued` and `started` of it, the `highest` that was, whether accepted batches
+    `exceeded` it, how many were `refused` and `failed` for it, and the usage of all lines `answered`."""
+    return _state(request).quotas.report()
+
+
+@router.get("/submissions")
+def submissions(request: Request) -> dict[str, int]:
+    """How many batches were created for each value of their metadata."""
+    return _state(request).submissions()
 
 
 @router.post("/latency/{account}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from local.provider.batches import Batch
+from local.provider.batch import Batch
 from local.provider.files import File
 from local.provider.native.error_formats import (
     AnthropicErrorFormat,

@@ -13,6 +13,7 @@ from local.provider.tools import AllowedTools, CustomTool, Function, FunctionToo
 
 FILTER_TRIGGER = "filter-this"
 """A prompt with these words is answered as harmful content is."""
+TOKEN = re.compile(r"\s*\S+|\s+$")
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 Kind = Literal["function", "custom", "function_call"]
 """What is called: a tool of either type, or a function of the API before tools."""
@@ -30,7 +31,12 @@ class ModelOutput:
     @property
     def tokens(self) -> tuple[str, ...]:
         """The text, cut before each word."""
-        return tuple(re.findall(r"\s*\S+|\s+$", self.text))
+        return tuple(TOKEN.findall(self.text))
+
+    @property
+    def token_count(self) -> int:
+        """How many `tokens` there are, without the time to cut them."""
+        return len(self.text.split()) + self.text[-1:].isspace()
 
 
 def chat_output(request: ChatRequest) -> ModelOutput:
@@ -53,7 +59,7 @@ def cut(text: str, stop: Stop, limit: int | None) -> ModelOutput:
     stops = [stop] if isinstance(stop, str) else stop or []
     ends = [text.index(sequence) for sequence in stops if sequence in text]
     output = ModelOutput(text[: min(ends)] if ends else text, "stop")
-    if limit is None or len(output.tokens) <= limit:
+    if limit is None or output.token_count <= limit:
         return output
     return ModelOutput("".join(output.tokens[:limit]), "length")
 

@@ -1,7 +1,6 @@
 """The routes of files in the dialects of OpenAI and Azure."""
 
 import asyncio
-import time
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from local.provider.callers import AuthenticatedCaller, Caller
 from local.provider.expiry import check_expiry
+from local.provider.files import MAX_BYTES
 from local.provider.refusal import Refusal
 
 MAX_FILES = 10_000
@@ -31,12 +31,18 @@ async def create_file(request: Request, caller: AuthenticatedCaller) -> dict[str
             raise Refusal(400, "invalidPayload", "Only .jsonl files with the purpose batch are taken.", "purpose")
         processing = caller.state.batches.pace.processing if caller.account.dialect == "azure" else 0
         file = await asyncio.to_thread(
-            caller.state.files.receive, caller.account.name, name, upload.file, lifetime=lifetime, processing=processing
+            caller.state.files.receive,
+            caller.account.name,
+            name,
+            upload.file,
+            lifetime=lifetime,
+            processing=processing,
+            limit=caller.state.quotas.upload_limit(caller.account.name, MAX_BYTES),
         )
     caller.entry.update(
         file_id=file.id, file_name=name, bytes=file.bytes, sha256=file.sha256, lines=file.lines, models=file.models
     )
-    return caller.dialect.file(file, time.time())
+    return caller.dialect.file(file, caller.state.clock.now())
 
 
 @router.get("/files")
@@ -48,12 +54,13 @@ def list_files(
     if limit is not None and not 1 <= limit <= MAX_FILES:
         raise Refusal(400, "invalid_value", f"Invalid value: limit must be within 1 and {MAX_FILES}.", "limit")
     files, more = caller.state.files.page(caller.account.name, purpose, after, limit or MAX_FILES)
-    return caller.dialect.files([caller.dialect.file(file, time.time()) for file in files], more)
+    now = caller.state.clock.now()
+    return caller.dialect.files([caller.dialect.file(file, now) for file in files], more)
 
 
 @router.get("/files/{file_id}")
 def retrieve_file(file_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
-    return caller.dialect.file(caller.state.files.get(caller.account.name, file_id), time.time())
+    return caller.dialect.file(caller.state.files.get(caller.account.name, file_id), caller.state.clock.now())
 
 
 @router.get("/files/{file_id}/content")

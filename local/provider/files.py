@@ -1,14 +1,18 @@
 """The files of the simulated provider's accounts, kept on disk."""
 
 import hashlib
-import json
+import random
 import secrets
-import time
+from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from local.provider.clock import Clock
+from local.provider.lenient_json import loads
+from local.provider.lines import raw_lines
 from local.provider.refusal import Refusal, not_found
+from local.provider.token_rules import line_bytes
 
 MAX_BYTES = 200 * 1024 * 1024
 CHUNK = 1024 * 1024
@@ -29,29 +33,46 @@ class File:
     usable_at: float
     """When a batch may use it: Azure processes a file first."""
     lines: int = 0
+    tokens: int = 0
+    """By the rule `bytes`."""
     models: tuple[str, ...] = ()
+
+    @property
+    def quota_key(self) -> tuple[str, str]:
+        """The account and the model whose quota a batch of this file uses."""
+        return self.account, self.models[0] if self.models else ""
 
 
 class Files:
     """All accounts' files. Removing one forgets it; the bytes stay for the batches that read them."""
 
-    def __init__(self, spool: Path) -> None:
+    def __init__(self, spool: Path, clock: Clock) -> None:
         self._spool = spool
+        self.clock = clock
         self._files: dict[str, File] = {}
 
-    def receive(self, account: str, name: str, source: BinaryIO, *, lifetime: int | None, processing: float) -> File:
+    def receive(
+        self,
+        account: str,
+        name: str,
+        source: BinaryIO,
+        *,
+        lifetime: int | None,
+        processing: float,
+        limit: int = MAX_BYTES,
+    ) -> File:
         """Keep an upload with its digest, lines and models. Raises a `Refusal` for a file over the limit."""
         file_id, digest, size = _new_id(), hashlib.sha256(), 0
         path = self._spool / file_id
         with path.open("wb") as target:
             while chunk := source.read(CHUNK):
                 size += len(chunk)
-                if size > MAX_BYTES:
+                if size > limit:
                     raise Refusal(400, None, "File is too large.", "file")
                 digest.update(chunk)
                 target.write(chunk)
-        lines, models = _contents(path)
-        now = time.time()
+        lines, tokens, models = _contents(path)
+        now = self.clock.now()
         return self.keep(
             File(
                 id=file_id,
@@ -65,14 +86,15 @@ class Files:
                 expires_at=int(now) + lifetime if lifetime else None,
                 usable_at=now + processing,
                 lines=lines,
+                tokens=tokens,
                 models=models,
             )
         )
 
-    def result(self, account: str, name: str) -> "Result":
-        """A file of a batch's results, to be written within a `with` block."""
+    def result(self, account: str, name: str, *, shuffled: bool = False) -> "Result":
+        """A file of a batch's results, to be written within a `with` block; `shuffled` when it is complete."""
         file_id = _new_id()
-        return Result(self, account, name, file_id, self._spool / file_id)
+        return Result(self, account, name, file_id, self._spool / file_id, shuffled=shuffled)
 
     def empty(self, account: str) -> File:
         """The account's file of no bytes, which Azure's dated versions name where no line failed."""
@@ -80,13 +102,13 @@ class Files:
         if file_id not in self._files:
             path = self._spool / file_id
             path.touch()
-            now = time.time()
+            now = self.clock.now()
             self.keep(File(file_id, account, "error.jsonl", "batch_output", path, 0, EMPTY_SHA256, now, None, now))
         return self._files[file_id]
 
     def get(self, account: str, file_id: str) -> File:
         file = self._files.get(file_id)
-        if file is None or file.account != account:
+        if file is None or file.account != account or self._has_expired(file):
             raise not_found("File", file_id)
         return file
 
@@ -97,7 +119,7 @@ class Files:
         files = [file for file in reversed(self._files.values()) if file.account == account]
         if after is not None:
             files = files[files.index(self.get(account, after)) + 1 :]
-        files = [file for file in files if purpose in (None, file.purpose)]
+        files = [file for file in files if purpose in (None, file.purpose) and not self._has_expired(file)]
         return files[:limit], len(files) > limit
 
     def age(self, seconds: float) -> None:
@@ -118,16 +140,22 @@ class Files:
         self._files[file.id] = file
         return file
 
+    def _has_expired(self, file: File) -> bool:
+        return file.expires_at is not None and file.expires_at <= self.clock.now()
+
 
 class Result:
     """A file of results as it grows. `file_id` is `None` until it is written, and for one without a line."""
 
-    def __init__(self, files: Files, account: str, name: str, file_id: str, path: Path) -> None:
+    def __init__(
+        self, files: Files, account: str, name: str, file_id: str, path: Path, *, shuffled: bool = False
+    ) -> None:
         self._files = files
         self._account = account
         self._name = name
         self._id = file_id
         self._path = path
+        self._shuffled = shuffled
         self._size = 0
         self._digest = hashlib.sha256()
         self.file_id: str | None = None
@@ -144,23 +172,42 @@ class Result:
         self._target.close()
         if self._size == 0:
             return
-        now, sha256 = time.time(), self._digest.hexdigest()
+        if self._shuffled:
+            self._digest = _shuffle(self._path)
+        now, sha256 = self._files.clock.now(), self._digest.hexdigest()
         file = File(self._id, self._account, self._name, "batch_output", self._path, self._size, sha256, now, None, now)
         self.file_id = self._files.keep(file).id
+
+
+def _shuffle(path: Path) -> "hashlib._Hash":
+    """Put the lines into an order that depends on their number alone. Returns the digest. Uses eight bytes a line."""
+    starts, digest, shuffled = array("q", [0]), hashlib.sha256(), path.with_suffix(".shuffled")
+    with path.open("rb") as source, shuffled.open("wb") as target:
+        for line in source:
+            starts.append(starts[-1] + len(line))
+        starts.pop()
+        random.Random(len(starts)).shuffle(starts)
+        for start in starts:
+            source.seek(start)
+            line = source.readline()
+            digest.update(line)
+            target.write(line)
+    shuffled.replace(path)
+    return digest
 
 
 def _new_id() -> str:
     return f"file-{secrets.token_hex(12)}"
 
 
-def _contents(path: Path) -> tuple[int, tuple[str, ...]]:
-    """How many lines an upload has and which models they name, as far as they can be read."""
-    count, models = 0, set[str]()
-    with path.open("rb") as file:
-        for line in file:
-            count += bool(line.strip())
-            try:
-                models.add(str(json.loads(line)["body"]["model"]))
-            except (ValueError, LookupError, TypeError):
-                continue
-    return count, tuple(sorted(models))
+def _contents(path: Path) -> tuple[int, int, tuple[str, ...]]:
+    """How many lines and tokens an upload has, and which models its lines name, as far as they can be read."""
+    count, tokens, models = 0, 0, set[str]()
+    for line in raw_lines(path):
+        count += 1
+        tokens += line_bytes(line)
+        try:
+            models.add(str(loads(line)["body"]["model"]))
+        except (ValueError, LookupError, TypeError):
+            continue
+    return count, tokens, tuple(sorted(models))

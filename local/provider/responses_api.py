@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from local.provider.completion_objects import Completion, chat_completion
+from local.provider.completion_objects import Completion, Stamp, chat_completion
 from local.provider.completion_requests import Tokens, parse, parse_chat
 from local.provider.strict_model import Strict
 
@@ -68,18 +68,18 @@ class ResponsesRequest(Strict):
     user: str | None = None
 
 
-def response_object(body: Mapping[str, Any], dialect: str, id_suffix: str, created: int) -> dict[str, Any]:
+def response_object(body: Mapping[str, Any], dialect: str, stamp: Stamp) -> dict[str, Any]:
     """The model answers as in a chat; raises a `Refusal` for a body that the API does not take."""
     request = parse(ResponsesRequest, body)
-    answer = chat_completion(parse_chat(dict(_as_chat(request))), dialect)
+    answer = chat_completion(parse_chat(dict(_as_chat(request))), dialect, stamp)
     usage = answer.usage()
     return {
-        "id": f"resp_{id_suffix}",
+        "id": f"resp_{stamp.id_suffix}",
         "object": "response",
-        "created_at": created,
+        "created_at": stamp.created,
         "status": "completed",
         "model": request.model,
-        "output": [_item(answer, id_suffix)],
+        "output": [_item(answer, stamp.id_suffix)],
         "usage": {
             "input_tokens": usage["prompt_tokens"],
             "input_tokens_details": {"cached_tokens": 0},

@@ -19,10 +19,11 @@ from starlette.types import ASGIApp
 
 from local.provider import batch_routes, completion_routes, control_routes, file_routes
 from local.provider.accounts import DEFAULT_ACCOUNTS
-from local.provider.batches import Pace
 from local.provider.dialects import PREFIX, error_format_of
 from local.provider.faults import Fault, FaultInjection
 from local.provider.native import anthropic, bedrock, cohere, gemini, xai
+from local.provider.pace import Pace
+from local.provider.quotas import ModelUse, Quota
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 
@@ -44,6 +45,14 @@ class Simulator:
 
     def fail(self, fault: Fault) -> None:
         self.state.faults.add(fault)
+
+    def limit(self, account: str, model: str, quota: Quota) -> None:
+        """Set the quota of a model of the account."""
+        self.state.quotas.set((account, model), quota)
+
+    def use(self, account: str, model: str) -> ModelUse:
+        """What the account has, and had, of the model."""
+        return self.state.quotas.use((account, model))
 
     def log(self, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
         return self.state.log(account, route)
@@ -73,7 +82,7 @@ def application(state: ProviderState) -> ASGIApp:
             return JSONResponse({"detail": str(error.errors())}, 422)
         return JSONResponse(error_format_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
 
-    return FaultInjection(app, state.faults, state.record)
+    return FaultInjection(app, state.faults, state.record, state.clock)
 
 
 @contextlib.contextmanager
@@ -90,6 +99,7 @@ def serve(pace: Pace | None = None) -> Iterator[Simulator]:
         finally:
             server.should_exit = True
             thread.join()
+            state.batches.clear()
 
 
 def run(host: str, port: int, pace: Pace) -> None:
@@ -97,9 +107,13 @@ def run(host: str, port: int, pace: Pace) -> None:
     # uvicorn shuts down and raises the signal again: the default would leave the spool behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool:
-        config = _config(ProviderState(Path(spool), pace))
+        state = ProviderState(Path(spool), pace)
+        config = _config(state)
         config.host, config.port = host, port
-        uvicorn.Server(config).run()
+        try:
+            uvicorn.Server(config).run()
+        finally:
+            state.batches.clear()
 
 
 def defaults(port: int, host: str = "127.0.0.1") -> dict[str, str]:

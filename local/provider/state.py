@@ -1,25 +1,31 @@
 """The state of the simulated provider."""
 
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from local.provider.accounts import DEFAULT_ACCOUNTS, NO_LATENCY, Account, Latency
-from local.provider.batches import Batches, Pace
+from local.provider.batches import Batches
+from local.provider.clock import Clock
 from local.provider.faults import Faults
 from local.provider.files import Files
+from local.provider.pace import Pace
+from local.provider.quotas import Quotas
 from local.provider.refusal import Refusal
 
 
 class ProviderState:
     """The accounts, their files and batches, the faults that were asked for, and the log of requests."""
 
-    def __init__(self, spool: Path, pace: Pace) -> None:
+    def __init__(self, spool: Path, pace: Pace, clock: Clock | None = None) -> None:
         self._pace = pace
+        self.clock = clock or Clock()
         self.accounts = {account.name: account for account in DEFAULT_ACCOUNTS}
-        self.files = Files(spool)
-        self.batches = Batches(self.files, pace)
+        self.files = Files(spool, self.clock)
         self.faults = Faults()
+        self.quotas = Quotas()
+        self.batches = Batches(self.files, pace, self.faults, self.quotas)
         self._latencies: dict[str, Latency] = {}
         self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -43,6 +49,11 @@ class ProviderState:
                 if account in (None, entry["account"]) and route in (None, entry["route"])
             ]
 
+    def submissions(self) -> dict[str, int]:
+        """How many batches were created for each value of their metadata: for each id of a client's own."""
+        created = [entry for entry in self.log(route="batches.create") if "batch_id" in entry]
+        return dict(Counter(value for entry in created for value in (entry["metadata"] or {}).values()))
+
     def stall(self, account: str, state: str | None) -> None:
         """Keep the account's batches from leaving `state`; with `None`, let them go on."""
         if state is None:
@@ -64,6 +75,7 @@ class ProviderState:
         self.batches.pace = self._pace
         self.files.clear()
         self.faults.clear()
+        self.quotas.clear()
         self._latencies.clear()
         with self._lock:
             self._log.clear()

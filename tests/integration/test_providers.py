@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from local.provider import Fault, Simulator
-from local.provider.batches import Pace
+from local.provider.pace import Pace
 from manifold.errors import InputLost, ProviderRefused
 from manifold.providers import ENDED, BatchProvider, Endpoint, Job, JobStatus
 from manifold.providers.openai import batches as openai

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from local.provider import Fault, Simulator
-from local.provider.batches import Pace
+from local.provider.pace import Pace
 from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import BatchProvider, Endpoint, Job
 from manifold.providers.azure import batches as azure

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,57 +15,16 @@ import pytest
 from openai import AzureOpenAI, BadRequestError, OpenAI
 
 from local.provider import DEFAULT_ACCOUNTS, Simulator, defaults
+from tests.support.account_client import AccountClient
 from tests.support.provider import chat_line, chat_lines
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
-CHAT = "/v1/chat/completions"
 FORMS = (
     pytest.param(("openai", "/v1", ""), id="openai"),
     pytest.param(("azure-general", "/openai/v1", ""), id="azure-v1"),
     pytest.param(("azure-general", "/openai", "?api-version=2025-04-01-preview"), id="azure-dated"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AccountClient:
-    """An HTTP client of one account in one form of the API."""
-
-    simulator: Simulator
-    account: str
-    form: str
-    query: str
-    http: httpx.Client
-
-    @property
-    def model(self) -> str:
-        return min(self.simulator.state.accounts[self.account].models)
-
-    def call(self, method: str, path: str, **how: Any) -> httpx.Response:
-        key = self.simulator.state.accounts[self.account].key
-        how.setdefault("headers", {"Authorization": f"Bearer {key}", "api-key": key})
-        url = f"{self.simulator.url}/accounts/{self.account}{self.form}{path}{self.query}"
-        return self.http.request(method, url, **how)
-
-    def upload(self, content: bytes, name: str = "in.jsonl", **fields: str) -> httpx.Response:
-        answer = self.call("POST", "/files", files={"file": (name, content)}, data={"purpose": "batch", **fields})
-        time.sleep(0.03)
-        return answer
-
-    def create(self, content: bytes, **fields: object) -> httpx.Response:
-        file_id = self.upload(content).json()["id"]
-        endpoint = "/chat/completions" if self.account.startswith("azure") else CHAT
-        body = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": "24h", **fields}
-        return self.call("POST", "/batches", json=body)
-
-    def ended(self, content: bytes) -> dict[str, Any]:
-        ref = self.create(content).json()["id"]
-        for _ in range(200):
-            batch: dict[str, Any] = self.call("GET", f"/batches/{ref}").json()
-            if batch["status"].lower() in ("completed", "failed"):
-                return batch
-            time.sleep(0.02)
-        raise AssertionError(f"{ref} did not end")
 
 
 @pytest.fixture

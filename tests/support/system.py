@@ -25,7 +25,8 @@ from files.transfers.purge import Purge
 from files.transfers.replication import Replication
 from files.transfers.results import Results
 from local.provider import Simulator
-from local.provider.batches import Batch, Pace
+from local.provider.batch import Batch
+from local.provider.pace import Pace
 from manifold.config import Deployment
 from manifold.deployments import CALL_SECONDS, Deployments
 from manifold.gateway import Gateway

@@ -48,10 +48,10 @@ def line(tmp_path: Path) -> Any:
         written = {"custom_id": "one", "method": "POST", "url": url, "body": {"model": "gpt-4.1-mini", **body}}
         path = tmp_path / "input.jsonl"
         path.write_text(json.dumps(written) + "\n")
-        [(succeeded, line_result)] = answers(path, "batch_1", 1_700_000_000, 1, dialect)
-        line = json.loads(line_result)
+        [answer] = answers(path, "batch_1", 1_700_000_000, 1, dialect)
+        line = json.loads(answer.line)
         assert (line["custom_id"], line["error"]) == ("one", None)
-        return succeeded, line["response"]
+        return answer.succeeded, line["response"]
 
     return answered
 

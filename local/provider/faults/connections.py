@@ -1,16 +1,19 @@
 """How connections end: the client leaves, or the provider closes them."""
 
 import asyncio
-import time
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from local.provider.clock import Clock
 
 OWN_DISCONNECTS = ("cut", "truncate")
 """The faults that end the connection from the provider's side."""
 
 
-async def run_until_disconnect(app: ASGIApp, entry: dict[str, Any], scope: Scope, receive: Receive, send: Send) -> None:
+async def run_until_disconnect(
+    app: ASGIApp, entry: dict[str, Any], clock: Clock, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Run `app` until it is done, or until the client disconnects: a provider stops the model then.
 
     Writes into the log's `entry` when the call `ended`, and whether the client `disconnected` before.
@@ -20,7 +23,7 @@ async def run_until_disconnect(app: ASGIApp, entry: dict[str, Any], scope: Scope
     work = asyncio.ensure_future(app(scope, _replayed(body), send))
     departure = asyncio.ensure_future(wait_for_disconnect(receive))
     await asyncio.wait((work, departure), return_when=asyncio.FIRST_COMPLETED)
-    entry["ended"] = time.time()
+    entry["ended"] = clock.now()
     if not work.done():
         entry["disconnected"] = entry["fault"] not in OWN_DISCONNECTS
         work.cancel()
@@ -36,9 +39,17 @@ async def wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
+class Disconnected(ConnectionError):
+    """The provider ended a connection that is none: the application is called within the process."""
+
+
 async def disconnect(send: Send, *, abruptly: bool) -> None:
-    """End the connection: `abruptly` with a reset. ASGI has no way to say it, so this uses uvicorn's request cycle."""
-    transport = send.__self__.transport  # type: ignore[attr-defined]
+    """End the connection: `abruptly` with a reset. ASGI has no way to say it, so this uses uvicorn's request cycle.
+    Raises `Disconnected` where there is no connection."""
+    cycle = getattr(send, "__self__", None)
+    if cycle is None:
+        raise Disconnected
+    transport = cycle.transport
     if abruptly:
         transport.abort()
     else:

@@ -5,18 +5,23 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from local.provider.defects import Defects
+
 Flood = Literal["bomb", "endless", "trickle", "endless_headers"]
 """`bomb`: gzip that decodes to `size` bytes. `endless`: text without the end of a line. `trickle`: a byte every
 `seconds`. `endless_headers`: a status line, and then header after header."""
 Kind = Flood | Literal[
     "refuse", "too_long", "forbidden", "rate_limit", "error", "garbage", "cut", "delay", "hang", "truncate", "override",
-    "inject", "redirect",
+    "inject", "redirect", "job",
 ]  # fmt: skip
 FLOODS: frozenset[str] = frozenset(get_args(Flood))
 
 
 class Fault(BaseModel):
     """What goes wrong with the next `times` calls (all of them, if `None`) of a route of an account.
+
+    The kind `job` is for the next `times` batches that are created of a `model` of the account: they have the defects
+    of `job`.
 
     `when="after"` does the work first: a create that fails, although it happened. `when="within"` lets a stream begin,
     and strikes after `chunks` of it. `hang` keeps the connection open and sends nothing more until the client leaves.
@@ -29,6 +34,9 @@ class Fault(BaseModel):
     kind: Kind
     account: str = "*"
     route: str = "*"
+    model: str = "*"
+    """With `job`: the model that the batch's lines name."""
+    job: Defects = Defects()
     times: int | None = 1
     when: Literal["before", "after", "within"] = "before"
     chunks: int = 2
@@ -48,6 +56,8 @@ class Fault(BaseModel):
     """The content type of a flood."""
     members: dict[str, Any] = {}
     """With `override`: the members that replace those of the JSON answer, and of each entry of its list."""
+    omitted: list[str] = []
+    """With `override`: the members that both do not have."""
     text: str = ""
     """With `inject`: events of a stream, with the blank line after each, or a body. With `redirect` (302): where to."""
     bytes: int | None = None
@@ -84,9 +94,18 @@ class Faults:
         """The fault of this call, which counts as one of its `times`; `None` if there is none."""
         with self._lock:
             for fault in self._faults:
-                if fault.account in ("*", account) and fault.route in ("*", route):
+                if fault.kind != "job" and fault.account in ("*", account) and fault.route in ("*", route):
                     self._count(fault)
                     return fault
+        return None
+
+    def take_job(self, account: str, model: str) -> Defects | None:
+        """The defects of a batch that is created now, if a fault is for it."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.kind == "job" and fault.account in ("*", account) and fault.model in ("*", model):
+                    self._count(fault)
+                    return fault.job.model_copy(deep=True)
         return None
 
     def _count(self, fault: Fault) -> None:

@@ -1,13 +1,12 @@
 """The ASGI layer around the simulated provider that records each call and injects the faults."""
 
-import asyncio
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local.provider.clock import Clock
 from local.provider.dialects import PREFIX
 from local.provider.faults.answers import send_answer
 from local.provider.faults.connections import disconnect, read_part, run_until_disconnect, wait_for_disconnect
@@ -22,10 +21,11 @@ from local.provider.faults.truncation import TruncatedAnswer, without_ranges
 class FaultInjection:
     """The outermost ASGI layer: records each call of a provider's API, and lets it meet its fault, if there is one."""
 
-    def __init__(self, app: ASGIApp, faults: Faults, record: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, app: ASGIApp, faults: Faults, record: Callable[[dict[str, Any]], None], clock: Clock) -> None:
         self._app = app
         self._faults = faults
         self._record = record
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match = PREFIX.match(scope["path"]) if scope["type"] == "http" else None
@@ -34,7 +34,7 @@ class FaultInjection:
         account, route = match["account"], route_name(scope["method"], scope["path"][match.end() :])
         fault = self._faults.take(account, route)
         entry = {
-            "at": time.time(),
+            "at": self._clock.now(),
             "client": scope["client"],
             "method": scope["method"],
             "path": scope["path"],
@@ -47,17 +47,20 @@ class FaultInjection:
         scope.setdefault("state", {})["entry"] = entry
         if route.startswith(("files.", "batches.")):
             return await self._run(fault, scope, receive, send)
-        return await run_until_disconnect(partial(self._run, fault), entry, scope, receive, send)
+        return await run_until_disconnect(partial(self._run, fault), entry, self._clock, scope, receive, send)
 
     async def _run(self, fault: Fault | None, scope: Scope, receive: Receive, send: Send) -> None:
         entry = scope["state"]["entry"]
         if fault is None:
             return await self._app(scope, receive, _recording_status(send, entry))
         if fault.kind == "override":
-            return await self._app(scope, receive, MemberOverride(fault.members, _recording_status(send, entry)))
+            override = MemberOverride(fault.members, fault.omitted, _recording_status(send, entry))
+            return await self._app(scope, receive, override)
         if fault.when == "within":
             return await self._app(
-                scope, receive, FaultyStream(fault, scope["path"], receive, _recording_status(send, entry), send)
+                scope,
+                receive,
+                FaultyStream(fault, scope["path"], receive, _recording_status(send, entry), send, self._clock),
             )
         if fault.kind == "truncate":
             return await self._app(without_ranges(scope, fault), receive, TruncatedAnswer(fault, send))
@@ -84,11 +87,11 @@ class FaultInjection:
 
         async def late(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await asyncio.sleep(fault.seconds)
+                await self._clock.sleep(fault.seconds)
             await send(message)
 
         if fault.when == "before":
-            await asyncio.sleep(fault.seconds)
+            await self._clock.sleep(fault.seconds)
         await self._app(scope, receive, late if fault.when == "after" else send)
 
 

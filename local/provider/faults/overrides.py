@@ -1,17 +1,18 @@
-"""Answers of which some members are replaced, so that they have what no client expects."""
+"""Answers of which some members are replaced or left out, so that they are not what a client expects."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.types import Message, Send
 
 
 class MemberOverride:
-    """A `send` that replaces these members of the JSON answer, and of each entry of its list."""
+    """A `send` that replaces and leaves out these members of the JSON answer, and of each entry of its list."""
 
-    def __init__(self, replacements: Mapping[str, Any], send: Send) -> None:
+    def __init__(self, replacements: Mapping[str, Any], omitted: Collection[str], send: Send) -> None:
         self._replacements = dict(replacements)
+        self._omitted = omitted
         self._send = send
         self._start: Message = {}
         self._body = b""
@@ -34,8 +35,9 @@ class MemberOverride:
             return answer
         entries = answer.get("data")
         replaced = {"data": [self._override(entry) for entry in entries]} if isinstance(entries, list) else {}
-        return (
+        members = (
             answer
             | replaced
             | {name: value for name, value in self._replacements.items() if name != "data" or not replaced}
         )
+        return {name: value for name, value in members.items() if name not in self._omitted}

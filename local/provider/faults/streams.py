@@ -1,9 +1,8 @@
 """Faults within a stream, after some of it was sent."""
 
-import asyncio
-
 from starlette.types import Message, Receive, Send
 
+from local.provider.clock import Clock
 from local.provider.dialects import error_format_of
 from local.provider.faults.answers import refusal_of
 from local.provider.faults.connections import disconnect, wait_for_disconnect
@@ -14,12 +13,13 @@ from local.provider.faults.floods import continue_flood
 class FaultyStream:
     """A `send` that passes the application's messages on, until the fault strikes after `fault.chunks` of them."""
 
-    def __init__(self, fault: Fault, path: str, receive: Receive, send: Send, connection: Send) -> None:
+    def __init__(self, fault: Fault, path: str, receive: Receive, send: Send, connection: Send, clock: Clock) -> None:
         self._fault = fault
         self._path = path
         self._receive = receive
         self._send = send
         self._connection = connection
+        self._clock = clock
         self._chunks = 0
         self._ended = False
 
@@ -33,7 +33,7 @@ class FaultyStream:
 
     async def _strike(self) -> None:
         if self._fault.kind == "delay":
-            return await asyncio.sleep(self._fault.seconds)
+            return await self._clock.sleep(self._fault.seconds)
         if self._fault.kind == "inject":
             body = self._fault.text.encode()
             return await self._send({"type": "http.response.body", "body": body, "more_body": True})

@@ -1,6 +1,5 @@
 """What the native dialects share: authentication, the conversation as the simulated model reads it, and streaming."""
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -86,7 +85,7 @@ async def authenticate(request: Request, account: str, dialect: str, key: str, u
     if not isinstance(body, dict):
         raise Refusal(400, None, "The request body is no JSON object.")
     request.state.entry.update(parameters=sorted(body), body=body)
-    await asyncio.sleep(state.latency(account).answer)
+    await state.clock.sleep(state.latency(account).answer)
     return Caller(state, known, body)
 
 
@@ -113,7 +112,7 @@ def paced(caller: Caller, events: Iterable[bytes], content_type: str = "text/eve
     async def paced_events() -> AsyncIterator[bytes]:
         pause = latency.first_token
         for event in events:
-            await asyncio.sleep(pause)
+            await caller.state.clock.sleep(pause)
             pause = latency.between_tokens
             yield event
 

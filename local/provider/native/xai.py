@@ -1,28 +1,32 @@
 """xAI's files and batches: https://docs.x.ai/developers/rest-api-reference/inference/batches"""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
-from local.provider.batches import ENDED, Batch
-from local.provider.files import File
-from local.provider.lines import ANY_ENDPOINT
+from local.provider.batch import ENDED, Batch
+from local.provider.files import MAX_BYTES, File
 from local.provider.native.common import Caller
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 from local.provider.strict_model import Strict
+from local.provider.validation import ANY_ENDPOINT
 
 EXPIRY = (3_600, 2_592_000)
 MAX_PAGE = 1_000
 LIFETIME = 30 * 86_400
 INVALID_ARGUMENT = 3
 """gRPC's code for a 400."""
+CODES = {408: 4, 429: 8, 500: 13, 503: 14}
+"""gRPC's codes for other statuses."""
 RESPONSES = {"chat.completion": "chat_get_completion", "response": "responses"}
 """The member of a result that has the response, by the type of its object."""
 
@@ -58,7 +62,13 @@ async def create_file(http_request: Request, caller: AuthenticatedCaller) -> dic
             raise Refusal(400, None, "expires_after must be within 3600 and 2592000.")
         name, seconds = upload.filename or "", int(str(lifetime)) if lifetime else None
         file = await asyncio.to_thread(
-            caller.state.files.receive, caller.account.name, name, upload.file, lifetime=seconds, processing=0
+            caller.state.files.receive,
+            caller.account.name,
+            name,
+            upload.file,
+            lifetime=seconds,
+            processing=0,
+            limit=caller.state.quotas.upload_limit(caller.account.name, MAX_BYTES),
         )
     http_request.state.entry.update(
         file_id=file.id, file_name=name, bytes=file.bytes, sha256=file.sha256, lines=file.lines, models=file.models
@@ -124,18 +134,39 @@ def batch_results(
     batch_id: str, caller: AuthenticatedCaller, limit: int = 100, pagination_token: str | None = None
 ) -> dict[str, Any]:
     batch = caller.state.batches.get(caller.account.name, batch_id)
+    _check_limit(limit)
+    refs = filter(None, (batch.error_file_id, batch.output_file_id))
+    paths = [caller.state.files.get(caller.account.name, file_id).path for file_id in refs]
+    results, token = _results(paths, limit, pagination_token)
+    return {"results": results, "pagination_token": token}
+
+
+def _results(paths: Sequence[Path], limit: int, token: str | None) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of the files' lines, and the token of the next: it says in which file that begins, and where."""
+    number, start = map(int, (token or "at=0:0").removeprefix("at=").split(":"))
     results: list[dict[str, Any]] = []
-    for file_id in filter(None, (batch.error_file_id, batch.output_file_id)):
-        path = caller.state.files.get(caller.account.name, file_id).path
-        results += [_result(json.loads(line)) for line in path.read_bytes().splitlines()]
-    page, token = _page(results, limit, pagination_token)
-    return {"results": page, "pagination_token": token}
+    while number < len(paths):
+        with paths[number].open("rb") as file:
+            file.seek(start)
+            results += [
+                _result(json.loads(line)) for line in itertools.islice(iter(file.readline, b""), limit - len(results))
+            ]
+            if file.read(1):
+                return results, f"at={number}:{file.tell() - 1}"
+        number, start = number + 1, 0
+        if len(results) == limit and number < len(paths):
+            return results, f"at={number}:0"
+    return results, None
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_PAGE:
+        raise Refusal(400, None, f"limit must be within 1 and {MAX_PAGE}.")
 
 
 def _page(entries: Sequence[EntryT], limit: int, token: str | None) -> tuple[Sequence[EntryT], str | None]:
     """A page, and the token of the next: it is opaque, so it is no id of an entry."""
-    if not 1 <= limit <= MAX_PAGE:
-        raise Refusal(400, None, f"limit must be within 1 and {MAX_PAGE}.")
+    _check_limit(limit)
     start = int((token or "at=0").removeprefix("at="))
     following = start + limit
     return entries[start:following], f"at={following}" if following < len(entries) else None
@@ -158,7 +189,7 @@ def _batch(caller: Caller, batch: Batch) -> dict[str, Any]:
     done = caller.state.batches.progress(batch)
     failed = batch.failed if batch.state in ENDED else 0
     pending = {"in_progress": batch.total - done, "finalizing": batch.total}.get(batch.state, 0)
-    answered = batch.total - pending if batch.state != "cancelled" else batch.done
+    answered = batch.done if batch.state in ("cancelled", "expired", "failed") else batch.total - pending
     cancelled = batch.times.get("cancelled") or batch.times.get("failed")
     return {
         "batch_id": batch.id,
@@ -167,7 +198,7 @@ def _batch(caller: Caller, batch: Batch) -> dict[str, Any]:
         "expire_time": _day(batch.created_at + LIFETIME),
         "create_api_key_id": "********-****-****-****-************",
         "cancel_time": _day(cancelled) if cancelled else None,
-        "cancel_by_xai_message": _reason(batch.errors),
+        "cancel_by_xai_message": _reason(batch),
         "state": {
             "num_requests": batch.total,
             "num_pending": pending,
@@ -179,17 +210,24 @@ def _batch(caller: Caller, batch: Batch) -> dict[str, Any]:
     }
 
 
-def _reason(errors: Sequence[Mapping[str, Any]]) -> str | None:
-    return f"JSONL file validation failed: {errors[0]['message']}" if errors else None
+def _reason(batch: Batch) -> str | None:
+    if not batch.errors:
+        return None
+    message = str(batch.errors[0]["message"])
+    return message if batch.started else f"JSONL file validation failed: {message}"
 
 
 def _result(line: Mapping[str, Any]) -> dict[str, Any]:
-    body = line["response"]["body"]
-    if line["response"]["status_code"] == 200:
-        outcome: dict[str, Any] = {"response": {RESPONSES[body["object"]]: body}}
+    response = line["response"]
+    if response is None:
+        outcome: dict[str, Any] = {"error": {"code": CODES[408], "message": line["error"]["message"]}}
+    elif response["status_code"] == 200:
+        outcome = {"response": {RESPONSES[response["body"]["object"]]: response["body"]}}
     else:
-        outcome = {"error": {"code": INVALID_ARGUMENT, "message": body["error"]["message"]}}
-    return {"batch_request_id": line["custom_id"], "batch_result": outcome}
+        code = CODES.get(response["status_code"], INVALID_ARGUMENT)
+        outcome = {"error": {"code": code, "message": response["body"]["error"]["message"]}}
+    named = {"batch_request_id": line["custom_id"]} if "custom_id" in line else {}
+    return named | {"batch_result": outcome}
 
 
 def _day(moment: float) -> str:

@@ -1,0 +1,63 @@
+"""The files of a batch's results."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from local.provider.batch import Batch
+from local.provider.defects import Defects
+from local.provider.files import Files
+from local.provider.line_faults import LineFaults
+from local.provider.lines import answers, expired
+from local.provider.quotas import Quotas
+
+ResultT = TypeVar("ResultT")
+
+
+class Abandoned(Exception):
+    """The batch was cleared while its results were written."""
+
+
+class ResultFiles:
+    """Writes results, each line once it is answered, and counts what they used."""
+
+    def __init__(self, files: Files, quotas: Quotas) -> None:
+        self._files = files
+        self._quotas = quotas
+        self._tries: Counter[str] = Counter()
+        self._abandoned = False
+
+    def write(self, batch: Batch, defects: Defects, *, late: bool = False) -> None:
+        """The output file and the error file of the lines that are done, each named only where it has a line; with
+        `late`, the others are in the error file as expired. Raises `Abandoned`."""
+        account, path = batch.account.name, batch.file.path
+        faults = LineFaults(defects.lines, self._tries) if defects.lines is not None else None
+        output = self._files.result(account, f"{batch.id}_output.jsonl", shuffled=defects.shuffled)
+        errors = self._files.result(account, f"{batch.id}_error.jsonl", shuffled=defects.shuffled)
+        with output, errors:
+            results = answers(path, batch.id, int(batch.created_at), batch.done, batch.account.dialect, faults)
+            for answer in self._until_abandoned(results):
+                (output if answer.succeeded else errors).write(defects.written(answer.line))
+                batch.failed += not answer.succeeded
+                batch.input_tokens += answer.input_tokens
+                batch.output_tokens += answer.output_tokens
+            for line in self._until_abandoned(expired(path, batch.id, batch.done) if late else ()):
+                errors.write(line)
+        batch.output_file_id, batch.error_file_id = output.file_id, errors.file_id
+        answered = batch.done - batch.failed
+        self._quotas.answer(batch.file.quota_key, answered, batch.input_tokens, batch.output_tokens)
+
+    def abandon(self) -> None:
+        """Stop writing, in whatever thread."""
+        self._abandoned = True
+
+    def resume(self) -> None:
+        """Write again, as if no line had been tried before."""
+        self._abandoned = False
+        self._tries.clear()
+
+    def _until_abandoned(self, results: Iterable[ResultT]) -> Iterator[ResultT]:
+        for result in results:
+            if self._abandoned:
+                raise Abandoned
+            yield result
