@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests
 import asyncio
 import json
 import urllib.request
+from asyncio import sleep as pause
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,11 @@ from manifold.config import Config
 from manifold.errors import ConfigError, ManifoldError
 from manifold.gateway import Gateway
 from manifold.store import Tables
-from manifold.store.migrations import apply
+from manifold.store.migrations import TableBusy, apply
 
 _MIGRATION_TIMEOUT = 280.0  # seconds, for all migrations; the function has 300
+_ATTEMPTS = 15  # where a table is in use; with the pauses and the waits they take two minutes
+_PAUSE_SECONDS = 5.0  # in which what waited behind a migration is served
 _RESPONSE_SECONDS = 10.0  # kept free of the function's time, to send the response
 _SHOWN = 5  # batches of a deployment that an error lists
 
@@ -27,8 +30,20 @@ _SHOWN = 5  # batches of a deployment that an error lists
 async def migrate(gateway: Gateway) -> list[str]:
     """Apply the missing migrations in one transaction, and return their names.
 
-    Raises a `ConfigError`, and applies none, if `config.yaml` lacks a deployment on which batches are running.
+    Raises, and applies none, if `config.yaml` lacks a deployment on which batches are running (`ConfigError`), or if a
+    table stays in use (`TableBusy`). A migration that waits for a table holds up all who use it, so it waits briefly,
+    and comes again.
     """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await _migrate(gateway)
+        except TableBusy as error:
+            observe.failed("migration_waited", error)
+        await pause(_PAUSE_SECONDS)
+    return await _migrate(gateway)
+
+
+async def _migrate(gateway: Gateway) -> list[str]:
     async with gateway.store.transaction(_MIGRATION_TIMEOUT) as tables:
         applied = await apply(tables.connection)
         await _require_open_deployments(gateway.config, tables)

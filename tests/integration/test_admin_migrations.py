@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from admin.migrations import handle
+from admin.migrations import handle, migrate
 from manifold import invocation
 from manifold.errors import ConfigError
 from manifold.gateway import Gateway
@@ -175,3 +175,52 @@ def test_two_migrators_at_once_apply_each_migration_once(empty_database_url: str
             return await migrations.apply(connection)
 
     assert sorted(asyncio.run(both())) == [[], migrations.names()]
+
+
+@pytest.fixture
+async def impatient(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Gateway, psycopg.AsyncConnection]]:
+    """A gateway with a migration to come that alters `jobs`, and another connection, to use that table."""
+    gateway = gateways.gateway(empty_database_url)
+    await migrate(gateway)
+    (tmp_path / "9999_later.sql").write_text("CREATE TABLE later (id text); ALTER TABLE jobs ADD COLUMN later text")
+    monkeypatch.setattr(migrations, "files", lambda _: tmp_path)
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("admin.migrations._PAUSE_SECONDS", 0.01)
+    async with await psycopg.AsyncConnection.connect(empty_database_url) as other:
+        yield gateway, other
+    await gateway.store.close()
+
+
+async def test_a_migration_does_not_wait_long_for_a_table_that_is_in_use(
+    impatient: tuple[Gateway, psycopg.AsyncConnection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who uses the table waits behind the migration, so that gives up, rolls back, and comes again."""
+    gateway, other = impatient
+    await other.execute("SELECT 1 FROM jobs")  # then idle in a transaction
+    waited = 0
+
+    async def release_at_the_second(*_: object) -> None:
+        nonlocal waited
+        waited += 1
+        if waited == 2:
+            await other.rollback()
+
+    monkeypatch.setattr("admin.migrations.pause", release_at_the_second)
+
+    assert await migrate(gateway) == ["9999_later.sql"]
+    assert waited == 2
+
+
+async def test_a_table_that_stays_in_use_fails_the_deploy_with_what_to_do(
+    impatient: tuple[Gateway, psycopg.AsyncConnection],
+) -> None:
+    gateway, other = impatient
+    await other.execute("SELECT 1 FROM jobs")
+
+    with pytest.raises(migrations.TableBusy, match=r"9999_later\.sql waited .* pg_stat_activity"):
+        await migrate(gateway)
+
+    tables = await (await other.execute("SELECT 1 FROM pg_tables WHERE tablename = 'later'")).fetchall()
+    assert tables == [], "all or nothing"

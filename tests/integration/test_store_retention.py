@@ -96,6 +96,19 @@ async def test_an_open_batch_is_kept_however_old(store: Store, database_url: str
         assert await tables.retention.forget_batches(90 * DAY, 10) == 0
 
 
+async def test_a_batch_is_kept_until_its_event_is_sent_or_given_up(store: Store, database_url: str) -> None:
+    """A retention of less than 72 hours drops no event."""
+    async with store.session() as tables:
+        await spender(tables)
+        await tables.webhooks.insert("webhook_1", "https://example.com/", ["batch.completed"], None, "s", HOLDER, 10)
+        batch_id = await ended(tables)
+        sql(database_url, OLD.format(batch_id))
+
+        assert await tables.retention.forget_batches(DAY, 10) == 0
+        sql(database_url, "UPDATE deliveries SET status = 'failed', due_at = NULL")
+        assert await tables.retention.forget_batches(DAY, 10) == 1
+
+
 async def test_a_purged_file_is_deleted_when_no_batch_uses_it(store: Store, database_url: str) -> None:
     async with store.session() as tables:
         await spender(tables)
