@@ -1,4 +1,6 @@
-"""Migrates the database's schema: at each deploy as a custom resource of CloudFormation, or invoked by hand.
+"""Migrates the database's schema, and notes there the stack's event bus.
+
+It runs at each deploy as a custom resource of CloudFormation, or is invoked by hand:
 
     sam local invoke Migrations -e events/empty.json        python -m admin.migrations
 
@@ -17,6 +19,7 @@ from manifold import invocation, observe
 from manifold.config import Config
 from manifold.errors import ConfigError, ManifoldError
 from manifold.gateway import Gateway
+from manifold.schemas import EVENT_TYPES
 from manifold.store import Tables
 from manifold.store.migrations import TableBusy, apply
 
@@ -28,7 +31,7 @@ _SHOWN = 5  # batches of a deployment that an error lists
 
 
 async def migrate(gateway: Gateway) -> list[str]:
-    """Apply the missing migrations in one transaction, and return their names.
+    """Apply the missing migrations and note the event bus, in one transaction; return the migrations' names.
 
     Raises, and applies none, if `config.yaml` lacks a deployment on which batches are running (`ConfigError`), or if a
     table stays in use (`TableBusy`). A migration that waits for a table holds up all who use it, so it waits briefly,
@@ -47,6 +50,7 @@ async def _migrate(gateway: Gateway) -> list[str]:
     async with gateway.store.transaction(_MIGRATION_TIMEOUT) as tables:
         applied = await apply(tables.connection)
         await _require_open_deployments(gateway.config, tables)
+        await tables.webhooks.set_event_bus(gateway.environment.event_bus_arn, EVENT_TYPES)
     return applied
 
 

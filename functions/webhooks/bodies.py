@@ -1,12 +1,11 @@
 """The body of a request that makes a webhook."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from manifold.create_body import CreateBody
-
-EventType = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+from manifold.schemas import EventType
 
 
 class WebhookCreate(CreateBody):

@@ -11,7 +11,7 @@ from manifold.queue import Message, Queue
 from manifold.schemas import Page
 from manifold.store import Store, Tables
 from manifold.store.paging import Cursor
-from manifold.store.webhooks import WebhookRow
+from manifold.store.webhooks import EVENT_BUS, WebhookRow
 from webhooks.bodies import WebhookCreate
 from webhooks.serializers import (
     Delivery,
@@ -66,7 +66,12 @@ class Catalog:
         return Page[Webhook].of([webhook_object(row) for row in rows], limit)
 
     async def delete(self, webhook_id: str) -> WebhookDeleted:
-        """Delete a webhook and its deliveries. An attempt that is under way is not taken back."""
+        """Delete a webhook and its deliveries. An attempt that is under way is not taken back.
+
+        Raises `Conflict` for the event bus: the stack's parameter would bring it back at the next deploy.
+        """
+        if webhook_id == EVENT_BUS and self._caller.admin:
+            raise Conflict("This is the stack's event bus. Deploy with an empty BatchEventBusArn to remove it.")
         async with self._store.session() as tables:
             if not await tables.webhooks.delete(webhook_id, self._caller):
                 raise _no_webhook(webhook_id)

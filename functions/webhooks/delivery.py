@@ -9,13 +9,14 @@ import secrets
 from dataclasses import replace
 
 from manifold import observe
+from manifold.event_bus import EventBus, NotPut
 from manifold.observe import Metric
 from manifold.queue import Message, Queue
 from manifold.store import Store
 from manifold.store.deliveries import DeliveryRow
-from manifold.store.webhooks import WebhookRow
+from manifold.store.webhooks import EVENT_BUS, WebhookRow
 from manifold.webhook_client import NotAnswered, WebhookClient
-from webhooks.events import signed_event
+from webhooks.events import bus_event, signed_event
 from webhooks.retry_policy import endpoint_pause, pause
 
 LEASE_SECONDS = 60
@@ -39,10 +40,11 @@ class DeliveryRun:
     An endpoint's failure is written to the rows, never raised. Raises `ManifoldError` if Postgres does not answer.
     """
 
-    def __init__(self, store: Store, queue: Queue, client: WebhookClient) -> None:
+    def __init__(self, store: Store, queue: Queue, client: WebhookClient, bus: EventBus) -> None:
         self._store = store
         self._queue = queue
         self._client = client
+        self._bus = bus
 
     async def run(self) -> None:
         """Send what is due, to up to `ENDPOINTS` at once. When one is done, another one that is due takes its place.
@@ -95,7 +97,8 @@ class DeliveryRun:
 
     async def _attempt(self, webhook: WebhookRow, delivery: DeliveryRow) -> float | None:
         """Send one event and write what came of it. `None` if it was taken, else the seconds to the next attempt."""
-        status, error = await self._post(webhook, delivery)
+        send = self._put if webhook.id == EVENT_BUS else self._post
+        status, error = await send(webhook, delivery)
         fields = {"webhook_id": webhook.id, "delivery_id": delivery.id, "batch_id": delivery.batch_id}
         if error is None and status is not None:
             async with self._store.transaction() as tables:
@@ -118,6 +121,14 @@ class DeliveryRun:
             await tables.webhooks.failed(webhook, endpoint_in)
             await tables.deliveries.retry(delivery, retry_in, status, error)
         return max(retry_in, endpoint_in)
+
+    async def _put(self, webhook: WebhookRow, delivery: DeliveryRow) -> tuple[int | None, str | None]:
+        """As `_post`, for the event bus."""
+        try:
+            await self._bus.put(webhook.url, bus_event(delivery))
+        except NotPut as error:
+            return None, str(error)
+        return 200, None
 
     async def _post(self, webhook: WebhookRow, delivery: DeliveryRow) -> tuple[int | None, str | None]:
         """The status of the answer, if there was one, and what is wrong with it."""

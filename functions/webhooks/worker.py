@@ -12,7 +12,7 @@ gateway = Gateway()
 
 @cache
 def delivery_run() -> DeliveryRun:
-    return DeliveryRun(gateway.store, gateway.queue, gateway.webhook_client)
+    return DeliveryRun(gateway.store, gateway.queue, gateway.webhook_client, gateway.event_bus)
 
 
 async def work(message: Message) -> None:

@@ -53,6 +53,24 @@ def test_a_function_does_with_objects_what_its_code_does(function: str, template
     assert {action for action in _actions(function, template) if action.startswith("s3:")} == needed
 
 
+def test_what_sends_events_may_put_them_on_the_event_bus_if_there_is_one(template: Template) -> None:
+    for function in FUNCTIONS:
+        granted = [
+            statement["Fn::If"]
+            for policy in template.role(function).get("Policies", ())
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "events:PutEvents" in str(statement)
+        ]
+        own = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": {"Ref": "BatchEventBusArn"}}
+        expected = [["EventsGoToBus", own, {"Ref": "AWS::NoValue"}]] if function == "WebhooksWorker" else []
+        assert granted == expected
+
+
+def test_another_event_bus_is_noted_by_the_deploy(template: Template) -> None:
+    """The migrations write it to the database. They run again if a property of their resource changes."""
+    assert template.resources["MigrationsRun"]["Properties"]["EventBus"] == {"Ref": "BatchEventBusArn"}
+
+
 def test_every_function_is_covered(template: Template) -> None:
     assert set(template.functions()) == set(FUNCTIONS)
 

@@ -205,10 +205,10 @@ async def test_repeated_messages_and_two_workers_at_once_send_an_event_once(
     for _ in range(3):
         await ended_batch(system)
     stores = [Store(lambda: database_url) for _ in range(4)]
-    client = system.gateway.webhook_client
+    client, bus = system.gateway.webhook_client, system.gateway.event_bus
 
-    await asyncio.gather(*(delivery.DeliveryRun(one, system.queue, client).run() for one in stores))
-    await asyncio.gather(*(delivery.DeliveryRun(one, system.queue, client).run() for one in stores))
+    await asyncio.gather(*(delivery.DeliveryRun(one, system.queue, client, bus).run() for one in stores))
+    await asyncio.gather(*(delivery.DeliveryRun(one, system.queue, client, bus).run() for one in stores))
 
     assert len(endpoint.ids) == len(set(endpoint.ids)) == 3
     for one in stores:

@@ -288,7 +288,8 @@ class System:
         await self.engine().poll_due(100)
 
     def delivery_run(self) -> DeliveryRun:
-        return DeliveryRun(self.gateway.store, self.gateway.queue, self.gateway.webhook_client)
+        gateway = self.gateway
+        return DeliveryRun(gateway.store, gateway.queue, gateway.webhook_client, gateway.event_bus)
 
     def engine(self) -> Engine:
         return Engine(self.gateway.store, self.gateway.queue, self.gateway.deployments)

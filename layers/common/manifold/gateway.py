@@ -16,6 +16,7 @@ from manifold.store import Store
 
 if TYPE_CHECKING:
     from manifold.deployments import Deployments
+    from manifold.event_bus import EventBus
     from manifold.prices import Prices
     from manifold.queue import Queue
     from manifold.storage import Storage
@@ -76,6 +77,12 @@ class Gateway:
         from manifold.webhook_client import WebhookClient
 
         return WebhookClient(private=self.environment.private_webhooks)
+
+    @cached_property
+    def event_bus(self) -> "EventBus":
+        from manifold.event_bus import EventBus
+
+        return EventBus()
 
     @cached_property
     def deployments(self) -> "Deployments":

@@ -5,7 +5,7 @@ They have every field that OpenAI's SDK types declare, null where OpenAI has nul
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,9 @@ FilePurpose = Literal[
 BatchStatus = Literal[
     "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
 ]
+EventType = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
+"""The events of batches."""
 BatchEndpoint = Literal[
     "/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions", "/v1/moderations",
     "/v1/images/generations", "/v1/images/edits", "/v1/videos",

@@ -52,6 +52,11 @@ class Environment:
         return self.values.get("MANIFOLD_PRIVATE_WEBHOOKS") == "true"
 
     @property
+    def event_bus_arn(self) -> str | None:
+        """The EventBridge bus that gets the events of all batches; `None`: no bus does."""
+        return self.values.get("MANIFOLD_EVENT_BUS_ARN") or None
+
+    @property
     def completions_timeout(self) -> float:
         """Seconds after which API Gateway stops waiting for a completion."""
         return float(self._required("MANIFOLD_COMPLETIONS_TIMEOUT"))

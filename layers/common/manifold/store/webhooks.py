@@ -16,7 +16,10 @@ from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import changes_one, fetch_all, fetch_one
 
 _COLUMNS: LiteralString = "id, url, events, name, secret, failures, disabled_at, lease, created_at"
-_OWNER: LiteralString = "coalesce('user:' || w.user_id, 'team:' || w.team_id, 'key:' || w.key_id, 'admin')"
+EVENT_BUS: LiteralString = "webhook_event_bus"
+"""The id of the row that stands for the operator's event bus. Its URL is the bus's ARN."""
+_OWNER: LiteralString = f"""CASE w.id WHEN '{EVENT_BUS}' THEN 'operator'
+    ELSE coalesce('user:' || w.user_id, 'team:' || w.team_id, 'key:' || w.key_id, 'admin') END"""
 _READY: LiteralString = """w.disabled_at IS NULL AND w.resumes_at <= now()
     AND (w.leased_until IS NULL OR w.leased_until <= now())"""
 _NEXT: LiteralString = """(SELECT d.due_at FROM deliveries d WHERE d.webhook_id = w.id AND d.status = 'pending'
@@ -60,6 +63,21 @@ class Webhooks:
             RETURNING {_COLUMNS}"""
         parameters = {"id": webhook_id, "url": url, "events": list(events), "name": name, "secret": secret}
         return await fetch_one(self._connection, WebhookRow, query, parameters | {"most": most} | owner(caller))
+
+    async def set_event_bus(self, arn: str | None, events: Sequence[str]) -> None:
+        """Have these events of all batches sent to the bus with this ARN, and to no other; `None`: to none.
+
+        The row is a webhook of the master key. Without a bus its deliveries are deleted, also those not sent yet.
+        """
+        if arn is None:
+            await self._connection.execute("DELETE FROM webhooks WHERE id = %s", (EVENT_BUS,))
+            return
+        await self._connection.execute(
+            """INSERT INTO webhooks (id, url, events, name, secret) VALUES (%s, %s, %s, 'EventBridge', '')
+               ON CONFLICT (id) DO UPDATE SET url = EXCLUDED.url, events = EXCLUDED.events, failures = 0,
+                   resumes_at = now()""",
+            (EVENT_BUS, arn, list(events)),
+        )
 
     async def get(self, webhook_id: str, caller: Caller) -> WebhookRow | None:
         """A webhook that the caller may see."""
