@@ -11,10 +11,10 @@ from batches.catalog import Catalog
 from batches.serializers import batch_object
 from batches.termination import Termination
 from manifold import idempotency, observe, web
-from manifold.app import GatewayDep, application
+from manifold.app import GatewayDep, application, mark_activity
 from manifold.gateway import Gateway
 
-routes = APIRouter(route_class=web.KeyFirst)
+routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
 async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:

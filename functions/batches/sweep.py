@@ -32,6 +32,7 @@ class Sweep:
         self._queue = queue
         self._retention = retention
         self._batch_retention = batch_retention
+        self._behind = True
 
     async def run(self) -> int:
         """Send again the messages of what is overdue, delete what has expired; returns how many messages were sent."""
@@ -50,25 +51,35 @@ class Sweep:
                 *(Message("webhook", webhook_id) for webhook_id in await tables.webhooks.due(MANY_WEBHOOKS)),
             ]
         await self._queue.announce(overdue, seconds=ANNOUNCE_SECONDS)
-        await self._forget_calls()
-        await self._forget_batches()
+        forgotten = [await self._forget_calls(), await self._forget_batches()]
+        self._behind = not all(forgotten)
         return len(overdue)
 
-    async def _forget_calls(self) -> None:
+    async def nothing_left(self) -> bool:
+        """Whether `run` succeeded and deleted all old rows that there were, and nothing is open."""
+        async with self._store.session() as tables:
+            return not self._behind and not await tables.open_work.any()
+
+    async def _forget_calls(self) -> bool:
+        """Whether all old rows are deleted."""
         if self._retention is None:
-            return
+            return True
         async with self._store.session() as tables:
             for _ in range(STATEMENTS):
                 if await tables.calls.forget(self._retention.total_seconds(), MANY_CALLS) < MANY_CALLS:
-                    break
+                    return True
+        return False
 
-    async def _forget_batches(self) -> None:
-        """Delete the rows of batches first, as those of their files can be deleted only then."""
+    async def _forget_batches(self) -> bool:
+        """Delete the rows of batches first, as those of their files can be deleted only then; whether all are."""
         if self._batch_retention is None:
-            return
-        seconds = self._batch_retention.total_seconds()
+            return True
+        seconds, finished = self._batch_retention.total_seconds(), True
         async with self._store.session() as tables:
             for forget in (tables.retention.forget_batches, tables.retention.forget_files):
                 for _ in range(STATEMENTS):
                     if await forget(seconds, MANY) < MANY:
                         break
+                else:
+                    finished = False
+        return finished

@@ -19,14 +19,14 @@ from files.upload_completion import Completion, CompletionOrder
 from files.uploads import UploadRequest, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.access import Caller
-from manifold.app import GatewayDep, application
+from manifold.app import GatewayDep, application, mark_activity
 from manifold.create_body import names_in
 from manifold.errors import Unavailable
 from manifold.gateway import Gateway
 from manifold.schemas import FilePurpose
 from manifold.store.uploads import UploadRow
 
-routes = APIRouter(route_class=web.KeyFirst)
+routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
 @dataclass(frozen=True, slots=True)

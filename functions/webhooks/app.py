@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from manifold import idempotency, observe, web
-from manifold.app import GatewayDep, application
+from manifold.app import GatewayDep, application, mark_activity
 from manifold.gateway import Gateway
 from webhooks.bodies import WebhookCreate
 from webhooks.catalog import Catalog
 
-routes = APIRouter(route_class=web.KeyFirst)
+routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
 async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:

@@ -117,12 +117,10 @@ def test_no_role_has_a_wildcard(template: Template) -> None:
 
 def test_api_functions_that_store_nothing_reach_no_bucket(template: Template) -> None:
     for function in (
-        "BatchesApi",
         "CompletionsApi",
         "AdminApi",
         "Migrations",
         "BatchesWorker",
-        "WebhooksApi",
         "WebhooksWorker",
     ):
         actions = [action for policy in template.role(function)["Policies"] for action in _actions(policy)]

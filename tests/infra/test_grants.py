@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from local.places import ROOT
+from manifold.activity import KEY
 from tests.infra.template import Template
 
 CODE = ROOT / "functions"
@@ -16,6 +17,7 @@ ACTIONS_OF_STORAGE = {
     "clear": {"s3:ListBucket", "s3:DeleteObject"},
     "delete": {"s3:DeleteObject"},
     "gather": {"s3:GetObject"},
+    "etag": {"s3:GetObject", "s3:ListBucket"},
     "fetch": {"s3:GetObject"},
     "link": {"s3:GetObject"},
     "put": {"s3:PutObject"},
@@ -50,7 +52,16 @@ def test_a_function_sends_to_the_queues_that_its_code_sends_to(function: str, te
 def test_a_function_does_with_objects_what_its_code_does(function: str, template: Template) -> None:
     methods = set(re.findall(r"\bstorage\.(\w+)\(", _source(function, template).replace("_storage", "storage")))
     needed = set[str]().union(*(ACTIONS_OF_STORAGE[method] for method in methods))
+    needed |= ACTIONS_OF_STORAGE["put"] if "mark_activity" in _source(function, template) else set()
+    needed |= ACTIONS_OF_STORAGE["etag"] if "ActivityMark" in _source(function, template) else set()
     assert {action for action in _actions(function, template) if action.startswith("s3:")} == needed
+
+
+@pytest.mark.parametrize("function", ["BatchesApi", "WebhooksApi", "BatchesPoller"])
+def test_a_function_that_moves_no_files_may_use_the_activity_mark_alone(function: str, template: Template) -> None:
+    actions = {"s3:PutObject", "s3:GetObject"}
+    objects = [one["Resource"] for one in _statements(function, template) if actions & set(_listed(one["Action"]))]
+    assert objects == [{"Fn::Sub": f"${{Bucket.Arn}}/{KEY}"}]
 
 
 def test_what_sends_events_may_put_them_on_the_event_bus_if_there_is_one(template: Template) -> None:

@@ -8,11 +8,22 @@ import httpx2
 from fastapi import FastAPI
 from openai import AsyncOpenAI
 
+from manifold.activity import ActivityMark
 from manifold.config import Environment
 from manifold.gateway import Gateway
 
 MASTER_KEY = "sk-master-of-the-tests"
 CONFIG = Path(__file__).with_name("config.yaml")
+
+
+class UnwrittenMark(ActivityMark):
+    """A mark that is counted, and not written to any bucket."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+
+    async def write(self) -> None:
+        self.writes += 1
 
 
 def gateway(database_url: str, more: Mapping[str, str] | None = None) -> Gateway:
@@ -27,7 +38,9 @@ def gateway(database_url: str, more: Mapping[str, str] | None = None) -> Gateway
         "MANIFOLD_WEBHOOKS_QUEUE_URL": "http://127.0.0.1:1/webhooks",
         "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
     }
-    return Gateway(Environment(values | dict(more or {})))
+    made = Gateway(Environment(values | dict(more or {})))
+    made.activity_mark = UnwrittenMark()
+    return made
 
 
 def client(app: FastAPI, key: str | None = MASTER_KEY) -> httpx.AsyncClient:

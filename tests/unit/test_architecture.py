@@ -187,8 +187,10 @@ def test_the_environment_is_read_in_one_module() -> None:
 
 
 READ_THE_CLOCK = {
+    "functions/batches/idleness.py": "what this environment remembers of the activity mark",
     "functions/completions/api_gateway.py": "API Gateway's time of arrival is compared with Lambda's",
     "functions/files/transfers/purge.py": "what this environment remembers of a deployment",
+    "layers/common/manifold/activity.py": "what this environment remembers of the activity mark",
     "layers/common/manifold/auth.py": "what this environment remembers of a key",
     "layers/common/manifold/prices.py": "the price of the day",
     "layers/common/manifold/providers/failures.py": "a provider's date, bounded",

@@ -1,5 +1,7 @@
 """One run of the schedule: the sweep first, and the polls only if they still fit into the function's time."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +9,30 @@ import pytest
 from batches import poller
 from manifold.errors import Unavailable
 
-PARTS = SimpleNamespace(store=None, queue=None, config=SimpleNamespace(calls_retention=None, batch_retention=None))
+
+class Store:
+    """Postgres, which answers."""
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        yield
+
+
+class Awake:
+    """An idleness that never lets the poller rest."""
+
+    quiet = False
+
+    async def rests(self) -> bool:
+        return False
+
+
+PARTS = SimpleNamespace(store=Store(), queue=None, config=SimpleNamespace(calls_retention=None, batch_retention=None))
+
+
+@pytest.fixture(autouse=True)
+def awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poller, "idleness", Awake)
 
 
 class Clock:

@@ -7,8 +7,9 @@
     handler = observe.observed(web.handler(app))
 
 The routes are of `web.KeyFirst`, so that the key is checked before anything else of the request. A route declares its
-caller as `caller: web.Authenticated` (or `web.Admin`), and its use case as a dependency on `GatewayDep`. Nothing is
-read when the module is imported: neither the environment nor `config.yaml`.
+caller as `caller: web.Authenticated` (or `web.Admin`), and its use case as a dependency on `GatewayDep`. A router of
+routes that write rows with something due depends on `mark_activity`. Nothing is read when the module is imported:
+neither the environment nor `config.yaml`.
 """
 
 from typing import Annotated
@@ -32,6 +33,12 @@ async def gateway_of(request: Request) -> Gateway:
     """The gateway on which the request's app was made."""
     gateway: Gateway = request.app.state.gateway
     return gateway
+
+
+async def mark_activity(request: Request, _: web.Authenticated) -> None:
+    """A dependency of routers whose routes make work: before a request changes anything, the poller can learn of it."""
+    if request.method not in ("GET", "HEAD"):
+        await (await gateway_of(request)).activity_mark.write()
 
 
 GatewayDep = Annotated[Gateway, Depends(gateway_of)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from manifold import auth, config, observe
 from manifold.access import Caller
+from manifold.activity import ActivityMark
 from manifold.auth import KeyGrant
 from manifold.config import Config, Environment
 from manifold.secrets import Secrets
@@ -57,6 +58,10 @@ class Gateway:
         from manifold.storage import Storage
 
         return Storage(self.environment.bucket)
+
+    @cached_property
+    def activity_mark(self) -> ActivityMark:
+        return ActivityMark(self.storage)
 
     @cached_property
     def transfer_storage(self) -> "Storage":

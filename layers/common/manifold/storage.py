@@ -19,7 +19,7 @@ from manifold.errors import Unavailable
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
-    from types_boto3_s3.type_defs import CompletedPartTypeDef, ObjectIdentifierTypeDef
+    from types_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
 
 _PART = 5 * 1024 * 1024  # S3 takes no smaller ones, but for the last
 _READ = 1024 * 1024
@@ -142,10 +142,18 @@ class Storage:
 
     async def size(self, key: str) -> int | None:
         """The size of an object in bytes; `None` if there is no such object."""
+        answer = await self._head(key)
+        return answer["ContentLength"] if answer else None
 
-        def head() -> int | None:
+    async def etag(self, key: str) -> str | None:
+        """What changes with the bytes of an object; `None` if there is no such object."""
+        answer = await self._head(key)
+        return answer["ETag"] if answer else None
+
+    async def _head(self, key: str) -> "HeadObjectOutputTypeDef | None":
+        def head() -> "HeadObjectOutputTypeDef | None":
             try:
-                return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+                return self._client.head_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
                 if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
                     return None

@@ -16,6 +16,7 @@ from manifold.store.job_usage import JobUsage
 from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
+from manifold.store.open_work import OpenWork
 from manifold.store.retention import Retention
 from manifold.store.spend import Spend
 from manifold.store.teams import Teams
@@ -45,6 +46,7 @@ class Tables:
         self.calls = Calls(connection)
         self.spend = Spend(connection)
         self.traffic = Traffic(connection)
+        self.open_work = OpenWork(connection)
         self.retention = Retention(connection)
         self.idempotency = Idempotency(connection)
         self.webhooks = Webhooks(connection)
