@@ -1,4 +1,4 @@
-"""`/webhooks`: where the events of batches are sent."""
+"""`/webhooks`, and `/webhook_endpoints` as OpenAI has them: where the events of batches are sent."""
 
 from typing import Annotated
 
@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from manifold import idempotency, observe, web
 from manifold.app import GatewayDep, application, mark_activity
 from manifold.gateway import Gateway
-from webhooks.bodies import WebhookCreate
+from webhooks.bodies import EndpointCreate, EndpointUpdate, SampleRequest, SecretRotation, WebhookCreate
 from webhooks.catalog import Catalog
+from webhooks.endpoints import Endpoints, event_types
 
 routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
@@ -54,6 +55,59 @@ async def list_deliveries(
 @routes.post("/webhooks/{webhook_id}/deliveries/{delivery_id}/replay")
 async def replay_delivery(webhook_id: str, delivery_id: str, webhooks: CatalogDep) -> Response:
     return web.json(await webhooks.replay(webhook_id, delivery_id))
+
+
+# The same webhooks, as OpenAI's SDK manages them.
+
+
+async def endpoints(gateway: GatewayDep, webhooks: CatalogDep) -> Endpoints:
+    return Endpoints(webhooks, private=gateway.environment.private_webhooks)
+
+
+EndpointsDep = Annotated[Endpoints, Depends(endpoints)]
+
+
+@routes.get("/webhook_event_types")
+async def list_event_types(_: web.Authenticated) -> Response:
+    return web.json(event_types())
+
+
+@routes.post("/webhook_endpoints")
+async def create_endpoint(
+    request: Request, body: EndpointCreate, webhooks: EndpointsDep, caller: web.Authenticated
+) -> Response:
+    attempt = idempotency.attempt(caller, "POST /webhook_endpoints", body.model_dump_json().encode(), request.headers)
+    return web.json(await webhooks.create(body, attempt))
+
+
+@routes.get("/webhook_endpoints")
+async def list_endpoints(webhooks: EndpointsDep, after: str | None = None, limit: LimitQuery = 20) -> Response:
+    return web.json(await webhooks.page(after=after, limit=limit))
+
+
+@routes.get("/webhook_endpoints/{webhook_id}")
+async def retrieve_endpoint(webhook_id: str, webhooks: EndpointsDep) -> Response:
+    return web.json(await webhooks.retrieve(webhook_id))
+
+
+@routes.post("/webhook_endpoints/{webhook_id}")
+async def update_endpoint(webhook_id: str, body: EndpointUpdate, webhooks: EndpointsDep) -> Response:
+    return web.json(await webhooks.update(webhook_id, body))
+
+
+@routes.delete("/webhook_endpoints/{webhook_id}")
+async def delete_endpoint(webhook_id: str, webhooks: EndpointsDep) -> Response:
+    return web.json(await webhooks.delete(webhook_id))
+
+
+@routes.post("/webhook_endpoints/{webhook_id}/rotate_secret")
+async def rotate_secret(webhook_id: str, webhooks: EndpointsDep, body: SecretRotation | None = None) -> Response:
+    return web.json(await webhooks.rotate_secret(webhook_id, body or SecretRotation()))
+
+
+@routes.post("/webhook_endpoints/{webhook_id}/test")
+async def send_sample(gateway: GatewayDep, webhook_id: str, body: SampleRequest, webhooks: EndpointsDep) -> Response:
+    return web.json(await webhooks.test(webhook_id, body.event_type, gateway.webhook_client))
 
 
 def create(gateway: Gateway) -> FastAPI:

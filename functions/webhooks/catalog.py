@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections.abc import Sequence
 
 from manifold import ids
 from manifold.access import Caller
@@ -38,7 +39,11 @@ class Catalog:
         self._caller = caller
 
     async def create(self, request: WebhookCreate, attempt: CreateAttempt, *, private: bool) -> WebhookWithSecret:
-        """A new webhook with its secret. A retry gets the first attempt's webhook.
+        """A new webhook with its secret; as `insert`."""
+        return webhook_with_secret(await self.insert(request, attempt, private=private))
+
+    async def insert(self, request: WebhookCreate, attempt: CreateAttempt, *, private: bool) -> WebhookRow:
+        """A new webhook. A retry gets the first attempt's.
 
         Raises `InvalidRequest` for a URL that events may not be sent to, and if the owner has `MAX_WEBHOOKS`.
         """
@@ -49,29 +54,55 @@ class Catalog:
             if row is None:
                 row = await self._insert(tables, request)
                 await tables.idempotency.remember(attempt, row.id)
-        return webhook_with_secret(row)
+        return row
 
     async def retrieve(self, webhook_id: str) -> Webhook:
+        return webhook_object(await self.find(webhook_id))
+
+    async def find(self, webhook_id: str) -> WebhookRow:
         async with self._store.session() as tables:
-            return webhook_object(await self._find(tables, webhook_id))
+            return await self._find(tables, webhook_id)
 
     async def page(self, *, after: str | None, limit: int) -> Page[Webhook]:
-        """The caller's webhooks, newest first. Raises `InvalidRequest` (`invalid_cursor`)."""
+        """As `rows`."""
+        return Page[Webhook].of([webhook_object(row) for row in await self.rows(after=after, limit=limit)], limit)
+
+    async def rows(self, *, after: str | None, limit: int) -> list[WebhookRow]:
+        """The caller's webhooks, newest first, one more than `limit`. Raises `InvalidRequest` (`invalid_cursor`)."""
         async with self._store.session() as tables:
             last = await tables.webhooks.get(after, self._caller) if after else None
             if after and last is None:
                 raise _invalid_cursor("webhook", after)
             cursor = Cursor(last.created_at, last.id) if last else None
-            rows = await tables.webhooks.page(self._caller, limit=limit, after=cursor)
-        return Page[Webhook].of([webhook_object(row) for row in rows], limit)
+            return await tables.webhooks.page(self._caller, limit=limit, after=cursor)
+
+    async def change(
+        self, webhook_id: str, *, url: str | None, events: Sequence[str] | None, name: str | None
+    ) -> WebhookRow:
+        """Change what is not `None`. Raises `Conflict` for the event bus."""
+        self._require_not_event_bus(webhook_id)
+        events = list(dict.fromkeys(events)) if events else None
+        async with self._store.session() as tables:
+            row = await tables.webhooks.change(webhook_id, self._caller, url=url, events=events, name=name)
+        if row is None:
+            raise _no_webhook(webhook_id)
+        return row
+
+    async def rotate_secret(self, webhook_id: str) -> WebhookRow:
+        """Give the webhook another secret. Raises `Conflict` for the event bus."""
+        self._require_not_event_bus(webhook_id)
+        async with self._store.session() as tables:
+            row = await tables.webhooks.change(webhook_id, self._caller, secret=_new_secret())
+        if row is None:
+            raise _no_webhook(webhook_id)
+        return row
 
     async def delete(self, webhook_id: str) -> WebhookDeleted:
         """Delete a webhook and its deliveries. An attempt that is under way is not taken back.
 
         Raises `Conflict` for the event bus: the stack's parameter would bring it back at the next deploy.
         """
-        if webhook_id == EVENT_BUS and self._caller.admin:
-            raise Conflict("This is the stack's event bus. Deploy with an empty BatchEventBusArn to remove it.")
+        self._require_not_event_bus(webhook_id)
         async with self._store.session() as tables:
             if not await tables.webhooks.delete(webhook_id, self._caller):
                 raise _no_webhook(webhook_id)
@@ -118,6 +149,10 @@ class Catalog:
             message = f"There are {MAX_WEBHOOKS} webhooks already, which is the most. Delete one first."
             raise InvalidRequest(message, code="too_many_webhooks")
         return row
+
+    def _require_not_event_bus(self, webhook_id: str) -> None:
+        if webhook_id == EVENT_BUS and self._caller.admin:
+            raise Conflict("This is the stack's event bus. Deploy with another BatchEventBusArn, or an empty one.")
 
     async def _find(self, tables: Tables, webhook_id: str) -> WebhookRow:
         row = await tables.webhooks.get(webhook_id, self._caller)

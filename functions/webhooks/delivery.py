@@ -7,6 +7,7 @@ between leaves the delivery pending, so its event is sent again, with the same `
 import asyncio
 import secrets
 from dataclasses import replace
+from typing import NamedTuple
 
 from manifold import observe
 from manifold.event_bus import EventBus, NotPut
@@ -32,6 +33,14 @@ ENDPOINTS_OF_OWNER = 2
 SELF_WAKE_SECONDS = 60.0
 """An attempt that is due within this gets a delayed message; a later one is found by the schedule."""
 GONE = 410
+
+
+class _Outcome(NamedTuple):
+    """What came of an attempt: the status of the answer, if there was one, and what is wrong with it."""
+
+    status: int | None
+    error: str | None = None
+    retry_after: float | None = None
 
 
 class DeliveryRun:
@@ -98,48 +107,50 @@ class DeliveryRun:
     async def _attempt(self, webhook: WebhookRow, delivery: DeliveryRow) -> float | None:
         """Send one event and write what came of it. `None` if it was taken, else the seconds to the next attempt."""
         send = self._put if webhook.id == EVENT_BUS else self._post
-        status, error = await send(webhook, delivery)
+        outcome = await send(webhook, delivery)
         fields = {"webhook_id": webhook.id, "delivery_id": delivery.id, "batch_id": delivery.batch_id}
-        if error is None and status is not None:
+        if outcome.error is None and outcome.status is not None:
             async with self._store.transaction() as tables:
                 await tables.webhooks.answered(webhook)  # everywhere the webhook is locked before its deliveries
-                await tables.deliveries.delivered(delivery, status)
+                await tables.deliveries.delivered(delivery, outcome.status)
             observe.event("event_delivered", **fields, attempts=delivery.attempts)
             observe.count(Metric.EVENTS_DELIVERED)
             return None
-        observe.event("event_not_delivered", **fields, attempts=delivery.attempts, status=status)
+        observe.event("event_not_delivered", **fields, attempts=delivery.attempts, status=outcome.status)
         observe.count(Metric.EVENTS_NOT_TAKEN)
-        return await self._failed(webhook, delivery, status, error or "")
+        return await self._failed(webhook, delivery, outcome)
 
-    async def _failed(self, webhook: WebhookRow, delivery: DeliveryRow, status: int | None, error: str) -> float:
+    async def _failed(self, webhook: WebhookRow, delivery: DeliveryRow, outcome: _Outcome) -> float:
+        error = outcome.error or ""
         async with self._store.transaction() as tables:
-            if status == GONE:
+            if outcome.status == GONE:
                 await tables.webhooks.disable(webhook)
-                await tables.deliveries.abandon(delivery, status, error)
+                await tables.deliveries.abandon(delivery, outcome.status, error)
                 return float("inf")
-            retry_in, endpoint_in = pause(delivery.attempts), endpoint_pause(webhook.failures + 1)
+            retry_in = pause(delivery.attempts)
+            endpoint_in = endpoint_pause(webhook.failures + 1, outcome.retry_after)
             await tables.webhooks.failed(webhook, endpoint_in)
-            await tables.deliveries.retry(delivery, retry_in, status, error)
+            await tables.deliveries.retry(delivery, retry_in, outcome.status, error)
         return max(retry_in, endpoint_in)
 
-    async def _put(self, webhook: WebhookRow, delivery: DeliveryRow) -> tuple[int | None, str | None]:
+    async def _put(self, webhook: WebhookRow, delivery: DeliveryRow) -> _Outcome:
         """As `_post`, for the event bus."""
         try:
             await self._bus.put(webhook.url, bus_event(delivery))
         except NotPut as error:
-            return None, str(error)
-        return 200, None
+            return _Outcome(None, str(error))
+        return _Outcome(200)
 
-    async def _post(self, webhook: WebhookRow, delivery: DeliveryRow) -> tuple[int | None, str | None]:
-        """The status of the answer, if there was one, and what is wrong with it."""
+    async def _post(self, webhook: WebhookRow, delivery: DeliveryRow) -> _Outcome:
         try:
-            status = await self._client.post(webhook.url, webhook.secret, signed_event(delivery))
+            status, retry_after = await self._client.post(webhook.url, webhook.secret, signed_event(delivery))
         except NotAnswered as error:
-            return None, str(error)
+            return _Outcome(None, str(error))
         if 200 <= status < 300:
-            return status, None
+            return _Outcome(status)
         if status == GONE:
-            return status, "The endpoint answered 410 (Gone): the webhook is disabled."
+            return _Outcome(status, "The endpoint answered 410 (Gone): the webhook is disabled.")
         if 300 <= status < 400:
-            return status, f"The endpoint answered {status}. Redirects are not followed: give the webhook the last URL."
-        return status, f"The endpoint answered {status}."
+            text = f"The endpoint answered {status}. Redirects are not followed: give the webhook the last URL."
+            return _Outcome(status, text)
+        return _Outcome(status, f"The endpoint answered {status}.", retry_after)

@@ -15,9 +15,12 @@ def pause(attempts: int) -> float:
     return _pause(attempts, MAX_PAUSE)
 
 
-def endpoint_pause(failures: int) -> float:
-    """Seconds for which an endpoint is left alone after so many failures in a row, with jitter."""
-    return _pause(failures, MAX_ENDPOINT_PAUSE)
+def endpoint_pause(failures: int, retry_after: float | None = None) -> float:
+    """Seconds for which an endpoint is left alone after so many failures in a row, with jitter.
+
+    At least `retry_after`, which it asks for, but for that no longer than `MAX_ENDPOINT_PAUSE`.
+    """
+    return max(_pause(failures, MAX_ENDPOINT_PAUSE), min(retry_after or 0.0, MAX_ENDPOINT_PAUSE))
 
 
 def _pause(count: int, most: float) -> float:

@@ -31,6 +31,45 @@ class WebhookDeleted(ResponseModel):
     deleted: Literal[True] = True
 
 
+class Endpoint(HasId):
+    """A webhook as OpenAI shows it. When it was last changed is not known."""
+
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    created_at: int
+    event_types: Sequence[str]
+    name: str
+    signing_secret_hint: str | None
+    url: str
+    updated_at: None = None
+
+
+class EndpointWithSecret(Endpoint):
+    """The answer to a create and a rotation, which alone have the secret."""
+
+    signing_secret: str
+
+
+class EndpointDeleted(ResponseModel):
+    id: str
+    object: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
+    deleted: Literal[True] = True
+
+
+class EventTypes(ResponseModel):
+    object: Literal["list"] = "list"
+    data: Sequence[str]
+
+
+class SampleResult(ResponseModel):
+    """What an endpoint answered to a sample event."""
+
+    object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
+    webhook_endpoint_id: str
+    event_type: str
+    status_code: int
+    success: Literal[True] = True
+
+
 class Delivery(HasId):
     """An event's way to an endpoint, as far as it has come. Times are Unix times."""
 
@@ -55,6 +94,14 @@ def webhook_object(row: WebhookRow) -> Webhook:
 
 def webhook_with_secret(row: WebhookRow) -> WebhookWithSecret:
     return WebhookWithSecret(**_members(row), secret=row.secret)
+
+
+def endpoint_object(row: WebhookRow) -> Endpoint:
+    return Endpoint(**_endpoint_members(row))
+
+
+def endpoint_with_secret(row: WebhookRow) -> EndpointWithSecret:
+    return EndpointWithSecret(**_endpoint_members(row), signing_secret=row.secret)
 
 
 def delivery_object(row: DeliveryRow) -> Delivery:
@@ -83,4 +130,15 @@ def _members(row: WebhookRow) -> dict[str, Any]:
         "name": row.name,
         "status": "disabled" if row.disabled_at else "active",
         "created_at": int(row.created_at.timestamp()),
+    }
+
+
+def _endpoint_members(row: WebhookRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "created_at": int(row.created_at.timestamp()),
+        "event_types": row.events,
+        "name": row.name or "",
+        "signing_secret_hint": f"whsec_…{row.secret[-4:]}" if row.secret else None,
+        "url": row.url,
     }

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -75,6 +76,14 @@ EVERY_KEY = {
     ("GET", "/webhooks/{webhook_id}"),
     ("DELETE", "/webhooks/{webhook_id}"),
     ("GET", "/webhooks/{webhook_id}/deliveries"),
+    ("GET", "/webhook_event_types"),
+    ("POST", "/webhook_endpoints"),
+    ("GET", "/webhook_endpoints"),
+    ("GET", "/webhook_endpoints/{webhook_id}"),
+    ("POST", "/webhook_endpoints/{webhook_id}"),
+    ("DELETE", "/webhook_endpoints/{webhook_id}"),
+    ("POST", "/webhook_endpoints/{webhook_id}/rotate_secret"),
+    ("POST", "/webhook_endpoints/{webhook_id}/test"),
     ("POST", "/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"),
 }
 ROUTES = apps.every_route()
@@ -295,6 +304,32 @@ async def test_whose_webhooks_a_key_reaches(
                 assert answer.json()["error"]["code"] == code, owner.name
             untouched = await ask(api, owner, "GET", f"/webhooks/{webhook_id}")
             assert (untouched.status_code == 404) == (method == "DELETE" and holder.sees(owner)), owner.name
+
+
+@each_holder
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("GET", "", None), ("POST", "", {"name": "theirs"}), ("POST", "/rotate_secret", {}), ("DELETE", "", None)],
+)
+async def test_whose_webhooks_a_key_manages_as_openai(
+    gateway: Gateway, holder: Holder, method: str, path: str, body: Any
+) -> None:
+    async with client(apps.create("webhooks", gateway), None) as api:
+        for owner in HOLDERS:
+            webhook_id = await webhook_of(gateway, owner)
+            url = f"/webhook_endpoints/{webhook_id}{path}"
+            before = await row_of(gateway, webhook_id)
+
+            answer = await api.request(method, url, json=body, headers={"Authorization": f"Bearer {holder.key}"})
+
+            assert answer.status_code == (200 if holder.sees(owner) else 404), owner.name
+            changes = holder.sees(owner) and method != "GET"
+            assert (await row_of(gateway, webhook_id) != before) == changes, owner.name
+
+
+async def row_of(gateway: Gateway, webhook_id: str) -> object:
+    async with gateway.store.session() as tables:
+        return await tables.webhooks.get(webhook_id, ADMIN.caller)
 
 
 @each_holder

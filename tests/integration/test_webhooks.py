@@ -245,6 +245,23 @@ async def test_an_endpoint_that_fails_gets_the_same_event_again_later(
     assert 4 <= pauses[0] <= 7 < 12 <= pauses[1] <= 19
 
 
+@pytest.mark.parametrize(("retry_after", "least", "most"), [("600", 600, 602), ("999999", 3600, 3602), ("1", 4, 7)])
+async def test_an_endpoint_is_left_alone_for_as_long_as_it_asks_up_to_an_hour(
+    system: System, endpoint: WebhookEndpoint, retry_after: str, least: int, most: int
+) -> None:
+    await webhook_to(system, endpoint.url)
+    await ended_batch(system)
+    endpoint.statuses, endpoint.retry_after = [429], retry_after
+
+    await system.delivery_run().run()
+
+    [webhook] = system.select("SELECT extract(epoch FROM resumes_at - now()) AS pause FROM webhooks")
+    assert least - 1 <= webhook["pause"] <= most
+    system.age(most)
+    await system.delivery_run().run()
+    assert len(endpoint.received) == 2
+
+
 async def test_an_endpoint_that_keeps_failing_gets_one_attempt_however_many_events_wait(
     system: System, endpoint: WebhookEndpoint
 ) -> None:
@@ -287,7 +304,7 @@ async def test_a_fault_at_one_webhook_does_not_stop_the_others(
 ) -> None:
     post, broken = webhook_client.WebhookClient.post, asyncio.Event()
 
-    async def break_at_one(self: Any, url: str, *arguments: Any) -> int:
+    async def break_at_one(self: Any, url: str, *arguments: Any) -> webhook_client.Answer:
         if url == endpoint.url:
             return await post(self, url, *arguments)
         broken.set()

@@ -5,16 +5,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from manifold.config import Environment
 from manifold.gateway import Gateway
-from tests.support.gateways import client
+from tests.support.gateways import client, sdk
 from tests.support.system import CrashPoints, InMemoryQueue
+from tests.support.webhook_endpoint import listening
 from webhooks.app import create
 from webhooks.catalog import MAX_WEBHOOKS
 
 URL = "https://example.com/events"
+EVENTS = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 VALID: dict[str, Any] = {"url": URL, "events": ["batch.completed", "batch.failed"]}
 
 
@@ -146,3 +149,83 @@ async def test_a_disabled_webhook_replays_nothing(gateway: Gateway, api: httpx.A
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
     assert "create another one" in answer.json()["error"]["message"]
+
+
+# As OpenAI's SDK manages them. It refuses answers that do not fit its types.
+
+
+async def test_openais_sdk_manages_webhooks(gateway: Gateway, api: httpx.AsyncClient) -> None:
+    webhooks = sdk(create(gateway)).webhooks
+    made = await webhooks.create(url=URL, name="Mine", event_types=["batch.completed", "batch.failed"])
+    assert made.signing_secret.startswith("whsec_")
+    assert (made.url, made.name, made.event_types) == (URL, "Mine", ["batch.completed", "batch.failed"])
+    assert made.signing_secret_hint == f"whsec_…{made.signing_secret[-4:]}"
+    assert made.id == (await api.get("/webhooks")).json()["data"][0]["id"], "the same rows"
+
+    changed = await webhooks.update(made.id, event_types=["batch.expired"])
+    assert (changed.name, changed.event_types, changed.url) == ("Mine", ["batch.expired"], URL)
+    assert await webhooks.retrieve(made.id) == changed
+    assert (await webhooks.rotate_secret(made.id)).signing_secret != made.signing_secret
+    other = await webhooks.create(url=URL, name="Other", event_types=["batch.failed"])
+    assert [one.id async for one in webhooks.list(limit=1)] == [other.id, made.id]
+    assert (await webhooks.event_types.list()).data == EVENTS
+    assert (await webhooks.delete(made.id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await webhooks.retrieve(made.id)
+
+
+async def test_a_sample_event_is_signed_with_the_webhooks_secret(gateway: Gateway, api: httpx.AsyncClient) -> None:
+    gateway.environment = Environment({**gateway.environment.values, "MANIFOLD_PRIVATE_WEBHOOKS": "true"})
+    client_of_openai = sdk(create(gateway))
+    with listening() as endpoint:
+        made = await client_of_openai.webhooks.create(url=endpoint.url, name="Mine", event_types=["batch.failed"])
+        endpoint.statuses = [503]
+        result = await client_of_openai.webhooks.test(made.id, event_type="batch.expired")
+
+    assert (result.status_code, result.event_type, result.webhook_endpoint_id) == (503, "batch.expired", made.id)
+    [request] = endpoint.received
+    event = client_of_openai.webhooks.unwrap(request.body, request.headers, secret=made.signing_secret)
+    assert event.type == "batch.expired"
+    with pytest.raises(openai.BadRequestError, match="did not arrive"):
+        await client_of_openai.webhooks.test(made.id, event_type="batch.expired")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("", {"url": "http://example.com/"}, "url"),
+        ("", {"url": "https://10.0.0.1/"}, "url"),
+        ("", {"event_types": []}, "event_types"),
+        ("", {"event_types": ["response.completed"]}, "event_types.0"),
+        ("", {"events": ["batch.failed"]}, "events"),
+        ("/rotate_secret", {"keep_old_secret_active_for_24_hours": True}, "keep_old_secret_active_for_24_hours"),
+        ("/test", {"event_type": "response.completed"}, "event_type"),
+    ],
+)
+async def test_a_change_that_cannot_be_made_changes_nothing(
+    api: httpx.AsyncClient, path: str, body: dict[str, Any], param: str
+) -> None:
+    made = (await api.post("/webhook_endpoints", json={"url": URL, "name": "m", "event_types": EVENTS})).json()
+    before = (await api.get(f"/webhook_endpoints/{made['id']}")).json()
+
+    answer = await api.post(f"/webhook_endpoints/{made['id']}{path}", json=body)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert (await api.get(f"/webhook_endpoints/{made['id']}")).json() == before
+
+
+async def test_another_url_is_another_endpoint(gateway: Gateway, api: httpx.AsyncClient) -> None:
+    """It has no failures, and a webhook whose old endpoint was gone is active again; another name changes neither."""
+    made = (await api.post("/webhooks", json=VALID)).json()["id"]
+    async with gateway.store.session() as tables:
+        await tables.connection.execute(
+            "UPDATE webhooks SET disabled_at = now(), failures = 9, resumes_at = now() + interval '1 hour'"
+        )
+
+    for body, status in ({"name": "New"}, "disabled"), ({"url": URL}, "disabled"), ({"url": f"{URL}/2"}, "active"):
+        assert (await api.post(f"/webhook_endpoints/{made}", json=body)).status_code == 200
+        assert (await api.get(f"/webhooks/{made}")).json()["status"] == status
+
+    async with gateway.store.session() as tables:
+        cursor = await tables.connection.execute("SELECT failures, resumes_at <= now() FROM webhooks")
+        assert await cursor.fetchall() == [(0, True)]

@@ -131,6 +131,21 @@ def webhook_from_create_to_deletion(runner: FunctionRunner, key: str) -> None:
     assert runner.request("WebhooksApi", "webhooks.retrieve", webhook_id=webhook_id, key=key)["statusCode"] == 404
 
 
+def webhook_endpoint_from_create_to_deletion(runner: FunctionRunner, key: str) -> None:
+    """As OpenAI's SDK manages them."""
+    assert "batch.completed" in runner.call("WebhooksApi", "webhook_event_types.list", key=key)["data"]
+    made = runner.call("WebhooksApi", "webhook_endpoints.create", key=key)
+    own = {"webhook_id": made["id"], "key": key}
+    first = made.pop("signing_secret")
+    assert runner.call("WebhooksApi", "webhook_endpoints.retrieve", **own) == made
+    assert made in runner.call("WebhooksApi", "webhook_endpoints.list", key=key)["data"]
+    assert runner.call("WebhooksApi", "webhook_endpoints.update", **own)["event_types"] == ["batch.failed"]
+    assert runner.call("WebhooksApi", "webhook_endpoints.rotate_secret", **own)["signing_secret"] != first
+    refused = runner.request("WebhooksApi", "webhook_endpoints.test", **own)
+    assert (refused["statusCode"], json.loads(refused["body"])["error"]["code"]) == (400, "endpoint_not_reached")
+    assert runner.call("WebhooksApi", "webhook_endpoints.delete", **own)["deleted"] is True
+
+
 def _deliveries(runner: FunctionRunner, webhook_id: str, key: str, batch_id: str) -> list[Any]:
     listed = runner.call("WebhooksApi", "webhooks.deliveries", webhook_id=webhook_id, key=key)["data"]
     return [one for one in listed if one["batch_id"] == batch_id]
@@ -206,6 +221,7 @@ SCENARIOS: dict[str, Callable[[FunctionRunner, str], None]] = {
         upload_in_parts,
         upload_by_presigned_link,
         webhook_from_create_to_deletion,
+        webhook_endpoint_from_create_to_deletion,
         health,
         models,
         completions,

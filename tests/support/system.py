@@ -37,6 +37,7 @@ from manifold.schemas import Batch as BatchObject
 from manifold.schemas import File
 from manifold.storage import Storage
 from manifold.store import Store, Tables
+from manifold.webhook_client import Answer as EndpointAnswer
 from manifold.webhook_client import SignedEvent, WebhookClient
 from tests.support import gateways, postgres
 from tests.support.aws import Aws
@@ -162,7 +163,7 @@ class CrashingWebhookClient(WebhookClient):
         super().__init__(private=True)
         self._crash_points = crash_points
 
-    async def post(self, url: str, secret: str, event: SignedEvent) -> int:
+    async def post(self, url: str, secret: str, event: SignedEvent) -> EndpointAnswer:
         work = super().post
         return await self._crash_points.around("post", lambda: work(url, secret, event))
 

@@ -23,6 +23,7 @@ class WebhookEndpoint:
     received: list[Received] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     """The statuses of the next answers; then each is 204."""
+    retry_after: str | None = None
     location: str | None = None
     """The `Location` of each answer."""
     endless: bool = False
@@ -59,6 +60,8 @@ def listening() -> Iterator[WebhookEndpoint]:
 
         def _answer(self) -> None:
             self.send_response(endpoint.statuses.pop(0) if endpoint.statuses else 204)
+            if endpoint.retry_after is not None:
+                self.send_header("Retry-After", endpoint.retry_after)
             if endpoint.location is not None:
                 self.send_header("Location", endpoint.location)
             self.end_headers()

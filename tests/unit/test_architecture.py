@@ -190,6 +190,7 @@ READ_THE_CLOCK = {
     "functions/batches/idleness.py": "what this environment remembers of the activity mark",
     "functions/completions/api_gateway.py": "API Gateway's time of arrival is compared with Lambda's",
     "functions/files/transfers/purge.py": "what this environment remembers of a deployment",
+    "functions/webhooks/endpoints.py": "when a sample event is sent",
     "layers/common/manifold/activity.py": "what this environment remembers of the activity mark",
     "layers/common/manifold/auth.py": "what this environment remembers of a key",
     "layers/common/manifold/prices.py": "the price of the day",

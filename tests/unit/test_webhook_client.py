@@ -60,7 +60,7 @@ async def test_the_connection_goes_to_the_address_and_the_request_names_the_host
     with listening() as endpoint:
         port = int(endpoint.url.split(":")[2].partition("/")[0])
         client = WebhookClient(private=True, resolve=Resolver(["127.0.0.1"]))
-        assert await client.post(f"http://hooks.example.com:{port}/events?of=mine", SECRET, EVENT) == 204
+        assert await client.post(f"http://hooks.example.com:{port}/events?of=mine", SECRET, EVENT) == (204, None)
 
     [request] = endpoint.received
     assert request.path == "/events?of=mine"
@@ -75,7 +75,7 @@ async def test_the_connection_goes_to_the_address_and_the_request_names_the_host
 async def test_the_signature_is_valid_whatever_the_time_zone_of_the_database() -> None:
     now = datetime.now(timezone(timedelta(hours=-7)))
     with listening() as endpoint:
-        assert await WebhookClient(private=True).post(endpoint.url, SECRET, replace(EVENT, sent_at=now)) == 204
+        assert await WebhookClient(private=True).post(endpoint.url, SECRET, replace(EVENT, sent_at=now)) == (204, None)
 
     [request] = endpoint.received
     assert Webhook(SECRET).verify(request.body, request.headers) == {"test": 2432232314}
@@ -115,8 +115,27 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        assert await WebhookClient(private=True).post(endpoint.url, SECRET, EVENT) == 204
+        assert await WebhookClient(private=True).post(endpoint.url, SECRET, EVENT) == (204, None)
     assert proxy.received == []
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        ("1e9", None),
+        ("-1", None),
+        ("9" * 400, None),
+        ("Fri, 27 Nov 2026 06:00:00 GMT", None),
+    ],
+)
+async def test_the_pause_that_an_endpoint_asks_for_is_read_if_it_is_in_seconds(
+    header: str, seconds: float | None
+) -> None:
+    with listening() as endpoint:
+        endpoint.statuses, endpoint.retry_after = [429], header
+        assert await WebhookClient(private=True).post(endpoint.url, SECRET, EVENT) == (429, seconds)
 
 
 def test_the_secret_is_not_shown() -> None:

@@ -5,12 +5,14 @@ to, no redirect is followed, no proxy is used, and no byte of the answer's body 
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import NamedTuple
 
 import httpx
 from standardwebhooks import Webhook
@@ -21,6 +23,7 @@ ATTEMPT_SECONDS = 15.0
 """Time for one attempt, from the look-up of the host to the status of the answer."""
 LOOK_UPS = 40
 """Hosts that are looked up at once. A name server that hangs holds one for longer than its attempt."""
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -31,6 +34,14 @@ class SignedEvent:
     id: str
     body: str
     sent_at: datetime
+
+
+class Answer(NamedTuple):
+    """What an endpoint answered."""
+
+    status: int
+    retry_after: float | None = None
+    """Seconds until it wants to be asked again, if it said so in seconds."""
 
 
 class NotAnswered(Exception):
@@ -44,8 +55,8 @@ class WebhookClient:
         self._private = private
         self._resolve = resolve or resolver(ThreadPoolExecutor(LOOK_UPS))
 
-    async def post(self, url: str, secret: str, event: SignedEvent) -> int:
-        """The status of the endpoint's answer, whatever it is. Raises `NotAnswered`."""
+    async def post(self, url: str, secret: str, event: SignedEvent) -> Answer:
+        """The endpoint's answer, whatever it is. Raises `NotAnswered`."""
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
                 return await self._post(httpx.URL(url), secret, event)
@@ -56,7 +67,7 @@ class WebhookClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NotAnswered(f"The endpoint gave no answer in HTTP ({type(error).__name__}).") from error
 
-    async def _post(self, url: httpx.URL, secret: str, event: SignedEvent) -> int:
+    async def _post(self, url: httpx.URL, secret: str, event: SignedEvent) -> Answer:
         address = await self._address(url)
         request = httpx.Request(
             "POST",
@@ -68,7 +79,8 @@ class WebhookClient:
         async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
             response = await transport.handle_async_request(request)
             await response.aclose()
-        return response.status_code
+        retry_after = response.headers.get("retry-after", "")
+        return Answer(response.status_code, float(retry_after) if _SECONDS.fullmatch(retry_after) else None)
 
     async def _address(self, url: httpx.URL) -> str:
         """The address to connect to: the connection goes there, whatever the name resolves to a moment later."""

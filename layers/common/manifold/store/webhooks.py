@@ -89,6 +89,33 @@ class Webhooks:
         query: LiteralString = f"SELECT {_COLUMNS} FROM webhooks WHERE {visible(caller)}" + page_clause(after, "desc")
         return await fetch_all(self._connection, WebhookRow, query, owner(caller) | page_parameters(after, limit))
 
+    async def change(
+        self,
+        webhook_id: str,
+        caller: Caller,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        name: str | None = None,
+        secret: str | None = None,
+    ) -> WebhookRow | None:
+        """Change what is given of a webhook of the caller's; `None` if there is none.
+
+        Another URL is another endpoint: it has no failures, and is not disabled.
+        """
+        query: LiteralString = f"""
+            UPDATE webhooks w SET events = coalesce(%(events)s, w.events), name = coalesce(%(name)s, w.name),
+                secret = coalesce(%(secret)s, w.secret), url = coalesce(%(url)s, w.url),
+                failures = CASE WHEN given.moved THEN 0 ELSE w.failures END,
+                resumes_at = CASE WHEN given.moved THEN now() ELSE w.resumes_at END,
+                disabled_at = CASE WHEN given.moved THEN NULL ELSE w.disabled_at END
+            FROM (SELECT id, coalesce(url <> %(url)s, false) AS moved FROM webhooks
+                WHERE id = %(id)s AND {visible(caller)} FOR UPDATE) AS given
+            WHERE w.id = given.id
+            RETURNING {", ".join(f"w.{column.strip()}" for column in _COLUMNS.split(","))}"""
+        parameters = {"url": url, "events": list(events) if events else None, "name": name, "secret": secret}
+        return await fetch_one(self._connection, WebhookRow, query, parameters | {"id": webhook_id} | owner(caller))
+
     async def delete(self, webhook_id: str, caller: Caller) -> bool:
         """Delete a webhook of the caller's with its deliveries; false if there is none."""
         query: LiteralString = f"DELETE FROM webhooks WHERE id = %(id)s AND {visible(caller)}"
