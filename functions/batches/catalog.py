@@ -90,6 +90,9 @@ class Catalog:
         if file is None:
             message = f"No such File object: {request.input_file_id}. Upload the input file first, with this key."
             raise NotFound(message, param="input_file_id", code="file_not_found")
+        if file.status == "error":
+            message = f"The input file cannot be used: {file.status_details} Upload it again."
+            raise InvalidRequest(message, param="input_file_id", code="invalid_file")
         if file.purpose != "batch" or file.report is None:
             message = f"The purpose of a batch's input file must be 'batch', not '{file.purpose}'. Upload it again."
             raise InvalidRequest(message, param="input_file_id", code="invalid_purpose")

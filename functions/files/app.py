@@ -21,7 +21,6 @@ from manifold import idempotency, observe, web
 from manifold.access import Caller
 from manifold.app import GatewayDep, application, mark_activity
 from manifold.create_body import names_in
-from manifold.errors import Unavailable
 from manifold.gateway import Gateway
 from manifold.schemas import FilePurpose
 from manifold.store.uploads import UploadRow
@@ -146,9 +145,7 @@ async def presign_file(body: FilePresign, request: Request, use: UseCasesDep) ->
 async def complete_file(row: UploadOfFileDep, use: UseCasesDep, body: FileComplete | None = None) -> Response:
     order = CompletionOrder([CONTENT_PART], body.md5 if body else None, presigned=True)
     completed = await use.completion.complete(row, order)
-    if completed.status == "pending":
-        raise Unavailable("The file is not ready yet. Complete it again shortly.")
-    return web.json(await use.catalog.retrieve(completed.file_id))
+    return web.json(await use.catalog.file_of(completed))
 
 
 @routes.post("/uploads")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from files.serializers import file_object, upload_object
+from files.serializers import file_object, future_file, upload_object
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
@@ -35,6 +35,10 @@ class Catalog:
         if file is None:
             raise file_not_found(file_id)
         return file
+
+    async def file_of(self, row: UploadRow) -> File:
+        """The file of a presigned upload, as it will be if the upload is pending."""
+        return future_file(row) if row.status == "pending" else await self.retrieve(row.file_id)
 
     async def upload(self, row: UploadRow) -> Upload:
         """An upload, with its file if it is completed and the file was not deleted since."""

@@ -26,6 +26,20 @@ def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deploymen
     )
 
 
+def future_file(row: UploadRow) -> File:
+    """The file of a pending upload: `uploaded`, and not yet to be used or retrieved."""
+    return File(
+        id=row.file_id,
+        bytes=row.bytes,
+        created_at=int(row.created_at.timestamp()),
+        filename=row.filename,
+        purpose=cast(FilePurpose, row.purpose),
+        status="uploaded",
+        target_model_names=row.names or None,
+        inputs=[] if row.purpose == "batch" else None,
+    )
+
+
 def upload_object(row: UploadRow, file: File | None) -> Upload:
     """OpenAI's Upload object, with every member. `file` is that of a completed upload."""
     return Upload(

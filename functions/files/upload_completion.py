@@ -1,25 +1,22 @@
 """The completion of an upload: its parts become one file, also where several requests complete it at once.
 
-A request takes the upload's lease and joins the parts; the worker joins those of a large file. Then one transaction
-shows the file, with its inputs, and completes the upload. What an earlier attempt has joined is not joined again.
+A request takes the upload's lease, joins the parts and finishes. The worker does so for a large file, and where a
+request takes too long or dies. What an earlier attempt has joined is not joined again.
 """
 
 import asyncio
 import secrets
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from files import inputs
 from files.assembly import Assembly
+from files.finishing import Finishing, wrong_md5
 from files.presign import CONTENT_PART
-from files.target_groups import TargetGroups
 from files.uploads import ended
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, Unavailable
-from manifold.jsonl import Report
 from manifold.queue import Message, Queue
 from manifold.storage import Storage
 from manifold.store import Store
@@ -31,7 +28,7 @@ INLINE_BYTES = 256 * 1024 * 1024
 LEASE_SECONDS = 30
 """Longer than a request may take (29 s), so that the lease outlives the request that holds it."""
 WAIT_SECONDS = 20.0
-"""How long a request waits for another request, or for the worker, that works on the same upload."""
+"""How long a request joins, or waits for another request or the worker that works on the same upload."""
 _CHECK_SECONDS = 0.25
 
 
@@ -45,10 +42,6 @@ class CompletionOrder:
     presigned: bool = False
     """Whether the one part is the content of a presigned file, which has no row."""
 
-    def is_joined(self, row: UploadRow) -> bool:
-        """Whether the upload's bytes are joined already, from these parts."""
-        return row.md5 is not None and row.part_ids == list(self.part_ids)
-
 
 class Completion:
     """Completes a caller's uploads. The routes `…/complete` of uploads and of presigned files call it.
@@ -61,28 +54,43 @@ class Completion:
         self._store = store
         self._storage = storage
         self._queue = queue
-        self._deployments = deployments
         self._caller = caller
         self._assembly = Assembly(store, storage)
+        self._finishing = Finishing(store, queue, deployments)
 
     async def complete(self, row: UploadRow, order: CompletionOrder) -> UploadRow:
-        """Complete an upload. Returns it as `completed`, or as `pending` if the worker needs more time for the file.
+        """Complete an upload. Returns it as `completed`, or as `pending` where that takes longer: the worker completes
+        it then, without a further request.
 
-        The client then completes it again. After an `InvalidRequest` the parts are kept, so that the upload may be
-        completed with others.
+        After an `InvalidRequest` the parts are kept, so that the upload may be completed with others.
         """
-        if row.status == "pending":
-            await self._check(row, order)
-            await self._delegate(row, order)
-        deadline = time.monotonic() + WAIT_SECONDS
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + WAIT_SECONDS
+        row = await self._accept(row, order)
         while row.status == "pending":
-            done = await self._attempt(row, order)
-            if not done and time.monotonic() > deadline:
-                return _still_pending(row)
+            done = await self._attempt(row, order, deadline)
+            row = await self._reload(row)
+            if row.status == "pending" and clock() >= deadline:
+                return _still_pending(row, order)
             if not done:
                 await asyncio.sleep(_CHECK_SECONDS)
-            row = await self._reload(row)
         _check_end(row, order)
+        return row
+
+    async def _accept(self, row: UploadRow, order: CompletionOrder) -> UploadRow:
+        """Check the order, and leave a large upload to the worker. Raises `InvalidRequest`."""
+        if row.status == "pending":
+            try:
+                await self._check(row, order)
+            except InvalidRequest:
+                row = await self._reload(row)
+                if row.status == "pending":  # else the parts are deleted since it was completed
+                    raise
+                return row
+            if row.bytes > INLINE_BYTES:
+                held = await self._claim(row, order)
+                if held is not None:  # else the worker has it already
+                    await self._hand_over(held)
         return row
 
     async def _check(self, row: UploadRow, order: CompletionOrder) -> None:
@@ -112,56 +120,50 @@ class Completion:
                 raise InvalidRequest(message, param="part_ids", code="part_not_found")
         _check_sum(row, sum(part.bytes for part in parts.values()), "part_ids")
 
-    async def _delegate(self, row: UploadRow, order: CompletionOrder) -> None:
-        """Have the worker join a file that would take too long here."""
-        if row.bytes <= INLINE_BYTES or order.is_joined(row):
-            return
+    async def _hand_over(self, held: UploadRow) -> None:
+        """Have the worker complete the upload."""
         async with self._store.session() as tables:
-            held = await tables.uploads.claim(row.id, order.part_ids, secrets.token_hex(8), LEASE_SECONDS)
-            if held is not None:  # else the worker has it already
-                await tables.uploads.release(held, due_in=0)
-        await self._queue.announce([Message("upload", row.id)])
+            await tables.uploads.release(held, due_in=0)
+        await self._queue.announce([Message("upload", held.id)])
 
-    async def _attempt(self, row: UploadRow, order: CompletionOrder) -> bool:
-        """Join the parts and finish; false if another request or the worker holds the upload."""
-        if row.bytes > INLINE_BYTES and not order.is_joined(row):
-            return False
+    async def _claim(self, row: UploadRow, order: CompletionOrder) -> UploadRow | None:
         async with self._store.session() as tables:
-            held = await tables.uploads.claim(row.id, order.part_ids, secrets.token_hex(8), LEASE_SECONDS)
+            return await tables.uploads.claim(row.id, order.part_ids, order.md5, secrets.token_hex(8), LEASE_SECONDS)
+
+    async def _attempt(self, row: UploadRow, order: CompletionOrder, deadline: float) -> bool:
+        """Join the parts and finish; false if another request or the worker does so."""
+        held = None if row.bytes > INLINE_BYTES else await self._claim(row, order)
         if held is None:
             return False
         try:
-            await self._finish(held if order.is_joined(held) else await self._assembly.join(held), order)
+            async with asyncio.timeout_at(deadline):
+                joined = held if held.md5 else await self._assembly.join(held)
+            await self._finish(joined)
+        except TimeoutError:
+            await self._hand_over(held)
+            return False
         except Exception:
-            async with self._store.session() as tables:
-                await tables.uploads.release(held)
+            await self._release(held)
             raise
         return True
 
-    async def _finish(self, row: UploadRow, order: CompletionOrder) -> None:
-        """Show the file, complete the upload and add the inputs, in one transaction."""
-        if order.md5 and order.md5.lower() != row.md5:
-            await self._drop(row)
-            raise _wrong_md5(row)
-        groups, report = self._target_groups(row)
-        async with self._store.transaction() as tables:
-            file = await tables.files.register(row.file_id, groups=groups, report=report.to_json() if report else None)
-            if file is None or not await tables.uploads.complete(row):
-                raise Unavailable("The upload ended meanwhile. Send the request again to see how.")
-            pending = await inputs.ensure(tables, file, self._deployments)
-        await self._queue.announce(Message("input", input_id) for input_id in pending)
-        await self._queue.announce([Message("upload", row.id)])
+    async def _finish(self, row: UploadRow) -> None:
+        try:
+            await self._finishing.finish(row, self._caller)
+        except InvalidRequest:
+            if not row.has_expected_md5:
+                await self._drop(row)
+            raise
+
+    async def _release(self, row: UploadRow) -> None:
+        async with self._store.session() as tables:
+            await tables.uploads.release(row)
 
     async def _drop(self, row: UploadRow) -> None:
         """Forget what was joined: first in the row, which must not say that deleted bytes are there; then in S3."""
         async with self._store.session() as tables:
             await tables.uploads.forget(row)
         await self._storage.delete(storage_key(row.file_id))
-
-    def _target_groups(self, row: UploadRow) -> tuple[list[str], Report | None]:
-        if row.report is None:
-            return [], None
-        return TargetGroups(self._deployments, self._caller).for_report(row.names, Report.from_json(row.report))
 
     async def _reload(self, row: UploadRow) -> UploadRow:
         async with self._store.session() as tables:
@@ -183,15 +185,10 @@ def _check_end(row: UploadRow, order: CompletionOrder) -> None:
     if row.status != "completed" or row.part_ids != list(order.part_ids):
         raise ended(row)
     if order.md5 and order.md5.lower() != row.md5:
-        raise _wrong_md5(row)
+        raise wrong_md5(row)
 
 
-def _still_pending(row: UploadRow) -> UploadRow:
-    if row.bytes <= INLINE_BYTES:
-        raise Unavailable("Another request is completing this upload. Try again shortly.")
+def _still_pending(row: UploadRow, order: CompletionOrder) -> UploadRow:
+    if row.part_ids != list(order.part_ids):
+        raise Unavailable("Another request is completing this upload with other parts. Try again shortly.")
     return row
-
-
-def _wrong_md5(row: UploadRow) -> InvalidRequest:
-    message = f"The file's md5 is {row.md5}, which is not the one that was sent. Check the parts and their order."
-    return InvalidRequest(message, param="md5", code="md5_mismatch")

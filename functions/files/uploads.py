@@ -17,9 +17,9 @@ from manifold.schemas import FilePurpose, UploadPart
 from manifold.storage import Storage
 from manifold.store import Store, Tables
 from manifold.store.files import NewFile
-from manifold.store.uploads import UPLOAD_SECONDS, UploadRow
+from manifold.store.uploads import JOIN_SECONDS, UPLOAD_SECONDS, UploadRow
 
-RESERVED_SECONDS = UPLOAD_SECONDS + 3600
+RESERVED_SECONDS = UPLOAD_SECONDS + JOIN_SECONDS
 """How long the file of an upload stays reserved: the upload's own hour, and one more to join the parts."""
 MAX_COPIES = 3
 """How many times an upload's bytes may be sent: once, and again by each of the SDK's two retries."""

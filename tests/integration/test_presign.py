@@ -130,12 +130,15 @@ async def test_a_link_expires_after_an_hour(files_app: FilesApp) -> None:
     assert error_of(await complete(files_app, link["id"]))[2] == "upload_expired"
 
 
-async def test_a_large_file_is_asked_for_again(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_file_is_completed_by_the_worker(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_completion, "INLINE_BYTES", 0)
     monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
     link = success_body(await presign(files_app))
     put(link["url"], LINES)
 
-    assert error_of(await complete(files_app, link["id"])) == (503, None, "unavailable")
+    pending = success_body(await complete(files_app, link["id"]))
+    assert (pending["id"], pending["status"], pending["inputs"]) == (link["id"], "uploaded", [])
+    await files_app.deliver_all()
+    assert (await files_app.file(link["id"])).status == "processed"
     await files_app.deliver_all()
     assert success_body(await complete(files_app, link["id"]))["status"] == "processed"

@@ -67,11 +67,27 @@ async def test_a_worker_killed_between_any_two_steps(system: System, monkeypatch
         system.age(lease.LEASE_SECONDS + 16)
         await system.run_schedule()
         await system.deliver_all()
+        assert (await system.call_files("GET", f"/uploads/{upload_id}"))["status"] == "completed"
+        await check(system)
+        return died
+
+    assert await at_every_step(system, scenario) > 12
+
+
+async def test_a_complete_that_died_is_done_by_the_worker(system: System) -> None:
+    async def scenario(step: int) -> bool:
+        upload_id, part_ids = await sent(system)
+        died = await killed_at(system, step, lambda: completed(system, upload_id, part_ids))
+        system.age(upload_completion.LEASE_SECONDS + 16)
+        await system.run_schedule()
+        await system.deliver_all()
+        [upload] = system.select("SELECT status, part_ids FROM uploads")
+        assert upload["status"] == ("completed" if upload["part_ids"] else "pending")
         assert await completed(system, upload_id, part_ids) == "completed"
         await check(system)
         return died
 
-    assert await at_every_step(system, scenario) > 8
+    assert await at_every_step(system, scenario) > 15
 
 
 async def test_a_part_killed_between_any_two_steps_and_sent_again(system: System) -> None:

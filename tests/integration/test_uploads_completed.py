@@ -6,12 +6,14 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 
 from files import upload_completion
 from files.uploads import RESERVED_SECONDS
 from manifold.queue import Message
 from manifold.storage import Storage
+from tests.support import apps, gateways
 from tests.support.files_answers import error_of
 from tests.support.files_app import FilesApp
 from tests.support.provider import chat_lines
@@ -20,6 +22,12 @@ from tests.support.uploads import MIB, Uploader, assert_no_file, large_input, ru
 pytest_plugins = ("tests.support.upload_fixtures",)
 
 LINES = chat_lines("gpt-batch", 3)
+MD5 = hashlib.md5(LINES).hexdigest()
+
+
+async def retrieved(files_app: FilesApp, upload_id: str) -> httpx.Response:
+    async with files_app.client() as client:
+        return await client.get(f"/uploads/{upload_id}")
 
 
 # -- complete ---------------------------------------------------------------------------------------------------------
@@ -128,14 +136,46 @@ async def test_completes_at_once_make_one_file(files_app: FilesApp, uploader: Up
 async def test_a_complete_that_waits_too_long_may_try_again(
     uploader: Uploader, files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
-    upload_id, part_ids = await uploader.send_parts(LINES)
-    files_app.sql("UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds'")
+    upload_id, part_ids = await uploader.send_parts(LINES, size=len(LINES) // 2 + 1)
+    files_app.sql(
+        "UPDATE uploads SET lease = 'other', leased_until = now() + interval '30 seconds', part_ids = %s", part_ids
+    )
 
-    assert error_of(await uploader.complete(upload_id, part_ids)) == (503, None, "unavailable")
+    with monkeypatch.context() as patch:
+        patch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
+        assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "pending"
+        assert error_of(await uploader.complete(upload_id, part_ids[::-1])) == (503, None, "unavailable")
 
     files_app.age(31)
     assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "completed"
+
+
+async def test_a_request_that_takes_too_long_leaves_the_upload_to_the_worker(
+    files_app: FilesApp, uploader: Uploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id, part_ids = await uploader.send_parts(large_input(), size=2 * MIB)
+    monkeypatch.setattr(upload_completion, "WAIT_SECONDS", 0.0)
+
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "pending"
+    assert files_app.aws.open_uploads() == 0
+    await files_app.deliver_all()
+
+    assert success_body(await retrieved(files_app, upload_id))["status"] == "completed"
+
+
+async def test_the_worker_completes_what_a_request_died_of(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.uploads.claim(upload_id, part_ids, None, "dead", upload_completion.LEASE_SECONDS)
+    await files_app.deliver(Message("upload", upload_id))
+    assert success_body(await retrieved(files_app, upload_id))["status"] == "pending"
+
+    files_app.age(upload_completion.LEASE_SECONDS + 16)
+    async with files_app.gateway.store.session() as tables:
+        assert await tables.uploads.due(10) == [upload_id]
+    await files_app.deliver(Message("upload", upload_id))
+
+    assert success_body(await retrieved(files_app, upload_id))["status"] == "completed"
 
 
 async def test_storage_that_fails_keeps_the_upload(
@@ -334,15 +374,17 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_large_file_is_joined_by_the_worker(files_app: FilesApp, uploader: Uploader) -> None:
     upload_id, part_ids = await uploader.send_parts(LINES, size=100)
 
-    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "pending"
+    assert success_body(await uploader.complete(upload_id, part_ids, md5=MD5))["status"] == "pending"
     await files_app.deliver_all()
-    done = success_body(await uploader.complete(upload_id, part_ids))
+    done = success_body(await retrieved(files_app, upload_id))
 
-    assert done["status"] == "completed"
+    assert (done["status"], done["file"]["status"]) == ("completed", "processed")
+    assert (await files_app.file(done["file"]["id"])).status == "processed"
     assert files_app.aws.read(f"files/{done['file']['id']}") == LINES
     assert set(await files_app.inputs(done["file"]["id"])) == {"general", "special"}
     await files_app.deliver_all()
     assert files_app.aws.keys() == [f"files/{done['file']['id']}"]
+    assert success_body(await uploader.complete(upload_id, part_ids, md5=MD5))["file"]["id"] == done["file"]["id"]
 
 
 @pytest.mark.usefixtures("slow")
@@ -364,12 +406,102 @@ async def test_a_request_waits_for_the_worker(
 
 
 @pytest.mark.usefixtures("slow")
-async def test_a_wrong_sum_by_the_worker_keeps_nothing(files_app: FilesApp, uploader: Uploader) -> None:
+async def test_a_wrong_sum_found_by_the_worker_is_an_error_of_the_file(files_app: FilesApp, uploader: Uploader) -> None:
     upload_id, part_ids = await uploader.send_parts(LINES)
     success_body(await uploader.complete(upload_id, part_ids, md5="0" * 32))
     await files_app.deliver_all()
 
+    done = success_body(await retrieved(files_app, upload_id))
+    assert (done["status"], done["file"]["status"]) == ("completed", "error")
+    assert MD5 in done["file"]["status_details"]
+    assert await files_app.inputs(done["file"]["id"]) == {}
     assert error_of(await uploader.complete(upload_id, part_ids, md5="0" * 32))[2] == "md5_mismatch"
+    batch = {"input_file_id": done["file"]["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    async with gateways.client(apps.create("batches", files_app.gateway)) as batches:
+        assert error_of(await batches.post("/batches", json=batch)) == (400, "input_file_id", "invalid_file")
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(
+    ("change", "details"),
+    [
+        ("models = '{claude-2}'", "may not use the model 'gpt-batch'"),
+        ("blocked = true", "blocked"),
+        ("expires_at = now()", "expired"),
+        ("deleted_at = now()", "deleted"),
+    ],
+)
+async def test_rights_that_are_lost_meanwhile_are_an_error_of_the_file(
+    files_app: FilesApp, change: str, details: str
+) -> None:
+    async with files_app.client(await files_app.add_key("key_1")) as client:
+        uploader = Uploader(client)
+        upload_id, part_ids = await uploader.send_parts(LINES)
+        success_body(await uploader.complete(upload_id, part_ids))
+    files_app.sql(f"UPDATE api_keys SET {change}")
+    await files_app.deliver_all()
+
+    file = success_body(await retrieved(files_app, upload_id))["file"]
+    assert file["status"] == "error"
+    assert details in file["status_details"]
+    assert file["target_model_names"] is None
+    await files_app.deliver_all()
+    assert files_app.sql("SELECT status, due_at FROM uploads") == [("completed", None)]
+
+
+@pytest.mark.usefixtures("slow")
+async def test_the_worker_acts_for_the_key_that_announced_the_file(files_app: FilesApp) -> None:
+    key = await files_app.add_key("key_1", models=["gpt-batch"], aliases={"ours": "gpt-batch"})
+    async with files_app.client(key) as client:
+        uploader = Uploader(client)
+        upload_id, part_ids = await uploader.send_parts(chat_lines("ours", 3))
+        success_body(await uploader.complete(upload_id, part_ids))
+    await files_app.deliver_all()
+
+    file = success_body(await retrieved(files_app, upload_id))["file"]
+    assert (file["status"], file["target_model_names"]) == ("processed", ["gpt-batch"])
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_complete_at_the_end_of_the_hour_has_one_more(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    files_app.age(3590)
+    assert success_body(await uploader.complete(upload_id, part_ids))["status"] == "pending"
+    files_app.age(60)
+    async with files_app.gateway.store.session() as tables:
+        await tables.uploads.expire(10)
+    assert success_body(await retrieved(files_app, upload_id))["status"] == "pending"
+
+    await files_app.deliver_all()
+
+    assert success_body(await retrieved(files_app, upload_id))["status"] == "completed"
+
+
+@pytest.mark.usefixtures("slow")
+async def test_an_upload_that_could_not_be_joined_expires(files_app: FilesApp, uploader: Uploader) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    success_body(await uploader.complete(upload_id, part_ids))
+    files_app.age(RESERVED_SECONDS)
+
+    await files_app.deliver_all()
+    assert success_body(await retrieved(files_app, upload_id))["status"] == "expired"
+    await run_upload_schedule(files_app)
+
+    assert files_app.sql("SELECT status, due_at FROM uploads") == [("expired", None)]
+    assert files_app.aws.keys() == []
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_large_upload_is_cancelled_while_it_waits_for_the_worker(
+    files_app: FilesApp, uploader: Uploader
+) -> None:
+    upload_id, part_ids = await uploader.send_parts(LINES)
+    success_body(await uploader.complete(upload_id, part_ids))
+
+    assert success_body(await uploader.cancel(upload_id))["status"] == "cancelled"
+    await files_app.deliver_all()
+
+    assert files_app.aws.keys() == []
     await assert_no_file(files_app)
 
 

@@ -101,7 +101,7 @@ class FilesApp:
             case "deployment":
                 await Orphans(store, deployments).run(message.id)
             case "upload":
-                await Joining(store, storage).run(message.id)
+                await Joining(store, storage, queue, deployments).run(message.id)
             case "batch":
                 raise AssertionError("no transfer")
 

@@ -272,7 +272,7 @@ class System:
             case "deployment":
                 await Orphans(gateway.store, gateway.deployments).run(message.id)
             case "upload":
-                await Joining(gateway.store, gateway.storage).run(message.id)
+                await Joining(gateway.store, gateway.storage, self.queue, gateway.deployments).run(message.id)
             case "webhook":
                 await self.delivery_run().run()
 

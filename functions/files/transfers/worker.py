@@ -27,7 +27,7 @@ def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
         "job": Results(store, storage, queue, deployments, gateway.prices).run,
         "file": Purge(store, storage, deployments).run,
         "deployment": Orphans(store, deployments).run,
-        "upload": Joining(store, storage).run,
+        "upload": Joining(store, storage, queue, deployments).run,
     }
 
 

@@ -78,6 +78,23 @@ async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
     grant = await find(key_hash(key))
     if grant is None:
         raise AuthenticationFailed(f"{WRONG_KEY}: it is not known. Check it, or ask an admin for a new one.")
+    return _caller(grant)
+
+
+async def authorize(key_id: str | None, find: FindKey) -> Caller:
+    """The caller of the key with this id, of the master key for `None`, in whose name a worker acts.
+
+    `find` is by id. Raises as `authenticate` does, also for a key that was deleted.
+    """
+    if key_id is None:
+        return Caller(admin=True)
+    grant = await find(key_id)
+    if grant is None:
+        raise AuthenticationFailed("The key that sent this was deleted. Send it again with another one.")
+    return _caller(grant)
+
+
+def _caller(grant: KeyGrant) -> Caller:
     if grant.expired:
         raise AuthenticationFailed(f"{WRONG_KEY}: it has expired. Ask an admin for a new one.", code="expired_api_key")
     allowances = [one for one in (grant.key, grant.user, grant.team) if one is not None]

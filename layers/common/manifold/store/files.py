@@ -92,18 +92,30 @@ class Files:
         await self._insert(file, caller, seconds)
 
     async def register(
-        self, file_id: str, *, groups: list[str] | None = None, report: dict[str, Any] | None = None
+        self,
+        file_id: str,
+        *,
+        groups: list[str] | None = None,
+        report: dict[str, Any] | None = None,
+        error: str | None = None,
     ) -> FileRow | None:
         """Show a reserved file, whose bytes are stored now; `None` if its reservation is over.
 
-        Its creation time is now. `groups` and `report` are those that were found since the reservation.
+        Its creation time is now. `groups` and `report` are those that were found since the reservation. With `error`,
+        the file cannot be used, and that is why.
         """
         query: LiteralString = f"""
-            UPDATE files SET deleted_at = NULL, status = 'processed', created_at = now(),
-                expires_at = now() + (expires_at - created_at), groups = COALESCE(%(groups)s, groups),
-                report = COALESCE(%(report)s, report)
+            UPDATE files SET deleted_at = NULL, created_at = now(),
+                status = CASE WHEN %(error)s::text IS NULL THEN 'processed' ELSE 'error' END,
+                status_details = %(error)s, expires_at = now() + (expires_at - created_at),
+                groups = COALESCE(%(groups)s, groups), report = COALESCE(%(report)s, report)
             WHERE id = %(id)s AND deleted_at > clock_timestamp() RETURNING {_COLUMNS}"""
-        parameters = {"id": file_id, "groups": groups, "report": None if report is None else Jsonb(report)}
+        parameters = {
+            "id": file_id,
+            "groups": groups,
+            "report": None if report is None else Jsonb(report),
+            "error": error,
+        }
         return await fetch_one(self._connection, FileRow, query, parameters)
 
     async def get(self, file_id: str, caller: Caller, *, keep: bool = False) -> FileRow | None:

@@ -34,7 +34,7 @@ _GRANT: LiteralString = f"""
         'expired', coalesce(expires_at <= now(), false), 'key', {_allowance("blocked")},
         'user', (SELECT {_allowance("false")} FROM users WHERE id = api_keys.user_id),
         'team', (SELECT {_allowance("blocked")} FROM teams WHERE id = api_keys.team_id))::text
-    FROM api_keys WHERE token_hash = %s AND deleted_at IS NULL"""
+    FROM api_keys WHERE deleted_at IS NULL AND """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +72,11 @@ class Keys:
 
     async def grant(self, token_hash: str) -> KeyGrant | None:
         """All that authentication needs, by one query; `None` if no key has this hash."""
-        row = await (await self._connection.execute(_GRANT, (token_hash,))).fetchone()
-        return None if row is None else KeyGrant(**orjson.loads(row[0]))
+        return await self._grant(_GRANT + "token_hash = %s", token_hash)
+
+    async def grant_of(self, key_id: str) -> KeyGrant | None:
+        """The same for the key with this id; `None` if it was deleted."""
+        return await self._grant(_GRANT + "id = %s", key_id)
 
     async def insert(self, key: Key) -> KeyRow:
         """Insert a key; raises `Conflict` if its value or its alias is in use."""
@@ -137,6 +140,10 @@ class Keys:
         await self._connection.execute(
             "UPDATE api_keys SET deleted_at = now() WHERE id = %s AND deleted_at IS NULL", (key_id,)
         )
+
+    async def _grant(self, query: LiteralString, value: str) -> KeyGrant | None:
+        row = await (await self._connection.execute(query, (value,))).fetchone()
+        return None if row is None else KeyGrant(**orjson.loads(row[0]))
 
     async def _write(self, query: LiteralString, key: Key) -> KeyRow:
         values = asdict(key) | {"aliases": Jsonb(key.aliases), "metadata": Jsonb(key.metadata)}

@@ -21,12 +21,17 @@ UploadStates = Literal["pending", "completed", "cancelled", "expired"]
 
 UPLOAD_SECONDS = 3600
 """How long an upload takes parts: OpenAI's hour."""
+JOIN_SECONDS = 3600
+"""How much longer an upload that a client has completed may be joined."""
+_MD5 = "md5:"
 
 _FREE: LiteralString = "(u.leased_until IS NULL OR u.leased_until <= now())"
 _OPEN: LiteralString = "u.status = 'pending' AND u.expires_at > now()"
-_COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, u.names, u.part_ids, u.attempts, u.md5,
-    u.report, u.lease, u.created_at, u.expires_at, {_OPEN} AS takes_parts,
-    CASE WHEN u.status = 'pending' AND u.expires_at <= now() AND {_FREE} THEN 'expired' ELSE u.status END AS status"""
+_JOINABLE: LiteralString = f"""u.status = 'pending' AND (u.expires_at > now()
+    OR u.due_at IS NOT NULL AND u.expires_at > now() - make_interval(secs => {JOIN_SECONDS}))"""
+_COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, f.key_id, u.names, u.part_ids AS sources,
+    u.attempts, u.md5, u.report, u.lease, u.created_at, u.expires_at, {_OPEN} AS takes_parts,
+    CASE WHEN u.status = 'pending' AND NOT ({_JOINABLE}) AND {_FREE} THEN 'expired' ELSE u.status END AS status"""
 _FROM: LiteralString = "FROM uploads u JOIN files f ON f.id = u.file_id"
 
 
@@ -40,8 +45,11 @@ class UploadRow:
     purpose: str
     bytes: int
     """Bytes of the file, as announced."""
+    key_id: str | None
+    """The key that announced the file; `None` for the master key."""
     names: list[str]
-    part_ids: list[str] | None
+    sources: list[str] | None
+    """What the client wants the file to be made of: its parts in order, and after them the sum, if it sent one."""
     attempts: int
     """Attempts of the worker at its next step."""
     md5: str | None
@@ -53,6 +61,21 @@ class UploadRow:
     takes_parts: bool
     """Whether it is pending and its hour is not over."""
     status: UploadStates
+
+    @property
+    def part_ids(self) -> list[str] | None:
+        """The parts of the client's complete, in order; `None` before it."""
+        return None if self.sources is None else [one for one in self.sources if not one.startswith(_MD5)]
+
+    @property
+    def expected_md5(self) -> str | None:
+        """The MD5 that the client sent with its complete, in hex."""
+        return next((one.removeprefix(_MD5) for one in self.sources or () if one.startswith(_MD5)), None)
+
+    @property
+    def has_expected_md5(self) -> bool:
+        """Whether the joined bytes have the sum that the client sent, if it sent one."""
+        return self.expected_md5 in (None, self.md5)
 
     @property
     def prefix(self) -> str:
@@ -132,28 +155,32 @@ class Uploads:
         rows = await fetch_all(self._connection, PartRow, query, {"upload": upload_id, "ids": list(part_ids)})
         return {row.id: row for row in rows}
 
-    async def claim(self, upload_id: str, part_ids: Sequence[str], lease: str, seconds: float) -> UploadRow | None:
+    async def claim(
+        self, upload_id: str, part_ids: Sequence[str], md5: str | None, lease: str, seconds: float
+    ) -> UploadRow | None:
         """Lease a pending upload for `seconds`, to complete it with these parts; `None` if another one holds it.
 
-        What was joined of other parts is forgotten.
+        What was joined of other parts is forgotten. If the lease runs out, the upload is due for a worker.
         """
         query: LiteralString = f"""
             UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
+                due_at = now() + make_interval(secs => %(seconds)s),
                 md5 = CASE WHEN u.part_ids = %(parts)s THEN u.md5 END,
                 report = CASE WHEN u.part_ids = %(parts)s THEN u.report END, part_ids = %(parts)s, attempts = 0
             FROM files f
-            WHERE u.id = %(id)s AND f.id = u.file_id AND {_OPEN} AND {_FREE} RETURNING {_COLUMNS}"""
-        parameters = {"id": upload_id, "parts": list(part_ids), "lease": lease, "seconds": seconds}
+            WHERE u.id = %(id)s AND f.id = u.file_id AND {_JOINABLE} AND {_FREE} RETURNING {_COLUMNS}"""
+        sources = [*part_ids, *([_MD5 + md5.lower()] if md5 else [])]
+        parameters = {"id": upload_id, "parts": sources, "lease": lease, "seconds": seconds}
         return await fetch_one(self._connection, UploadRow, query, parameters)
 
     async def claim_due(self, upload_id: str, lease: str, seconds: float) -> UploadRow | None:
-        """Lease an upload for `seconds` whose parts are to be joined by a worker, or deleted after its end."""
+        """Lease an upload for `seconds` that a worker is to complete, or whose parts are to be deleted at its end."""
         query: LiteralString = f"""
             UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 attempts = u.attempts + 1
             FROM files f
             WHERE u.id = %(id)s AND f.id = u.file_id AND {_FREE} AND u.due_at <= now()
-                AND (u.status <> 'pending' OR {_OPEN} AND u.md5 IS NULL)
+                AND (u.status <> 'pending' OR {_JOINABLE})
             RETURNING {_COLUMNS}"""
         return await fetch_one(
             self._connection, UploadRow, query, {"id": upload_id, "lease": lease, "seconds": seconds}
@@ -172,7 +199,7 @@ class Uploads:
         """Note what the joined bytes are like."""
         return await changes_one(
             self._connection,
-            "UPDATE uploads SET md5 = %s, report = %s, due_at = NULL WHERE id = %s AND lease = %s",
+            "UPDATE uploads SET md5 = %s, report = %s WHERE id = %s AND lease = %s",
             (md5, None if report is None else Jsonb(report), row.id, row.lease),
         )
 
@@ -208,17 +235,17 @@ class Uploads:
         return await changes_one(
             self._connection,
             """UPDATE uploads SET status = 'cancelled', due_at = now(), attempts = 0, lease = NULL, leased_until = NULL
-               WHERE id = %s AND status = 'pending' AND expires_at > now()""",
+               WHERE id = %s AND status = 'pending' AND (expires_at > now() OR due_at IS NOT NULL)""",
             (upload_id,),
         )
 
     async def expire(self, limit: int) -> None:
-        """pending → expired, where the hour is over and nobody joins the parts; they are then to be deleted."""
+        """pending → expired, where the hour is over and nothing is to be joined; the parts are then to be deleted."""
         await self._connection.execute(
-            """WITH due AS MATERIALIZED (
-                   SELECT id FROM uploads WHERE status = 'pending' AND expires_at <= now()
-                       AND (leased_until IS NULL OR leased_until <= now())
-                   ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)
+            f"""WITH due AS MATERIALIZED (
+                   SELECT u.id FROM uploads u WHERE u.status = 'pending' AND u.expires_at <= now()
+                       AND NOT ({_JOINABLE}) AND {_FREE}
+                   ORDER BY u.expires_at LIMIT %s FOR UPDATE SKIP LOCKED)
                UPDATE uploads SET status = 'expired', due_at = now(), attempts = 0 WHERE id IN (SELECT id FROM due)""",
             (limit,),
         )
