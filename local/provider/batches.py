@@ -12,7 +12,7 @@ from local.provider.defects import Defects, Ending
 from local.provider.faults import Faults
 from local.provider.files import File, Files
 from local.provider.pace import Pace
-from local.provider.quotas import Load, Quotas
+from local.provider.quotas import NO_LOAD, Load, Quotas
 from local.provider.refusal import Refusal, not_found
 from local.provider.result_files import Abandoned, ResultFiles
 from local.provider.token_rules import file_tokens
@@ -76,10 +76,6 @@ class Batches:
             self._updated(batch)
         return [batch for batch in batches[:limit] if batch.id in self._batches], len(batches) > limit
 
-    def all(self) -> list[Batch]:
-        """Every account's batches, oldest first, as they were last updated."""
-        return list(self._batches.values())
-
     def cancel(self, account: str, batch_id: str) -> Batch:
         batch = self._updated(self._find(account, batch_id))
         with batch.lock:
@@ -118,8 +114,8 @@ class Batches:
     def forget(self, batch_id: str) -> None:
         """Lose a batch, as a provider might."""
         batch = self._batches.pop(batch_id, None)
-        if batch is not None and batch.state not in ENDED:
-            self._quotas.release(batch.file.quota_key, batch.load, started=batch.started)
+        if batch is not None:
+            self._release(batch)
 
     def clear(self) -> None:
         self._results.abandon()
@@ -144,8 +140,6 @@ class Batches:
             if batch.account.name == account and batch.state not in ENDED
         ]
 
-    # A batch's way. Its lock is held.
-
     def _updated(self, batch: Batch) -> Batch:
         if batch.file.lines <= INLINE_LINES:
             with batch.lock:
@@ -160,6 +154,8 @@ class Batches:
     def _update(self, batch: Batch) -> None:
         with batch.lock, contextlib.suppress(Abandoned):
             self._advance(batch)
+
+    # From here on the batch's lock is held.
 
     def _advance(self, batch: Batch) -> None:
         """Take the steps that are due by now."""
@@ -214,7 +210,12 @@ class Batches:
 
     def _finish(self, batch: Batch, state: str, moment: float) -> None:
         batch.enter(state, moment)
-        self._quotas.release(batch.file.quota_key, batch.load, started=batch.started)
+        self._release(batch)
+
+    def _release(self, batch: Batch) -> None:
+        """Once: a batch may be forgotten while a thread ends it."""
+        load, batch.load = batch.load, NO_LOAD
+        self._quotas.release(batch.file.quota_key, load, started=batch.started)
 
 
 def _is_due(batch: Batch, ending: Ending, now: float) -> bool:

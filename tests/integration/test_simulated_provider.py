@@ -15,6 +15,8 @@ import pytest
 from openai import AzureOpenAI, BadRequestError, OpenAI
 
 from local.provider import DEFAULT_ACCOUNTS, Simulator, defaults
+from local.provider.pace import Pace
+from local.provider.quotas import NO_LOAD
 from tests.support.account_client import AccountClient
 from tests.support.provider import chat_line, chat_lines
 
@@ -149,6 +151,33 @@ def test_more_than_50000_lines_fail_at_openai(simulated_provider: Simulator, htt
     lines = b"".join(chat_line("gpt-4.1-mini", str(number)) for number in range(50_001))
     batch = AccountClient(simulated_provider, "openai", "/v1", "", http).ended(lines)
     assert batch["errors"]["data"][0]["code"] == "too_many_tasks"
+
+
+def test_no_call_waits_for_the_work_on_a_large_batch(
+    simulated_provider: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.provider.batches.INLINE_LINES", 1)
+    simulated_provider.state.batches.pace = Pace(0, 0, 0, 0, 0)
+    client = AccountClient(simulated_provider, "openai", "/v1", "", http)
+    assert client.ended(chat_lines(client.model, 1))["status"] == "completed"
+    ref = client.create(chat_lines(client.model, 2)).json()["id"]
+    with simulated_provider.state.batches.get("openai", ref).lock:
+        assert client.retrieve(ref)["id"] == ref, "although a thread works on it"
+    batch = client.end_of(ref)
+    assert (batch["status"], len(client.results(batch["output_file_id"]))) == ("completed", 2)
+    assert simulated_provider.use("openai", client.model).enqueued == NO_LOAD
+
+
+def test_a_reset_stops_the_work_on_a_large_batch(
+    simulated_provider: Simulator, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.provider.batches.INLINE_LINES", 1)
+    simulated_provider.state.batches.pace = Pace(0, 0, 0, 0, 0)
+    client = AccountClient(simulated_provider, "openai", "/v1", "", http)
+    client.retrieve(client.create(chat_lines(client.model, 20_000)).json()["id"])
+    simulated_provider.reset()
+    assert client.call("GET", "/files").json()["data"] == []
+    assert client.ended(chat_lines(client.model, 2))["status"] == "completed"
 
 
 def test_accounts_see_nothing_of_each_other(simulated_provider: Simulator, http: httpx.Client) -> None:
