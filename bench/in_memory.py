@@ -29,6 +29,11 @@ class InMemoryStorage(Storage):
         self.calls += 1
         return self._objects[piece.key][piece.start : piece.start + piece.bytes]
 
+    async def etag(self, key: str) -> str | None:
+        self.calls += 1
+        found = self._objects.get(key)
+        return None if found is None else str(hash(found))
+
     def link(self, key: str, *, filename: str, content_type: str, method: str = "get_object") -> str:
         return f"https://bucket.example/{key}"
 

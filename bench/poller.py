@@ -22,6 +22,7 @@ import yaml
 from batches import poller
 from bench import PATHS, ROOT
 from bench.events import CONTEXT, event
+from bench.in_memory import InMemoryStorage
 from bench.measure import machine, table
 from bench.slow_provider import HUNG
 from local.processes import Service, free_port
@@ -137,6 +138,8 @@ def _compose(url: str, config: str, queue: Queue) -> None:
     for part in ("config", "secrets", "store", "deployments"):
         gateway.__dict__.pop(part, None)  # of the case before
     poller.engine.cache_clear()
+    poller.idleness.cache_clear()
+    gateway.storage = InMemoryStorage()
     keys = {"MANIFOLD_MASTER_KEY": "sk-master-of-the-bench", "PROVIDER_KEY": "sk-of-the-bench"}
     variables = {"DATABASE_URL": url, "MANIFOLD_CONFIG": config, **keys}
     gateway.environment, gateway.queue = Environment(variables), queue

@@ -1,10 +1,13 @@
 """What only a deployed stack can test: the functions' roles, the queues behind them, the migrations."""
 
+from typing import Any
+
 import httpx
 import pytest
 from botocore.exceptions import ClientError
 
 from local.running import Running
+from manifold.activity import KEY
 
 
 def test_the_database_is_migrated_and_reached(stack: Running) -> None:
@@ -31,8 +34,24 @@ def test_an_unreadable_message_fails_alone(worker: str, stack: Running) -> None:
 
 def test_the_emulator_holds_functions_to_their_roles(stack: Running) -> None:
     """Without this, the tests here would pass with roles that allow nothing."""
-    admin = stack.aws.client("lambda").get_function(FunctionName=stack.outputs["AdminApiName"])
-    session = stack.aws.client("sts").assume_role(RoleArn=admin["Configuration"]["Role"], RoleSessionName="test")
-    as_admin = stack.aws.client("s3", session["Credentials"])
     with pytest.raises(ClientError, match="AccessDenied"):
-        as_admin.list_objects_v2(Bucket=stack.outputs["BucketName"])
+        _s3(stack, "AdminApiName").list_objects_v2(Bucket=stack.outputs["BucketName"])
+
+
+@pytest.mark.parametrize("writer", ["BatchesApiName", "WebhooksApiName"])
+def test_requests_may_write_the_activity_mark_and_the_poller_may_read_it(writer: str, stack: Running) -> None:
+    bucket = stack.outputs["BucketName"]
+
+    written = _s3(stack, writer).put_object(Bucket=bucket, Key=KEY, Body=writer.encode())
+    read = _s3(stack, "BatchesPollerName").head_object(Bucket=bucket, Key=KEY)
+
+    assert read["ETag"] == written["ETag"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        _s3(stack, writer).put_object(Bucket=bucket, Key="files/another", Body=b"")
+
+
+def _s3(stack: Running, function: str) -> Any:
+    """A client with the role of a function."""
+    found = stack.aws.client("lambda").get_function(FunctionName=stack.outputs[function])
+    session = stack.aws.client("sts").assume_role(RoleArn=found["Configuration"]["Role"], RoleSessionName="test")
+    return stack.aws.client("s3", session["Credentials"])
