@@ -12,7 +12,7 @@ WORKERS ?= logical
 export PYTHONPATH := layers/common:functions:.
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up down test check bench test-sam format lock tools clean
+.PHONY: help demo up down test check bench test-faults test-sam format lock tools clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,9 @@ down: .venv/.installed ## end the stack of `make up` and remove what it left
 test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam`; WORKERS=0 runs them in one process
 	@echo "testing on $$($(RUN) --version)"
 	$(RUN) -m pytest --ignore=tests/sam --numprocesses $(WORKERS) --maxprocesses 4
+
+test-faults: .venv/.installed ## RUNS=1000 seeded runs of the whole system under faults; SEED=n shows one again
+	$(RUN) -m tests.faults $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),1000))
 
 test-sam: tools ## sam local: each function in a container
 	tests/sam/run

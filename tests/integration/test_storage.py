@@ -1,6 +1,10 @@
-"""The contract of `Storage`, on moto's S3, which has the real limits of multipart uploads."""
+"""The contract of `Storage`, on moto's S3, which has the real limits of multipart uploads.
 
-from collections.abc import AsyncIterator
+`MemoryStorage` keeps it, too: runs under faults (`tests/faults`) stand on it.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -9,14 +13,39 @@ import requests
 from manifold.errors import Unavailable
 from manifold.storage import Piece, Storage
 from tests.support.aws import BUCKET, Aws
+from tests.support.memory_storage import MemoryStorage
 
 pytest_plugins = ("tests.support.aws_fixtures",)
 
 MIB = 1024 * 1024
 
 
+@dataclass(frozen=True)
+class Bucket:
+    """What a storage has written, read past it."""
+
+    storage: Storage
+    read: Callable[[str], bytes]
+    keys: Callable[[], list[str]]
+    open_uploads: Callable[[], int]
+
+
+@pytest.fixture(params=["s3", "memory"])
+def bucket(request: pytest.FixtureRequest, aws: Aws) -> Bucket:
+    if request.param == "s3":
+        return Bucket(Storage(BUCKET), aws.read, aws.keys, aws.open_uploads)
+    storage = MemoryStorage()
+    return Bucket(storage, lambda key: storage.objects[key], lambda: sorted(storage.objects), lambda: 0)
+
+
 @pytest.fixture
-def storage(aws: Aws) -> Storage:
+def storage(bucket: Bucket) -> Storage:
+    return bucket.storage
+
+
+@pytest.fixture
+def s3(aws: Aws) -> Storage:
+    """The real one, for what only it does: links, and a bucket that is not there."""
     return Storage(BUCKET)
 
 
@@ -42,40 +71,40 @@ async def test_a_stored_object_is_read(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 17 * MIB])
-async def test_a_stream_becomes_one_object_of_its_length(storage: Storage, aws: Aws, size: int) -> None:
+async def test_a_stream_becomes_one_object_of_its_length(storage: Storage, bucket: Bucket, size: int) -> None:
     pattern = bytes(range(256)) * 4096
     content = (pattern * 18)[:size]
     pieces = [content[start : start + 300_000] for start in range(0, size, 300_000)]
 
     assert await storage.write("files/a", chunks(*pieces)) == size
-    assert aws.read("files/a") == content
-    assert aws.open_uploads() == 0
+    assert bucket.read("files/a") == content
+    assert bucket.open_uploads() == 0
 
 
-async def test_one_chunk_may_be_longer_than_a_part(storage: Storage, aws: Aws) -> None:
+async def test_one_chunk_may_be_longer_than_a_part(storage: Storage, bucket: Bucket) -> None:
     content = b"0123456789abcdef" * (20 * MIB // 16)
 
     await storage.write("files/a", chunks(content))
 
-    assert aws.read("files/a") == content
+    assert bucket.read("files/a") == content
 
 
 @pytest.mark.parametrize("size", [100, 9 * MIB])
-async def test_nothing_is_kept_of_a_stream_that_breaks_off(storage: Storage, aws: Aws, size: int) -> None:
+async def test_nothing_is_kept_of_a_stream_that_breaks_off(storage: Storage, bucket: Bucket, size: int) -> None:
     with pytest.raises(ConnectionResetError):
         await storage.write("files/a", broken(bytes(size)))
 
-    assert aws.keys() == []
-    assert aws.open_uploads() == 0
+    assert bucket.keys() == []
+    assert bucket.open_uploads() == 0
 
 
-async def test_a_broken_stream_leaves_what_was_there_before(storage: Storage, aws: Aws) -> None:
+async def test_a_broken_stream_leaves_what_was_there_before(storage: Storage, bucket: Bucket) -> None:
     await storage.put("files/a", b"before")
 
     with pytest.raises(ConnectionResetError):
         await storage.write("files/a", broken(bytes(9 * MIB)))
 
-    assert aws.read("files/a") == b"before"
+    assert bucket.read("files/a") == b"before"
 
 
 async def test_reading_is_by_pieces(storage: Storage) -> None:
@@ -89,19 +118,19 @@ async def test_reading_what_is_not_there_is_an_error_before_the_first_piece(stor
         await anext(storage.read("files/none"))
 
 
-async def test_deleting_twice_is_no_error(storage: Storage, aws: Aws) -> None:
+async def test_deleting_twice_is_no_error(storage: Storage, bucket: Bucket) -> None:
     await storage.put("files/a", b"content")
 
     await storage.delete("files/a")
     await storage.delete("files/a")
 
-    assert aws.keys() == []
+    assert bucket.keys() == []
 
 
-def test_a_link_downloads_under_the_users_name_without_our_credentials(storage: Storage, aws: Aws) -> None:
+def test_a_link_downloads_under_the_users_name_without_our_credentials(s3: Storage, aws: Aws) -> None:
     aws.s3.put_object(Bucket=BUCKET, Key="files/a", Body=b"content")
 
-    link = storage.link("files/a", filename='Bücher "1".jsonl', content_type="application/jsonl")
+    link = s3.link("files/a", filename='Bücher "1".jsonl', content_type="application/jsonl")
 
     answer = requests.get(link, timeout=5)
     assert answer.content == b"content"
@@ -112,8 +141,8 @@ def test_a_link_downloads_under_the_users_name_without_our_credentials(storage: 
     ]
 
 
-def test_a_link_is_signed_as_every_region_takes_it_and_soon_over(storage: Storage) -> None:
-    link = urlsplit(storage.link("files/a", filename="a.jsonl", content_type="application/jsonl"))
+def test_a_link_is_signed_as_every_region_takes_it_and_soon_over(s3: Storage) -> None:
+    link = urlsplit(s3.link("files/a", filename="a.jsonl", content_type="application/jsonl"))
 
     assert link.hostname == f"{BUCKET}.s3.eu-west-1.amazonaws.com"
     query = parse_qs(link.query)
@@ -156,7 +185,7 @@ async def test_sizes(storage: Storage) -> None:
 
 
 async def test_clearing_deletes_the_objects_of_a_prefix_only(
-    storage: Storage, aws: Aws, monkeypatch: pytest.MonkeyPatch
+    storage: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("manifold.storage._MANY", 2)
     for key in ("uploads/a/1", "uploads/a/2", "uploads/a/3", "uploads/ab/1", "files/a"):
@@ -165,4 +194,4 @@ async def test_clearing_deletes_the_objects_of_a_prefix_only(
     await storage.clear("uploads/a/")
     await storage.clear("uploads/a/")
 
-    assert aws.keys() == ["files/a", "uploads/ab/1"]
+    assert bucket.keys() == ["files/a", "uploads/ab/1"]

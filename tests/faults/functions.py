@@ -1,0 +1,104 @@
+"""The gateway's functions in one environment. This module alone knows how the gateway is composed."""
+
+from dataclasses import dataclass
+
+from batches.announcement import announce_end
+from batches.bodies import BatchCreate
+from batches.cancellation import CancelRequests
+from batches.catalog import Catalog
+from batches.engine import Engine
+from batches.sweep import Sweep
+from batches.termination import Termination
+from files.creation import Creation, FileRequest
+from files.deletion import Deletion
+from files.transfers.orphans import Orphans
+from files.transfers.purge import Purge
+from files.transfers.replication import Replication
+from files.transfers.results import Results
+from manifold import idempotency
+from manifold.access import Caller
+from manifold.deployments import Deployments
+from manifold.prices import Prices
+from manifold.queue import Message, Queue
+from manifold.schemas import Batch, File
+from manifold.storage import Storage
+from manifold.store import Store
+
+ADMIN = Caller(admin=True)
+SECONDS = {"api": 29.0, "control": 60.0, "transfers": 900.0, "poller": 60.0}
+"""The timeouts of `template.yaml`."""
+VISIBILITY = {"control": 360.0, "transfers": 5400.0}
+"""How long SQS hides a message that failed."""
+
+
+def function_of(message: Message) -> str | None:
+    """The function that reads the message's queue; `None` if it is not under test here."""
+    if message.kind in ("batch", "shard"):
+        return "control"
+    return None if message.kind == "webhook" else "transfers"
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """What an environment has; each has a store of its own, with a connection of its own."""
+
+    store: Store
+    storage: Storage
+    queue: Queue
+    deployments: Deployments
+    prices: Prices
+
+    # Workers and the schedule.
+
+    async def deliver(self, message: Message) -> None:
+        """Handle a message, as the worker of its queue does."""
+        match message.kind:
+            case "batch":
+                await self._engine().advance(message.id)
+            case "input":
+                await Replication(self.store, self.storage, self.queue, self.deployments).run(message.id)
+            case "job":
+                await Results(self.store, self.storage, self.queue, self.deployments, self.prices).run(message.id)
+            case "file":
+                await Purge(self.store, self.storage, self.deployments).run(message.id)
+            case "deployment":
+                await Orphans(self.store, self.deployments).run(message.id)
+
+    async def run_schedule(self) -> None:
+        """What the poller does every minute."""
+        await Sweep(self.store, self.queue, None).run()
+        await self._engine().poll_due(100)
+
+    # Requests.
+
+    async def upload(self, caller: Caller, content: bytes, key: str, expires_after: int | None) -> File:
+        request = FileRequest("in.jsonl", "batch", [], expires_after, content)
+        attempt = idempotency.attempt(caller, "POST /files", request.identity(), {"idempotency-key": key})
+        return await Creation(self.store, self.storage, self.queue, self.deployments, caller).create(request, attempt)
+
+    async def create(self, caller: Caller, file_id: str, key: str) -> Batch:
+        body = BatchCreate(
+            input_file_id=file_id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={"request": key},
+        )
+        content = body.model_dump_json().encode()
+        attempt = idempotency.attempt(caller, "POST /batches", content, {"idempotency-key": key})
+        return await Catalog(self.store, self.queue, caller).create(body, attempt)
+
+    async def retrieve(self, caller: Caller, batch_id: str) -> Batch:
+        return await Catalog(self.store, self.queue, caller).retrieve(batch_id)
+
+    async def cancel(self, caller: Caller, batch_id: str) -> None:
+        await CancelRequests(self.store, self.queue).accept(batch_id, caller)
+
+    async def delete_file(self, caller: Caller, file_id: str) -> None:
+        await Deletion(self.store, self.queue, caller).delete(file_id)
+
+    async def end(self, batch_id: str) -> None:
+        await Termination(self.store).stop(batch_id, ADMIN)
+        await announce_end(self.store, self.queue, batch_id)
+
+    def _engine(self) -> Engine:
+        return Engine(self.store, self.queue, self.deployments)

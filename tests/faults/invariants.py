@@ -1,0 +1,171 @@
+"""What holds after every run, however many faults it had. Each invariant is a function that tells what breaks it."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from manifold.store.files import storage_key
+from tests.faults import due
+from tests.faults.world import World
+
+ENDED = ("completed", "failed", "expired", "cancelled")
+RANKS = {
+    "batches": {"validating": 0, "in_progress": 1, "finalizing": 2, "cancelling": 2} | dict.fromkeys(ENDED, 3),
+    "jobs": {"submitting": 0, "unknown": 1, "running": 2, "ended": 3, "stored": 4}
+    | dict.fromkeys(("settled", "refused", "absent", "abandoned"), 5),
+    "shards": {"waiting": 0, "running": 0, "ended": 1},
+}
+"""The order of states. A change goes to a later one; from the last there is none."""
+
+
+def every_accepted_batch_has_ended(world: World) -> Iterator[str]:
+    statuses: dict[str, str] = dict(world.database.execute("SELECT id, status FROM batches"))
+    for client in world.clients:
+        for batch_id in client.accepted:
+            if statuses.get(batch_id, "lost") not in ENDED:
+                yield f"{batch_id} is {statuses.get(batch_id)}"
+
+
+def nothing_is_due(world: World) -> Iterator[str]:
+    for what, _ in due.rows(world.database):
+        yield f"{what} is still due"
+
+
+def a_create_is_done_once(world: World) -> Iterator[str]:
+    for key, count in world.database.execute("SELECT metadata ->> 'request', count(*) FROM batches GROUP BY 1"):
+        if count > 1:
+            yield f"{key} made {count} batches"
+
+
+def no_state_goes_back(world: World) -> Iterator[str]:
+    for kind, row_id, before, after in world.database.execute(
+        "SELECT kind, id, before, after FROM history ORDER BY number"
+    ):
+        ranks = RANKS.get(kind)
+        if ranks is None or before is None or (before == after != "ended" and before not in ENDED):
+            continue
+        if ranks[after] < ranks[before] or (ranks[before] == max(ranks.values()) and before != after):
+            yield f"{kind}: {row_id} went from {before} to {after}"
+
+
+def a_job_is_submitted_once(world: World) -> Iterator[str]:
+    """No two jobs at providers for one of ours, and never two open ones for the same lines."""
+    for our_id, count in Counter(job.our_id for job in world.providers.jobs() if job.our_id).items():
+        if count > 1:
+            yield f"{our_id} was submitted {count} times"
+    rows = world.database.execute("SELECT id, batch_id, state, provider_ref FROM jobs")
+    known = {ref for _, _, _, ref in rows if ref}
+    for job in world.providers.jobs():
+        row = next((row for row in rows if row[0] == job.our_id), None)
+        if row is not None and row[2] in ("refused", "absent"):
+            yield f"{job.ref} runs at the provider, but {row[0]} is {row[2]}"
+        if job.ref not in known and (row is None or row[2] != "abandoned") and job.our_id:
+            yield f"{job.ref} at the provider belongs to no job of ours"
+
+
+def usage_is_what_the_provider_counted(world: World) -> Iterator[str]:
+    """Of each settled job whose results are complete."""
+    jobs = {job.ref: job for job in world.providers.jobs()}
+    query = """SELECT j.id, j.provider_ref, j.state, u.requests, u.failed_requests, u.input_tokens, u.output_tokens,
+                   b.errors FROM jobs j JOIN batches b ON b.id = j.batch_id LEFT JOIN usage u ON u.job_id = j.id"""
+    for job_id, ref, state, requests, failed, input_tokens, output_tokens, errors in world.database.execute(query):
+        if state != "settled":
+            if requests is not None:
+                yield f"{job_id} is {state}, and has usage"
+            continue
+        job = jobs[ref]
+        answered = [*job.answered.values()]
+        counted = (
+            len(answered),
+            sum(one.failed for one in answered),
+            sum(one.input_tokens for one in answered),
+            sum(one.output_tokens for one in answered),
+        )
+        recorded = (requests, failed, input_tokens, output_tokens)
+        if recorded != counted and not _codes(errors) & INCOMPLETE:
+            yield f"{job_id} has the usage {recorded}; the provider counted {counted}"
+
+
+INCOMPLETE = {"results_incomplete", "results_lost", "results_missing", "results_invalid", "job_lost", "batch_abandoned"}
+"""Errors of a batch that say that results are missing."""
+
+
+def every_line_is_answered_once(world: World) -> Iterator[str]:
+    """In the output or the error file of a completed batch; elsewhere no line twice."""
+    lines = {file_id: ids for client in world.clients for file_id, ids in client.lines.items()}
+    query = (
+        "SELECT id, status, input_file_id, output_file_id, error_file_id, completed, failed, total, errors FROM batches"
+    )
+    for batch_id, status, file_id, output, error, completed, failed, total, errors in world.database.execute(query):
+        if file_id not in lines:
+            continue
+        results = [*_results(world, output), *_results(world, error)]
+        answered = Counter(one.get("custom_id") for one in results)
+        codes = _codes(errors)
+        for custom_id, count in answered.items():
+            if count > 1 and "results_repeated" not in codes:
+                yield f"{custom_id} of {batch_id} is answered {count} times"
+            if custom_id not in lines[file_id] and "results_invalid" not in codes:
+                yield f"{custom_id} of {batch_id} is answered, and was not in its input"
+        if status == "completed" and not codes & INCOMPLETE and set(answered) != set(lines[file_id]):
+            yield f"{batch_id} is completed without answers to {set(lines[file_id]) - set(answered)}"
+        if completed + failed > total:
+            yield f"{batch_id} counts {completed} + {failed} of {total}"
+
+
+def no_object_is_forgotten(world: World) -> Iterator[str]:
+    """The bucket has the bytes of the files that are shown, and no others."""
+    shown = {
+        storage_key(file_id) for (file_id,) in world.database.execute("SELECT id FROM files WHERE deleted_at IS NULL")
+    }
+    for key in world.objects.keys() - shown:
+        yield f"{key} is in the bucket, and no file"
+    for key in shown - world.objects.keys():
+        yield f"{key} is a file, and not in the bucket"
+
+
+def no_copy_is_forgotten(world: World) -> Iterator[str]:
+    """A provider has the inputs that rows name, and those whose delete it refused for good."""
+    named: dict[str, str] = dict(
+        world.database.execute("SELECT provider_ref, state FROM inputs WHERE provider_ref IS NOT NULL")
+    )
+    for account in world.providers.accounts.values():
+        account.expire(world.clock.now())
+        for ref, stored in account.inputs.items():
+            if named.get(ref) != "ready" and ref not in account.undeletable:
+                yield f"{stored.name} ({ref}) is at {account.name}, and no input"
+
+
+def nothing_unexpected_was_raised(world: World) -> Iterator[str]:
+    for error in world.unexpected:
+        if not (isinstance(error, ValueError) and "not what it should be" in str(error)):  # the provider's garbage
+            yield f"unexpected: {error!r}"
+
+
+INVARIANTS: tuple[Callable[[World], Iterator[str]], ...] = (
+    every_accepted_batch_has_ended,
+    nothing_is_due,
+    a_create_is_done_once,
+    no_state_goes_back,
+    a_job_is_submitted_once,
+    usage_is_what_the_provider_counted,
+    every_line_is_answered_once,
+    no_object_is_forgotten,
+    no_copy_is_forgotten,
+    nothing_unexpected_was_raised,
+)
+
+
+def broken(world: World) -> list[str]:
+    """What does not hold, each with the invariant's name."""
+    return [f"{invariant.__name__}: {what}" for invariant in INVARIANTS for what in invariant(world)]
+
+
+def _codes(errors: list[dict[str, Any]] | None) -> set[str]:
+    return {error["code"] for error in errors or ()}
+
+
+def _results(world: World, file_id: str | None) -> list[dict[str, Any]]:
+    content = world.objects.get(storage_key(file_id), b"") if file_id else b""
+    return [json.loads(line) for line in content.splitlines() if line.strip()]

@@ -1,0 +1,252 @@
+"""The providers of a run: `BatchProvider` in memory, as strict as the real ones, with their faults.
+
+An account is one deployment's. `docs` of real providers: a create may be lost, late or refused; a job is listed after a
+while; a quota is kept, at the create or minutes later; inputs expire; results are what `provider_jobs` says.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.providers import Endpoint, Input, Job, JobStatus, Listed, Prepared
+from tests.faults.clock import Clock
+from tests.faults.environments import current
+from tests.faults.faults import Faults
+from tests.faults.provider_jobs import COURSES, DEFECTS, LASTING_DEFECTS, LOST, Course, Line, ProviderJob, lines_of
+from tests.faults.scheduler import Scheduler
+
+LISTING_LAG = 20.0
+"""The longest time after a create in which the job is not listed."""
+LATEST = 30.0
+"""The longest time that a create, or an answer, is on its way."""
+
+
+@dataclass(eq=False)
+class StoredInput:
+    """A file at the provider."""
+
+    ref: str
+    name: str
+    content: bytes
+    created_at: float
+    expires_at: float | None
+
+
+@dataclass(eq=False)
+class Account:
+    """What a provider keeps for one deployment."""
+
+    name: str
+    model: str
+    quota: int | None
+    """Lines of open jobs; `None`: as many as come."""
+    input_seconds: float | None
+    """How long an input is kept."""
+    inputs: dict[str, StoredInput] = field(default_factory=dict)
+    jobs: dict[str, ProviderJob] = field(default_factory=dict)
+    most_enqueued: int = 0
+    undeletable: set[str] = field(default_factory=set)
+    """Inputs whose delete was refused for good."""
+
+    def expire(self, now: float) -> None:
+        """Delete the inputs that were kept for long enough."""
+        for ref in [ref for ref, one in self.inputs.items() if one.expires_at is not None and one.expires_at <= now]:
+            del self.inputs[ref]
+
+    def enqueued(self) -> int:
+        return sum(len(job.lines) for job in self.jobs.values() if job.open)
+
+
+class Providers:
+    """All accounts, by their base URL; the `BatchProvider` of every deployment."""
+
+    def __init__(self, clock: Clock, scheduler: Scheduler, faults: Faults) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.clock = clock
+        self.odd = faults.random.choice((0.0, 0.1, 0.5))
+        """How many jobs go otherwise than well."""
+        self._scheduler, self._faults = scheduler, faults
+        self._count = 0
+
+    @property
+    def _random(self) -> Random:
+        return self._scheduler.random
+
+    def jobs(self) -> list[ProviderJob]:
+        """Every job at any account."""
+        return [job for account in self.accounts.values() for job in account.jobs.values()]
+
+    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
+        account, fault = await self._begin("prepare", endpoint, data.name)
+        content = b"".join([chunk async for chunk in data.lines()])
+        if len(content) != data.bytes:
+            raise ProviderRefused("the form is not as long as it says", status=400, lasting=True)
+        await self._scheduler.point(f"the input {data.name} arrives at {account.name}")
+        expires_at = None if account.input_seconds is None else self.clock.now() + account.input_seconds
+        stored = StoredInput(self._new_ref("in"), data.name, content, self.clock.now(), expires_at)
+        account.inputs[stored.ref] = stored
+        await self._answer(fault)
+        return Prepared(stored.ref, None if expires_at is None else int(expires_at))
+
+    async def submit(self, endpoint: Endpoint, job: Job) -> str:
+        account, fault = await self._begin("submit", endpoint, job.id)
+        if fault == "input lost":
+            account.inputs.pop(job.input_ref or "", None)
+        if fault in ("unclear after", "hangs") and self._random.random() < 0.5:  # it happens once the caller is gone
+            asyncio.get_running_loop().call_later(self._on_its_way(), self._created_late, account, job)
+            await self._answer("unclear after")
+        created = self._create(account, job)
+        await self._answer(fault)
+        return created.ref
+
+    async def find(self, endpoint: Endpoint, job: Job) -> str | None:
+        account, fault = await self._begin("find", endpoint, job.id)
+        now = self.clock.now()
+        found = [one for one in account.jobs.values() if one.listed_at <= now and one.ref not in job.others]
+        await self._answer(fault)
+        named = [one.ref for one in found if one.our_id == job.id]
+        unnamed = [one.ref for one in found if one.our_id is None and one.input_ref == job.input_ref]
+        return next(iter([*named, *unnamed]), None)
+
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
+        account, fault = await self._begin("poll", endpoint, ", ".join(refs))
+        for number, ref in enumerate(refs):
+            if fault == "unclear after" and number:
+                break
+            job = account.jobs.get(ref)
+            if job is None:
+                statuses[ref] = LOST
+                continue
+            job.advance(self.clock.now(), self._random)
+            statuses[ref] = job.status()
+        await self._answer(fault)
+
+    async def cancel(self, endpoint: Endpoint, ref: str) -> None:
+        account, fault = await self._begin("cancel", endpoint, ref)
+        job = account.jobs.get(ref)
+        if job is None:
+            raise ProviderRefused("no such job", status=404, lasting=True)
+        job.advance(self.clock.now(), self._random)
+        job.cancel(self.clock.now(), self._random.choice((0.0, 3.0, 60.0)))
+        await self._answer(fault)
+
+    async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        account, fault = await self._begin("results", endpoint, ref)
+        job = next((one for one in account.jobs.values() if ref in one.outputs), None)
+        if job is None:
+            raise ProviderRefused("no such file", status=404, lasting=True)
+        content = job.content(ref)
+        half = len(content) // 2
+        for chunk in (content[:half], content[half:]):
+            yield chunk
+            await self._scheduler.point(f"more of {ref}")
+            if fault == "torn":
+                raise ProviderUnclear("the download broke off")
+        await self._answer(fault)
+
+    async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
+        account, _ = await self._begin("inputs", endpoint, "all")
+        for stored in list(account.inputs.values()):
+            yield Listed(stored.ref, stored.name, int(stored.created_at))
+
+    async def discard(self, endpoint: Endpoint, ref: str) -> None:
+        account, fault = await self._begin("discard", endpoint, ref, lasting=ref)
+        account.inputs.pop(ref, None)
+        await self._answer(fault)
+
+    async def _begin(
+        self, operation: str, endpoint: Endpoint, what: str, lasting: str | None = None
+    ) -> tuple[Account, str | None]:
+        """Wait for the turn, and raise a fault that comes before the effect. Returns the account, and another fault."""
+        account = self.accounts[endpoint.base_url]
+        await self._scheduler.point(f"{operation} {what} at {account.name}")
+        fault = self._faults.noted(operation, self._scheduler.trace, f"{what} at {account.name}")
+        match fault:
+            case "refused":
+                after = self._random.choice((None, 1.0, 30.0, 100_000.0))
+                raise ProviderRefused("busy", status=429, code="rate_limit_exceeded", retry_after=after)
+            case "quota":
+                raise ProviderRefused("no room", status=429, code="token_limit_exceeded")
+            case "lasting":
+                if lasting is not None:
+                    account.undeletable.add(lasting)
+                raise ProviderRefused("refused", status=self._random.choice((400, 401, 403)), lasting=True)
+            case "unclear before":
+                raise ProviderUnclear("an error", status=self._random.choice((None, 500, 503)))
+            case "garbage":
+                raise ValueError("not what it should be")
+            case "hangs" if self._random.random() < 0.5:
+                await asyncio.sleep(self._random.choice((3.0, 30.0, 300.0)))
+        return account, fault
+
+    async def _answer(self, fault: str | None) -> None:
+        """The call had its effect; the caller may not hear of it."""
+        if fault == "hangs":
+            await asyncio.sleep(self._random.choice((3.0, 30.0, 300.0)))
+        if fault in ("unclear after", "hangs"):
+            raise ProviderUnclear("the connection broke")
+
+    def _create(self, account: Account, job: Job) -> ProviderJob:
+        now, random = self.clock.now(), self._random
+        account.expire(now)
+        stored = account.inputs.get(job.input_ref or "")
+        if stored is None:
+            raise InputLost("no such file", status=404, lasting=True)
+        lines = lines_of(stored.content)
+        if any(line.model != account.model for line in lines):
+            raise ProviderRefused("a wrong model", status=400, lasting=True)
+        for one in account.jobs.values():
+            one.advance(now, random)
+        over = account.quota is not None and account.enqueued() + len(lines) > account.quota
+        if over and random.random() < 0.5:
+            raise ProviderRefused("no room", status=429, code="token_limit_exceeded")
+        created = self._drawn(job, stored.ref, lines)
+        if over:
+            created.course, created.ends_at = "fails for its quota", now + random.choice((5.0, 100.0))
+        account.jobs[created.ref] = created
+        account.most_enqueued = max(account.most_enqueued, 0 if over else account.enqueued())
+        self._scheduler.trace.add(
+            account.name, f"{created.ref} for {job.id} {created.course}: {sorted(created.defects)}"
+        )
+        return created
+
+    def _drawn(self, job: Job, input_ref: str, lines: list[Line]) -> ProviderJob:
+        now, random = self.clock.now(), self._random
+        odd = random.random() < self.odd
+        course: Course = random.choices([*COURSES], [*COURSES.values()])[0] if odd else "completes"
+        defects = {random.choice(DEFECTS)} if odd else set()
+        if odd and random.random() < 0.3:
+            defects.add(random.choice(LASTING_DEFECTS))
+        seconds = {"expires": 86_400.0, "never ends": float("inf")}.get(course) or random.choice(
+            (0.0, 4.0, 60.0, 900.0)
+        )
+        return ProviderJob(
+            ref=self._new_ref("job"),
+            our_id=job.id if random.random() < 0.95 else None,
+            input_ref=input_ref,
+            lines=lines,
+            created_at=now,
+            listed_at=now + random.choice((0.0, 0.0, LISTING_LAG)),
+            course=course,
+            ends_at=now + seconds,
+            defects=frozenset(defects),
+            times=random.choice((1, 3, 8)),
+        )
+
+    def _created_late(self, account: Account, job: Job) -> None:
+        try:
+            self._create(account, job)
+        except ProviderRefused as error:
+            self._scheduler.trace.add(account.name, f"{job.id} refused late: {error.message}")
+
+    def _on_its_way(self) -> float:
+        """How long a create may still be on its way: its connection ends with the environment that made it."""
+        environment = current()
+        left = LATEST if environment is None else environment.deadline - self.clock.now()
+        return max(0.0, min(LATEST, left)) * self._random.random()
+
+    def _new_ref(self, kind: str) -> str:
+        self._count += 1
+        return f"{kind}-{self._count}"

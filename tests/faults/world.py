@@ -1,0 +1,243 @@
+"""One run: the gateway, its clients, its providers and its queues, under one scheduler.
+
+First come some hundred steps with faults. Then the faults end, and the run goes on until nothing is due any more.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+from typing import NoReturn
+
+from manifold.config import Environment as Variables
+from manifold.deployments import Deployments
+from manifold.errors import ManifoldError
+from manifold.gateway import Gateway
+from manifold.prices import Prices
+from tests.faults import due
+from tests.faults.aws import Delivery, SimulatedQueue, SimulatedStorage
+from tests.faults.clients import Answer, Client, Request
+from tests.faults.clock import BASE, Clock
+from tests.faults.connections import SimulatedStore
+from tests.faults.database import ServerDatabase
+from tests.faults.environments import Environment, Work
+from tests.faults.faults import Faults
+from tests.faults.functions import SECONDS, VISIBILITY, Functions, function_of
+from tests.faults.loop import SimulatedLoop
+from tests.faults.provider import Account, Providers
+from tests.faults.scheduler import Choice, Scheduler
+from tests.faults.trace import Trace
+from tests.support import gateways
+
+COUNTS = {"control": 3, "transfers": 3, "poller": 2}
+"""How many environments of each function there are."""
+SCHEDULE_SECONDS = 60.0
+MOST_ROUNDS = 400
+"""Of time passing after the faults, until nothing is due any more."""
+PRICES = Prices()
+
+
+class World:
+    """Everything of one run. `live` is the run; `invariants` then judges what is left."""
+
+    def __init__(self, database: ServerDatabase, seed: int) -> None:
+        self.random = Random(seed)
+        self.trace = Trace()
+        self.database = database
+        self.faults = Faults.drawn(self.random)
+        self.scheduler = Scheduler(
+            self.random,
+            self.trace,
+            stickiness=self.random.choice((0.0, 0.5, 0.9)),
+            kill_rate=self.random.choice((0.0, 0.002, 0.01, 0.03)),
+        )
+        self.scheduler.more, self.scheduler.pass_time = self._choices, self._pass_time
+        self.loop = SimulatedLoop(self.scheduler.idle)
+        self.clock = Clock(self.loop, database)
+        self.trace.clock = lambda: self.clock.now() - BASE
+        self.queue = SimulatedQueue(self.clock, self.scheduler, self.faults)
+        self.objects: dict[str, bytes] = {}
+        self.providers = Providers(self.clock, self.scheduler, self.faults)
+        self.unexpected: list[BaseException] = []
+        """Exceptions that left a function, and that no fault explains."""
+        self.clients = [Client(name, self, self.random, self.trace) for name in self._names()]
+        self._chaos_steps = self.random.choice((100, 300, 600))
+        self._jumps = self.random.choice((0.0, 0.0, 0.01, 0.05))
+        self._deployments = self._configured()
+        self._environments: dict[str, list[tuple[Environment, Functions]]] = {}
+        self._started = 0
+        self._scheduled_at = self.clock.now()
+        self._quiet: asyncio.Future[None] | None = None
+        self._talking = 0
+
+    async def live(self) -> None:
+        """The run, up to the time at which nothing is due."""
+        for function, count in COUNTS.items():
+            self._environments[function] = [self._new(function) for _ in range(count)]
+        self._talking = len(self.clients)
+        talks = [asyncio.create_task(self._talk(client)) for client in self.clients]
+        await self._until_quiet()
+        self._end_faults()
+        for round_number in range(MOST_ROUNDS):
+            await self._until_quiet()
+            seconds = due.seconds(self.database, self.queue, self.clock)
+            if seconds is None:
+                break
+            self._elapse(max(seconds, self._slowly(round_number)))
+            if due.is_overdue(self.database, self.clock):
+                self._run_schedule()
+        await asyncio.gather(*talks)
+
+    async def request(self, what: str, send: Request[Answer]) -> Answer:
+        """Answer a client's request in an environment of its own. Raises `ConnectionError` if it was killed."""
+        environment, functions = self._new("api")
+        task = environment.start(send(functions), self.clock.now())  # type: ignore[arg-type]
+        await asyncio.wait([task])
+        await functions.store.close()
+        if environment.dead:
+            raise ConnectionError("no answer")
+        try:
+            answer: Answer = task.result()
+        except ManifoldError:
+            raise
+        except Exception as error:
+            self.unexpected.append(error)
+            raise ConnectionError("500") from error
+        return answer
+
+    # What may happen next.
+
+    def _choices(self) -> Sequence[tuple[float, Choice]]:
+        if not self.faults.over and self.scheduler.granted >= self._chaos_steps:
+            self._end_faults()
+        choices: list[tuple[float, Choice]] = []
+        for delivery in self.queue.arrived():
+            free = self._free(function_of(delivery.message))
+            if free is not None:
+                choices.append((1.0, lambda delivery=delivery, free=free: self._deliver(delivery, free)))  # type: ignore[misc]
+        if not self.faults.over:
+            late = self.clock.now() - self._scheduled_at >= SCHEDULE_SECONDS / 3
+            choices.append((0.05 if late else 0.002, self._run_schedule))
+            choices.append((0.1, lambda: self._elapse(self.random.choice((0.5, 2.0, 5.0)))))
+            if self._jumps:
+                choices.append((self._jumps, self._jump))
+        return choices
+
+    def _pass_time(self, timeout: float | None) -> None:
+        """Nothing can go on: let time pass up to the next timer or message."""
+        waits = [one.arrives_at - self.clock.now() for one in self.queue.deliveries]
+        if timeout is None and not self._talking and self._quiet is not None and not self._quiet.done():
+            self._quiet.set_result(None)
+            return
+        if timeout is not None:
+            waits.append(timeout)
+        self._elapse(max(0.001, min(waits, default=SCHEDULE_SECONDS)))
+
+    def _deliver(self, delivery: Delivery, free: tuple[str, int]) -> None:
+        self.queue.deliveries.remove(delivery)
+        function, number = free
+        environment, functions = self._environments[function][number]
+        self.trace.add(environment.name, f"gets {delivery.message.dump()}")
+        self._work(function, number, functions.deliver(delivery.message), delivery)
+
+    def _run_schedule(self) -> None:
+        free = self._free("poller")
+        if free is not None:
+            self._scheduled_at = self.clock.now()
+            function, number = free
+            self._work(function, number, self._environments[function][number][1].run_schedule(), None)
+
+    def _jump(self) -> None:
+        seconds = self.random.choice((20.0, 61.0, 95.0, 400.0, 4000.0))
+        self.trace.add("clock", f"JUMPS by {seconds:g} s")
+        self.clock.jump(seconds)
+        self._end_late()
+
+    def _elapse(self, seconds: float) -> None:
+        self.clock.elapse(seconds)
+        self._end_late()
+
+    # Environments.
+
+    def _free(self, function: str | None) -> tuple[str, int] | None:
+        for number, (environment, _) in enumerate(self._environments.get(function or "", ())):
+            if not environment.busy:
+                return str(function), number
+        return None
+
+    def _new(self, function: str) -> tuple[Environment, Functions]:
+        self._started += 1
+        environment = Environment(f"{function}-{self._started}", SECONDS[function])
+        store = SimulatedStore(self.database, self.scheduler, self.faults)
+        storage = SimulatedStorage(self.objects, self.scheduler, self.faults)
+        return environment, Functions(store, storage, self.queue, self._deployments, PRICES)
+
+    def _work(self, function: str, number: int, work: Work, delivery: Delivery | None) -> None:
+        environment, _ = self._environments[function][number]
+        task = environment.start(work, self.clock.now())
+        task.add_done_callback(lambda task: self._worked(function, number, task, delivery))
+
+    def _worked(self, function: str, number: int, task: "asyncio.Task[None]", delivery: Delivery | None) -> None:
+        """Once an environment is done: a dead one is replaced, a message at which it failed comes again."""
+        environment, _ = self._environments[function][number]
+        if environment.dead:
+            self._environments[function][number] = self._new(function)
+        elif task.cancelled() or (error := task.exception()) is None:
+            return
+        else:
+            self.trace.add(environment.name, f"failed: {error!r}")
+            if not isinstance(error, ManifoldError):
+                self.unexpected.append(error)
+        if delivery is not None:
+            self.queue.again(delivery, VISIBILITY[function])
+
+    def _end_late(self) -> None:
+        """Kill the environments whose time is over, as Lambda does."""
+        for environments in self._environments.values():
+            for environment, _ in environments:
+                if environment.busy and self.clock.now() > environment.deadline:
+                    self.trace.add(environment.name, "KILLED, as its time is over")
+                    self.scheduler.kill(environment)
+
+    # The run's course.
+
+    async def _talk(self, client: Client) -> None:
+        try:
+            await client.run()
+        finally:
+            self._talking -= 1
+
+    async def _until_quiet(self) -> None:
+        self._quiet = self.loop.create_future()
+        await self._quiet
+
+    def _end_faults(self) -> None:
+        if not self.faults.over:
+            self.trace.add("world", "the faults are over")
+            self.faults.over = True
+            self.scheduler.kill_rate = 0.0
+
+    def _slowly(self, round_number: int) -> float:
+        """The least time that passes in this round: a batch may run for days, without a poll each minute."""
+        return min(3600.0, 0.0 if round_number < 40 else 60.0 * 2 ** ((round_number - 40) // 10))
+
+    def _names(self) -> list[str]:
+        return [f"owner-{number}" for number in range(1, self.random.choice((1, 2, 3)) + 1)]
+
+    def _configured(self) -> Deployments:
+        """The deployments of `config.yaml`, each with an account at the simulated providers."""
+        config = str(gateways.CONFIG.parents[1] / "faults" / "config.yaml")
+        gateway = Gateway(
+            Variables(
+                {"MANIFOLD_CONFIG": config, "MANIFOLD_MASTER_KEY": "sk-master", "FAULTS_KEY": "key-of-the-faults"}
+            )
+        )
+        quota = self.random.choice((None, None, 8))
+        for deployment in gateway.config.by_id.values():
+            seconds = self.random.choice((None, None, 7200.0, 2_592_000.0))
+            account = Account(deployment.id, deployment.model, quota, seconds)
+            self.providers.accounts[gateway.secrets.resolve(deployment.api_base) or ""] = account
+        return Deployments(gateway.config, gateway.secrets, lambda _: self.providers, _no_completions)
+
+
+def _no_completions(_: str) -> NoReturn:
+    raise NotImplementedError

@@ -1,0 +1,29 @@
+"""The short form of `make test-faults`: runs of the whole system under faults, with seeds of their own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.database import ServerDatabase
+from tests.faults.run import run
+
+SEEDS = range(1_000_000, 1_000_040)
+TOGETHER = 5
+
+
+@pytest.fixture(scope="session")
+def faults_database(database_server: str) -> Iterator[ServerDatabase]:
+    with ServerDatabase.create(database_server) as database:
+        yield database
+
+
+@pytest.mark.parametrize("first", SEEDS[::TOGETHER])
+def test_every_invariant_holds_after_a_run_with_faults(faults_database: ServerDatabase, first: int) -> None:
+    for seed in range(first, first + TOGETHER):
+        run(faults_database, seed)
+
+
+def test_a_seed_gives_the_same_run_again(faults_database: ServerDatabase) -> None:
+    first, again = (run(faults_database, SEEDS[0]).trace.text(10_000) for _ in range(2))
+
+    assert first == again
