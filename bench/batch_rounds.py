@@ -186,10 +186,8 @@ class _Statements:
             self.sent += 2
             return await enter(transaction)
 
-        vars_of: Any = psycopg.AsyncCursor
-        vars_of.execute = counted
-        vars_of = psycopg.AsyncTransaction
-        vars_of.__aenter__ = entered
+        psycopg.AsyncCursor.execute = counted  # type: ignore[method-assign,assignment]
+        psycopg.AsyncTransaction.__aenter__ = entered  # type: ignore[method-assign,assignment]
 
 
 def _line(number: int) -> bytes:

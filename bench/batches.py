@@ -120,10 +120,11 @@ def _write_history(database_url: str, copies: int) -> None:
             if name in tables:
                 connection.execute(
                     sql.SQL(
-                        r"""INSERT INTO {table} SELECT copy.* FROM {table} one, generate_series(1, {copies}) number,
-                            LATERAL jsonb_populate_record(NULL::{table}, regexp_replace(to_jsonb(one)::text,
-                                ': "((file|input|batch|job|shard)[-_](?!output")[^"]*)"', ': "\1-' || number || '"', 'g'
-                            )::jsonb) copy"""
+                        r"""INSERT INTO {table} SELECT copy.* FROM {table} original,
+                            generate_series(1, {copies}) nth_copy,
+                            LATERAL jsonb_populate_record(NULL::{table}, regexp_replace(to_jsonb(original)::text,
+                                ': "((file|input|batch|job|shard)[-_](?!output")[^"]*)"', ': "\1-' || nth_copy || '"',
+                                'g')::jsonb) copy"""
                     ).format(table=sql.Identifier(name), copies=sql.Literal(copies))
                 )
         connection.execute("ANALYZE")
