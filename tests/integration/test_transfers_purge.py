@@ -10,6 +10,7 @@ from files.transfers.lease import LEASE_SECONDS
 from local.provider import Fault
 from manifold.queue import Message
 from manifold.schemas import File
+from manifold.store.inputs import InputRow
 from tests.support.files_app import GENERAL, SPECIAL, FilesApp
 from tests.support.transfers import files_at_provider
 
@@ -134,6 +135,35 @@ async def test_two_workers_purge_a_file_once_and_a_crashed_workers_purge_is_take
     assert len(files_app.provider.log(GENERAL.name, "files.delete")) == 1
     async with files_app.gateway.store.session() as tables:
         assert not await tables.files.purged(dead)
+
+
+async def test_a_copy_that_comes_during_the_purge_is_deleted_by_the_next_attempt(
+    files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = await files_app.upload()
+    pending = (await files_app.inputs(file.id))["special"]
+    async with files_app.gateway.store.session() as tables:
+        uploading = await tables.inputs.claim(pending.id, "of-an-upload", LEASE_SECONDS)
+    assert uploading is not None
+    async with files_app.client() as client:
+        await client.delete(f"/files/{file.id}")
+    delete_copy = purge.Purge._delete_copy
+
+    async def upload_ends_first(self: purge.Purge, row: InputRow) -> None:
+        await delete_copy(self, row)
+        if row.deployment_id == "special" and row.state == "pending":
+            async with files_app.gateway.store.session() as tables:
+                assert await tables.inputs.ready(uploading, "file-that-came-late", None)
+
+    monkeypatch.setattr(purge.Purge, "_delete_copy", upload_ends_first)
+    await files_app.deliver(Message("file", file.id))
+    assert files_app.sql("SELECT purged_at FROM files") == [(None,)]
+
+    files_app.age(6)
+    await files_app.deliver(Message("file", file.id))
+
+    assert len(files_app.provider.log(SPECIAL.name, "files.delete")) == 1
+    assert await files_app.inputs(file.id) == {}
 
 
 async def test_a_provider_that_refuses_to_delete_does_not_stop_the_purge(files_app: FilesApp) -> None:

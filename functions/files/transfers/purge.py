@@ -9,7 +9,7 @@ from files.transfers.lease import LEASE_SECONDS
 from files.transfers.retry_policy import pause
 from manifold import observe
 from manifold.deployments import Deployments
-from manifold.errors import TIMEOUT, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.errors import TIMEOUT, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear, Unavailable
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.files import PurgeRow, storage_key
@@ -69,7 +69,8 @@ class Purge:
                 raise
             observe.failed("input_delete_failed", error, input_id=row.id, deployment_id=row.deployment_id)
         async with self._store.session() as tables:
-            await tables.inputs.discard(row.id)
+            if not await tables.inputs.discard(row.id, deleted=row):
+                raise Unavailable("An upload that was under way made a copy meanwhile.")
 
     async def _delete_copy(self, row: InputRow) -> None:
         deployment, ref = self._deployments.get(row.deployment_id), row.provider_ref

@@ -150,14 +150,17 @@ class Inputs:
             (storable.text(error), row.id, row.lease),
         )
 
-    async def discard(self, input_id: str) -> bool:
-        """Any state → discarded: the provider's copy is gone, or nobody needs it."""
+    async def discard(self, input_id: str, *, deleted: InputRow | None = None) -> bool:
+        """Any state → discarded: the provider's copy is gone, or nobody needs it.
+
+        With `deleted`, the row as it was when its copy was deleted: false if it has another copy by now.
+        """
         return await changes_one(
             self._connection,
             """UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now(),
                    doubtful_at = CASE WHEN provider_ref IS NULL AND attempts > 0 THEN now() ELSE doubtful_at END
-               WHERE id = %s AND state <> 'discarded'""",
-            (input_id,),
+               WHERE id = %s AND state <> 'discarded' AND (%s OR provider_ref IS NOT DISTINCT FROM %s)""",
+            (input_id, deleted is None, deleted.provider_ref if deleted else None),
         )
 
     async def due(self, limit: int) -> list[str]:
