@@ -129,14 +129,14 @@ def _background(fixture: "Fixture") -> Iterator[Case]:
         poller.handler,
         fixture.event("schedule"),
         {"polled": 0, "resent": 0},
-        lambda: fixture.sql("UPDATE batches SET due_at = now() + interval '1 hour' WHERE due_at IS NOT NULL"),
+        lambda: fixture.sql("UPDATE shards SET due_at = now() + interval '1 hour' WHERE due_at IS NOT NULL"),
     )
     yield Case(
         f"poller: {len(fixture.running)} running jobs",
         poller.handler,
         fixture.event("schedule"),
         {"polled": len(fixture.running), "resent": 0},
-        lambda: fixture.sql("UPDATE batches SET due_at = now() WHERE due_at IS NOT NULL"),
+        lambda: fixture.sql("UPDATE shards SET due_at = now() WHERE due_at IS NOT NULL"),
     )
 
 

@@ -173,14 +173,21 @@ def _populate(connection: psycopg.Connection, case: Case) -> None:
                in_progress_at, expires_at, due_at)
            SELECT 'batch_' || n, 'file-1', '/v1/chat/completions', '24h', '{group}', 'in_progress', 2,
                '{"project": "bench", "note": "a text as clients write it"}', now(), now() + interval '1 day',
-               now() - n * interval '1 millisecond'
+               now() + interval '2 days'
            FROM generate_series(0, %s) n""",
         (case.jobs - 1,),
     )
     connection.execute(
-        """INSERT INTO jobs (id, batch_id, input_id, deployment_id, state, provider_ref, polls, submitted_at)
-           SELECT 'job_' || n, 'batch_' || n, 'input_' || n %% %(deployments)s, 'deployment' || n %% %(deployments)s,
-               'running', 'batch_' || n / %(deployments)s, n %% 9, now()
+        """INSERT INTO shards (id, batch_id, number, requests, bytes, state, due_at)
+           SELECT 'shard_' || n, 'batch_' || n, 0, 2, 500, 'running', now() - n * interval '1 millisecond'
+           FROM generate_series(0, %s) n""",
+        (case.jobs - 1,),
+    )
+    connection.execute(
+        """INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, state, provider_ref, polls, requests,
+               submitted_at)
+           SELECT 'job_' || n, 'batch_' || n, 'shard_' || n, 'input_' || n %% %(deployments)s,
+               'deployment' || n %% %(deployments)s, 'running', 'batch_' || n / %(deployments)s, n %% 9, 2, now()
            FROM generate_series(0, %(last)s) n""",
         {"deployments": case.deployments, "last": case.jobs - 1},
     )

@@ -1,15 +1,15 @@
 """A cancel, from the client's request to the end of the batch.
 
-1. `CancelRequests.accept`: a client's request makes the batch `cancelling` and wakes the engine. No provider is called.
-2. The engine takes the next step of a `cancelling` batch, as its open job stands:
-   - none: `Cancellation.end_unsubmitted` ends the batch as `cancelled`;
+1. `CancelRequests.accept`: a client's request makes the batch `cancelling` and wakes its shards. No provider is called.
+2. The engine takes the next step of each shard of a `cancelling` batch, as its open job stands:
+   - none: `Cancellation.end_waiting` ends the shard as `cancelled`; a batch without shards, too;
    - `submitting`, `unknown`: `Submission.reconcile` finds out whether the provider has the job;
    - `running`: `Cancellation.send` cancels it at the provider while its status is polled, and sends the cancel again
      every `RETRY_SECONDS` until the provider accepts it;
    - `ended`, `stored`: nothing is left to cancel.
-3. The batch ends as its job ended at the provider, and keeps the results that there are: `cancelled`, or `completed`
-   where the provider was faster (docs/decisions/0004-cancel.md). Where the provider never says how the job ended,
-   `outcome_of_overdue` decides.
+3. The batch ends as its jobs ended at their providers, and keeps the results that there are: `cancelled`, or
+   `completed` where the providers were faster (docs/decisions/0004-cancel.md). Where a provider never says how its job
+   ended, `outcome_of_overdue` decides.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from batches.errors import batch_not_found
 from batches.running_job import RunningJob
+from batches.shard_end import end_shard
 from manifold import observe
 from manifold.access import Caller
 from manifold.errors import InvalidRequest, ProviderError
@@ -25,6 +26,7 @@ from manifold.observe import Metric
 from manifold.queue import Message, Queue
 from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
+from manifold.store.shards import ShardRow
 
 if TYPE_CHECKING:  # the app that accepts cancels calls no provider, and need not import what does
     from manifold.deployments import Deployments
@@ -49,30 +51,39 @@ class CancelRequests:
 
         Raises `NotFound`, and `InvalidRequest` (`batch_not_cancellable`) if the batch is finalizing or has ended.
         """
-        async with self._store.session() as tables:
+        shard_ids: list[str] = []
+        async with self._store.transaction() as tables:
             row = await tables.batches.cancel(batch_id, caller)
             row = row or await tables.batches.get(batch_id, caller)
+            if row is not None and row.status == "cancelling":
+                shard_ids = await tables.shard_leases.wake_batch(batch_id)
         if row is None:
             raise batch_not_found(batch_id)
         if row.status != "cancelling":
             message = f"The batch cannot be cancelled: it is already {row.status}."
             raise InvalidRequest(message, code="batch_not_cancellable")
-        await self._queue.announce([Message("batch", batch_id)])
+        shards = [Message("shard", shard_id) for shard_id in shard_ids]
+        await self._queue.announce(shards or [Message("batch", batch_id)])
         return row
 
 
 class Cancellation:
-    """What the engine does for a batch in `cancelling`, under the batch's lease; used by `Engine` and `Polling`."""
+    """What the engine does for a batch in `cancelling`, under the lease of a shard; used by `Engine` and `Polling`."""
 
     def __init__(self, store: Store, deployments: "Deployments") -> None:
         self._store = store
         self._deployments = deployments
 
     async def end_unsubmitted(self, batch: BatchRow) -> None:
-        """cancelling → cancelled, for a batch that has no job at a provider."""
+        """cancelling → cancelled, for a batch that has no shards yet."""
         async with self._store.session() as tables:
             await tables.batches.end(batch, "cancelled")
         observe.count(Metric.BATCHES_ENDED)
+
+    async def end_waiting(self, batch: BatchRow, shard: ShardRow) -> None:
+        """waiting → ended as `cancelled`, for a shard that has no job at a provider."""
+        async with self._store.transaction() as tables:
+            await end_shard(tables, batch, shard, "cancelled")
 
     async def send(self, jobs: Sequence[RunningJob], accepted: set[str]) -> None:
         """Cancel those of one deployment's jobs whose cancel its provider has not accepted yet.

@@ -64,9 +64,8 @@ class Catalog:
             if row is None:
                 raise batch_not_found(batch_id)
             running = row.status in ("in_progress", "cancelling")
-            stale = running and await tables.batch_leases.wake_stale(batch_id, FRESH_SECONDS)
-        if stale:
-            await self._queue.announce([Message("batch", batch_id)])
+            stale = await tables.shard_leases.wake_stale(batch_id, FRESH_SECONDS) if running else []
+        await self._queue.announce(Message("shard", shard_id) for shard_id in stale)
         return batch_object(row)
 
     async def page(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batches import cancellation
+from batches import cancellation, failures
 from batches.running_job import RunningJob
 from manifold import ids, observe
 from manifold.config import Deployment
@@ -15,8 +15,9 @@ from manifold.queue import Message
 from manifold.schemas import batch_error
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables
-from manifold.store.batches import BatchRow, Counts, Outcome
+from manifold.store.batches import Outcome
 from manifold.store.jobs import JobEnd, JobPoll
+from manifold.store.shards import Counts, ShardRow
 
 POLL_PAUSES = (5.0, 15.0, 45.0, 60.0, 60.0, 60.0, 120.0, 120.0, 300.0)
 """Seconds between polls: short at first, for small batches, then five minutes."""
@@ -48,12 +49,12 @@ class PollResult:
     """The jobs, by our id, whose cancel the provider accepted."""
 
     # Filled in when the result is written.
-    pauses: list[tuple[BatchRow, float]] = field(default_factory=list)
-    """The batches, each with the seconds to its next step."""
-    missed: list[tuple[BatchRow, float]] = field(default_factory=list)
+    pauses: list[tuple[ShardRow, float]] = field(default_factory=list)
+    """The shards, each with the seconds to its next step."""
+    missed: list[tuple[ShardRow, float]] = field(default_factory=list)
     """The same, where many were polled and these got no answer: the schedule polls them again, and no message does."""
     messages: list[Message] = field(default_factory=list)
-    """For the jobs whose results are to be stored."""
+    """For the jobs whose results are to be stored, and the shards that wait for the room that came free."""
 
     @property
     def deployment(self) -> Deployment:
@@ -75,20 +76,20 @@ class PollResult:
         status = self.statuses.get(running.ref)
         if status is None or status.state not in _OUTCOMES:
             return False
-        if not (status.lost or status.lacks_files(running.batch.total)):
+        if not (status.lost or status.lacks_files(running.shard.requests)):
             return False
         return (running.job.end_seen_for or 0) < PREMATURE_END_SECONDS
 
 
 class PollResults:
-    """Writes what polls brought; used by `Polling`, under the batches' leases."""
+    """Writes what polls brought; used by `Polling`, under the shards' leases."""
 
     def __init__(self, store: Store, deployments: Deployments) -> None:
         self._store = store
         self._deployments = deployments
 
     async def write(self, result: PollResult) -> None:
-        """Write how the jobs stand, and fill in the pauses, the missed batches and the messages. Raises nothing."""
+        """Write how the jobs stand, and fill in the pauses, the missed shards and the messages. Raises nothing."""
         for start in range(0, len(result.jobs), WRITTEN_TOGETHER):
             await self._write_or_log(result.jobs[start : start + WRITTEN_TOGETHER], result)
 
@@ -104,10 +105,13 @@ class PollResults:
                 return
             first = jobs[0]
             observe.fault(error, batch_id=first.batch.id, job_id=first.job.id, jobs=len(jobs))
-            result.pauses.extend((running.batch, POLL_PAUSES[-1]) for running in jobs)
+            result.pauses.extend((running.shard, POLL_PAUSES[-1]) for running in jobs)
 
     async def _write(self, jobs: Sequence[RunningJob], result: PollResult) -> None:
-        """One transaction for all these jobs: their polls, ends and counts. As everywhere, jobs before batches."""
+        """One transaction for all these jobs: their polls, ends and counts.
+
+        As everywhere, rows are locked in this order: jobs, shards, batches.
+        """
         ends = await self._ends(jobs, result)
         polls = [_poll(running, result) for running in jobs if running.job.id not in ends]
         async with self._store.transaction() as tables:
@@ -116,7 +120,9 @@ class PollResults:
             changed = await tables.jobs.ended(ends) if ends else set[str]()
             await _write_progress(tables, jobs, result)
             if ends:
-                await tables.batches.finalizing([one.batch.id for one in jobs if one.job.id in ends])
+                await tables.batches.finalizing([one.batch.id for one in jobs if _is_last(one, ends.get(one.job.id))])
+            woken = await tables.rooms.wake([result.deployment.id]) if ends else []
+        result.messages.extend(Message("shard", shard_id) for shard_id in woken)
         result.messages.extend(
             Message("job", job_id) for job_id, end in ends.items() if end.stores and job_id in changed
         )
@@ -146,7 +152,8 @@ class PollResults:
             output_file_id=ids.new("file") if status.output_ref else None,
             error_file_id=ids.new("file") if status.error_ref else None,
             errors=[*(_error_entry(error, scrubber) for error in status.errors), *_missing_results(running, status)],
-            answers=status.answers(running.batch.total),
+            answers=status.answers(running.shard.requests),
+            fault=failures.fault_of(status, outcome, cancelled_by_us=running.batch.status == "cancelling"),
         )
 
 
@@ -159,12 +166,12 @@ def _poll(running: RunningJob, result: PollResult) -> JobPoll:
 
 
 def _set_pause(running: RunningJob, result: PollResult, end: JobEnd | None) -> None:
-    """Say when the batch's next step is due, now that this one is written."""
+    """Say when the shard's next step is due, now that this one is written."""
     pause = _pause(running, result, end)
     if end is not None or running.ref in result.statuses or len(result.jobs) == 1:
-        result.pauses.append((running.batch, pause))
+        result.pauses.append((running.shard, pause))
     else:  # a deployment that answered for others had too little time
-        result.missed.append((running.batch, MISSED_SECONDS if result.statuses else pause))
+        result.missed.append((running.shard, MISSED_SECONDS if result.statuses else pause))
 
 
 def _pause(running: RunningJob, result: PollResult, end: JobEnd | None) -> float:
@@ -186,24 +193,29 @@ async def _write_progress(tables: Tables, jobs: Sequence[RunningJob], result: Po
         counts
         for running in jobs
         if (status := result.statuses.get(running.ref))
-        and (counts := _counts(running.batch, status)) != _stored_counts(running.batch)
+        and (counts := _counts(running.shard, status)) != _stored_counts(running.shard)
     ]
     if changed:
-        await tables.batches.progress(changed)
+        await tables.shards.progress(changed)
 
 
-def _counts(batch: BatchRow, status: JobStatus) -> Counts:
+def _counts(shard: ShardRow, status: JobStatus) -> Counts:
     """The provider's counts. The number of requests is what our file says; the provider's where the file says none."""
-    return Counts(batch.id, batch.total or status.total, status.completed, status.failed)
+    return Counts(shard.id, shard.requests or status.total, status.completed, status.failed)
 
 
-def _stored_counts(batch: BatchRow) -> Counts:
-    return Counts(batch.id, batch.total, batch.completed, batch.failed)
+def _stored_counts(shard: ShardRow) -> Counts:
+    return Counts(shard.id, shard.requests, shard.completed, shard.failed)
+
+
+def _is_last(running: RunningJob, end: JobEnd | None) -> bool:
+    """Whether no job of the batch follows this one, for all that is known before its results are read."""
+    return end is not None and end.fault is None and running.shard.alone and not running.batch.retry_rounds
 
 
 def _missing_results(running: RunningJob, status: JobStatus) -> list[dict[str, Any]]:
     """The entry of `errors.data` for an end whose files were never named."""
-    if not status.lacks_files(running.batch.total):
+    if not status.lacks_files(running.shard.requests):
         return []
     counted = f"{status.completed} completed and {status.failed} failed requests"
     minutes = f"{PREMATURE_END_SECONDS / 60:.0f} minutes"

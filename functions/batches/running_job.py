@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from manifold.config import Deployment
 from manifold.store.batches import BatchRow
 from manifold.store.jobs import JobRow
+from manifold.store.shards import ShardRow
 
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """A batch under our lease, its job in the state `running`, and the deployment that the job runs on."""
+    """A shard under our lease with its batch, its job in the state `running`, and the deployment that it runs on."""
 
     batch: BatchRow
+    shard: ShardRow
     job: JobRow
     deployment: Deployment
 

@@ -1,35 +1,48 @@
-"""Which deployment runs a batch: one with a ready input and no cooldown, by `order` and weight. Pure, without I/O."""
+"""Which deployment runs a shard: one with a ready input, room and no cooldown, by `order` and weight. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
+from batches.failures import is_quota
+from batches.room import Room
 from manifold import routing
 from manifold.config import Deployment
 from manifold.provider_errors import JOB_STATUSES
 from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
+from manifold.store.rooms import Held
+from manifold.store.shards import ShardRow
 
 MAX_REFUSALS = 5
-"""Lasting refusals of one batch after which a deployment is exhausted: waiting does not change its answer."""
+"""Lasting refusals and failures of one shard after which a deployment is exhausted: waiting does not change them."""
 MAX_WRONG = 2
 """The same, where the status says that the request is wrong: two, as a file may not be known everywhere yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A deployment that may run one batch, as that batch's rows have it. `manifold.routing` reads order and weights."""
+    """A deployment that may run one shard, as the rows have it. `manifold.routing` reads order and weights."""
 
     deployment: Deployment
     input: InputRow | None
-    """The batch's file at this deployment; `None` where none has been written yet."""
-    cooldown: float
+    """The shard's lines at this deployment; `None` where none has been written yet."""
+    cooldown: float = 0.0
     """Seconds for which the deployment is not chosen; 0 where it may be."""
-    refusals: int
-    """Lasting refusals of this batch."""
+    refusals: int = 0
+    """Lasting refusals and failures of this shard."""
     wrong: int = 0
     """Those of them whose status says that the request is wrong."""
+    failed: bool = False
+    """Whether it failed this shard, and nobody knows whose fault that was."""
+    attempts: int = 0
+    """Jobs of this shard that it refused or failed, also those that waiting may change."""
+    too_large: bool = False
+    """Whether the shard is larger than one job here may be, and another deployment can take it."""
+    room: Room = field(default_factory=Room)
+    fits: bool = True
+    """Whether it has room for the shard."""
 
     @property
     def order(self) -> int | None:
@@ -49,49 +62,75 @@ class Candidate:
 
     @property
     def exhausted(self) -> bool:
-        """Whether this deployment will never run the batch: too many refusals, or its input failed."""
-        if self.refusals >= MAX_REFUSALS or self.wrong >= MAX_WRONG:
+        """Whether this deployment will never run the shard: it is too large, was refused too often, or its input
+        failed."""
+        if self.too_large or self.failed or self.refusals >= MAX_REFUSALS or self.wrong >= MAX_WRONG:
             return True
         return self.input is not None and self.input.state == "failed"
 
     @property
+    def usable(self) -> bool:
+        """Whether nothing but its input or its room may keep the shard from it now."""
+        return not self.cooldown and not self.exhausted
+
+    @property
     def ready(self) -> bool:
-        """Whether the batch can be submitted to it now."""
-        return self.input is not None and self.input.state == "ready" and not self.cooldown and not self.exhausted
+        """Whether the shard can be submitted to it now."""
+        return self.usable and self.fits and self.input is not None and self.input.state == "ready"
 
     @property
     def preparing(self) -> bool:
         """Whether its input is on its first attempt, so that it may be ready in a moment."""
-        if self.input is None or self.input.state != "pending" or self.cooldown:
+        if self.input is None or self.input.state != "pending" or not self.usable:
             return False
         return self.input.attempts <= 1 and self.input.error is None
 
+    @property
+    def full(self) -> bool:
+        """Whether only its room keeps the shard from it."""
+        return self.usable and not self.fits and (self.input is None or self.input.state == "ready")
+
 
 def candidates(
+    shard: ShardRow,
     deployments: Sequence[Deployment],
     inputs: Sequence[InputRow],
     jobs: Sequence[JobRow],
     cooldowns: Mapping[str, float],
+    held: Mapping[str, Held],
 ) -> list[Candidate]:
-    """A candidate for each deployment, from the batch's inputs, its jobs and the seconds of cooldown by deployment."""
+    """A candidate for each deployment, from the shard's inputs and jobs, the seconds of cooldown, and what is held."""
     by_deployment = {row.deployment_id: row for row in inputs}
-    refused = [job for job in jobs if job.state == "refused" and job.lasting]
-    refusals = Counter(job.deployment_id for job in refused)
-    wrong = Counter(job.deployment_id for job in refused if job.status in JOB_STATUSES)
-    return [
-        Candidate(
-            deployment,
-            by_deployment.get(deployment.id),
-            cooldowns.get(deployment.id, 0.0),
-            refusals[deployment.id],
-            wrong[deployment.id],
+    refused = [job for job in jobs if job.state == "refused"]
+    failed = [job for job in jobs if job.state == "settled" and job.fault]
+    lasting = [job for job in refused if job.lasting] + [job for job in failed if not is_quota(job.errors)]
+    refusals = Counter(job.deployment_id for job in lasting)
+    wrong = Counter(job.deployment_id for job in refused if job.lasting and job.status in JOB_STATUSES)
+    attempts = Counter(job.deployment_id for job in [*refused, *failed])
+    unknown = {job.deployment_id for job in failed if job.fault == "unknown"}
+    some_fit = any(_may_ever_take(deployment, shard) for deployment in deployments)
+    found = []
+    for deployment in deployments:
+        room = Room.of(deployment.limits, held.get(deployment.id))
+        found.append(
+            Candidate(
+                deployment,
+                by_deployment.get(deployment.id),
+                cooldowns.get(deployment.id, 0.0),
+                refusals[deployment.id],
+                wrong[deployment.id],
+                failed=deployment.id in unknown,
+                attempts=attempts[deployment.id],
+                too_large=some_fit and not _may_ever_take(deployment, shard),
+                room=room,
+                fits=room.fits(shard),
+            )
         )
-        for deployment in deployments
-    ]
+    return found
 
 
 def choose(options: Sequence[Candidate], random: Random, *, hold: bool) -> Candidate | None:
-    """The candidate to submit the batch to now; `None` if none is ready, or one is worth waiting for.
+    """The candidate to submit the shard to now; `None` if none is ready, or one is worth waiting for.
 
     With `hold`, that is one that comes first in order and whose input is on its first attempt: otherwise the fastest
     upload would win every time, whatever the weights say.
@@ -102,3 +141,23 @@ def choose(options: Sequence[Candidate], random: Random, *, hold: bool) -> Candi
         if any(candidate.preparing for candidate in routing.first_in_order([*ready, *preparing])):
             return None
     return routing.simple_shuffle(ready, random) if ready else None
+
+
+def to_prepare(options: Sequence[Candidate], random: Random) -> Candidate | None:
+    """The candidate for which an input of the shard is to be made; `None` while another one is being made, or if no
+    deployment has room."""
+    if any(candidate.preparing for candidate in options):
+        return None
+    free = [candidate for candidate in options if candidate.input is None and candidate.usable and candidate.fits]
+    return routing.simple_shuffle(free, random) if free else None
+
+
+def _may_ever_take(deployment: Deployment, shard: ShardRow) -> bool:
+    limits = deployment.limits
+    most = (
+        (limits.batch_requests, shard.requests),
+        (limits.enqueued_requests, shard.requests),
+        (limits.batch_bytes, shard.bytes),
+        (limits.enqueued_tokens, shard.tokens),
+    )
+    return all(limit is None or needed <= limit for limit, needed in most)

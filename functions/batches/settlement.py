@@ -1,20 +1,29 @@
-"""The end of a batch whose results are stored: files, usage, job and status, written once in one transaction."""
+"""The settling of a job whose results are stored: usage, job, shard and, where it is the only one, its batch.
+
+All of it is written once, in one transaction.
+"""
 
 import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from batches.errors import FAILED_WITHOUT_CAUSE
+from batches.failures import is_quota
+from batches.shard_end import wake_if_last
 from manifold import observe
 from manifold.config import Deployment
 from manifold.observe import Metric
 from manifold.prices import Prices, Tokens
 from manifold.schemas import batch_error
 from manifold.store import Store, Tables
-from manifold.store.batches import BatchRow, Counts
+from manifold.store.batches import BatchRow, Outcome
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
+from manifold.store.shards import Counts, ShardRow
 
+COOLDOWN_SECONDS = 60.0
+"""For how long a deployment that failed a job gets no other one: of any batch after a quota, else of this batch."""
 _NO_USAGE = {
     "requests": 0,
     "failed_requests": 0,
@@ -26,44 +35,67 @@ _NO_USAGE = {
 
 
 class LeaseLost(Exception):
-    """Another worker has the batch's lease by now, so this transaction is rolled back."""
+    """Another worker has the shard's lease by now, so this transaction is rolled back."""
 
 
 class Settlement:
-    """Ends a batch as its job ended; used by `Engine` for jobs in the state `stored`, under the batch's lease."""
+    """Settles jobs in the state `stored`, and so ends their shards; used by `Engine`, under the shard's lease."""
 
     def __init__(self, store: Store, prices: Prices) -> None:
         self._store = store
         self._prices = prices
 
-    async def settle(self, batch: BatchRow, job: JobRow, deployment: Deployment | None) -> None:
-        """stored → settled: register the results as files, record usage and cost, and end the batch as its job ended.
+    async def settle(self, batch: BatchRow, shard: ShardRow, job: JobRow, deployment: Deployment | None) -> bool:
+        """stored → settled: record usage and cost, and end the shard as its job ended, or have it tried again.
 
-        `deployment` is `None` where it is no longer in `config.yaml`. Raises `LeaseLost`.
+        A batch that has no other shard, and whose results are whole, ends with it. Those of several shards are joined.
+        `deployment` is `None` where it is no longer in `config.yaml`. Returns whether the shard has ended. Raises
+        `LeaseLost`.
         """
-        outcome = job.outcome
-        assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
         results = job.results or {}
         usage = results.get("usage", _NO_USAGE)
-        if "lost" in results:
-            outcome = "failed"
         group = deployment.group if deployment else batch.groups[0]
         cost = await asyncio.to_thread(self._cost, results, deployment)
+        tried_again = _is_tried_again(batch, job, usage)
         async with self._store.transaction() as tables:
+            await tables.job_usage.record(batch, job, group, usage, cost)
+            if tried_again:
+                await self._try_again(tables, shard, job)
+            else:
+                await self._end(tables, batch, shard, job)
+        observe.event("job_settled", job_id=job.id, batch_id=batch.id, outcome=job.outcome, fault=job.fault)
+        return not tried_again
+
+    async def _try_again(self, tables: Tables, shard: ShardRow, job: JobRow) -> None:
+        """running → waiting: the failure opens the next attempt, elsewhere or later."""
+        quota = is_quota(job.errors)
+        if quota:
+            await tables.rooms.shrink(job.deployment_id, without=job.id)
+        settled = await tables.jobs.settled(job, cooldown=COOLDOWN_SECONDS, lasting=not quota)
+        if not (settled and await tables.shards.wait(shard)):
+            raise LeaseLost(shard.id)
+
+    async def _end(self, tables: Tables, batch: BatchRow, shard: ShardRow, job: JobRow) -> None:
+        """End the shard, and the batch with it where there is nothing to join."""
+        results = job.results or {}
+        usage = results.get("usage", _NO_USAGE)
+        outcome = _outcome(batch, job)
+        succeeded = usage["requests"] - usage["failed_requests"]
+        total = shard.requests or usage["requests"]
+        await tables.shards.progress([Counts(shard.id, total, succeeded, usage["failed_requests"])])
+        settled = await tables.jobs.settled(job)
+        errors = _errors(job, results)
+        if shard.alone and _is_whole(job):
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
-            await tables.job_usage.record(batch, job, group, usage, cost)
-            succeeded = usage["requests"] - usage["failed_requests"]
-            total = batch.total or usage["requests"]
-            await tables.batches.progress([Counts(batch.id, total, succeeded, usage["failed_requests"])])
-            settled = await tables.jobs.settled(job)
             ended = await tables.batches.end(
-                batch, outcome, errors=_errors(job, results), output_file_id=output, error_file_id=error
+                batch, outcome, errors=errors, output_file_id=output, error_file_id=error, shard=shard
             )
-            if not (settled and ended):
-                raise LeaseLost(batch.id)
-        observe.event("batch_ended", batch_id=batch.id, outcome=outcome, deployment_id=job.deployment_id)
-        observe.count(Metric.BATCHES_ENDED)
+            observe.count(Metric.BATCHES_ENDED)
+        else:
+            ended = await tables.shards.end(shard, outcome, errors) and await wake_if_last(tables, batch)
+        if not (settled and ended):
+            raise LeaseLost(shard.id)
 
     def _cost(self, results: Mapping[str, Any], deployment: Deployment | None) -> Decimal | None:
         """What the results cost, line by line, as `files.transfers` has summed it; of results that were stored before
@@ -102,5 +134,23 @@ def _errors(job: JobRow, results: Mapping[str, Any]) -> list[dict[str, Any]]:
         ]
     errors = [*(job.errors or ()), *results.get("errors", ())]
     if not errors and job.outcome == "failed":
-        return [batch_error("batch_failed", "The provider failed the batch and gave no cause.")]
+        return [FAILED_WITHOUT_CAUSE]
     return errors
+
+
+def _is_tried_again(batch: BatchRow, job: JobRow, usage: Mapping[str, int]) -> bool:
+    """Whether the job failed before it answered any request, by no fault of the input, and there is time left."""
+    if job.fault not in ("provider", "unknown") or usage["requests"]:
+        return False
+    return batch.status != "cancelling" and batch.left > 0
+
+
+def _outcome(batch: BatchRow, job: JobRow) -> Outcome:
+    outcome = job.outcome
+    assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
+    return "failed" if "lost" in (job.results or {}) else outcome
+
+
+def _is_whole(job: JobRow) -> bool:
+    """Whether the results answer each request once, or there are none to complete."""
+    return bool((job.results or {}).get("exact", True))

@@ -1,4 +1,4 @@
-"""From `validating` to a running job: check the lines, choose a deployment, submit once, find what became unclear.
+"""From a waiting shard to a running job: choose a deployment with room, submit once, find what became unclear.
 
 A job's row is written before its provider is called. Only a definite refusal moves on to the next deployment. A job
 whose submission is unclear is searched for at the provider by its id, and is `absent` only if it is still not listed
@@ -9,42 +9,47 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from batches.input_errors import input_errors
-from batches.selection import Candidate, candidates, choose
+from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE
+from batches.room import may_take
+from batches.selection import Candidate, candidates, choose, to_prepare
+from batches.shard_end import end_shard
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.observe import Metric
-from manifold.provider_errors import owner_message
+from manifold.provider_errors import QUOTA_CODES, owner_message
 from manifold.providers import Job
 from manifold.queue import Message, Queue
-from manifold.schemas import batch_error
+from manifold.schemas import ErrorEntry, batch_error
 from manifold.store import Store
-from manifold.store.batches import BatchRow
-from manifold.store.files import FileRow
+from manifold.store.batches import BatchRow, Outcome
+from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
+from manifold.store.shards import ShardRow, WaitingFor
 
 LISTING_DELAY_SECONDS = 90
 """How long after its row was written a job may come to be listed at its provider: a call takes 40 s at most."""
 HOLD_SECONDS = 30
-"""Age up to which a batch waits for deployments whose input is on its first attempt."""
+"""Age up to which a shard waits for deployments whose input is on its first attempt."""
 FIRST_POLL_SECONDS = 5.0
 """Pause before a new job is polled."""
 RECHECK_SECONDS = 10.0
 """Pause before a job whose submission is unclear is searched for again."""
 WAIT_SECONDS = 60.0
-"""Longest pause of a batch that waits for an input; it is woken when the input is ready."""
+"""Longest pause of a shard that waits for an input; it is woken when the input is ready."""
+ROOM_SECONDS = 300.0
+"""Longest pause of a shard that waits for room; it is woken when room comes free."""
 MAX_CAUSES = 10
 """How many causes are listed in `errors.data` where every deployment refused a batch."""
 COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS = 10.0, 300.0
-"""Cooldown of a deployment after its first refusal of a batch, and the longest that it doubles up to."""
+"""Cooldown of a deployment after its first refusal of a shard, and the longest that it doubles up to."""
 
 
 class Submission:
-    """Brings a batch without a running job to one, or ends it; used by `Engine`, under the batch's lease.
+    """Brings a shard without an open job to one, or ends it; used by `Engine`, under the shard's lease.
 
-    Holds no state of a batch. A provider's error is written to the job's row and never raised.
+    Holds no state of a shard. A provider's error is written to the job's row and never raised.
     """
 
     def __init__(self, store: Store, queue: Queue, deployments: Deployments, random: Random | None = None) -> None:
@@ -53,24 +58,20 @@ class Submission:
         self._deployments = deployments
         self._random = random or Random()
 
-    async def start(self, batch: BatchRow) -> float | None:
-        """Take the next step of a `validating` batch; returns the seconds to the one after it, `None` at its end."""
-        async with self._store.session() as tables:
-            file = await tables.files.load(batch.input_file_id)
-        errors = input_errors(batch, file)
-        if errors or file is None:
-            await self._fail(batch, errors)
-            return None
+    async def start(self, batch: BatchRow, shard: ShardRow) -> float | None:
+        """Take the next step of a `waiting` shard; returns the seconds to the one after it, `None` at its end."""
         if batch.left <= 0:
-            await self._expire(batch)
+            await self._end(batch, shard, "expired", [EXPIRED])
             return None
-        options = await self._candidates(batch, file)
-        chosen = choose(options, self._random, hold=_hold(batch) > 0)
-        if chosen is None:
-            return await self._wait(batch, options)
-        return await self._submit(batch, chosen)
+        options = await self._candidates(batch, shard)
+        chosen = choose(options, self._random, hold=_hold(shard) > 0)
+        if chosen is not None and chosen.input is not None:
+            return await self._submit(batch, shard, chosen, chosen.input)
+        if shard.selection and (chosen := to_prepare(options, self._random)):
+            return await self._prepare(shard, chosen)
+        return await self._wait(batch, shard, options)
 
-    async def reconcile(self, batch: BatchRow, job: JobRow, deployment: Deployment) -> float:
+    async def reconcile(self, batch: BatchRow, shard: ShardRow, job: JobRow, deployment: Deployment) -> float:
         """Find out whether the provider has a job that is `unknown`, or `submitting` since a worker ended too early.
 
         submitting → unknown, then → running where it is found, or → absent. Returns the seconds to the next step.
@@ -90,34 +91,42 @@ class Submission:
             return pause
         if job.age <= LISTING_DELAY_SECONDS:
             return RECHECK_SECONDS
-        async with self._store.session() as tables:
+        async with self._store.transaction() as tables:
             await tables.jobs.absent(job)
+            await tables.shards.wait(shard)
+            woken = await tables.rooms.wake([deployment.id])
+        await self._queue.announce(Message("shard", shard_id) for shard_id in woken)
         return 0
 
-    async def _candidates(self, batch: BatchRow, file: FileRow) -> list[Candidate]:
-        """The batch's deployments as they stand. For those that have no input, one is written and announced."""
+    async def _candidates(self, batch: BatchRow, shard: ShardRow) -> list[Candidate]:
+        """The shard's deployments as they stand. For those that have no input of all lines, one is written and
+        announced."""
         deployments = self._deployments.of(batch.groups)
+        deployment_ids = [deployment.id for deployment in deployments]
+        pending: list[str] = []
         async with self._store.transaction() as tables:
-            pending = await tables.inputs.ensure(file.id, [deployment.id for deployment in deployments])
-            inputs = await tables.inputs.of_file(file.id)
-            jobs = await tables.jobs.of_batch(batch.id)
+            if shard.selection:
+                inputs = await tables.inputs.of_shard(shard.id)
+            else:
+                pending = await tables.inputs.ensure(batch.input_file_id, deployment_ids)
+                inputs = await tables.inputs.of_file(batch.input_file_id)
+            jobs = await tables.jobs.of_shard(shard.id)
             cooldowns = await tables.jobs.cooldowns(batch.id)
+            held = await tables.rooms.held(deployment_ids)
         await self._queue.announce(Message("input", input_id) for input_id in pending)
-        return candidates(deployments, inputs, jobs, cooldowns)
+        return candidates(shard, deployments, inputs, jobs, cooldowns, held)
 
-    async def _submit(self, batch: BatchRow, chosen: Candidate) -> float:
+    async def _submit(self, batch: BatchRow, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> float:
         """Write the job, then submit it; returns the seconds to the next step."""
-        deployment, prepared = chosen.deployment, chosen.input
-        assert prepared is not None  # noqa: S101 (a candidate that is ready has its input)
-        async with self._store.session() as tables:
-            job = await tables.jobs.insert(ids.new("job"), batch, prepared.id, deployment.id)
+        deployment = chosen.deployment
+        job = await self._insert(shard, chosen, prepared)
         if job is None:
-            return 0  # cancelled meanwhile
+            return 0 if not chosen.room.is_bounded else await self._note_waiting(shard, [chosen])
         provider_job = _provider_job(batch, job, prepared.provider_ref)
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.submit(at, provider_job))
         except ProviderRefused as error:
-            return await self._refused(job, chosen, error)
+            return await self._refused(shard, job, chosen, error)
         except ProviderUnclear as error:
             observe.failed("job_submission_unclear", error, job_id=job.id, deployment_id=deployment.id)
             observe.count(Metric.JOBS_UNCLEAR)
@@ -126,6 +135,21 @@ class Submission:
             return RECHECK_SECONDS
         pause = await self._running(batch, job, ref)
         return RECHECK_SECONDS if pause is None else pause
+
+    async def _insert(self, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> JobRow | None:
+        """Write the job, and take its room with it; `None` if the shard was cancelled, or others come first."""
+        deployment = chosen.deployment
+        job_id = ids.new("job")
+        if not chosen.room.is_bounded:
+            async with self._store.session() as tables:
+                return await tables.jobs.insert(job_id, shard, prepared.id, deployment.id)
+        async with self._store.transaction() as tables:
+            await tables.rooms.lock(deployment.id)
+            held = await tables.rooms.held([deployment.id])
+            room = chosen.room.of(deployment.limits, held.get(deployment.id))
+            if not may_take(room, await tables.rooms.line(deployment.id), shard.id, shard):
+                return None
+            return await tables.jobs.insert(job_id, shard, prepared.id, deployment.id)
 
     async def _running(self, batch: BatchRow, job: JobRow, ref: str) -> float | None:
         """submitting | unknown → running; `None` if the provider's id is already another job's.
@@ -136,43 +160,73 @@ class Submission:
             if not await tables.jobs.running(job, ref):
                 return None
             status = await tables.batches.started(batch.id)
+            await tables.rooms.grow(job.deployment_id, job.tokens)
         observe.event("job_submitted", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_SUBMITTED)
         return 0 if status == "cancelling" else FIRST_POLL_SECONDS
 
-    async def _refused(self, job: JobRow, chosen: Candidate, error: ProviderRefused) -> float:
+    async def _refused(self, shard: ShardRow, job: JobRow, chosen: Candidate, error: ProviderRefused) -> float:
         """submitting → refused, with a cooldown; the next step chooses again. An input that is lost is discarded."""
-        observe.failed("job_refused", error, job_id=job.id, deployment_id=job.deployment_id)
+        deployment_id = job.deployment_id
+        observe.failed("job_refused", error, job_id=job.id, deployment_id=deployment_id)
         observe.count(Metric.JOBS_REFUSED)
         lost = isinstance(error, InputLost)
-        cooldown = min(MAX_COOLDOWN_SECONDS, error.retry_after or COOLDOWN_SECONDS * 2**chosen.refusals)
-        async with self._store.session() as tables:
+        cooldown = min(MAX_COOLDOWN_SECONDS, error.retry_after or COOLDOWN_SECONDS * 2.0 ** min(chosen.attempts, 10))
+        async with self._store.transaction() as tables:
             status = None if lost else error.status
+            if error.code in QUOTA_CODES:
+                await tables.rooms.shrink(deployment_id, without=job.id)
             await tables.jobs.refused(
                 job, owner_message(error), status=status, lasting=error.lasting, cooldown=cooldown
             )
+            await tables.shards.wait(shard)
             if lost:  # the next step has another one made
                 await tables.inputs.discard(job.input_id)
+            woken = await tables.rooms.wake([deployment_id])
+        await self._queue.announce(Message("shard", shard_id) for shard_id in woken)
         return 0
 
-    async def _wait(self, batch: BatchRow, options: Sequence[Candidate]) -> float | None:
-        """No candidate is ready: fail the batch if all are exhausted, else wait for the first that may become ready."""
+    async def _prepare(self, shard: ShardRow, chosen: Candidate) -> float:
+        """Have the shard's lines uploaded to the deployment that is to run them."""
+        async with self._store.session() as tables:
+            pending = await tables.inputs.ensure_for_shard(shard.id, chosen.deployment.id)
+            await tables.shards.note_waiting(shard, "input", [chosen.deployment.id] if chosen.room.is_bounded else ())
+        if pending:
+            await self._queue.announce([Message("input", pending)])
+        return WAIT_SECONDS
+
+    async def _wait(self, batch: BatchRow, shard: ShardRow, options: Sequence[Candidate]) -> float | None:
+        """No candidate is ready: end the shard if all are exhausted, else wait for the first that may become ready."""
         possible = [candidate for candidate in options if not candidate.exhausted]
         if not possible:
-            await self._fail(batch, await self._causes(batch, options))
+            await self._end(batch, shard, "failed", await self._causes(shard, options))
             return None
+        return await self._note_waiting(shard, possible)
+
+    async def _note_waiting(self, shard: ShardRow, possible: Sequence[Candidate]) -> float:
+        """Write what the shard waits for, and return the seconds to its next step."""
+        full = [candidate.deployment.id for candidate in possible if candidate.full or candidate.ready]
         cooldowns = [candidate.cooldown for candidate in possible if candidate.cooldown]
         # one that is ready and was not chosen waits for those that are about to be, for the rest of the hold
-        hold = [_hold(batch)] if any(candidate.ready for candidate in possible) else []
-        return max(0.0, min([*cooldowns, *hold, WAIT_SECONDS]))
+        hold = [_hold(shard)] if any(one.ready for one in possible) and any(one.preparing for one in possible) else []
+        inputs = any(candidate.input is None or candidate.input.state == "pending" for candidate in possible)
+        cause: WaitingFor = "input" if hold else "room" if full else "input" if inputs else "cooldown"
+        async with self._store.session() as tables:
+            await tables.shards.note_waiting(shard, cause, [] if hold else full)
+        longest = ROOM_SECONDS if cause == "room" else WAIT_SECONDS
+        return max(0.0, min([*cooldowns, *hold, longest]))
 
-    async def _causes(self, batch: BatchRow, options: Sequence[Candidate]) -> list[dict[str, object]]:
-        """The entries of `errors.data`: each deployment's last causes, each once, the latest first."""
+    async def _causes(self, shard: ShardRow, options: Sequence[Candidate]) -> list[ErrorEntry]:
+        """The entries of `errors.data`: the provider's of the last job that failed, else each deployment's last
+        causes, each once, the latest first."""
         if not options:
             message = "No deployment that runs batches serves the file's model."
             return [batch_error("model_not_found", message, param="model")]
         async with self._store.session() as tables:
-            jobs = await tables.jobs.of_batch(batch.id)
+            jobs = await tables.jobs.of_shard(shard.id)
+        failed = [job for job in jobs if job.state == "settled" and job.fault]
+        if failed:
+            return failed[-1].errors or [FAILED_WITHOUT_CAUSE]
         errors = [job.error for job in jobs if job.error and job.state == "refused"]
         errors += [candidate.input.error for candidate in options if candidate.input and candidate.input.error]
         causes = [f" {cause}" for cause in dict.fromkeys(reversed(errors))][:MAX_CAUSES] or [""]
@@ -181,21 +235,14 @@ class Submission:
             for one in causes
         ]
 
-    async def _fail(self, batch: BatchRow, errors: Sequence[dict[str, object]]) -> None:
-        async with self._store.session() as tables:
-            await tables.batches.end(batch, "failed", errors=errors)
-        observe.count(Metric.BATCHES_ENDED)
-
-    async def _expire(self, batch: BatchRow) -> None:
-        expired = batch_error("batch_expired", "No deployment accepted the batch within its completion window.")
-        async with self._store.session() as tables:
-            await tables.batches.end(batch, "expired", errors=[expired])
-        observe.count(Metric.BATCHES_ENDED)
+    async def _end(self, batch: BatchRow, shard: ShardRow, outcome: Outcome, errors: Sequence[ErrorEntry]) -> None:
+        async with self._store.transaction() as tables:
+            await end_shard(tables, batch, shard, outcome, errors)
 
 
-def _hold(batch: BatchRow) -> float:
-    """Seconds for which the batch still waits for deployments whose inputs are on their first attempt."""
-    return HOLD_SECONDS - batch.age
+def _hold(shard: ShardRow) -> float:
+    """Seconds for which the shard still waits for deployments whose inputs are on their first attempt."""
+    return HOLD_SECONDS - shard.age
 
 
 def _provider_job(batch: BatchRow, job: JobRow, input_ref: str | None) -> Job:

@@ -43,6 +43,7 @@ class Sweep:
             await tables.deliveries.expire(MANY)
             overdue = [
                 *(Message("batch", batch_id) for batch_id in await tables.batch_leases.due(MANY)),
+                *(Message("shard", shard_id) for shard_id in await tables.shard_leases.due(MANY)),
                 *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
                 *(Message("job", job_id) for job_id in await tables.job_results.due(MANY)),
                 *(Message("file", file_id) for file_id in [*expired, *await tables.files.to_purge(MANY)]),

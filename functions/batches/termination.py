@@ -3,19 +3,21 @@
 What its provider may still do for it is not used. What was stored of its results is purged like a deleted file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from batches.cancellation import outcome_of_overdue
 from batches.errors import batch_not_found
+from batches.shard_end import wake_if_last
 from manifold import observe
 from manifold.access import Caller
 from manifold.observe import Metric
 from manifold.schemas import batch_error
 from manifold.store import Store, Tables
-from manifold.store.batches import BatchRow
+from manifold.store.batches import BatchRow, Outcome
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
+from manifold.store.shards import ShardRow
 
 GIVEN_UP = (
     "The batch was given up a day after its completion window: its provider did not say how it ended, or did not give"
@@ -31,17 +33,32 @@ class Termination:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def give_up(self, batch: BatchRow, job: JobRow, *, configured: bool) -> None:
-        """End an overdue batch as `expired`, or as `cancelled` where that was requested; under the batch's lease.
+    async def give_up(self, batch: BatchRow, shards: Sequence[ShardRow], is_configured: Callable[[str], bool]) -> bool:
+        """End an overdue batch, under its lease: its open shards as `expired`, or as `cancelled` where that was
+        requested. What other shards brought is joined. Returns whether the batch has ended.
 
-        `configured` says whether its deployment is still in `config.yaml`.
+        `is_configured` tells whether a deployment (its id) is still in `config.yaml`.
         """
-        cause = f" The last cause: {job.error}" if job.error else ""
-        error = batch_error("batch_abandoned", GIVEN_UP + ("" if configured else UNCONFIGURED) + cause)
+        async with self._store.transaction() as tables:
+            jobs = await tables.jobs.abandon(batch.id)
+            await _purge_results(tables, batch, jobs)
+            lost = any(not is_configured(job.deployment_id) for job in jobs)
+            causes = [f" The last cause: {job.error}" for job in jobs if job.error][:1]
+            error = batch_error("batch_abandoned", "".join([GIVEN_UP, UNCONFIGURED if lost else "", *causes]))
+            if len(shards) == 1:
+                ended = await tables.batches.end(batch, outcome_of_overdue(batch), errors=[error])
+            else:
+                await tables.shards.give_up(batch.id, outcome_of_overdue(batch), [error])
+                await wake_if_last(tables, batch)
+                ended = False
+        _log(batch, jobs)
+        return ended
+
+    async def close(self, batch: BatchRow, shard: ShardRow) -> None:
+        """End a shard whose batch has ended without it, as old code ends one; under the shard's lease."""
         async with self._store.transaction() as tables:
             await _purge_results(tables, batch, await tables.jobs.abandon(batch.id))
-            ended = await tables.batches.end(batch, outcome_of_overdue(batch), errors=[error])
-        _log(batch, [job] if ended else [])
+            await tables.shards.end(shard, _outcome_of(batch))
 
     async def stop(self, batch_id: str, admin: Caller) -> BatchRow:
         """End a batch now, as `failed`, or as `cancelled` where that was requested; needs no lease.
@@ -67,6 +84,10 @@ async def _purge_results(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]
         for file_id in filter(None, (job.output_file_id, job.error_file_id)):
             await tables.files.insert(_partial_results(file_id, batch), batch.owner)
             await tables.files.delete(file_id, Caller(admin=True))
+
+
+def _outcome_of(batch: BatchRow) -> Outcome:
+    return batch.status if batch.status in ("completed", "expired", "cancelled") else "failed"
 
 
 def _partial_results(file_id: str, batch: BatchRow) -> NewFile:

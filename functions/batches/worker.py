@@ -1,4 +1,4 @@
-"""SQS control messages: for each, the engine takes the next step of one batch. A run takes 60 s at most."""
+"""SQS control messages: for each, the engine takes the next step of one batch or shard. A run takes 60 s at most."""
 
 from functools import cache
 
@@ -16,10 +16,14 @@ def engine() -> Engine:
 
 
 async def work(message: Message) -> None:
-    """Take the next step of the batch that the message names."""
-    if message.kind != "batch":
-        raise ValueError(f"a {message.kind} message does not belong in the control queue")
-    await engine().advance(message.id)
+    """Take the next step of the batch or the shard that the message names."""
+    match message.kind:
+        case "batch":
+            await engine().advance(message.id)
+        case "shard":
+            await engine().advance_shard(message.id)
+        case _:
+            raise ValueError(f"a {message.kind} message does not belong in the control queue")
 
 
 handler = sqs_handler(work)

@@ -66,7 +66,7 @@ class Catalog:
             inputs = await tables.inputs.of_files([row.id for row in rows])
         by_file: dict[str, list[InputRow]] = defaultdict(list)
         for one in inputs:
-            by_file[one.file_id].append(one)
+            by_file[one.file_id or ""].append(one)
         files = [file_object(row, by_file[row.id], self._deployments) for row in rows]
         return Page[File].of(files, min(limit, _fitting(files)))
 

@@ -44,7 +44,10 @@ FUNCTIONS = (
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_sends_to_the_queues_that_its_code_sends_to(function: str, template: Template) -> None:
     kinds = set(re.findall(r'\bMessage\("(\w+)"', _source(function, template)))
-    queues = {{"batch": "ControlQueue", "webhook": "WebhooksQueue"}.get(kind, "TransfersQueue") for kind in kinds}
+    queues = {
+        {"batch": "ControlQueue", "shard": "ControlQueue", "webhook": "WebhooksQueue"}.get(kind, "TransfersQueue")
+        for kind in kinds
+    }
     assert _granted(function, template, "sqs:SendMessage") == queues
 
 

@@ -209,19 +209,24 @@ async def test_an_admin_ends_a_batch_at_once(system: System, state: str, cancell
 
 async def test_a_worker_that_holds_the_batch_ends_nothing_after_the_admin(system: System) -> None:
     batch_id = await open_batch(system, "running")
-    change(system, "UPDATE batches SET due_at = now() - interval '1 hour', leased_until = NULL")
+    for table in ("batches", "shards"):
+        change(system, f"UPDATE {table} SET due_at = now() - interval '1 hour', leased_until = NULL")
     async with system.gateway.store.session() as tables:
         batch = await tables.batch_leases.claim(batch_id, "lease", 75)
-        job = (await tables.jobs.open([batch_id]))[batch_id]
+        [one] = await tables.shards.of_batch(batch_id)
+        shard = await tables.shard_leases.claim(one.id, "lease", 75)
+        job = (await tables.jobs.open([one.id]))[one.id]
     assert batch is not None
+    assert shard is not None
     await system.call("POST", f"/batches/{batch_id}/end")
 
     async with system.gateway.store.session() as tables:
         assert not await tables.jobs.running(job, "batch_other")
         assert await tables.batches.started(batch_id) is None
-        assert not await tables.batches.end(batch, "completed")
-        assert await tables.jobs.insert(ids.new("job"), batch, job.input_id, job.deployment_id) is None
-        assert not await tables.batch_leases.release([(batch, 5)])
+        assert not await tables.batches.end(batch, "completed", shard=shard)
+        assert await tables.jobs.insert(ids.new("job"), shard, job.input_id, job.deployment_id) is None
+        assert not await tables.batch_leases.release(batch, 5)
+        assert not await tables.shard_leases.release([(shard, 5)])
     assert (await system.retrieve(batch_id)).status == "failed"
 
 
@@ -303,7 +308,7 @@ async def test_a_search_waits_no_longer_than_the_limit(system: System, retry_aft
     await system.deliver_all()
     await system.run_schedule()
 
-    [row] = system.select("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM batches")
+    [row] = system.select("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM shards")
     assert row["wait"] <= submission.MAX_COOLDOWN_SECONDS
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from local.provider import Fault
 from local.provider.defects import Defects
-from manifold.queue import Message
 from tests.support.crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
 from tests.support.system import ENDED, System
@@ -201,7 +200,7 @@ async def test_a_cancel_during_a_submit_reaches_the_provider(system: System) -> 
         await system.deliver(message)
     system.age(10)
 
-    submit = asyncio.create_task(system.deliver(Message("batch", batch_id)))
+    submit = asyncio.create_task(system.step(batch_id))
     while not system.jobs_at_providers():  # noqa: ASYNC110 (the provider runs in another thread)
         await asyncio.sleep(0.02)
     assert (await system.cancel(batch_id)).status == "cancelling"

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from local.provider import Fault
-from manifold.queue import Message
+from manifold.schemas import Batch
 from manifold.store.jobs import JobEnd, JobPoll, Jobs
 from tests.support.provider import chat_line, chat_lines
-from tests.support.system import System
+from tests.support.system import ACCOUNTS, System
 
 pytest_plugins = ("tests.support.system_fixtures",)
 
@@ -126,11 +126,11 @@ async def test_a_deployment_that_is_about_to_be_ready_is_waited_for_no_longer_th
     batch = await system.create(file.id)
     await system.deliver_all()
     assert not system.jobs_at_providers()
-    [row] = system.select("SELECT extract(epoch FROM due_at - created_at)::float8 AS due FROM batches")
+    [row] = system.select("SELECT extract(epoch FROM due_at - created_at)::float8 AS due FROM shards")
     assert row["due"] == pytest.approx(30, abs=1)
 
     system.age(30)
-    await system.deliver(Message("batch", batch.id))
+    await system.step(batch.id)
     assert len(system.jobs_at_providers()) == 1
 
 
@@ -240,15 +240,27 @@ async def test_a_provider_that_fails_three_times_then_works(system: System, stat
     assert len(system.select("SELECT * FROM usage")) == 1
 
 
-async def test_a_provider_that_loses_the_job_fails_the_batch(system: System) -> None:
-    system.provider.state.stall("azure-general", "in_progress")
-    system.provider.state.stall("azure-special", "in_progress")
-    batch = await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+async def lose_the_job(system: System, group: str) -> Batch:
+    """A batch whose only job its provider has forgotten, and runs no other one until it is let go."""
+    for account in ACCOUNTS:
+        system.provider.state.stall(account, "in_progress")
+    batch = await system.create((await system.upload(chat_lines(group, 1))).id)
     await system.deliver_all()
     [job] = system.jobs_at_providers()
     system.provider.state.batches.forget(job.id)
+    for account in ACCOUNTS:
+        system.provider.state.stall(account, None)
+    return await system.run_until_ended(batch.id)
 
-    ended = await system.run_until_ended(batch.id)
+
+async def test_a_job_that_its_provider_loses_runs_once_more_elsewhere(system: System) -> None:
+    assert (await lose_the_job(system, GROUP)).status == "completed"
+    deployments = system.select("SELECT deployment_id FROM jobs WHERE state = 'settled'")
+    assert len({row["deployment_id"] for row in deployments}) == 2
+
+
+async def test_a_job_that_the_only_provider_loses_fails_the_batch(system: System) -> None:
+    ended = await lose_the_job(system, "gpt-4.1-mini-batch")
 
     assert ended.status == "failed"
     assert ended.errors is not None
@@ -267,10 +279,10 @@ async def test_a_cancel_that_is_not_taken_is_sent_again_but_not_all_the_time(sys
         await system.deliver_all()
         assert len(system.provider.log(route="batches.cancel")) == sent
         system.age(10)
-        await system.deliver(Message("batch", batch.id))
+        await system.step(batch.id)
         assert len(system.provider.log(route="batches.cancel")) == sent
         system.age(6)
-        system.queue.messages.append(Message("batch", batch.id))
+        await system.step(batch.id)
     for account in ("azure-general", "azure-special"):
         system.provider.state.stall(account, None)
     assert (await system.run_until_ended(batch.id)).status == "cancelled"

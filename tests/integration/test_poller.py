@@ -10,8 +10,8 @@ from batches import poll_results, polling
 from manifold.providers import Endpoint, JobStatus
 from manifold.providers.openai.batches import OpenAIBatches
 from manifold.queue import Message
-from manifold.store.batches import Counts
 from manifold.store.jobs import JobPoll, Jobs
+from manifold.store.shards import Counts
 from tests.support import postgres
 from tests.support.crashes import at_every_step, killed_at
 from tests.support.provider import chat_lines
@@ -39,11 +39,16 @@ def running(system: System, deployment_id: str, count: int, name: str) -> None:
         """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, status, total, in_progress_at,
                expires_at, due_at)
            SELECT 'batch_' || %(name)s || n, 'file-' || %(name)s, '/v1/chat/completions', '24h', '{group}',
-               'in_progress', 2, now(), now() + interval '1 day', now() - interval '1 hour' + n * interval '1 ms'
+               'in_progress', 2, now(), now() + interval '1 day', now() + interval '2 days'
            FROM generate_series(1, %(count)s) n""",
-        """INSERT INTO jobs (id, batch_id, input_id, deployment_id, state, provider_ref, submitted_at)
-           SELECT 'job_' || %(name)s || n, 'batch_' || %(name)s || n, 'input_' || %(name)s, %(deployment)s, 'running',
-               'ref_' || %(name)s || n, now()
+        """INSERT INTO shards (id, batch_id, number, requests, bytes, state, due_at)
+           SELECT 'shard_' || %(name)s || n, 'batch_' || %(name)s || n, 0, 2, 5, 'running',
+               now() - interval '1 hour' + n * interval '1 ms'
+           FROM generate_series(1, %(count)s) n""",
+        """INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, state, provider_ref, submitted_at,
+               requests)
+           SELECT 'job_' || %(name)s || n, 'batch_' || %(name)s || n, 'shard_' || %(name)s || n, 'input_' || %(name)s,
+               %(deployment)s, 'running', 'ref_' || %(name)s || n, now(), 2
            FROM generate_series(1, %(count)s) n""",
     ):
         connection.execute(statement, parameters)
@@ -70,11 +75,11 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
 
 
 def leased(system: System) -> int:
-    return len(system.select("SELECT 1 FROM batches WHERE lease IS NOT NULL"))
+    return len(system.select("SELECT 1 FROM shards WHERE lease IS NOT NULL"))
 
 
 def due(system: System) -> set[str]:
-    return {row["id"] for row in system.select("SELECT id FROM batches WHERE due_at <= now()")}
+    return {row["id"] for row in system.select("SELECT batch_id AS id FROM shards WHERE due_at <= now()")}
 
 
 async def test_a_deployment_with_one_job_has_its_turn_beside_one_with_5_000(
@@ -110,8 +115,8 @@ async def test_the_statements_of_a_run_do_not_grow_with_its_jobs(
         assert await system.engine().poll_due(1_000) == count
         counted.append(len(queries))
 
-    assert counted[0] == counted[1] <= 8
-    kind = "batch" if state == "in_progress" else "job"
+    assert counted[0] == counted[1] <= 10
+    kind = "shard" if state == "in_progress" else "job"
     assert Counter(message.kind for message in system.queue.messages) == {kind: 302}
 
 
@@ -169,8 +174,8 @@ async def test_a_cancel_that_meets_the_poller_wakes_a_worker(
     monkeypatch.setattr(OpenAIBatches, "poll", staticmethod(cancelling))
     await system.engine().poll_due(10)
 
-    assert Message("batch", "batch_large3") in system.queue.messages
-    assert Message("batch", "batch_large2") not in system.queue.messages
+    assert Message("shard", "shard_large3") in system.queue.messages
+    assert Message("shard", "shard_large2") not in system.queue.messages
     assert "batch_large3" in due(system)
 
 
@@ -193,20 +198,21 @@ async def test_a_hung_deployment_costs_only_its_own(
     assert leased(system) == 0
 
 
-async def test_overdue_batches_and_those_of_an_unknown_deployment_are_passed_over(
+async def test_overdue_batches_end_and_those_of_an_unknown_deployment_are_passed_over(
     system: System, provider: Provider
 ) -> None:
     running(system, GONE, 3, "gone")
     running(system, deployment(system, LARGE), 3, "large")
-    overdue = "expires_at = now() - interval '3 days', overdue_at = now() - interval '2 hours'"
+    overdue = "expires_at = now() - interval '3 days', overdue_at = now() - interval '2 hours', due_at = now()"
     postgres.connection(system._database_url).execute(
         f"UPDATE batches SET {overdue} WHERE id IN ('batch_gone1', 'batch_large1')".encode()
     )
 
     assert await system.engine().poll_due(10) == 6
 
-    assert set(provider.asked) == {"ref_large2", "ref_large3"}
-    assert due(system) == {"batch_gone1", "batch_large1"}
+    assert set(provider.asked) == {"ref_large1", "ref_large2", "ref_large3"}
+    system.age(20)
+    await system.run_schedule()
     await system.deliver_all()
     ended = system.select("SELECT id FROM batches WHERE status = 'expired'")
     assert {row["id"] for row in ended} == {"batch_gone1", "batch_large1"}
@@ -236,7 +242,7 @@ async def test_a_job_that_cannot_be_written_holds_up_no_other(
 async def test_counts_of_several_batches_are_written_as_each_says(system: System) -> None:
     running(system, GONE, 3, "b")
     async with system.gateway.store.session() as tables:
-        await tables.batches.progress([Counts(f"batch_b{number}", 2, number - 1, 0) for number in (1, 2, 3)])
+        await tables.shards.progress([Counts(f"shard_b{number}", 2, number - 1, 0) for number in (1, 2, 3)])
 
     rows = system.select("SELECT id, completed FROM batches ORDER BY id")
     assert [row["completed"] for row in rows] == [0, 1, 2]

@@ -13,7 +13,6 @@ from batches.running_job import RunningJob
 from local.provider import Fault
 from manifold.providers import Endpoint, JobStatus
 from manifold.providers.openai.batches import OpenAIBatches
-from manifold.store.batches import BatchRow
 from tests.support.provider import chat_lines
 from tests.support.system import System
 
@@ -48,18 +47,19 @@ def hang(system: System, *routes: str) -> None:
 
 
 def leased_batches(system: System) -> list[dict[str, Any]]:
-    return system.select("SELECT id FROM batches WHERE lease IS NOT NULL")
+    return system.select("SELECT id FROM shards WHERE lease IS NOT NULL")
 
 
 async def claimed(system: System) -> list[RunningJob]:
     async with system.gateway.store.session() as tables:
-        batches: list[BatchRow] = await tables.batch_leases.claim_due("lease", 75, 100)
-        jobs = await tables.jobs.open([batch.id for batch in batches])
+        shards = await tables.shard_leases.claim_due("lease", 75, 100)
+        batches = await tables.batches.of([shard.batch_id for shard in shards])
+        jobs = await tables.jobs.open([shard.id for shard in shards])
     runs = []
-    for batch in batches:
-        deployment = system.gateway.deployments.get(jobs[batch.id].deployment_id)
+    for shard in shards:
+        deployment = system.gateway.deployments.get(jobs[shard.id].deployment_id)
         assert deployment is not None
-        runs.append(RunningJob(batch, jobs[batch.id], deployment))
+        runs.append(RunningJob(batches[shard.batch_id], shard, jobs[shard.id], deployment))
     return runs
 
 
@@ -156,22 +156,22 @@ async def test_deployments_take_turns_when_not_all_can_be_claimed(system: System
     [one] = await running(system, GOOD)
     system.age(600)
     async with system.gateway.store.session() as tables:
-        first = await tables.batch_leases.claim_due("lease", 75, 2)
+        first = await tables.shard_leases.claim_due("lease", 75, 2)
 
     assert len(first) == 2
-    assert one in {batch.id for batch in first}
-    assert {batch.id for batch in first} & set(many)
+    assert one in {shard.batch_id for shard in first}
+    assert {shard.batch_id for shard in first} & set(many)
 
 
 async def test_no_more_are_claimed_than_the_limit_whatever_postgres_plans(system: System) -> None:
     await running(system, BAD, 1)
-    system.analyze("batches")  # so the plan expects one row, and may repeat what it is compared with
+    system.analyze("shards")  # so the plan expects one row, and may repeat what it is compared with
     await running(system, BAD, 5)
     system.age(600)
     await system.gateway.store.database.close()  # the next connection has no plan of an earlier claim
 
     async with system.gateway.store.session() as tables:
-        claimed = await tables.batch_leases.claim_due("lease", 75, 2)
+        claimed = await tables.shard_leases.claim_due("lease", 75, 2)
 
     assert len(claimed) == 2
 

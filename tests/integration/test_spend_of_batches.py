@@ -33,6 +33,7 @@ from manifold.store.teams import Team
 from tests.support import gateways
 from tests.support.deployments import deployment
 from tests.support.provider import chat_lines
+from tests.support.shards import plan_one
 from tests.support.system import System
 
 pytest_plugins = ("tests.support.system_fixtures",)
@@ -93,7 +94,7 @@ async def add_batch(
         batch = await tables.batch_leases.claim(new.id, "lease", 60)
         assert batch is not None
         [input_id] = await tables.inputs.ensure(file.id, ["general"])
-        job = await tables.jobs.insert(ids.new("job"), batch, input_id, "general")
+        job = await tables.jobs.insert(ids.new("job"), await plan_one(tables, batch, 3), input_id, "general")
         assert job is not None
         assert await tables.jobs.running(job, new.id)
         assert await tables.jobs.ended({job.id: JobEnd(outcome, None, None, None, None, [])})

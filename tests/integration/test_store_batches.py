@@ -12,17 +12,19 @@ from manifold.access import Caller
 from manifold.limits import LimitedHolder, Limits
 from manifold.storable import MOST_OF_A_BATCH
 from manifold.store import Store, Tables
-from manifold.store.batches import BatchRow, Counts, NewBatch, Outcome
+from manifold.store.batches import BatchRow, NewBatch, Outcome
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobEnd, JobPoll, JobRow
 from manifold.store.keys import Key
+from manifold.store.shards import Counts, ShardRow
+from tests.support.shards import plan_one
 
 ADMIN = Caller(admin=True)
 
 
-async def new_batch(tables: Tables, caller: Caller = ADMIN) -> BatchRow:
+async def new_batch(tables: Tables, caller: Caller = ADMIN, total: int = 1) -> BatchRow:
     file = await tables.files.insert(NewFile(ids.new("file"), "batch", "in.jsonl", 1, ["group"]), ADMIN)
-    batch = NewBatch(ids.new("batch"), file.id, "/v1/chat/completions", "24h", ["group"], None, 1, None, 86_400)
+    batch = NewBatch(ids.new("batch"), file.id, "/v1/chat/completions", "24h", ["group"], None, total, None, 86_400)
     return await tables.batches.insert(batch, caller)
 
 
@@ -32,11 +34,17 @@ async def claimed(tables: Tables, batch: BatchRow, lease: str = "mine") -> Batch
     return row
 
 
-async def new_job(tables: Tables, batch: BatchRow) -> JobRow:
+async def new_job(tables: Tables, batch: BatchRow, shard: ShardRow | None = None) -> JobRow:
+    shard = shard or await plan_one(tables, batch, 10)
     [input_id] = await tables.inputs.ensure(batch.input_file_id, ["deployment"])
-    job = await tables.jobs.insert(ids.new("job"), batch, input_id, "deployment")
+    job = await tables.jobs.insert(ids.new("job"), shard, input_id, "deployment")
     assert job is not None
     return job
+
+
+async def open_job(tables: Tables, job: JobRow) -> JobRow:
+    assert job.shard_id is not None
+    return (await tables.jobs.open([job.shard_id]))[job.shard_id]
 
 
 async def status(tables: Tables, batch: BatchRow) -> str:
@@ -64,7 +72,7 @@ async def test_a_lease_that_ran_out_is_taken_over(store: Store) -> None:
 async def test_a_batch_that_is_not_due_is_not_claimed(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
-        assert not await tables.batch_leases.release([(batch, 30)])
+        assert not await tables.batch_leases.release(batch, 30)
         assert await tables.batch_leases.claim(batch.id, "other", 60) is None
         assert await tables.batch_leases.wake(batch.id)
         assert await tables.batch_leases.claim(batch.id, "other", 60)
@@ -74,7 +82,7 @@ async def test_a_wake_that_meets_a_held_lease_is_seen_at_its_release(store: Stor
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
         await tables.batch_leases.wake(batch.id)
-        assert await tables.batch_leases.release([(batch, 300)])
+        assert await tables.batch_leases.release(batch, 300)
         assert await tables.batch_leases.claim(batch.id, "other", 60)
 
 
@@ -91,24 +99,30 @@ async def test_a_wake_of_a_transaction_that_began_before_the_lease_is_seen_at_it
             batch = await claimed(tables, batch)
         await elsewhere.batch_leases.wake(batch.id)
     async with store.session() as tables:
-        assert await tables.batch_leases.release([(batch, 300)])
+        assert await tables.batch_leases.release(batch, 300)
     await other.close()
 
 
 async def test_a_cancelled_batch_takes_no_job(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
+        shard = await plan_one(tables, batch, 10)
         [input_id] = await tables.inputs.ensure(batch.input_file_id, ["deployment"])
         await tables.batches.cancel(batch.id, ADMIN)
-        assert await tables.jobs.insert(ids.new("job"), batch, input_id, "deployment") is None
+        assert await tables.jobs.insert(ids.new("job"), shard, input_id, "deployment") is None
 
 
 async def test_a_second_open_job_cannot_be_written(store: Store) -> None:
     async with store.session() as tables:
         batch = await claimed(tables, await new_batch(tables))
-        job = await new_job(tables, batch)
+        shard = await plan_one(tables, batch, 10)
+        job = await new_job(tables, batch, shard)
+        assert await tables.jobs.insert(ids.new("job"), shard, job.input_id, "deployment") is None
         with pytest.raises(UniqueViolation):
-            await tables.jobs.insert(ids.new("job"), batch, job.input_id, "deployment")
+            await tables.connection.execute(
+                "INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id) VALUES (%s, %s, %s, %s, 'other')",
+                (ids.new("job"), batch.id, shard.id, job.input_id),
+            )
 
 
 async def test_a_batch_with_an_open_job_does_not_end(store: Store) -> None:
@@ -139,11 +153,12 @@ async def test_a_late_poll_does_not_reopen_a_job(store: Store, outcome: Outcome)
         await tables.jobs.settled(job)
         assert await tables.batches.end(batch, outcome)
 
-        await tables.batches.progress([Counts(batch.id, 9, 9, 9)])
+        await tables.shards.progress([Counts(job.shard_id or "", 9, 9, 9)])
         await tables.batches.finalizing([batch.id])
         assert await tables.batches.started(batch.id) is None
         assert not await tables.batch_leases.wake(batch.id)
-        assert not await tables.batch_leases.wake_stale(batch.id, 0)
+        assert not await tables.shard_leases.wake_batch(batch.id)
+        assert not await tables.shard_leases.wake_stale(batch.id, 0)
         assert await tables.batches.cancel(batch.id, ADMIN) is None
         assert not await tables.jobs.running(job, "ref")
         assert not await tables.jobs.ended({job.id: JobEnd("completed", "o", None, "file-1", None, ())})
@@ -152,9 +167,10 @@ async def test_a_late_poll_does_not_reopen_a_job(store: Store, outcome: Outcome)
 
 async def test_counts_never_go_down(store: Store) -> None:
     async with store.session() as tables:
-        batch = await new_batch(tables)
-        await tables.batches.progress([Counts(batch.id, 10, 7, 1)])
-        await tables.batches.progress([Counts(batch.id, 10, 5, 0)])
+        batch = await claimed(tables, await new_batch(tables, total=10))
+        shard = await plan_one(tables, batch, 10)
+        await tables.shards.progress([Counts(shard.id, 10, 7, 1)])
+        await tables.shards.progress([Counts(shard.id, 10, 5, 0)])
         row = await tables.batches.get(batch.id, ADMIN)
     assert row is not None
     assert (row.total, row.completed, row.failed) == (10, 7, 1)
@@ -180,9 +196,10 @@ async def test_counts_are_one_set_that_never_exceeds_the_total(
     store: Store, reported: tuple[int, int, int], stored: tuple[int, int, int]
 ) -> None:
     async with store.session() as tables:
-        batch = await new_batch(tables)
-        await tables.batches.progress([Counts(batch.id, 10, 4, 0)])
-        await tables.batches.progress([Counts(batch.id, *reported)])
+        batch = await claimed(tables, await new_batch(tables, total=10))
+        shard = await plan_one(tables, batch, 10)
+        await tables.shards.progress([Counts(shard.id, 10, 4, 0)])
+        await tables.shards.progress([Counts(shard.id, *reported)])
         row = await tables.batches.get(batch.id, ADMIN)
     assert row is not None
     assert (row.total, row.completed, row.failed) == stored
@@ -195,12 +212,12 @@ async def test_a_premature_end_is_counted_from_when_it_was_first_reported(store:
         assert await tables.jobs.running(job, "ref")
         await tables.jobs.polled([JobPoll(job.id)])
         await tables.jobs.polled([JobPoll(job.id, premature=True)])
-        first = (await tables.jobs.open([batch.id]))[batch.id]
+        first = await open_job(tables, job)
         await tables.jobs.polled([JobPoll(job.id, answered=False)])
         await tables.jobs.polled([JobPoll(job.id, premature=True)])
-        second = (await tables.jobs.open([batch.id]))[batch.id]
+        second = await open_job(tables, job)
         await tables.jobs.polled([JobPoll(job.id)])
-        going_on = (await tables.jobs.open([batch.id]))[batch.id]
+        going_on = await open_job(tables, job)
     assert first.polls == 0
     assert first.end_seen_for is not None
     assert second.end_seen_for is not None

@@ -18,6 +18,7 @@ from manifold.store.batches import NewBatch, Outcome
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobEnd
 from manifold.store.keys import Key
+from tests.support.shards import plan_one
 
 DAY = 86_400
 HOLDER = Caller(key_id="key_spender")
@@ -45,7 +46,7 @@ async def ended(tables: Tables, outcome: Outcome = "completed", cost: Decimal = 
     batch = await tables.batch_leases.claim(new.id, "lease", 60)
     assert batch is not None
     [input_id] = await tables.inputs.ensure(file.id, ["deployment"])
-    job = await tables.jobs.insert(ids.new("job"), batch, input_id, "deployment")
+    job = await tables.jobs.insert(ids.new("job"), await plan_one(tables, batch), input_id, "deployment")
     assert job is not None
     assert await tables.jobs.running(job, new.id)
     assert await tables.jobs.ended({job.id: JobEnd(outcome, None, None, None, None, [])})

@@ -58,7 +58,7 @@ async def test_the_batches_that_wait_for_an_input_are_woken(files_app: FilesApp)
 
     await files_app.deliver(message)
 
-    assert files_app.control_messages() == ["batch_waits"]
+    assert files_app.control_messages() == ["shard_batch_waits"]
 
 
 async def test_a_repeated_message_does_nothing(files_app: FilesApp) -> None:
@@ -186,7 +186,7 @@ async def test_a_provider_that_never_accepts_the_file_fails_the_input_and_notifi
 
     assert len(files_app.provider.log(SPECIAL.name, "files.create")) == attempts
     assert await state(files_app, file) == ("failed", shown)
-    assert woken == [["batch_waits"], *[[]] * (attempts - 2), ["batch_waits"]]
+    assert woken == [["shard_batch_waits"], *[[]] * (attempts - 2), ["shard_batch_waits"]]
     assert [(one.state, one.error) for one in (await files_app.file(file.id)).inputs or ()] == [("failed", shown)]
 
 

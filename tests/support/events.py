@@ -33,6 +33,7 @@ _PLACEHOLDERS = {
 }
 _WORK: dict[Kind, tuple[str, str]] = {
     "batch": ("BatchesWorker", "control.batch"),
+    "shard": ("BatchesWorker", "control.shard"),
     "input": ("FilesWorker", "transfers.input"),
     "job": ("FilesWorker", "transfers.job"),
     "file": ("FilesWorker", "transfers.file"),
@@ -110,6 +111,6 @@ class FunctionRunner:
             time.sleep(0.1)
 
     def _make_due(self) -> None:
-        """Make every batch due now, so that the test does not wait for its next step."""
+        """Make every shard due now, so that the test does not wait for its next step."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            connection.execute("UPDATE batches SET due_at = now() WHERE due_at > now()")
+            connection.execute("UPDATE shards SET due_at = now() WHERE due_at > now()")

@@ -143,7 +143,10 @@ class FilesApp:
         self.sql(f"UPDATE files SET deleted_at = deleted_at - make_interval(secs => {float(seconds)})")
 
     def insert_batch(self, batch_id: str, file_id: str, status: str = "validating") -> None:
-        """Insert a batch with this input file, open or ended."""
+        """Insert a batch with this input file, ended, or open with one shard (`shard_` and the id).
+
+        The shard of a `validating` batch waits.
+        """
         ended = status in ("completed", "failed", "expired", "cancelled")
         self.sql(
             """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, status, expires_at, due_at)
@@ -153,6 +156,14 @@ class FilesApp:
             status,
             None if ended else "now",
         )
+        if not ended:
+            self.sql(
+                """INSERT INTO shards (id, batch_id, number, requests, bytes, state)
+                   VALUES ('shard_' || %s, %s, 0, 1, 1, %s)""",
+                batch_id,
+                batch_id,
+                "waiting" if status == "validating" else "running",
+            )
 
 
 def _addresses(provider: Simulator) -> dict[str, str]:

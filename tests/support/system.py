@@ -32,7 +32,7 @@ from manifold.deployments import CALL_SECONDS, Deployments
 from manifold.gateway import Gateway
 from manifold.providers import BatchProvider, Endpoint
 from manifold.providers.registry import batch_provider_for, completion_provider_for
-from manifold.queue import Message, Queue
+from manifold.queue import Kind, Message, Queue
 from manifold.schemas import Batch as BatchObject
 from manifold.schemas import File
 from manifold.storage import Storage
@@ -258,23 +258,28 @@ class System:
 
     async def deliver(self, message: Message) -> None:
         """Let a worker handle this message."""
+        await self._workers()[message.kind](message.id)
+
+    def _workers(self) -> dict[Kind, Callable[[str], Awaitable[None]]]:
         gateway = self.gateway
-        parts = (gateway.store, gateway.storage, gateway.queue, gateway.deployments)
-        match message.kind:
-            case "batch":
-                await self.engine().advance(message.id)
-            case "input":
-                await Replication(*parts).run(message.id)
-            case "job":
-                await Results(*parts, gateway.prices).run(message.id)
-            case "file":
-                await Purge(gateway.store, gateway.storage, gateway.deployments).run(message.id)
-            case "deployment":
-                await Orphans(gateway.store, gateway.deployments).run(message.id)
-            case "upload":
-                await Joining(gateway.store, gateway.storage, self.queue, gateway.deployments).run(message.id)
-            case "webhook":
-                await self.delivery_run().run()
+        store, deployments = gateway.store, gateway.deployments
+        parts = (store, gateway.storage, gateway.queue, deployments)
+        return {
+            "batch": self.engine().advance,
+            "shard": self.engine().advance_shard,
+            "input": Replication(*parts).run,
+            "job": Results(*parts, gateway.prices).run,
+            "file": Purge(store, gateway.storage, deployments).run,
+            "deployment": Orphans(store, deployments).run,
+            "upload": Joining(store, gateway.storage, self.queue, deployments).run,
+            "webhook": lambda _: self.delivery_run().run(),
+        }
+
+    async def step(self, batch_id: str) -> None:
+        """Let a worker take the next step of a batch, or of its shards once it has some, as far as they are due."""
+        shards = self.select(f"SELECT id FROM shards WHERE batch_id = '{batch_id}' ORDER BY number")
+        for message in [Message("shard", shard["id"]) for shard in shards] or [Message("batch", batch_id)]:
+            await self.deliver(message)
 
     async def deliver_all(self) -> None:
         """Deliver the messages of the queue, and those sent meanwhile, in random order."""

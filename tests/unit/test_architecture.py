@@ -21,6 +21,8 @@ from manifold.store.files import Files
 from manifold.store.inputs import Inputs
 from manifold.store.job_results import JobResults
 from manifold.store.jobs import Jobs
+from manifold.store.shard_leases import ShardLeases
+from manifold.store.shards import Shards
 from manifold.store.uploads import Uploads
 from manifold.store.webhooks import Webhooks
 
@@ -28,9 +30,22 @@ ROOT = Path(__file__).parents[2]
 PAGE = re.sub(r"^```.*?^```", "", (ROOT / "docs" / "architecture.md").read_text(), flags=re.MULTILINE | re.DOTALL)
 SQL = "\n".join(file.read_text() for file in sorted((ROOT / "layers").rglob("migrations/*.sql")))
 AGGREGATES = {
-    one.__name__: one for one in (Files, Inputs, Batches, BatchLeases, Jobs, JobResults, Uploads, Webhooks, Deliveries)
+    one.__name__: one
+    for one in (
+        Files,
+        Inputs,
+        Batches,
+        BatchLeases,
+        Shards,
+        ShardLeases,
+        Jobs,
+        JobResults,
+        Uploads,
+        Webhooks,
+        Deliveries,
+    )
 }
-STATED = ("uploads", "inputs", "batches", "jobs", "deliveries")
+STATED = ("uploads", "inputs", "batches", "shards", "jobs", "deliveries")
 """The tables with states. A file's status is set once, and its deletion has its own columns."""
 
 

@@ -6,13 +6,35 @@ import pytest
 
 from batches.selection import candidates
 from manifold.store.jobs import JobRow
+from manifold.store.shards import ShardRow
 from tests.support.deployments import deployment
+
+SHARD = ShardRow(
+    id="shard_a",
+    batch_id="batch_a",
+    number=0,
+    round=0,
+    selection="",
+    requests=1,
+    bytes=1,
+    tokens=1,
+    state="waiting",
+    outcome=None,
+    errors=None,
+    completed=0,
+    failed=0,
+    waiting_for=None,
+    lease="mine",
+    age=0.0,
+    alone=True,
+)
 
 
 def refused_job(status: int | None) -> JobRow:
     return JobRow(
         id="job_a",
         batch_id="batch_a",
+        shard_id="shard_a",
         input_id="input_a",
         deployment_id="a",
         state="refused",
@@ -40,6 +62,8 @@ def refused_job(status: int | None) -> JobRow:
         end_seen_for=None,
         mismatch_for=None,
         requests=1,
+        tokens=1,
+        fault=None,
         overdue_for=None,
     )
 
@@ -55,7 +79,7 @@ def test_refusals_that_say_that_the_request_is_wrong_exhaust_a_deployment_sooner
     status: int | None, refusals: int
 ) -> None:
     def is_exhausted(count: int) -> bool:
-        (candidate,) = candidates([deployment("a")], [], [refused_job(status)] * count, {})
+        (candidate,) = candidates(SHARD, [deployment("a")], [], [refused_job(status)] * count, {}, {})
         return candidate.exhausted
 
     assert [is_exhausted(refusals - 1), is_exhausted(refusals)] == [False, True]

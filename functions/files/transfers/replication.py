@@ -1,4 +1,4 @@
-"""The upload of a file's lines to one deployment: S3 → the deployment's own model in each line → the provider."""
+"""The upload of a file's or a shard's lines to a deployment: S3 → the deployment's model in each → the provider."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -6,6 +6,7 @@ from functools import partial
 
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
 from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, is_exhausted, owner_message, pause
+from files.transfers.shard_lines import shard_lines
 from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -13,10 +14,13 @@ from manifold.errors import ManifoldError, ProviderError
 from manifold.jsonl import Report, Rewrite
 from manifold.providers import BatchProvider, Endpoint, Input, Prepared
 from manifold.queue import MAX_DELAY, Message, Queue
+from manifold.selection import Selection
 from manifold.storage import Storage
-from manifold.store import Store
+from manifold.store import Store, Tables
 from manifold.store.files import FileRow
 from manifold.store.inputs import InputRow
+
+ALL = Selection.all()
 
 
 class Replication:
@@ -33,34 +37,35 @@ class Replication:
         self._deployments = deployments
 
     async def run(self, input_id: str) -> None:
-        """Upload a due input to its deployment and wake the batches that wait for it; or write when to try again."""
+        """Upload a due input to its deployment and wake the shards that wait for it; or write when to try again."""
         claimed = await self._claim(input_id)
         if claimed is None:
             return
-        row, file = claimed
+        row, file, selection = claimed
         deployment = self._deployments.get(row.deployment_id)
         if deployment is None:
             await self._give_up(row, UNCONFIGURED)
         elif row.attempts > ATTEMPTS:  # its workers died, each time
             await self._give_up(row, "The transfer broke off too often.")
         else:
-            await self._transfer(row, file, deployment)
+            await self._transfer(row, file, selection, deployment)
 
-    async def _claim(self, input_id: str) -> tuple[InputRow, FileRow] | None:
-        """The input and its file, if the input can be claimed. An input that nobody needs any more is discarded."""
+    async def _claim(self, input_id: str) -> tuple[InputRow, FileRow, Selection] | None:
+        """The input and what it is of, if the input can be claimed. One that nobody needs any more is discarded."""
         async with self._store.session() as tables:
             row = await tables.inputs.claim(input_id, secrets.token_hex(8), LEASE_SECONDS)
             if row is None:
                 return None
-            file = await tables.files.load(row.file_id)
+            file_id, selection = await _source(tables, row)
+            file = await tables.files.load(file_id) if file_id else None
             if file is None or await tables.files.purgeable(file.id):
                 await tables.inputs.discard(row.id)
                 return None
-        return row, file
+        return row, file, selection
 
-    async def _transfer(self, row: InputRow, file: FileRow, deployment: Deployment) -> None:
+    async def _transfer(self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment) -> None:
         try:
-            prepared = await run_leased(partial(self._renew, row), self._prepare(row, file, deployment))
+            prepared = await run_leased(partial(self._renew, row), self._prepare(row, file, selection, deployment))
         except LeaseLost:
             observe.warning("lease_lost", input_id=row.id)
         except (ProviderError, ManifoldError) as fault:
@@ -72,27 +77,29 @@ class Replication:
         async with self._store.session() as tables:
             return await tables.inputs.renew(row, seconds)
 
-    async def _prepare(self, row: InputRow, file: FileRow, deployment: Deployment) -> Prepared:
+    async def _prepare(self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment) -> Prepared:
         assert file.report is not None  # noqa: S101 (only a file with a report has inputs)
         report = Report.from_json(file.report)
-        data = Input(
-            name=f"{row.id}.jsonl",
-            bytes=report.rewritten_bytes(deployment.model),
-            lines=lambda: rewritten(self._storage.read(file.storage_key), deployment.model, report),
-        )
+
+        def lines() -> AsyncIterator[bytes]:
+            return rewritten(shard_lines(self._storage, file, report, selection), deployment.model, report)
+
+        # the report has the exact length of the whole file alone
+        size = report.rewritten_bytes(deployment.model) if selection == ALL else await _length(lines())
+        data = Input(name=f"{row.id}.jsonl", bytes=size, lines=lines)
         return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data), seconds=None)
 
     async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:
-        """Note the provider's copy, and wake the batches that wait for it."""
+        """Note the provider's copy, and wake the shards that wait for it."""
         async with self._store.transaction() as tables:
             noted = await tables.inputs.ready(row, prepared.ref, prepared.expires_at)
-            waiting = await tables.batch_leases.wake_waiting(row.file_id) if noted else []
+            waiting = await _wake_waiting(tables, row) if noted else []
         if not noted:
             await self._discard(row, deployment, prepared.ref)
             return
         observe.event("input_ready", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
         observe.count(observe.Metric.INPUTS_READY)
-        await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
+        await self._queue.announce(Message("shard", shard_id) for shard_id in waiting)
 
     async def _discard(self, row: InputRow, deployment: Deployment, ref: str | None) -> None:
         """Delete a copy that no row names: the file was purged, or the lease ran out, during the upload."""
@@ -118,20 +125,42 @@ class Replication:
         wait = pause(row.attempts, fault)
         async with self._store.transaction() as tables:
             noted = await tables.inputs.retry(row, owner_message(fault), wait)
-            # A young batch waits for first attempts: where one failed, it need not wait any longer.
-            waiting = await tables.batch_leases.wake_waiting(row.file_id) if noted and row.attempts == 1 else []
-        await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
+            # A young shard waits for first attempts: where one failed, it need not wait any longer.
+            waiting = await _wake_waiting(tables, row) if noted and row.attempts == 1 else []
+        await self._queue.announce(Message("shard", shard_id) for shard_id in waiting)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("input", row.id)], delay=wait)
 
     async def _give_up(self, row: InputRow, cause: str) -> None:
-        """Fail the input, and wake the batches that wait for it: they choose another deployment, or end."""
+        """Fail the input, and wake the shards that wait for it: they choose another deployment, or end."""
         async with self._store.transaction() as tables:
             failed = await tables.inputs.fail(row, cause)
-            waiting = await tables.batch_leases.wake_waiting(row.file_id) if failed else []
+            waiting = await _wake_waiting(tables, row) if failed else []
         observe.event("input_failed", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
         observe.count(observe.Metric.INPUTS_FAILED)
-        await self._queue.announce(Message("batch", batch_id) for batch_id in waiting)
+        await self._queue.announce(Message("shard", shard_id) for shard_id in waiting)
+
+
+async def _source(tables: Tables, row: InputRow) -> tuple[str | None, Selection]:
+    """The file (id) whose lines the input has, and which of them; no file for a shard that has ended."""
+    if row.shard_id is None:
+        return row.file_id, ALL
+    shard = await tables.shards.get(row.shard_id)
+    if shard is None or shard.state == "ended":
+        return None, ALL
+    batches = await tables.batches.of([shard.batch_id])
+    return batches[shard.batch_id].input_file_id, Selection.parse(shard.selection)
+
+
+async def _length(chunks: AsyncIterator[bytes]) -> int:
+    return sum([len(chunk) async for chunk in chunks])
+
+
+async def _wake_waiting(tables: Tables, row: InputRow) -> list[str]:
+    """Wake the shards that wait for this input; returns their ids."""
+    if row.shard_id is not None:
+        return [row.shard_id] if await tables.shard_leases.wake(row.shard_id) else []
+    return await tables.shard_leases.wake_waiting(row.file_id) if row.file_id else []
 
 
 async def rewritten(chunks: AsyncIterator[bytes], model: str, report: Report) -> AsyncIterator[bytes]:

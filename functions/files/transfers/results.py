@@ -59,7 +59,7 @@ class Results:
         self._fetching = Fetching(storage, deployments, prices)
 
     async def run(self, job_id: str) -> None:
-        """Store the results of an ended job, count them, and wake its batch; or write when to try again."""
+        """Store the results of an ended job, count them, and wake its shard; or write when to try again."""
         async with self._store.session() as tables:
             job = await tables.job_results.claim(job_id, secrets.token_hex(8), LEASE_SECONDS)
         if job is None:
@@ -152,13 +152,13 @@ class Results:
                 await tables.job_results.named(job, _references(job, status))
 
     async def _finish(self, job: JobRow, results: dict[str, Any]) -> None:
-        """Mark the job as stored, with these facts of its results, and wake the batch."""
+        """Mark the job as stored, with these facts of its results, and wake its shard."""
         async with self._store.transaction() as tables:
             stored = await tables.job_results.stored(job, results)
-            woken = stored and await tables.batch_leases.wake(job.batch_id)
-        if woken:
+            woken = stored and job.shard_id and await tables.shard_leases.wake(job.shard_id)
+        if woken and job.shard_id:
             observe.event("results_stored", job_id=job.id, batch_id=job.batch_id, attempts=job.attempts)
-            await self._queue.announce([Message("batch", job.batch_id)])
+            await self._queue.announce([Message("shard", job.shard_id)])
 
     async def _retry(
         self, job: JobRow, cause: str, wait: float, results: FetchedResults | None = None, *, mismatch: bool = False

@@ -4,7 +4,9 @@ import secrets
 import string
 from typing import Literal
 
-Kind = Literal["file", "batch", "upload", "part", "input", "job", "key", "user", "team", "request", "call", "webhook"]
+Kind = Literal[
+    "file", "batch", "upload", "part", "input", "job", "shard", "key", "user", "team", "request", "call", "webhook"
+]
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24  # 142 bits: no collisions, and no id can be guessed
@@ -12,6 +14,7 @@ _COUNT = len(_ALPHABET) ** _LENGTH
 _PREFIX: dict[Kind, str] = {
     "file": "file-",
     "batch": "batch_",
+    "shard": "shard_",
     "upload": "upload_",
     "part": "part_",
     "input": "input_",

@@ -1,9 +1,9 @@
 """The SQS queues, which only wake workers. A message holds one id, and may arrive twice, late or never.
 
-Control messages name a batch whose next step is due: short work. Transfer messages name an input to upload, a job whose
-results are to be stored, a file to purge, an upload to join or clear, or a deployment to check for orphans: work that
-moves bytes or takes long. Webhook messages name a webhook that has an event to be sent: strangers' endpoints answer as
-slowly as they like, and so hold up neither.
+Control messages name a batch or a shard whose next step is due: short work. Transfer messages name an input to upload,
+a job whose results are to be stored, a batch whose results are to be joined, a file to purge, an upload to join or
+clear, or a deployment to check for orphans: work that moves bytes or takes long. Webhook messages name a webhook that
+has an event to be sent: strangers' endpoints answer as slowly as they like, and so hold up neither.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["batch", "input", "job", "file", "upload", "deployment", "webhook"]
+Kind = Literal["batch", "shard", "input", "job", "join", "file", "upload", "deployment", "webhook"]
 _Name = Literal["control", "transfers", "webhooks"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
@@ -49,8 +49,8 @@ _CONFIG = config(1, 3)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The row that a worker is to work on. A `batch` goes to the control queue, a `webhook` to the webhooks queue, and
-    the others to the transfers queue."""
+    """The row that a worker is to work on. A `batch` and a `shard` go to the control queue, a `webhook` to the webhooks
+    queue, and the others to the transfers queue."""
 
     kind: Kind
     id: str
@@ -134,7 +134,7 @@ def _together(messages: Iterable[Message]) -> Iterator[Sequence[Message]]:
 
 def _queue_of(message: Message) -> _Name:
     match message.kind:
-        case "batch":
+        case "batch" | "shard":
             return "control"
         case "webhook":
             return "webhooks"

@@ -39,10 +39,11 @@ class Piece:
     bytes: int
 
     @classmethod
-    def of(cls, key: str, size: int, most: int) -> "Iterator[Piece]":
-        """An object of `size` bytes, in pieces of at most `most` bytes."""
-        for start in range(0, size, most):
-            yield cls(key, start, min(most, size - start))
+    def of(cls, key: str, size: int, most: int, *, start: int = 0) -> "Iterator[Piece]":
+        """`size` bytes of an object from the offset `start` on, in pieces of at most `most` bytes."""
+        end = start + size
+        for first in range(start, end, most):
+            yield cls(key, first, min(most, end - first))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ from manifold.store.keys import Keys
 from manifold.store.meters import Meters
 from manifold.store.open_work import OpenWork
 from manifold.store.retention import Retention
+from manifold.store.rooms import Rooms
+from manifold.store.shard_leases import ShardLeases
+from manifold.store.shards import Shards
 from manifold.store.spend import Spend
 from manifold.store.teams import Teams
 from manifold.store.traffic import Traffic
@@ -39,6 +42,9 @@ class Tables:
         self.inputs = Inputs(connection)
         self.batches = Batches(connection)
         self.batch_leases = BatchLeases(connection)
+        self.shards = Shards(connection)
+        self.shard_leases = ShardLeases(connection)
+        self.rooms = Rooms(connection)
         self.jobs = Jobs(connection)
         self.job_results = JobResults(connection)
         self.job_usage = JobUsage(connection)

@@ -9,10 +9,10 @@
 
 | status | meaning | next | by |
 |---|---|---|---|
-| `validating` | no provider has its job yet | `in_progress` | `Batches.started` |
-| `in_progress` | its job runs at a provider | `finalizing` | `Batches.finalizing` |
-| `finalizing` | its job has ended; the results are fetched | its job's outcome | `Batches.end` |
-| `cancelling` | a client cancelled it in one of the first two | its job's outcome, or `cancelled` | `Batches.end` |
+| `validating` | no provider has a job of it yet | `in_progress` | `Batches.started` |
+| `in_progress` | its shards run at providers, or wait | `finalizing` | `Batches.finalizing` |
+| `finalizing` | no more jobs follow; the results are fetched and joined | the outcome of its shards | `Batches.end` |
+| `cancelling` | a client cancelled it in one of the first two | the outcome of its shards | `Batches.end` |
 | `completed`, `failed`, `expired`, `cancelled` | ended; nothing changes any more | | |
 
 Each open status may be left for an end, too: by `Batches.end` for bad lines, refusals or a window that is over, and by
@@ -22,7 +22,7 @@ Each open status may be left for an end, too: by `Batches.end` for bad lines, re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from psycopg.types.json import Jsonb
 
@@ -34,6 +34,9 @@ from manifold.store.deliveries import ANNOUNCED
 from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all, fetch_one
+
+if TYPE_CHECKING:
+    from manifold.store.shards import ShardRow
 
 GRACE_SECONDS = 86_400
 """Seconds after its completion window in which a batch's provider may still say how it ended."""
@@ -48,14 +51,20 @@ COLUMNS: LiteralString = """id, input_file_id, endpoint, completion_window, grou
     created_at, in_progress_at, expires_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,
     cancelled_at, due_at, lease, extract(epoch FROM now() - created_at)::float8 AS age,
     extract(epoch FROM expires_at - now())::float8 AS left,
-    extract(epoch FROM now() - overdue_at)::float8 AS overdue_for,
+    extract(epoch FROM now() - overdue_at)::float8 AS overdue_for, retry_rounds, retry_of,
     (SELECT jsonb_build_object('input_tokens', sum(input_tokens), 'cached_tokens', sum(cached_tokens),
         'output_tokens', sum(output_tokens), 'reasoning_tokens', sum(reasoning_tokens))
      FROM usage WHERE batch_id = batches.id HAVING count(*) > 0) AS usage"""
 WOKEN: LiteralString = "due_at = now(), woken_at = clock_timestamp()"
 """Makes a batch due; `manifold.store.batch_leases` has the protocol."""
 RELEASED: LiteralString = "lease = NULL, leased_at = NULL, leased_until = NULL"
-_MAX_COUNT = 10**9  # the sum of two is an int4
+SHARDS_ENDED: LiteralString = f"""
+    closed AS (
+        UPDATE shards SET state = 'ended', outcome = ended.status, due_at = NULL, ended_at = now(), waiting_for = NULL,
+            waiting_since = NULL, line_at = '{{}}', {RELEASED}
+        FROM ended WHERE shards.batch_id = ended.id AND shards.state <> 'ended'
+    )"""
+"""Ends the open shards of a batch, beside a CTE `ended` that has the row of the batch as it ended."""
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
 
@@ -97,6 +106,10 @@ class BatchRow:
     """Seconds to the end of its completion window; negative after it."""
     overdue_for: float | None
     """Seconds since its first step that came later than `GRACE_SECONDS` after the window."""
+    retry_rounds: int
+    """How often lines of it that failed run again."""
+    retry_of: str | None
+    """The batch whose failed lines it runs."""
     usage: dict[str, int] | None
 
     @property
@@ -123,15 +136,8 @@ class NewBatch:
     total: int
     output_expires_after: int | None
     expires_in: int
-
-
-class Counts(NamedTuple):
-    """The requests of a batch, as its provider counts them."""
-
-    batch_id: str
-    total: int
-    completed: int
-    failed: int
+    retry_rounds: int = 0
+    retry_of: str | None = None
 
 
 class Batches:
@@ -144,10 +150,10 @@ class Batches:
         """Add a batch that belongs to `caller`, due at once."""
         query: LiteralString = f"""
             INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, metadata, total,
-                output_expires_after, expires_at, user_id, team_id, key_id)
+                output_expires_after, expires_at, retry_rounds, retry_of, user_id, team_id, key_id)
             VALUES (%(id)s, %(input_file_id)s, %(endpoint)s, %(completion_window)s, %(groups)s, %(metadata)s,
                 %(total)s, %(output_expires_after)s, now() + make_interval(secs => %(expires_in)s),
-                %(user_id)s, %(team_id)s, %(key_id)s)
+                %(retry_rounds)s, %(retry_of)s, %(user_id)s, %(team_id)s, %(key_id)s)
             RETURNING {COLUMNS}"""
         parameters = {
             "id": batch.id,
@@ -159,6 +165,8 @@ class Batches:
             "total": batch.total,
             "output_expires_after": batch.output_expires_after,
             "expires_in": batch.expires_in,
+            "retry_rounds": batch.retry_rounds,
+            "retry_of": batch.retry_of,
         }
         row = await fetch_one(self._connection, BatchRow, query, parameters | owner(caller))
         assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
@@ -168,6 +176,12 @@ class Batches:
         """A batch that the caller may see."""
         query: LiteralString = f"SELECT {COLUMNS} FROM batches WHERE id = %(id)s AND {visible(caller)}"
         return await fetch_one(self._connection, BatchRow, query, {"id": batch_id} | owner(caller))
+
+    async def of(self, batch_ids: Sequence[str]) -> dict[str, BatchRow]:
+        """These batches, by id, for the engine."""
+        query: LiteralString = f"SELECT {COLUMNS} FROM batches WHERE id = ANY(%(ids)s)"
+        rows = await fetch_all(self._connection, BatchRow, query, {"ids": list(batch_ids)})
+        return {row.id: row for row in rows}
 
     async def page(
         self, caller: Caller, *, limit: int, after: Cursor | None = None, groups: Sequence[str] | None = None
@@ -198,33 +212,15 @@ class Batches:
         row = await cursor.fetchone()
         return row[0] if row else None
 
-    async def progress(self, counts: Sequence[Counts]) -> None:
-        """Write the counts of requests, those of a batch as one set: at most `total` in all.
+    async def finalizing(self, batch_ids: Sequence[str]) -> None:
+        """in_progress → finalizing, for batches in which no other shard is open.
 
-        Where the sum is below the one that is there, nothing is written: a late poll brings old counts.
+        A batch that is being cancelled stays `cancelling` until its results are stored.
         """
         await self._connection.execute(
-            """UPDATE batches SET total = greatest(batches.total, given.total),
-                   failed = least(given.failed, greatest(batches.total, given.total)),
-                   completed = least(given.completed, greatest(0, greatest(batches.total, given.total) - given.failed))
-               FROM unnest(%(ids)s::text[], %(totals)s::int[], %(completed)s::int[], %(failed)s::int[])
-                   AS given (id, total, completed, failed)
-               WHERE batches.id = given.id AND due_at IS NOT NULL
-                   AND least(given.completed + given.failed, greatest(batches.total, given.total))
-                       >= batches.completed + batches.failed""",
-            {
-                "ids": [one.batch_id for one in counts],
-                "totals": [_bounded(one.total) for one in counts],
-                "completed": [_bounded(one.completed) for one in counts],
-                "failed": [_bounded(one.failed) for one in counts],
-            },
-        )
-
-    async def finalizing(self, batch_ids: Sequence[str]) -> None:
-        """in_progress → finalizing; a batch that is being cancelled stays `cancelling` until its results are stored."""
-        await self._connection.execute(
             """UPDATE batches SET status = 'finalizing', finalizing_at = now()
-               WHERE id = ANY(%s) AND status = 'in_progress'""",
+               WHERE id = ANY(%s) AND status = 'in_progress'
+                   AND (SELECT count(*) FROM shards WHERE batch_id = batches.id AND state <> 'ended') <= 1""",
             (list(batch_ids),),
         )
 
@@ -236,10 +232,12 @@ class Batches:
         errors: Sequence[Mapping[str, Any]] = (),
         output_file_id: str | None = None,
         error_file_id: str | None = None,
+        shard: "ShardRow | None" = None,
     ) -> bool:
-        """Any open status → its end, by the holder of the lease, once every job of the batch is closed.
+        """Any open status → its end, by the holder of the batch's lease, or of that of its last open `shard`.
 
-        The same statement writes the deliveries of the end to the owner's webhooks.
+        Every job of the batch is closed by then. The same statement ends the shards that are left, and writes the
+        deliveries of the end to the owner's webhooks.
         """
         columns: dict[Outcome, LiteralString] = {
             "completed": "completed_at",
@@ -251,11 +249,14 @@ class Batches:
             f"""WITH ended AS (
                     UPDATE batches SET status = %(outcome)s, {columns[outcome]} = now(), due_at = NULL, {RELEASED},
                         errors = %(errors)s, output_file_id = %(output)s, error_file_id = %(error)s
-                    WHERE id = %(id)s AND lease = %(lease)s AND status NOT IN {_ENDED}
+                    WHERE id = %(id)s AND status NOT IN {_ENDED} AND (lease = %(lease)s OR EXISTS (
+                            SELECT 1 FROM shards WHERE id = %(shard)s AND lease = %(shard_lease)s))
+                        AND NOT EXISTS (SELECT 1 FROM shards WHERE batch_id = %(id)s AND state <> 'ended'
+                            AND id IS DISTINCT FROM %(shard)s AND %(shard)s::text IS NOT NULL)
                         AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s
                             AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
                     RETURNING id, status, user_id, team_id, key_id
-                ), {ANNOUNCED}
+                ), {SHARDS_ENDED}, {ANNOUNCED}
                 SELECT id FROM ended""",
             {
                 "outcome": outcome,
@@ -264,6 +265,8 @@ class Batches:
                 "error": error_file_id,
                 "id": batch.id,
                 "lease": batch.lease,
+                "shard": shard.id if shard else None,
+                "shard_lease": shard.lease if shard else None,
             },
         )
         return await cursor.fetchone() is not None
@@ -281,12 +284,7 @@ class Batches:
                     due_at = NULL, {RELEASED}, errors = %(errors)s
                 WHERE id = %(id)s AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
                 RETURNING {COLUMNS}
-            ), {ANNOUNCED}
+            ), {SHARDS_ENDED}, {ANNOUNCED}
             SELECT * FROM ended"""
         parameters = {"id": batch_id, "errors": Jsonb([dict(error) for error in errors])}
         return await fetch_one(self._connection, BatchRow, query, parameters)
-
-
-def _bounded(count: int) -> int:
-    """A provider's count, within what the column can hold."""
-    return min(max(count, 0), _MAX_COUNT)

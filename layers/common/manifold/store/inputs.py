@@ -1,4 +1,4 @@
-"""Inputs: a managed file's lines in the form that one deployment takes.
+"""Inputs: a file's lines, or a shard's, in the form that one deployment takes.
 
 pending ──► ready ──► discarded
    │ ▲                    ▲
@@ -18,7 +18,7 @@ from manifold.store.queries import changes_one, fetch_all, fetch_one
 InputStates = Literal["pending", "ready", "failed", "discarded"]
 
 _COLUMNS: LiteralString = (
-    "id, file_id, deployment_id, state, provider_ref, error, attempts, lease, expires_at, created_at"
+    "id, file_id, shard_id, deployment_id, state, provider_ref, error, attempts, lease, expires_at, created_at"
 )
 _ORPHAN_CHECK_DUE: LiteralString = "doubtful_at <= now() - interval '1 hour'"
 """Longer than any attempt (900 s), so that what an attempt left is at the provider by then."""
@@ -32,7 +32,10 @@ class InputRow:
     """A row of `inputs`."""
 
     id: str
-    file_id: str
+    file_id: str | None
+    """The file, if it is an input of all its lines."""
+    shard_id: str | None
+    """The shard, if it is one of a shard's lines."""
     deployment_id: str
     state: InputStates
     provider_ref: str | None
@@ -58,6 +61,21 @@ class Inputs:
         """The inputs of a file that are not discarded: at most one for each deployment."""
         query: LiteralString = f"""
             SELECT {_COLUMNS} FROM inputs WHERE file_id = %(file)s AND state <> 'discarded'
+            ORDER BY created_at, deployment_id"""
+        return await fetch_all(self._connection, InputRow, query, {"file": file_id})
+
+    async def of_shard(self, shard_id: str) -> list[InputRow]:
+        """The inputs of a shard that are not discarded: at most one for each deployment."""
+        query: LiteralString = f"""
+            SELECT {_COLUMNS} FROM inputs WHERE shard_id = %(shard)s AND state <> 'discarded'
+            ORDER BY created_at, deployment_id"""
+        return await fetch_all(self._connection, InputRow, query, {"shard": shard_id})
+
+    async def of_file_and_shards(self, file_id: str) -> list[InputRow]:
+        """All inputs that are not discarded of a file and of the shards of its batches."""
+        query: LiteralString = f"""
+            SELECT {_COLUMNS} FROM inputs WHERE state <> 'discarded' AND (file_id = %(file)s OR shard_id IN (
+                SELECT s.id FROM shards s JOIN batches b ON b.id = s.batch_id WHERE b.input_file_id = %(file)s))
             ORDER BY created_at, deployment_id"""
         return await fetch_all(self._connection, InputRow, query, {"file": file_id})
 
@@ -89,6 +107,24 @@ class Inputs:
             ([ids.new("input") for _ in deployments], file_id, len(deployments), deployments),
         )
         return [input_id for (input_id,) in await cursor.fetchall()]
+
+    async def ensure_for_shard(self, shard_id: str, deployment_id: str) -> str | None:
+        """The same for a shard at one deployment; the id of the input to upload, if there is one."""
+        await self._connection.execute(
+            f"""UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now()
+                WHERE shard_id = %s AND deployment_id = %s AND state = 'ready' AND NOT {_FRESH}""",
+            (shard_id, deployment_id),
+        )
+        cursor = await self._connection.execute(
+            """INSERT INTO inputs (id, shard_id, deployment_id) VALUES (%s, %s, %s)
+               ON CONFLICT (shard_id, deployment_id) WHERE state <> 'discarded' DO UPDATE
+               SET state = 'pending', attempts = 0, error = NULL, due_at = now(), updated_at = now()
+               WHERE inputs.state = 'failed' AND inputs.updated_at < now() - interval '30 seconds'
+               RETURNING id""",
+            (ids.new("input"), shard_id, deployment_id),
+        )
+        row = await cursor.fetchone()
+        return row[0] if row else None
 
     async def refs(self, input_ids: Sequence[str]) -> dict[str, str]:
         """The provider's names of those of these inputs that have one, by our id."""

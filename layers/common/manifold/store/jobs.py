@@ -1,4 +1,4 @@
-"""Jobs: one submission of an input to one deployment, written before the provider is called.
+"""Jobs: the attempts of shards, each one submission to one deployment, written before the provider is called.
 
     submitting ──► running ──► ended ──► stored ──► settled
         │  │          ▲
@@ -8,7 +8,8 @@
 
 `refused` and `absent` jobs never came to be at the provider; another one may follow. `abandoned` ones may still run
 there, but their results are not used. ended → stored is in `manifold.store.job_results`. The unique index
-`jobs_one_open` keeps two jobs of a batch from being open at once.
+`jobs_one_open` keeps two jobs of a shard from being open at once. A job holds room at its deployment while it is
+`submitting`, `unknown` or `running` (`manifold.store.rooms`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,19 +20,22 @@ from typing import Any, Literal, LiteralString
 from psycopg.types.json import Jsonb
 
 from manifold import storable
-from manifold.store.batches import BatchRow, Outcome
+from manifold.store.batches import Outcome
 from manifold.store.connection import Connection
 from manifold.store.queries import changes_one, fetch_all, fetch_one
+from manifold.store.shards import OUT_OF_LINE, ShardRow
 
 States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent", "abandoned"]
 
-COLUMNS: LiteralString = """id, batch_id, input_id, deployment_id, state, provider_ref, outcome, error, lasting,
-    errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at, attempts,
-    lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
+COLUMNS: LiteralString = """id, batch_id, shard_id, input_id, deployment_id, state, provider_ref, outcome, error,
+    lasting, errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at,
+    attempts, lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
     extract(epoch FROM now() - doubted_at)::float8 AS mismatch_for,
-    (SELECT total FROM batches WHERE id = jobs.batch_id) AS requests,
+    requests, tokens, fault,
     (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS overdue_for"""
+Fault = Literal["provider", "input", "unknown"]
+
 _OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
 
 
@@ -41,6 +45,8 @@ class JobRow:
 
     id: str
     batch_id: str
+    shard_id: str | None
+    """`None` for one that old code has written."""
     input_id: str
     deployment_id: str
     state: States
@@ -74,7 +80,11 @@ class JobRow:
     mismatch_for: float | None
     """Seconds since its results were first found not to be what the provider had announced."""
     requests: int
-    """The number of requests of its batch."""
+    """The number of requests of its shard."""
+    tokens: int
+    """The estimated input tokens of its shard."""
+    fault: Fault | None
+    """Whose fault it was, where it ended as `failed`."""
     overdue_for: float | None
     """`BatchRow.overdue_for` of its batch, in seconds."""
 
@@ -90,6 +100,7 @@ class JobEnd:
     error_file_id: str | None
     errors: Sequence[Mapping[str, Any]]
     answers: int | None = None
+    fault: Fault | None = None
 
     @property
     def stores(self) -> bool:
@@ -115,30 +126,43 @@ class Jobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def insert(self, job_id: str, batch: BatchRow, input_id: str, deployment_id: str) -> JobRow | None:
-        """Write a job ahead of its submission; `None` if the batch is no longer to be submitted by this lease.
+    async def insert(self, job_id: str, shard: ShardRow, input_id: str, deployment_id: str) -> JobRow | None:
+        """Write a job ahead of its submission, for a waiting shard: waiting → running.
 
-        A second open job of a batch violates `jobs_one_open`.
+        `None` if the shard is no longer to be submitted by this lease, as after a cancel. A second open job of a shard
+        violates `jobs_one_open`.
         """
         query: LiteralString = f"""
-            INSERT INTO jobs (id, batch_id, input_id, deployment_id)
-            SELECT %(id)s, id, %(input)s, %(deployment)s FROM batches
-            WHERE id = %(batch)s AND status = 'validating' AND lease = %(lease)s FOR UPDATE
+            WITH batch AS (
+                SELECT id FROM batches WHERE id = %(batch)s AND status IN ('validating', 'in_progress') FOR SHARE
+            ), shard AS (
+                UPDATE shards SET state = 'running', {OUT_OF_LINE} FROM batch
+                WHERE shards.id = %(shard)s AND lease = %(lease)s AND state = 'waiting' AND batch_id = batch.id
+                RETURNING shards.id, batch_id, requests, bytes, tokens
+            )
+            INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, requests, bytes, tokens)
+            SELECT %(id)s, batch_id, id, %(input)s, %(deployment)s, requests, bytes, tokens FROM shard
             RETURNING {COLUMNS}"""
         parameters = {
             "id": job_id,
-            "batch": batch.id,
-            "lease": batch.lease,
+            "batch": shard.batch_id,
+            "shard": shard.id,
+            "lease": shard.lease,
             "input": input_id,
             "deployment": deployment_id,
         }
         return await fetch_one(self._connection, JobRow, query, parameters)
 
-    async def open(self, batch_ids: Sequence[str]) -> dict[str, JobRow]:
-        """The open job of each of these batches that has one."""
-        query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE batch_id = ANY(%(batches)s) AND {_OPEN}"
-        rows = await fetch_all(self._connection, JobRow, query, {"batches": list(batch_ids)})
-        return {row.batch_id: row for row in rows}
+    async def open(self, shard_ids: Sequence[str]) -> dict[str, JobRow]:
+        """The open job of each of these shards that has one, by the shard's id."""
+        query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE shard_id = ANY(%(shards)s) AND {_OPEN}"
+        rows = await fetch_all(self._connection, JobRow, query, {"shards": list(shard_ids)})
+        return {row.shard_id: row for row in rows if row.shard_id}
+
+    async def of_shard(self, shard_id: str) -> list[JobRow]:
+        """All jobs of a shard, also the closed ones, the oldest first."""
+        query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE shard_id = %(shard)s ORDER BY created_at, id"
+        return await fetch_all(self._connection, JobRow, query, {"shard": shard_id})
 
     async def of_batch(self, batch_id: str) -> list[JobRow]:
         """All jobs of a batch, also the closed ones, the oldest first."""
@@ -160,7 +184,8 @@ class Jobs:
         return {deployment_id: batch_ids for deployment_id, batch_ids in await cursor.fetchall()}
 
     async def cooldowns(self, batch_id: str) -> dict[str, float]:
-        """The seconds of cooldown left, by deployment: of those that are busy, and of those that refused this batch."""
+        """The seconds of cooldown left, by deployment: of those that are busy, and of those that refused this batch
+        or failed it."""
         cursor = await self._connection.execute(
             """SELECT deployment_id, extract(epoch FROM max(cool_until) - now())::float8 FROM jobs
                WHERE cool_until > now() AND (batch_id = %s OR NOT lasting) GROUP BY 1""",
@@ -245,20 +270,24 @@ class Jobs:
             """UPDATE jobs SET state = CASE WHEN stop.stores THEN 'ended' ELSE 'stored' END,
                    outcome = stop.outcome, output_ref = stop.output_ref, error_ref = stop.error_ref,
                    output_file_id = stop.output_file_id, error_file_id = stop.error_file_id,
-                   errors = stop.errors, answers = stop.answers,
+                   errors = stop.errors, answers = stop.answers, fault = stop.fault,
                    polls = polls + 1, polled_at = now(), ended_at = now(),
                    due_at = CASE WHEN stop.stores THEN now() END
                FROM jsonb_to_recordset(%s) AS stop (id text, stores boolean, outcome text, output_ref text,
-                   error_ref text, output_file_id text, error_file_id text, errors jsonb, answers int)
+                   error_ref text, output_file_id text, error_file_id text, errors jsonb, answers int, fault text)
                WHERE jobs.id = stop.id AND state = 'running' RETURNING jobs.id""",
             (Jsonb([{"id": job_id, **_end(end)} for job_id, end in ends.items()]),),
         )
         return {job_id for (job_id,) in await cursor.fetchall()}
 
-    async def settled(self, job: JobRow) -> bool:
-        """stored → settled."""
+    async def settled(self, job: JobRow, *, cooldown: float | None = None, lasting: bool = False) -> bool:
+        """stored → settled. With a `cooldown` in seconds, its deployment gets no job for so long: of its batch where
+        the failure is `lasting`, else of any."""
         return await changes_one(
-            self._connection, "UPDATE jobs SET state = 'settled' WHERE id = %s AND state = 'stored'", (job.id,)
+            self._connection,
+            """UPDATE jobs SET state = 'settled', lasting = %s, cool_until = now() + make_interval(secs => %s)
+               WHERE id = %s AND state = 'stored'""",
+            (lasting, cooldown, job.id),
         )
 
 
@@ -273,4 +302,5 @@ def _end(end: JobEnd) -> dict[str, Any]:
         "error_file_id": end.error_file_id,
         "errors": storable.value(list(end.errors)) or None,
         "answers": end.answers,
+        "fault": end.fault,
     }
