@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from files.catalog import file_not_found
 from manifold.access import Caller
-from manifold.config import Deployment
+from manifold.batch_estimate import BatchEstimate
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest
 from manifold.jsonl import Report
@@ -18,8 +18,6 @@ from manifold.store.files import FileRow
 if TYPE_CHECKING:
     from manifold.prices import Prices
 
-_NO_OUTPUT = frozenset({"/v1/embeddings", "/v1/moderations"})
-"""Endpoints that bill no output tokens."""
 _NOTE = (
     "The input tokens are estimated from a sample of the lines, mostly within 20 %, for GPT-4o's tokenizer; "
     "images, audio and files count by constants. The maximum output is the sum of what the lines state. Costs are US "
@@ -50,19 +48,19 @@ class CostEstimates:
     async def of(self, file_id: str) -> CostEstimate:
         """The estimate for each model group of the file that the caller may use."""
         row, report = await self._file(file_id)
-        request = None if report.input_tokens is None else _Request.mean(report)
+        batch = BatchEstimate.of(report)
         groups = [group for group in row.groups if self._caller.may_use(group)]
-        if request is None:
+        if batch is None:
             models = [ModelCost(model=group) for group in groups]
         else:
-            models = await asyncio.to_thread(_models, groups, self._deployments, self._prices, request)
+            models = await asyncio.to_thread(_models, groups, self._deployments, self._prices, batch)
         return CostEstimate(
             file_id=row.id,
             requests=report.lines,
-            input_tokens=request.total_input if request else None,
-            max_output_tokens=request.total_output if request else None,
+            input_tokens=batch.input_tokens if batch else None,
+            max_output_tokens=batch.output_tokens if batch else None,
             models=models,
-            note=_note(report, request, models),
+            note=_note(report, batch, models),
         )
 
     async def _file(self, file_id: str) -> tuple[FileRow, Report]:
@@ -76,57 +74,25 @@ class CostEstimates:
         return row, Report.from_json(row.report)
 
 
-class _Request:
-    """The tokens of a file, and of its mean request: prices may depend on a request's length."""
-
-    def __init__(self, requests: int, total_input: int, total_output: int | None) -> None:
-        self.total_input = total_input
-        self.total_output = total_output
-        self.input = round(total_input / max(requests, 1)) or 1
-        self.output = round((total_output or 0) / max(requests, 1)) or 1
-
-    @classmethod
-    def mean(cls, report: Report) -> "_Request":
-        output = sum(report.output_tokens or ()) if report.output_limits == report.lines else None
-        if set(report.urls) <= _NO_OUTPUT:
-            output = 0
-        return cls(report.lines, sum(report.input_tokens or ()), output)
-
-
-def _models(groups: Sequence[str], deployments: Deployments, prices: "Prices", request: _Request) -> list[ModelCost]:
+def _models(groups: Sequence[str], deployments: Deployments, prices: "Prices", batch: BatchEstimate) -> list[ModelCost]:
     models = []
     for group in groups:
-        costs = [_costs(one, prices, request) for one in deployments.of([group])]
+        costs = [batch.costs(one, prices) for one in deployments.of([group])]
         inputs = [cost[0] for cost in costs if cost is not None]
         most = [cost[1] for cost in costs if cost is not None and cost[1] is not None]
         models.append(ModelCost(model=group, input_cost=_range(inputs), max_cost=_range(most)))
     return models
 
 
-def _costs(deployment: Deployment, prices: "Prices", request: _Request) -> tuple[Decimal, Decimal | None] | None:
-    """US dollars for the file's input, and for that with all the output that its lines allow; None without a price."""
-    from manifold.prices import Tokens
-
-    tariff = prices.tariff(deployment, batch=True)
-    mean = tariff.cost(Tokens(request.input, 0)) if tariff else None
-    both = tariff.cost(Tokens(request.input, request.output)) if tariff else None
-    if mean is None or both is None:
-        return None
-    cost = mean * request.total_input / request.input
-    if request.total_output is None:
-        return cost, None
-    return cost, cost + (both - mean) * request.total_output / request.output
-
-
 def _range(costs: Sequence[Decimal]) -> CostRange | None:
     return CostRange(min=float(min(costs)), max=float(max(costs))) if costs else None
 
 
-def _note(report: Report, request: _Request | None, models: Sequence[ModelCost]) -> str:
-    if request is None:
+def _note(report: Report, batch: BatchEstimate | None, models: Sequence[ModelCost]) -> str:
+    if batch is None:
         return _OLD
     parts = [_NOTE]
-    if request.total_output is None:
+    if batch.output_tokens is None:
         parts.append(_NO_LIMIT)
     if any(model.input_cost is None for model in models):
         parts.append(_NO_PRICE)
