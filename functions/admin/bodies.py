@@ -7,7 +7,7 @@ unknown field is refused, so that a misspelt `models` creates no unlimited key.
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from manifold.durations import Duration, DurationText
+from manifold.limits import OverLimit
 from manifold.schemas import ResponseModel
 
 NOT_ACTED_ON = frozenset({
@@ -85,14 +86,37 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_shallow)]
 """The admin's own notes on a key, a user or a team."""
 
 
+_IN_METADATA = "batch_enqueued_token_limit"
+"""The limit that LiteLLM has in the metadata of a key or a team."""
+
+
 class LimitFields(Body):
-    """Limits of a key, a user or a team, which apply to completions."""
+    """Limits of a key, a user or a team for completions and batches, and the default of its batches.
+
+    `batch_enqueued_token_limit` may be in `metadata`, too, where LiteLLM has it. It is the same limit.
+    """
 
     rpm_limit: Count | None = None
     tpm_limit: Count | None = None
     max_parallel_requests: Count | None = None
     max_budget: Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=18)] | None = None
     budget_duration: DurationText | None = None
+    batch_enqueued_token_limit: Count | None = None
+    batch_enqueued_request_limit: Count | None = None
+    batch_over_limit: OverLimit | None = None
+    retry_failed_lines: Annotated[int, Field(ge=0, le=5)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _out_of_metadata(cls, data: Any) -> Any:
+        metadata = data.get("metadata") if isinstance(data, dict) else None
+        if not isinstance(metadata, dict) or _IN_METADATA not in metadata:
+            return data
+        limit = metadata[_IN_METADATA]
+        if data.get(_IN_METADATA, limit) != limit:
+            raise ValueError(f"{_IN_METADATA} differs from that in metadata. Send one of them")
+        rest = {name: value for name, value in metadata.items() if name != _IN_METADATA}
+        return data | {"metadata": rest, _IN_METADATA: limit}
 
 
 class KeyFields(LimitFields):
@@ -161,10 +185,21 @@ class HolderInfo(ResponseModel):
     max_parallel_requests: int | None
     max_budget: float | None
     budget_duration: str | None
+    batch_enqueued_token_limit: int | None
+    batch_enqueued_request_limit: int | None
+    batch_over_limit: OverLimit
+    retry_failed_lines: int | None
     metadata: dict[str, Any]
     models: list[str]
     created_at: datetime
     updated_at: datetime
+
+    @model_validator(mode="after")
+    def _into_metadata(self) -> Self:
+        """Show the limit where LiteLLM does, too."""
+        if self.batch_enqueued_token_limit is not None:
+            self.metadata = self.metadata | {_IN_METADATA: self.batch_enqueued_token_limit}
+        return self
 
 
 class KeyInfo(HolderInfo):

@@ -28,7 +28,13 @@ from manifold.store import Store, Tables
 from manifold.store.keys import Key, KeyRow
 from manifold.store.paging import Cursor
 
-_EMPTY: Mapping[str, Any] = {"models": [], "aliases": {}, "metadata": {}, "blocked": False}
+_EMPTY: Mapping[str, Any] = {
+    "models": [],
+    "aliases": {},
+    "metadata": {},
+    "blocked": False,
+    "batch_over_limit": "refuse",
+}
 
 
 class VirtualKeys:

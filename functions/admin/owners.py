@@ -112,7 +112,7 @@ class Teams:
 
 
 def _limits(body: LimitFields) -> dict[str, Any]:
-    return body.model_dump(include=set(LimitFields.model_fields))
+    return body.model_dump(include=set(LimitFields.model_fields), exclude_none=True)
 
 
 def _first_key(body: UserCreate, user_id: str) -> KeyFields:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
+from batches.admission import Reserving
 from batches.announcement import announce_end
 from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
@@ -18,7 +19,7 @@ routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity
 
 
 async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
-    return Catalog(gateway.store, gateway.queue, caller)
+    return Catalog(gateway.store, gateway.queue, caller, Reserving(gateway.config, gateway.prices))
 
 
 CatalogDep = Annotated[Catalog, Depends(catalog)]

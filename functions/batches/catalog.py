@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 
+from batches.admission import Reserving
 from batches.bodies import BatchCreate
 from batches.errors import batch_not_found
 from batches.serializers import batch_object
-from manifold import ids, limits
+from manifold import ids
 from manifold.access import Caller
 from manifold.errors import InvalidRequest, NotFound
 from manifold.idempotency import CreateAttempt
 from manifold.jsonl import Report
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch, Page
-from manifold.store import Store, Tables
+from manifold.store import Store
 from manifold.store.batches import NewBatch
 from manifold.store.files import FileRow
 from manifold.store.paging import Cursor
@@ -26,36 +27,30 @@ FRESH_SECONDS = 15.0
 class Catalog:
     """The batches that one caller may see; used by the routes. A cancel is in `batches.cancellation`."""
 
-    def __init__(self, store: Store, queue: Queue, caller: Caller) -> None:
+    def __init__(self, store: Store, queue: Queue, caller: Caller, reserving: Reserving) -> None:
         self._store = store
         self._queue = queue
         self._caller = caller
+        self._reserving = reserving
 
     async def create(self, request: BatchCreate, attempt: CreateAttempt) -> Batch:
         """Write a batch in `validating`, also while every provider is down. A retry gets the first attempt's batch.
 
         Bad lines fail it later, as at OpenAI. Raises `NotFound` for the file, `InvalidRequest` if the file or the model
-        does not fit, what `Caller.require` raises if the caller may not use the file's models, and `BudgetExceeded`.
+        does not fit, what `Caller.require` raises if the caller may not use the file's models, and what
+        `Reserving.reserve` raises if a limit of the caller's has no room.
         """
         async with self._store.transaction() as tables:
             earlier = await tables.idempotency.earlier(attempt)
             row = await tables.batches.get(earlier, self._caller) if earlier else None
             if row is None:
                 file = await tables.files.get(request.input_file_id, self._caller, keep=True)
-                batch = self._batch(request, file)
-                await self._require_budget(tables)
+                batch, report = self._batch(request, file)
+                batch = await self._reserving.reserve(tables, self._caller, batch, report)
                 row = await tables.batches.insert(batch, self._caller)
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.announce([Message("batch", row.id)])
         return batch_object(row)
-
-    async def _require_budget(self, tables: Tables) -> None:
-        """Raise `BudgetExceeded` if a budget of the key, its user or its team is used up, as for a completion."""
-        budgets = limits.budgets(self._caller.limited)
-        if budgets:
-            refused = limits.refusal(budgets, await tables.meters.admit(budgets, 0, "", 0), 0)
-            if refused is not None:
-                raise refused
 
     async def retrieve(self, batch_id: str) -> Batch:
         """The batch as its row has it, with a poll soon if the last was `FRESH_SECONDS` ago. Raises `NotFound`."""
@@ -84,8 +79,8 @@ class Catalog:
             rows = await tables.batches.page(self._caller, limit=limit, after=cursor, groups=resolved)
         return Page[Batch].of([batch_object(row) for row in rows], limit)
 
-    def _batch(self, request: BatchCreate, file: FileRow | None) -> NewBatch:
-        """The batch that the request asks for, once its file and model are checked."""
+    def _batch(self, request: BatchCreate, file: FileRow | None) -> tuple[NewBatch, Report]:
+        """The batch that the request asks for, once its file and model are checked, and the file's report."""
         if file is None:
             message = f"No such File object: {request.input_file_id}. Upload the input file first, with this key."
             raise NotFound(message, param="input_file_id", code="file_not_found")
@@ -95,17 +90,19 @@ class Catalog:
         if file.purpose != "batch" or file.report is None:
             message = f"The purpose of a batch's input file must be 'batch', not '{file.purpose}'. Upload it again."
             raise InvalidRequest(message, param="input_file_id", code="invalid_purpose")
-        return NewBatch(
+        report = Report.from_json(file.report)
+        batch = NewBatch(
             id=ids.new("batch"),
             input_file_id=file.id,
             endpoint=request.endpoint,
             completion_window=request.completion_window,
             groups=self._groups(request.model, file),
             metadata=request.metadata,
-            total=Report.from_json(file.report).lines,
+            total=report.lines,
             output_expires_after=request.output_expires_after.seconds if request.output_expires_after else None,
             expires_in=WINDOW_SECONDS,
         )
+        return batch, report
 
     def _groups(self, model: str | None, file: FileRow) -> list[str]:
         """The model groups that may run the batch: the file's, or the one of them that the client names."""

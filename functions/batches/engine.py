@@ -12,6 +12,7 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from batches.admission import WaitingLine
 from batches.announcement import announce_end
 from batches.cancellation import Cancellation
 from batches.planning import Planning
@@ -51,6 +52,7 @@ class Engine:
         self._store = store
         self._queue = queue
         self._deployments = deployments
+        self._line = WaitingLine(store, queue)
         self._planning = Planning(store, deployments)
         self._submission = Submission(store, queue, deployments)
         self._cancellation = Cancellation(store, deployments)
@@ -111,10 +113,17 @@ class Engine:
         return self._deployments.get(deployment_id) is not None
 
     async def _begin(self, batch: BatchRow) -> None:
-        """Plan a batch that has no shards, and take the first step of its first shard at once."""
+        """Plan a batch that has no shards, and take the first step of its first shard at once.
+
+        One that waits for a limit of its owners waits on, unless there is room for it now.
+        """
         if batch.status == "cancelling":
             await self._cancellation.end_unsubmitted(batch)
             await announce_end(self._store, self._queue, batch.id)
+            return
+        pause = await self._line.admit(batch) if batch.held_for is not None and batch.left > 0 else None
+        if pause is not None:
+            await self._release_batch(batch, pause)
             return
         shards = await self._planning.plan(batch, LEASE_SECONDS)
         if shards is None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from batches.admission import Reserving
 from batches.announcement import announce_end
 from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
@@ -17,6 +18,7 @@ from files.transfers.replication import Replication
 from files.transfers.results import Results
 from manifold import idempotency
 from manifold.access import Caller
+from manifold.config import Config
 from manifold.deployments import Deployments
 from manifold.prices import Prices
 from manifold.queue import Message, Queue
@@ -47,6 +49,7 @@ class Functions:
     queue: Queue
     deployments: Deployments
     prices: Prices
+    config: Config
 
     # Workers and the schedule.
 
@@ -85,10 +88,10 @@ class Functions:
         )
         content = body.model_dump_json().encode()
         attempt = idempotency.attempt(caller, "POST /batches", content, {"idempotency-key": key})
-        return await Catalog(self.store, self.queue, caller).create(body, attempt)
+        return await self._catalog(caller).create(body, attempt)
 
     async def retrieve(self, caller: Caller, batch_id: str) -> Batch:
-        return await Catalog(self.store, self.queue, caller).retrieve(batch_id)
+        return await self._catalog(caller).retrieve(batch_id)
 
     async def cancel(self, caller: Caller, batch_id: str) -> None:
         await CancelRequests(self.store, self.queue).accept(batch_id, caller)
@@ -99,6 +102,9 @@ class Functions:
     async def end(self, batch_id: str) -> None:
         await Termination(self.store).stop(batch_id, ADMIN)
         await announce_end(self.store, self.queue, batch_id)
+
+    def _catalog(self, caller: Caller) -> Catalog:
+        return Catalog(self.store, self.queue, caller, Reserving(self.config, self.prices))
 
     def _engine(self) -> Engine:
         return Engine(self.store, self.queue, self.deployments)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NoReturn
 
+from manifold.config import Config
 from manifold.config import Environment as Variables
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError
@@ -62,7 +63,7 @@ class World:
         self.clients = [Client(name, self, self.random, self.trace) for name in self._names()]
         self._chaos_steps = self.random.choice((100, 300, 600))
         self._jumps = self.random.choice((0.0, 0.0, 0.01, 0.05))
-        self._deployments = self._configured()
+        self._config, self._deployments = self._configured()
         self._environments: dict[str, list[tuple[Environment, Functions]]] = {}
         self._started = 0
         self._scheduled_at = self.clock.now()
@@ -169,7 +170,7 @@ class World:
         environment = Environment(f"{function}-{self._started}", SECONDS[function])
         store = SimulatedStore(self.database, self.scheduler, self.faults)
         storage = SimulatedStorage(self.objects, self.scheduler, self.faults)
-        return environment, Functions(store, storage, self.queue, self._deployments, PRICES)
+        return environment, Functions(store, storage, self.queue, self._deployments, PRICES, self._config)
 
     def _work(self, function: str, number: int, work: Work, delivery: Delivery | None) -> None:
         environment, _ = self._environments[function][number]
@@ -223,7 +224,7 @@ class World:
     def _names(self) -> list[str]:
         return [f"owner-{number}" for number in range(1, self.random.choice((1, 2, 3)) + 1)]
 
-    def _configured(self) -> Deployments:
+    def _configured(self) -> tuple[Config, Deployments]:
         """The deployments of `config.yaml`, each with an account at the simulated providers."""
         config = str(gateways.CONFIG.parents[1] / "faults" / "config.yaml")
         gateway = Gateway(
@@ -236,7 +237,8 @@ class World:
             seconds = self.random.choice((None, None, 7200.0, 2_592_000.0))
             account = Account(deployment.id, deployment.model, quota, seconds)
             self.providers.accounts[gateway.secrets.resolve(deployment.api_base) or ""] = account
-        return Deployments(gateway.config, gateway.secrets, lambda _: self.providers, _no_completions)
+        deployments = Deployments(gateway.config, gateway.secrets, lambda _: self.providers, _no_completions)
+        return gateway.config, deployments
 
 
 def _no_completions(_: str) -> NoReturn:

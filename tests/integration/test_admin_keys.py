@@ -32,6 +32,10 @@ async def test_a_key_is_generated_as_litellm_answers_it(api: httpx.AsyncClient) 
         "max_parallel_requests": 2,
         "max_budget": 12.5,
         "budget_duration": "1mo",
+        "batch_enqueued_token_limit": 1_000_000,
+        "batch_enqueued_request_limit": 5_000,
+        "batch_over_limit": "wait",
+        "retry_failed_lines": 2,
     }
 
     made = await post(api, "/key/generate", request)
@@ -45,6 +49,7 @@ async def test_a_key_is_generated_as_litellm_answers_it(api: httpx.AsyncClient) 
     assert abs(expires - datetime.now(UTC) - timedelta(days=30)) < timedelta(minutes=1)
     assert made.pop("created_at") == made.pop("updated_at")
     del request["duration"]
+    request["metadata"] = {"project": "x", "batch_enqueued_token_limit": 1_000_000}
     assert made == request | {"team_id": None, "blocked": False, "created_by": "admin", "ignored": []}
     assert await models_of(api, value) == ["gpt-batch", "fast"]
 
@@ -87,6 +92,11 @@ async def test_a_key_is_shown_once_and_stored_as_a_hash(api: httpx.AsyncClient, 
         ({"budget_duration": "a while"}, "budget_duration", "'30d'"),
         ({"rpm_limit": -1}, "rpm_limit", "greater than or equal to 0"),
         ({"max_budget": -0.5}, "max_budget", "greater than or equal to 0"),
+        ({"batch_enqueued_token_limit": -1}, "batch_enqueued_token_limit", "greater than or equal to 0"),
+        ({"metadata": {"batch_enqueued_token_limit": "x"}}, "batch_enqueued_token_limit", "valid integer"),
+        ({"batch_enqueued_token_limit": 1, "metadata": {"batch_enqueued_token_limit": 2}}, None, "Send one of them"),
+        ({"batch_over_limit": "queue"}, "batch_over_limit", "'refuse' or 'wait'"),
+        ({"retry_failed_lines": 6}, "retry_failed_lines", "less than or equal to 5"),
         ({"rpm_limit": 2**63}, "rpm_limit", "less than"),
         ({"modles": ["gpt-batch"]}, "modles", "Unknown parameter"),
         ({"models": "gpt-batch"}, "models", "valid list"),
@@ -256,6 +266,28 @@ async def test_a_blocked_key_works_again_when_it_is_unblocked(api: httpx.AsyncCl
     assert await status_with(api, made["key"]) == 403
     assert (await post(api, "/key/unblock", {"key": made["key"]}))["blocked"] is False
     assert await status_with(api, made["key"]) == 200
+
+
+async def test_a_limit_in_the_metadata_is_the_same_limit(api: httpx.AsyncClient) -> None:
+    """LiteLLM has it there."""
+    limit = {"batch_enqueued_token_limit": 500}
+    made = await post(api, "/key/generate", {"metadata": {"a": 1, **limit}})
+    assert (made["metadata"], made["batch_enqueued_token_limit"]) == ({"a": 1, **limit}, 500)
+
+    kept = await post(api, "/key/update", {"key": made["key"], "metadata": {"b": 2}})
+    assert (kept["metadata"], kept["batch_enqueued_token_limit"]) == ({"b": 2, **limit}, 500)
+
+    gone = await post(api, "/key/update", {"key": made["key"], "metadata": {"batch_enqueued_token_limit": None}})
+    assert (gone["metadata"], gone["batch_enqueued_token_limit"]) == ({}, None)
+
+
+async def test_null_takes_the_limits_of_batches_away(api: httpx.AsyncClient) -> None:
+    made = await post(api, "/key/generate", {"batch_enqueued_request_limit": 5, "batch_over_limit": "wait"})
+
+    body = {"key": made["key"], "batch_enqueued_request_limit": None, "batch_over_limit": None}
+    changed = await post(api, "/key/update", body)
+
+    assert (changed["batch_enqueued_request_limit"], changed["batch_over_limit"]) == (None, "refuse")
 
 
 async def test_a_regenerated_key_keeps_its_id_and_loses_its_old_value(api: httpx.AsyncClient) -> None:

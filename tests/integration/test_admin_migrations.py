@@ -224,3 +224,33 @@ async def test_a_table_that_stays_in_use_fails_the_deploy_with_what_to_do(
 
     tables = await (await other.execute("SELECT 1 FROM pg_tables WHERE tablename = 'later'")).fetchall()
     assert tables == [], "all or nothing"
+
+
+def test_open_batches_hold_what_they_would_have_reserved(
+    unmigrated: Gateway, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0014: of their owners' limits for batches."""
+    names = migrations.names()
+    monkeypatch.setattr("manifold.store.migrations.names", lambda: [name for name in names if name < "0014"])
+    handle(unmigrated, {}, Context())
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(
+            """INSERT INTO files (id, purpose, filename, bytes, status, report) VALUES
+                   ('new', 'batch', 'f', 1, 'processed', '{"input_tokens": [100, 20]}'),
+                   ('old', 'batch', 'f', 1, 'processed', '{"input_tokens": null}'),
+                   ('older', 'batch', 'f', 1, 'processed', '{}')"""
+        )
+        connection.execute(
+            """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, total, expires_at)
+               SELECT 'batch_' || id, id, '/v1/chat/completions', '24h', '{gpt-batch}', 7, now() FROM files"""
+        )
+        connection.execute("INSERT INTO teams (id) VALUES ('blue')")
+    monkeypatch.undo()
+
+    handle(unmigrated, {}, Context())
+
+    with psycopg.connect(empty_database_url) as connection:
+        held = connection.execute("SELECT id, reserved_tokens, reserved_requests FROM batches ORDER BY id").fetchall()
+        [team] = connection.execute("SELECT batch_enqueued_token_limit, batch_over_limit FROM teams").fetchall()
+    assert held == [("batch_new", 120, 7), ("batch_old", 0, 7), ("batch_older", 0, 7)]
+    assert team == (None, "refuse")

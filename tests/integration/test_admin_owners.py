@@ -54,6 +54,18 @@ async def test_a_team_limits_its_keys(api: httpx.AsyncClient) -> None:
     assert shown["team_info"]["team_alias"] == "Blue"
 
 
+@pytest.mark.parametrize("holder", ["user", "team"])
+async def test_users_and_teams_have_limits_of_batches(api: httpx.AsyncClient, holder: str) -> None:
+    limits = {"batch_enqueued_request_limit": 5, "batch_over_limit": "wait", "retry_failed_lines": 1}
+    limit = {"batch_enqueued_token_limit": 500}
+
+    made = await post(api, f"/{holder}/new", {f"{holder}_id": "blue", "metadata": limit, **limits})
+    shown = (await get(api, f"/{holder}/info", **{f"{holder}_id": "blue"}))[f"{holder}_info"]
+
+    expected = {**limits, **limit, "metadata": limit}
+    assert {name: made[name] for name in expected} == {name: shown[name] for name in expected} == expected
+
+
 async def test_the_keys_of_a_blocked_team_are_blocked(api: httpx.AsyncClient) -> None:
     await post(api, "/team/new", {"team_id": "blue", "blocked": True})
     made = await post(api, "/key/generate", {"team_id": "blue"})

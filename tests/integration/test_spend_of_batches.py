@@ -331,7 +331,7 @@ async def test_a_batch_from_its_upload_to_the_spend_of_its_owners(system: System
 async def test_a_budget_that_a_batch_has_used_up(system: System) -> None:
     """It refuses the next completion and the next batch alike, but no retry of the batch that was created before."""
     async with system.gateway.store.transaction() as tables:
-        await add_keys(tables, max_budget=Decimal("0.000001"))
+        await add_keys(tables, max_budget=Decimal("0.000008"))
     async with gateways.client(create_batches_app(system.gateway), VALUE) as batches:
         created = (await create_batch(system, batches)).json()
         await system.run_until_ended(created["id"])
@@ -351,7 +351,7 @@ async def test_a_budget_that_a_batch_has_used_up(system: System) -> None:
 
 async def test_a_batch_that_ends_after_its_budgets_period_begins_the_next(system: System) -> None:
     async with system.gateway.store.transaction() as tables:
-        await add_keys(tables, max_budget=Decimal("0.000001"), budget_duration="1h")
+        await add_keys(tables, max_budget=Decimal("0.000008"), budget_duration="1h")
     async with gateways.client(create_batches_app(system.gateway), VALUE) as batches:
         created = await create_batch(system, batches)
         system.age(3_700)

@@ -1,6 +1,7 @@
 """Authentication without a database: the caller of a key, and what a caller may do."""
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from manifold.limits import Limits
 MASTER = "sk-master"
 
 
-def allowance(*models: str, blocked: bool = False, **limits: Any) -> Allowance:
-    return {"models": list(models), "blocked": blocked, "limits": limits}
+def allowance(*models: str, blocked: bool = False, retries: int | None = None, **limits: Any) -> Allowance:
+    return {"models": list(models), "blocked": blocked, "limits": limits, "retry_failed_lines": retries}
 
 
 GRANT = KeyGrant(
@@ -105,6 +106,32 @@ async def test_a_caller_has_the_limits_of_key_user_and_team() -> None:
         ("key:key_1", Limits(rpm_limit=1)),
         ("team:team", Limits(tpm_limit=3)),
     ]
+
+
+async def test_a_caller_has_the_limits_of_batches_of_key_user_and_team() -> None:
+    key = allowance(max_budget="1.5", budget_duration="1d", rpm_limit=1, batch_over_limit="refuse")
+    user = allowance(rpm_limit=2, batch_over_limit="wait")
+    team = allowance(batch_enqueued_token_limit=3, batch_enqueued_request_limit=None, batch_over_limit="wait")
+
+    caller = await authenticated(replace(GRANT, key=key, user=user, team=team, team_id="team"))
+
+    assert [(one.subject, one.limits) for one in caller.batch_limited] == [
+        ("key:key_1", Limits(max_budget=Decimal("1.5"), budget_duration="1d")),
+        ("team:team", Limits(batch_enqueued_token_limit=3, batch_over_limit="wait")),
+    ]
+    assert [one.subject for one in caller.limited] == ["key:key_1", "user:ann"]
+
+
+@pytest.mark.parametrize(
+    ("key", "user", "team", "retries"), [(None, None, None, None), (0, 2, 3, 0), (None, 2, 3, 2), (None, None, 3, 3)]
+)
+async def test_the_key_says_first_how_often_failed_lines_run_again(
+    key: int | None, user: int | None, team: int | None, retries: int | None
+) -> None:
+    grant = replace(
+        GRANT, key=allowance(retries=key), user=allowance(retries=user), team=allowance(retries=team), team_id="team"
+    )
+    assert (await authenticated(grant)).retry_failed_lines == retries
 
 
 class CountingLookup:

@@ -26,7 +26,11 @@ class Caller:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """The key's own names for model groups."""
     limited: tuple[LimitedHolder, ...] = ()
-    """The key, its user and its team, as far as they have limits."""
+    """The key, its user and its team, as far as they have limits of completions."""
+    batch_limited: tuple[LimitedHolder, ...] = ()
+    """The same, as far as they have limits of batches."""
+    retry_failed_lines: int | None = None
+    """How often failed lines of its batches run again; `None`: neither the key nor its user or team says so."""
 
     def group(self, model: str) -> str:
         """The model group of a request's `model`, which is one of the key's aliases or the group's own name."""

@@ -3,13 +3,13 @@
 import hashlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from manifold.access import Caller
 from manifold.errors import WRONG_KEY, AuthenticationFailed, PermissionDenied
-from manifold.limits import limited_holder
+from manifold.limits import Holder, batch_limited_holder, limited_holder
 
 
 class Allowance(TypedDict):
@@ -19,6 +19,7 @@ class Allowance(TypedDict):
     blocked: bool
     limits: dict[str, Any]
     """The members of `Limits`; the budget is text, to keep its digits."""
+    retry_failed_lines: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,20 @@ def _caller(grant: KeyGrant) -> Caller:
     allowances = [one for one in (grant.key, grant.user, grant.team) if one is not None]
     if any(one["blocked"] for one in allowances):
         raise PermissionDenied(f"{WRONG_KEY}: it is blocked. Ask an admin to unblock it.", code="blocked_api_key")
+    retries = (one["retry_failed_lines"] for one in allowances)
     return Caller(
         key_id=grant.key_id,
         user_id=grant.user_id,
         team_id=grant.team_id,
         allowed=tuple(frozenset(one["models"]) for one in allowances if one["models"]),
         aliases=grant.aliases,
-        limited=(
-            *limited_holder("key", grant.key_id, grant.key["limits"]),
-            *limited_holder("user", grant.user_id, grant.user and grant.user["limits"]),
-            *limited_holder("team", grant.team_id, grant.team and grant.team["limits"]),
-        ),
+        limited=tuple(one for holder in _holders(grant) for one in limited_holder(*holder)),
+        batch_limited=tuple(one for holder in _holders(grant) for one in batch_limited_holder(*holder)),
+        retry_failed_lines=next((times for times in retries if times is not None), None),
     )
+
+
+def _holders(grant: KeyGrant) -> Iterator[tuple[Holder, str | None, dict[str, Any] | None]]:
+    yield "key", grant.key_id, grant.key["limits"]
+    yield "user", grant.user_id, grant.user and grant.user["limits"]
+    yield "team", grant.team_id, grant.team and grant.team["limits"]

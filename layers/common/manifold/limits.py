@@ -1,7 +1,7 @@
 """Limits of keys, users and teams, and the error when one is reached. Pure, without clock or I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
@@ -19,6 +19,8 @@ _OF_CALLS = frozenset({"rpm_limit", "max_parallel_requests"})
 """Limits that a single request can exceed, however long it waits."""
 
 Holder = Literal["key", "user", "team"]
+OverLimit = Literal["refuse", "wait"]
+"""What becomes of a batch for which a limit has no room: its create is refused, or it waits until others have ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,11 @@ class Limits:
     max_parallel_requests: int | None = None
     max_budget: Decimal | None = None
     budget_duration: str | None = None
+    batch_enqueued_token_limit: int | None = None
+    """Estimated input tokens of all open batches."""
+    batch_enqueued_request_limit: int | None = None
+    """Requests of all open batches."""
+    batch_over_limit: OverLimit = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class LimitedHolder:
 
 LimitName = Literal["max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests"]
 _NAMES: tuple[LimitName, ...] = get_args(LimitName)
+_BATCH_NAMES = ("max_budget", "batch_enqueued_token_limit", "batch_enqueued_request_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +78,29 @@ class LimitStatus:
 
 
 def limited_holder(holder: Holder, holder_id: str | None, written: Mapping[str, Any] | None) -> list[LimitedHolder]:
-    """The holder with its limits as the store returns them (`Allowance.limits`); empty if it has none."""
-    if holder_id is None or written is None or all(written.get(name) is None for name in _NAMES):
+    """The holder with its limits of completions, of what the store returns (`Allowance.limits`); empty without any."""
+    return _limited(holder, holder_id, written, _NAMES, ("budget_duration",))
+
+
+def batch_limited_holder(
+    holder: Holder, holder_id: str | None, written: Mapping[str, Any] | None
+) -> list[LimitedHolder]:
+    """The same with its limits of batches."""
+    return _limited(holder, holder_id, written, _BATCH_NAMES, ("budget_duration", "batch_over_limit"))
+
+
+def _limited(
+    holder: Holder,
+    holder_id: str | None,
+    written: Mapping[str, Any] | None,
+    names: Sequence[str],
+    settings: Sequence[str],
+) -> list[LimitedHolder]:
+    if holder_id is None or written is None or all(written.get(name) is None for name in names):
         return []
-    budget = written.get("max_budget")
-    return [
-        LimitedHolder(
-            holder, holder_id, Limits(**{**written, "max_budget": None if budget is None else Decimal(budget)})
-        )
-    ]
-
-
-def budgets(limited: Sequence[LimitedHolder]) -> list[LimitedHolder]:
-    """Those that have a budget, with no other limit."""
-    return [
-        replace(one, limits=Limits(max_budget=one.limits.max_budget, budget_duration=one.limits.budget_duration))
-        for one in limited
-        if one.limits.max_budget is not None
-    ]
+    members = {name: written[name] for name in (*names, *settings) if name in written}
+    budget = members.get("max_budget")
+    return [LimitedHolder(holder, holder_id, Limits(**members | {"max_budget": budget and Decimal(budget)}))]
 
 
 def refusal(limited: Sequence[LimitedHolder], statuses: Sequence[LimitStatus], calls: int) -> ManifoldError | None:

@@ -17,6 +17,7 @@ from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
 from manifold.store.open_work import OpenWork
+from manifold.store.reservations import Reservations
 from manifold.store.retention import Retention
 from manifold.store.rooms import Rooms
 from manifold.store.shard_leases import ShardLeases
@@ -45,6 +46,7 @@ class Tables:
         self.shards = Shards(connection)
         self.shard_leases = ShardLeases(connection)
         self.rooms = Rooms(connection)
+        self.reservations = Reservations(connection)
         self.jobs = Jobs(connection)
         self.job_results = JobResults(connection)
         self.job_usage = JobUsage(connection)

@@ -20,8 +20,9 @@ Each open status may be left for an end, too: by `Batches.end` for bad lines, re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -49,7 +50,8 @@ Outcome = Literal["completed", "failed", "expired", "cancelled"]
 COLUMNS: LiteralString = """id, input_file_id, endpoint, completion_window, groups, metadata, status, errors,
     output_file_id, error_file_id, total, completed, failed, output_expires_after, user_id, team_id, key_id,
     created_at, in_progress_at, expires_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at,
-    cancelled_at, due_at, lease, extract(epoch FROM now() - created_at)::float8 AS age,
+    cancelled_at, due_at, lease, reserved_tokens, reserved_requests, held_for,
+    extract(epoch FROM now() - created_at)::float8 AS age,
     extract(epoch FROM expires_at - now())::float8 AS left,
     extract(epoch FROM now() - overdue_at)::float8 AS overdue_for, retry_rounds, retry_of,
     (SELECT jsonb_build_object('input_tokens', sum(input_tokens), 'cached_tokens', sum(cached_tokens),
@@ -100,6 +102,10 @@ class BatchRow:
     cancelled_at: datetime | None
     due_at: datetime | None
     lease: str | None
+    reserved_tokens: int
+    reserved_requests: int
+    held_for: str | None
+    """The holder (`team:team_…`) for whose limit it waits; `manifold.store.reservations` has the rules."""
     age: float
     """Seconds since it was created, by the database's clock when the row was read; so are the next two."""
     left: float
@@ -125,7 +131,7 @@ class BatchRow:
 
 @dataclass(frozen=True, slots=True)
 class NewBatch:
-    """What an insert needs; `expires_in` and `output_expires_after` are in seconds."""
+    """What an insert needs; `expires_in` and `output_expires_after` are in seconds, `reserved_cost` in US dollars."""
 
     id: str
     input_file_id: str
@@ -138,6 +144,10 @@ class NewBatch:
     expires_in: int
     retry_rounds: int = 0
     retry_of: str | None = None
+    reserved_tokens: int = 0
+    reserved_requests: int = 0
+    reserved_cost: Decimal | None = None
+    held_for: str | None = None
 
 
 class Batches:
@@ -150,23 +160,15 @@ class Batches:
         """Add a batch that belongs to `caller`, due at once."""
         query: LiteralString = f"""
             INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, metadata, total,
-                output_expires_after, expires_at, retry_rounds, retry_of, user_id, team_id, key_id)
+                output_expires_after, expires_at, retry_rounds, retry_of, user_id, team_id, key_id,
+                reserved_tokens, reserved_requests, reserved_cost, held_for)
             VALUES (%(id)s, %(input_file_id)s, %(endpoint)s, %(completion_window)s, %(groups)s, %(metadata)s,
                 %(total)s, %(output_expires_after)s, now() + make_interval(secs => %(expires_in)s),
-                %(retry_rounds)s, %(retry_of)s, %(user_id)s, %(team_id)s, %(key_id)s)
+                %(retry_rounds)s, %(retry_of)s, %(user_id)s, %(team_id)s, %(key_id)s,
+                %(reserved_tokens)s, %(reserved_requests)s, %(reserved_cost)s, %(held_for)s)
             RETURNING {COLUMNS}"""
-        parameters = {
-            "id": batch.id,
-            "input_file_id": batch.input_file_id,
-            "endpoint": batch.endpoint,
-            "completion_window": batch.completion_window,
-            "groups": batch.groups,
-            "metadata": None if batch.metadata is None else Jsonb(dict(batch.metadata)),
-            "total": batch.total,
-            "output_expires_after": batch.output_expires_after,
-            "expires_in": batch.expires_in,
-            "retry_rounds": batch.retry_rounds,
-            "retry_of": batch.retry_of,
+        parameters = {one.name: getattr(batch, one.name) for one in fields(batch)} | {
+            "metadata": None if batch.metadata is None else Jsonb(dict(batch.metadata))
         }
         row = await fetch_one(self._connection, BatchRow, query, parameters | owner(caller))
         assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)

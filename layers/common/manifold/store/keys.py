@@ -10,21 +10,20 @@ from psycopg.types.json import Jsonb
 
 from manifold.auth import KeyGrant
 from manifold.errors import Conflict
-from manifold.limits import Limits
+from manifold.store import holders
 from manifold.store.connection import Connection
+from manifold.store.holders import HolderSettings
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all, fetch_one
 
-_COLUMNS: LiteralString = """id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
-    expires_at, rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by,
-    created_at, updated_at"""
+_COLUMNS: LiteralString = f"""id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
+    expires_at, {holders.COLUMNS}, created_by, created_at, updated_at"""
 
 
 def _allowance(blocked: LiteralString) -> LiteralString:
-    """SQL of an `Allowance` from the table's row. The budget is text, to keep its digits."""
-    return f"""jsonb_build_object('models', models, 'blocked', {blocked}, 'limits', jsonb_build_object(
-        'rpm_limit', rpm_limit, 'tpm_limit', tpm_limit, 'max_parallel_requests', max_parallel_requests,
-        'max_budget', max_budget::text, 'budget_duration', budget_duration))"""
+    """SQL of an `Allowance` from the table's row."""
+    return f"""jsonb_build_object('models', models, 'blocked', {blocked}, 'limits', {holders.LIMITS},
+        'retry_failed_lines', retry_failed_lines)"""
 
 
 # Postgres plans and runs it for every request. With joins instead of subqueries it takes twice as long, and with
@@ -38,7 +37,7 @@ _GRANT: LiteralString = f"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key(Limits):
+class Key(HolderSettings):
     """A virtual key as an admin sets it. A regeneration keeps `id`, and so what the key owns."""
 
     id: str
@@ -82,11 +81,10 @@ class Keys:
         """Insert a key; raises `Conflict` if its value or its alias is in use."""
         query: LiteralString = f"""
             INSERT INTO api_keys (id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
-                expires_at, rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_by)
+                expires_at, {holders.COLUMNS}, created_by)
             VALUES (%(id)s, %(token_hash)s, %(name)s, %(alias)s, %(user_id)s, %(team_id)s, %(models)s, %(aliases)s,
                 %(metadata)s, %(blocked)s, coalesce(now() + %(expires_in)s, %(expires_at)s),
-                %(rpm_limit)s, %(tpm_limit)s, %(max_parallel_requests)s, %(max_budget)s,
-                %(budget_duration)s, %(created_by)s)
+                {holders.VALUES}, %(created_by)s)
             RETURNING {_COLUMNS}"""
         return await self._write(query, key)
 
@@ -99,8 +97,7 @@ class Keys:
             UPDATE api_keys SET token_hash = %(token_hash)s, name = %(name)s, alias = %(alias)s, user_id = %(user_id)s,
                 team_id = %(team_id)s, models = %(models)s, aliases = %(aliases)s, metadata = %(metadata)s,
                 blocked = %(blocked)s, expires_at = coalesce(now() + %(expires_in)s, %(expires_at)s),
-                rpm_limit = %(rpm_limit)s, tpm_limit = %(tpm_limit)s, max_parallel_requests = %(max_parallel_requests)s,
-                max_budget = %(max_budget)s, budget_duration = %(budget_duration)s, updated_at = now()
+                ({holders.COLUMNS}) = ({holders.VALUES}), updated_at = now()
             WHERE id = %(id)s AND deleted_at IS NULL
             RETURNING {_COLUMNS}"""
         return await self._write(query, key)

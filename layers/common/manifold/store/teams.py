@@ -8,16 +8,17 @@ from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
 from manifold.errors import Conflict
-from manifold.limits import Limits
+from manifold.store import holders
 from manifold.store.connection import Connection
+from manifold.store.holders import HolderSettings
 from manifold.store.queries import fetch_one
 
-_COLUMNS: LiteralString = """id, alias, models, metadata, blocked,
-    rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration, created_at, updated_at"""
+_COLUMNS: LiteralString = f"""id, alias, models, metadata, blocked,
+    {holders.COLUMNS}, created_at, updated_at"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Team(Limits):
+class Team(HolderSettings):
     """A team as an admin sets it. A blocked team blocks all of its keys."""
 
     id: str
@@ -43,9 +44,9 @@ class Teams:
         """Insert a team; raises `Conflict` if this id exists."""
         query: LiteralString = f"""
             INSERT INTO teams (id, alias, models, metadata, blocked,
-                rpm_limit, tpm_limit, max_parallel_requests, max_budget, budget_duration)
+                {holders.COLUMNS})
             VALUES (%(id)s, %(alias)s, %(models)s, %(metadata)s, %(blocked)s,
-                %(rpm_limit)s, %(tpm_limit)s, %(max_parallel_requests)s, %(max_budget)s, %(budget_duration)s)
+                {holders.VALUES})
             RETURNING {_COLUMNS}"""
         try:
             row = await fetch_one(self._connection, TeamRow, query, asdict(team) | {"metadata": Jsonb(team.metadata)})
