@@ -8,6 +8,7 @@ from manifold.schemas import (
     InputTokensDetails,
     OutputTokensDetails,
     RequestCounts,
+    WaitingFor,
     unix_time,
 )
 from manifold.store.batches import BatchRow
@@ -37,6 +38,18 @@ def batch_object(row: BatchRow) -> Batch:
         request_counts=RequestCounts(total=row.total, completed=row.completed, failed=row.failed),
         usage=_usage(row.usage),
         metadata=row.metadata,
+        waiting_for=_waiting_for(row),
+    )
+
+
+def _waiting_for(row: BatchRow) -> WaitingFor | None:
+    if row.held_for is None or row.status != "validating":
+        return None
+    holder = row.held_for.partition(":")[0]
+    return WaitingFor(
+        reason="owner_limit",
+        message=f"The other open batches of the {holder} leave no room for this one in its limits for batches. It"
+        " starts when some of them have ended, and after those that have waited longer.",
     )
 
 

@@ -418,7 +418,12 @@ class TestWaiting:
     ) -> None:
         subject = f"key:key_{KEY}"
         assert held_for(database_url) == [None, subject, subject]
-        assert (await system.retrieve(line[1])).status == "validating"
+        waiting = await system.retrieve(line[1])
+        assert waiting.status == "validating"
+        assert waiting.waiting_for is not None
+        assert waiting.waiting_for.reason == "owner_limit"
+        assert "open batches of the key leave no room" in waiting.waiting_for.message
+        assert (await system.retrieve(line[0])).waiting_for is None
 
         ended = [await system.run_until_ended(batch_id, rounds=5) for batch_id in line]
 
@@ -484,6 +489,7 @@ class TestWaiting:
         await system.cancel(line[1])
         system.queue.messages.clear()
 
+        assert (await system.retrieve(line[1])).waiting_for is None
         assert (await system.run_until_ended(line[1])).status == "cancelled"
         assert rows(database_url, f"SELECT id FROM jobs WHERE batch_id = '{line[1]}'") == []
 

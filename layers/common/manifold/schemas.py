@@ -212,6 +212,13 @@ class BatchUsage(ResponseModel):
     total_tokens: int = 0
 
 
+class WaitingFor(ResponseModel):
+    """What a batch waits for before it can start. An extension of OpenAI's object, which strict clients ignore."""
+
+    reason: Literal["owner_limit"]
+    message: str
+
+
 class Batch(HasId):
     """https://platform.openai.com/docs/api-reference/batch/object"""
 
@@ -236,3 +243,4 @@ class Batch(HasId):
     request_counts: RequestCounts
     usage: BatchUsage | None = None
     metadata: Mapping[str, str] | None = None
+    waiting_for: WaitingFor | None = None
