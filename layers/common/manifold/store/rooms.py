@@ -26,7 +26,7 @@ _LINE: LiteralString = f"""
         SELECT {{owner}} AS owner, sum(j.tokens) AS tokens FROM jobs j JOIN batches b ON b.id = j.batch_id
         WHERE j.{_HOLDS} AND EXISTS (SELECT 1 FROM waiting) GROUP BY 1
     )
-    SELECT id, requests, tokens, impatient FROM waiting LEFT JOIN held USING (owner)
+    SELECT id, requests, waiting.tokens, impatient FROM waiting LEFT JOIN held USING (owner)
     ORDER BY impatient DESC, CASE WHEN impatient THEN 0 ELSE coalesce(held.tokens, 0) END, waiting_since, id
     LIMIT %(limit)s"""
 _OWNER: LiteralString = "coalesce('user:' || b.user_id, 'team:' || b.team_id, 'key:' || b.key_id, '')"
