@@ -9,6 +9,7 @@ from batches.announcement import announce_end
 from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
 from batches.catalog import Catalog
+from batches.retrieval import Retrieval
 from batches.serializers import batch_object
 from batches.termination import Termination
 from manifold import idempotency, observe, web
@@ -43,8 +44,9 @@ async def list_batches(
 
 
 @routes.get("/batches/{batch_id}")
-async def retrieve_batch(batch_id: str, batches: CatalogDep) -> Response:
-    return web.json(await batches.retrieve(batch_id))
+async def retrieve_batch(gateway: GatewayDep, batch_id: str, caller: web.Authenticated) -> Response:
+    retrieval = Retrieval(gateway.store, gateway.queue, caller, gateway.config.by_id.get)
+    return web.json(await retrieval.retrieve(batch_id))
 
 
 @routes.post("/batches/{batch_id}/cancel")

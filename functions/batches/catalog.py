@@ -1,10 +1,9 @@
-"""A client's batches: create, retrieve, list. No provider is called: a row is written, then a message is sent."""
+"""A client's batches: create and list. No provider is called: a row is written, then a message is sent."""
 
 from collections.abc import Sequence
 
 from batches.admission import Reserving
 from batches.bodies import BatchCreate
-from batches.errors import batch_not_found
 from batches.serializers import batch_object
 from manifold import ids
 from manifold.access import Caller
@@ -20,12 +19,11 @@ from manifold.store.paging import Cursor
 
 WINDOW_SECONDS = 86_400
 """Length of the completion window, which is always `24h`."""
-FRESH_SECONDS = 15.0
-"""Age of a running batch's status from which a GET has its provider polled again."""
 
 
 class Catalog:
-    """The batches that one caller may see; used by the routes. A cancel is in `batches.cancellation`."""
+    """The batches that one caller may see; used by the routes. A retrieve is in `batches.retrieval`, a
+    cancel in `batches.cancellation`."""
 
     def __init__(self, store: Store, queue: Queue, caller: Caller, reserving: Reserving) -> None:
         self._store = store
@@ -50,17 +48,6 @@ class Catalog:
                 row = await tables.batches.insert(batch, self._caller)
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.announce([Message("batch", row.id)])
-        return batch_object(row)
-
-    async def retrieve(self, batch_id: str) -> Batch:
-        """The batch as its row has it, with a poll soon if the last was `FRESH_SECONDS` ago. Raises `NotFound`."""
-        async with self._store.session() as tables:
-            row = await tables.batches.get(batch_id, self._caller)
-            if row is None:
-                raise batch_not_found(batch_id)
-            running = row.status in ("in_progress", "cancelling")
-            stale = await tables.shard_leases.wake_stale(batch_id, FRESH_SECONDS) if running else []
-        await self._queue.announce(Message("shard", shard_id) for shard_id in stale)
         return batch_object(row)
 
     async def page(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:

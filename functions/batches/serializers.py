@@ -50,6 +50,8 @@ def _waiting_for(row: BatchRow) -> WaitingFor | None:
         reason="owner_limit",
         message=f"The other open batches of the {holder} leave no room for this one in its limits for batches. It"
         " starts when some of them have ended, and after those that have waited longer.",
+        since=int(row.created_at.timestamp()),
+        shards=0,
     )
 
 

@@ -8,6 +8,7 @@ from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
 from batches.catalog import Catalog
 from batches.engine import Engine
+from batches.retrieval import Retrieval
 from batches.sweep import Sweep
 from batches.termination import Termination
 from files.creation import Creation, FileRequest
@@ -91,7 +92,7 @@ class Functions:
         return await self._catalog(caller).create(body, attempt)
 
     async def retrieve(self, caller: Caller, batch_id: str) -> Batch:
-        return await self._catalog(caller).retrieve(batch_id)
+        return await Retrieval(self.store, self.queue, caller, self.deployments.get).retrieve(batch_id)
 
     async def cancel(self, caller: Caller, batch_id: str) -> None:
         await CancelRequests(self.store, self.queue).accept(batch_id, caller)

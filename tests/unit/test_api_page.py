@@ -4,6 +4,11 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from manifold.schemas import AttemptOutcome, WaitingFor
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "api.md").read_text()
@@ -66,3 +71,16 @@ def test_the_error_codes_are_those_of_the_code() -> None:
 
 def test_the_codes_of_a_batchs_errors_are_those_of_the_code() -> None:
     assert set(first_cells("Errors of a batch")) == {code for tree in trees() for code in entry_codes(tree)}
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("waiting_for.reason", get_args(WaitingFor.model_fields["reason"].annotation)),
+        ("attempts.outcome", get_args(AttemptOutcome)),
+    ],
+)
+def test_the_words_of_a_batchs_progress_are_those_of_the_code(column: str, values: tuple[str, ...]) -> None:
+    table = re.search(rf"^\| `{re.escape(column)}` \|.*\n\|[-| ]+\n((?:\|.*\n)+)", PAGE, flags=re.MULTILINE)
+    assert table
+    assert re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table[1].splitlines())) == list(values)

@@ -213,14 +213,51 @@ class BatchUsage(ResponseModel):
 
 
 class WaitingFor(ResponseModel):
-    """What a batch waits for before it can start. An extension of OpenAI's object, which strict clients ignore."""
+    """What a batch, or a part of it, waits for."""
 
-    reason: Literal["owner_limit"]
+    reason: Literal["owner_limit", "room", "cooldown", "input"]
     message: str
+    since: int
+    shards: int
+
+
+class ShardCounts(ResponseModel):
+    """The shards of a batch, by their state."""
+
+    total: int
+    waiting: int
+    running: int
+    ended: int
+
+
+AttemptOutcome = Literal[
+    "submitting", "running", "completed", "failed", "expired", "cancelled", "refused", "absent", "abandoned"
+]
+
+
+class BatchAttemptError(ResponseModel):
+    code: str | None
+    message: str | None
+
+
+class BatchAttempt(ResponseModel):
+    """A job of a batch, as its owner sees it: nothing in it tells where it ran."""
+
+    shard: int
+    model: str | None
+    created_at: int
+    submitted_at: int | None
+    ended_at: int | None
+    outcome: AttemptOutcome
+    requests: int
+    error: BatchAttemptError | None
 
 
 class Batch(HasId):
-    """https://platform.openai.com/docs/api-reference/batch/object"""
+    """https://platform.openai.com/docs/api-reference/batch/object
+
+    The members after `metadata` are Manifold's own. They are null where they would take a further statement.
+    """
 
     object: Literal["batch"] = "batch"
     endpoint: str
@@ -244,3 +281,5 @@ class Batch(HasId):
     usage: BatchUsage | None = None
     metadata: Mapping[str, str] | None = None
     waiting_for: WaitingFor | None = None
+    shards: ShardCounts | None = None
+    attempts: list[BatchAttempt] | None = None

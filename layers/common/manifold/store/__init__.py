@@ -17,6 +17,7 @@ from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
 from manifold.store.open_work import OpenWork
+from manifold.store.progress import BatchProgress
 from manifold.store.reservations import Reservations
 from manifold.store.retention import Retention
 from manifold.store.rooms import Rooms
@@ -45,6 +46,7 @@ class Tables:
         self.batch_leases = BatchLeases(connection)
         self.shards = Shards(connection)
         self.shard_leases = ShardLeases(connection)
+        self.progress = BatchProgress(connection)
         self.rooms = Rooms(connection)
         self.reservations = Reservations(connection)
         self.jobs = Jobs(connection)
