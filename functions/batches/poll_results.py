@@ -134,8 +134,11 @@ class PollResults:
         ended = [(running, *end) for running in jobs if (end := result.ended(running))]
         if not ended:
             return {}
-        async with self._store.session() as tables:
-            input_refs = await tables.inputs.refs([running.job.input_id for running, _, _ in ended])
+        with_errors = [running.job.input_id for running, status, _ in ended if status.errors]
+        input_refs: dict[str, str] = {}
+        if with_errors:  # only they may have the provider's names
+            async with self._store.session() as tables:
+                input_refs = await tables.inputs.refs(with_errors)
         return {
             running.job.id: self._end(running, status, outcome, input_refs.get(running.job.input_id))
             for running, status, outcome in ended

@@ -103,18 +103,26 @@ class Submission:
         announced."""
         deployments = self._deployments.of(batch.groups)
         deployment_ids = [deployment.id for deployment in deployments]
-        pending: list[str] = []
-        async with self._store.transaction() as tables:
-            if shard.selection:
-                inputs = await tables.inputs.of_shard(shard.id)
-            else:
-                pending = await tables.inputs.ensure(batch.input_file_id, deployment_ids)
-                inputs = await tables.inputs.of_file(batch.input_file_id)
+        async with self._store.session() as tables:
             jobs = await tables.jobs.of_shard(shard.id)
             cooldowns = await tables.jobs.cooldowns(batch.id)
             held = await tables.rooms.held(deployment_ids)
-        await self._queue.announce(Message("input", input_id) for input_id in pending)
+            of_shard = await tables.inputs.of_shard(shard.id) if shard.selection else None
+        inputs = await self._inputs(batch.input_file_id, deployment_ids) if of_shard is None else of_shard
         return candidates(shard, deployments, inputs, jobs, cooldowns, held)
+
+    async def _inputs(self, file_id: str, deployment_ids: Sequence[str]) -> list[InputRow]:
+        """The file's inputs. Where a deployment has none, or none that stays, one is written and announced."""
+        async with self._store.session() as tables:
+            inputs = await tables.inputs.of_file(file_id)
+        kept = {one.deployment_id for one in inputs if one.state == "pending" or (one.state == "ready" and one.fresh)}
+        if kept.issuperset(deployment_ids):
+            return inputs
+        async with self._store.transaction() as tables:
+            pending = await tables.inputs.ensure(file_id, deployment_ids)
+            inputs = await tables.inputs.of_file(file_id)
+        await self._queue.announce(Message("input", input_id) for input_id in pending)
+        return inputs
 
     async def _submit(self, batch: BatchRow, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> float:
         """Write the job, then submit it; returns the seconds to the next step."""
@@ -133,7 +141,7 @@ class Submission:
             async with self._store.session() as tables:
                 await tables.jobs.unknown(job, owner_message(error))
             return RECHECK_SECONDS
-        pause = await self._running(batch, job, ref)
+        pause = await self._running(batch, job, ref, believed=chosen.room.tokens is not None)
         return RECHECK_SECONDS if pause is None else pause
 
     async def _insert(self, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> JobRow | None:
@@ -151,16 +159,18 @@ class Submission:
                 return None
             return await tables.jobs.insert(job_id, shard, prepared.id, deployment.id)
 
-    async def _running(self, batch: BatchRow, job: JobRow, ref: str) -> float | None:
+    async def _running(self, batch: BatchRow, job: JobRow, ref: str, *, believed: bool = True) -> float | None:
         """submitting | unknown → running; `None` if the provider's id is already another job's.
 
+        `believed` is whether the deployment may be believed to take fewer tokens than configured: that grows again.
         Where the batch is `cancelling` by now, its cancel is sent in the next step, at once.
         """
         async with self._store.transaction() as tables:
             if not await tables.jobs.running(job, ref):
                 return None
             status = await tables.batches.started(batch.id)
-            await tables.rooms.grow(job.deployment_id, job.tokens)
+            if believed:
+                await tables.rooms.grow(job.deployment_id, job.tokens)
         observe.event("job_submitted", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_SUBMITTED)
         return 0 if status == "cancelling" else FIRST_POLL_SECONDS

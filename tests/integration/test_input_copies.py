@@ -14,7 +14,7 @@ from tests.support.aws import Aws
 from tests.support.provider import chat_lines
 from tests.support.system import ACCOUNTS, FAST_PACE, System
 
-pytest_plugins = ("tests.support.system_fixtures",)
+pytest_plugins = ("tests.support.system_fixtures", "tests.support.query_fixtures")
 
 ONE, TWO = "gpt-4.1-mini-batch", "gpt-4o-batch"  # groups with so many deployments
 MODEL_LIST = """
@@ -56,6 +56,17 @@ async def upload_to_all(system: System, group: str, **fields: Any) -> str:
     file = await system.upload(chat_lines(group, 2), **fields)
     await system.deliver_all()
     return file.id
+
+
+async def test_a_submit_writes_no_input_where_all_are_ready(system: System, queries: list[str]) -> None:
+    file_id = await upload_to_all(system, TWO)
+    queries.clear()
+
+    await system.create(file_id)
+    await system.deliver_all()
+
+    assert len(system.jobs_at_providers()) == 1
+    assert not [query for query in queries if "INTO inputs" in query or "UPDATE inputs" in query]
 
 
 async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(

@@ -17,14 +17,13 @@ from manifold.store.queries import changes_one, fetch_all, fetch_one
 
 InputStates = Literal["pending", "ready", "failed", "discarded"]
 
-_COLUMNS: LiteralString = (
-    "id, file_id, shard_id, deployment_id, state, provider_ref, error, attempts, lease, expires_at, created_at"
-)
 _ORPHAN_CHECK_DUE: LiteralString = "doubtful_at <= now() - interval '1 hour'"
 """Longer than any attempt (900 s), so that what an attempt left is at the provider by then."""
 _FRESH: LiteralString = """(expires_at IS NULL
     OR expires_at > now() + least(interval '1 day', (expires_at - updated_at) / 2))"""
 """A copy is replaced a day before it expires, or after half of its life if that is shorter than two days."""
+_COLUMNS: LiteralString = f"""id, file_id, shard_id, deployment_id, state, provider_ref, error, attempts, lease,
+    expires_at, created_at, {_FRESH} AS fresh"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class InputRow:
     lease: str | None
     expires_at: datetime | None
     created_at: datetime
+    fresh: bool = True
+    """Whether its copy at the provider need not be replaced yet."""
 
 
 class Inputs:
