@@ -108,7 +108,7 @@ def candidates(
     wrong = Counter(job.deployment_id for job in refused if job.lasting and job.status in JOB_STATUSES)
     attempts = Counter(job.deployment_id for job in [*refused, *failed])
     unknown = {job.deployment_id for job in failed if job.fault == "unknown"}
-    some_fit = any(_may_ever_take(deployment, shard) for deployment in deployments)
+    some_fit = any(may_ever_take(deployment, shard) for deployment in deployments)
     found = []
     for deployment in deployments:
         room = Room.of(deployment.limits, held.get(deployment.id))
@@ -121,7 +121,7 @@ def candidates(
                 wrong[deployment.id],
                 failed=deployment.id in unknown,
                 attempts=attempts[deployment.id],
-                too_large=some_fit and not _may_ever_take(deployment, shard),
+                too_large=some_fit and not may_ever_take(deployment, shard),
                 room=room,
                 fits=room.fits(shard),
             )
@@ -152,12 +152,6 @@ def to_prepare(options: Sequence[Candidate], random: Random) -> Candidate | None
     return routing.simple_shuffle(free, random) if free else None
 
 
-def _may_ever_take(deployment: Deployment, shard: ShardRow) -> bool:
-    limits = deployment.limits
-    most = (
-        (limits.batch_requests, shard.requests),
-        (limits.enqueued_requests, shard.requests),
-        (limits.batch_bytes, shard.bytes),
-        (limits.enqueued_tokens, shard.tokens),
-    )
-    return all(limit is None or needed <= limit for limit, needed in most)
+def may_ever_take(deployment: Deployment, shard: ShardRow) -> bool:
+    """Whether the shard is not larger than one job at the deployment may be."""
+    return deployment.limits.may_ever_take(shard.requests, shard.bytes, shard.tokens)

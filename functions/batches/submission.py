@@ -11,7 +11,7 @@ from random import Random
 
 from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE
 from batches.room import may_take
-from batches.selection import Candidate, candidates, choose, to_prepare
+from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
 from batches.shard_end import end_shard
 from manifold import ids, observe
 from manifold.config import Deployment
@@ -103,12 +103,13 @@ class Submission:
         announced."""
         deployments = self._deployments.of(batch.groups)
         deployment_ids = [deployment.id for deployment in deployments]
+        able = [deployment.id for deployment in deployments if may_ever_take(deployment, shard)] or deployment_ids
         async with self._store.session() as tables:
             jobs = await tables.jobs.of_shard(shard.id)
             cooldowns = await tables.jobs.cooldowns(batch.id)
             held = await tables.rooms.held(deployment_ids)
             of_shard = await tables.inputs.of_shard(shard.id) if shard.selection else None
-        inputs = await self._inputs(batch.input_file_id, deployment_ids) if of_shard is None else of_shard
+        inputs = await self._inputs(batch.input_file_id, able) if of_shard is None else of_shard
         return candidates(shard, deployments, inputs, jobs, cooldowns, held)
 
     async def _inputs(self, file_id: str, deployment_ids: Sequence[str]) -> list[InputRow]:

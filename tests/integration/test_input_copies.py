@@ -91,6 +91,24 @@ async def test_a_deployment_that_came_late_gets_its_input_when_a_batch_needs_it(
     await close_providers()
 
 
+async def test_a_deployment_that_cannot_take_the_whole_file_gets_no_copy(
+    database_url: str, simulated_provider: Simulator, aws: Aws, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    small = LATE.replace("litellm_params:", "litellm_params:\n      max_batch_requests: 1")
+    config.write_text(MODEL_LIST + small + SETTINGS)
+    system = System(database_url, simulated_provider, aws, config=str(config))
+
+    file_id = await upload_to_all(system, ONE)
+    assert uploads(system) == ["openai"]
+    batch = await system.run_until_ended((await system.create(file_id)).id)
+
+    assert batch.status == "completed"
+    assert uploads(system) == ["openai"]
+    await system.close()
+    await close_providers()
+
+
 async def test_a_copy_that_is_about_to_expire_is_made_again(system: System) -> None:
     file_id = await upload_to_all(system, ONE)
     system.select(

@@ -24,6 +24,16 @@ class BatchLimits:
     concurrent_batches: int | None = None
     """Open jobs."""
 
+    def may_ever_take(self, requests: int, size: int, tokens: int) -> bool:
+        """Whether a job of so many requests, bytes and input tokens may run here once nothing else does."""
+        most = (
+            (self.batch_requests, requests),
+            (self.enqueued_requests, requests),
+            (self.batch_bytes, size),
+            (self.enqueued_tokens, tokens),
+        )
+        return all(limit is None or needed <= limit for limit, needed in most)
+
 
 OPENAI = BatchLimits(batch_requests=50_000, batch_bytes=200 * _MB)
 """OpenAI's guide "Batch". It also limits the enqueued input tokens, by model and usage tier, and an embeddings batch to
