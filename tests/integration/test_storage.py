@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
+from manifold import s3_upload
 from manifold.errors import Unavailable
 from manifold.storage import Piece, Storage
 from tests.support.aws import BUCKET, Aws
@@ -96,6 +97,50 @@ async def test_nothing_is_kept_of_a_stream_that_breaks_off(storage: Storage, buc
 
     assert bucket.keys() == []
     assert bucket.open_uploads() == 0
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [1], [3, 6 * MIB, 2], [6 * MIB, 6 * MIB], [4 * MIB, 4 * MIB, 12 * MIB, 1, 5 * MIB]]
+)
+async def test_an_object_is_composed_of_bytes_and_other_objects(
+    storage: Storage, bucket: Bucket, sizes: list[int]
+) -> None:
+    contents = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+    for number, content in enumerate(contents):
+        await storage.put(f"part/{number}", content)
+
+    async with storage.compose("files/a") as composition:
+        await composition.write(b"begun")
+        for number, size in enumerate(sizes):
+            await composition.copy(f"part/{number}", size)
+        await composition.write(b"ended")
+        await composition.finish()
+
+    whole = b"begun" + b"".join(contents) + b"ended"
+    assert (composition.bytes, bucket.read("files/a") == whole, bucket.open_uploads()) == (len(whole), True, 0)
+
+
+async def test_a_large_object_is_copied_in_parts(
+    storage: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_upload, "_COPY", 10 * MIB)
+    content = bytes(range(256)) * (52 * MIB // 1024)
+    await storage.put("part", content)
+
+    async with storage.compose("files/a") as composition:
+        await composition.copy("part", len(content))
+        await composition.finish()
+
+    assert bucket.read("files/a") == content
+
+
+async def test_nothing_is_kept_of_an_object_that_is_not_finished(storage: Storage, bucket: Bucket) -> None:
+    await storage.put("part", bytes(6 * MIB))
+
+    async with storage.compose("files/a") as composition:
+        await composition.copy("part", 6 * MIB)
+
+    assert (bucket.keys(), bucket.open_uploads()) == (["part"], 0)
 
 
 async def test_a_broken_stream_leaves_what_was_there_before(storage: Storage, bucket: Bucket) -> None:

@@ -6,44 +6,29 @@ that are being sent. Gathering pieces holds four of them.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from manifold.errors import Unavailable
+from manifold.s3_upload import Composition, Piece, call
+
+__all__ = ["REQUEST", "TRANSFER", "Composition", "Piece", "Storage", "Timeouts", "attachment"]
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
-    from types_boto3_s3.type_defs import CompletedPartTypeDef, HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
+    from types_boto3_s3.type_defs import HeadObjectOutputTypeDef, ObjectIdentifierTypeDef
 
-_PART = 5 * 1024 * 1024  # S3 takes no smaller ones, but for the last
 _READ = 1024 * 1024
-_COMING, _GOING = 4, 3  # concurrent requests: a single one waits for latency, not for bandwidth
+_COMING = 4  # concurrent requests: a single one waits for latency, not for bandwidth
 _MANY = 1000  # objects that S3 lists and deletes with one call
 _LINK_SECONDS = 300
-
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """`bytes` bytes of an object, from the offset `start` on."""
-
-    key: str
-    start: int
-    bytes: int
-
-    @classmethod
-    def of(cls, key: str, size: int, most: int, *, start: int = 0) -> "Iterator[Piece]":
-        """`size` bytes of an object from the offset `start` on, in pieces of at most `most` bytes."""
-        end = start + size
-        for first in range(start, end, most):
-            yield cls(key, first, min(most, end - first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +68,31 @@ class Storage:
 
     async def put(self, key: str, body: bytes) -> None:
         """Write a small object."""
-        await _call(lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=body))
+        await call(lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=body))
 
     async def write(self, key: str, chunks: AsyncIterator[bytes]) -> int:
         """Write a stream of any length as one object, and return its length. If it fails, no object is written."""
-        part: list[bytes] = []
-        held = written = 0
-        upload = None
-        try:
+        async with self.compose(key) as composition:
             async for chunk in chunks:
-                part.append(chunk)
-                held += len(chunk)
-                written += len(chunk)
-                if held >= _PART:
-                    upload = upload or await _Multipart.start(self._client, self._bucket, key)
-                    await upload.add(_joined(part))
-                    held = 0
-            if upload is None:
-                await self.put(key, _joined(part))
-            else:
-                await upload.finish(_joined(part))
-        except BaseException:
-            if upload is not None:
-                await upload.abort()
-            raise
-        return written
+                await composition.write(chunk)
+            await composition.finish()
+        return composition.bytes
+
+    @asynccontextmanager
+    async def compose(self, key: str) -> AsyncIterator[Composition]:
+        """Write one object of bytes and of parts of other objects. If it is not finished, no object is written."""
+        composition = Composition(self._client, self._bucket, key, self.put, self.gather)
+        try:
+            yield composition
+        finally:
+            await composition.abort()
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """The bytes of an object, a megabyte at a time."""
-        answer = await _call(lambda: self._client.get_object(Bucket=self._bucket, Key=key))
+        answer = await call(lambda: self._client.get_object(Bucket=self._bucket, Key=key))
         body = answer["Body"]
         try:
-            while chunk := await _call(lambda: body.read(_READ)):
+            while chunk := await call(lambda: body.read(_READ)):
                 yield chunk
         finally:
             body.close()
@@ -134,12 +112,11 @@ class Storage:
 
     async def fetch(self, piece: Piece) -> bytes:
         """The bytes of one piece, held in memory."""
-        byte_range = f"bytes={piece.start}-{piece.start + piece.bytes - 1}"
 
         def fetch() -> bytes:
-            return self._client.get_object(Bucket=self._bucket, Key=piece.key, Range=byte_range)["Body"].read()
+            return self._client.get_object(Bucket=self._bucket, Key=piece.key, Range=piece.byte_range)["Body"].read()
 
-        return await _call(fetch)
+        return await call(fetch)
 
     async def size(self, key: str) -> int | None:
         """The size of an object in bytes; `None` if there is no such object."""
@@ -160,11 +137,11 @@ class Storage:
                     return None
                 raise
 
-        return await _call(head)
+        return await call(head)
 
     async def delete(self, key: str) -> None:
         """Delete an object. One that does not exist is no error."""
-        await _call(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
+        await call(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     async def clear(self, prefix: str) -> None:
         """Delete every object whose key begins with `prefix`. Finding none is no error."""
@@ -178,7 +155,7 @@ class Storage:
                     raise Unavailable("The file storage did not delete all objects. Try again shortly.")
             return page["IsTruncated"]
 
-        while await _call(delete):
+        while await call(delete):
             pass
 
     def upload_link(self, key: str, *, size: int, seconds: int) -> str:
@@ -203,71 +180,6 @@ class Storage:
             },
             ExpiresIn=_LINK_SECONDS,
         )
-
-
-class _Multipart:
-    """One multipart upload, which sends several parts at once. S3 shows the object when the upload is finished."""
-
-    def __init__(self, client: "S3Client", bucket: str, key: str, upload_id: str) -> None:
-        self._client = client
-        self._bucket = bucket
-        self._key = key
-        self._upload_id = upload_id
-        self._parts = 0
-        self._sent: list[CompletedPartTypeDef] = []
-        self._sending: deque[asyncio.Task[CompletedPartTypeDef]] = deque()
-
-    @classmethod
-    async def start(cls, client: "S3Client", bucket: str, key: str) -> "_Multipart":
-        answer = await _call(lambda: client.create_multipart_upload(Bucket=bucket, Key=key))
-        return cls(client, bucket, key, answer["UploadId"])
-
-    async def add(self, body: bytes) -> None:
-        """Begin to send the next part; returns when another part may begin."""
-        self._parts += 1
-        self._sending.append(asyncio.create_task(self._send(self._parts, body)))
-        if len(self._sending) == _GOING:
-            self._sent.append(await self._sending.popleft())
-
-    async def finish(self, last: bytes) -> None:
-        if last:
-            await self.add(last)
-        while self._sending:
-            self._sent.append(await self._sending.popleft())
-        await _call(
-            lambda: self._client.complete_multipart_upload(
-                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, MultipartUpload={"Parts": self._sent}
-            )
-        )
-
-    async def abort(self) -> None:
-        """Abort the upload, after the parts that are being sent: a part that came after the abort would stay."""
-        await asyncio.gather(*self._sending, return_exceptions=True)
-        await _call(
-            lambda: self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
-        )
-
-    async def _send(self, number: int, body: bytes) -> "CompletedPartTypeDef":
-        answer = await _call(
-            lambda: self._client.upload_part(
-                Bucket=self._bucket, Key=self._key, UploadId=self._upload_id, PartNumber=number, Body=body
-            )
-        )
-        return {"PartNumber": number, "ETag": answer["ETag"]}
-
-
-def _joined(part: list[bytes]) -> bytes:
-    """The chunks as one. The list is emptied."""
-    whole = b"".join(part)
-    part.clear()
-    return whole
-
-
-async def _call(request: Callable[[], Answer]) -> Answer:
-    try:
-        return await asyncio.to_thread(request)
-    except (BotoCoreError, ClientError) as error:
-        raise Unavailable("The file storage did not answer. Try again shortly.") from error
 
 
 def attachment(filename: str) -> str:
