@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from batches.owner_limits import Need, over_budget, refusal, shortages, too_large
 from manifold import limits
 from manifold.access import Caller
+from manifold.announcement import WOKEN_TOGETHER, wake_waiting
 from manifold.batch_estimate import BatchEstimate
 from manifold.config import Config
 from manifold.jsonl import Report
-from manifold.queue import Message, Queue
+from manifold.queue import Queue
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch
 
@@ -27,8 +28,6 @@ BYTES_A_TOKEN = 4
 """For a file that was uploaded before tokens were estimated."""
 WAIT_SECONDS, MAX_WAIT_SECONDS = 60.0, 600.0
 """Pause of a batch that waits for an owner's limit, in the first place of its line, and in the last."""
-WOKEN_TOGETHER = 5
-"""Batches that are woken when one of the same owner has ended. One that starts then wakes the next."""
 
 
 class Reserving:
@@ -111,10 +110,3 @@ class WaitingLine:
         if short is None:
             return None
         return min(WAIT_SECONDS * (1 + short.waiting // WOKEN_TOGETHER), MAX_WAIT_SECONDS, max(batch.left, 0))
-
-
-async def wake_waiting(store: Store, queue: Queue, batch_id: str) -> None:
-    """Wake the batches that have waited longest for the limits of this batch's owners, once it has ended or started."""
-    async with store.session() as tables:
-        woken = await tables.reservations.wake_next(batch_id, WOKEN_TOGETHER)
-    await queue.announce(Message("batch", woken_id) for woken_id in woken)

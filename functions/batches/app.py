@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from batches.admission import Reserving
-from batches.announcement import announce_end
 from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
 from batches.catalog import Catalog
@@ -13,6 +12,7 @@ from batches.retrieval import Retrieval
 from batches.serializers import batch_object
 from batches.termination import Termination
 from manifold import idempotency, observe, web
+from manifold.announcement import announce_end
 from manifold.app import GatewayDep, application, mark_activity
 from manifold.gateway import Gateway
 
@@ -20,7 +20,8 @@ routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity
 
 
 async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
-    return Catalog(gateway.store, gateway.queue, caller, Reserving(gateway.config, gateway.prices))
+    reserving = Reserving(gateway.config, gateway.prices)
+    return Catalog(gateway.store, gateway.queue, caller, reserving, gateway.config.retry_failed_lines)
 
 
 CatalogDep = Annotated[Catalog, Depends(catalog)]
@@ -53,6 +54,12 @@ async def retrieve_batch(gateway: GatewayDep, batch_id: str, caller: web.Authent
 async def cancel_batch(gateway: GatewayDep, batch_id: str, caller: web.Authenticated) -> Response:
     row = await CancelRequests(gateway.store, gateway.queue).accept(batch_id, caller)
     return web.json(batch_object(row))
+
+
+@routes.post("/batches/{batch_id}/retry")
+async def retry_batch(request: Request, batch_id: str, batches: CatalogDep, caller: web.Authenticated) -> Response:
+    attempt = idempotency.attempt(caller, f"POST /batches/{batch_id}/retry", b"", request.headers)
+    return web.json(await batches.retry(batch_id, attempt))
 
 
 @routes.post("/batches/{batch_id}/end")

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from batches.retry_rounds import MOST_ROUNDS
 from manifold.create_body import CreateBody
 from manifold.schemas import BatchEndpoint, ExpiresAfter
 
@@ -11,9 +12,12 @@ MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
+Rounds = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True, ge=0, le=MOST_ROUNDS)]
+
 
 class BatchCreate(CreateBody):
-    """The body of `POST /batches`. `model` is ours: which of a file's model groups is to run it."""
+    """The body of `POST /batches`. `model` and `retry_failed_lines` are ours: which of a file's model groups is to run
+    it, and how often lines that failed run again."""
 
     input_file_id: str
     endpoint: BatchEndpoint
@@ -21,3 +25,4 @@ class BatchCreate(CreateBody):
     metadata: Metadata | None = None
     output_expires_after: ExpiresAfter | None = None
     model: str | None = None
+    retry_failed_lines: Rounds | None = None

@@ -1,9 +1,11 @@
 """A client's batches: create and list. No provider is called: a row is written, then a message is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from batches.admission import Reserving
 from batches.bodies import BatchCreate
+from batches.failed_lines import RETRY_FILE_SECONDS, failed_lines
+from batches.retry_rounds import retry_rounds
 from batches.serializers import batch_object
 from manifold import ids
 from manifold.access import Caller
@@ -25,11 +27,19 @@ class Catalog:
     """The batches that one caller may see; used by the routes. A retrieve is in `batches.retrieval`, a
     cancel in `batches.cancellation`."""
 
-    def __init__(self, store: Store, queue: Queue, caller: Caller, reserving: Reserving) -> None:
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        caller: Caller,
+        reserving: Reserving,
+        rounds_of_group: Callable[[str], int] = lambda _: 0,
+    ) -> None:
         self._store = store
         self._queue = queue
         self._caller = caller
         self._reserving = reserving
+        self._rounds_of_group = rounds_of_group
 
     async def create(self, request: BatchCreate, attempt: CreateAttempt) -> Batch:
         """Write a batch in `validating`, also while every provider is down. A retry gets the first attempt's batch.
@@ -46,6 +56,28 @@ class Catalog:
                 batch, report = self._batch(request, file)
                 batch = await self._reserving.reserve(tables, self._caller, batch, report)
                 row = await tables.batches.insert(batch, self._caller)
+                await tables.idempotency.remember(attempt, row.id)
+        await self._queue.announce([Message("batch", row.id)])
+        return batch_object(row)
+
+    async def retry(self, batch_id: str, attempt: CreateAttempt) -> Batch:
+        """Write a batch of those lines of an ended batch that have no successful answer. Its file is made by a worker.
+
+        Raises `NotFound` for the batch and its files, `InvalidRequest` if it is open or nothing is left to do, and what
+        a create raises.
+        """
+        async with self._store.transaction() as tables:
+            earlier = await tables.idempotency.earlier(attempt)
+            row = await tables.batches.get(earlier, self._caller) if earlier else None
+            if row is None:
+                before = await tables.batches.get(batch_id, self._caller)
+                lines = failed_lines(before, batch_id)
+                files = [await tables.files.get(file_id, self._caller, keep=True) for file_id in lines.files]
+                report = lines.report(files)
+                batch = lines.retry(self._usable(lines.batch.groups), WINDOW_SECONDS)
+                batch = await self._reserving.reserve(tables, self._caller, batch, report)
+                await tables.files.reserve(lines.file, lines.batch.owner, RETRY_FILE_SECONDS)
+                row = await tables.batches.insert(batch, lines.batch.owner)
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.announce([Message("batch", row.id)])
         return batch_object(row)
@@ -77,17 +109,18 @@ class Catalog:
         if file.purpose != "batch" or file.report is None:
             message = f"The purpose of a batch's input file must be 'batch', not '{file.purpose}'. Upload it again."
             raise InvalidRequest(message, param="input_file_id", code="invalid_purpose")
-        report = Report.from_json(file.report)
+        report, groups = Report.from_json(file.report), self._groups(request.model, file)
         batch = NewBatch(
             id=ids.new("batch"),
             input_file_id=file.id,
             endpoint=request.endpoint,
             completion_window=request.completion_window,
-            groups=self._groups(request.model, file),
+            groups=groups,
             metadata=request.metadata,
             total=report.lines,
             output_expires_after=request.output_expires_after.seconds if request.output_expires_after else None,
             expires_in=WINDOW_SECONDS,
+            retry_rounds=retry_rounds(request.retry_failed_lines, None, groups, self._rounds_of_group),
         )
         return batch, report
 
@@ -101,7 +134,10 @@ class Catalog:
                 raise InvalidRequest(message, param="model", code="model_mismatch")
             self._caller.require([group])
             return [group]
-        usable = [group for group in file.groups if self._caller.may_use(group)]
+        return self._usable(file.groups)
+
+    def _usable(self, groups: list[str]) -> list[str]:
+        usable = [group for group in groups if self._caller.may_use(group)]
         if not usable:
-            self._caller.require(file.groups, param="input_file_id")
+            self._caller.require(groups, param="input_file_id")
         return usable

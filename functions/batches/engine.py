@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from batches.admission import WaitingLine
-from batches.announcement import announce_end
 from batches.cancellation import Cancellation
 from batches.planning import Planning
 from batches.poll_results import RESULTS_CHECK_SECONDS
@@ -23,6 +22,7 @@ from batches.settlement import LeaseLost, Settlement
 from batches.submission import Submission
 from batches.termination import Termination
 from manifold import observe
+from manifold.announcement import announce_end
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.prices import Prices
@@ -57,7 +57,7 @@ class Engine:
         self._submission = Submission(store, queue, deployments)
         self._cancellation = Cancellation(store, deployments)
         self._polling = Polling(store, deployments, self._cancellation)
-        self._settlement = Settlement(store, Prices())
+        self._settlement = Settlement(store, queue, Prices())
         self._termination = Termination(store)
 
     async def advance(self, batch_id: str) -> None:
@@ -124,6 +124,10 @@ class Engine:
         pause = await self._line.admit(batch) if batch.held_for is not None and batch.left > 0 else None
         if pause is not None:
             await self._release_batch(batch, pause)
+            return
+        if await self._planning.lacks_file(batch):
+            await self._release_batch(batch, RESULTS_CHECK_SECONDS)
+            await self._queue.announce([Message("retry", batch.id)])
             return
         shards = await self._planning.plan(batch, LEASE_SECONDS)
         if shards is None:

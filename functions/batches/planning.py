@@ -46,6 +46,14 @@ class Planning:
         async with self._store.session() as tables:
             return await tables.shards.plan(batch, shards, secrets.token_hex(8), seconds)
 
+    async def lacks_file(self, batch: BatchRow) -> bool:
+        """Whether the file of a batch of another one's failed lines is still to be made."""
+        if batch.retry_of is None or batch.left <= 0:
+            return False
+        async with self._store.session() as tables:
+            file = await tables.files.load(batch.input_file_id)
+        return file is not None and file.report is None
+
     def _shards(self, batch: BatchRow, file: FileRow) -> list[NewShard]:
         assert file.report is not None  # noqa: S101 (input_errors tells where there is none)
         report = Report.from_json(file.report)

@@ -11,16 +11,18 @@ from typing import Any
 from batches.errors import FAILED_WITHOUT_CAUSE
 from batches.failures import is_quota
 from batches.shard_end import wake_if_last
-from manifold import observe
+from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.observe import Metric
 from manifold.prices import Prices, Tokens
+from manifold.queue import Message, Queue
 from manifold.schemas import batch_error
+from manifold.selection import Selection
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
-from manifold.store.shards import Counts, ShardRow
+from manifold.store.shards import Counts, NewShard, ShardRow
 
 COOLDOWN_SECONDS = 60.0
 """For how long a deployment that failed a job gets no other one: of any batch after a quota, else of this batch."""
@@ -41,14 +43,16 @@ class LeaseLost(Exception):
 class Settlement:
     """Settles jobs in the state `stored`, and so ends their shards; used by `Engine`, under the shard's lease."""
 
-    def __init__(self, store: Store, prices: Prices) -> None:
+    def __init__(self, store: Store, queue: Queue, prices: Prices) -> None:
         self._store = store
+        self._queue = queue
         self._prices = prices
 
     async def settle(self, batch: BatchRow, shard: ShardRow, job: JobRow, deployment: Deployment | None) -> bool:
         """stored → settled: record usage and cost, and end the shard as its job ended, or have it tried again.
 
         A batch that has no other shard, and whose results are whole, ends with it. Those of several shards are joined.
+        The lines of it that run again, as `files.transfers` has found, become another shard.
         `deployment` is `None` where it is no longer in `config.yaml`. Returns whether the shard has ended. Raises
         `LeaseLost`.
         """
@@ -57,12 +61,15 @@ class Settlement:
         group = deployment.group if deployment else batch.groups[0]
         cost = await asyncio.to_thread(self._cost, results, deployment)
         tried_again = _is_tried_again(batch, job, usage)
+        again = None if tried_again else _again(batch, shard, job)
         async with self._store.transaction() as tables:
             await tables.job_usage.record(batch, job, group, usage, cost)
             if tried_again:
                 await self._try_again(tables, shard, job)
             else:
-                await self._end(tables, batch, shard, job)
+                await self._end(tables, batch, shard, job, again)
+        if again:
+            await self._queue.announce([Message("shard", again.id)])
         observe.event("job_settled", job_id=job.id, batch_id=batch.id, outcome=job.outcome, fault=job.fault)
         return not tried_again
 
@@ -75,7 +82,7 @@ class Settlement:
         if not (settled and await tables.shards.wait(shard)):
             raise LeaseLost(shard.id)
 
-    async def _end(self, tables: Tables, batch: BatchRow, shard: ShardRow, job: JobRow) -> None:
+    async def _end(self, tables: Tables, batch: BatchRow, shard: ShardRow, job: JobRow, again: NewShard | None) -> None:
         """End the shard, and the batch with it where there is nothing to join."""
         results = job.results or {}
         usage = results.get("usage", _NO_USAGE)
@@ -83,9 +90,14 @@ class Settlement:
         succeeded = usage["requests"] - usage["failed_requests"]
         total = shard.requests or usage["requests"]
         await tables.shards.progress([Counts(shard.id, total, succeeded, usage["failed_requests"])])
-        settled = await tables.jobs.settled(job)
+        settled = await tables.jobs.settled(
+            job, cooldown=COOLDOWN_SECONDS if again and job.fault else None, lasting=True
+        )
         errors = _errors(job, results)
-        if shard.alone and _is_whole(job):
+        if again:
+            await tables.shards.add_round(shard, again, results["again"]["failed"])
+            ended = await tables.shards.end(shard, outcome)  # what was wrong may be right when the lines have run again
+        elif shard.alone and _is_whole(job):
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
             ended = await tables.batches.end(
@@ -145,6 +157,22 @@ def _is_tried_again(batch: BatchRow, job: JobRow, usage: Mapping[str, int]) -> b
     return batch.status != "cancelling" and batch.left > 0
 
 
+def _again(batch: BatchRow, shard: ShardRow, job: JobRow) -> NewShard | None:
+    """The shard of the lines that run again; `None` if there are none, or a cancel came meanwhile."""
+    found = (job.results or {}).get("again")
+    if found is None or batch.status == "cancelling" or batch.left <= 0:
+        return None
+    return NewShard(
+        id=ids.new("shard"),
+        number=0,
+        selection=str(Selection.lines(found["file_id"])),
+        requests=found["requests"],
+        bytes=found["bytes"],
+        tokens=found["tokens"],
+        round=shard.round + 1,
+    )
+
+
 def _outcome(batch: BatchRow, job: JobRow) -> Outcome:
     outcome = job.outcome
     assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
@@ -153,4 +181,5 @@ def _outcome(batch: BatchRow, job: JobRow) -> Outcome:
 
 def _is_whole(job: JobRow) -> bool:
     """Whether the results answer each request once, or there are none to complete."""
-    return bool((job.results or {}).get("exact", True))
+    results = job.results or {}
+    return bool(results.get("exact", True)) or not (results.get("output") or results.get("error"))

@@ -73,6 +73,8 @@ class Termination:
             if row is None:
                 raise batch_not_found(batch_id)
             await _purge_results(tables, row, jobs)
+            if stopped:
+                await _purge_results(tables, row, await tables.jobs.settled_with_results(batch_id))
         if stopped:
             _log(row, jobs)
         return row

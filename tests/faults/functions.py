@@ -1,9 +1,9 @@
 """The gateway's functions in one environment. This module alone knows how the gateway is composed."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from batches.admission import Reserving
-from batches.announcement import announce_end
 from batches.bodies import BatchCreate
 from batches.cancellation import CancelRequests
 from batches.catalog import Catalog
@@ -13,16 +13,19 @@ from batches.sweep import Sweep
 from batches.termination import Termination
 from files.creation import Creation, FileRequest
 from files.deletion import Deletion
+from files.transfers.batch_retry import BatchRetry
 from files.transfers.orphans import Orphans
 from files.transfers.purge import Purge
 from files.transfers.replication import Replication
+from files.transfers.result_join import ResultJoin
 from files.transfers.results import Results
 from manifold import idempotency
 from manifold.access import Caller
+from manifold.announcement import announce_end
 from manifold.config import Config
 from manifold.deployments import Deployments
 from manifold.prices import Prices
-from manifold.queue import Message, Queue
+from manifold.queue import Kind, Message, Queue
 from manifold.schemas import Batch, File
 from manifold.storage import Storage
 from manifold.store import Store
@@ -56,17 +59,19 @@ class Functions:
 
     async def deliver(self, message: Message) -> None:
         """Handle a message, as the worker of its queue does."""
-        match message.kind:
-            case "batch":
-                await self._engine().advance(message.id)
-            case "input":
-                await Replication(self.store, self.storage, self.queue, self.deployments).run(message.id)
-            case "job":
-                await Results(self.store, self.storage, self.queue, self.deployments, self.prices).run(message.id)
-            case "file":
-                await Purge(self.store, self.storage, self.deployments).run(message.id)
-            case "deployment":
-                await Orphans(self.store, self.deployments).run(message.id)
+        store, storage, queue, deployments = self.store, self.storage, self.queue, self.deployments
+        engine = self._engine()
+        workers: dict[Kind, Callable[[str], Awaitable[None]]] = {
+            "batch": engine.advance,
+            "shard": engine.advance_shard,
+            "input": Replication(store, storage, queue, deployments).run,
+            "job": Results(store, storage, queue, deployments, self.prices).run,
+            "join": ResultJoin(store, storage, queue).run,
+            "retry": BatchRetry(store, storage, queue).run,
+            "file": Purge(store, storage, deployments).run,
+            "deployment": Orphans(store, deployments).run,
+        }
+        await workers[message.kind](message.id)
 
     async def run_schedule(self) -> None:
         """What the poller does every minute."""

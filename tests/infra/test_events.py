@@ -31,7 +31,18 @@ def test_every_kind_of_message_has_an_event() -> None:
     sent = [
         Message.load(event["Records"][0]["body"]).kind for name, event in MESSAGES.items() if "malformed" not in name
     ]
-    assert sorted(sent) == ["batch", "deployment", "file", "input", "job", "shard", "upload", "webhook"]
+    assert sorted(sent) == [
+        "batch",
+        "deployment",
+        "file",
+        "input",
+        "job",
+        "join",
+        "retry",
+        "shard",
+        "upload",
+        "webhook",
+    ]
 
 
 def test_every_event_is_sent_to_a_handler() -> None:

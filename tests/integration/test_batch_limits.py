@@ -470,7 +470,7 @@ class TestWaiting:
         self, system: System, database_url: str, line: Sequence[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """No time passes, and the schedule does not run."""
-        monkeypatch.setattr("batches.admission.WOKEN_TOGETHER", 1)
+        monkeypatch.setattr("manifold.announcement.WOKEN_TOGETHER", 1)
         for message in system.queue.messages:
             if message.kind == "input":
                 await system.deliver(message)

@@ -254,15 +254,20 @@ async def test_an_output_is_kept_though_the_error_file_is_gone(system: System) -
     ended = await system.run_until_ended(batch.id, rounds=80)
 
     assert (ended.status, codes(ended)) == ("completed", ["results_incomplete"])
-    assert (len(answers(system, ended.output_file_id)), ended.error_file_id) == (3, None)
+    [unanswered] = answers(system, ended.error_file_id)
+    assert len(answers(system, ended.output_file_id)) == 3
+    assert (json.loads(unanswered)["custom_id"], json.loads(unanswered)["error"]["code"]) == (
+        "bad",
+        "results_incomplete",
+    )
 
 
-async def test_repeated_results_are_kept_and_reported(system: System) -> None:
+async def test_the_first_of_repeated_results_is_kept_and_they_are_reported(system: System) -> None:
     set_defects(system, repeated=2)
 
     ended = await run_batch(system)
 
-    assert len(answers(system, ended.output_file_id)) == LINES + 2
+    assert len(answers(system, ended.output_file_id)) == LINES
     assert (ended.status, codes(ended), counts(ended)) == ("completed", ["results_repeated"], (LINES, LINES, 0))
 
 

@@ -365,7 +365,7 @@ async def test_a_batch_that_ends_after_its_budgets_period_begins_the_next(system
 
 
 def test_results_that_an_older_version_stored_are_priced_by_their_tokens(system: System) -> None:
-    settlement = Settlement(system.gateway.store, Prices())
+    settlement = Settlement(system.gateway.store, system.queue, Prices())
     mini = replace(deployment("mini"), model="gpt-4o-mini")
     usage = COUNTS | {"input_tokens": 1_000_000, "output_tokens": 0, "cached_tokens": 0}
 

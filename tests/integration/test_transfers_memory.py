@@ -12,7 +12,7 @@ import pytest
 from files.app import create
 from local.places import ROOT
 from local.provider import Simulator
-from manifold.jsonl import MAX_LINE_BYTES
+from manifold.jsonl import MAX_LINE_BYTES, Check
 from tests.support import gateways
 from tests.support.files_app import SPECIAL
 from tests.support.plain_s3 import PlainS3, serving
@@ -27,6 +27,10 @@ LONG_LINE_BYTES = 256 * MIB
 """The line, its halves, the rewritten line, and HTTP's copies of it: a quarter of the function's memory."""
 RESULT_BYTES = 48 * MIB
 """Three parts of 5 MiB that are sent, one that is filled, and their copies."""
+JOIN_BYTES = 64 * MIB
+"""The hashes of the lines, three parts of 5 MiB that are sent, those that are filled, and their copies. A million lines
+take less than 48 MiB."""
+JOIN_LINES = 200_000
 ANSWER = {"status_code": 200, "body": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}, "text": "x" * 4000}}
 
 
@@ -86,6 +90,58 @@ async def test_lines_of_almost_the_longest_are_brought_in_a_few_times_their_leng
 
     assert after - before < LONG_LINE_BYTES
     assert [entry["lines"] for entry in provider.log(SPECIAL.name, "files.create")] == [1, 3]
+
+
+async def test_the_results_of_many_lines_are_joined_in_bounded_memory(
+    database_url: str, s3: PlainS3, provider: Simulator
+) -> None:
+    batches = [_ended_shards(database_url, s3, count) for count in (10, JOIN_LINES)]
+
+    before, after = await _worked_off(database_url, provider, [("join", batch_id) for batch_id in batches])
+
+    assert after - before < JOIN_BYTES
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("SELECT output_file_id, error_file_id, completed, failed FROM batches ORDER BY total")
+        for (output, error, completed, failed), count in zip(rows.fetchall(), (10, JOIN_LINES), strict=True):
+            assert (completed, failed) == (count - count // 10, count // 10)
+            assert s3.objects[f"manifold-tests/files/{output}"].count(b"\n") == completed
+            assert s3.objects[f"manifold-tests/files/{error}"].count(b'"results_incomplete"') == failed
+
+
+def _ended_shards(database_url: str, s3: PlainS3, count: int) -> str:
+    """A batch of so many lines whose one job answered nine of ten."""
+    answer = b'{"custom_id":"%d","response":' + json.dumps(ANSWER | {"body": {"text": "x" * 100}}).encode() + b"}\n"
+    content = b"".join(chat_line("mini-batch", "0000").replace(b"0000", b"%d" % number) for number in range(count))
+    output = b"".join(answer % number for number in range(count) if number % 10)
+    s3.objects[f"manifold-tests/files/file-in-{count}"] = content
+    s3.objects[f"manifold-tests/files/file-out-{count}"] = output
+    results = {"output": {"bytes": len(output), "lines": count - count // 10}, "error": None, "exact": False}
+    parameters = {
+        "count": count,
+        "bytes": len(content),
+        "report": json.dumps(Check.whole(content).to_json()),
+        "results": json.dumps(results),
+    }
+    with psycopg.connect(database_url) as connection:
+        for statement in (
+            """INSERT INTO files (id, purpose, filename, bytes, status, groups, report)
+               VALUES ('file-in-' || %(count)s, 'batch', 'in.jsonl', %(bytes)s, 'processed', '{mini-batch}',
+                   %(report)s)""",
+            """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, status, expires_at, total)
+               VALUES ('batch_' || %(count)s, 'file-in-' || %(count)s, '/v1/chat/completions', '24h', '{mini-batch}',
+                   'finalizing', now() + interval '1 day', %(count)s)""",
+            """INSERT INTO shards (id, batch_id, number, requests, bytes, state, outcome, due_at, ended_at)
+               VALUES ('shard_' || %(count)s, 'batch_' || %(count)s, 0, %(count)s, %(bytes)s, 'ended', 'completed',
+                   NULL, now())""",
+            """INSERT INTO inputs (id, file_id, deployment_id, state, due_at)
+               VALUES ('input_' || %(count)s, 'file-in-' || %(count)s, 'mini', 'ready', NULL)""",
+            """INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, state, provider_ref, outcome,
+                   output_file_id, results, requests)
+               VALUES ('job_' || %(count)s, 'batch_' || %(count)s, 'shard_' || %(count)s, 'input_' || %(count)s, 'mini',
+                   'settled', 'ref-' || %(count)s, 'completed', 'file-out-' || %(count)s, %(results)s, %(count)s)""",
+        ):
+            connection.execute(statement.encode(), parameters)
+    return f"batch_{count}"
 
 
 async def _input(database_url: str, line: bytes, count: int) -> str:

@@ -38,9 +38,9 @@ async def ended_job(files_app: FilesApp, output: bytes | None = OUTPUT, errors: 
     refs = [None if content is None else result(files_app, content) for content in (output, errors)]
     row = (await files_app.inputs(file.id))["mini"]
     files_app.sql(
-        """INSERT INTO jobs (id, batch_id, input_id, deployment_id, state, provider_ref, outcome, due_at,
+        """INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, state, provider_ref, outcome, due_at,
                output_ref, output_file_id, error_ref, error_file_id)
-           VALUES ('job_1', 'batch_1', %s, 'mini', 'ended', 'ref', 'completed', now(),
+           VALUES ('job_1', 'batch_1', 'shard_batch_1', %s, 'mini', 'ended', 'ref', 'completed', now(),
                %s, 'file-out', %s, 'file-err')""",
         row.id,
         *refs,
@@ -72,9 +72,9 @@ async def test_results_are_stored_and_counted_and_the_batch_is_woken(files_app: 
     output, error = {"bytes": len(OUTPUT), "lines": 3}, {"bytes": len(ERRORS), "lines": 1}
     assert job(files_app) == (
         "stored",
-        {"output": output, "error": error, "usage": COUNTED, "cost": None},
+        {"output": output, "error": error, "usage": COUNTED, "cost": None, "exact": True},
     )
-    assert files_app.control_messages() == ["batch_1"]
+    assert files_app.control_messages() == ["shard_batch_1"]
 
 
 @pytest.mark.parametrize("errors", [None, b""])
@@ -106,7 +106,7 @@ async def test_a_results_message_that_comes_again_or_twice_at_once_stores_them_o
     await files_app.deliver(message)
 
     assert len(files_app.provider.log(SPECIAL.name, "files.content")) == 2
-    assert files_app.control_messages() == ["batch_1"]
+    assert files_app.control_messages() == ["shard_batch_1"]
 
 
 @pytest.mark.parametrize("kind", ["error", "rate_limit", "cut"])
@@ -148,7 +148,7 @@ async def test_results_that_the_provider_has_lost_are_given_up(files_app: FilesA
     assert results is not None
     assert (results["output"], results["error"]) == (None, None)
     assert results["lost"] == "The provider answered HTTP 404: No such File object: ***"
-    assert files_app.control_messages() == ["batch_1"]
+    assert files_app.control_messages() == ["shard_batch_1"]
 
 
 async def test_results_of_a_deployment_that_is_gone_wait_for_it_to_come_back(files_app: FilesApp) -> None:

@@ -71,6 +71,8 @@ def _cancelled(runner: FunctionRunner, key: str, file_id: str) -> None:
     other = runner.call("BatchesApi", "batches.create", file_id=file_id, key=key)["id"]
     ended = runner.call("BatchesApi", "batches.end", batch_id=other)
     assert (ended["status"], ended["errors"]["data"][0]["code"]) == ("failed", "batch_ended_by_admin")
+    again = runner.call("BatchesApi", "batches.retry", batch_id=batch_id, key=key)["id"]
+    assert runner.finish(again, key)["request_counts"] == {"total": 2, "completed": 2, "failed": 0}
 
 
 def _deleted(runner: FunctionRunner, key: str, file_id: str) -> None:

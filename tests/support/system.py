@@ -19,10 +19,12 @@ from batches.app import create as create_batches_app
 from batches.engine import Engine
 from batches.sweep import Sweep
 from files.app import create as create_files_app
+from files.transfers.batch_retry import BatchRetry
 from files.transfers.joining import Joining
 from files.transfers.orphans import Orphans
 from files.transfers.purge import Purge
 from files.transfers.replication import Replication
+from files.transfers.result_join import ResultJoin
 from files.transfers.results import Results
 from local.provider import Simulator
 from local.provider.batch import Batch
@@ -269,6 +271,8 @@ class System:
             "shard": self.engine().advance_shard,
             "input": Replication(*parts).run,
             "job": Results(*parts, gateway.prices).run,
+            "join": ResultJoin(store, gateway.storage, gateway.queue).run,
+            "retry": BatchRetry(store, gateway.storage, gateway.queue).run,
             "file": Purge(store, gateway.storage, deployments).run,
             "deployment": Orphans(store, deployments).run,
             "upload": Joining(store, gateway.storage, self.queue, deployments).run,

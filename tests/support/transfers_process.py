@@ -9,6 +9,7 @@ import json
 import sys
 
 from files.transfers.replication import Replication
+from files.transfers.result_join import ResultJoin
 from files.transfers.results import Results
 from manifold.providers.registry import close_providers
 from tests.support import gateways
@@ -19,7 +20,11 @@ from tests.support.system import CrashPoints, InMemoryQueue
 async def main(database_url: str, variables: dict[str, str], transfers: list[tuple[str, str]]) -> None:
     gateway = gateways.gateway(database_url, variables)
     parts = (gateway.store, gateway.storage, InMemoryQueue(CrashPoints()), gateway.deployments)
-    work = {"input": Replication(*parts).run, "job": Results(*parts, gateway.prices).run}
+    work = {
+        "input": Replication(*parts).run,
+        "job": Results(*parts, gateway.prices).run,
+        "join": ResultJoin(*parts[:3]).run,
+    }
     for kind, resource_id in transfers:
         await work[kind](resource_id)
         print(peak_memory())

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files.transfers import result_scan
-from files.transfers.result_scan import AnsweredRequests, ResultScan
+from files.transfers import held_lines
+from files.transfers.request_ids import AnsweredRequests, RequestIds
+from files.transfers.result_scan import ResultScan
 from files.transfers.result_usage import LinePrices
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 
@@ -139,7 +140,7 @@ async def test_results_of_one_request_are_counted_over_all_files_of_a_job() -> N
     answered = AnsweredRequests()
 
     assert [answered.add(custom_id) for custom_id in ("a", "b", "a", "a")] == [True, True, False, False]
-    assert answered.repeated() == 2
+    assert answered.repeated == 2
 
 
 def test_requests_are_told_apart_however_many_there_are() -> None:
@@ -147,15 +148,16 @@ def test_requests_are_told_apart_however_many_there_are() -> None:
 
     assert all(answered.add(f"request-{number}") for number in range(20_000))
     assert not any(answered.add(f"request-{number}") for number in range(20_000))
-    assert answered.repeated() == 20_000
+    assert answered.repeated == 20_000
 
 
 async def test_a_request_that_has_two_results_counts_once() -> None:
     first, second = line(CHAT, custom_id="a"), line(RESPONSES, status=500, custom_id="a")
-    scan = await scanned(b"\n".join((first, second, first)))
+    scan, kept = await passed(b"\n".join((first, second, first)))
 
-    assert (scan.lines, scan.usage.requests, scan.usage.failed_requests) == (3, 1, 0)
+    assert (scan.lines, scan.usage.requests, scan.usage.failed_requests) == (1, 1, 0)
     assert tokens(scan) == (10, 4, 5, 3)
+    assert kept == first + b"\n"
 
 
 @pytest.mark.parametrize("tokens_told", [-5, 2**31, 2**70, 1e30, 10**400])
@@ -186,11 +188,50 @@ async def test_tokens_that_are_no_numbers_count_nothing(usage: dict[str, Any]) -
 
 
 async def test_a_line_too_long_to_hold_is_counted_and_those_after_it_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_scan, "LONGEST_LINE", 2_000)
+    monkeypatch.setattr(held_lines, "LONGEST_LINE", 2_000)
 
     scan = await scanned(b'{"x' + b"x" * 1_500, b"x" * 1_500, b"x" * 10 + b"\n" + line(CHAT))
 
     assert (scan.lines, scan.usage.failed_requests, scan.usage.input_tokens) == (2, 0, 10)
+
+
+@pytest.mark.parametrize("begun", [b'{"custom_id": "a", "x":"', b' {"id":"batch_req_1" ,"custom_id":"\\u0061","x":"'])
+async def test_the_request_of_a_line_too_long_to_hold_is_read(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_lines, "LONGEST_LINE", 2_000)
+
+    long = begun + b"x" * 3_000 + b'"}\n'
+    scan, kept = await passed(long, long[:1_000], long[1_000:], line(CHAT, custom_id="b"))
+
+    assert (scan.lines, scan.unread, kept) == (2, 0, long + line(CHAT, custom_id="b"))
+
+
+@pytest.mark.parametrize(
+    ("failure", "retriable"),
+    [
+        ({"status": 429}, 1),
+        ({"status": 500}, 1),
+        ({"status": 503}, 1),
+        ({"status": 400}, 0),
+        ({"status": 404}, 0),
+        ({}, 0),
+        ({"error": {"code": "batch_expired", "message": "late"}}, 1),
+        ({"error": {"code": "invalid_request", "message": "wrong"}}, 0),
+        ({"error": "late"}, 0),
+    ],
+)
+async def test_a_failure_that_another_attempt_may_change(failure: dict[str, Any], retriable: int) -> None:
+    assert (await scanned(line(**failure))).retriable == retriable
+    assert (await scanned(line(**failure).replace(b"batch_req_1", rb"\ud83d"))).retriable == retriable
+
+
+def test_a_request_is_marked_once() -> None:
+    requests = RequestIds()
+    assert all(requests.add(f"request-{number}") for number in range(5_000))
+
+    assert [requests.mark(custom_id) for custom_id in ("request-7", "request-7", "other")] == [True, False, False]
+    assert [custom_id in requests for custom_id in ("request-7", "other")] == [True, False]
+    assert [requests.is_marked(custom_id) for custom_id in ("request-7", "request-8", "other")] == [True, False, False]
+    assert (len(requests), requests.marked) == (5_000, 1)
 
 
 @given(st.lists(st.integers(0, 400), max_size=12))

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from files.transfers.result_scan import AnsweredRequests, ResultScan
+from files.transfers.request_ids import AnsweredRequests
+from files.transfers.result_scan import ResultScan
 from files.transfers.result_usage import LinePrices
 from files.transfers.retry_policy import Fault, is_lasting
 from manifold.config import Deployment
@@ -29,11 +30,18 @@ class FetchedResults:
     faults: list[Fault] = field(default_factory=list)
     """Of the files that could not be downloaded. After one that is not lasting, no other file is asked for."""
     prices: LinePrices = field(default_factory=LinePrices)
+    has_repeated: bool = False
+    """Whether the copies in S3 hold two results of a request: those of two attempts."""
 
     @property
     def lines(self) -> int:
-        """The results in all files."""
+        """The results in all files, each of another request."""
         return sum(scan.lines for scan in self.files.values())
+
+    @property
+    def retriable(self) -> int:
+        """Those of them that are failures which another attempt may change."""
+        return sum(scan.retriable for scan in self.files.values())
 
     def new_scan(self, kind: str, group: str) -> ResultScan:
         """The scan of one file, in whose lines the model becomes this group."""
@@ -79,9 +87,12 @@ class Fetching:
         results = FetchedResults(prices=await self._line_prices(self._deployments.get(job.deployment_id)))
         for kind, _, file_id in _result_files(job):
             key = storage_key(file_id)
-            if await self._storage.size(key):
-                async for _ in results.new_scan(kind, group="").through(self._storage.read(key)):
+            if size := await self._storage.size(key):
+                scan = results.new_scan(kind, group="")
+                async for _ in scan.through(self._storage.read(key)):
                     pass
+                scan.bytes = size
+        results.has_repeated = results.answered.repeated > 0
         return results
 
     async def _line_prices(self, deployment: Deployment | None) -> LinePrices:

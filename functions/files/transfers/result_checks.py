@@ -17,24 +17,33 @@ def problems(job: JobRow, results: FetchedResults) -> list[ErrorEntry]:
     ]
     for kind, scan in results.files.items():
         entries += _problems_of_file(kind, scan, job.kept.get(kind, 0))
-    distinct = results.lines - results.answered.repeated()
-    if not results.faults and distinct < (job.answers or 0):
-        message = f"By the provider's counts, {job.answers} requests have a result; its files have {distinct}."
+    if not results.faults and results.lines < (job.answers or 0):
+        message = f"By the provider's counts, {job.answers} requests have a result; its files have {results.lines}."
         entries.append(batch_error("results_incomplete", message))
     return entries
 
 
-def warnings(job: JobRow, results: FetchedResults) -> list[ErrorEntry]:
+def warnings(results: FetchedResults) -> list[ErrorEntry]:
     """What is unexpected in the results. They are accepted nevertheless."""
-    repeated, entries = results.answered.repeated(), []
-    if repeated:
-        message = f"{repeated} results have the custom_id of another one. All of them are kept."
-        entries.append(batch_error("results_repeated", message))
-    extra = results.lines - repeated - job.requests
-    if job.requests and extra > 0:
-        message = f"{extra} results answer no request of the input. They are kept."
-        entries.append(batch_error("results_unknown", message))
-    return entries
+    repeated = results.answered.repeated
+    if not repeated:
+        return []
+    message = f"{repeated} results have the custom_id of another one. Only the first of each is kept."
+    return [batch_error("results_repeated", message)]
+
+
+def is_exact(job: JobRow, results: FetchedResults, checksum: int | None) -> bool:
+    """Whether the copies in S3 answer each request of the job once, and hold nothing else.
+
+    `checksum` is the `custom_id_checksum` of the requests, as far as it is known: as many results with another one
+    answer other requests.
+    """
+    if any(scan.invalid or scan.unread for scan in results.files.values()) or results.has_repeated:
+        return False
+    answered = results.answered
+    if not job.requests:  # old code wrote it
+        return True
+    return len(answered) == job.requests and checksum in (None, answered.checksum)
 
 
 def summary(entries: Sequence[ErrorEntry]) -> str:

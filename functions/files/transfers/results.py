@@ -6,11 +6,12 @@ Results are accepted if they are what the provider announced (`result_checks`). 
 
 import secrets
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from files.transfers.fetching import FetchedResults, Fetching
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
-from files.transfers.result_checks import problems, summary, warnings
+from files.transfers.rerun import Rerun, RunsAgain
+from files.transfers.result_checks import is_exact, problems, summary, warnings
 from files.transfers.result_usage import cost, summed
 from files.transfers.retry_policy import (
     ATTEMPTS,
@@ -20,6 +21,7 @@ from files.transfers.retry_policy import (
     owner_message,
     pause,
 )
+from files.transfers.shard_requests import ShardRequests
 from manifold import ids, observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -44,6 +46,8 @@ LATE_SECONDS = LAST_SECONDS / 2
 REFUSED_PAUSE = 400.0
 """Least pause in seconds after the provider refused the results for good. All attempts then take 20 minutes."""
 
+Answer = TypeVar("Answer")
+
 
 class Results:
     """Stores the results of a job that ended at its provider. `worker` calls `run` for each `job` message.
@@ -56,7 +60,9 @@ class Results:
         self._store = store
         self._queue = queue
         self._deployments = deployments
+        self._storage = storage
         self._fetching = Fetching(storage, deployments, prices)
+        self._rerun = Rerun(store, storage)
 
     async def run(self, job_id: str) -> None:
         """Store the results of an ended job, count them, and wake its shard; or write when to try again."""
@@ -85,7 +91,7 @@ class Results:
         else:
             await self._retry(job, UNCONFIGURED, UNCONFIGURED_PAUSE)
 
-    async def _leased(self, job: JobRow, work: Coroutine[Any, Any, FetchedResults]) -> FetchedResults:
+    async def _leased(self, job: JobRow, work: Coroutine[Any, Any, Answer]) -> Answer:
         """What the work returns, while the job's lease is renewed."""
 
         async def renew(seconds: float) -> bool:
@@ -98,7 +104,7 @@ class Results:
         """Accept the results, or fetch them again."""
         wrong = problems(job, results)
         if not wrong:
-            await self._finish(job, _summed(results, warnings(job, results)))
+            await self._keep(job, results, warnings(results))
         elif _is_last_chance(job, results):
             await self._accept_partial(job, results)
         elif results.faults:
@@ -133,7 +139,7 @@ class Results:
             await self._retry(job, fault.message, pause(job.attempts, fault), results)
             return
         if stored.lines:
-            await self._finish(job, _summed(stored, [*wrong, *warnings(job, stored)]))
+            await self._keep(job, stored, [*wrong, *warnings(stored)])
         else:
             cause = owner_message(results.faults[-1]) if results.faults else summary(wrong)
             await self._finish(job, {**_summed(stored, []), "cost": None, "lost": cause})
@@ -150,6 +156,28 @@ class Results:
         if status is not None and status.state in ENDED and not status.lost:
             async with self._store.session() as tables:
                 await tables.job_results.named(job, _references(job, status))
+
+    async def _keep(self, job: JobRow, results: FetchedResults, errors: list[ErrorEntry]) -> None:
+        """Accept the copies that are in S3, and have the lines made ready that run again."""
+        try:
+            more = await self._leased(job, self._compared(job, results))
+        except ManifoldError as fault:
+            await self._retry(job, fault.message, pause(job.attempts, fault), results)
+        else:
+            await self._finish(job, _summed(results, errors) | more)
+
+    async def _compared(self, job: JobRow, results: FetchedResults) -> dict[str, Any]:
+        """What the lines of the shard say of the results: whether these are `exact`, and what runs `again`."""
+        async with self._store.session() as tables:
+            batch = (await tables.batches.of([job.batch_id])).get(job.batch_id)
+            shard = await tables.shards.get(job.shard_id) if job.shard_id else None
+            lines = await ShardRequests.load(tables, batch, shard) if batch and shard else None
+        exact = is_exact(job, results, await lines.checksum(self._storage) if lines else None)
+        if not (batch and shard and lines):
+            return {"exact": exact}
+        which = RunsAgain.of(batch, shard, job)
+        again = await self._rerun.write(which, batch, shard, lines, results, exact=exact)
+        return {"exact": exact, "again": again} if again else {"exact": exact}
 
     async def _finish(self, job: JobRow, results: dict[str, Any]) -> None:
         """Mark the job as stored, with these facts of its results, and wake its shard."""
@@ -197,6 +225,8 @@ def _references(job: JobRow, status: JobStatus) -> ResultFiles:
 
 def _summed(results: FetchedResults, errors: list[ErrorEntry]) -> dict[str, Any]:
     """What the job's row keeps of the results: `output`, `error`, `usage`, `cost` and, if there are any, `errors`.
+
+    Beside them are `exact` and `again`, or `lost`.
 
     `cost` is in US dollars, as text, which keeps its digits.
     """

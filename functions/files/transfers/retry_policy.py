@@ -21,6 +21,11 @@ def pause(attempts: int, fault: Fault) -> float:
     return min(MAX_PAUSE, max(FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), retry_after or 0.0))
 
 
+def join_pause(waited: float) -> float:
+    """Seconds to the next attempt at a join that has been due for so long: as long again, within the same bounds."""
+    return min(MAX_PAUSE, max(FIRST_PAUSE, waited))
+
+
 def is_exhausted(attempts: int, fault: Fault) -> bool:
     """Whether no attempt is left after so many."""
     return attempts >= (LASTING_ATTEMPTS if is_lasting(fault) else ATTEMPTS)

@@ -6,10 +6,12 @@ The worker has 900 s for a message.
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 
+from files.transfers.batch_retry import BatchRetry
 from files.transfers.joining import Joining
 from files.transfers.orphans import Orphans
 from files.transfers.purge import Purge
 from files.transfers.replication import Replication
+from files.transfers.result_join import ResultJoin
 from files.transfers.results import Results
 from manifold.gateway import Gateway
 from manifold.invocation import sqs_handler
@@ -25,6 +27,8 @@ def transfers() -> Mapping[Kind, Callable[[str], Awaitable[None]]]:
     return {
         "input": Replication(store, storage, queue, deployments).run,
         "job": Results(store, storage, queue, deployments, gateway.prices).run,
+        "join": ResultJoin(store, storage, queue).run,
+        "retry": BatchRetry(store, storage, queue).run,
         "file": Purge(store, storage, deployments).run,
         "deployment": Orphans(store, deployments).run,
         "upload": Joining(store, storage, queue, deployments).run,

@@ -1,7 +1,8 @@
 """The SQS queues, which only wake workers. A message holds one id, and may arrive twice, late or never.
 
 Control messages name a batch or a shard whose next step is due: short work. Transfer messages name an input to upload,
-a job whose results are to be stored, a batch whose results are to be joined, a file to purge, an upload to join or
+a job whose results are to be stored, a batch whose results are to be joined, or whose file is to be made of another
+batch's failed lines, a file to purge, an upload to join or
 clear, or a deployment to check for orphans: work that moves bytes or takes long. Webhook messages name a webhook that
 has an event to be sent: strangers' endpoints answer as slowly as they like, and so hold up neither.
 """
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["batch", "shard", "input", "job", "join", "file", "upload", "deployment", "webhook"]
+Kind = Literal["batch", "shard", "input", "job", "join", "retry", "file", "upload", "deployment", "webhook"]
 _Name = Literal["control", "transfers", "webhooks"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""

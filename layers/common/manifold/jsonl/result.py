@@ -20,6 +20,12 @@ _KEY = b'"model"'
 _ESCAPED = b"\\u006"  # begins the escape of each letter of "model"
 _MODEL = re.compile(rb'"model"[ \t\r\n]*+:[ \t\r\n]*+("[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
 _DIGITS = re.compile("[0-9]{1,10}")
+_BEGUN = re.compile(
+    rb'\s*\{\s*(?:"id"\s*:\s*(?:"[^"\\]*"|null)\s*,\s*)?"custom_id"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")', re.DOTALL
+)
+_BUSY, _BROKEN = 429, 500
+_EXPIRED = frozenset({"batch_expired", "expired", "request_expired"})
+"""Codes of an error that say that the request was not run in time."""
 _NOTHING = (b"null", b"false", b"{}", b'""')
 
 
@@ -30,6 +36,8 @@ class Result:
     custom_id: str
     failed: bool
     """Whether the line has an error, or a status of 400 and above."""
+    retriable: bool
+    """Whether it failed with a 429 or a 5xx, or was not run in time: another attempt may change that."""
     usage: Mapping[str, Any]
     """The usage object, as far as it can be read."""
     models: tuple[Span, ...]
@@ -47,8 +55,20 @@ def read(line: bytes) -> Result | None:
         return None
     response = part(answer, "response")
     body = part(response, "body")
-    failed = bool(answer.get("error")) or number(response, "status_code") >= FAILED
-    return Result(custom_id, failed, part(body, "usage"), _models_of_valid(line) if "model" in body else ())
+    error, status = answer.get("error"), number(response, "status_code")
+    failed = bool(error) or status >= FAILED
+    retriable = failed and _may_change(status, error)
+    models = _models_of_valid(line) if "model" in body else ()
+    return Result(custom_id, failed, retriable, part(body, "usage"), models)
+
+
+def begun_id(line: bytes) -> str | None:
+    """The `custom_id` of a line of which only the beginning is known; `None` if it does not stand there."""
+    match = _BEGUN.match(line)
+    try:
+        return None if match is None else str(lenient_json.answer(match[1]))
+    except ValueError:
+        return None
 
 
 def part(of: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -90,8 +110,17 @@ def _search(line: bytes) -> Result | None:
     response = list(_inner(line, top, "response"))
     body = list(_inner(line, response, "body"))
     usage = _value(line, _last(body, "usage"))
-    failed = _has_error(line, _last(top, "error")) or _status(line, _last(response, "status_code")) >= FAILED
-    return Result(custom_id, failed, usage if isinstance(usage, dict) else {}, tuple(_models(line, top)))
+    error, status = _last(top, "error"), _status(line, _last(response, "status_code"))
+    failed = _has_error(line, error) or status >= FAILED
+    retriable = failed and _may_change(status, _value(line, error))
+    return Result(custom_id, failed, retriable, usage if isinstance(usage, dict) else {}, tuple(_models(line, top)))
+
+
+def _may_change(status: int, error: object) -> bool:
+    """Whether another attempt may change a failure with this status (0: none) and error."""
+    if status:
+        return status == _BUSY or status >= _BROKEN
+    return isinstance(error, dict) and error.get("code") in _EXPIRED
 
 
 def _models(line: bytes, top: Iterable[Member]) -> Iterator[Span]:

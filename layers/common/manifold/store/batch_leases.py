@@ -54,6 +54,20 @@ class BatchLeases:
         parameters = {"id": batch_id, "lease": lease, "seconds": seconds, "grace": GRACE_SECONDS}
         return await fetch_one(self._connection, BatchRow, query, parameters)
 
+    async def claim_retry(self, batch_id: str, lease: str, seconds: int) -> BatchRow | None:
+        """Take a batch of another one's failed lines for `seconds`, to make its file.
+
+        `None` if its file is there, it is no longer `validating`, or another worker has it.
+        """
+        query: LiteralString = f"""
+            UPDATE batches SET {_CLAIMED}
+            WHERE id = %(id)s AND status = 'validating' AND (leased_until IS NULL OR leased_until <= now())
+                AND retry_of IS NOT NULL AND EXISTS (
+                    SELECT 1 FROM files WHERE id = input_file_id AND report IS NULL AND deleted_at > now())
+            RETURNING {COLUMNS}"""
+        parameters = {"id": batch_id, "lease": lease, "seconds": seconds, "grace": GRACE_SECONDS}
+        return await fetch_one(self._connection, BatchRow, query, parameters)
+
     async def renew(self, batch: BatchRow, seconds: float) -> bool:
         """Keep the lease for `seconds` from now; false if it is lost."""
         return await changes_one(

@@ -273,6 +273,24 @@ class Batches:
         )
         return await cursor.fetchone() is not None
 
+    async def resize(self, batch: BatchRow, total: int) -> bool:
+        """Write how many lines a `validating` batch has, by the holder of its lease, and make it due."""
+        cursor = await self._connection.execute(
+            f"""UPDATE batches SET total = %s, {WOKEN} WHERE id = %s AND lease = %s AND due_at IS NOT NULL
+                RETURNING id""",
+            (total, batch.id, batch.lease),
+        )
+        return await cursor.fetchone() is not None
+
+    async def count(self, batch: BatchRow, completed: int, failed: int) -> None:
+        """Write how many of an open batch's lines succeeded and failed, by the holder of its lease."""
+        await self._connection.execute(
+            """UPDATE batches SET completed = %(completed)s, failed = %(failed)s,
+                   total = greatest(total, %(completed)s + %(failed)s)
+               WHERE id = %(id)s AND lease = %(lease)s AND due_at IS NOT NULL""",
+            {"completed": completed, "failed": failed, "id": batch.id, "lease": batch.lease},
+        )
+
     async def stop(self, batch_id: str, errors: Sequence[Mapping[str, Any]]) -> BatchRow | None:
         """Any open status → failed, or cancelled where that was requested, whoever has the lease; with its deliveries.
 

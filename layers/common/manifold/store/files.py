@@ -1,5 +1,6 @@
 """Managed files: the rows behind `file-…`. The bytes are in S3 under `storage_key`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, LiteralString
@@ -90,6 +91,19 @@ class Files:
         purged like any other file.
         """
         await self._insert(file, caller, seconds)
+
+    async def fill(self, file_id: str, *, size: int, report: dict[str, Any] | None = None) -> None:
+        """Note the size and the report of a reserved file, whose bytes are stored now. It stays reserved."""
+        await self._connection.execute(
+            "UPDATE files SET bytes = %s, report = coalesce(%s, report) WHERE id = %s AND deleted_at > now()",
+            (size, None if report is None else Jsonb(report), file_id),
+        )
+
+    async def end_reservations(self, file_ids: Sequence[str]) -> None:
+        """Have these reserved files purged now: nobody needs them any more."""
+        await self._connection.execute(
+            "UPDATE files SET deleted_at = now() WHERE id = ANY(%s) AND deleted_at > now()", (list(file_ids),)
+        )
 
     async def register(
         self,

@@ -169,6 +169,13 @@ class Jobs:
         query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s ORDER BY created_at, id"
         return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
 
+    async def settled_with_results(self, batch_id: str) -> list[JobRow]:
+        """The jobs of a batch whose results are stored for a join."""
+        query: LiteralString = f"""
+            SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND state = 'settled' AND results IS NOT NULL
+            ORDER BY created_at, id"""
+        return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
+
     async def refs_of_input(self, input_id: str) -> frozenset[str]:
         """The provider's ids of all jobs of this input."""
         cursor = await self._connection.execute(

@@ -30,7 +30,8 @@ WaitingFor = Literal["room", "input", "cooldown"]
 
 COLUMNS: LiteralString = """id, batch_id, number, round, selection, requests, bytes, tokens, state, outcome, errors,
     completed, failed, waiting_for, lease, extract(epoch FROM now() - created_at)::float8 AS age,
-    NOT EXISTS (SELECT 1 FROM shards o WHERE o.batch_id = shards.batch_id AND o.id <> shards.id) AS alone"""
+    NOT EXISTS (SELECT 1 FROM shards o WHERE o.batch_id = shards.batch_id AND o.id <> shards.id) AS alone,
+    extract(epoch FROM now() - ended_at)::float8 AS ended_for"""
 _MOST = 10**9
 OUT_OF_LINE: LiteralString = "waiting_for = NULL, waiting_since = NULL, line_at = '{}'"
 
@@ -60,6 +61,8 @@ class ShardRow:
     """Seconds since it was written, by the database's clock when the row was read."""
     alone: bool
     """Whether its batch has no other shard."""
+    ended_for: float | None = None
+    """Seconds since it ended, likewise."""
 
 
 @dataclass(frozen=True, slots=True)
