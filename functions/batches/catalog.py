@@ -120,7 +120,9 @@ class Catalog:
             total=report.lines,
             output_expires_after=request.output_expires_after.seconds if request.output_expires_after else None,
             expires_in=WINDOW_SECONDS,
-            retry_rounds=retry_rounds(request.retry_failed_lines, None, groups, self._rounds_of_group),
+            retry_rounds=retry_rounds(
+                request.retry_failed_lines, self._caller.retry_failed_lines, groups, self._rounds_of_group
+            ),
         )
         return batch, report
 

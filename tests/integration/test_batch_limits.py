@@ -118,6 +118,16 @@ def limit(url: str, table: str, **limits: Any) -> None:
         connection.execute(sql.SQL("UPDATE {} SET {}").format(sql.Identifier(table), assignments))
 
 
+@pytest.mark.parametrize(("of_key", "of_team", "rounds"), [(3, 1, 3), (0, 1, 0), (None, 1, 1), (None, None, 0)])
+async def test_a_batch_retries_lines_as_its_key_says_else_its_team(
+    client: Client, database_url: str, of_key: int | None, of_team: int | None, rounds: int
+) -> None:
+    await client.add_key(retry_failed_lines=of_key, team=Team(id="team", retry_failed_lines=of_team))
+    await client.created()
+
+    assert rows(database_url, "SELECT retry_rounds FROM batches") == [(rounds,)]
+
+
 class TestEnqueuedTokensAndRequests:
     async def test_open_batches_hold_their_tokens_until_they_end(self, client: Client) -> None:
         await client.add_key(batch_enqueued_token_limit=250)
