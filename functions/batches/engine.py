@@ -177,10 +177,7 @@ class Engine:
             await self._termination.close(batch, shard)
             return None
         if job is None:
-            if batch.status == "cancelling":
-                await self._cancellation.end_waiting(batch, shard)
-                return None
-            return await self._submission.start(batch, shard)
+            return await self._start(batch, shard)
         deployment = self._deployments.get(job.deployment_id)
         if job.state == "stored":
             return await self._settle(batch, shard, job, deployment)
@@ -192,6 +189,17 @@ class Engine:
             return await self._poll(RunningJob(batch, shard, job, deployment))
         await self._queue.announce([Message("job", job.id)])
         return RESULTS_CHECK_SECONDS
+
+    async def _start(self, batch: BatchRow, shard: ShardRow) -> float | None:
+        """Take the step of a shard without an open job; returns the seconds to the next, `None` at the end."""
+        if batch.status == "cancelling":
+            await self._cancellation.end_waiting(batch, shard)
+            return None
+        if shard.state == "running":  # old code has closed its job
+            async with self._store.session() as tables:
+                await tables.shards.wait(shard)
+            return 0
+        return await self._submission.start(batch, shard)
 
     async def _settle(
         self, batch: BatchRow, shard: ShardRow, job: JobRow, deployment: Deployment | None

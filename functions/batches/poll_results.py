@@ -110,7 +110,7 @@ class PollResults:
     async def _write(self, jobs: Sequence[RunningJob], result: PollResult) -> None:
         """One transaction for all these jobs: their polls, ends and counts.
 
-        As everywhere, rows are locked in this order: jobs, shards, batches.
+        As everywhere, rows are locked in this order: rooms, jobs, batches, shards.
         """
         ends = await self._ends(jobs, result)
         polls = [_poll(running, result) for running in jobs if running.job.id not in ends]

@@ -23,11 +23,17 @@ async def end_shard(
         if ended:
             observe.count(Metric.BATCHES_ENDED)
         return ended
+    await tables.batches.lock(batch.id)
     return await tables.shards.end(shard, outcome, errors) and await wake_if_last(tables, batch)
 
 
 async def wake_if_last(tables: Tables, batch: BatchRow) -> bool:
-    """Make the batch due if all of its shards have ended, in a transaction of the caller's. Always true."""
+    """Make the batch due if all of its shards have ended, in a transaction of the caller's. Always true.
+
+    It locks the batch, as everybody does who ends a shard: so the last one sees that the others have ended. As rows are
+    locked in the order jobs, batches, shards, the caller has locked it before it ended its shard.
+    """
+    await tables.batches.lock(batch.id)
     if await tables.shards.are_ended(batch.id):
         await tables.batches.finalizing([batch.id])
         await tables.batch_leases.wake(batch.id)

@@ -170,7 +170,8 @@ class Submission:
             if not await tables.jobs.running(job, ref):
                 return None
             status = await tables.batches.started(batch.id)
-            if believed:
+        if believed:
+            async with self._store.session() as tables:  # not in the transaction: rooms are locked before all else
                 await tables.rooms.grow(job.deployment_id, job.tokens)
         observe.event("job_submitted", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_SUBMITTED)

@@ -48,6 +48,7 @@ class Termination:
             if len(shards) == 1:
                 ended = await tables.batches.end(batch, outcome_of_overdue(batch), errors=[error])
             else:
+                await tables.batches.lock(batch.id)
                 await tables.shards.give_up(batch.id, outcome_of_overdue(batch), [error])
                 await wake_if_last(tables, batch)
                 ended = False

@@ -330,3 +330,17 @@ async def test_one_batch_that_cannot_be_written_does_not_hold_up_the_others(
     assert (await system.run_until_ended(sound.id)).status == "completed"
     monkeypatch.undo()
     assert (await system.run_until_ended(broken.id)).status == "completed"
+
+
+async def test_a_shard_whose_job_old_code_has_closed_is_tried_again(system: System) -> None:
+    batch = await system.create((await system.upload(chat_lines(GROUP, 1), target_model_names=GROUP)).id)
+    system.provider.fail(Fault(kind="cut", route="batches.create"))
+    await system.deliver_all()
+    async with system.gateway.store.session() as tables:
+        await tables.connection.execute("UPDATE jobs SET state = 'refused'")  # old code knows of no shard
+    assert system.select("SELECT state FROM shards") == [{"state": "running"}]
+
+    ended = await system.run_until_ended(batch.id)
+
+    assert ended.status == "completed"
+    assert len(system.select("SELECT 1 FROM jobs")) == 2

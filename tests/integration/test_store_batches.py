@@ -290,3 +290,21 @@ async def test_what_a_provider_reports_of_its_job_is_stored_as_far_as_it_can_be(
     assert row is not None
     assert row.usage is not None
     assert (row.usage["input_tokens"], row.usage["output_tokens"]) == (MOST_OF_A_BATCH, 6 * 10**9)
+
+
+async def test_the_open_job_of_old_code_runs_its_batchs_first_shard(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        [input_id] = await tables.inputs.ensure(batch.input_file_id, ["deployment"])
+        await tables.connection.execute(
+            "INSERT INTO jobs (id, batch_id, input_id, deployment_id) VALUES ('job_old', %s, %s, 'deployment')",
+            (batch.id, input_id),
+        )
+
+        shard = await plan_one(tables, batch)
+
+        assert shard.state == "running"
+        [job] = await tables.jobs.of_shard(shard.id)
+        assert job.id == "job_old"
+        assert await tables.jobs.refused(job, "full", status=429, lasting=False, cooldown=0)
+        assert await tables.shards.wait(shard), "another attempt may follow"

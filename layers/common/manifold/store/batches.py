@@ -214,6 +214,10 @@ class Batches:
         row = await cursor.fetchone()
         return row[0] if row else None
 
+    async def lock(self, batch_id: str) -> None:
+        """Lock the batch's row until the transaction ends. Rows that refer to it may be written meanwhile."""
+        await self._connection.execute("SELECT 1 FROM batches WHERE id = %s FOR NO KEY UPDATE", (batch_id,))
+
     async def finalizing(self, batch_ids: Sequence[str]) -> None:
         """in_progress → finalizing, for batches in which no other shard is open.
 

@@ -233,7 +233,7 @@ class Jobs:
         """Any open state → abandoned: its results will not be used. Returns the jobs as they were before."""
         query: LiteralString = f"""
             WITH open AS (
-                SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {_OPEN} FOR UPDATE),
+                SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {_OPEN} ORDER BY id FOR UPDATE),
             closed AS (
                 UPDATE jobs SET state = 'abandoned', outcome = NULL, due_at = NULL, lease = NULL, leased_until = NULL
                 WHERE id IN (SELECT id FROM open))

@@ -28,7 +28,10 @@ class ShardLeases:
     async def wake_batch(self, batch_id: str) -> list[str]:
         """Make every open shard of a batch due now; returns their ids."""
         cursor = await self._connection.execute(
-            f"UPDATE shards SET {WOKEN} WHERE batch_id = %s AND due_at IS NOT NULL RETURNING id", (batch_id,)
+            f"""WITH open AS (
+                    SELECT id FROM shards WHERE batch_id = %s AND due_at IS NOT NULL ORDER BY id FOR UPDATE)
+                UPDATE shards SET {WOKEN} WHERE id IN (SELECT id FROM open) RETURNING id""",
+            (batch_id,),
         )
         return [shard_id for (shard_id,) in await cursor.fetchall()]
 
@@ -104,10 +107,13 @@ class ShardLeases:
         Returns the shards (ids) that are due now, by a pause of 0 or because they were woken meanwhile.
         """
         cursor = await self._connection.execute(
-            f"""UPDATE shards SET {RELEASED},
+            f"""WITH held AS (
+                    SELECT id, pause FROM unnest(%s::text[], %s::text[], %s::float8[]) AS given (shard_id, held, pause)
+                    JOIN shards ON id = shard_id AND lease = held AND due_at IS NOT NULL
+                    ORDER BY id FOR UPDATE OF shards)
+                UPDATE shards SET {RELEASED},
                     due_at = CASE WHEN woken_at > leased_at THEN now() ELSE now() + make_interval(secs => pause) END
-                FROM unnest(%s::text[], %s::text[], %s::float8[]) AS given (shard_id, held, pause)
-                WHERE id = shard_id AND lease = held AND due_at IS NOT NULL RETURNING id, due_at <= now()""",
+                FROM held WHERE shards.id = held.id RETURNING shards.id, due_at <= now()""",
             (
                 [shard.id for shard, _ in pauses],
                 [shard.lease for shard, _ in pauses],

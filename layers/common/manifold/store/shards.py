@@ -14,7 +14,7 @@ A batch that fits one deployment is one shard of all its lines.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
@@ -96,7 +96,8 @@ class Shards:
     async def plan(self, batch: BatchRow, shards: Sequence[NewShard], lease: str, seconds: int) -> list[ShardRow]:
         """Write a batch's shards, by the holder of the batch's lease; the first one leased for `seconds`.
 
-        None if the batch is no longer to be planned. Jobs that old code wrote for the batch become the first shard's.
+        None if the batch is no longer to be planned. Jobs that old code wrote for the batch become the first shard's,
+        which is `running` if one of them is open.
         """
         query: LiteralString = f"""
             WITH planned AS (
@@ -108,10 +109,14 @@ class Shards:
             ), adopted AS (
                 UPDATE jobs SET shard_id = given.id FROM given, planned
                 WHERE jobs.batch_id = planned.id AND jobs.shard_id IS NULL AND given.number = 0
+                RETURNING given.id, jobs.state
             )
-            INSERT INTO shards (id, batch_id, number, selection, requests, bytes, tokens,
+            INSERT INTO shards (id, batch_id, number, selection, requests, bytes, tokens, state,
                 lease, leased_at, leased_until)
             SELECT given.id, planned.id, number, selection, requests, bytes, tokens,
+                CASE WHEN EXISTS (SELECT 1 FROM adopted WHERE adopted.id = given.id
+                    AND adopted.state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
+                    THEN 'running' ELSE 'waiting' END,
                 CASE number WHEN 0 THEN %(lease)s END, CASE number WHEN 0 THEN now() END,
                 CASE number WHEN 0 THEN now() + make_interval(secs => %(seconds)s) END
             FROM given, planned RETURNING {COLUMNS}"""
@@ -123,7 +128,8 @@ class Shards:
             "seconds": seconds,
         }
         rows = await fetch_all(self._connection, ShardRow, query, parameters)
-        return sorted(rows, key=lambda row: row.number)
+        # the statement does not see the rows that it writes
+        return sorted((replace(row, alone=len(rows) == 1) for row in rows), key=lambda row: row.number)
 
     async def add_round(self, shard: ShardRow, again: NewShard, failed: int) -> bool:
         """Write a shard of lines of this shard that run again, and take the `failed` ones of them off its counts.
@@ -205,8 +211,7 @@ class Shards:
         return changed.rowcount
 
     async def are_ended(self, batch_id: str) -> bool:
-        """Whether no shard of the batch is open, once the transactions that end others are over: it locks the batch."""
-        await self._connection.execute("SELECT 1 FROM batches WHERE id = %s FOR UPDATE", (batch_id,))
+        """Whether no shard of the batch is open, for a transaction that has locked the batch (`Batches.lock`)."""
         cursor = await self._connection.execute(
             "SELECT 1 FROM shards WHERE batch_id = %s AND state <> 'ended' LIMIT 1", (batch_id,)
         )
@@ -216,10 +221,13 @@ class Shards:
         """Write the counts of shards, and add what is new to those of their batches.
 
         A shard has `requests` in all at most. Where the sum is below the one that is there, nothing is written: a late
-        poll brings old counts.
+        poll brings old counts. The batches are locked first, until the transaction ends.
         """
         await self._connection.execute(
-            """WITH given AS (
+            """WITH owners AS MATERIALIZED (
+                SELECT id FROM batches WHERE id IN (SELECT batch_id FROM shards WHERE id = ANY(%(ids)s))
+                ORDER BY id FOR NO KEY UPDATE
+            ), given AS (
                 SELECT s.id, s.batch_id,
                     s.requests AS old_requests, s.completed AS old_completed, s.failed AS old_failed,
                     greatest(s.requests, given.total) AS requests,
@@ -227,8 +235,8 @@ class Shards:
                     least(given.completed, greatest(0, greatest(s.requests, given.total) - given.failed)) AS completed
                 FROM unnest(%(ids)s::text[], %(totals)s::bigint[], %(completed)s::bigint[], %(failed)s::bigint[])
                     AS given (id, total, completed, failed)
-                JOIN shards s ON s.id = given.id
-                WHERE s.state <> 'ended' FOR UPDATE OF s
+                JOIN shards s ON s.id = given.id JOIN owners ON owners.id = s.batch_id
+                WHERE s.state <> 'ended' ORDER BY s.id FOR UPDATE OF s
             ), changed AS (
                 UPDATE shards SET requests = given.requests, completed = given.completed, failed = given.failed
                 FROM given WHERE shards.id = given.id
