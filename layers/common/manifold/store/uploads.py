@@ -23,14 +23,13 @@ UPLOAD_SECONDS = 3600
 """How long an upload takes parts: OpenAI's hour."""
 JOIN_SECONDS = 3600
 """How much longer an upload that a client has completed may be joined."""
-_MD5 = "md5:"
 
 _FREE: LiteralString = "(u.leased_until IS NULL OR u.leased_until <= now())"
 _OPEN: LiteralString = "u.status = 'pending' AND u.expires_at > now()"
 _JOINABLE: LiteralString = f"""u.status = 'pending' AND (u.expires_at > now()
     OR u.due_at IS NOT NULL AND u.expires_at > now() - make_interval(secs => {JOIN_SECONDS}))"""
-_COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, f.key_id, u.names, u.part_ids AS sources,
-    u.attempts, u.md5, u.report, u.lease, u.created_at, u.expires_at, {_OPEN} AS takes_parts,
+_COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, f.key_id, u.names, u.part_ids,
+    u.expected_md5, u.attempts, u.md5, u.report, u.lease, u.created_at, u.expires_at, {_OPEN} AS takes_parts,
     CASE WHEN u.status = 'pending' AND NOT ({_JOINABLE}) AND {_FREE} THEN 'expired' ELSE u.status END AS status"""
 _FROM: LiteralString = "FROM uploads u JOIN files f ON f.id = u.file_id"
 
@@ -48,8 +47,10 @@ class UploadRow:
     key_id: str | None
     """The key that announced the file; `None` for the master key."""
     names: list[str]
-    sources: list[str] | None
-    """What the client wants the file to be made of: its parts in order, and after them the sum, if it sent one."""
+    part_ids: list[str] | None
+    """The parts of the client's complete, in order; `None` before it."""
+    expected_md5: str | None
+    """The MD5 that the client sent with its complete, in hex."""
     attempts: int
     """Attempts of the worker at its next step."""
     md5: str | None
@@ -61,16 +62,6 @@ class UploadRow:
     takes_parts: bool
     """Whether it is pending and its hour is not over."""
     status: UploadStates
-
-    @property
-    def part_ids(self) -> list[str] | None:
-        """The parts of the client's complete, in order; `None` before it."""
-        return None if self.sources is None else [one for one in self.sources if not one.startswith(_MD5)]
-
-    @property
-    def expected_md5(self) -> str | None:
-        """The MD5 that the client sent with its complete, in hex."""
-        return next((one.removeprefix(_MD5) for one in self.sources or () if one.startswith(_MD5)), None)
 
     @property
     def has_expected_md5(self) -> bool:
@@ -166,11 +157,17 @@ class Uploads:
             UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 due_at = now() + make_interval(secs => %(seconds)s),
                 md5 = CASE WHEN u.part_ids = %(parts)s THEN u.md5 END,
-                report = CASE WHEN u.part_ids = %(parts)s THEN u.report END, part_ids = %(parts)s, attempts = 0
+                report = CASE WHEN u.part_ids = %(parts)s THEN u.report END, part_ids = %(parts)s,
+                expected_md5 = %(md5)s, attempts = 0
             FROM files f
             WHERE u.id = %(id)s AND f.id = u.file_id AND {_JOINABLE} AND {_FREE} RETURNING {_COLUMNS}"""
-        sources = [*part_ids, *([_MD5 + md5.lower()] if md5 else [])]
-        parameters = {"id": upload_id, "parts": sources, "lease": lease, "seconds": seconds}
+        parameters = {
+            "id": upload_id,
+            "parts": list(part_ids),
+            "md5": md5.lower() if md5 else None,
+            "lease": lease,
+            "seconds": seconds,
+        }
         return await fetch_one(self._connection, UploadRow, query, parameters)
 
     async def claim_due(self, upload_id: str, lease: str, seconds: float) -> UploadRow | None:
@@ -207,7 +204,8 @@ class Uploads:
         """Forget what was joined, since it is not what the client meant. To be called before its deletion."""
         return await changes_one(
             self._connection,
-            "UPDATE uploads SET part_ids = NULL, md5 = NULL, report = NULL WHERE id = %s AND lease = %s",
+            """UPDATE uploads SET part_ids = NULL, expected_md5 = NULL, md5 = NULL, report = NULL
+               WHERE id = %s AND lease = %s""",
             (row.id, row.lease),
         )
 
