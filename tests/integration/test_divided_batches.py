@@ -14,6 +14,7 @@ from tests.support.divided_batches import (
     GROUP,
     Limits,
     assert_each_line_sent_once,
+    deployment_of,
     enforce,
     sent,
     write_config,
@@ -137,3 +138,60 @@ async def test_a_batch_of_target_model_names_is_divided_among_all_of_them(start:
     await run(system, batch.id)
 
     assert len(assert_each_line_sent_once(system, batch.id, parsed(content))) == 3
+
+
+async def test_a_file_is_uploaded_only_to_deployments_that_take_it_whole(start: Start) -> None:
+    system = start(
+        {
+            "general": {"max_batch_requests": 1000},
+            "special": {"max_batch_requests": 100},
+            "mini": {"max_batch_bytes": 100},
+        }
+    )
+    file = await system.upload(b"".join(map(request, range(200))))
+    assert [one.deployment for one in file.inputs or ()] == ["general"]
+
+    batch = await system.run_until_ended((await system.create(file.id)).id)
+
+    assert batch.status == "completed"
+    assert [deployment_of(job) for job in system.jobs_at_providers()] == ["general"]
+    assert [entry["account"] for entry in system.provider.log(route="files.create")] == ["azure-general"]
+
+
+async def test_a_file_that_no_deployment_takes_whole_is_uploaded_in_shards_alone(start: Start) -> None:
+    system = start({one: {"max_batch_requests": 100} for one in ("general", "special", "mini")})
+    file = await system.upload(b"".join(map(request, range(250))))
+    assert file.inputs == []
+
+    batch = await system.create(file.id)
+    await run(system, batch.id)
+
+    assert [entry["lines"] for entry in system.provider.log(route="files.create")] == [84, 83, 83]
+    assert (await system.call_files("GET", f"/files/{file.id}"))["inputs"] == []
+
+
+async def test_one_request_that_is_above_every_limit_is_left_to_a_provider(start: Start) -> None:
+    system = start({one: {"max_enqueued_tokens": 1000} for one in ("general", "mini")})
+    enforce(system.provider, {one: {"max_enqueued_tokens": 100_000} for one in ("general", "mini")})
+
+    batch = await system.create((await system.upload(request(1, "some words " * 1000))).id)
+
+    assert (await system.run_until_ended(batch.id)).status == "completed"
+    assert len(system.jobs_at_providers()) == 1
+
+
+async def test_a_planned_batch_whose_deployments_take_less_by_now_is_left_to_a_provider(
+    start: Start, tmp_path: Path
+) -> None:
+    system = start({"general": {"max_batch_requests": 100}, "mini": {"max_batch_requests": 100}})
+    enforce(system.provider, {one: {"max_batch_requests": 100} for one in ("general", "mini")})
+    file = await system.upload(b"".join(map(request, range(100))))
+    batch = await system.create(file.id)
+    system.queue.messages = [message for message in system.queue.messages if message.kind == "batch"]
+    await system.deliver_all()
+
+    write_config(tmp_path / "config.yaml", {"general": {"max_batch_requests": 10}, "mini": {"max_batch_requests": 10}})
+    await system.restart()
+
+    assert (await system.run_until_ended(batch.id)).status == "completed"
+    assert [len(sent(job)) for job in system.jobs_at_providers()] == [100]

@@ -63,3 +63,14 @@ def test_settings_of_batches_of_a_deployment_that_runs_none_are_warned_of(load: 
     assert warning.endswith(
         "model_list[0] limits or retries batches, which it does not run: set model_info.mode to batch"
     )
+
+
+@pytest.mark.parametrize(
+    ("requests", "size", "tokens", "taken"),
+    [(10, 100, 1000, True), (11, 1, 1, False), (1, 101, 1, False), (1, 1, 1001, False)],
+)
+def test_a_job_is_taken_up_to_each_limit(requests: int, size: int, tokens: int, taken: bool) -> None:
+    limits = BatchLimits(enqueued_tokens=1000, batch_requests=10, batch_bytes=100)
+    assert limits.may_ever_take(requests, size, tokens) is taken
+    assert BatchLimits().may_ever_take(requests, size, tokens)
+    assert BatchLimits(enqueued_requests=10).may_ever_take(requests, size, tokens) is (requests <= 10)
