@@ -1,67 +1,22 @@
 """Batches that no deployment takes whole: each provider gets exactly the lines of its shards, within its limits."""
 
 import json
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from local.provider import Simulator
-from manifold.providers.registry import close_providers
-from tests.support.aws import Aws
 from tests.support.divided_batches import (
     GROUP,
-    Limits,
+    Start,
     assert_each_line_sent_once,
     deployment_of,
     enforce,
+    request,
+    run_shards,
     sent,
     write_config,
 )
-from tests.support.provider import chat_line
-from tests.support.system import FAST_PACE, System
 
-pytest_plugins = ("tests.support.system_fixtures",)
-
-Start = Callable[[Limits], System]
-
-
-@pytest.fixture
-async def start(database_url: str, simulated_provider: Simulator, aws: Aws, tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts the system with deployments of these limits, which their providers enforce."""
-    started: list[System] = []
-
-    def begin(limits: Limits) -> System:
-        simulated_provider.state.batches.pace = FAST_PACE
-        enforce(simulated_provider, limits)
-        system = System(database_url, simulated_provider, aws, write_config(tmp_path / "config.yaml", limits))
-        started.append(system)
-        return system
-
-    yield begin
-    for system in started:
-        await system.close()
-    await close_providers()
-
-
-async def run(system: System, batch_id: str, rounds: int = 120) -> None:
-    """Run the system until every shard of the batch has ended."""
-    for _ in range(rounds):
-        while system.queue.messages:
-            message = system.queue.messages.pop(0)
-            if message.kind != "join":
-                await system.deliver(message)
-        open_shards = system.select(f"SELECT 1 FROM shards WHERE batch_id = '{batch_id}' AND state <> 'ended'")
-        if not open_shards:
-            return
-        system.age(30)
-        await system.run_schedule()
-    raise AssertionError(system.select(f"SELECT * FROM shards WHERE batch_id = '{batch_id}' AND state <> 'ended'"))
-
-
-def request(number: int, text: str = "hello", model: str = GROUP) -> bytes:
-    return chat_line(model, f"request-{number}", text)
+pytest_plugins = ("tests.support.divided_batches_fixtures",)
 
 
 def parsed(content: bytes) -> list[dict[str, Any]]:
@@ -73,7 +28,7 @@ async def test_a_batch_is_divided_by_requests(start: Start) -> None:
     content = b"".join(map(request, range(450)))
     batch = await system.create((await system.upload(content)).id)
 
-    await run(system, batch.id)
+    await run_shards(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert [len(sent(job)) for job in jobs] == [90] * 5
@@ -85,7 +40,7 @@ async def test_a_batch_is_divided_by_bytes_of_the_longest_model(start: Start) ->
     system = start({one: {"max_batch_bytes": limit} for one in ("general", "mini", "five")})
     batch = await system.create((await system.upload(content)).id)
 
-    await run(system, batch.id)
+    await run_shards(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert len(jobs) == 5
@@ -97,7 +52,7 @@ async def test_a_batch_is_divided_by_tokens_and_waits_for_room(start: Start) -> 
     system = start({one: {"max_enqueued_tokens": 10_000} for one in ("general", "special", "mini")})
     batch = await system.create((await system.upload(content)).id)
 
-    await run(system, batch.id)
+    await run_shards(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert len(jobs) > 6
@@ -111,7 +66,7 @@ async def test_blank_lines_a_byte_order_mark_and_windows_line_ends_reach_no_prov
     content = b"\xef\xbb\xbf" + b"".join(lines).rstrip()
     batch = await system.create((await system.upload(content)).id)
 
-    await run(system, batch.id)
+    await run_shards(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert [len(sent(job)) for job in jobs] == [37] * 3
@@ -123,7 +78,7 @@ async def test_a_range_begins_and_ends_inside_blocks(start: Start) -> None:
     content = b"".join(request(number, "x" * (number % 700)) for number in range(2500))
     batch = await system.create((await system.upload(content)).id)
 
-    await run(system, batch.id)
+    await run_shards(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert [len(sent(job)) for job in jobs] == [834, 833, 833]
@@ -135,7 +90,7 @@ async def test_a_batch_of_target_model_names_is_divided_among_all_of_them(start:
     file = await system.upload(content, target_model_names=GROUP)
 
     batch = await system.create(file.id)
-    await run(system, batch.id)
+    await run_shards(system, batch.id)
 
     assert len(assert_each_line_sent_once(system, batch.id, parsed(content))) == 3
 
@@ -164,7 +119,7 @@ async def test_a_file_that_no_deployment_takes_whole_is_uploaded_in_shards_alone
     assert file.inputs == []
 
     batch = await system.create(file.id)
-    await run(system, batch.id)
+    await run_shards(system, batch.id)
 
     assert [entry["lines"] for entry in system.provider.log(route="files.create")] == [84, 83, 83]
     assert (await system.call_files("GET", f"/files/{file.id}"))["inputs"] == []

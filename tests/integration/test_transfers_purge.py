@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from files.transfers import purge
+from files.transfers import copies
+from files.transfers.copies import Copies
 from files.transfers.lease import LEASE_SECONDS
+from files.transfers.purge import Purge
 from local.provider import Fault
 from manifold.queue import Message
 from manifold.schemas import File
@@ -108,10 +110,10 @@ async def test_a_purge_that_keeps_failing_is_retried_with_growing_pauses_and_blo
 async def test_a_delete_that_hangs_is_given_up_and_blocks_no_other(
     files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purge, "DELETE_SECONDS", 0.2)
+    monkeypatch.setattr(copies, "DELETE_SECONDS", 0.2)
     files = [await deleted_file(files_app) for _ in range(3)]
     files_app.provider.fail(Fault(kind="delay", account=GENERAL.name, route="files.delete", seconds=2, times=None))
-    purging = purge.Purge(files_app.gateway.store, files_app.gateway.storage, files_app.gateway.deployments)
+    purging = Purge(files_app.gateway.store, files_app.gateway.storage, files_app.gateway.deployments)
 
     for file in files:
         await purging.run(file.id)
@@ -147,15 +149,15 @@ async def test_a_copy_that_comes_during_the_purge_is_deleted_by_the_next_attempt
     assert uploading is not None
     async with files_app.client() as client:
         await client.delete(f"/files/{file.id}")
-    delete_copy = purge.Purge._delete_copy
+    delete_copy = Copies._delete
 
-    async def upload_ends_first(self: purge.Purge, row: InputRow) -> None:
+    async def upload_ends_first(self: Copies, row: InputRow) -> None:
         await delete_copy(self, row)
         if row.deployment_id == "special" and row.state == "pending":
             async with files_app.gateway.store.session() as tables:
                 assert await tables.inputs.ready(uploading, "file-that-came-late", None)
 
-    monkeypatch.setattr(purge.Purge, "_delete_copy", upload_ends_first)
+    monkeypatch.setattr(Copies, "_delete", upload_ends_first)
     await files_app.deliver(Message("file", file.id))
     assert files_app.sql("SELECT purged_at FROM files") == [(None,)]
 

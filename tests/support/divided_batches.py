@@ -1,7 +1,7 @@
 """Batches that no deployment takes whole: a group of four deployments with limits, and what their providers got."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import yaml
 from local.provider import Simulator
 from local.provider.batch import Batch
 from local.provider.quotas import Quota
-from manifold.jsonl import Report
 from manifold.providers.openai.batches import JOB_ID_KEY
 from manifold.selection import Selection
+from tests.support.provider import chat_line
 from tests.support.system import System
 
 GROUP = "large-batch"
@@ -25,6 +25,8 @@ DEPLOYMENTS = {
 """By id: account, provider, model, and the variables' prefix."""
 Limits = Mapping[str, Mapping[str, int]]
 """`max_…` in `litellm_params`, by deployment."""
+Start = Callable[[Limits], System]
+"""Starts a system with deployments of these limits, which their providers enforce."""
 
 
 def write_config(path: Path, limits: Limits) -> str:
@@ -91,9 +93,24 @@ def assert_each_line_sent_once(system: System, batch_id: str, lines: Sequence[di
     return [jobs[shard["id"]] for shard in shards]
 
 
-def report_of(system: System, file_id: str) -> Report:
-    [row] = system.select(f"SELECT report FROM files WHERE id = '{file_id}'")
-    return Report.from_json(row["report"])
+async def run_shards(system: System, batch_id: str, rounds: int = 120) -> None:
+    """Run the system until every shard of the batch has ended."""
+    for _ in range(rounds):
+        while system.queue.messages:
+            message = system.queue.messages.pop(0)
+            if message.kind != "join":
+                await system.deliver(message)
+        open_shards = system.select(f"SELECT 1 FROM shards WHERE batch_id = '{batch_id}' AND state <> 'ended'")
+        if not open_shards:
+            return
+        system.age(30)
+        await system.run_schedule()
+    raise AssertionError(system.select(f"SELECT * FROM shards WHERE batch_id = '{batch_id}' AND state <> 'ended'"))
+
+
+def request(number: int, text: str = "hello", model: str = GROUP) -> bytes:
+    """One line of a batch's input."""
+    return chat_line(model, f"request-{number}", text)
 
 
 def _suffix(account: str) -> str:

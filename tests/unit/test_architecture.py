@@ -204,7 +204,7 @@ def test_the_environment_is_read_in_one_module() -> None:
 READ_THE_CLOCK = {
     "functions/batches/idleness.py": "what this environment remembers of the activity mark",
     "functions/completions/api_gateway.py": "API Gateway's time of arrival is compared with Lambda's",
-    "functions/files/transfers/purge.py": "what this environment remembers of a deployment",
+    "functions/files/transfers/copies.py": "what this environment remembers of a deployment",
     "functions/webhooks/endpoints.py": "when a sample event is sent",
     "layers/common/manifold/activity.py": "what this environment remembers of the activity mark",
     "layers/common/manifold/auth.py": "what this environment remembers of a key",

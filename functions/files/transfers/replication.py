@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 
+from files.transfers.copies import Copies
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
 from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, is_exhausted, owner_message, pause
 from files.transfers.shard_lines import shard_lines
@@ -35,13 +36,20 @@ class Replication:
         self._storage = storage
         self._queue = queue
         self._deployments = deployments
+        self._copies = Copies(store, deployments)
 
     async def run(self, input_id: str) -> None:
-        """Upload a due input to its deployment and wake the shards that wait for it; or write when to try again."""
+        """Upload a due input to its deployment and wake the shards that wait for it; or write when to try again.
+
+        One that nobody needs any more is discarded, and its copy deleted.
+        """
         claimed = await self._claim(input_id)
         if claimed is None:
             return
         row, file, selection = claimed
+        if file is None:
+            await self._discard_unneeded(row)
+            return
         deployment = self._deployments.get(row.deployment_id)
         if deployment is None:
             await self._give_up(row, UNCONFIGURED)
@@ -50,18 +58,25 @@ class Replication:
         else:
             await self._transfer(row, file, selection, deployment)
 
-    async def _claim(self, input_id: str) -> tuple[InputRow, FileRow, Selection] | None:
-        """The input and what it is of, if the input can be claimed. One that nobody needs any more is discarded."""
+    async def _claim(self, input_id: str) -> tuple[InputRow, FileRow | None, Selection] | None:
+        """The input and what it is of, if the input can be claimed; no file for one that nobody needs any more."""
         async with self._store.session() as tables:
             row = await tables.inputs.claim(input_id, secrets.token_hex(8), LEASE_SECONDS)
             if row is None:
                 return None
             file_id, selection = await _source(tables, row)
             file = await tables.files.load(file_id) if file_id else None
-            if file is None or await tables.files.purgeable(file.id):
-                await tables.inputs.discard(row.id)
-                return None
+            if file is not None and await tables.files.purgeable(file.id):
+                file = None
         return row, file, selection
+
+    async def _discard_unneeded(self, row: InputRow) -> None:
+        try:
+            await self._copies.discard(row)
+        except (ProviderError, ManifoldError) as fault:
+            observe.failed("input_delete_failed", fault, input_id=row.id, deployment_id=row.deployment_id)
+            async with self._store.session() as tables:
+                await tables.inputs.retry(row, owner_message(fault), pause(row.attempts, fault))
 
     async def _transfer(self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment) -> None:
         try:

@@ -65,8 +65,15 @@ SHARDS_ENDED: LiteralString = f"""
         UPDATE shards SET state = 'ended', outcome = ended.status, due_at = NULL, ended_at = now(), waiting_for = NULL,
             waiting_since = NULL, line_at = '{{}}', {RELEASED}
         FROM ended WHERE shards.batch_id = ended.id AND shards.state <> 'ended'
+    ), unneeded AS (
+        UPDATE inputs SET due_at = now(), attempts = 0, lease = NULL, leased_until = NULL
+        FROM ended, shards WHERE shards.batch_id = ended.id AND inputs.shard_id = shards.id
+            AND inputs.state <> 'discarded'
     )"""
-"""Ends the open shards of a batch, beside a CTE `ended` that has the row of the batch as it ended."""
+"""Ends the open shards of a batch, beside a CTE `ended` that has the row of the batch as it ended.
+
+The inputs of its shards are due, for the last time: to be discarded. Who uploads one loses its lease.
+"""
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
 

@@ -135,15 +135,16 @@ class Inputs:
         return dict(await cursor.fetchall())
 
     async def claim(self, input_id: str, lease: str, seconds: int) -> InputRow | None:
-        """Lease a due input for `seconds`; `None` if it is not pending, not due, or leased by another worker.
+        """Lease a due input for `seconds`; `None` if it is not due, or leased by another worker.
 
-        From its second attempt on, its deployment may hold an orphan: what an earlier attempt left there.
+        It is to be uploaded, or discarded: `unneeded`. From the second attempt at an upload on, its deployment may hold
+        an orphan: what an earlier attempt left there.
         """
         query: LiteralString = f"""
             UPDATE inputs SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 attempts = attempts + 1, updated_at = now(),
-                doubtful_at = CASE WHEN attempts > 0 THEN now() ELSE doubtful_at END
-            WHERE id = %(id)s AND state = 'pending' AND due_at <= now()
+                doubtful_at = CASE WHEN attempts > 0 AND provider_ref IS NULL THEN now() ELSE doubtful_at END
+            WHERE id = %(id)s AND due_at <= now()
                 AND (leased_until IS NULL OR leased_until <= now())
             RETURNING {_COLUMNS}"""
         return await fetch_one(self._connection, InputRow, query, {"id": input_id, "lease": lease, "seconds": seconds})
@@ -173,7 +174,7 @@ class Inputs:
             self._connection,
             """UPDATE inputs SET error = %s, due_at = now() + make_interval(secs => %s), lease = NULL,
                    leased_until = NULL, updated_at = now()
-               WHERE id = %s AND state = 'pending' AND lease = %s""",
+               WHERE id = %s AND state <> 'discarded' AND lease = %s""",
             (storable.text(error), seconds, row.id, row.lease),
         )
 

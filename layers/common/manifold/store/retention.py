@@ -1,7 +1,8 @@
 """The deletion of old rows: ended batches with their jobs and usage, then purged files with their inputs and uploads.
 
 Each method is one statement. It locks the rows that it deletes, and skips those that another sweep has locked. A row
-that is open, or that a remaining row refers to, is not deleted, nor a batch whose event is still to be sent.
+that is open, or that a remaining row refers to, is not deleted, nor a batch whose event is still to be sent, or whose
+shards may have copies at providers.
 """
 
 from typing import LiteralString
@@ -15,6 +16,8 @@ _BATCHES: LiteralString = f"""
             AND coalesce(completed_at, failed_at, expired_at, cancelled_at) < now() - make_interval(secs => %(seconds)s)
             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = batches.id
                 AND j.state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
+            AND NOT EXISTS (SELECT 1 FROM shards s JOIN inputs i ON i.shard_id = s.id WHERE s.batch_id = batches.id
+                AND (i.state <> 'discarded' OR i.doubtful_at IS NOT NULL))
             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.batch_id = batches.id AND d.status = 'pending')
         ORDER BY coalesce(completed_at, failed_at, expired_at, cancelled_at) LIMIT %(many)s FOR UPDATE SKIP LOCKED
     ), spent AS (

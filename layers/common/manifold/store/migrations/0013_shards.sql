@@ -79,6 +79,7 @@ ALTER TABLE inputs
     ADD COLUMN shard_id text REFERENCES shards (id) ON DELETE CASCADE,
     ADD CHECK ((file_id IS NULL) <> (shard_id IS NULL));
 CREATE UNIQUE INDEX inputs_one_a_shard ON inputs (shard_id, deployment_id) WHERE state <> 'discarded';
+CREATE INDEX inputs_shard ON inputs (shard_id) WHERE shard_id IS NOT NULL;  -- for the deletion of shards
 
 -- What a deployment is believed to take, since it refused for its quota. No row: its configured limits alone.
 CREATE TABLE rooms (
