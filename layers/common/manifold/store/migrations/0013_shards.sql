@@ -62,16 +62,23 @@ CREATE INDEX jobs_shard ON jobs (shard_id);
 CREATE INDEX jobs_room ON jobs (deployment_id) INCLUDE (requests, bytes, tokens)
     WHERE state IN ('submitting', 'unknown', 'running');
 
--- Old code, which runs on during a deploy, writes jobs without a shard. It must not submit what has shards.
-CREATE FUNCTION jobs_skip_planned() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Old code, which runs on during a deploy, writes jobs without a shard. Its batch gets one, as above, to be due once old
+-- code has gone on with it. Old code must not submit what has shards: its insert is then skipped.
+CREATE FUNCTION jobs_of_old_code() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM shards WHERE batch_id = NEW.batch_id) THEN
+    INSERT INTO shards (id, batch_id, number, requests, bytes, state, due_at)
+    SELECT 'shard_' || substr(b.id, 7), b.id, 0, b.total, f.bytes, 'running', now() + interval '2 minutes'
+    FROM batches b JOIN files f ON f.id = b.input_file_id
+    WHERE b.id = NEW.batch_id AND NOT EXISTS (SELECT 1 FROM shards WHERE batch_id = b.id)
+    RETURNING id, requests INTO NEW.shard_id, NEW.requests;
+    IF NOT FOUND THEN
         RETURN NULL;
     END IF;
+    UPDATE jobs SET shard_id = NEW.shard_id WHERE batch_id = NEW.batch_id;
     RETURN NEW;
 END $$;
-CREATE TRIGGER jobs_skip_planned BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.shard_id IS NULL)
-    EXECUTE FUNCTION jobs_skip_planned();
+CREATE TRIGGER jobs_of_old_code BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.shard_id IS NULL)
+    EXECUTE FUNCTION jobs_of_old_code();
 
 -- An input is a whole file's, made at its upload, or a shard's.
 ALTER TABLE inputs
