@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -31,6 +32,8 @@ JOIN_BYTES = 64 * MIB
 """The hashes of the lines, three parts of 5 MiB that are sent, those that are filled, and their copies. A million lines
 take less than 48 MiB."""
 JOIN_LINES = 200_000
+SHARD_BYTES = 40 * MIB
+"""The report of a million lines, eight pieces of 2 MiB that are read ahead, the same rewritten, and HTTP's copies."""
 ANSWER = {"status_code": 200, "body": {"usage": {"prompt_tokens": 7, "completion_tokens": 2}, "text": "x" * 4000}}
 
 
@@ -106,6 +109,63 @@ async def test_the_results_of_many_lines_are_joined_in_bounded_memory(
             assert (completed, failed) == (count - count // 10, count // 10)
             assert s3.objects[f"manifold-tests/files/{output}"].count(b"\n") == completed
             assert s3.objects[f"manifold-tests/files/{error}"].count(b'"results_incomplete"') == failed
+
+
+async def test_a_shard_of_a_million_lines_is_brought_in_constant_memory(
+    database_url: str, s3: PlainS3, provider: Simulator
+) -> None:
+    inputs = [_shard_input(database_url, s3, 1000, "10-19"), _shard_input(database_url, s3, 1_000_000, "475500-525499")]
+
+    before, after = await _worked_off(database_url, provider, [("input", input_id) for input_id in inputs])
+
+    assert after - before < SHARD_BYTES
+    assert [entry["lines"] for entry in provider.log(SPECIAL.name, "files.create")] == [10, 50_000]
+    [file], _ = provider.state.files.page(SPECIAL.name, "batch", None, 1)
+    ends = [json.loads(line)["custom_id"] for line in (file.path.read_bytes().splitlines()[n] for n in (0, -1))]
+    assert ends == ["0475500", "0525499"]
+
+
+def _shard_input(database_url: str, s3: PlainS3, count: int, selection: str) -> str:
+    """An input of these requests of a file that has so many thousands of lines, all of one length."""
+    line = chat_line("mini-batch", "%07d").replace(b"hello", b"some words " * 10)
+    content = b"".join(line % number for number in range(count))
+    block = Check.whole(content[: len(line % 0) * 1000])
+    blocks = count // 1000
+    report = replace(
+        block,
+        bytes=len(content),
+        lines=count,
+        urls={url: replace(use, count=count) for url, use in block.urls.items()},
+        index=tuple(range(0, len(content), block.bytes)),
+        models=count,
+        kept_bytes=block.kept_bytes * blocks,
+        input_tokens=(block.input_tokens or ()) * blocks,
+        output_tokens=(block.output_tokens or ()) * blocks,
+        firsts=tuple(range(0, count, 1000)),
+        checksums=(block.checksums or ()) * blocks,
+    )
+    s3.objects[f"manifold-tests/files/file-in-{count}"] = content
+    parameters = {
+        "count": count,
+        "bytes": len(content),
+        "report": json.dumps(report.to_json()),
+        "selection": selection,
+    }
+    with psycopg.connect(database_url) as connection:
+        for statement in (
+            """INSERT INTO files (id, purpose, filename, bytes, status, groups, report)
+               VALUES ('file-in-' || %(count)s, 'batch', 'in.jsonl', %(bytes)s, 'processed', '{mini-batch}',
+                   %(report)s)""",
+            """INSERT INTO batches (id, input_file_id, endpoint, completion_window, groups, expires_at, total)
+               VALUES ('batch_' || %(count)s, 'file-in-' || %(count)s, '/v1/chat/completions', '24h', '{mini-batch}',
+                   now() + interval '1 day', %(count)s)""",
+            """INSERT INTO shards (id, batch_id, number, selection, requests, bytes)
+               VALUES ('shard_' || %(count)s, 'batch_' || %(count)s, 0, %(selection)s, 50000, 1)""",
+            """INSERT INTO inputs (id, shard_id, deployment_id)
+               VALUES ('input_' || %(count)s, 'shard_' || %(count)s, 'mini')""",
+        ):
+            connection.execute(statement.encode(), parameters)
+    return f"input_{count}"
 
 
 def _ended_shards(database_url: str, s3: PlainS3, count: int) -> str:
