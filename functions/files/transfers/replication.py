@@ -107,8 +107,8 @@ class Replication:
     async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:
         """Note the provider's copy, and wake the shards that wait for it."""
         async with self._store.transaction() as tables:
+            waiting = await _wake_waiting(tables, row)
             noted = await tables.inputs.ready(row, prepared.ref, prepared.expires_at)
-            waiting = await _wake_waiting(tables, row) if noted else []
         if not noted:
             await self._discard(row, deployment, prepared.ref)
             return
@@ -139,9 +139,9 @@ class Replication:
             return
         wait = pause(row.attempts, fault)
         async with self._store.transaction() as tables:
-            noted = await tables.inputs.retry(row, owner_message(fault), wait)
             # A young shard waits for first attempts: where one failed, it need not wait any longer.
-            waiting = await _wake_waiting(tables, row) if noted and row.attempts == 1 else []
+            waiting = await _wake_waiting(tables, row) if row.attempts == 1 else []
+            await tables.inputs.retry(row, owner_message(fault), wait)
         await self._queue.announce(Message("shard", shard_id) for shard_id in waiting)
         if wait <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce([Message("input", row.id)], delay=wait)
@@ -149,8 +149,8 @@ class Replication:
     async def _give_up(self, row: InputRow, cause: str) -> None:
         """Fail the input, and wake the shards that wait for it: they choose another deployment, or end."""
         async with self._store.transaction() as tables:
-            failed = await tables.inputs.fail(row, cause)
-            waiting = await _wake_waiting(tables, row) if failed else []
+            waiting = await _wake_waiting(tables, row)
+            await tables.inputs.fail(row, cause)
         observe.event("input_failed", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
         observe.count(observe.Metric.INPUTS_FAILED)
         await self._queue.announce(Message("shard", shard_id) for shard_id in waiting)
@@ -172,7 +172,11 @@ async def _length(chunks: AsyncIterator[bytes]) -> int:
 
 
 async def _wake_waiting(tables: Tables, row: InputRow) -> list[str]:
-    """Wake the shards that wait for this input; returns their ids."""
+    """Wake the shards that wait for this input; returns their ids.
+
+    It comes before the change of the input, also where that fails: the end of a batch locks its shards before their
+    inputs.
+    """
     if row.shard_id is not None:
         return [row.shard_id] if await tables.shard_leases.wake(row.shard_id) else []
     return await tables.shard_leases.wake_waiting(row.file_id) if row.file_id else []
