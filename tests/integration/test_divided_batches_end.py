@@ -12,6 +12,7 @@ from local.provider import Fault, Simulator
 from local.provider.batch import ENDED
 from manifold.providers.registry import close_providers
 from manifold.schemas import Batch
+from manifold.store.keys import Key
 from tests.support.aws import Aws
 from tests.support.divided_batches import GROUP, write_config
 from tests.support.provider import chat_lines
@@ -261,3 +262,17 @@ async def test_the_counts_never_fall_and_never_exceed_the_total(system: System) 
     answered = [counts.completed + counts.failed for counts in seen]
     assert answered == sorted(answered)
     assert answered[-1] == LINES
+
+
+async def test_a_batch_ends_whose_owners_key_is_deleted(system: System) -> None:
+    batch = await mixed(system)
+    async with system.gateway.store.session() as tables:
+        await tables.keys.insert(Key(id="key_gone", token_hash="hash", name="sk-...gone"))
+        await tables.connection.execute("UPDATE batches SET key_id = 'key_gone'")
+        await tables.keys.delete("key_gone")
+    heal(system)
+
+    ended = await system.run_until_ended(batch.id)
+
+    assert (ended.status, lines(system, ended.output_file_id)) == ("completed", LINES)
+    assert_nothing_left(system)
