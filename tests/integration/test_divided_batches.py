@@ -11,12 +11,22 @@ from tests.support.divided_batches import (
     deployment_of,
     enforce,
     request,
-    run_shards,
     sent,
     write_config,
 )
+from tests.support.system import System
 
 pytest_plugins = ("tests.support.divided_batches_fixtures",)
+
+
+async def run_whole(system: System, batch_id: str) -> None:
+    """Run the system until the batch has completed, and assert that its output answers each request once."""
+    ended = await system.run_until_ended(batch_id, 120)
+    assert (ended.status, ended.error_file_id) == ("completed", None)
+    [batch] = system.select(f"SELECT total, completed, failed FROM batches WHERE id = '{batch_id}'")
+    assert (batch["completed"], batch["failed"]) == (batch["total"], 0)
+    answers = [json.loads(line)["custom_id"] for line in system.content(str(ended.output_file_id)).splitlines()]
+    assert sorted(answers) == sorted(f"request-{number}" for number in range(batch["total"]))
 
 
 def parsed(content: bytes) -> list[dict[str, Any]]:
@@ -28,7 +38,7 @@ async def test_a_batch_is_divided_by_requests(start: Start) -> None:
     content = b"".join(map(request, range(450)))
     batch = await system.create((await system.upload(content)).id)
 
-    await run_shards(system, batch.id)
+    await run_whole(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert [len(sent(job)) for job in jobs] == [90] * 5
@@ -40,7 +50,7 @@ async def test_a_batch_is_divided_by_bytes_of_the_longest_model(start: Start) ->
     system = start({one: {"max_batch_bytes": limit} for one in ("general", "mini", "five")})
     batch = await system.create((await system.upload(content)).id)
 
-    await run_shards(system, batch.id)
+    await run_whole(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert len(jobs) == 5
@@ -52,7 +62,7 @@ async def test_a_batch_is_divided_by_tokens_and_waits_for_room(start: Start) -> 
     system = start({one: {"max_enqueued_tokens": 10_000} for one in ("general", "special", "mini")})
     batch = await system.create((await system.upload(content)).id)
 
-    await run_shards(system, batch.id)
+    await run_whole(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert len(jobs) > 6
@@ -66,7 +76,7 @@ async def test_blank_lines_a_byte_order_mark_and_windows_line_ends_reach_no_prov
     content = b"\xef\xbb\xbf" + b"".join(lines).rstrip()
     batch = await system.create((await system.upload(content)).id)
 
-    await run_shards(system, batch.id)
+    await run_whole(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert [len(sent(job)) for job in jobs] == [37] * 3
@@ -78,7 +88,7 @@ async def test_a_range_begins_and_ends_inside_blocks(start: Start) -> None:
     content = b"".join(request(number, "x" * (number % 700)) for number in range(2500))
     batch = await system.create((await system.upload(content)).id)
 
-    await run_shards(system, batch.id)
+    await run_whole(system, batch.id)
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert [len(sent(job)) for job in jobs] == [834, 833, 833]
@@ -90,7 +100,7 @@ async def test_a_batch_of_target_model_names_is_divided_among_all_of_them(start:
     file = await system.upload(content, target_model_names=GROUP)
 
     batch = await system.create(file.id)
-    await run_shards(system, batch.id)
+    await run_whole(system, batch.id)
 
     assert len(assert_each_line_sent_once(system, batch.id, parsed(content))) == 3
 
@@ -119,7 +129,7 @@ async def test_a_file_that_no_deployment_takes_whole_is_uploaded_in_shards_alone
     assert file.inputs == []
 
     batch = await system.create(file.id)
-    await run_shards(system, batch.id)
+    await run_whole(system, batch.id)
 
     assert [entry["lines"] for entry in system.provider.log(route="files.create")] == [84, 83, 83]
     assert (await system.call_files("GET", f"/files/{file.id}"))["inputs"] == []
