@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batches import cancellation, failures
+from batches.rooms import wake_line
 from batches.running_job import RunningJob
 from manifold import ids, observe
 from manifold.config import Deployment
@@ -114,14 +115,17 @@ class PollResults:
         """
         ends = await self._ends(jobs, result)
         polls = [_poll(running, result) for running in jobs if running.job.id not in ends]
+        completed = [one.job.tokens for one in jobs if (end := ends.get(one.job.id)) and end.outcome == "completed"]
         async with self._store.transaction() as tables:
+            if completed:
+                await tables.rooms.grow(result.deployment.id, completed)
             if polls:
                 await tables.jobs.polled(polls)
             changed = await tables.jobs.ended(ends) if ends else set[str]()
             await _write_progress(tables, jobs, result)
             if ends:
                 await tables.batches.finalizing([one.batch.id for one in jobs if _is_last(one, ends.get(one.job.id))])
-            woken = await tables.rooms.wake([result.deployment.id]) if ends else []
+            woken = await wake_line(tables, result.deployment) if ends else []
         result.messages.extend(Message("shard", shard_id) for shard_id in woken)
         result.messages.extend(
             Message("job", job_id) for job_id, end in ends.items() if end.stores and job_id in changed

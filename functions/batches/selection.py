@@ -86,9 +86,11 @@ class Candidate:
         return self.input.attempts <= 1 and self.input.error is None
 
     @property
-    def full(self) -> bool:
-        """Whether only its room keeps the shard from it."""
-        return self.usable and not self.fits and (self.input is None or self.input.state == "ready")
+    def in_line(self) -> bool:
+        """Whether the shard stands in line for its room: also while others were refused here, and so none is taken."""
+        if self.exhausted or not self.room.is_bounded or (self.cooldown and self.attempts):
+            return False
+        return not self.fits if self.input is None else self.input.state == "ready"
 
 
 def candidates(

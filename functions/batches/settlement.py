@@ -24,8 +24,9 @@ from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
 from manifold.store.shards import Counts, NewShard, ShardRow
 
-COOLDOWN_SECONDS = 60.0
-"""For how long a deployment that failed a job gets no other one: of any batch after a quota, else of this batch."""
+COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS = 60.0, 300.0
+"""For how long a deployment that failed a job gets no other one: of any batch after a quota, else of this batch. It
+doubles with each failure of the shard there, up to the second."""
 _NO_USAGE = {
     "requests": 0,
     "failed_requests": 0,
@@ -78,7 +79,13 @@ class Settlement:
         quota = is_quota(job.errors)
         if quota:
             await tables.rooms.shrink(job.deployment_id, without=job.id)
-        settled = await tables.jobs.settled(job, cooldown=COOLDOWN_SECONDS, lasting=not quota)
+        failed = [
+            one
+            for one in await tables.jobs.of_shard(shard.id)
+            if one.state == "settled" and one.deployment_id == job.deployment_id
+        ]
+        cooldown = min(MAX_COOLDOWN_SECONDS, COOLDOWN_SECONDS * 2.0 ** min(len(failed), 10))
+        settled = await tables.jobs.settled(job, cooldown=cooldown, lasting=not quota)
         if not (settled and await tables.shards.wait(shard)):
             raise LeaseLost(shard.id)
 
@@ -151,10 +158,10 @@ def _errors(job: JobRow, results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_tried_again(batch: BatchRow, job: JobRow, usage: Mapping[str, int]) -> bool:
-    """Whether the job failed before it answered any request, by no fault of the input, and there is time left."""
+    """Whether the job failed before it answered any request, by no fault of the input."""
     if job.fault not in ("provider", "unknown") or usage["requests"]:
         return False
-    return batch.status != "cancelling" and batch.left > 0
+    return batch.status != "cancelling"  # without time left, the next step ends it as expired
 
 
 def _again(batch: BatchRow, shard: ShardRow, job: JobRow) -> NewShard | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from random import Random
 
 from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE
-from batches.room import may_take
+from batches.rooms import take_room, wake_line
 from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
 from batches.shard_end import end_shard
 from manifold import ids, observe
@@ -44,6 +44,8 @@ MAX_CAUSES = 10
 """How many causes are listed in `errors.data` where every deployment refused a batch."""
 COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS = 10.0, 300.0
 """Cooldown of a deployment after its first refusal of a shard, and the longest that it doubles up to."""
+MAX_QUOTA_COOLDOWN_SECONDS = 60.0
+"""The longest after a refusal for the quota: others may be small enough."""
 
 
 class Submission:
@@ -61,12 +63,16 @@ class Submission:
     async def start(self, batch: BatchRow, shard: ShardRow) -> float | None:
         """Take the next step of a `waiting` shard; returns the seconds to the one after it, `None` at its end."""
         if batch.left <= 0:
-            await self._end(batch, shard, "expired", [EXPIRED])
+            await self._end(batch, shard, "expired", [await self._expired(shard)])
             return None
         options = await self._candidates(batch, shard)
-        chosen = choose(options, self._random, hold=_hold(shard) > 0)
-        if chosen is not None and chosen.input is not None:
-            return await self._submit(batch, shard, chosen, chosen.input)
+        while (chosen := choose(options, self._random, hold=_hold(shard) > 0)) and chosen.input is not None:
+            job = await self._insert(shard, chosen, chosen.input)
+            if job is not None:
+                return await self._submit(batch, shard, chosen, chosen.input, job)
+            if not chosen.room.is_bounded:
+                return 0
+            options = [replace(one, fits=False) if one is chosen else one for one in options]
         if shard.selection and (chosen := to_prepare(options, self._random)):
             return await self._prepare(shard, chosen)
         return await self._wait(batch, shard, options)
@@ -94,7 +100,7 @@ class Submission:
         async with self._store.transaction() as tables:
             await tables.jobs.absent(job)
             await tables.shards.wait(shard)
-            woken = await tables.rooms.wake([deployment.id])
+            woken = await wake_line(tables, deployment)
         await self._queue.announce(Message("shard", shard_id) for shard_id in woken)
         return 0
 
@@ -125,12 +131,11 @@ class Submission:
         await self._queue.announce(Message("input", input_id) for input_id in pending)
         return inputs
 
-    async def _submit(self, batch: BatchRow, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> float:
-        """Write the job, then submit it; returns the seconds to the next step."""
+    async def _submit(
+        self, batch: BatchRow, shard: ShardRow, chosen: Candidate, prepared: InputRow, job: JobRow
+    ) -> float:
+        """Submit a job whose row is written; returns the seconds to the next step."""
         deployment = chosen.deployment
-        job = await self._insert(shard, chosen, prepared)
-        if job is None:
-            return 0 if not chosen.room.is_bounded else await self._note_waiting(shard, [chosen])
         provider_job = _provider_job(batch, job, prepared.provider_ref)
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.submit(at, provider_job))
@@ -142,7 +147,7 @@ class Submission:
             async with self._store.session() as tables:
                 await tables.jobs.unknown(job, owner_message(error))
             return RECHECK_SECONDS
-        pause = await self._running(batch, job, ref, believed=chosen.room.tokens is not None)
+        pause = await self._running(batch, job, ref)
         return RECHECK_SECONDS if pause is None else pause
 
     async def _insert(self, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> JobRow | None:
@@ -153,26 +158,19 @@ class Submission:
             async with self._store.session() as tables:
                 return await tables.jobs.insert(job_id, shard, prepared.id, deployment.id)
         async with self._store.transaction() as tables:
-            await tables.rooms.lock(deployment.id)
-            held = await tables.rooms.held([deployment.id])
-            room = chosen.room.of(deployment.limits, held.get(deployment.id))
-            if not may_take(room, await tables.rooms.line(deployment.id), shard.id, shard):
+            if not await take_room(tables, deployment, shard):
                 return None
             return await tables.jobs.insert(job_id, shard, prepared.id, deployment.id)
 
-    async def _running(self, batch: BatchRow, job: JobRow, ref: str, *, believed: bool = True) -> float | None:
+    async def _running(self, batch: BatchRow, job: JobRow, ref: str) -> float | None:
         """submitting | unknown → running; `None` if the provider's id is already another job's.
 
-        `believed` is whether the deployment may be believed to take fewer tokens than configured: that grows again.
         Where the batch is `cancelling` by now, its cancel is sent in the next step, at once.
         """
         async with self._store.transaction() as tables:
             if not await tables.jobs.running(job, ref):
                 return None
             status = await tables.batches.started(batch.id)
-        if believed:
-            async with self._store.session() as tables:  # not in the transaction: rooms are locked before all else
-                await tables.rooms.grow(job.deployment_id, job.tokens)
         observe.event("job_submitted", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_SUBMITTED)
         return 0 if status == "cancelling" else FIRST_POLL_SECONDS
@@ -183,10 +181,12 @@ class Submission:
         observe.failed("job_refused", error, job_id=job.id, deployment_id=deployment_id)
         observe.count(Metric.JOBS_REFUSED)
         lost = isinstance(error, InputLost)
-        cooldown = min(MAX_COOLDOWN_SECONDS, error.retry_after or COOLDOWN_SECONDS * 2.0 ** min(chosen.attempts, 10))
+        quota = error.code in QUOTA_CODES
+        longest = MAX_QUOTA_COOLDOWN_SECONDS if quota else MAX_COOLDOWN_SECONDS
+        cooldown = min(longest, error.retry_after or COOLDOWN_SECONDS * 2.0 ** min(chosen.attempts, 10))
         async with self._store.transaction() as tables:
             status = None if lost else error.status
-            if error.code in QUOTA_CODES:
+            if quota:
                 await tables.rooms.shrink(deployment_id, without=job.id)
             await tables.jobs.refused(
                 job, owner_message(error), status=status, lasting=error.lasting, cooldown=cooldown
@@ -194,7 +194,7 @@ class Submission:
             await tables.shards.wait(shard)
             if lost:  # the next step has another one made
                 await tables.inputs.discard(job.input_id)
-            woken = await tables.rooms.wake([deployment_id])
+            woken = await wake_line(tables, chosen.deployment)
         await self._queue.announce(Message("shard", shard_id) for shard_id in woken)
         return 0
 
@@ -217,7 +217,7 @@ class Submission:
 
     async def _note_waiting(self, shard: ShardRow, possible: Sequence[Candidate]) -> float:
         """Write what the shard waits for, and return the seconds to its next step."""
-        full = [candidate.deployment.id for candidate in possible if candidate.full or candidate.ready]
+        full = [candidate.deployment.id for candidate in possible if candidate.in_line]
         cooldowns = [candidate.cooldown for candidate in possible if candidate.cooldown]
         # one that is ready and was not chosen waits for those that are about to be, for the rest of the hold
         hold = [_hold(shard)] if any(one.ready for one in possible) and any(one.preparing for one in possible) else []
@@ -246,6 +246,14 @@ class Submission:
             batch_error("deployments_refused", f"Every deployment of the model refused the batch.{one}")
             for one in causes
         ]
+
+    async def _expired(self, shard: ShardRow) -> ErrorEntry:
+        """The entry of a shard whose time is over, with what a provider said last."""
+        async with self._store.session() as tables:
+            jobs = await tables.jobs.of_shard(shard.id)
+        causes = [job.error or (job.errors or [{}])[0].get("message") for job in jobs]
+        last = next((cause for cause in reversed(causes) if cause), None)
+        return EXPIRED if last is None else {**EXPIRED, "message": f"{EXPIRED['message']} The last cause: {last}"}
 
     async def _end(self, batch: BatchRow, shard: ShardRow, outcome: Outcome, errors: Sequence[ErrorEntry]) -> None:
         async with self._store.transaction() as tables:

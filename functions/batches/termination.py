@@ -8,6 +8,7 @@ from typing import Any
 
 from batches.cancellation import outcome_of_overdue
 from batches.errors import batch_not_found
+from batches.rooms import wake_lines
 from batches.shard_end import wake_if_last
 from manifold import observe
 from manifold.access import Caller
@@ -52,6 +53,7 @@ class Termination:
                 await tables.shards.give_up(batch.id, outcome_of_overdue(batch), [error])
                 await wake_if_last(tables, batch)
                 ended = False
+            await _hand_on_room(tables, jobs)
         _log(batch, jobs)
         return ended
 
@@ -76,6 +78,7 @@ class Termination:
             await _purge_results(tables, row, jobs)
             if stopped:
                 await _purge_results(tables, row, await tables.jobs.settled_with_results(batch_id))
+            await _hand_on_room(tables, jobs)
         if stopped:
             _log(row, jobs)
         return row
@@ -87,6 +90,11 @@ async def _purge_results(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]
         for file_id in filter(None, (job.output_file_id, job.error_file_id)):
             await tables.files.insert(_partial_results(file_id, batch), batch.owner)
             await tables.files.delete(file_id, Caller(admin=True))
+
+
+async def _hand_on_room(tables: Tables, jobs: Sequence[JobRow]) -> None:
+    """Make the shards due that wait for what these jobs held; the schedule sends their messages."""
+    await wake_lines(tables, {job.deployment_id for job in jobs})
 
 
 def _outcome_of(batch: BatchRow) -> Outcome:

@@ -4,7 +4,7 @@ A job holds room while it is `submitting`, `unknown` or `running`. What is held 
 drift from them. Whoever takes room locks the deployment's row first: no two workers take the same room.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -12,25 +12,31 @@ from manifold.store.batches import WOKEN
 from manifold.store.connection import Connection
 from manifold.store.queries import fetch_all
 
-_HOLDS: LiteralString = "state IN ('submitting', 'unknown', 'running')"
-PATIENCE_SECONDS = 900
-"""Seconds of waiting after which a shard is no longer overtaken by one that came later."""
-_MOST = 10**15
+MOST_OF_OWNER = 20
+"""How many shards of one owner are read of a line: its later ones are read when these have gone."""
+MOST_IN_LINE = 500
+_HOLDS: LiteralString = "j.state IN ('submitting', 'unknown', 'running')"
+_ALL_HELD: LiteralString = f"""(
+    SELECT coalesce(sum(j.tokens), 0) FROM jobs j WHERE j.deployment_id = %(deployment)s AND {_HOLDS})"""
+_OWNER: LiteralString = "coalesce('user:' || b.user_id, 'team:' || b.team_id, 'key:' || b.key_id, '')"
 _LINE: LiteralString = f"""
     WITH waiting AS (
-        SELECT s.id, s.requests, s.tokens, s.waiting_since, {{owner}} AS owner,
-            s.waiting_since <= now() - make_interval(secs => {PATIENCE_SECONDS}) AS impatient
+        SELECT s.id, s.requests, s.tokens, s.created_at, s.number, {_OWNER} AS owner
         FROM shards s JOIN batches b ON b.id = s.batch_id
-        WHERE s.waiting_since IS NOT NULL AND %(deployment)s = ANY(s.line_at)
+        WHERE s.state = 'waiting'
+            AND ((s.waiting_since IS NOT NULL AND %(deployment)s = ANY(s.line_at)) OR s.id = %(shard)s)
+    ), places AS (
+        SELECT *, row_number() OVER (PARTITION BY owner ORDER BY created_at, number, id) AS place FROM waiting
     ), held AS (
-        SELECT {{owner}} AS owner, sum(j.tokens) AS tokens FROM jobs j JOIN batches b ON b.id = j.batch_id
-        WHERE j.{_HOLDS} AND EXISTS (SELECT 1 FROM waiting) GROUP BY 1
+        SELECT {_OWNER} AS owner, sum(j.tokens) AS tokens FROM jobs j JOIN batches b ON b.id = j.batch_id
+        WHERE {_HOLDS} AND EXISTS (SELECT 1 FROM waiting) GROUP BY 1
     )
-    SELECT id, requests, waiting.tokens, impatient FROM waiting LEFT JOIN held USING (owner)
-    ORDER BY impatient DESC, CASE WHEN impatient THEN 0 ELSE coalesce(held.tokens, 0) END, waiting_since, id
-    LIMIT %(limit)s"""
-_OWNER: LiteralString = "coalesce('user:' || b.user_id, 'team:' || b.team_id, 'key:' || b.key_id, '')"
-_IN_LINE: LiteralString = _LINE.replace("{owner}", _OWNER)
+    SELECT places.id, places.requests, places.tokens, owner, coalesce(held.tokens, 0)::bigint AS held,
+        extract(epoch FROM now() - places.created_at)::float8 AS waited,
+        extract(epoch FROM now() - turns.taken_at)::float8 AS since_turn
+    FROM places LEFT JOIN held USING (owner) LEFT JOIN turns USING (owner)
+    WHERE place <= {MOST_OF_OWNER} OR places.id = %(shard)s
+    ORDER BY place, places.created_at, places.number, places.id LIMIT {MOST_IN_LINE}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +58,18 @@ class InLine:
     id: str
     requests: int
     tokens: int
-    impatient: bool
-    """Whether it has waited for `PATIENCE_SECONDS`."""
+    owner: str
+    """Whose it is: a user, else a team, else a key."""
+    held: int
+    """The tokens of all open jobs of its owner."""
+    waited: float
+    """Seconds since the shard was written. So it keeps its place when a job of it fails."""
+    since_turn: float | None
+    """Seconds since its owner last took room; `None` if it never did."""
 
 
 class Rooms:
-    """The table `rooms`, and what jobs hold of deployments."""
+    """The tables `rooms` and `turns`, and what jobs hold of deployments."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -70,7 +82,7 @@ class Rooms:
                 coalesce(sum(j.tokens), 0)::bigint AS tokens, max(r.tokens) AS believed_tokens
             FROM unnest(%(ids)s::text[]) AS d (id)
             LEFT JOIN rooms r ON r.deployment_id = d.id
-            LEFT JOIN jobs j ON j.deployment_id = d.id AND j.{_HOLDS}
+            LEFT JOIN jobs j ON j.deployment_id = d.id AND {_HOLDS}
             GROUP BY d.id"""
         rows = await fetch_all(self._connection, Held, query, {"ids": list(deployment_ids)})
         return {row.deployment_id: row for row in rows}
@@ -83,44 +95,55 @@ class Rooms:
             (deployment_id,),
         )
 
-    async def line(self, deployment_id: str, limit: int = 100) -> list[InLine]:
-        """The shards that wait for room at a deployment, in the order in which they may take it.
+    async def line(self, deployment_id: str, shard_id: str | None = None) -> list[InLine]:
+        """The shards that wait for room at a deployment, each owner's in the order in which they came.
 
-        Those that have waited for long come first, in the order in which they came; then those whose owner's jobs hold
-        the fewest tokens, and of one owner, those that came first.
+        `shard_id` is among them, whether it waits already or asks for the first time.
         """
-        return await fetch_all(self._connection, InLine, _IN_LINE, {"deployment": deployment_id, "limit": limit})
+        return await fetch_all(self._connection, InLine, _LINE, {"deployment": deployment_id, "shard": shard_id})
 
-    async def wake(self, deployment_ids: Sequence[str], limit: int = 10) -> list[str]:
-        """Make the first shards in the line of each of these deployments due, as room came free there; returns their
-        ids."""
-        cursor = await self._connection.execute(
-            "SELECT DISTINCT d FROM shards, unnest(line_at) AS d WHERE waiting_since IS NOT NULL AND d = ANY(%s)",
-            (list(deployment_ids),),
+    async def take_turn(self, batch_id: str) -> None:
+        """Note that the batch's owner took room now."""
+        await self._connection.execute(
+            f"""INSERT INTO turns (owner, taken_at) SELECT {_OWNER}, clock_timestamp() FROM batches b WHERE b.id = %s
+                ON CONFLICT (owner) DO UPDATE SET taken_at = excluded.taken_at""",
+            (batch_id,),
         )
-        first = {row.id for (one,) in await cursor.fetchall() for row in await self.line(one, limit)}
-        if not first:
+
+    async def wake(self, shard_ids: Collection[str]) -> list[str]:
+        """Make these shards due, as far as they still wait; returns their ids."""
+        if not shard_ids:
             return []
         cursor = await self._connection.execute(
-            f"UPDATE shards SET {WOKEN} WHERE id = ANY(%s) AND state = 'waiting' RETURNING id", (sorted(first),)
+            f"""WITH first AS (
+                    SELECT id FROM shards WHERE id = ANY(%s) AND state = 'waiting' ORDER BY id FOR UPDATE)
+                UPDATE shards SET {WOKEN} WHERE id IN (SELECT id FROM first) RETURNING id""",
+            (list(shard_ids),),
         )
         return [shard_id for (shard_id,) in await cursor.fetchall()]
 
     async def shrink(self, deployment_id: str, without: str) -> None:
-        """Believe that the deployment takes no more than what its other open jobs hold: it refused the job `without`
-        for its quota."""
+        """Believe that the deployment takes less, as it refused the job `without` for its quota: what its other open
+        jobs hold, or half of what they and that job would have held, whichever is more."""
         await self._connection.execute(
-            f"""INSERT INTO rooms (deployment_id, tokens)
-                SELECT %(deployment)s, coalesce(sum(tokens), 0) FROM jobs
-                WHERE deployment_id = %(deployment)s AND {_HOLDS} AND id <> %(job)s
-                ON CONFLICT (deployment_id) DO UPDATE SET tokens = excluded.tokens, updated_at = now()""",
+            f"""WITH others AS (
+                    SELECT coalesce(sum(j.tokens), 0) AS tokens FROM jobs j
+                    WHERE j.deployment_id = %(deployment)s AND {_HOLDS} AND j.id <> %(job)s
+                )
+                INSERT INTO rooms (deployment_id, tokens)
+                SELECT %(deployment)s, greatest(others.tokens, (others.tokens + refused.tokens) / 2)
+                FROM others, jobs refused WHERE refused.id = %(job)s
+                ON CONFLICT (deployment_id) DO UPDATE
+                    SET tokens = least(rooms.tokens, excluded.tokens), updated_at = now()""",
             {"deployment": deployment_id, "job": without},
         )
 
-    async def grow(self, deployment_id: str, tokens: int) -> None:
-        """Believe in more room, now that the deployment took a job of so many tokens."""
+    async def grow(self, deployment_id: str, completed: Sequence[int]) -> None:
+        """Believe in more room, as the deployment completed jobs of so many tokens each, which are still open here: in
+        what they and the others hold, and in a quarter of theirs. Nothing changes where another one would fit beside
+        them."""
         await self._connection.execute(
-            f"""UPDATE rooms SET tokens = least({_MOST}, 2 * (rooms.tokens + %s)), updated_at = now()
-                WHERE deployment_id = %s AND tokens IS NOT NULL""",
-            (tokens, deployment_id),
+            f"""UPDATE rooms SET tokens = greatest(tokens, {_ALL_HELD}) + 1 + %(sum)s / 4, updated_at = now()
+                WHERE deployment_id = %(deployment)s AND tokens < {_ALL_HELD} + %(most)s""",
+            {"deployment": deployment_id, "sum": sum(completed), "most": max(completed)},
         )

@@ -94,3 +94,9 @@ CREATE TABLE rooms (
     tokens         bigint,                              -- null: its configured limit
     updated_at     timestamptz NOT NULL DEFAULT now()
 );
+
+-- When an owner last took room at a deployment with a limit: owners that wait take turns.
+CREATE TABLE turns (
+    owner     text PRIMARY KEY,                         -- 'user:…', 'team:…' or 'key:…'
+    taken_at  timestamptz NOT NULL
+);
