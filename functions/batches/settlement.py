@@ -91,15 +91,15 @@ class Settlement:
 
     async def _end(self, tables: Tables, batch: BatchRow, shard: ShardRow, job: JobRow, again: NewShard | None) -> None:
         """End the shard, and the batch with it where there is nothing to join."""
+        cooldown = COOLDOWN_SECONDS if again and job.fault else None
+        if not await tables.jobs.settled(job, cooldown=cooldown, lasting=True):
+            raise LeaseLost(shard.id)  # before the files are registered: an admin's end has them purged
         results = job.results or {}
         usage = results.get("usage", _NO_USAGE)
         outcome = _outcome(batch, job)
         succeeded = usage["requests"] - usage["failed_requests"]
         total = shard.requests or usage["requests"]
         await tables.shards.progress([Counts(shard.id, total, succeeded, usage["failed_requests"])])
-        settled = await tables.jobs.settled(
-            job, cooldown=COOLDOWN_SECONDS if again and job.fault else None, lasting=True
-        )
         errors = _errors(job, results)
         if again:
             await tables.shards.add_round(shard, again, results["again"]["failed"])
@@ -113,7 +113,7 @@ class Settlement:
             observe.count(Metric.BATCHES_ENDED)
         else:
             ended = await tables.shards.end(shard, outcome, errors) and await wake_if_last(tables, batch)
-        if not (settled and ended):
+        if not ended:
             raise LeaseLost(shard.id)
 
     def _cost(self, results: Mapping[str, Any], deployment: Deployment | None) -> Decimal | None:

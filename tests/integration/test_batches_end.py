@@ -8,11 +8,13 @@ import psycopg
 import pytest
 
 from batches import submission
+from batches.settlement import LeaseLost, Settlement
 from local.provider import Fault
 from local.provider.defects import Defects
 from manifold import ids
 from manifold.config import Deployment
 from manifold.deployments import Deployments
+from manifold.prices import Prices
 from manifold.queue import Message
 from tests.support.provider import chat_lines
 from tests.support.system import System
@@ -257,6 +259,27 @@ async def test_results_stored_too_late_are_not_used(system: System) -> None:
         assert not await tables.job_results.stored(job, {})
         assert not await tables.job_results.retry(job, "late", 5)
     assert (await system.retrieve(row["batch_id"])).output_file_id is None
+
+
+async def test_a_job_is_not_settled_once_an_admin_has_ended_its_batch(system: System) -> None:
+    batch_id = await open_batch(system, "ended")
+    system.provider.state.faults.clear()
+    system.age(901)
+    system.queue.messages.clear()
+    [row] = system.select("SELECT id, shard_id FROM jobs")
+    await system.deliver(Message("job", row["id"]))
+    async with system.gateway.store.session() as tables:
+        shard = await tables.shard_leases.claim(row["shard_id"], "lease", 75)
+        batch = (await tables.batches.of([batch_id]))[batch_id]
+        job = (await tables.jobs.open([row["shard_id"]]))[row["shard_id"]]
+    assert shard is not None
+    await system.call("POST", f"/batches/{batch_id}/end")
+
+    with pytest.raises(LeaseLost):
+        await Settlement(system.gateway.store, system.queue, Prices()).settle(batch, shard, job, None)
+
+    assert system.select("SELECT 1 FROM usage") == []
+    assert (await system.retrieve(batch_id)).output_file_id is None
 
 
 # -- whose clock decides ----------------------------------------------------------------------------------------------
