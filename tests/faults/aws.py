@@ -1,5 +1,6 @@
 """S3 and SQS of a run: in memory, interleaved by the scheduler, with faults."""
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,12 @@ class SimulatedQueue(Queue):
 
     def __init__(self, clock: Clock, scheduler: Scheduler, faults: Faults) -> None:
         self.deliveries: list[Delivery] = []
+        self.sent: list[Message] = []
         self._clock, self._scheduler, self._faults = clock, scheduler, faults
 
     async def send(self, messages: Sequence[Message], *, delay: float = 0) -> list[Message]:
-        given = sorted(messages, key=lambda one: one.id)
-        await self._scheduler.point(f"send {', '.join(one.dump() for one in given)} in {delay:g} s")
+        given, delay = sorted(messages, key=lambda one: one.id), math.ceil(delay)
+        await self._scheduler.point(f"send {', '.join(one.dump() for one in given)} in {delay} s")
         fault = self._noted("send")
         if fault == "before":
             raise Unavailable("The work queue did not answer. Try again shortly.")
@@ -57,6 +59,7 @@ class SimulatedQueue(Queue):
         return [one for one in self.deliveries if one.arrives_at <= self._clock.now()]
 
     def _put(self, message: Message, delay: float) -> None:
+        self.sent.append(message)
         fault = self._noted("message")
         if fault == "lost":
             return

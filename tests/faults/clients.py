@@ -17,12 +17,17 @@ Request = Callable[[Functions], Awaitable[Answer]]
 ATTEMPTS = 5
 GROUPS = ("solo", "pair", "ordered")
 MOST_LINES = 7
+MOMENTS = ("submitting", "unknown", "running", "running", "ended", "stored", "stored")
+"""States of a job in which clients change their minds, beside whom a worker takes the next step."""
 
 
 class Gateway(Protocol):
     """What sends a client's request: raises `ConnectionError` if the function was killed before it had answered."""
 
     async def request(self, what: str, send: Request[Answer]) -> Answer: ...
+
+    async def at_work(self, batch_id: str, state: str) -> None:
+        """Return while a worker takes a step and the batch has a job in this state."""
 
 
 class Client:
@@ -36,6 +41,7 @@ class Client:
         """The custom_ids of each file that was answered with."""
         self._name, self._gateway, self._random, self._trace = name, gateway, random, trace
         self._requests = 0
+        self._cancels, self._ends = random.choice(((0.35, 0.1), (0.35, 0.1), (0.2, 0.7)))
 
     async def run(self) -> None:
         """Use one or two files for a batch or two each, and change one's mind now and then."""
@@ -56,13 +62,16 @@ class Client:
         batch_id = next((batch.id for batch in made if batch), None)
         if batch_id is None:
             return
-        await asyncio.sleep(self._random.choice((0, 1, 10, 60, 300)))
+        if self._random.random() < 0.6:
+            await self._gateway.at_work(batch_id, self._random.choice(MOMENTS))
+        else:
+            await asyncio.sleep(self._random.choice((0, 1, 10, 60, 300)))
         change = self._random.random()
-        if change < 0.35:
+        if change < self._cancels:
             await self._send(f"cancel {batch_id}", lambda to: to.cancel(self.caller, batch_id))
-        elif change < 0.45:
+        elif change < self._cancels + self._ends:
             await self._send(f"end {batch_id}", lambda to: to.end(batch_id))
-        elif change < 0.8:
+        elif change < 0.95:
             await self._send(f"retrieve {batch_id}", lambda to: to.retrieve(self.caller, batch_id))
 
     async def _delete(self, file_id: str) -> None:

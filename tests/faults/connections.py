@@ -42,7 +42,7 @@ class SimulatedConnection(psycopg.AsyncConnection[TupleRow]):
         """A connection for the environment that runs now. It ends with the environment."""
         pgconn, prepared = database.take()
         connection = cls(pgconn)
-        connection.database, connection.scheduler, connection.faults = database, scheduler, faults
+        connection.database, connection.scheduler, connection.faults = (database, scheduler, faults)
         connection.environment = current()
         connection._autocommit, connection._prepared = True, prepared
         connection.gone = False

@@ -1,8 +1,8 @@
 """A real Postgres whose clock is simulated, and which writes down every state that a row has had.
 
 `now()` and `clock_timestamp()` in the schema `public`, which is searched before `pg_catalog`, read a sequence. It holds
-microseconds, goes on by a millisecond whenever it is read, and moves as the run's clock does. `now()` stays the same
-within a transaction, as in Postgres.
+microseconds, goes on by one whenever it is read, and moves as the run's clock does. `now()` stays the same within a
+transaction, as in Postgres. How often it is read depends on plans, so a run rounds what it learns from it.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from manifold.store import migrations
 from tests.support import postgres
 
 CLOCK = """
-CREATE SEQUENCE clock INCREMENT 1000;
+CREATE SEQUENCE clock;
 CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     $$ SELECT to_timestamp(nextval('public.clock') / 1000000.0) $$;
 CREATE FUNCTION now() RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$

@@ -1,5 +1,7 @@
 """When the gateway has something to do next, by all rows that say so, and by the messages on their way."""
 
+import math
+
 from tests.faults.aws import SimulatedQueue
 from tests.faults.clock import Clock
 from tests.faults.database import ServerDatabase
@@ -7,6 +9,7 @@ from tests.faults.database import ServerDatabase
 ROWS = """
     SELECT 'batch ' || id || ' ' || status AS what, greatest(due_at, leased_until) AS at FROM batches
         WHERE due_at IS NOT NULL
+    UNION ALL SELECT 'shard ' || id || ' ' || state, greatest(due_at, leased_until) FROM shards WHERE due_at IS NOT NULL
     UNION ALL SELECT 'job ' || id, greatest(due_at, leased_until) FROM jobs WHERE due_at IS NOT NULL
     UNION ALL SELECT 'input ' || id, greatest(due_at, leased_until) FROM inputs WHERE due_at IS NOT NULL
     UNION ALL SELECT 'orphans at ' || deployment_id, doubtful_at + interval '1 hour' FROM inputs
@@ -34,7 +37,7 @@ def seconds(database: ServerDatabase, queue: SimulatedQueue, clock: Clock) -> fl
         return None
     next_row = open_rows[0][1] + PICKED_UP_AFTER - clock.now()
     messages = [one.arrives_at - clock.now() for one in queue.deliveries]
-    return max(0.001, min([next_row, *messages]))
+    return math.ceil(10 * max(0.1, min([next_row, *messages]))) / 10
 
 
 def is_overdue(database: ServerDatabase, clock: Clock) -> bool:

@@ -11,7 +11,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "database": ("before", "after"),
     "connect": ("refused",),
     "send": ("before", "after", "partly"),
-    "message": ("lost", "twice", "late"),
+    "message": ("lost", "twice", "twice", "late"),
     "storage": ("before", "after"),
     "prepare": ("refused", "lasting", "unclear before", "unclear after", "hangs", "garbage"),
     "submit": ("refused", "quota", "lasting", "input lost", "unclear before", "unclear after", "hangs", "garbage"),

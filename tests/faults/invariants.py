@@ -64,6 +64,28 @@ def a_job_is_submitted_once(world: World) -> Iterator[str]:
             yield f"{job.ref} at the provider belongs to no job of ours"
 
 
+def nothing_wrong_is_asked_of_a_provider(world: World) -> Iterator[str]:
+    """Not the same lines twice at once, nor more than a deployment is known to take."""
+    yield from world.providers.wrong
+    abandoned = {at for (at,) in world.database.execute("SELECT deployment_id FROM jobs WHERE state = 'abandoned'")}
+    for account in world.providers.accounts.values():  # an abandoned job may still run there
+        if account.over and account.limits.enqueued_requests == account.quota and account.name not in abandoned:
+            yield f"{account.name} was sent more than its quota, {account.over} times"
+
+
+def room_sums_to_zero(world: World) -> Iterator[str]:
+    """No job holds room, and no shard waits for it."""
+    for job_id, state in world.database.execute(
+        "SELECT id, state FROM jobs WHERE state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
+    ):
+        yield f"{job_id} is {state}"
+    for deployment_id, held in world.held.items():
+        if held.jobs or held.requests or held.tokens:
+            yield f"{deployment_id} has {held}"
+    for (shard_id,) in world.database.execute("SELECT id FROM shards WHERE waiting_since IS NOT NULL"):
+        yield f"{shard_id} waits for room"
+
+
 def usage_is_what_the_provider_counted(world: World) -> Iterator[str]:
     """Of each settled job whose results are complete."""
     jobs = {job.ref: job for job in world.providers.jobs()}
@@ -75,7 +97,7 @@ def usage_is_what_the_provider_counted(world: World) -> Iterator[str]:
                 yield f"{job_id} is {state}, and has usage"
             continue
         job = jobs[ref]
-        answered = [*job.answered.values()]
+        answered = [] if "lost" in job.defects else [*job.answered.values()]
         counted = (
             len(answered),
             sum(one.failed for one in answered),
@@ -106,7 +128,7 @@ def every_line_is_answered_once(world: World) -> Iterator[str]:
         for custom_id, count in answered.items():
             if count > 1 and "results_repeated" not in codes:
                 yield f"{custom_id} of {batch_id} is answered {count} times"
-            if custom_id not in lines[file_id] and "results_invalid" not in codes:
+            if custom_id not in lines[file_id] and not codes & INCOMPLETE:
                 yield f"{custom_id} of {batch_id} is answered, and was not in its input"
         if status == "completed" and not codes & INCOMPLETE and set(answered) != set(lines[file_id]):
             yield f"{batch_id} is completed without answers to {set(lines[file_id]) - set(answered)}"
@@ -126,14 +148,14 @@ def no_object_is_forgotten(world: World) -> Iterator[str]:
 
 
 def no_copy_is_forgotten(world: World) -> Iterator[str]:
-    """A provider has the inputs that rows name, and those whose delete it refused for good."""
+    """A provider has the inputs that rows name, those that it will drop, and those whose delete it refused for good."""
     named: dict[str, str] = dict(
         world.database.execute("SELECT provider_ref, state FROM inputs WHERE provider_ref IS NOT NULL")
     )
     for account in world.providers.accounts.values():
         account.expire(world.clock.now())
         for ref, stored in account.inputs.items():
-            if named.get(ref) != "ready" and ref not in account.undeletable:
+            if named.get(ref) != "ready" and ref not in account.undeletable and stored.expires_at is None:
                 yield f"{stored.name} ({ref}) is at {account.name}, and no input"
 
 
@@ -149,6 +171,8 @@ INVARIANTS: tuple[Callable[[World], Iterator[str]], ...] = (
     a_create_is_done_once,
     no_state_goes_back,
     a_job_is_submitted_once,
+    nothing_wrong_is_asked_of_a_provider,
+    room_sums_to_zero,
     usage_is_what_the_provider_counted,
     every_line_is_answered_once,
     no_object_is_forgotten,

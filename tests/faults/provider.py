@@ -5,12 +5,12 @@ while; a quota is kept, at the create or minutes later; inputs expire; results a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from random import Random
 
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Input, Job, JobStatus, Listed, Prepared
+from tests.faults.accounts import Account, StoredInput
 from tests.faults.clock import Clock
 from tests.faults.environments import current
 from tests.faults.faults import Faults
@@ -23,47 +23,19 @@ LATEST = 30.0
 """The longest time that a create, or an answer, is on its way."""
 
 
-@dataclass(eq=False)
-class StoredInput:
-    """A file at the provider."""
-
-    ref: str
-    name: str
-    content: bytes
-    created_at: float
-    expires_at: float | None
-
-
-@dataclass(eq=False)
-class Account:
-    """What a provider keeps for one deployment."""
-
-    name: str
-    model: str
-    quota: int | None
-    """Lines of open jobs; `None`: as many as come."""
-    input_seconds: float | None
-    """How long an input is kept."""
-    inputs: dict[str, StoredInput] = field(default_factory=dict)
-    jobs: dict[str, ProviderJob] = field(default_factory=dict)
-    most_enqueued: int = 0
-    undeletable: set[str] = field(default_factory=set)
-    """Inputs whose delete was refused for good."""
-
-    def expire(self, now: float) -> None:
-        """Delete the inputs that were kept for long enough."""
-        for ref in [ref for ref, one in self.inputs.items() if one.expires_at is not None and one.expires_at <= now]:
-            del self.inputs[ref]
-
-    def enqueued(self) -> int:
-        return sum(len(job.lines) for job in self.jobs.values() if job.open)
+ShardOf = Callable[[str], tuple[str, str] | None]
+"""The shard of a job of ours, and the state of the job, as the rows say."""
 
 
 class Providers:
     """All accounts, by their base URL; the `BatchProvider` of every deployment."""
 
-    def __init__(self, clock: Clock, scheduler: Scheduler, faults: Faults) -> None:
+    def __init__(self, clock: Clock, scheduler: Scheduler, faults: Faults, shard_of: ShardOf) -> None:
         self.accounts: dict[str, Account] = {}
+        self.wrong: list[str] = []
+        """What the gateway should not have asked for."""
+        self._shard_of = shard_of
+        self._under_way: list[tuple[float, Account, Job]] = []
         self.clock = clock
         self.odd = faults.random.choice((0.0, 0.1, 0.5))
         """How many jobs go otherwise than well."""
@@ -95,9 +67,9 @@ class Providers:
         if fault == "input lost":
             account.inputs.pop(job.input_ref or "", None)
         if fault in ("unclear after", "hangs") and self._random.random() < 0.5:  # it happens once the caller is gone
-            asyncio.get_running_loop().call_later(self._on_its_way(), self._created_late, account, job)
+            self._under_way.append((self.clock.now() + self._seconds_left(), account, job))
             await self._answer("unclear after")
-        created = self._create(account, job)
+        created = self._create(account, job, self.clock.now())
         await self._answer(fault)
         return created.ref
 
@@ -120,7 +92,7 @@ class Providers:
                 statuses[ref] = LOST
                 continue
             job.advance(self.clock.now(), self._random)
-            statuses[ref] = job.status()
+            statuses[ref] = job.status(self.clock.now())
         await self._answer(fault)
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
@@ -137,7 +109,7 @@ class Providers:
         job = next((one for one in account.jobs.values() if ref in one.outputs), None)
         if job is None:
             raise ProviderRefused("no such file", status=404, lasting=True)
-        content = job.content(ref)
+        content = job.content(ref, self.clock.now())
         half = len(content) // 2
         for chunk in (content[:half], content[half:]):
             yield chunk
@@ -188,8 +160,8 @@ class Providers:
         if fault in ("unclear after", "hangs"):
             raise ProviderUnclear("the connection broke")
 
-    def _create(self, account: Account, job: Job) -> ProviderJob:
-        now, random = self.clock.now(), self._random
+    def _create(self, account: Account, job: Job, now: float) -> ProviderJob:
+        random = self._random
         account.expire(now)
         stored = account.inputs.get(job.input_ref or "")
         if stored is None:
@@ -200,20 +172,35 @@ class Providers:
         for one in account.jobs.values():
             one.advance(now, random)
         over = account.quota is not None and account.enqueued() + len(lines) > account.quota
+        account.over += over
+        self._check(account, job, lines)
         if over and random.random() < 0.5:
             raise ProviderRefused("no room", status=429, code="token_limit_exceeded")
-        created = self._drawn(job, stored.ref, lines)
+        created = self._drawn(job, stored.ref, lines, now)
         if over:
-            created.course, created.ends_at = "fails for its quota", now + random.choice((5.0, 100.0))
+            created.course, created.ends_at = ("fails for its quota", now + random.choice((5.0, 100.0)))
         account.jobs[created.ref] = created
-        account.most_enqueued = max(account.most_enqueued, 0 if over else account.enqueued())
         self._scheduler.trace.add(
             account.name, f"{created.ref} for {job.id} {created.course}: {sorted(created.defects)}"
         )
         return created
 
-    def _drawn(self, job: Job, input_ref: str, lines: list[Line]) -> ProviderJob:
-        now, random = self.clock.now(), self._random
+    def _check(self, account: Account, job: Job, lines: list[Line]) -> None:
+        """Note what no gateway may do: run the same lines twice at once, or send more than is taken at most."""
+        ours = self._shard_of(job.id)
+        if ours is None:
+            self.wrong.append(f"{job.id} was sent to {account.name}, and has no row")
+            return
+        for other in self.jobs():
+            theirs = self._shard_of(other.our_id) if other.open and other.our_id not in (None, job.id) else None
+            if theirs and theirs[0] == ours[0] and "abandoned" not in (ours[1], theirs[1]):
+                self.wrong.append(f"{job.id} was sent to {account.name} while {other.our_id} runs the same lines")
+        most = account.limits.batch_requests
+        if most is not None and len(lines) > most:
+            self.wrong.append(f"{job.id} with {len(lines)} lines was sent to {account.name}, which takes {most}")
+
+    def _drawn(self, job: Job, input_ref: str, lines: list[Line], now: float) -> ProviderJob:
+        random = self._random
         odd = random.random() < self.odd
         course: Course = random.choices([*COURSES], [*COURSES.values()])[0] if odd else "completes"
         defects = {random.choice(DEFECTS)} if odd else set()
@@ -232,16 +219,21 @@ class Providers:
             course=course,
             ends_at=now + seconds,
             defects=frozenset(defects),
-            times=random.choice((1, 3, 8)),
+            defect_seconds=random.choice((20.0, 200.0, 900.0)),
         )
 
-    def _created_late(self, account: Account, job: Job) -> None:
-        try:
-            self._create(account, job)
-        except ProviderRefused as error:
-            self._scheduler.trace.add(account.name, f"{job.id} refused late: {error.message}")
+    def arrive(self) -> None:
+        """Time has passed: creates whose callers are gone take effect."""
+        now = self.clock.now()
+        arrived = [one for one in self._under_way if one[0] <= now]
+        self._under_way = [one for one in self._under_way if one[0] > now]
+        for at, account, job in arrived:
+            try:
+                self._create(account, job, at)
+            except ProviderRefused as error:
+                self._scheduler.trace.add(account.name, f"{job.id} refused late: {error.message}")
 
-    def _on_its_way(self) -> float:
+    def _seconds_left(self) -> float:
         """How long a create may still be on its way: its connection ends with the environment that made it."""
         environment = current()
         left = LATEST if environment is None else environment.deadline - self.clock.now()

@@ -58,8 +58,9 @@ class ProviderJob:
     course: Course
     ends_at: float
     defects: frozenset[str] = frozenset()
-    times: int = 0
-    """How often a passing defect is still shown."""
+    defect_seconds: float = 0.0
+    """How long a passing defect is shown, less than the 20 minutes in which a gateway asks again."""
+    ended_at: float = 0.0
     state: JobState = "validating"
     cancelled_at: float | None = None
     answered: dict[str, Answered] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class ProviderJob:
 
     @property
     def open(self) -> bool:
-        return self.state in ("validating", "in_progress", "finalizing", "cancelling")
+        return "lost" not in self.defects and self.state in ("validating", "in_progress", "finalizing", "cancelling")
 
     @property
     def output_ref(self) -> str:
@@ -78,11 +79,10 @@ class ProviderJob:
     def error_ref(self) -> str:
         return f"error-{self.ref}"
 
-    @property
-    def passing(self) -> bool:
-        """Whether the passing defects are still shown; each call counts."""
-        self.times -= 1
-        return self.times >= 0
+    def shows(self, defect: str, now: float) -> bool:
+        """Whether a passing defect is still shown."""
+        since = self.created_at if defect == "lost for a while" else self.ended_at
+        return defect in self.defects and now < since + self.defect_seconds
 
     def advance(self, now: float, random: Random) -> None:
         """Let the job go on up to this time."""
@@ -93,11 +93,11 @@ class ProviderJob:
                 self.state = "in_progress"
             return
         if self.state == "cancelling":
-            self._end("cancelled", random, share=random.random())
+            self._end("cancelled", now, random, share=random.random())
         elif self.course == "completes":
-            self._end("completed", random)
+            self._end("completed", now, random)
         elif self.course == "expires":
-            self._end("expired", random, share=random.random())
+            self._end("expired", now, random, share=random.random())
         else:
             self.state = "failed"
 
@@ -106,39 +106,36 @@ class ProviderJob:
             self.state, self.cancelled_at = "cancelling", now
             self.ends_at = min(self.ends_at, now + seconds)
 
-    def status(self) -> JobStatus:
+    def status(self, now: float) -> JobStatus:
         """What a GET of the job shows."""
-        if "lost" in self.defects or ("lost for a while" in self.defects and self.passing):
+        if "lost" in self.defects or self.shows("lost for a while", now):
             return LOST
         completed = sum(not one.failed for one in self.answered.values())
         failed = len(self.answered) - completed
-        hidden = "no counts" in self.defects or ("unnamed" in self.defects and self.passing)
+        named = not self.shows("unnamed", now)
         errors = (FAILURES[self.course],) if self.state == "failed" else ()
         return JobStatus(
             self.state,
             total=len(self.lines),
             completed=0 if "no counts" in self.defects else completed,
             failed=0 if "no counts" in self.defects else failed,
-            output_ref=self.output_ref if self.output_ref in self.outputs and self._named(hidden) else None,
-            error_ref=self.error_ref if self.error_ref in self.outputs and self._named(hidden) else None,
+            output_ref=self.output_ref if named and self.output_ref in self.outputs else None,
+            error_ref=self.error_ref if named and self.error_ref in self.outputs else None,
             errors=errors,
         )
 
-    def _named(self, hidden: bool) -> bool:
-        return not hidden or "unnamed" not in self.defects
-
-    def content(self, ref: str) -> bytes:
+    def content(self, ref: str, now: float) -> bytes:
         """A result file as it is downloaded now."""
         whole = self.outputs[ref]
-        if "torn" in self.defects and self.passing:
+        if self.shows("torn", now):
             return whole[: len(whole) - 7]
-        if "short" in self.defects and self.passing:
+        if self.shows("short", now):
             return b"".join(whole.splitlines(keepends=True)[:-1])
         return whole
 
-    def _end(self, state: JobState, random: Random, share: float = 1.0) -> None:
+    def _end(self, state: JobState, now: float, random: Random, share: float = 1.0) -> None:
         """End with answers to this share of the lines."""
-        self.state = state
+        self.state, self.ended_at = state, now
         done = self.lines[: round(len(self.lines) * share)]
         for number, line in enumerate(done):
             self.answered[line.custom_id] = Answered(line.text.startswith(_FAIL), 10 + number, 5)

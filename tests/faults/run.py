@@ -32,6 +32,7 @@ def run(database: ServerDatabase, seed: int, *, steps: int = 60) -> World:
         try:
             runner.run(world.live())
         except Exception as error:
+            world.scheduler.stopped = True
             raise Broken(_told(world, seed, [f"the run did not end: {error!r}"], steps)) from error
         broken = invariants.broken(world)
     if broken:

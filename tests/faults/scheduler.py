@@ -7,6 +7,7 @@ scheduler lets one of them go on, or starts something new, or lets time pass. So
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from tests.faults.environments import Environment, Killed, current, name_of
@@ -28,8 +29,12 @@ class Ticket:
     """Whether it may go on; `None`: always."""
 
 
-class Stuck(Exception):
-    """Nothing can go on, and nothing is waited for."""
+MOST_STEPS = 30_000
+"""After so many a run is given up: it does not come to rest."""
+
+
+class Restless(Exception):
+    """The run goes on and on."""
 
 
 class Scheduler:
@@ -40,6 +45,10 @@ class Scheduler:
         self.trace = trace
         self.stickiness = stickiness
         self.kill_rate = kill_rate
+        self.decided = 0
+        """How often something was decided."""
+        self.stopped = False
+        """Whether the run is over: nothing has an effect any more."""
         self.granted = 0
         """How often a task was let go on."""
         self.more: Callable[[], Sequence[tuple[float, Choice]]] = lambda: ()
@@ -52,7 +61,7 @@ class Scheduler:
     async def point(self, what: str, passable: Callable[[], bool] | None = None) -> None:
         """Wait until the scheduler lets this task go on. Raises `Killed` if its environment was killed."""
         environment = current()
-        if environment is not None and environment.dead:
+        if self.stopped or (environment is not None and environment.dead):
             raise Killed(what)
         gate = asyncio.get_running_loop().create_future()
         ticket = Ticket(name_of(environment), what, environment, gate, passable)
@@ -64,13 +73,20 @@ class Scheduler:
                 self._tickets.remove(ticket)
 
     def idle(self, timeout: float | None) -> None:
-        """Decide what happens next; every task waits."""
+        """Decide what happens next; every task waits. Raises `Restless`."""
+        self.decided += 1
+        if self.decided == MOST_STEPS:
+            self.stopped = True
+            raise Restless(f"not at rest after {MOST_STEPS} steps")
+        if self.stopped:
+            self._kill_all(timeout)
+            return
         tickets = [one for one in self._tickets if not one.gate.done() and (one.passable is None or one.passable())]
         sticky = [one for one in tickets if one.actor == self._last]
         if sticky and self.random.random() < self.stickiness:
             self._grant(self.random.choice(sticky))
             return
-        choices: list[tuple[float, Choice]] = [(1.0, lambda one=one: self._grant(one)) for one in tickets]  # type: ignore[misc]
+        choices: list[tuple[float, Choice]] = [(1.0, partial(self._grant, one)) for one in tickets]
         choices.extend(self.more())
         if not choices:
             self.pass_time(timeout)
@@ -88,6 +104,12 @@ class Scheduler:
             return
         self.trace.step(ticket.actor, ticket.what)
         ticket.gate.set_result(None)
+
+    def _kill_all(self, timeout: float | None) -> None:
+        for ticket in self._tickets:
+            if not ticket.gate.done():
+                ticket.gate.set_exception(Killed(ticket.what))
+        self.pass_time(timeout)
 
     def kill(self, environment: Environment) -> None:
         """Kill an environment: all its tasks that wait at a point end there, without a further effect."""

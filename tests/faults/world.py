@@ -4,34 +4,33 @@ First come some hundred steps with faults. Then the faults end, and the run goes
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from random import Random
-from typing import NoReturn
 
-from manifold.config import Config
-from manifold.config import Environment as Variables
-from manifold.deployments import Deployments
 from manifold.errors import ManifoldError
-from manifold.gateway import Gateway
 from manifold.prices import Prices
+from manifold.store.rooms import Held
 from tests.faults import due
 from tests.faults.aws import Delivery, SimulatedQueue, SimulatedStorage
 from tests.faults.clients import Answer, Client, Request
 from tests.faults.clock import BASE, Clock
 from tests.faults.connections import SimulatedStore
 from tests.faults.database import ServerDatabase
+from tests.faults.deployments import deployments
 from tests.faults.environments import Environment, Work
 from tests.faults.faults import Faults
 from tests.faults.functions import SECONDS, VISIBILITY, Functions, function_of
 from tests.faults.loop import SimulatedLoop
-from tests.faults.provider import Account, Providers
+from tests.faults.provider import Providers
 from tests.faults.scheduler import Choice, Scheduler
 from tests.faults.trace import Trace
-from tests.support import gateways
 
 COUNTS = {"control": 3, "transfers": 3, "poller": 2}
 """How many environments of each function there are."""
 SCHEDULE_SECONDS = 60.0
+PATIENCE = 600
+"""For how many steps a client waits for the moment at which it changes its mind."""
 MOST_ROUNDS = 400
 """Of time passing after the faults, until nothing is due any more."""
 PRICES = Prices()
@@ -57,13 +56,16 @@ class World:
         self.trace.clock = lambda: self.clock.now() - BASE
         self.queue = SimulatedQueue(self.clock, self.scheduler, self.faults)
         self.objects: dict[str, bytes] = {}
-        self.providers = Providers(self.clock, self.scheduler, self.faults)
+        self.providers = Providers(self.clock, self.scheduler, self.faults, self._shard_of)
+        self.held: Mapping[str, Held] = {}
+        """What is held of each deployment's room at the end."""
         self.unexpected: list[BaseException] = []
         """Exceptions that left a function, and that no fault explains."""
         self.clients = [Client(name, self, self.random, self.trace) for name in self._names()]
-        self._chaos_steps = self.random.choice((100, 300, 600))
+        self._chaos_steps = self.random.choice((200, 500, 1000))
+        self._again = self.random.choice((0.0, 0.02, 0.2))
         self._jumps = self.random.choice((0.0, 0.0, 0.01, 0.05))
-        self._config, self._deployments = self._configured()
+        self._config, self._deployments = deployments(self.random, self.providers)
         self._environments: dict[str, list[tuple[Environment, Functions]]] = {}
         self._started = 0
         self._scheduled_at = self.clock.now()
@@ -87,6 +89,8 @@ class World:
             if due.is_overdue(self.database, self.clock):
                 self._run_schedule()
         await asyncio.gather(*talks)
+        async with SimulatedStore(self.database, self.scheduler, self.faults).session() as tables:
+            self.held = await tables.rooms.held([account.name for account in self.providers.accounts.values()])
 
     async def request(self, what: str, send: Request[Answer]) -> Answer:
         """Answer a client's request in an environment of its own. Raises `ConnectionError` if it was killed."""
@@ -105,6 +109,15 @@ class World:
             raise ConnectionError("500") from error
         return answer
 
+    async def at_work(self, batch_id: str, state: str) -> None:
+        """Return while a worker takes a step and the batch has a job in this state, or when that does not come."""
+        last = self.scheduler.decided + PATIENCE
+
+        def is_over() -> bool:
+            return self.scheduler.decided > last or self._is_at_work(batch_id, state)
+
+        await self.scheduler.point(f"waits for {state}", is_over)
+
     # What may happen next.
 
     def _choices(self) -> Sequence[tuple[float, Choice]]:
@@ -114,11 +127,13 @@ class World:
         for delivery in self.queue.arrived():
             free = self._free(function_of(delivery.message))
             if free is not None:
-                choices.append((1.0, lambda delivery=delivery, free=free: self._deliver(delivery, free)))  # type: ignore[misc]
+                choices.append((1.0, partial(self._deliver, delivery, free)))
         if not self.faults.over:
             late = self.clock.now() - self._scheduled_at >= SCHEDULE_SECONDS / 3
             choices.append((0.05 if late else 0.002, self._run_schedule))
             choices.append((0.1, lambda: self._elapse(self.random.choice((0.5, 2.0, 5.0)))))
+            if self._again and self.queue.sent:
+                choices.append((self._again, self._deliver_again))
             if self._jumps:
                 choices.append((self._jumps, self._jump))
         return choices
@@ -147,15 +162,25 @@ class World:
             function, number = free
             self._work(function, number, self._environments[function][number][1].run_schedule(), None)
 
+    def _deliver_again(self) -> None:
+        """Any message of before comes once more."""
+        self.queue.deliveries.append(Delivery(self.random.choice(self.queue.sent[-20:]), self.clock.now()))
+
     def _jump(self) -> None:
         seconds = self.random.choice((20.0, 61.0, 95.0, 400.0, 4000.0))
         self.trace.add("clock", f"JUMPS by {seconds:g} s")
         self.clock.jump(seconds)
-        self._end_late()
+        self._moved()
 
     def _elapse(self, seconds: float) -> None:
         self.clock.elapse(seconds)
-        self._end_late()
+        self._moved()
+
+    def _is_at_work(self, batch_id: str, state: str) -> bool:
+        if not any(environment.busy for environment, _ in self._environments["control"]):
+            return False
+        query = "SELECT 1 FROM jobs WHERE batch_id = %s AND state = %s"
+        return bool(self.database.execute(query, (batch_id, state)))
 
     # Environments.
 
@@ -191,8 +216,9 @@ class World:
         if delivery is not None:
             self.queue.again(delivery, VISIBILITY[function])
 
-    def _end_late(self) -> None:
-        """Kill the environments whose time is over, as Lambda does."""
+    def _moved(self) -> None:
+        """Time has passed: providers go on, and environments whose time is over are killed, as by Lambda."""
+        self.providers.arrive()
         for environments in self._environments.values():
             for environment, _ in environments:
                 if environment.busy and self.clock.now() > environment.deadline:
@@ -221,25 +247,10 @@ class World:
         """The least time that passes in this round: a batch may run for days, without a poll each minute."""
         return min(3600.0, 0.0 if round_number < 40 else 60.0 * 2 ** ((round_number - 40) // 10))
 
+    def _shard_of(self, job_id: str) -> tuple[str, str] | None:
+        """The shard of one of our jobs, and its state."""
+        rows = self.database.execute("SELECT shard_id, state FROM jobs WHERE id = %s", (job_id,))
+        return (rows[0][0], rows[0][1]) if rows else None
+
     def _names(self) -> list[str]:
         return [f"owner-{number}" for number in range(1, self.random.choice((1, 2, 3)) + 1)]
-
-    def _configured(self) -> tuple[Config, Deployments]:
-        """The deployments of `config.yaml`, each with an account at the simulated providers."""
-        config = str(gateways.CONFIG.parents[1] / "faults" / "config.yaml")
-        gateway = Gateway(
-            Variables(
-                {"MANIFOLD_CONFIG": config, "MANIFOLD_MASTER_KEY": "sk-master", "FAULTS_KEY": "key-of-the-faults"}
-            )
-        )
-        quota = self.random.choice((None, None, 8))
-        for deployment in gateway.config.by_id.values():
-            seconds = self.random.choice((None, None, 7200.0, 2_592_000.0))
-            account = Account(deployment.id, deployment.model, quota, seconds)
-            self.providers.accounts[gateway.secrets.resolve(deployment.api_base) or ""] = account
-        deployments = Deployments(gateway.config, gateway.secrets, lambda _: self.providers, _no_completions)
-        return gateway.config, deployments
-
-
-def _no_completions(_: str) -> NoReturn:
-    raise NotImplementedError

@@ -1,20 +1,14 @@
 """The short form of `make test-faults`: runs of the whole system under faults, with seeds of their own."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.faults.database import ServerDatabase
 from tests.faults.run import run
 
+pytest_plugins = ("tests.support.faults_fixtures",)
+
 SEEDS = range(1_000_000, 1_000_040)
 TOGETHER = 5
-
-
-@pytest.fixture(scope="session")
-def faults_database(database_server: str) -> Iterator[ServerDatabase]:
-    with ServerDatabase.create(database_server) as database:
-        yield database
 
 
 @pytest.mark.parametrize("first", SEEDS[::TOGETHER])

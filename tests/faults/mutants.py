@@ -1,0 +1,108 @@
+"""Broken gateways. Runs under faults must tell each of them from the real one, or they would prove nothing.
+
+Most are the real statements with a guard left out, so a mutant changes with the code. One whose guard is nowhere found
+any more is an error.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+
+from batches.selection import Candidate
+from batches.submission import Submission
+from manifold.errors import ProviderError
+from manifold.providers import Job
+from manifold.store.batches import BatchRow
+from manifold.store.idempotency import Idempotency
+from manifold.store.inputs import InputRow
+from manifold.store.shards import ShardRow
+
+_FREE = r"AND \((\w\.)?leased_until IS NULL OR (\w\.)?leased_until <= now\(\)\)"
+_HELD = r"(AND (?:lease|shard_lease) = (?:%s|%\(\w+\)s)|AND lease = held)"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A gateway with one mistake."""
+
+    name: str
+    statements: Sequence[tuple[str, str]] = ()
+    """What is replaced in its statements: a regular expression, and the replacement."""
+    methods: Sequence[tuple[type, str, Any]] = ()
+    """What is replaced in its code: a class, a method's name, and the replacement."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The gateway is this mutant. Raises `AssertionError` if no statement has what is to be replaced."""
+        found = [0 for _ in self.statements]
+        original = psycopg.AsyncCursor.execute
+
+        async def execute(cursor: psycopg.AsyncCursor[Any], query: Any, *more: Any, **options: Any) -> Any:
+            for number, (pattern, replacement) in enumerate(self.statements):
+                query, count = re.subn(pattern, replacement, query)
+                found[number] += count
+            return await original(cursor, query, *more, **options)
+
+        with ExitStack() as patches:
+            if self.statements:
+                patches.enter_context(patch.object(psycopg.AsyncCursor, "execute", execute))
+            for of, name, replacement in self.methods:
+                patches.enter_context(patch.object(of, name, replacement))
+            yield
+        missing = [pattern for (pattern, _), count in zip(self.statements, found, strict=True) if not count]
+        assert not missing, f"no statement has {missing}"
+
+
+async def _earlier(_: Idempotency, __: object) -> None:
+    """No earlier attempt is looked for."""
+
+
+async def _submit_first(
+    self: Submission, batch: BatchRow, shard: ShardRow, chosen: Candidate, prepared: InputRow
+) -> float:
+    """Call the provider, and write the job's row when it has answered."""
+    job = Job("job_unwritten", prepared.provider_ref, batch.endpoint, batch.completion_window, 0)
+    try:
+        ref = await self._deployments.call(chosen.deployment, lambda provider, at: provider.submit(at, job))
+    except ProviderError:
+        return 10.0
+    written = await self._insert(shard, chosen, prepared)
+    pause = await self._running(batch, written, ref) if written else None
+    return 10.0 if pause is None else pause
+
+
+MUTANTS = (
+    Mutant("the lease dropped", ((_FREE, ""), (_HELD, r"AND (true OR (true \1))"))),
+    Mutant("the call before the row", methods=((Submission, "_submit", _submit_first),)),
+    Mutant(
+        "finalized twice",
+        (
+            (r"AND due_at <= now\(\) AND", "AND (due_at <= now() OR due_at IS NULL) AND"),
+            (r"status NOT IN \('failed', 'completed', 'expired', 'cancelled'\) AND \(lease", "(true OR lease"),
+            (r"AND state = 'stored'", ""),
+        ),
+    ),
+    Mutant(
+        "the state guard forgotten",
+        (
+            (r"AND status IN \('validating', 'in_progress'\) AND", "AND"),
+            (r"AND state = 'running' RETURNING", "RETURNING"),
+            (r"AND state IN \('submitting', 'unknown'\) AND", "AND"),
+        ),
+    ),
+    Mutant("idempotency ignored", methods=((Idempotency, "earlier", _earlier),)),
+    Mutant(
+        "room not released",
+        (
+            (
+                r"state IN \('submitting', 'unknown', 'running'\)",
+                "state IN ('submitting', 'unknown', 'running', 'settled')",
+            ),
+        ),
+    ),
+)
