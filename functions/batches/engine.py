@@ -18,7 +18,7 @@ from batches.planning import Planning
 from batches.poll_results import RESULTS_CHECK_SECONDS
 from batches.polling import Polling
 from batches.running_job import RunningJob
-from batches.settlement import LeaseLost, Settlement
+from batches.settlement import LeaseLost, Settlement, ends_its_batch
 from batches.submission import Submission
 from batches.termination import Termination
 from manifold import observe
@@ -144,7 +144,9 @@ class Engine:
         if pause is not None:
             await self._announce(await self._release([(shard, pause)]))
             return
-        await announce_end(self._store, self._queue, batch.id)
+        if ends_its_batch(shard, job):
+            await announce_end(self._store, self._queue, batch.id)
+            return
         async with self._store.session() as tables:
             joinable = await tables.batch_leases.is_due(batch.id)
         if joinable:

@@ -98,8 +98,9 @@ class Settlement:
         usage = results.get("usage", _NO_USAGE)
         outcome = _outcome(batch, job)
         succeeded = usage["requests"] - usage["failed_requests"]
-        total = shard.requests or usage["requests"]
-        await tables.shards.progress([Counts(shard.id, total, succeeded, usage["failed_requests"])])
+        counts = Counts(shard.id, shard.requests or usage["requests"], succeeded, usage["failed_requests"])
+        if counts != (shard.id, shard.requests, shard.completed, shard.failed):
+            await tables.shards.progress([counts])
         errors = _errors(job, results)
         if again:
             await tables.shards.add_round(shard, again, results["again"]["failed"])
@@ -178,6 +179,11 @@ def _again(batch: BatchRow, shard: ShardRow, job: JobRow) -> NewShard | None:
         tokens=found["tokens"],
         round=shard.round + 1,
     )
+
+
+def ends_its_batch(shard: ShardRow, job: JobRow | None) -> bool:
+    """Whether the batch ends with this shard and its last job: there is no other shard, and nothing to join."""
+    return shard.alone and (job is None or (_is_whole(job) and "again" not in (job.results or {})))
 
 
 def _outcome(batch: BatchRow, job: JobRow) -> Outcome:
