@@ -117,7 +117,7 @@ async def test_a_batch_in_every_state_at_once_says_so(system: System) -> None:
     assert outcomes == {"refused": 1, "submitting": 1, "running": 2, "completed": 1}
     assert {attempt.shard for attempt in batch.attempts} < set(range(5))
     assert {attempt.model for attempt in batch.attempts} == {GROUP}
-    assert batch.request_counts.completed == 2
+    assert 2 <= batch.request_counts.completed < LINES, "those of the ended shard, and what running ones report"
 
 
 async def test_a_cancel_ends_each_shard_as_it_is(system: System) -> None:

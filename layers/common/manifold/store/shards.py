@@ -96,8 +96,8 @@ class Shards:
     async def plan(self, batch: BatchRow, shards: Sequence[NewShard], lease: str, seconds: int) -> list[ShardRow]:
         """Write a batch's shards, by the holder of the batch's lease; the first one leased for `seconds`.
 
-        None if the batch is no longer to be planned. Jobs that old code wrote for the batch become the first shard's,
-        which is `running` if one of them is open.
+        None if the batch is no longer to be planned. Closed jobs that old code wrote for the batch become the first
+        shard's: they count as its attempts.
         """
         query: LiteralString = f"""
             WITH planned AS (
@@ -109,14 +109,10 @@ class Shards:
             ), adopted AS (
                 UPDATE jobs SET shard_id = given.id FROM given, planned
                 WHERE jobs.batch_id = planned.id AND jobs.shard_id IS NULL AND given.number = 0
-                RETURNING given.id, jobs.state
             )
-            INSERT INTO shards (id, batch_id, number, selection, requests, bytes, tokens, state,
+            INSERT INTO shards (id, batch_id, number, selection, requests, bytes, tokens,
                 lease, leased_at, leased_until)
             SELECT given.id, planned.id, number, selection, requests, bytes, tokens,
-                CASE WHEN EXISTS (SELECT 1 FROM adopted WHERE adopted.id = given.id
-                    AND adopted.state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
-                    THEN 'running' ELSE 'waiting' END,
                 CASE number WHEN 0 THEN %(lease)s END, CASE number WHEN 0 THEN now() END,
                 CASE number WHEN 0 THEN now() + make_interval(secs => %(seconds)s) END
             FROM given, planned RETURNING {COLUMNS}"""
