@@ -149,13 +149,18 @@ async def test_an_input_that_may_be_uploading_is_not_deleted(system: System) -> 
     assert is_stored(system, orphan)
 
 
-async def test_an_input_that_a_worker_holds_is_not_deleted(system: System) -> None:
+async def test_an_input_that_a_worker_holds_is_not_deleted_before_the_next_check(system: System) -> None:
     orphan = await make_orphan(system)
     system.age(HOUR)
     system.provider.state.files.age(HOUR)
     system.select("UPDATE inputs SET state = 'pending', leased_until = now() + interval '1 minute' RETURNING id")
     await sweep(system)
     assert is_stored(system, orphan)
+
+    system.select("UPDATE inputs SET state = 'ready' RETURNING id")
+    system.age(HOUR)
+    await sweep(system)
+    assert not is_stored(system, orphan)
 
 
 @pytest.mark.parametrize(

@@ -121,10 +121,10 @@ class ResultJoin:
             output, error = [await _register(tables, file, counts) for file in (join.output, join.error)]
             if counts:
                 await tables.batches.count(batch, counts.succeeded, max(0, lines - counts.succeeded))
-            parts = await self._purge_parts(tables, join)
             ended = await tables.batches.end(batch, outcome, errors=errors, output_file_id=output, error_file_id=error)
             if not ended:
                 raise LeaseLost(batch.id)
+            parts = await self._purge_parts(tables, join)  # after the end: an admin's has them purged itself
         observe.count(Metric.BATCHES_ENDED)
         observe.event("results_joined", batch_id=batch.id, shards=len(join.shards), outcome=outcome, missing=missing)
         await announce_end(self._store, self._queue, batch.id)

@@ -195,7 +195,8 @@ class Inputs:
         """
         return await changes_one(
             self._connection,
-            """UPDATE inputs SET state = 'discarded', due_at = NULL, updated_at = now(),
+            """UPDATE inputs SET state = 'discarded', due_at = NULL, lease = NULL, leased_until = NULL,
+                   updated_at = now(),
                    doubtful_at = CASE WHEN provider_ref IS NULL AND attempts > 0 THEN now() ELSE doubtful_at END
                WHERE id = %s AND state <> 'discarded' AND (%s OR provider_ref IS NOT DISTINCT FROM %s)""",
             (input_id, deleted is None, deleted.provider_ref if deleted else None),
@@ -233,9 +234,11 @@ class Inputs:
         return taken[0] if taken else None
 
     async def end_orphan_check(self, deployment_id: str, since: datetime) -> None:
-        """End the check that was claimed at that time. What was suspected later stays due."""
+        """End the check that was claimed at that time. What was suspected later stays due, and so do the inputs that a
+        worker held: copies of theirs were passed over."""
         await self._connection.execute(
-            "UPDATE inputs SET doubtful_at = NULL WHERE deployment_id = %s AND doubtful_at = %s",
+            """UPDATE inputs SET doubtful_at = NULL WHERE deployment_id = %s AND doubtful_at = %s
+                   AND (leased_until IS NULL OR leased_until <= now())""",
             (deployment_id, since),
         )
 
