@@ -100,8 +100,7 @@ class Submission:
         async with self._store.transaction() as tables:
             await tables.jobs.absent(job)
             await tables.shards.wait(shard)
-            woken = await wake_line(tables, deployment)
-        await self._queue.announce(Message("shard", shard_id) for shard_id in woken)
+        await self._hand_on_room(deployment)
         return 0
 
     async def _candidates(self, batch: BatchRow, shard: ShardRow) -> list[Candidate]:
@@ -194,9 +193,17 @@ class Submission:
             await tables.shards.wait(shard)
             if lost:  # the next step has another one made
                 await tables.inputs.discard(job.input_id)
-            woken = await wake_line(tables, chosen.deployment)
-        await self._queue.announce(Message("shard", shard_id) for shard_id in woken)
+        await self._hand_on_room(chosen.deployment)
         return 0
+
+    async def _hand_on_room(self, deployment: Deployment) -> None:
+        """Wake the shards that may take what a closed job held. If the wake is lost, they come within `ROOM_SECONDS`.
+
+        Not in the transaction that closes the job: that has locked a shard, and their ids may come before its id.
+        """
+        async with self._store.session() as tables:
+            woken = await wake_line(tables, deployment)
+        await self._queue.announce(Message("shard", shard_id) for shard_id in woken)
 
     async def _prepare(self, shard: ShardRow, chosen: Candidate) -> float:
         """Have the shard's lines uploaded to the deployment that is to run them."""

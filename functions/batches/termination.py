@@ -53,7 +53,9 @@ class Termination:
                 await tables.shards.give_up(batch.id, outcome_of_overdue(batch), [error])
                 await wake_if_last(tables, batch)
                 ended = False
-            await _hand_on_room(tables, jobs)
+        if ended:
+            observe.count(Metric.BATCHES_ENDED)
+        await self._hand_on_room(jobs)
         _log(batch, jobs)
         return ended
 
@@ -78,10 +80,19 @@ class Termination:
             await _purge_results(tables, row, jobs)
             if stopped:
                 await _purge_results(tables, row, await tables.jobs.settled_with_results(batch_id))
-            await _hand_on_room(tables, jobs)
         if stopped:
+            observe.count(Metric.BATCHES_ENDED)
             _log(row, jobs)
+        await self._hand_on_room(jobs)
         return row
+
+    async def _hand_on_room(self, jobs: Sequence[JobRow]) -> None:
+        """Make the shards due that wait for what these jobs held; the schedule sends their messages.
+
+        Not in the transaction that ends the batch, which has locked its shards.
+        """
+        async with self._store.session() as tables:
+            await wake_lines(tables, {job.deployment_id for job in jobs})
 
 
 async def _purge_results(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]) -> None:
@@ -90,11 +101,6 @@ async def _purge_results(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]
         for file_id in filter(None, (job.output_file_id, job.error_file_id)):
             await tables.files.insert(_partial_results(file_id, batch), batch.owner)
             await tables.files.delete(file_id, Caller(admin=True))
-
-
-async def _hand_on_room(tables: Tables, jobs: Sequence[JobRow]) -> None:
-    """Make the shards due that wait for what these jobs held; the schedule sends their messages."""
-    await wake_lines(tables, {job.deployment_id for job in jobs})
 
 
 def _outcome_of(batch: BatchRow) -> Outcome:
@@ -114,7 +120,6 @@ def _partial_results(file_id: str, batch: BatchRow) -> NewFile:
 
 def _log(batch: BatchRow, jobs: Sequence[JobRow]) -> None:
     """Log each job with the ids by which an admin finds it at its provider."""
-    observe.count(Metric.BATCHES_ENDED)
     for job in jobs:
         fields: dict[str, Any] = {"state": job.state, "provider_ref": job.provider_ref}
         observe.warning("job_abandoned", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id, **fields)

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import pytest
 
+from batches.selection import Candidate
 from batches.shard_end import end_shard, wake_if_last
 from batches.submission import Submission
 from manifold import ids
 from manifold.access import Caller
+from manifold.errors import ProviderRefused
 from manifold.gateway import Gateway
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch
 from manifold.store.files import NewFile
 from manifold.store.jobs import JobEnd, JobRow
-from manifold.store.shards import Counts, NewShard, ShardRow
+from manifold.store.shards import Counts, NewShard, ShardRow, Shards
 from tests.support import postgres
 from tests.support.system import CrashPoints, InMemoryQueue
 
@@ -124,24 +126,45 @@ async def test_a_batch_is_cancelled_while_its_shards_change(
         assert len(await tables.shard_leases.wake_batch(running.batch.id)) == 2
 
 
-async def test_a_job_comes_to_run_while_another_takes_room(
-    gateway: Gateway, store: Store, other_store: Store, running: Running, database_url: str
+async def test_a_batch_is_cancelled_while_a_refused_shard_hands_on_its_room(
+    gateway: Gateway,
+    store: Store,
+    other_store: Store,
+    running: Running,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    deployment = next(iter(gateway.config.by_id.values()))
+    (_, waiting), (job, refused) = sorted(zip(running.jobs, running.shards, strict=True), key=lambda one: one[1].id)
     async with store.session() as tables:
-        await tables.rooms.shrink("deployment", running.jobs[0].id)
-        await tables.connection.execute(
-            "UPDATE jobs SET state = 'submitting', outcome = NULL WHERE shard_id = %s", (running.shards[0].id,)
-        )
+        await tables.connection.execute("UPDATE jobs SET state = 'submitting', outcome = NULL WHERE id = %s", (job.id,))
+        await tables.connection.execute("UPDATE jobs SET state = 'refused', outcome = NULL WHERE id <> %s", (job.id,))
+        assert await tables.shards.wait(waiting)
+        await tables.shards.note_waiting(waiting, "room", [deployment.id])
+    wait, cancelling = Shards.wait, list[asyncio.Task[None]]()
+
+    async def cancel() -> None:
+        async with store.transaction() as tables:
+            assert await tables.batches.cancel(running.batch.id, ADMIN)
+            assert len(await tables.shard_leases.wake_batch(running.batch.id)) == 2
+
+    async def wait_then_cancel(shards: Shards, shard: ShardRow) -> bool:
+        changed = await wait(shards, shard)
+        cancelling.append(asyncio.create_task(cancel()))
+        await waits_for_a_lock(database_url)
+        return changed
+
+    monkeypatch.setattr(Shards, "wait", wait_then_cancel)
     submission = Submission(other_store, InMemoryQueue(CrashPoints()), gateway.deployments)
 
-    async with asyncio.TaskGroup() as tasks, store.transaction() as tables:
-        await tables.rooms.lock("deployment")
-        tasks.create_task(submission._running(running.batch, running.jobs[0], "ref"))
-        await waits_for_a_lock(database_url)
-        await tables.connection.execute("SELECT 1 FROM batches FOR SHARE")  # as `Jobs.insert` does
+    await submission._refused(refused, job, Candidate(deployment, None), ProviderRefused("busy"))
+
+    [task] = cancelling
+    await task
 
 
 async def waits_for_a_lock(database_url: str) -> None:
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while postgres.connection(database_url).execute(waiting).fetchone() is None:  # noqa: ASYNC110 (Postgres is asked)
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        while postgres.connection(database_url).execute(waiting).fetchone() is None:  # noqa: ASYNC110 (Postgres is asked)
+            await asyncio.sleep(0.01)

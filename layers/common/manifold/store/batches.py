@@ -61,10 +61,13 @@ WOKEN: LiteralString = "due_at = now(), woken_at = clock_timestamp()"
 """Makes a batch due; `manifold.store.batch_leases` has the protocol."""
 RELEASED: LiteralString = "lease = NULL, leased_at = NULL, leased_until = NULL"
 SHARDS_ENDED: LiteralString = f"""
-    closed AS (
+    open AS (
+        SELECT shards.id FROM shards, ended WHERE shards.batch_id = ended.id AND shards.state <> 'ended'
+        ORDER BY shards.id FOR UPDATE OF shards
+    ), closed AS (
         UPDATE shards SET state = 'ended', outcome = ended.status, due_at = NULL, ended_at = now(), waiting_for = NULL,
             waiting_since = NULL, line_at = '{{}}', {RELEASED}
-        FROM ended WHERE shards.batch_id = ended.id AND shards.state <> 'ended'
+        FROM ended WHERE shards.id IN (SELECT id FROM open)
     ), unneeded AS (
         UPDATE inputs SET due_at = now(), attempts = 0, lease = NULL, leased_until = NULL
         FROM ended, shards WHERE shards.batch_id = ended.id AND inputs.shard_id = shards.id

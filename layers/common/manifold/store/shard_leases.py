@@ -38,12 +38,13 @@ class ShardLeases:
     async def wake_stale(self, batch_id: str, seconds: float) -> list[str]:
         """Make the shards of a running batch due now whose job was last polled longer ago; returns their ids."""
         cursor = await self._connection.execute(
-            f"""UPDATE shards SET {WOKEN}
-                WHERE batch_id = %(id)s AND state = 'running' AND due_at > clock_timestamp()
-                    AND EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id AND state = 'running'
-                        AND coalesce(polled_at, submitted_at)
-                            < clock_timestamp() - make_interval(secs => %(seconds)s))
-                RETURNING id""",
+            f"""WITH stale AS (
+                    SELECT id FROM shards WHERE batch_id = %(id)s AND state = 'running' AND due_at > clock_timestamp()
+                        AND EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id AND state = 'running'
+                            AND coalesce(polled_at, submitted_at)
+                                < clock_timestamp() - make_interval(secs => %(seconds)s))
+                    ORDER BY id FOR UPDATE)
+                UPDATE shards SET {WOKEN} WHERE id IN (SELECT id FROM stale) RETURNING id""",
             {"id": batch_id, "seconds": seconds},
         )
         return [shard_id for (shard_id,) in await cursor.fetchall()]
@@ -51,9 +52,11 @@ class ShardLeases:
     async def wake_waiting(self, file_id: str) -> list[str]:
         """Make every waiting shard of all lines of this file due: their input changed. Returns their ids."""
         cursor = await self._connection.execute(
-            f"""UPDATE shards SET {WOKEN} FROM batches b
-                WHERE b.id = batch_id AND b.input_file_id = %s AND b.due_at IS NOT NULL
-                    AND state = 'waiting' AND selection = '' RETURNING shards.id""",
+            f"""WITH waiting AS (
+                    SELECT shards.id FROM shards JOIN batches b ON b.id = batch_id
+                    WHERE b.input_file_id = %s AND b.due_at IS NOT NULL AND state = 'waiting' AND selection = ''
+                    ORDER BY shards.id FOR UPDATE OF shards)
+                UPDATE shards SET {WOKEN} WHERE id IN (SELECT id FROM waiting) RETURNING id""",
             (file_id,),
         )
         return [shard_id for (shard_id,) in await cursor.fetchall()]

@@ -197,11 +197,14 @@ class Shards:
     async def give_up(self, batch_id: str, outcome: Outcome, errors: Sequence[Mapping[str, Any]]) -> int:
         """Any open state → ended, for the shards of a batch without an open job, whoever has their leases."""
         changed = await self._connection.execute(
-            f"""UPDATE shards SET state = 'ended', outcome = %(outcome)s, errors = %(errors)s, due_at = NULL,
+            f"""WITH open AS (
+                    SELECT id FROM shards WHERE batch_id = %(batch)s AND state <> 'ended'
+                        AND NOT EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id
+                            AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
+                    ORDER BY id FOR UPDATE)
+                UPDATE shards SET state = 'ended', outcome = %(outcome)s, errors = %(errors)s, due_at = NULL,
                     ended_at = now(), {OUT_OF_LINE}, {RELEASED}
-                WHERE batch_id = %(batch)s AND state <> 'ended'
-                    AND NOT EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id
-                        AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))""",
+                WHERE id IN (SELECT id FROM open)""",
             {"outcome": outcome, "errors": Jsonb([dict(error) for error in errors]), "batch": batch_id},
         )
         return changed.rowcount
