@@ -4,6 +4,7 @@ Most are the real statements with a guard left out, so a mutant changes with the
 any more is an error.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,15 +16,19 @@ import psycopg
 
 from batches.selection import Candidate
 from batches.submission import Submission
+from files.transfers.request_ids import RequestIds
 from manifold.errors import ProviderError
 from manifold.providers import Job
-from manifold.store.batches import BatchRow
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import InputRow
+from manifold.store.jobs import JobRow
 from manifold.store.shards import ShardRow
 
 _FREE = r"AND \((\w\.)?leased_until IS NULL OR (\w\.)?leased_until <= now\(\)\)"
 _HELD = r"(AND (?:lease|shard_lease) = (?:%s|%\(\w+\)s)|AND lease = held)"
+
+
+_insert = Submission._insert
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +67,22 @@ async def _earlier(_: Idempotency, __: object) -> None:
     """No earlier attempt is looked for."""
 
 
-async def _submit_first(
-    self: Submission, batch: BatchRow, shard: ShardRow, chosen: Candidate, prepared: InputRow
-) -> float:
-    """Call the provider, and write the job's row when it has answered."""
-    job = Job("job_unwritten", prepared.provider_ref, batch.endpoint, batch.completion_window, 0)
-    try:
-        ref = await self._deployments.call(chosen.deployment, lambda provider, at: provider.submit(at, job))
-    except ProviderError:
-        return 10.0
-    written = await self._insert(shard, chosen, prepared)
-    pause = await self._running(batch, written, ref) if written else None
-    return 10.0 if pause is None else pause
+async def _call_first(self: Submission, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> JobRow | None:
+    """Call the provider, and write the job's row then."""
+    job = Job("job_unwritten", prepared.provider_ref, "/v1/chat/completions", "24h", 0)
+    with contextlib.suppress(ProviderError):
+        await self._deployments.call(chosen.deployment, lambda provider, at: provider.submit(at, job))
+    return await _insert(self, shard, chosen, prepared)
+
+
+def _always(_: RequestIds, __: str) -> bool:
+    """Take each answer for the first one to its line."""
+    return True
 
 
 MUTANTS = (
     Mutant("the lease dropped", ((_FREE, ""), (_HELD, r"AND (true OR (true \1))"))),
-    Mutant("the call before the row", methods=((Submission, "_submit", _submit_first),)),
+    Mutant("the call before the row", methods=((Submission, "_insert", _call_first),)),
     Mutant(
         "finalized twice",
         (
@@ -95,6 +99,7 @@ MUTANTS = (
             (r"AND state IN \('submitting', 'unknown'\) AND", "AND"),
         ),
     ),
+    Mutant("a retried line answered twice", methods=((RequestIds, "add", _always),)),
     Mutant("idempotency ignored", methods=((Idempotency, "earlier", _earlier),)),
     Mutant(
         "room not released",
