@@ -70,6 +70,10 @@ class Engine:
         if not shards:
             await self._begin(batch)
         elif all(shard.state == "ended" for shard in shards):
+            if batch.overdue and min(shard.ended_for or 0.0 for shard in shards) >= GRACE_SECONDS:
+                await self._termination.give_up_join(batch)
+                await announce_end(self._store, self._queue, batch.id)
+                return
             await self._release_batch(batch, RESULTS_CHECK_SECONDS)
             await self._queue.announce([Message("join", batch.id)])
         elif not batch.overdue:

@@ -25,6 +25,7 @@ GIVEN_UP = (
     " its results. What comes later is not used."
 )
 UNCONFIGURED = " The deployment that ran it is no longer in the gateway's configuration."
+UNJOINED = "The batch was given up: for a day after its last part had ended, its results could not be put together."
 ENDED = "An administrator of this gateway ended the batch. What its provider may still do for it is not used."
 
 
@@ -58,6 +59,17 @@ class Termination:
         await self._hand_on_room(jobs)
         _log(batch, jobs)
         return ended
+
+    async def give_up_join(self, batch: BatchRow) -> None:
+        """End an overdue batch, under its lease, whose results could not be joined: without files."""
+        async with self._store.transaction() as tables:
+            error = batch_error("batch_abandoned", UNJOINED)
+            if not await tables.batches.end(batch, outcome_of_overdue(batch), errors=[error]):
+                return
+            jobs = await tables.jobs.settled_with_results(batch.id)
+            await _purge_results(tables, batch, jobs)
+        observe.count(Metric.BATCHES_ENDED)
+        observe.warning("join_abandoned", batch_id=batch.id, jobs=len(jobs))
 
     async def close(self, batch: BatchRow, shard: ShardRow) -> None:
         """End a shard whose batch has ended without it, as old code ends one; under the shard's lease."""

@@ -307,6 +307,38 @@ async def test_a_join_that_fails_is_tried_again_after_a_pause(system: System, mo
     assert len(system.stored()) == 2
 
 
+async def test_a_join_that_fails_for_days_ends_the_batch(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch, 2)
+    batch_id = await create(system)
+    await deliver_until(system, lambda: any(message.kind == "join" for message in system.queue.messages))
+
+    async def broken(_: Piece) -> bytes:
+        raise Unavailable("The file storage did not answer.")
+
+    monkeypatch.setattr(system.gateway.storage, "fetch", broken)
+    for days in (0.9, 0.9):
+        await pass_days(system, days)
+        assert (await system.retrieve(batch_id)).status == "finalizing"
+    await pass_days(system, 0.5)
+
+    ended = await system.retrieve(batch_id)
+    assert (ended.status, codes(ended)) == ("expired", ["batch_abandoned"])
+    assert (ended.output_file_id, ended.error_file_id) == (None, None)
+    await end_of_day(system)
+    assert len(system.stored()) <= 1
+
+
+async def pass_days(system: System, days: float) -> None:
+    """Let days pass in steps, in each of which every message is delivered once: a join that fails sends another."""
+    for _ in range(round(days * 10)):
+        system.age(8640)
+        await system.run_schedule()
+        for _ in range(3):
+            messages, system.queue.messages = list(system.queue.messages), []
+            for message in messages:
+                await system.deliver(message)
+
+
 async def deliver_until(system: System, reached: Callable[[], object]) -> None:
     """Deliver the messages in their order, and let time pass where there is none."""
     while not reached():

@@ -147,7 +147,7 @@ class ResultJoin:
         observe.failed("join_failed", fault, batch_id=join.batch.id, next_attempt=round(wait))
         async with self._store.session() as tables:
             await tables.batch_leases.release(join.batch, wait)
-        if wait <= MAX_DELAY:
+        if wait <= MAX_DELAY and not join.batch.overdue:  # then the engine looks whether it is given up
             await self._queue.announce([Message("join", join.batch.id)], delay=wait)
 
 
