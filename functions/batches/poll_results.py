@@ -1,4 +1,4 @@
-"""What polls brought, written for many jobs at once: progress, ends, and the pause before each batch's next step."""
+"""What polls brought, written for many jobs at once: progress, ends, and the pause before each shard's next step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
