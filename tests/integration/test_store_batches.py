@@ -306,3 +306,17 @@ async def test_a_job_that_old_code_writes_gives_its_batch_the_one_shard(store: S
         [job] = await tables.jobs.of_shard(shard.id)
         assert job.id == "job_old"
         assert await tables.shards.plan(batch, [NewShard(ids.new("shard"), 0, "", 1, 1, 1)], "mine", 60) == []
+
+
+async def test_an_upload_under_way_at_the_end_of_its_batch_leaves_a_suspected_orphan(store: Store) -> None:
+    async with store.session() as tables:
+        batch = await claimed(tables, await new_batch(tables))
+        shard = await plan_one(tables, batch)
+        input_id = await tables.inputs.ensure_for_shard(shard.id, "deployment")
+        assert input_id is not None
+        assert await tables.inputs.claim(input_id, "a worker that dies", 60)
+
+        assert await tables.batches.stop(batch.id, [])
+
+        cursor = await tables.connection.execute("SELECT doubtful_at IS NOT NULL, attempts FROM inputs")
+        assert await cursor.fetchall() == [(True, 0)]

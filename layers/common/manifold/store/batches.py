@@ -69,13 +69,15 @@ SHARDS_ENDED: LiteralString = f"""
             waiting_since = NULL, line_at = '{{}}', {RELEASED}
         FROM ended WHERE shards.id IN (SELECT id FROM open)
     ), unneeded AS (
-        UPDATE inputs SET due_at = now(), attempts = 0, lease = NULL, leased_until = NULL
+        UPDATE inputs SET due_at = now(), attempts = 0, lease = NULL, leased_until = NULL,
+            doubtful_at = CASE WHEN provider_ref IS NULL AND attempts > 0 THEN now() ELSE doubtful_at END
         FROM ended, shards WHERE shards.batch_id = ended.id AND inputs.shard_id = shards.id
             AND inputs.state <> 'discarded'
     )"""
 """Ends the open shards of a batch, beside a CTE `ended` that has the row of the batch as it ended.
 
-The inputs of its shards are due, for the last time: to be discarded. Who uploads one loses its lease.
+The inputs of its shards are due, for the last time: to be discarded. Who uploads one loses its lease, and may leave an
+orphan.
 """
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
