@@ -13,10 +13,11 @@ from manifold import observe
 from manifold.event_bus import EventBus, NotPut
 from manifold.observe import Metric
 from manifold.queue import Message, Queue
+from manifold.signed_event import NotAnswered
 from manifold.store import Store
 from manifold.store.deliveries import DeliveryRow
 from manifold.store.webhooks import EVENT_BUS, WebhookRow
-from manifold.webhook_client import NotAnswered, WebhookClient
+from manifold.webhook_client import WebhookClient
 from webhooks.events import bus_event, signed_event
 from webhooks.retry_policy import endpoint_pause, pause
 

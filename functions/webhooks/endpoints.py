@@ -4,11 +4,12 @@ https://platform.openai.com/docs/api-reference/webhook-endpoints
 """
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from manifold.errors import InvalidRequest
 from manifold.idempotency import CreateAttempt
 from manifold.schemas import EVENT_TYPES, Page
-from manifold.webhook_client import NotAnswered, WebhookClient
+from manifold.signed_event import NotAnswered
 from webhooks.bodies import EndpointCreate, EndpointUpdate, SecretRotation, WebhookCreate
 from webhooks.catalog import Catalog
 from webhooks.events import sample_event
@@ -22,6 +23,9 @@ from webhooks.serializers import (
     endpoint_with_secret,
 )
 from webhooks.urls import require_valid
+
+if TYPE_CHECKING:  # only a sample needs it
+    from manifold.webhook_client import WebhookClient
 
 
 class Endpoints:
@@ -68,7 +72,7 @@ class Endpoints:
             )
         return endpoint_with_secret(await self._catalog.rotate_secret(webhook_id))
 
-    async def test(self, webhook_id: str, event_type: str, client: WebhookClient) -> SampleResult:
+    async def test(self, webhook_id: str, event_type: str, client: "WebhookClient") -> SampleResult:
         """Send a signed sample event, once, and return what the endpoint answered.
 
         Raises `InvalidRequest` if it did not answer.

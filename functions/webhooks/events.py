@@ -5,8 +5,8 @@ import secrets
 from datetime import datetime
 
 from manifold.event_bus import BusEvent
+from manifold.signed_event import SignedEvent
 from manifold.store.deliveries import DeliveryRow
-from manifold.webhook_client import SignedEvent
 
 
 def signed_event(delivery: DeliveryRow) -> SignedEvent:

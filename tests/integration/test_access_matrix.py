@@ -71,6 +71,7 @@ EVERY_KEY = {
     ("GET", "/batches"),
     ("GET", "/batches/{batch_id}"),
     ("POST", "/batches/{batch_id}/cancel"),
+    ("POST", "/batches/{batch_id}/retry"),
     ("POST", "/webhooks"),
     ("GET", "/webhooks"),
     ("GET", "/webhooks/{webhook_id}"),

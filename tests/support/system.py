@@ -37,10 +37,11 @@ from manifold.providers.registry import batch_provider_for, completion_provider_
 from manifold.queue import Kind, Message, Queue
 from manifold.schemas import Batch as BatchObject
 from manifold.schemas import File
+from manifold.signed_event import SignedEvent
 from manifold.storage import Storage
 from manifold.store import Store, Tables
 from manifold.webhook_client import Answer as EndpointAnswer
-from manifold.webhook_client import SignedEvent, WebhookClient
+from manifold.webhook_client import WebhookClient
 from tests.support import gateways, postgres
 from tests.support.aws import Aws
 from webhooks.app import create as create_webhooks_app

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from standardwebhooks import Webhook
 
+from manifold.signed_event import NotAnswered, SignedEvent
 from manifold.store.webhooks import WebhookRow
-from manifold.webhook_client import NotAnswered, SignedEvent, WebhookClient
+from manifold.webhook_client import WebhookClient
 from tests.support.webhook_endpoint import listening
 from webhooks.retry_policy import MAX_ENDPOINT_PAUSE, MAX_PAUSE, endpoint_pause, pause
 

@@ -9,8 +9,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import httpx
 from standardwebhooks import Webhook
 
 from manifold.ip_addresses import Resolve, addresses_of, kind_of, may_receive_events, resolver
+from manifold.signed_event import NotAnswered, SignedEvent
 
 ATTEMPT_SECONDS = 15.0
 """Time for one attempt, from the look-up of the host to the status of the answer."""
@@ -27,25 +27,12 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 _PORTS = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class SignedEvent:
-    """An event as it is sent: `id` is the same at each attempt, `sent_at` is not."""
-
-    id: str
-    body: str
-    sent_at: datetime
-
-
 class Answer(NamedTuple):
     """What an endpoint answered."""
 
     status: int
     retry_after: float | None = None
     """Seconds until it wants to be asked again, if it said so in seconds."""
-
-
-class NotAnswered(Exception):
-    """There was no answer. The text says why, for the owner of the webhook."""
 
 
 class WebhookClient:

@@ -11,6 +11,8 @@ from manifold.store.shards import COLUMNS, ShardRow
 _CLAIMED: LiteralString = """lease = %(lease)s, leased_at = now(),
     leased_until = now() + make_interval(secs => %(seconds)s)"""
 
+_FREE: LiteralString = "(s.leased_until IS NULL OR s.leased_until <= now())"
+
 
 class ShardLeases:
     """Wakes and leases of shards. `Shards.end` and `Batches.end` release them for good."""
@@ -73,22 +75,22 @@ class ShardLeases:
         """Take up to `limit` due shards with a running job for this long; those due longest come first.
 
         The deployments take turns, each with the shard that has been due longest, so that none crowds out the others.
-        A subquery in place of the CTE could run once for each row of `shards`, and claim as many as there are.
+        Each CTE is read once, also where Postgres has no statistics of the tables yet and expects a single row.
         """
         query: LiteralString = f"""
             WITH due AS MATERIALIZED (
-                SELECT s.id, s.due_at FROM shards s JOIN (
-                    SELECT shard_id, row_number() OVER (PARTITION BY deployment_id ORDER BY due.due_at) AS turn
-                    FROM jobs JOIN shards due ON due.id = shard_id
-                    WHERE jobs.state = 'running' AND due.due_at <= now()
-                ) running ON running.shard_id = s.id
-                WHERE s.due_at <= now() AND (s.leased_until IS NULL OR s.leased_until <= now())
-                ORDER BY running.turn, s.due_at LIMIT %(limit)s FOR UPDATE OF s SKIP LOCKED
-            ), claimed AS (
-                UPDATE shards SET {_CLAIMED} WHERE id IN (SELECT id FROM due) RETURNING {COLUMNS}
+                SELECT s.id, s.due_at, row_number() OVER (PARTITION BY j.deployment_id ORDER BY s.due_at) AS turn
+                FROM jobs j JOIN shards s ON s.id = j.shard_id
+                WHERE j.state = 'running' AND s.due_at <= now() AND {_FREE}
+            ), first AS MATERIALIZED (
+                SELECT id FROM due ORDER BY turn, due_at LIMIT %(limit)s
+            ), free AS MATERIALIZED (
+                SELECT s.id FROM shards s WHERE s.id IN (SELECT id FROM first) AND s.due_at <= now() AND {_FREE}
+                FOR UPDATE SKIP LOCKED
             )
-            SELECT claimed.* FROM claimed JOIN due USING (id) ORDER BY due.due_at"""
-        return await fetch_all(self._connection, ShardRow, query, {"lease": lease, "seconds": seconds, "limit": limit})
+            UPDATE shards SET {_CLAIMED} WHERE id IN (SELECT id FROM free) RETURNING {COLUMNS}"""
+        rows = await fetch_all(self._connection, ShardRow, query, {"lease": lease, "seconds": seconds, "limit": limit})
+        return sorted(rows, key=lambda row: row.due_for, reverse=True)
 
     async def due(self, limit: int) -> list[str]:
         """Shards without a running job that are 15 s overdue; `limit` ids at most.

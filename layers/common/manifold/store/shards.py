@@ -31,7 +31,8 @@ WaitingFor = Literal["room", "input", "cooldown"]
 COLUMNS: LiteralString = """id, batch_id, number, round, selection, requests, bytes, tokens, state, outcome, errors,
     completed, failed, waiting_for, lease, extract(epoch FROM now() - created_at)::float8 AS age,
     NOT EXISTS (SELECT 1 FROM shards o WHERE o.batch_id = shards.batch_id AND o.id <> shards.id) AS alone,
-    extract(epoch FROM now() - ended_at)::float8 AS ended_for"""
+    extract(epoch FROM now() - ended_at)::float8 AS ended_for,
+    coalesce(extract(epoch FROM now() - due_at), 0)::float8 AS due_for"""
 _MOST = 10**9
 OUT_OF_LINE: LiteralString = "waiting_for = NULL, waiting_since = NULL, line_at = '{}'"
 
@@ -63,6 +64,8 @@ class ShardRow:
     """Whether its batch has no other shard."""
     ended_for: float | None = None
     """Seconds since it ended, likewise."""
+    due_for: float = 0.0
+    """Seconds since its step was due; 0 once it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
