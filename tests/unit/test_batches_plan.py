@@ -246,4 +246,4 @@ def test_requests_that_are_alike_make_the_fewest_shards_and_even_ones(requests: 
         assert requests > MAX_SHARDS * most
         return
     assert len(shards) == -(-requests // most)
-    assert max(sizes(shards)) - min(sizes(shards)) < 2 * block
+    assert max(sizes(shards)) - min(sizes(shards)) <= 2 * block
