@@ -148,7 +148,7 @@ class Engine:
         if pause is not None:
             await self._announce(await self._release([(shard, pause)]))
             return
-        if ends_its_batch(shard, job):
+        if ends_its_batch(batch, shard, job):
             await announce_end(self._store, self._queue, batch.id)
             return
         async with self._store.session() as tables:

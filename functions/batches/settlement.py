@@ -94,6 +94,9 @@ class Settlement:
         cooldown = COOLDOWN_SECONDS if again and job.fault else None
         if not await tables.jobs.settled(job, cooldown=cooldown, lasting=True):
             raise LeaseLost(shard.id)  # before the files are registered: an admin's end has them purged
+        ends_batch = ends_its_batch(batch, shard, job)
+        if not ends_batch:
+            await tables.batches.lock(batch.id)  # before any shard of it
         results = job.results or {}
         usage = results.get("usage", _NO_USAGE)
         outcome = _outcome(batch, job)
@@ -105,7 +108,7 @@ class Settlement:
         if again:
             await tables.shards.add_round(shard, again, results["again"]["failed"])
             ended = await tables.shards.end(shard, outcome)  # what was wrong may be right when the lines have run again
-        elif shard.alone and _is_whole(job):
+        elif ends_batch:
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
             ended = await tables.batches.end(
@@ -166,10 +169,10 @@ def _is_tried_again(batch: BatchRow, job: JobRow, usage: Mapping[str, int]) -> b
 
 
 def _again(batch: BatchRow, shard: ShardRow, job: JobRow) -> NewShard | None:
-    """The shard of the lines that run again; `None` if there are none, or a cancel came meanwhile."""
-    found = (job.results or {}).get("again")
-    if found is None or batch.status == "cancelling" or batch.left <= 0:
+    """The shard of the lines that run again; `None` if none do."""
+    if not _lines_run_again(batch, job):
         return None
+    found = (job.results or {})["again"]
     return NewShard(
         id=ids.new("shard"),
         number=0,
@@ -181,9 +184,14 @@ def _again(batch: BatchRow, shard: ShardRow, job: JobRow) -> NewShard | None:
     )
 
 
-def ends_its_batch(shard: ShardRow, job: JobRow | None) -> bool:
+def _lines_run_again(batch: BatchRow, job: JobRow) -> bool:
+    """Whether lines run again: `files.transfers` has found some, no cancel came meanwhile, and there is time left."""
+    return "again" in (job.results or {}) and batch.status != "cancelling" and batch.left > 0
+
+
+def ends_its_batch(batch: BatchRow, shard: ShardRow, job: JobRow | None) -> bool:
     """Whether the batch ends with this shard and its last job: there is no other shard, and nothing to join."""
-    return shard.alone and (job is None or (_is_whole(job) and "again" not in (job.results or {})))
+    return shard.alone and (job is None or (_is_whole(job) and not _lines_run_again(batch, job)))
 
 
 def _outcome(batch: BatchRow, job: JobRow) -> Outcome:

@@ -30,10 +30,9 @@ async def end_shard(
 async def wake_if_last(tables: Tables, batch: BatchRow) -> bool:
     """Make the batch due if all of its shards have ended, in a transaction of the caller's. Always true.
 
-    It locks the batch, as everybody does who ends a shard: so the last one sees that the others have ended. As rows are
-    locked in the order jobs, batches, shards, the caller has locked it before it ended its shard.
+    The caller has locked the batch, before it ended its shard: rows are locked in the order jobs, batches, shards. So
+    the last one sees that the others have ended.
     """
-    await tables.batches.lock(batch.id)
     if await tables.shards.are_ended(batch.id):
         await tables.batches.finalizing([batch.id])
         await tables.batch_leases.wake(batch.id)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import pytest
 
 from batches.selection import Candidate
+from batches.settlement import Settlement
 from batches.shard_end import end_shard, wake_if_last
 from batches.submission import Submission
 from manifold import ids
 from manifold.access import Caller
 from manifold.errors import ProviderRefused
 from manifold.gateway import Gateway
+from manifold.prices import Prices
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch
 from manifold.store.files import NewFile
@@ -124,6 +126,23 @@ async def test_a_batch_is_cancelled_while_its_shards_change(
         tasks.create_task(change())
         await waits_for_a_lock(database_url)
         assert len(await tables.shard_leases.wake_batch(running.batch.id)) == 2
+
+
+async def test_a_batch_is_cancelled_while_a_shard_whose_counts_are_known_is_settled(
+    store: Store, other_store: Store, running: Running, database_url: str
+) -> None:
+    shard = running.shards[0]
+    async with store.session() as tables:
+        [job] = await tables.jobs.of_shard(shard.id)
+    settlement = Settlement(other_store, InMemoryQueue(CrashPoints()), Prices())
+
+    async with asyncio.TaskGroup() as tasks, store.transaction() as tables:
+        assert await tables.batches.cancel(running.batch.id, ADMIN)
+        settled = tasks.create_task(settlement.settle(running.batch, shard, job, None))
+        await waits_for_a_lock(database_url)
+        assert len(await tables.shard_leases.wake_batch(running.batch.id)) == 2
+
+    assert settled.result()
 
 
 async def test_a_batch_is_cancelled_while_a_refused_shard_hands_on_its_room(
