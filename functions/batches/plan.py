@@ -55,9 +55,9 @@ def plan(blocks: Sequence[Block], limits: Sequence[BatchLimits], growth: int = 0
     """
     file = FileCuts(blocks, growth)
     whole = file.amounts(0, file.end)
-    able = [_largest(one) for one in limits]
-    if not able or any(size.holds(whole) for size in able):
+    if not limits or any(one.may_ever_take(*whole) for one in limits):
         return [PlannedShard(Selection.all(), *whole)]
+    able = [_largest(one) for one in limits]
     plans = [ends for size in dict.fromkeys(map(_target, able)) if (ends := _divided(file, size)) is not None]
     if not plans:
         raise TooManyShards(_cause(whole, limits))

@@ -32,6 +32,7 @@ from manifold.access import Caller
 from manifold.schemas import BatchStatus
 from manifold.store.connection import Connection
 from manifold.store.deliveries import ANNOUNCED
+from manifold.store.job_states import OPEN
 from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all, fetch_one
@@ -271,8 +272,7 @@ class Batches:
                             SELECT 1 FROM shards WHERE id = %(shard)s AND lease = %(shard_lease)s))
                         AND NOT EXISTS (SELECT 1 FROM shards WHERE batch_id = %(id)s AND state <> 'ended'
                             AND id IS DISTINCT FROM %(shard)s AND %(shard)s::text IS NOT NULL)
-                        AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s
-                            AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
+                        AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = %(id)s AND {OPEN})
                     RETURNING id, status, user_id, team_id, key_id
                 ), {SHARDS_ENDED}, {ANNOUNCED}
                 SELECT id FROM ended""",

@@ -22,6 +22,7 @@ from psycopg.types.json import Jsonb
 from manifold import storable
 from manifold.store.batches import Outcome
 from manifold.store.connection import Connection
+from manifold.store.job_states import OPEN
 from manifold.store.queries import changes_one, fetch_all, fetch_one
 from manifold.store.shards import OUT_OF_LINE, ShardRow
 
@@ -35,8 +36,6 @@ COLUMNS: LiteralString = """id, batch_id, shard_id, input_id, deployment_id, sta
     requests, tokens, fault,
     (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS overdue_for"""
 Fault = Literal["provider", "input", "unknown"]
-
-_OPEN: LiteralString = "state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class Jobs:
 
     async def open(self, shard_ids: Sequence[str]) -> dict[str, JobRow]:
         """The open job of each of these shards that has one, by the shard's id."""
-        query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE shard_id = ANY(%(shards)s) AND {_OPEN}"
+        query: LiteralString = f"SELECT {COLUMNS} FROM jobs WHERE shard_id = ANY(%(shards)s) AND {OPEN}"
         rows = await fetch_all(self._connection, JobRow, query, {"shards": list(shard_ids)})
         return {row.shard_id: row for row in rows if row.shard_id}
 
@@ -186,7 +185,7 @@ class Jobs:
     async def open_deployments(self) -> dict[str, list[str]]:
         """The deployments that open jobs run on, each with its batches."""
         cursor = await self._connection.execute(
-            f"SELECT deployment_id, array_agg(batch_id ORDER BY batch_id) FROM jobs WHERE {_OPEN} GROUP BY 1 ORDER BY 1"
+            f"SELECT deployment_id, array_agg(batch_id ORDER BY batch_id) FROM jobs WHERE {OPEN} GROUP BY 1 ORDER BY 1"
         )
         return {deployment_id: batch_ids for deployment_id, batch_ids in await cursor.fetchall()}
 
@@ -233,7 +232,7 @@ class Jobs:
         """Any open state → abandoned: its results will not be used. Returns the jobs as they were before."""
         query: LiteralString = f"""
             WITH open AS (
-                SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {_OPEN} ORDER BY id FOR UPDATE),
+                SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {OPEN} ORDER BY id FOR UPDATE),
             closed AS (
                 UPDATE jobs SET state = 'abandoned', outcome = NULL, due_at = NULL, lease = NULL, leased_until = NULL
                 WHERE id IN (SELECT id FROM open))

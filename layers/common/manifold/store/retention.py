@@ -8,14 +8,14 @@ shards may have copies at providers.
 from typing import LiteralString
 
 from manifold.store.connection import Connection
+from manifold.store.job_states import OPEN
 from manifold.store.spend import KEPT
 
 _BATCHES: LiteralString = f"""
     WITH old AS (
         SELECT id FROM batches WHERE due_at IS NULL
             AND coalesce(completed_at, failed_at, expired_at, cancelled_at) < now() - make_interval(secs => %(seconds)s)
-            AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = batches.id
-                AND j.state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
+            AND NOT EXISTS (SELECT 1 FROM jobs WHERE batch_id = batches.id AND {OPEN})
             AND NOT EXISTS (SELECT 1 FROM shards s JOIN inputs i ON i.shard_id = s.id WHERE s.batch_id = batches.id
                 AND (i.state <> 'discarded' OR i.doubtful_at IS NOT NULL))
             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.batch_id = batches.id AND d.status = 'pending')

@@ -23,6 +23,7 @@ from manifold import storable
 from manifold.schemas import ErrorEntry
 from manifold.store.batches import RELEASED, BatchRow, Outcome
 from manifold.store.connection import Connection
+from manifold.store.job_states import OPEN
 from manifold.store.queries import changes_one, fetch_all, fetch_one
 
 ShardState = Literal["waiting", "running", "ended"]
@@ -34,6 +35,7 @@ COLUMNS: LiteralString = """id, batch_id, number, round, selection, requests, by
     extract(epoch FROM now() - ended_at)::float8 AS ended_for,
     coalesce(extract(epoch FROM now() - due_at), 0)::float8 AS due_for"""
 _MOST = 10**9
+_HAS_NO_OPEN_JOB: LiteralString = f"NOT EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id AND {OPEN})"
 OUT_OF_LINE: LiteralString = "waiting_for = NULL, waiting_since = NULL, line_at = '{}'"
 
 
@@ -164,9 +166,8 @@ class Shards:
         """running → waiting, by the holder of the lease: its job is closed, and another attempt is to follow."""
         return await changes_one(
             self._connection,
-            """UPDATE shards SET state = 'waiting' WHERE id = %s AND lease = %s AND state = 'running'
-                   AND NOT EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id
-                       AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))""",
+            f"""UPDATE shards SET state = 'waiting' WHERE id = %s AND lease = %s AND state = 'running'
+                    AND {_HAS_NO_OPEN_JOB}""",
             (shard.id, shard.lease),
         )
 
@@ -187,8 +188,7 @@ class Shards:
             f"""UPDATE shards SET state = 'ended', outcome = %(outcome)s, errors = %(errors)s, due_at = NULL,
                     ended_at = now(), {OUT_OF_LINE}, {RELEASED}
                 WHERE id = %(id)s AND lease = %(lease)s AND state <> 'ended'
-                    AND NOT EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id
-                        AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))""",
+                    AND {_HAS_NO_OPEN_JOB}""",
             {
                 "outcome": outcome,
                 "errors": Jsonb(storable.value(list(errors))) if errors else None,
@@ -201,9 +201,7 @@ class Shards:
         """Any open state → ended, for the shards of a batch without an open job, whoever has their leases."""
         changed = await self._connection.execute(
             f"""WITH open AS (
-                    SELECT id FROM shards WHERE batch_id = %(batch)s AND state <> 'ended'
-                        AND NOT EXISTS (SELECT 1 FROM jobs WHERE shard_id = shards.id
-                            AND state NOT IN ('settled', 'refused', 'absent', 'abandoned'))
+                    SELECT id FROM shards WHERE batch_id = %(batch)s AND state <> 'ended' AND {_HAS_NO_OPEN_JOB}
                     ORDER BY id FOR UPDATE)
                 UPDATE shards SET state = 'ended', outcome = %(outcome)s, errors = %(errors)s, due_at = NULL,
                     ended_at = now(), {OUT_OF_LINE}, {RELEASED}
