@@ -6,7 +6,7 @@ All of it is written once, in one transaction.
 import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from batches.errors import FAILED_WITHOUT_CAUSE
 from batches.failures import is_quota
@@ -20,8 +20,8 @@ from manifold.schemas import batch_error
 from manifold.selection import Selection
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, Outcome
-from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
+from manifold.store.result_files import result_file
 from manifold.store.shards import Counts, NewShard, ShardRow
 
 COOLDOWN_SECONDS, MAX_COOLDOWN_SECONDS = 60.0, 300.0
@@ -132,20 +132,16 @@ class Settlement:
 
 
 async def _register(
-    tables: Tables, batch: BatchRow, file_id: str | None, stored: Mapping[str, Any] | None, kind: str
+    tables: Tables,
+    batch: BatchRow,
+    file_id: str | None,
+    stored: Mapping[str, Any] | None,
+    kind: Literal["output", "error"],
 ) -> str | None:
     """A file of ours for what was stored; `None` where the provider left nothing."""
     if file_id is None or not stored:
         return None
-    file = NewFile(
-        id=file_id,
-        purpose="batch_output",
-        filename=f"{batch.id}_{kind}.jsonl",
-        bytes=stored["bytes"],
-        groups=batch.groups,
-        expires_after=batch.output_expires_after,
-    )
-    await tables.files.insert(file, batch.owner)
+    await tables.files.insert(result_file(batch, file_id, kind, stored["bytes"]), batch.owner)
     return file_id
 
 

@@ -16,8 +16,8 @@ from manifold.observe import Metric
 from manifold.schemas import batch_error
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, Outcome
-from manifold.store.files import NewFile
 from manifold.store.jobs import JobRow
+from manifold.store.result_files import purge_results
 from manifold.store.shards import ShardRow
 
 GIVEN_UP = (
@@ -108,26 +108,13 @@ class Termination:
 
 
 async def _purge_results(tables: Tables, batch: BatchRow, jobs: Sequence[JobRow]) -> None:
-    """Have the objects purged that an unfinished transfer of results may have left, as files that are deleted."""
-    for job in jobs:
-        for file_id in filter(None, (job.output_file_id, job.error_file_id)):
-            await tables.files.insert(_partial_results(file_id, batch), batch.owner)
-            await tables.files.delete(file_id, Caller(admin=True))
+    """Have the objects purged that an unfinished transfer of results may have left."""
+    named = [file_id for job in jobs for file_id in (job.output_file_id, job.error_file_id)]
+    await purge_results(tables.files, batch, filter(None, named))
 
 
 def _outcome_of(batch: BatchRow) -> Outcome:
     return batch.status if batch.status in ("completed", "expired", "cancelled") else "failed"
-
-
-def _partial_results(file_id: str, batch: BatchRow) -> NewFile:
-    return NewFile(
-        id=file_id,
-        purpose="batch_output",
-        filename=f"{batch.id}.jsonl",
-        bytes=0,
-        groups=batch.groups,
-        expires_after=None,
-    )
 
 
 def _log(batch: BatchRow, jobs: Sequence[JobRow]) -> None:

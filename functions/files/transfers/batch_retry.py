@@ -3,13 +3,12 @@
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 
+from files.transfers.batch_lease import BatchLease
 from files.transfers.held_lines import HeldLines
-from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
+from files.transfers.lease import LEASE_SECONDS, LeaseLost
 from files.transfers.request_ids import RequestIds
-from files.transfers.retry_policy import join_pause
 from files.transfers.shard_requests import ShardRequests, id_of
 from manifold import observe
 from manifold.announcement import announce_end
@@ -17,7 +16,7 @@ from manifold.errors import ManifoldError
 from manifold.jsonl import Check, Report
 from manifold.jsonl.result import begun_id, read
 from manifold.observe import Metric
-from manifold.queue import MAX_DELAY, Message, Queue
+from manifold.queue import Message, Queue
 from manifold.schemas import batch_error
 from manifold.storage import Storage
 from manifold.store import Store
@@ -49,6 +48,7 @@ class BatchRetry:
         self._store = store
         self._storage = storage
         self._queue = queue
+        self._lease = BatchLease(store, queue)
 
     async def run(self, batch_id: str) -> None:
         """Make the file of a batch that waits for it, and wake the batch; or have it tried again after a pause."""
@@ -59,12 +59,13 @@ class BatchRetry:
             if retry.lines is None:
                 await self._fail(retry.batch, _GONE)
                 return
-            report = await run_leased(partial(self._renew, retry.batch), self._write(retry, retry.lines))
+            report = await self._lease.run(retry.batch, self._write(retry, retry.lines))
             await (self._show(retry.batch, report) if report.lines else self._fail(retry.batch, _NOTHING))
         except LeaseLost:
             observe.warning("lease_lost", batch_id=batch_id)
         except ManifoldError as fault:
-            await self._retry(retry.batch, fault)
+            batch = retry.batch
+            await self._lease.retry(batch, Message("retry", batch.id), fault, "retry_file_failed", batch.age)
 
     async def _claim(self, batch_id: str) -> _Retry | None:
         async with self._store.session() as tables:
@@ -78,10 +79,6 @@ class BatchRetry:
         if file is None or file.report is None or (output_id and output is None):
             return _Retry(batch, None, None)
         return _Retry(batch, ShardRequests(file, Report.from_json(file.report)), output_id)
-
-    async def _renew(self, batch: BatchRow, seconds: float) -> bool:
-        async with self._store.session() as tables:
-            return await tables.batch_leases.renew(batch, seconds)
 
     async def _write(self, retry: _Retry, lines: ShardRequests) -> Report:
         """Write the file, which is reserved; returns its report."""
@@ -134,11 +131,3 @@ class BatchRetry:
                 raise LeaseLost(batch.id)
         observe.count(Metric.BATCHES_ENDED)
         await announce_end(self._store, self._queue, batch.id)
-
-    async def _retry(self, batch: BatchRow, fault: ManifoldError) -> None:
-        wait = join_pause(batch.age)
-        observe.failed("retry_file_failed", fault, batch_id=batch.id, next_attempt=round(wait))
-        async with self._store.session() as tables:
-            await tables.batch_leases.release(batch, wait)
-        if wait <= MAX_DELAY:
-            await self._queue.announce([Message("retry", batch.id)], delay=wait)

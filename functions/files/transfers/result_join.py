@@ -6,23 +6,23 @@ is answered once, in one of both files: docs/decisions/0026-joined-results.md.
 
 import secrets
 from dataclasses import dataclass
-from functools import partial
 
 from files.transfers import join_plan
+from files.transfers.batch_lease import BatchLease
 from files.transfers.join_plan import Family
 from files.transfers.joined_results import JoinedResults
-from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
-from files.transfers.retry_policy import join_pause
+from files.transfers.lease import LEASE_SECONDS, LeaseLost
 from files.transfers.shard_requests import ShardRequests
 from manifold import ids, observe
 from manifold.announcement import announce_end
 from manifold.errors import ManifoldError
 from manifold.observe import Metric
-from manifold.queue import MAX_DELAY, Message, Queue
+from manifold.queue import Message, Queue
 from manifold.storage import Composition, Storage
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow
 from manifold.store.files import NewFile, storage_key
+from manifold.store.result_files import purge_results, result_file
 from manifold.store.shards import ShardRow
 
 
@@ -59,6 +59,7 @@ class ResultJoin:
         self._store = store
         self._storage = storage
         self._queue = queue
+        self._lease = BatchLease(store, queue)
 
     async def run(self, batch_id: str) -> None:
         """Join the results of a batch whose shards have all ended; or have it tried again after a pause."""
@@ -67,12 +68,13 @@ class ResultJoin:
             return
         batch = join.batch
         try:
-            counts = await run_leased(partial(self._renew, batch), self._write(join))
+            counts = await self._lease.run(batch, self._write(join))
             await self._end(join, counts)
         except LeaseLost:
             observe.warning("lease_lost", batch_id=batch.id)
         except ManifoldError as fault:
-            await self._retry(join, fault)
+            waited = min((shard.ended_for or 0.0 for shard in join.shards), default=0.0)
+            await self._lease.retry(batch, Message("join", batch.id), fault, "join_failed", waited)
 
     async def _claim(self, batch_id: str) -> _Join | None:
         async with self._store.session() as tables:
@@ -88,11 +90,8 @@ class ResultJoin:
                     found = await ShardRequests.load(tables, batch, first)
                     assert found is not None  # noqa: S101 (no file is purged that an open batch needs)
                     lines[first.id] = found
-        return _Join(batch, shards, families, lines, _new_file(batch, "output"), _new_file(batch, "error"))
-
-    async def _renew(self, batch: BatchRow, seconds: float) -> bool:
-        async with self._store.session() as tables:
-            return await tables.batch_leases.renew(batch, seconds)
+        output, error = result_file(batch, ids.new("file"), "output"), result_file(batch, ids.new("file"), "error")
+        return _Join(batch, shards, families, lines, output, error)
 
     async def _write(self, join: _Join) -> _Counts | None:
         """Write both files. They are reserved first: what a killed worker leaves is purged. `None`: no results."""
@@ -134,32 +133,10 @@ class ResultJoin:
         """Have the results of the shards purged, and the lines that ran again; returns the ids of their files."""
         members = [member for family in join.families for member in family.members]
         results = [found.file_id for member in members for found in member.objects]
-        for file_id in results:
-            part = NewFile(file_id, "batch_output", f"{join.batch.id}.jsonl", 0, join.batch.groups)
-            await tables.files.reserve(part, join.batch.owner, 0)
+        await purge_results(tables.files, join.batch, results)
         again = [member.again["file_id"] for member in members if member.again]
         await tables.files.end_reservations(again)
         return [*results, *again]
-
-    async def _retry(self, join: _Join, fault: ManifoldError) -> None:
-        waited = min((shard.ended_for or 0.0 for shard in join.shards), default=0.0)
-        wait = join_pause(waited)
-        observe.failed("join_failed", fault, batch_id=join.batch.id, next_attempt=round(wait))
-        async with self._store.session() as tables:
-            await tables.batch_leases.release(join.batch, wait)
-        if wait <= MAX_DELAY and not join.batch.overdue:  # then the engine looks whether it is given up
-            await self._queue.announce([Message("join", join.batch.id)], delay=wait)
-
-
-def _new_file(batch: BatchRow, kind: str) -> NewFile:
-    return NewFile(
-        id=ids.new("file"),
-        purpose="batch_output",
-        filename=f"{batch.id}_{kind}.jsonl",
-        bytes=0,
-        groups=batch.groups,
-        expires_after=batch.output_expires_after,
-    )
 
 
 async def _finished(file: Composition) -> int:
