@@ -14,6 +14,7 @@ from manifold.app import mark_activity
 from manifold.errors import Unavailable
 from manifold.storage import Storage
 from tests.support.aws import BUCKET, Aws
+from tests.support.clock import Clock
 from tests.support.provider import chat_lines
 from tests.support.system import Killed, System
 from webhooks.app import routes as webhooks_routes
@@ -22,14 +23,6 @@ pytest_plugins = ("tests.support.system_fixtures", "tests.support.query_fixtures
 
 GROUP = "gpt-4.1-mini-batch"
 MINUTE = 60.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

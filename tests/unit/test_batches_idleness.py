@@ -6,6 +6,7 @@ from batches.idleness import QUIET_SECONDS, REST_SECONDS, Idleness
 from manifold import activity
 from manifold.activity import ActivityMark
 from manifold.errors import Unavailable
+from tests.support.clock import Clock
 
 
 class Bucket:
@@ -26,14 +27,6 @@ class Bucket:
         if self.down:
             raise Unavailable("The file storage did not answer.")
         return self.etags.get(key)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
