@@ -7,7 +7,7 @@ from typing import Any
 
 from manifold.store.files import storage_key
 from tests.faults import due
-from tests.faults.world import World
+from tests.faults.simulation import Simulation
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 RANKS = {
@@ -19,27 +19,27 @@ RANKS = {
 """The order of states. A change goes to a later one; from the last there is none."""
 
 
-def every_accepted_batch_has_ended(world: World) -> Iterator[str]:
-    statuses: dict[str, str] = dict(world.database.execute("SELECT id, status FROM batches"))
-    for client in world.clients:
+def every_accepted_batch_has_ended(simulation: Simulation) -> Iterator[str]:
+    statuses: dict[str, str] = dict(simulation.database.execute("SELECT id, status FROM batches"))
+    for client in simulation.clients:
         for batch_id in client.accepted:
             if statuses.get(batch_id, "lost") not in ENDED:
                 yield f"{batch_id} is {statuses.get(batch_id)}"
 
 
-def nothing_is_due(world: World) -> Iterator[str]:
-    for what, _ in due.rows(world.database):
+def nothing_is_due(simulation: Simulation) -> Iterator[str]:
+    for what, _ in due.rows(simulation.database):
         yield f"{what} is still due"
 
 
-def a_create_is_done_once(world: World) -> Iterator[str]:
-    for key, count in world.database.execute("SELECT metadata ->> 'request', count(*) FROM batches GROUP BY 1"):
+def a_create_is_done_once(simulation: Simulation) -> Iterator[str]:
+    for key, count in simulation.database.execute("SELECT metadata ->> 'request', count(*) FROM batches GROUP BY 1"):
         if count > 1:
             yield f"{key} made {count} batches"
 
 
-def no_state_goes_back(world: World) -> Iterator[str]:
-    for kind, row_id, before, after in world.database.execute(
+def no_state_goes_back(simulation: Simulation) -> Iterator[str]:
+    for kind, row_id, before, after in simulation.database.execute(
         "SELECT kind, id, before, after FROM history ORDER BY number"
     ):
         ranks = RANKS.get(kind)
@@ -49,14 +49,14 @@ def no_state_goes_back(world: World) -> Iterator[str]:
             yield f"{kind}: {row_id} went from {before} to {after}"
 
 
-def a_job_is_submitted_once(world: World) -> Iterator[str]:
+def a_job_is_submitted_once(simulation: Simulation) -> Iterator[str]:
     """No two jobs at providers for one of ours, and never two open ones for the same lines."""
-    for our_id, count in Counter(job.our_id for job in world.providers.jobs() if job.our_id).items():
+    for our_id, count in Counter(job.our_id for job in simulation.providers.jobs() if job.our_id).items():
         if count > 1:
             yield f"{our_id} was submitted {count} times"
-    rows = world.database.execute("SELECT id, batch_id, state, provider_ref FROM jobs")
+    rows = simulation.database.execute("SELECT id, batch_id, state, provider_ref FROM jobs")
     known = {ref for _, _, _, ref in rows if ref}
-    for job in world.providers.jobs():
+    for job in simulation.providers.jobs():
         row = next((row for row in rows if row[0] == job.our_id), None)
         if row is not None and row[2] in ("refused", "absent"):
             yield f"{job.ref} runs at the provider, but {row[0]} is {row[2]}"
@@ -64,34 +64,36 @@ def a_job_is_submitted_once(world: World) -> Iterator[str]:
             yield f"{job.ref} at the provider belongs to no job of ours"
 
 
-def nothing_wrong_is_asked_of_a_provider(world: World) -> Iterator[str]:
+def nothing_wrong_is_asked_of_a_provider(simulation: Simulation) -> Iterator[str]:
     """Not the same lines twice at once, nor more than a deployment is known to take."""
-    yield from world.providers.wrong
-    abandoned = {at for (at,) in world.database.execute("SELECT deployment_id FROM jobs WHERE state = 'abandoned'")}
-    for account in world.providers.accounts.values():  # an abandoned job may still run there
+    yield from simulation.providers.wrong
+    abandoned = {
+        at for (at,) in simulation.database.execute("SELECT deployment_id FROM jobs WHERE state = 'abandoned'")
+    }
+    for account in simulation.providers.accounts.values():  # an abandoned job may still run there
         if account.over and account.limits.enqueued_requests == account.quota and account.name not in abandoned:
             yield f"{account.name} was sent more than its quota, {account.over} times"
 
 
-def room_sums_to_zero(world: World) -> Iterator[str]:
+def room_sums_to_zero(simulation: Simulation) -> Iterator[str]:
     """No job holds room, and no shard waits for it."""
-    for job_id, state in world.database.execute(
+    for job_id, state in simulation.database.execute(
         "SELECT id, state FROM jobs WHERE state NOT IN ('settled', 'refused', 'absent', 'abandoned')"
     ):
         yield f"{job_id} is {state}"
-    for deployment_id, held in world.held.items():
+    for deployment_id, held in simulation.held.items():
         if held.jobs or held.requests or held.tokens:
             yield f"{deployment_id} has {held}"
-    for (shard_id,) in world.database.execute("SELECT id FROM shards WHERE waiting_since IS NOT NULL"):
+    for (shard_id,) in simulation.database.execute("SELECT id FROM shards WHERE waiting_since IS NOT NULL"):
         yield f"{shard_id} waits for room"
 
 
-def usage_is_what_the_provider_counted(world: World) -> Iterator[str]:
+def usage_is_what_the_provider_counted(simulation: Simulation) -> Iterator[str]:
     """Of each settled job whose results are complete."""
-    jobs = {job.ref: job for job in world.providers.jobs()}
+    jobs = {job.ref: job for job in simulation.providers.jobs()}
     query = """SELECT j.id, j.provider_ref, j.state, u.requests, u.failed_requests, u.input_tokens, u.output_tokens,
                    b.errors FROM jobs j JOIN batches b ON b.id = j.batch_id LEFT JOIN usage u ON u.job_id = j.id"""
-    for job_id, ref, state, requests, failed, input_tokens, output_tokens, errors in world.database.execute(query):
+    for job_id, ref, state, requests, failed, input_tokens, output_tokens, errors in simulation.database.execute(query):
         if state != "settled":
             if requests is not None:
                 yield f"{job_id} is {state}, and has usage"
@@ -113,16 +115,18 @@ INCOMPLETE = {"results_incomplete", "results_lost", "results_missing", "results_
 """Errors of a batch that say that results are missing."""
 
 
-def every_line_is_answered_once(world: World) -> Iterator[str]:
+def every_line_is_answered_once(simulation: Simulation) -> Iterator[str]:
     """In the output or the error file of a completed batch; elsewhere no line twice."""
-    lines = {file_id: ids for client in world.clients for file_id, ids in client.lines.items()}
+    lines = {file_id: ids for client in simulation.clients for file_id, ids in client.lines.items()}
     query = (
         "SELECT id, status, input_file_id, output_file_id, error_file_id, completed, failed, total, errors FROM batches"
     )
-    for batch_id, status, file_id, output, error, completed, failed, total, errors in world.database.execute(query):
+    for batch_id, status, file_id, output, error, completed, failed, total, errors in simulation.database.execute(
+        query
+    ):
         if file_id not in lines:
             continue
-        results = [*_results(world, output), *_results(world, error)]
+        results = [*_results(simulation, output), *_results(simulation, error)]
         answered = Counter(one.get("custom_id") for one in results)
         codes = _codes(errors)
         for custom_id, count in answered.items():
@@ -136,36 +140,37 @@ def every_line_is_answered_once(world: World) -> Iterator[str]:
             yield f"{batch_id} counts {completed} + {failed} of {total}"
 
 
-def no_object_is_forgotten(world: World) -> Iterator[str]:
+def no_object_is_forgotten(simulation: Simulation) -> Iterator[str]:
     """The bucket has the bytes of the files that are shown, and no others."""
     shown = {
-        storage_key(file_id) for (file_id,) in world.database.execute("SELECT id FROM files WHERE deleted_at IS NULL")
+        storage_key(file_id)
+        for (file_id,) in simulation.database.execute("SELECT id FROM files WHERE deleted_at IS NULL")
     }
-    for key in world.objects.keys() - shown:
+    for key in simulation.objects.keys() - shown:
         yield f"{key} is in the bucket, and no file"
-    for key in shown - world.objects.keys():
+    for key in shown - simulation.objects.keys():
         yield f"{key} is a file, and not in the bucket"
 
 
-def no_copy_is_forgotten(world: World) -> Iterator[str]:
+def no_copy_is_forgotten(simulation: Simulation) -> Iterator[str]:
     """A provider has the inputs that rows name, those that it will drop, and those whose delete it refused for good."""
     named: dict[str, str] = dict(
-        world.database.execute("SELECT provider_ref, state FROM inputs WHERE provider_ref IS NOT NULL")
+        simulation.database.execute("SELECT provider_ref, state FROM inputs WHERE provider_ref IS NOT NULL")
     )
-    for account in world.providers.accounts.values():
-        account.expire(world.clock.now())
+    for account in simulation.providers.accounts.values():
+        account.expire(simulation.clock.now())
         for ref, stored in account.inputs.items():
             if named.get(ref) != "ready" and ref not in account.undeletable and stored.expires_at is None:
                 yield f"{stored.name} ({ref}) is at {account.name}, and no input"
 
 
-def nothing_unexpected_was_raised(world: World) -> Iterator[str]:
-    for error in world.unexpected:
+def nothing_unexpected_was_raised(simulation: Simulation) -> Iterator[str]:
+    for error in simulation.unexpected:
         if not (isinstance(error, ValueError) and "not what it should be" in str(error)):  # the provider's garbage
             yield f"unexpected: {error!r}"
 
 
-INVARIANTS: tuple[Callable[[World], Iterator[str]], ...] = (
+INVARIANTS: tuple[Callable[[Simulation], Iterator[str]], ...] = (
     every_accepted_batch_has_ended,
     nothing_is_due,
     a_create_is_done_once,
@@ -181,15 +186,15 @@ INVARIANTS: tuple[Callable[[World], Iterator[str]], ...] = (
 )
 
 
-def broken(world: World) -> list[str]:
+def broken(simulation: Simulation) -> list[str]:
     """What does not hold, each with the invariant's name."""
-    return [f"{invariant.__name__}: {what}" for invariant in INVARIANTS for what in invariant(world)]
+    return [f"{invariant.__name__}: {what}" for invariant in INVARIANTS for what in invariant(simulation)]
 
 
 def _codes(errors: list[dict[str, Any]] | None) -> set[str]:
     return {error["code"] for error in errors or ()}
 
 
-def _results(world: World, file_id: str | None) -> list[dict[str, Any]]:
-    content = world.objects.get(storage_key(file_id), b"") if file_id else b""
+def _results(simulation: Simulation, file_id: str | None) -> list[dict[str, Any]]:
+    content = simulation.objects.get(storage_key(file_id), b"") if file_id else b""
     return [json.loads(line) for line in content.splitlines() if line.strip()]

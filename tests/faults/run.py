@@ -14,70 +14,70 @@ from tests.faults import due, invariants
 from tests.faults.clock import BASE
 from tests.faults.database import ServerDatabase
 from tests.faults.environments import current, name_of
-from tests.faults.world import World
+from tests.faults.simulation import Simulation
 
 
 class Broken(AssertionError):
     """A run after which an invariant does not hold."""
 
 
-def run(database: ServerDatabase, seed: int, *, steps: int = 60) -> World:
+def run(database: ServerDatabase, seed: int, *, steps: int = 60) -> Simulation:
     """One run. Raises `Broken` with the seed, the broken invariants, and a trace: all actions and faults, and the last
     `steps` steps."""
     database.empty(int(BASE * 1e6))
-    world = World(database, seed)
-    with _deterministic(world), asyncio.Runner(loop_factory=lambda: world.loop) as runner:
-        world.loop.set_exception_handler(lambda loop, context: None)
-        _add_owners(world)
+    simulation = Simulation(database, seed)
+    with _deterministic(simulation), asyncio.Runner(loop_factory=lambda: simulation.loop) as runner:
+        simulation.loop.set_exception_handler(lambda loop, context: None)
+        _add_owners(simulation)
         try:
-            runner.run(world.live())
+            runner.run(simulation.live())
         except Exception as error:
-            world.scheduler.stopped = True
-            raise Broken(_told(world, seed, [f"the run did not end: {error!r}"], steps)) from error
-        broken = invariants.broken(world)
+            simulation.scheduler.stopped = True
+            raise Broken(_told(simulation, seed, [f"the run did not end: {error!r}"], steps)) from error
+        broken = invariants.broken(simulation)
     if broken:
-        raise Broken(_told(world, seed, broken, steps))
-    return world
+        raise Broken(_told(simulation, seed, broken, steps))
+    return simulation
 
 
-def _told(world: World, seed: int, broken: list[str], steps: int) -> str:
+def _told(simulation: Simulation, seed: int, broken: list[str], steps: int) -> str:
     what = "\n".join(f"  - {one}" for one in broken)
-    left = "\n".join(f"  {name}" for name, _ in due.rows(world.database))
-    return f"seed {seed} (make test-faults SEED={seed}):\n{what}\nstill due:\n{left}\n{world.trace.text(steps)}"
+    left = "\n".join(f"  {name}" for name, _ in due.rows(simulation.database))
+    return f"seed {seed} (make test-faults SEED={seed}):\n{what}\nstill due:\n{left}\n{simulation.trace.text(steps)}"
 
 
-def _add_owners(world: World) -> None:
-    for client in world.clients:
+def _add_owners(simulation: Simulation) -> None:
+    for client in simulation.clients:
         key = client.caller.key_id
-        world.database.execute("INSERT INTO api_keys (id, token_hash, name) VALUES (%s, %s, %s)", (key, key, key))
+        simulation.database.execute("INSERT INTO api_keys (id, token_hash, name) VALUES (%s, %s, %s)", (key, key, key))
 
 
 @contextmanager
-def _deterministic(world: World) -> Iterator[None]:
+def _deterministic(simulation: Simulation) -> Iterator[None]:
     """Take what is random or timed from the run, and write what the gateway logs into the trace."""
-    random = world.random
+    random = simulation.random
     with ExitStack() as patches:
         for target, name, value in (
             (secrets, "randbelow", random.randrange),
             (secrets, "token_hex", lambda size=8: random.randbytes(size).hex()),
-            (time, "time", world.clock.now),
+            (time, "time", simulation.clock.now),
         ):
             patches.enter_context(patch.object(target, name, value))
         patches.enter_context(patch("batches.submission.Random", lambda: random))
         patches.enter_context(patch("manifold.store.connection._shut", lambda connection: connection.drop()))
         for name in ("event", "warning", "failed", "fault", "count"):
-            patches.enter_context(patch.object(observe, name, _logged(world, name)))
+            patches.enter_context(patch.object(observe, name, _logged(simulation, name)))
         yield
 
 
-def _logged(world: World, kind: str) -> Any:
+def _logged(simulation: Simulation, kind: str) -> Any:
     def log(what: Any, *more: Any, **fields: Any) -> None:
         if kind == "count":
             return
         cause = " ".join(str(getattr(one, "message", one)) for one in more)
         values = " ".join(f"{name}={value}" for name, value in fields.items())
-        world.trace.add(name_of(current()), f"{kind}: {what!s} {cause} {values}")
+        simulation.trace.add(name_of(current()), f"{kind}: {what!s} {cause} {values}")
         if kind == "fault" and not isinstance(what, ManifoldError):
-            world.unexpected.append(what)
+            simulation.unexpected.append(what)
 
     return log

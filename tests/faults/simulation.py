@@ -36,7 +36,7 @@ MOST_ROUNDS = 400
 PRICES = Prices()
 
 
-class World:
+class Simulation:
     """Everything of one run. `live` is the run; `invariants` then judges what is left."""
 
     def __init__(self, database: ServerDatabase, seed: int) -> None:
@@ -239,7 +239,7 @@ class World:
 
     def _end_faults(self) -> None:
         if not self.faults.over:
-            self.trace.add("world", "the faults are over")
+            self.trace.add("simulation", "the faults are over")
             self.faults.over = True
             self.scheduler.kill_rate = 0.0
 
