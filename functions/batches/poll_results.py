@@ -200,7 +200,7 @@ async def _write_progress(tables: Tables, jobs: Sequence[RunningJob], result: Po
         counts
         for running in jobs
         if (status := result.statuses.get(running.ref))
-        and (counts := _counts(running.shard, status)) != _stored_counts(running.shard)
+        and (counts := _counts(running.shard, status)) != running.shard.counts
     ]
     if changed:
         await tables.shards.progress(changed)
@@ -209,10 +209,6 @@ async def _write_progress(tables: Tables, jobs: Sequence[RunningJob], result: Po
 def _counts(shard: ShardRow, status: JobStatus) -> Counts:
     """The provider's counts. The number of requests is what our file says; the provider's where the file says none."""
     return Counts(shard.id, shard.requests or status.total, status.completed, status.failed)
-
-
-def _stored_counts(shard: ShardRow) -> Counts:
-    return Counts(shard.id, shard.requests, shard.completed, shard.failed)
 
 
 def _is_last(running: RunningJob, end: JobEnd | None) -> bool:

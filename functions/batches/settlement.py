@@ -102,7 +102,7 @@ class Settlement:
         outcome = _outcome(batch, job)
         succeeded = usage["requests"] - usage["failed_requests"]
         counts = Counts(shard.id, shard.requests or usage["requests"], succeeded, usage["failed_requests"])
-        if counts != (shard.id, shard.requests, shard.completed, shard.failed):
+        if counts != shard.counts:
             await tables.shards.progress([counts])
         errors = _errors(job, results)
         if again:

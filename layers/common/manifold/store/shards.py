@@ -39,6 +39,15 @@ _HAS_NO_OPEN_JOB: LiteralString = f"NOT EXISTS (SELECT 1 FROM jobs WHERE shard_i
 OUT_OF_LINE: LiteralString = "waiting_for = NULL, waiting_since = NULL, line_at = '{}'"
 
 
+class Counts(NamedTuple):
+    """The requests of a shard, as its provider counts them. `total` counts where the file says nothing."""
+
+    shard_id: str
+    total: int
+    completed: int
+    failed: int
+
+
 @dataclass(frozen=True, slots=True)
 class ShardRow:
     """A row of `shards`."""
@@ -69,6 +78,11 @@ class ShardRow:
     due_for: float = 0.0
     """Seconds since its step was due; 0 once it has ended."""
 
+    @property
+    def counts(self) -> Counts:
+        """The counts that were written last."""
+        return Counts(self.id, self.requests, self.completed, self.failed)
+
 
 @dataclass(frozen=True, slots=True)
 class NewShard:
@@ -81,15 +95,6 @@ class NewShard:
     bytes: int
     tokens: int
     round: int = 0
-
-
-class Counts(NamedTuple):
-    """The requests of a shard, as its provider counts them. `total` counts where the file says nothing."""
-
-    shard_id: str
-    total: int
-    completed: int
-    failed: int
 
 
 class Shards:
