@@ -30,7 +30,7 @@ def replicated(path: Path, report: Report, model: str) -> Iterator[Measure]:
         http = BatchClient()
         adapter = OpenAIBatches(http)
         data = Input(
-            name="input_bench.jsonl",
+            id="input_bench",
             bytes=report.rewritten_bytes(model),
             lines=lambda: rewritten(_chunks(path), model, report),
         )

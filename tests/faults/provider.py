@@ -10,6 +10,7 @@ from random import Random
 
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Input, Job, JobStatus, Listed, Prepared
+from manifold.providers.batch_lines import LineTranslator
 from tests.faults.accounts import Account, StoredInput
 from tests.faults.clock import Clock
 from tests.faults.environments import current
@@ -49,6 +50,11 @@ class Providers:
     def jobs(self) -> list[ProviderJob]:
         """Every job at any account."""
         return [job for account in self.accounts.values() for job in account.jobs.values()]
+
+    sends_lines = False
+
+    def translator(self, endpoint: Endpoint) -> LineTranslator | None:
+        return None
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         account, fault = await self._begin("prepare", endpoint, data.name)

@@ -60,7 +60,7 @@ class OldDatabase:
             id=file_id, bytes=len(content), groups=[GROUP],
             report=psycopg.types.json.Jsonb(Check.whole(content).to_json()),
         )  # fmt: skip
-        ref = await self._prepared(input_of(chat_lines("gpt-4.1-mini", LINES), f"{input_id}.jsonl"))
+        ref = await self._prepared(input_of(chat_lines("gpt-4.1-mini", LINES), input_id))
         await self.sql(
             """INSERT INTO inputs (id, file_id, deployment_id, state, provider_ref, due_at)
                VALUES (%(id)s, %(file)s, %(deployment)s, 'ready', %(ref)s, NULL)""",

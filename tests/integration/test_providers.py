@@ -97,7 +97,7 @@ async def test_the_upload_is_exact_and_named_and_expires(adapter: Adapter, simul
     provider, at = adapter
     content = chat_lines(at.model, 50)
 
-    prepared = await provider.prepare(at, input_of(content, name='input "ü".jsonl'))
+    prepared = await provider.prepare(at, input_of(content, input_id='input "ü"'))
 
     (received,) = simulated_provider.log(route="files.create")
     assert received["sha256"] == hashlib.sha256(content).hexdigest()
@@ -337,8 +337,9 @@ async def test_inputs_lists_all_pages_by_name(
     monkeypatch.setattr(xai, "PAGE", 2)
     _, ref = await submitted(provider, at)
     await ended(provider, at, ref)  # so that there are results, too
-    names = [f"input_{number}.jsonl" for number in range(5)]
-    refs = [(await provider.prepare(at, input_of(chat_lines(at.model, 1), name=name))).ref for name in names]
+    ids = [f"input_{number}" for number in range(5)]
+    refs = [(await provider.prepare(at, input_of(chat_lines(at.model, 1), input_id=one))).ref for one in ids]
+    names = [f"{one}.jsonl" for one in ids]
 
     listed = [one async for one in provider.inputs(at)]
 

@@ -120,10 +120,11 @@ async def test_pages_of_a_listing_that_timed_out_are_kept(system: System, monkey
     async def one_page_then_nothing(
         self: OpenAIBatches, at: Endpoint, refs: Sequence[str], known: MutableMapping[str, JobStatus]
     ) -> None:
-        await self._poll_each(at, [first.id], known)
+        if status := await self._retrieve(at, first.id):
+            known[first.id] = status
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(OpenAIBatches, "_poll_listed", one_page_then_nothing)
+    monkeypatch.setattr(OpenAIBatches, "poll", one_page_then_nothing)
     monkeypatch.setattr(polling, "POLL_SECONDS", 0.5)
 
     assert await system.engine().poll_due(100) == 6

@@ -21,7 +21,7 @@ def endpoint(
     )
 
 
-def input_of(content: bytes | Iterable[bytes], name: str = "input_test.jsonl", size: int | None = None) -> Input:
+def input_of(content: bytes | Iterable[bytes], input_id: str = "input_test", size: int | None = None) -> Input:
     """An `Input` of these bytes, or of these chunks, whose lengths add up to `size`."""
     chunks = (content,) if isinstance(content, bytes) else content
 
@@ -29,7 +29,7 @@ def input_of(content: bytes | Iterable[bytes], name: str = "input_test.jsonl", s
         for chunk in chunks:
             yield chunk
 
-    return Input(name=name, bytes=len(content) if isinstance(content, bytes) else size or 0, lines=lines)
+    return Input(id=input_id, bytes=len(content) if isinstance(content, bytes) else size or 0, lines=lines)
 
 
 async def poll_statuses(provider: BatchProvider, at: Endpoint, refs: Sequence[str]) -> dict[str, JobStatus]:

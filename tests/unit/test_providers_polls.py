@@ -7,18 +7,11 @@ from typing import Any
 import pytest
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import Endpoint, JobStatus
+from manifold.providers import Endpoint, JobStatus, batch_polls
 from manifold.providers.batch_client import BatchClient
+from manifold.providers.batch_polls import CONCURRENT, IDLE_PAGES, MAX_REFUSALS, RETRIEVED_INSTEAD
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai import batches
-from manifold.providers.openai.batches import (
-    CONCURRENT,
-    IDLE_PAGES,
-    MAX_REFUSALS,
-    PAGE,
-    RETRIEVED_INSTEAD,
-    OpenAIBatches,
-)
+from manifold.providers.openai.batches import PAGE, OpenAIBatches
 
 AT = Endpoint(model="model", base_url="https://provider.example/v1", api_key="sk-test")
 
@@ -116,7 +109,7 @@ async def test_jobs_whose_own_retrieval_fails_do_not_keep_others_from_being_poll
 async def test_jobs_behind_a_listing_that_fails_or_hangs_are_retrieved_those_due_longest_first(
     monkeypatch: pytest.MonkeyPatch, last_page: int, fault: ProviderError | None
 ) -> None:
-    monkeypatch.setattr(batches, "LISTING_SECONDS", 0.1)
+    monkeypatch.setattr(batch_polls, "LISTING_SECONDS", 0.1)
     account = Account(1_000)
     account.last_page, account.listing_fault = last_page, fault
 

@@ -101,7 +101,7 @@ class Replication:
 
         # the report has the exact length of the whole file alone
         size = report.rewritten_bytes(deployment.model) if selection == ALL else await _length(lines())
-        data = Input(name=f"{row.id}.jsonl", bytes=size, lines=lines)
+        data = Input(id=row.id, bytes=size, lines=lines)
         return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data), seconds=None)
 
     async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:

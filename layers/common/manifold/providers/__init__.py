@@ -7,17 +7,23 @@ effect) or `ProviderUnclear` (it may have had its effect): see `manifold.errors`
 - providers without (Anthropic): `prepare` returns no ref, `submit` sends the lines within the create;
 - providers on object stores (Bedrock, Vertex): `prepare` writes the object, `submit` names it;
 - our own execution: `prepare` returns no ref, `submit` queues line ranges.
+
+`translator` says how requests and results are written, where that is not OpenAI's form.
 """
 
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from manifold.providers.batch_lines import LineTranslator
 
 JobState = Literal[
     "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled"
 ]
 ENDED: frozenset[JobState] = frozenset({"completed", "failed", "expired", "cancelled"})
 
+Route = str
+"""An API as a batch's `endpoint` names it: `/v1/chat/completions`."""
 Lines = Callable[[], AsyncIterator[bytes]]
 """Opens the input's bytes, from the start at each call."""
 
@@ -49,16 +55,27 @@ class Endpoint:
     signature: Signature | None = None
     base_model: str | None = None
     """The name of the underlying model, where `model` does not tell. It decides which parameters are sent."""
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The provider's own settings of `litellm_params`, by their names there, such as `vertex_project`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The lines to prepare: with this deployment's model name in them, of a known length."""
+    """The lines to prepare, of a known length: translated, or with this deployment's model name in them."""
 
-    name: str
-    """The file's name at the provider. It holds the input's id, so that an orphan can be found."""
+    id: str
+    """Ours: `input_` and letters and digits, at most 40 characters."""
     bytes: int
     lines: Lines
+    requests: int = 0
+    """How many lines there are; 0 where nobody counted them."""
+    route: Route = "/v1/chat/completions"
+    """The API that the lines call."""
+
+    @property
+    def name(self) -> str:
+        """The file's name at the provider. It holds the input's id, so that an orphan can be found."""
+        return f"{self.id}.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +111,12 @@ class Job:
     """As OpenAI writes it: `24h`."""
     created_at: int
     """When our row was written (Unix seconds): `find` looks no further back."""
-    lines: Lines | None = None
-    """Only for providers whose lines travel with the job."""
+    input_id: str = ""
+    """`Input.id` of its input."""
+    requests: int = 0
+    """How many lines its input has; 0 where nobody counted them."""
+    data: Input | None = None
+    """The input again, for providers whose lines travel with the job: those with `sends_lines`."""
     others: frozenset[str] = frozenset()
     """The provider's ids of our other jobs of this input, which `find` skips."""
 
@@ -149,8 +170,17 @@ class JobStatus:
 class BatchProvider(Protocol):
     """A provider's batches. Each method may raise `ProviderRefused` or `ProviderUnclear`.
 
-    A `ref` is the provider's id of a file or a job, opaque to the caller.
+    A `ref` is the provider's id of a file or a job, opaque to the caller: printable ASCII, at most 512 characters.
     """
+
+    @property
+    def sends_lines(self) -> bool:
+        """Whether the lines travel with the job: `submit` reads `Job.data`, and `prepare` returns no ref."""
+        ...
+
+    def translator(self, endpoint: Endpoint) -> LineTranslator | None:
+        """How the lines of this deployment are written; `None` where they have OpenAI's form, in both directions."""
+        ...
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         """Upload the lines, so that a job can name them. They are streamed, never held whole in memory."""
@@ -184,9 +214,11 @@ class BatchProvider(Protocol):
         ...
 
     def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
-        """The bytes of a `JobStatus.output_ref` or `error_ref`: JSON Lines in the shape of OpenAI's output file.
+        """The bytes of a `JobStatus.output_ref` or `error_ref`: JSON Lines, in the shape of OpenAI's output file, or in
+        the one that the `translator` reads.
 
-        `ProviderUnclear` if they break off.
+        A provider with one list of answers and failures has it as its `output_ref`. `ProviderUnclear` if they break
+        off.
         """
         ...
 

@@ -8,15 +8,17 @@ origin.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import httpx
+import orjson
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.ip_addresses import Resolve, system
 from manifold.providers import Input, redirects, response_body
+from manifold.providers.content import Content
 from manifold.providers.download import Download
-from manifold.providers.failures import failure, read_object
+from manifold.providers.failures import failure, read_json, read_object
 from manifold.providers.http_call import CONNECT_SECONDS, HttpCall
 from manifold.providers.multipart import Multipart
 
@@ -35,6 +37,15 @@ MAX_REDIRECTS = 3
 _LIMITS = httpx.Limits(max_connections=500, max_keepalive_connections=100)
 """Enough for a poll of 60 deployments, each with eight calls at once: those that hang must not use up the pool. Lambda
 allows 1,024 open files."""
+
+
+class Answer(NamedTuple):
+    """An answer that is read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    """The names are looked up in any case."""
+    body: bytes
 
 
 class _Target(TypedDict):
@@ -65,13 +76,43 @@ class BatchClient:
         self, method: str, call: HttpCall, json: Mapping[str, Any] | None = None, *, max_bytes: int = MAX_ANSWER
     ) -> dict[str, Any]:
         """Send a request that moves no file. Returns the answer's JSON object, of `max_bytes` at most."""
-        timeout = httpx.Timeout(call.timeout, connect=call.connect_timeout, pool=call.connect_timeout)
+        return _object(await self._request(method, call, json, max_bytes))
+
+    async def items(self, call: HttpCall) -> list[Any]:
+        """GET a listing that is a JSON array."""
+        answer = await self._request("GET", call, None, MAX_ANSWER)
+        body = read_json(answer.body)
+        if not isinstance(body, list):
+            raise ProviderUnclear("an answer that is not a JSON array", status=answer.status)
+        return body
+
+    async def send(
+        self,
+        method: str,
+        call: HttpCall,
+        content: Content | bytes = b"",
+        *,
+        given_by: HttpCall | None = None,
+        redirects_to: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Send bytes, streamed if they are `Content`. Returns the answer, of `MAX_ANSWER` bytes at most.
+
+        Redirects are not followed; those statuses in `redirects_to` are an answer like a success. Of a call whose URL
+        the provider gave, `given_by` is the one that it answered: the URL may lead only where its redirects may. A
+        large file has as long as `upload`.
+        """
+        length = content.size if isinstance(content, Content) else len(content)
+        call = call.signed(None if isinstance(content, Content) else content, method)
+        headers = {**call.headers, "Content-Length": str(length)}
+        if isinstance(content, Content):
+            headers.setdefault("Content-Type", content.type)
+        timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS, write=TRANSFER_WRITE_SECONDS)
         with _provider_errors(call):
-            request = self._open().build_request(
-                method, call.url, headers=call.headers, params=_params(call), json=json, timeout=timeout
-            )
-            async with asyncio.timeout(call.timeout):
-                return await self._answer(request, call, max_bytes)
+            target = await self._given(httpx.URL(call.address), headers, given_by)
+            body = content.exact() if isinstance(content, Content) else content
+            request = self._open().build_request(method, **target, content=body, timeout=timeout)
+            async with asyncio.timeout(TRANSFER_SECONDS):
+                return await self._answer(request, call, MAX_ANSWER, redirects_to)
 
     async def upload(self, call: HttpCall, fields: Mapping[str, str], data: Input) -> dict[str, Any]:
         """POST `data` as the form's `file`, streamed. Returns the answer's JSON object."""
@@ -83,10 +124,10 @@ class BatchClient:
                 "POST", call.url, headers=headers, params=_params(call), content=form.stream(), timeout=timeout
             )
             async with asyncio.timeout(TRANSFER_SECONDS):
-                return await self._answer(request, call, MAX_ANSWER)
+                return _object(await self._answer(request, call, MAX_ANSWER))
 
-    async def download(self, call: HttpCall) -> AsyncIterator[bytes]:
-        """The bytes of a GET, as they arrive.
+    async def download(self, call: HttpCall, *, given_by: HttpCall | None = None) -> AsyncIterator[bytes]:
+        """The bytes of a GET, as they arrive. `given_by` is as for `send`.
 
         A download that breaks off is continued by a range request, as long as each brings more bytes. If one does not,
         or the server gives no ranges, it is `ProviderUnclear`: a file is never silently short.
@@ -95,18 +136,20 @@ class BatchClient:
         with _provider_errors(call):
             while not download.whole:
                 try:
-                    async with contextlib.aclosing(self._rest(call, download, end)) as chunks:
+                    async with contextlib.aclosing(self._rest(call, download, end, given_by)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                 except httpx.TransportError:
                     if not download.can_resume:
                         raise
 
-    async def _rest(self, call: HttpCall, download: Download, end: float) -> AsyncGenerator[bytes, None]:
+    async def _rest(
+        self, call: HttpCall, download: Download, end: float, given_by: HttpCall | None
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes of one answer: of the whole file, or of the rest of it."""
         async with contextlib.AsyncExitStack() as stack:
             async with asyncio.timeout(TRANSFER_READ_SECONDS):
-                response = await self._follow(call, download.request_headers(), stack)
+                response = await self._follow(call, download.request_headers(), stack, given_by)
                 if not download.starts(response.status_code, response.headers):
                     if download.whole:
                         return
@@ -118,22 +161,34 @@ class BatchClient:
             download.finish()
 
     async def _follow(
-        self, call: HttpCall, more: Mapping[str, str], stack: contextlib.AsyncExitStack
+        self,
+        call: HttpCall,
+        more: Mapping[str, str],
+        stack: contextlib.AsyncExitStack,
+        given_by: HttpCall | None,
     ) -> httpx.Response:
         """GET, and follow redirects. Another origin, such as an object store, gets only the headers of `more`."""
-        client = self._open()
+        client, base = self._open(), given_by or call
+        call = call.signed(b"", "GET")
         timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS)
-        request = client.build_request("GET", call.url, headers=call.headers, params=_params(call), timeout=timeout)
+        url = httpx.URL(call.address)
+        request = client.build_request("GET", **await self._given(url, call.headers, given_by), timeout=timeout)
         request.headers.update(more)
-        url = request.url
         for _ in range(MAX_REDIRECTS + 1):
             response = await stack.enter_async_context(contextlib.aclosing(await client.send(request, stream=True)))
             if not response.has_redirect_location:
                 break
             url = url.join(response.headers["location"])
-            request = client.build_request("GET", **await self._redirected(url, call), timeout=timeout)
+            request = client.build_request("GET", **await self._redirected(url, base), timeout=timeout)
             request.headers.update(more)
         return response
+
+    async def _given(self, url: httpx.URL, headers: Mapping[str, str], given_by: HttpCall | None) -> _Target:
+        """A request to our own URL, or to one that the provider gave."""
+        if given_by is None or _origin(httpx.URL(given_by.url)) == _origin(url):
+            return {"url": url, "headers": headers, "extensions": {}}
+        target = await self._redirected(url, given_by)
+        return {**target, "headers": {**headers, **target["headers"]}}
 
     async def _redirected(self, url: httpx.URL, call: HttpCall) -> _Target:
         """The next request of a redirect. To another origin it goes to the IP address that was checked, on a connection
@@ -154,15 +209,34 @@ class BatchClient:
             self._client, self._loop = client, loop
         return self._client
 
-    async def _answer(self, request: httpx.Request, call: HttpCall, max_bytes: int) -> dict[str, Any]:
+    async def _request(self, method: str, call: HttpCall, json: Mapping[str, Any] | None, max_bytes: int) -> Answer:
+        content = b"" if json is None else orjson.dumps(json)
+        call = call.signed(content, method)
+        timeout = httpx.Timeout(call.timeout, connect=call.connect_timeout, pool=call.connect_timeout)
+        headers = call.headers if json is None else {"Content-Type": "application/json", **call.headers}
+        with _provider_errors(call):
+            request = self._open().build_request(
+                method, call.url, headers=headers, params=_params(call), content=content, timeout=timeout
+            )
+            async with asyncio.timeout(call.timeout):
+                return await self._answer(request, call, max_bytes)
+
+    async def _answer(
+        self, request: httpx.Request, call: HttpCall, max_bytes: int, redirects_to: frozenset[int] = frozenset()
+    ) -> Answer:
         async with contextlib.aclosing(await self._open().send(request, stream=True)) as response:
-            if not response.is_success:
+            if not response.is_success and response.status_code not in redirects_to:
                 raise await _failure(response, call)
             pieces = response_body.decoded(_raw(response), _encoding(response), max_bytes)
-            body = read_object(await response_body.read_all(pieces, self._allowance))
-        if body is None:
-            raise ProviderUnclear("an answer that is not a JSON object", status=response.status_code)
-        return body
+            body = await response_body.read_all(pieces, self._allowance)
+            return Answer(response.status_code, response.headers, body)
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    body = read_object(answer.body)
+    if body is None:
+        raise ProviderUnclear("an answer that is not a JSON object", status=answer.status)
+    return body
 
 
 def _params(call: HttpCall) -> Mapping[str, str] | None:

@@ -69,18 +69,19 @@ def is_error(body: Mapping[str, Any]) -> bool:
 
 def read_object(content: bytes) -> dict[str, Any] | None:
     """The JSON object that these bytes are, or `None`."""
-    body = _read(content)
+    body = read_json(content)
     return body if isinstance(body, dict) else None
 
 
 def _error_object(content: bytes) -> dict[str, Any] | None:
     """The JSON object, or the first of a list: so does Gemini's API in OpenAI's shape."""
-    body = _read(content)
+    body = read_json(content)
     first = body[0] if isinstance(body, list) and body else body
     return first if isinstance(first, dict) else None
 
 
-def _read(content: bytes) -> Any:
+def read_json(content: bytes) -> Any:
+    """The JSON that these bytes are; `None` if they are none."""
     with contextlib.suppress(orjson.JSONDecodeError):
         return lenient_json.answer(content)
     return None

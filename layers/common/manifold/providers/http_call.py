@@ -9,8 +9,8 @@ from manifold.scrubbing import HIDDEN, SHORTEST_SECRET, Scrubber
 MAX_MESSAGE = 500
 CONNECT_SECONDS = 10.0
 
-Sign = Callable[[str, bytes], Mapping[str, str]]
-"""Makes the headers that sign a POST of these bytes to this URL."""
+Sign = Callable[[str, str, bytes | None], Mapping[str, str]]
+"""Makes the headers that sign a request: by its method, URL and content; `None` for content that is streamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class HttpCall:
             return self.url
         return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode(self.params)}"
 
-    def signed(self, content: bytes) -> "HttpCall":
-        """The same call with the headers of its signature, if `sign` is set."""
-        return (
-            self if self.sign is None else replace(self, headers={**self.headers, **self.sign(self.address, content)})
-        )
+    def signed(self, content: bytes | None, method: str = "POST") -> "HttpCall":
+        """The same call with the headers of its signature, if `sign` is set. `None`: the content is streamed."""
+        if self.sign is None:
+            return self
+        return replace(self, headers={**self.headers, **self.sign(method, self.address, content)})
 
     @property
     def connect_timeout(self) -> float:

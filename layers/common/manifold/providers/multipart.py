@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 
 from manifold.providers import Input
+from manifold.providers.content import of_input
 
 
 class Multipart:
@@ -27,14 +28,8 @@ class Multipart:
     async def stream(self) -> AsyncIterator[bytes]:
         """The body. `ValueError` if the input's length is not `data.bytes`: our own fault, not the provider's."""
         yield self._head
-        sent = 0
-        async for chunk in self._data.lines():
-            sent += len(chunk)
-            if sent > self._data.bytes:
-                break
+        async for chunk in of_input(self._data).exact():
             yield chunk
-        if sent != self._data.bytes:
-            raise ValueError(f"input {self._data.name} does not have its {self._data.bytes} bytes")
         yield self._tail
 
     def _field(self, name: str, value: str) -> bytes:

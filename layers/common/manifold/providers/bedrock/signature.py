@@ -34,11 +34,11 @@ def region_of(endpoint: Endpoint) -> str:
 def signer(signature: Signature, region: str) -> Sign:
     """Makes the headers that sign a call. They raise `ProviderRefused` if there are no credentials."""
 
-    def sign(address: str, content: bytes) -> Mapping[str, str]:
+    def sign(method: str, address: str, content: bytes | None) -> Mapping[str, str]:
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
-        request = AWSRequest("POST", address, {"Content-Type": "application/json"}, content)
+        request = AWSRequest(method, address, {"Content-Type": "application/json"}, content)
         SigV4Auth(_credentials(signature), SERVICE, region).add_auth(request)
         return dict(request.headers.items())
 

@@ -3,7 +3,6 @@
 https://platform.openai.com/docs/api-reference/batch
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -11,6 +10,8 @@ from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderU
 from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared
 from manifold.providers.addresses import openai_call
 from manifold.providers.batch_client import BatchClient
+from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_polls import poll
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.batch_object import LOST, job_status, listed, reference, unix_time
 
@@ -23,20 +24,8 @@ OUTPUT_SECONDS = 14 * 86_400
 CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
 PAGE, FILES_PAGE = 100, 1000
-IDLE_PAGES = 10
-"""The pages of a listing that a poll may read in vain. A page takes as long as `CONCURRENT` retrievals, so each
-`CONCURRENT` jobs that were found earn one page more."""
 MAX_PAGES = 1000
 """Pages after which a listing is given up as endless."""
-LISTING_SECONDS = 20.0
-"""Time limit of a poll's listing: of the 25 s that a deployment has, some are left to retrieve jobs one by one."""
-RETRIEVED_INSTEAD = 100
-"""The most jobs, those due longest, that a poll retrieves one by one where its listing failed or took too long."""
-FEW = 4
-"""Up to so many jobs are retrieved one by one; more, by listing."""
-CONCURRENT = 8
-MAX_REFUSALS = 16
-"""Refused retrievals, while none succeeds, after which the other jobs are left for a later poll."""
 GONE = 404
 NO_SUCH_INPUT = frozenset({400, 404})
 """The statuses of a create that names a file which is gone."""
@@ -53,6 +42,11 @@ class OpenAIBatches:
     def __init__(self, client: BatchClient, *, expiring: bool = False) -> None:
         self._client = client
         self._expiring = expiring
+
+    sends_lines = False
+
+    def translator(self, endpoint: Endpoint) -> LineTranslator | None:
+        return None
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         fields = {"purpose": "batch"}
@@ -80,19 +74,7 @@ class OpenAIBatches:
         return None
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
-        most = len(refs)
-        if len(refs) > FEW:
-            try:
-                async with asyncio.timeout(LISTING_SECONDS):
-                    await self._poll_listed(endpoint, refs, statuses)
-            except ProviderRefused as refusal:
-                if any(ref in statuses for ref in refs):
-                    return
-                if not refusal.lasting:
-                    raise
-            except (ProviderError, TimeoutError):  # a listing may be broken, or too slow, for as long as a job runs
-                most = RETRIEVED_INSTEAD
-        await self._poll_each(endpoint, [ref for ref in refs if ref not in statuses][:most], statuses)
+        await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
         try:
@@ -179,45 +161,10 @@ class OpenAIBatches:
             cursor = following
         raise ProviderUnclear("a listing that does not end")
 
-    async def _poll_listed(
-        self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]
-    ) -> None:
-        """Put the jobs that the newest pages list into `statuses`, as long as that is faster than to retrieve each."""
-        missing, pages, found = set(refs), 0, 0
+    async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
+        """The statuses that the newest pages list, page by page."""
         async for page in self._pages(endpoint, "batches", limit=str(PAGE)):
-            page_statuses = {
-                ref: status for ref, status in map(_read, map(self._batch, page)) if status and ref in missing
-            }
-            statuses.update(page_statuses)
-            missing -= page_statuses.keys()
-            pages, found = pages + 1, found + len(page_statuses)
-            if not missing or pages >= IDLE_PAGES + found // CONCURRENT:
-                return
-
-    async def _poll_each(
-        self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]
-    ) -> None:
-        """One GET per job. Raises only if no status is known: statuses that were read count more than the errors.
-
-        After `MAX_REFUSALS`, while no status is known, no more are sent.
-        """
-        semaphore, failures = asyncio.Semaphore(CONCURRENT), list[ProviderError]()
-
-        async def retrieve(ref: str) -> None:
-            async with semaphore:
-                if statuses or not _is_refused_throughout(failures):
-                    try:
-                        status = await self._retrieve(endpoint, ref)
-                    except ProviderError as error:
-                        failures.append(error)
-                    else:
-                        statuses.update({ref: status} if status else {})
-
-        for answer in await asyncio.gather(*map(retrieve, refs), return_exceptions=True):
-            if answer is not None:
-                raise answer
-        if failures and not statuses and (len(failures) == len(refs) or _is_refused_throughout(failures)):
-            raise failures[0]
+            yield dict(map(_read, map(self._batch, page)))
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
         try:
@@ -245,11 +192,6 @@ class OpenAIBatches:
         if status is None or status.lost:
             return False
         return status.state in ENDED or status.state == "cancelling"
-
-
-def _is_refused_throughout(failures: Sequence[ProviderError]) -> bool:
-    """Whether so many retrievals were refused that it must be the account, and not the jobs."""
-    return sum(isinstance(failure, ProviderRefused) for failure in failures) >= MAX_REFUSALS
 
 
 def _id(answer: Mapping[str, Any]) -> str:
