@@ -132,6 +132,61 @@ def test_bedrock_takes_litellms_keys_of_aws(load: Load) -> None:
     assert loaded.warnings == ()
 
 
+BATCHES = {
+    "bedrock/invoke/us-east-1/amazon.nova-pro-v1:0": {
+        "s3_bucket_name": "BUCKET",
+        "s3_output_bucket_name": "RESULTS",
+        "s3_region_name": "REGION",
+        "s3_endpoint_url": "S3",
+        "s3_encryption_key_id": "KMS_KEY",
+        "aws_batch_role_arn": "ROLE",
+    },
+    "vertex_ai/gemini-2.5-pro": {
+        "vertex_project": "PROJECT",
+        "vertex_location": "LOCATION",
+        "vertex_credentials": "CREDENTIALS",
+        "gcs_bucket_name": "BUCKET",
+        "gcs_endpoint_url": "GCS",
+    },
+    "fireworks_ai/accounts/fireworks/models/llama": {"account_id": "ACCOUNT"},
+}
+
+
+@pytest.mark.parametrize("model", BATCHES)
+def test_batches_take_litellms_settings_of_their_provider(load: Load, model: str) -> None:
+    names = BATCHES[model]
+    loaded = load(one(model, ", ".join(f"{setting}: os.environ/{name}" for setting, name in names.items())))
+    options = dict(loaded.deployments[0].options)
+    options.pop("bedrock_invocation", None)
+    assert options == {setting: SecretName(name) for setting, name in names.items()}
+    assert set(names.values()) <= loaded.secret_names().keys()
+    assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "invocation"),
+    [
+        ("invoke/nova", "invoke"),
+        ("converse/nova", "converse"),
+        ("us-east-1/invoke/nova", "invoke"),
+        ("invoke/us-east-1/nova", "invoke"),
+        ("nova", None),
+        ("us-east-1", None),
+    ],
+)
+def test_a_model_of_bedrock_says_which_api_its_batches_use(load: Load, written: str, invocation: str | None) -> None:
+    [deployment] = load(one(f"bedrock/{written}", info="{}")).deployments
+    assert deployment.options == ({} if invocation is None else {"bedrock_invocation": PlainText(invocation)})
+
+
+def test_credentials_written_out_are_warned_of_and_not_shown(load: Load) -> None:
+    params = "vertex_project: p, vertex_location: global, gcs_bucket_name: b, vertex_credentials: '{private}'"
+    loaded = load(one("vertex_ai/gemini-2.5-pro", params))
+    assert "private" not in repr(loaded)
+    [warning] = loaded.warnings
+    assert "model_list[0].litellm_params.vertex_credentials holds the key itself" in warning
+
+
 def test_an_id_of_bedrock_stays_the_same_between_releases(load: Load) -> None:
     loaded = load(one("bedrock/nova", "aws_region_name: eu-west-1", "{}"))
     assert loaded.deployments[0].id == "dep_af10fb0ae6c24f61"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from manifold import config
-from manifold.config.provider_defaults import OTHER_BATCH_APIS
 from manifold.errors import ConfigError
 
 MODEL = "model_list: [{model_name: g, litellm_params: {model: openai/x, %s}, model_info: {%s}}]"
@@ -46,6 +45,8 @@ def refusal(tmp_path: Path, text: str | bytes, **values: str) -> list[str]:
         ("api_key: ''", "model_list[0].litellm_params.api_key: is empty"),
         ("api_key: os.environ/", "model_list[0].litellm_params.api_key: must name a variable after os.environ/"),
         ("aws_region_name: Europe!", "model_list[0].litellm_params.aws_region_name: must be a region"),
+        ("s3_region_name: Europe!", "model_list[0].litellm_params.s3_region_name: must be a region"),
+        ("gcs_bucket_name: 7", "model_list[0].litellm_params.gcs_bucket_name: must be text"),
         ("rpm: os.environ/RPM", "model_list[0].litellm_params.rpm: RPM has no value"),
         ("tags: [eu, os.environ/T]", "model_list[0].litellm_params.tags[1]: T has no value"),
         ("weight: os.environ/a-b", "model_list[0].litellm_params.weight: must name a variable after os.environ/"),
@@ -183,17 +184,19 @@ def test_a_server_without_files_cannot_run_batches_yet(tmp_path: Path, provider:
     )
 
 
-@pytest.mark.parametrize("provider", ["anthropic", "bedrock", "vertex_ai", "mistral"])
-def test_another_batch_api_is_not_supported_yet(tmp_path: Path, provider: str) -> None:
-    [message] = refusal(tmp_path, batch(f"{provider}/model"))
-    assert message == f"model_list[0].model_info.mode: the batch API of {provider!r} is not supported yet"
-
-
-@pytest.mark.parametrize("provider", sorted(OTHER_BATCH_APIS))
-def test_what_no_adapter_speaks_is_refused_before_it_is_used(tmp_path: Path, provider: str) -> None:
-    params = "api_base: https://llm.example.com/v1, api_key: os.environ/KEY"
-    [message] = refusal(tmp_path, batch(f"{provider}/model", params))
-    assert message.startswith("model_list[0].model_info.mode: ")
+@pytest.mark.parametrize(
+    ("model", "missing"),
+    [
+        ("bedrock/amazon.nova-pro-v1:0", ["s3_bucket_name", "aws_batch_role_arn"]),
+        ("vertex_ai/gemini-2.5-pro", ["vertex_project", "vertex_location", "vertex_credentials", "gcs_bucket_name"]),
+        ("fireworks_ai/accounts/fireworks/models/llama", ["account_id"]),
+    ],
+)
+def test_what_batches_of_a_provider_need_besides_is_named(tmp_path: Path, model: str, missing: list[str]) -> None:
+    provider = model.partition("/")[0]
+    assert refusal(tmp_path, batch(model)) == [
+        f"model_list[0].litellm_params.{name}: is missing, and batches of {provider!r} need it" for name in missing
+    ]
 
 
 def test_a_batch_deployment_needs_an_address_and_a_key(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manifold import observe
+from manifold import config, observe
 from manifold.deployments import Deployments
 from manifold.errors import TIMEOUT, ProviderError, ProviderRefused, ProviderUnclear, Unavailable
 from manifold.providers import BatchProvider, Endpoint
+from manifold.secrets import Secrets
 from tests.support import gateways
 
 ADDRESS = {"OPENAI_PROVIDER_API_BASE": "http://127.0.0.1:1", "OPENAI_PROVIDER_API_KEY": "key"}
@@ -82,3 +84,63 @@ async def test_a_call_that_takes_too_long_is_an_unclear_outcome(deployments: Dep
 async def test_base_exceptions_pass_through(deployments: Deployments) -> None:
     with pytest.raises(KeyboardInterrupt):
         await called(deployments, raising(KeyboardInterrupt()))
+
+
+VERTEX = """
+model_list:
+  - model_name: gemini
+    litellm_params:
+      model: vertex_ai/gemini-2.5-pro
+      vertex_project: os.environ/VERTEX_PROJECT
+      vertex_location: europe-west4
+      vertex_credentials: os.environ/VERTEX_CREDENTIALS
+      gcs_bucket_name: os.environ/GCS_BUCKET
+    model_info: {id: vertex, mode: batch}
+"""
+VERTEX_VALUES = {
+    "VERTEX_PROJECT": "acme-prod-7",
+    "VERTEX_CREDENTIALS": '{"type":"service_account","private_key":"MIIE"}',
+    "GCS_BUCKET": "acme-batches",
+}
+
+
+def vertex(tmp_path: Path, **values: str) -> Deployments:
+    path = tmp_path / "config.yaml"
+    path.write_text(VERTEX)
+    adapter: Any = None
+    return Deployments(config.load(path, values.get), Secrets(None, values), lambda _: adapter, lambda _: adapter)
+
+
+async def endpoint_of(deployments: Deployments) -> Endpoint:
+    async def endpoint(_: BatchProvider, at: Endpoint) -> Endpoint:
+        return at
+
+    deployment = deployments.get("vertex")
+    assert deployment is not None
+    return await deployments.call(deployment, endpoint)
+
+
+async def test_the_settings_of_one_provider_are_resolved_at_each_call(tmp_path: Path) -> None:
+    at = await endpoint_of(vertex(tmp_path, **VERTEX_VALUES))
+    assert at.options == {
+        "vertex_project": "acme-prod-7",
+        "vertex_location": "europe-west4",
+        "vertex_credentials": VERTEX_VALUES["VERTEX_CREDENTIALS"],
+        "gcs_bucket_name": "acme-batches",
+    }
+    assert "private_key" not in repr(at)
+
+
+async def test_a_setting_of_one_provider_without_a_value_refuses_the_call(tmp_path: Path) -> None:
+    with pytest.raises(ProviderRefused, match="GCS_BUCKET has no value") as caught:
+        await endpoint_of(vertex(tmp_path, **{**VERTEX_VALUES, "GCS_BUCKET": ""}))
+    assert caught.value.lasting
+
+
+def test_no_client_reads_whose_account_it_is(tmp_path: Path) -> None:
+    deployments = vertex(tmp_path, **VERTEX_VALUES)
+    deployment = deployments.get("vertex")
+    assert deployment is not None
+    told = f"no gs://acme-batches in {VERTEX_VALUES['VERTEX_CREDENTIALS']}: acme-batches of acme-prod-7 in europe-west4"
+    shown = deployments.scrubber(deployment, {}).text(told)
+    assert shown == "no *** in ***: *** of *** in europe-west4"

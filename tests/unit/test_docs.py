@@ -115,11 +115,14 @@ def test_the_metrics_are_those_of_the_code() -> None:
 
 
 def test_the_providers_are_those_of_the_code() -> None:
-    addresses, batches = sections("###")["Providers"].strip().split("\n\n")
+    addresses, batches, needs = sections("###")["Providers"].strip().split("\n\n")
     _, may_leave_it_out = addresses.split("may leave it out:")
-    _, refused = batches.split("refused for")
+    _, refused = re.split(r"refused for|These need", batches)[:2]
     assert in_backticks(may_leave_it_out) == provider_defaults.BASE_URLS.keys()
-    assert in_backticks(refused) == provider_defaults.WITHOUT_FILES | provider_defaults.OTHER_BATCH_APIS
+    assert in_backticks(refused) == provider_defaults.WITHOUT_BATCHES
+    assert {provider: in_backticks(names) for provider, names in re.findall(r"(?m)^- `(\w+)`: (.+)$", needs)} == {
+        provider: {*names} - {"api_base", "api_key"} for provider, names in provider_defaults.NEEDED_FOR_BATCHES.items()
+    }
 
 
 def test_the_limits_of_batches_are_those_of_the_code() -> None:

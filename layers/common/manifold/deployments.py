@@ -24,6 +24,13 @@ _TIMEOUT = 20.0
 CALL_SECONDS = 40.0
 """Seconds for all requests of one call that moves no file: 20 each at most, twice after a 401."""
 
+ACCOUNT_OPTIONS = frozenset(
+    {
+        "account_id", "aws_batch_role_arn", "gcs_bucket_name", "gcs_endpoint_url", "s3_bucket_name",
+        "s3_encryption_key_id", "s3_endpoint_url", "s3_output_bucket_name", "vertex_credentials", "vertex_project",
+    }
+)  # fmt: skip
+"""The settings that tell whose account a deployment is, which no client reads."""
 _SERVING: Mapping[Route, frozenset[str | None]] = {
     "/chat/completions": frozenset({None, "chat"}),
     "/completions": frozenset({None, "chat", "completion"}),
@@ -107,6 +114,7 @@ class Deployments:
             return known
         signature = endpoint.signature
         secrets = [endpoint.api_key, endpoint.organization, signature and signature.secret_access_key]
+        secrets += [value for name, value in endpoint.options.items() if name in ACCOUNT_OPTIONS]
         return replace(known, host=host_of(endpoint.base_url), secrets=[one for one in secrets if one])
 
     async def complete(self, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
@@ -156,6 +164,7 @@ class Deployments:
                 timeout=min(deployment.timeout or _TIMEOUT, _TIMEOUT),
                 signature=self._signature(deployment.aws),
                 base_model=deployment.base_model,
+                options={name: self._secrets.resolve(setting) for name, setting in deployment.options.items()},
             )
         except ConfigError as error:
             raise ProviderRefused(f"{deployment.path}: {error}", lasting=True) from error

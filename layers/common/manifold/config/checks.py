@@ -1,13 +1,15 @@
 """Checks of deployments beyond types: problems, which are errors, and warnings."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from manifold.config import batch_limits, provider_defaults
 from manifold.config.deployments import Deployment
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
 
-CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token"})
+CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token", "vertex_credentials"})
+
+ADDRESS = ("api_base", "api_key")
 
 
 def problems(deployments: Iterable[Deployment]) -> list[str]:
@@ -34,7 +36,7 @@ def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator
         for path, setting in one.settings():
             if isinstance(setting, PlainText) and path.rpartition(".")[2] in CREDENTIALS:
                 yield _written_out(path)
-        if one.api_base is None and one.aws is None:
+        if one.api_base is None and one.aws is None and "api_base" in _needed(one):
             yield (
                 f"{one.path}.litellm_params.api_base is missing, and no address of {one.provider!r} is known: "
                 "nothing is sent to this deployment"
@@ -79,15 +81,21 @@ def _signature(one: Deployment) -> Iterator[str]:
 def _batches(one: Deployment) -> Iterator[str]:
     if one.mode != "batch":
         return
-    if one.provider in provider_defaults.WITHOUT_FILES:
+    if one.provider in provider_defaults.WITHOUT_BATCHES:
         yield f"{one.path}.model_info.mode: {one.provider!r} has no /files and /batches, so it cannot be 'batch' yet"
         return
-    if one.provider in provider_defaults.OTHER_BATCH_APIS:
-        yield f"{one.path}.model_info.mode: the batch API of {one.provider!r} is not supported yet"
-        return
-    for name in ("api_base", "api_key"):
-        if getattr(one, name) is None:
-            yield f"{one.path}.litellm_params.{name}: is missing, and no default is known for {one.provider!r}"
+    written = {"api_base": one.api_base, "api_key": one.api_key, **one.options}
+    for name in _needed(one):
+        if written.get(name) is None:
+            why = "no default is known for {!r}" if name in ADDRESS else "batches of {!r} need it"
+            yield f"{one.path}.litellm_params.{name}: is missing, and {why.format(one.provider)}"
+
+
+def _needed(one: Deployment) -> Sequence[str]:
+    """The settings that the deployment cannot be without, address and key among them."""
+    if one.mode != "batch":
+        return ADDRESS
+    return provider_defaults.NEEDED_FOR_BATCHES.get(one.provider, ADDRESS)
 
 
 def _equal_ids(deployments: Iterable[Deployment]) -> Iterator[str]:

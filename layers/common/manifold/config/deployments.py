@@ -55,6 +55,8 @@ class Deployment:
     """Its place in `config.yaml`: `model_list[0]`."""
     aws: Aws | None = None
     """For Bedrock alone."""
+    options: Mapping[str, Setting] = field(default_factory=dict, hash=False)
+    """The settings that are one provider's own, by their names in `litellm_params`."""
     limits: BatchLimits = field(default_factory=BatchLimits)
     """Those of `litellm_params`, else those that the provider documents."""
     retry_failed_lines: int = 0
@@ -65,6 +67,7 @@ class Deployment:
         written = {name: getattr(self, name) for name in ("api_base", "api_key", "api_version", "organization")}
         if self.aws is not None:
             written |= {f"aws_{one.name}": getattr(self.aws, one.name) for one in fields(self.aws)}
+        written |= self.options
         for name, setting in written.items():
             if setting is not None:
                 yield f"{self.path}.litellm_params.{name}", setting

@@ -10,6 +10,7 @@ from typing import Any
 from manifold.config import batch_limits, checks, document, provider_defaults
 from manifold.config.batch_limits import BatchLimits
 from manifold.config.deployments import Aws, Config, Deployment
+from manifold.config.provider_defaults import BedrockModel
 from manifold.config.references import Lookup, References
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
@@ -48,12 +49,12 @@ def load(path: Path, lookup: Lookup) -> Config:
 def _deployment(written: document.Model, path: str) -> Deployment:
     params, info = written.litellm_params, written.model_info
     provider, model = params.model.split("/", 1) if "/" in params.model else ("openai", params.model)
-    model, region = provider_defaults.bedrock_model(model) if provider == provider_defaults.BEDROCK else (model, None)
+    bedrock = provider_defaults.bedrock_model(model) if provider == provider_defaults.BEDROCK else None
     return Deployment(
         id=info.id or _id(written),
         group=written.model_name,
         provider=provider,
-        model=model,
+        model=bedrock.id if bedrock else model,
         api_base=params.api_base or _known_base(provider),
         api_key=params.api_key or _known_key(provider, params),
         api_version=params.api_version,
@@ -69,7 +70,8 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         mode=info.mode,
         base_model=info.base_model,
         path=path,
-        aws=_aws(params, region) if provider == provider_defaults.BEDROCK else None,
+        aws=_aws(params, bedrock.region) if bedrock else None,
+        options=_options(params, bedrock),
         limits=_limits(params, provider),
         retry_failed_lines=info.retry_failed_lines,
     )
@@ -78,6 +80,13 @@ def _deployment(written: document.Model, path: str) -> Deployment:
 def _limits(params: document.LitellmParams, provider: str) -> BatchLimits:
     own = {field.name: getattr(params, f"max_{field.name}") for field in fields(BatchLimits)}
     return replace(batch_limits.documented(provider), **_given(own))
+
+
+def _options(params: document.LitellmParams, bedrock: BedrockModel | None) -> dict[str, Setting]:
+    options = _given({name: getattr(params, name) for name in provider_defaults.OPTIONS})
+    if bedrock and bedrock.invocation:
+        options[provider_defaults.INVOCATION] = PlainText(bedrock.invocation)
+    return options
 
 
 def _aws(params: document.LitellmParams, region: str | None) -> Aws:

@@ -1,9 +1,11 @@
-"""Defaults of providers by LiteLLM's prefix: base URL, key variable, and which cannot run batches through Manifold yet.
+"""Defaults of providers by LiteLLM's prefix: base URL, key variable, and what their batches need or lack.
 
 The URLs are from the providers' documentation. A prefix not listed here is an OpenAI-compatible server at `api_base`.
 """
 
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 BASE_URLS = {
     "anthropic": "https://api.anthropic.com",
@@ -12,6 +14,7 @@ BASE_URLS = {
     "cohere_chat": "https://api.cohere.com",
     "deepinfra": "https://api.deepinfra.com/v1/openai",
     "deepseek": "https://api.deepseek.com",
+    "fireworks_ai": "https://api.fireworks.ai/inference/v1",
     "gemini": "https://generativelanguage.googleapis.com",
     "groq": "https://api.groq.com/openai/v1",
     "mistral": "https://api.mistral.ai/v1",
@@ -27,9 +30,10 @@ BEDROCK = "bedrock"
 REGION_NAME = "AWS_REGION"
 """Lambda sets it, to the function's own region."""
 BEDROCK_MODEL = re.compile(
-    r"(?:(?:converse|invoke)/)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d+)/)?(?:(?:converse|invoke)/)?(?P<model>.+)"
+    r"(?:(?P<before>converse|invoke)/)?(?:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d+)/)?"
+    r"(?:(?P<after>converse|invoke)/)?(?P<model>.+)"
 )
-"""LiteLLM's forms: the model after an optional region and API. Manifold always uses the Converse API."""
+"""LiteLLM's forms: the model after an optional region and API. Only batches can use another API than Converse."""
 BEDROCK_ARN = re.compile(r"arn:[^:/]+:bedrock:(?P<region>[a-z0-9-]+):")
 
 KEY_NAMES = {provider: f"{provider.upper()}_API_KEY" for provider in ("azure", *BASE_URLS)} | {
@@ -40,21 +44,49 @@ KEY_NAMES = {provider: f"{provider.upper()}_API_KEY" for provider in ("azure", *
 BEDROCK_KEY_NAME = "AWS_BEARER_TOKEN_BEDROCK"
 """The same for Bedrock. Without a value, calls are signed."""
 
-WITHOUT_FILES = frozenset(
-    {"deepseek", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "openrouter", "vllm"}
-)
+WITHOUT_BATCHES = frozenset({"deepseek", "hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"})
 """Servers that have neither `/files` nor `/batches`."""
 
-OTHER_BATCH_APIS = frozenset(
-    {"anthropic", BEDROCK, "cohere", "cohere_chat", "gemini", "mistral", "together_ai", "vertex_ai"}
+OPTIONS = (
+    "aws_batch_role_arn",
+    "s3_bucket_name",
+    "s3_output_bucket_name",
+    "s3_region_name",
+    "s3_endpoint_url",
+    "s3_encryption_key_id",
+    "vertex_project",
+    "vertex_location",
+    "vertex_credentials",
+    "gcs_bucket_name",
+    "gcs_endpoint_url",
+    "account_id",
 )
-"""Providers whose batch API is not OpenAI's."""
+"""The settings of `litellm_params` that are one provider's own."""
+INVOCATION = "bedrock_invocation"
+"""The option that the model's prefix sets: `converse` or `invoke`."""
+
+NEEDED_FOR_BATCHES: Mapping[str, tuple[str, ...]] = {
+    BEDROCK: ("s3_bucket_name", "aws_batch_role_arn"),
+    "fireworks_ai": ("api_base", "api_key", "account_id"),
+    "vertex_ai": ("vertex_project", "vertex_location", "vertex_credentials", "gcs_bucket_name"),
+}
+"""The settings without which no batch can run. Of any other provider these are an address and a key."""
 
 
-def bedrock_model(written: str) -> tuple[str, str | None]:
-    """The model's id or ARN at AWS, and the region in `litellm_params.model`, if any."""
+class BedrockModel(NamedTuple):
+    """What `litellm_params.model` says."""
+
+    id: str
+    """The model's id or ARN at AWS."""
+    region: str | None = None
+    invocation: str | None = None
+    """The API that batches use, `converse` or `invoke`; `None`: that which fits the model."""
+
+
+def bedrock_model(written: str) -> BedrockModel:
     match = BEDROCK_MODEL.fullmatch(written)
     if match is None:
-        return written, None
+        return BedrockModel(written)
     arn = BEDROCK_ARN.match(match["model"])
-    return match["model"], match["region"] or (arn["region"] if arn else None)
+    region = match["region"] or (arn["region"] if arn else None)
+    return BedrockModel(match["model"], region, match["before"] or match["after"])

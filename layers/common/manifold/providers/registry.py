@@ -24,14 +24,33 @@ DIALECTS: Mapping[str, tuple[str, str]] = {
     "gemini": ("gemini", "Gemini"),
 }
 """The prefixes whose completions are translated, each with its package and the class in it."""
+BATCHES: Mapping[str, tuple[str, str]] = {
+    "anthropic": ("anthropic", "AnthropicBatches"),
+    "bedrock": ("bedrock", "BedrockBatches"),
+    "cohere": ("cohere", "CohereBatches"),
+    "cohere_chat": ("cohere", "CohereBatches"),
+    "fireworks_ai": ("fireworks_ai", "FireworksBatches"),
+    "gemini": ("gemini", "GeminiBatches"),
+    "mistral": ("mistral", "MistralBatches"),
+    "openrouter": ("openrouter", "OpenRouterBatches"),
+    "together_ai": ("together_ai", "TogetherBatches"),
+    "vertex_ai": ("vertex_ai", "VertexBatches"),
+}
+"""The prefixes whose batch API is not OpenAI's, each with its package and the class in the package's `batches`."""
 
 
 @cache
 def batch_provider_for(name: str) -> BatchProvider:
-    """The batch adapter of a prefix. Any prefix but `azure` and `xai` is taken for a server of OpenAI's API.
+    """The batch adapter of a prefix. All but `azure`, `xai` and those in `BATCHES` are taken for OpenAI's API.
 
     The configuration says which prefixes may run no batches.
     """
+    if name in BATCHES:
+        package, class_name = BATCHES[name]
+        adapter: BatchProvider = getattr(import_module(f"manifold.providers.{package}.batches"), class_name)(
+            _batch_client()
+        )
+        return adapter
     from manifold.providers.azure.batches import AzureBatches
     from manifold.providers.openai.batches import OpenAIBatches
 
