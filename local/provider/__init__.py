@@ -8,9 +8,10 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/openai/v1/files                   Azure OpenAI
     {root}/accounts/{account}/openai/files?api-version=…        Azure OpenAI, dated versions with all their oddities
     {root}/accounts/{account}/anthropic/v1/messages             Anthropic, completions alone, as the rest
-    {root}/accounts/{account}/bedrock/model/{model}/converse    Amazon Bedrock
+    {root}/accounts/{account}/bedrock/model/{model}/converse    Amazon Bedrock, beside it /s3/{bucket}/{key}
     {root}/accounts/{account}/cohere/v2/chat                    Cohere
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini
+    {root}/accounts/{account}/vertex/storage/v1/b/{bucket}/o    Google Cloud Storage, beside it /token
 
 A model echoes the prompt, as fast as its account's `Latency` lets it. A batch moves by the clock; its state is brought
 up to date when it is read. `{root}/control/…` injects faults, sets quotas, and returns the log of requests and what was

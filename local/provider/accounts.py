@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemini", "xai"]
+DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemini", "vertex", "xai"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Account:
     """The allowed values of `body.model`: model names at OpenAI, deployment names at Azure."""
     access_keys: tuple[AccessKey, ...] = ()
     """Access keys of AWS, beside the API key."""
+    buckets: frozenset[str] = frozenset()
+    """Of S3 or of Google Cloud Storage."""
 
 
 class Latency(BaseModel):
@@ -48,6 +50,10 @@ NO_LATENCY = Latency()
 BEDROCK_REGION = "eu-central-1"
 BEDROCK_MODEL = "eu.anthropic.claude-haiku-4-5-v1:0"
 BEDROCK_PROFILE = f"arn:aws:bedrock:{BEDROCK_REGION}:123456789012:inference-profile/{BEDROCK_MODEL}"
+BEDROCK_BUCKET, BEDROCK_OUTPUT_BUCKET = "simulated-batches", "simulated-batch-results"
+GCS_BUCKET = "simulated-vertex-batches"
+GCP_PROJECT = "simulated-project"
+GCP_LOCATIONS = frozenset({"global", "europe-west4", "us-east5"})
 
 DEFAULT_ACCOUNTS = (
     Account("azure-general", "azure", "simulated-key-general", frozenset({"gpt-4o-mini-general-deployment"})),
@@ -74,8 +80,17 @@ DEFAULT_ACCOUNTS = (
             AccessKey("AKIASIMULATED", "simulated-secret-access-key"),
             AccessKey("ASIASIMULATED", "simulated-temporary-secret", "simulated-session-token"),
         ),
+        frozenset({BEDROCK_BUCKET, BEDROCK_OUTPUT_BUCKET}),
     ),
     Account("cohere", "cohere", "simulated-key-cohere", frozenset({"command-a-03-2025"})),
     Account("gemini", "gemini", "simulated-key-gemini", frozenset({"gemini-2.5-flash", "gemini-3-pro"})),
+    Account(
+        "vertex",
+        "vertex",
+        "simulated-key-vertex",
+        frozenset({"gemini-2.5-flash", "gemini-embedding-001", "claude-haiku-4-5"}),
+        (AccessKey("AKIASIMULATED", "simulated-secret-access-key"),),
+        frozenset({GCS_BUCKET}),
+    ),
     Account("xai", "xai", "xai-simulated-key-0001", frozenset({"grok-4"})),
 )

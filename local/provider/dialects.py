@@ -11,9 +11,13 @@ from local.provider.native.error_formats import (
     AnthropicErrorFormat,
     BedrockErrorFormat,
     CohereErrorFormat,
-    GeminiErrorFormat,
+    ErrorAnswer,
+    GCSErrorFormat,
+    GoogleErrorFormat,
+    JSONErrorFormat,
+    OAuthErrorFormat,
+    S3ErrorFormat,
     XAIErrorFormat,
-    server_sent_event,
 )
 from local.provider.refusal import Refusal
 
@@ -38,6 +42,10 @@ class ErrorFormat(Protocol):
         """The error as an event of a stream."""
         ...
 
+    def answer(self, refusal: Refusal) -> ErrorAnswer:
+        """The error as an answer."""
+        ...
+
 
 class Dialect(ErrorFormat, Protocol):
     def file(self, file: File, now: float) -> dict[str, Any]: ...
@@ -51,15 +59,12 @@ class Dialect(ErrorFormat, Protocol):
     def files(self, files: Sequence[Mapping[str, Any]], more: bool) -> dict[str, Any]: ...
 
 
-class OpenAIDialect:
+class OpenAIDialect(JSONErrorFormat):
     """https://platform.openai.com/docs/api-reference/batch/object"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         kind = "invalid_request_error" if refusal.status < 500 and refusal.status != 429 else "server_error"
         return {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}}
-
-    def event(self, refusal: Refusal) -> bytes:
-        return server_sent_event(self.error(refusal))
 
     def file(self, file: File, now: float) -> dict[str, Any]:
         return {
@@ -144,7 +149,7 @@ class DatedAzureDialect(AzureDialect):
 
 
 PREFIX = re.compile(
-    r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1|/anthropic|/bedrock|/cohere|/gemini|/xai)(?=/)"
+    r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1|/anthropic|/bedrock|/cohere|/gemini|/vertex|/xai)(?=/)"
 )
 DIALECTS: Mapping[str, Dialect] = {
     "/v1": OpenAIDialect(),
@@ -156,15 +161,28 @@ NATIVE: Mapping[str, ErrorFormat] = {
     "/anthropic": AnthropicErrorFormat(),
     "/bedrock": BedrockErrorFormat(),
     "/cohere": CohereErrorFormat(),
-    "/gemini": GeminiErrorFormat(),
+    "/gemini": GoogleErrorFormat(),
+    "/vertex": GoogleErrorFormat(),
     "/xai": XAIErrorFormat(),
 }
+SERVICES: Mapping[str, ErrorFormat] = {
+    "/bedrock/s3/": S3ErrorFormat(),
+    "/vertex/storage/": GCSErrorFormat(),
+    "/vertex/upload/": GCSErrorFormat(),
+    "/vertex/token": OAuthErrorFormat(),
+    "/vertex/sts/": OAuthErrorFormat(),
+}
+"""The services beside a provider's models, by the beginning of their paths."""
 
 
 def error_format_of(path: str) -> ErrorFormat:
     """The shape of errors for a URL's path; OpenAI's, if it belongs to no dialect."""
     match = PREFIX.match(path)
-    return NATIVE.get(match["form"] if match else "") or dialect_of(path)
+    if match is None:
+        return dialect_of(path)
+    within = path[match.start("form") :]
+    service = next((form for beginning, form in SERVICES.items() if within.startswith(beginning)), None)
+    return service or NATIVE.get(match["form"]) or dialect_of(path)
 
 
 def dialect_of(path: str) -> Dialect:

@@ -15,13 +15,14 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from local.provider import batch_routes, completion_routes, control_routes, file_routes
+from local.provider import batch_routes, completion_routes, control_routes, file_routes, google_grants
 from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.dialects import PREFIX, error_format_of
 from local.provider.faults import Fault, FaultInjection
-from local.provider.native import anthropic, bedrock, cohere, gemini, xai
+from local.provider.native import anthropic, bedrock, cohere, gcs, gemini, google_tokens, s3, xai
 from local.provider.pace import Pace
 from local.provider.quotas import ModelUse, Quota
 from local.provider.refusal import Refusal
@@ -42,6 +43,14 @@ class Simulator:
     def base(self, account: str) -> str:
         """The base URL that the account's deployments are configured with."""
         return _base(self.url, account, self.state.accounts[account].dialect)
+
+    def service_account(self) -> str:
+        """The file with the key of the service account of `vertex`."""
+        return google_grants.service_account(f"{self.base('vertex')}/token")
+
+    def external_account(self) -> str:
+        """The file with which an identity of AWS becomes that service account."""
+        return google_tokens.external_account(self.base("vertex"))
 
     def fail(self, fault: Fault) -> None:
         self.state.faults.add(fault)
@@ -72,17 +81,26 @@ def application(state: ProviderState) -> ASGIApp:
     for native in (anthropic, bedrock, cohere, gemini, xai):
         app.include_router(native.router, prefix="/accounts/{account}/" + native.__name__.rpartition(".")[2])
 
+    app.include_router(s3.router, prefix="/accounts/{account}/bedrock")
+    for google in (google_tokens, gcs):
+        app.include_router(google.router, prefix="/accounts/{account}/vertex")
+
     @app.exception_handler(Refusal)
-    async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
-        return JSONResponse(error_format_of(request.url.path).error(refusal), refusal.status)
+    async def refuse(request: Request, refusal: Refusal) -> Response:
+        return _refused(request, refusal)
 
     @app.exception_handler(RequestValidationError)
-    async def reject(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def reject(request: Request, error: RequestValidationError) -> Response:
         if PREFIX.match(request.url.path) is None:
             return JSONResponse({"detail": str(error.errors())}, 422)
-        return JSONResponse(error_format_of(request.url.path).error(Refusal(400, "invalid_request", str(error))), 400)
+        return _refused(request, Refusal(400, "invalid_request", str(error)))
 
     return FaultInjection(app, state.faults, state.record, state.clock)
+
+
+def _refused(request: Request, refusal: Refusal) -> Response:
+    answer = error_format_of(request.url.path).answer(refusal)
+    return Response(answer.body, refusal.status, answer.headers, answer.content_type)
 
 
 @contextlib.contextmanager

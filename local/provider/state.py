@@ -10,6 +10,8 @@ from local.provider.batches import Batches
 from local.provider.clock import Clock
 from local.provider.faults import Faults
 from local.provider.files import Files
+from local.provider.google_grants import GoogleTokens
+from local.provider.object_store import ObjectStore
 from local.provider.pace import Pace
 from local.provider.quotas import Quotas
 from local.provider.refusal import Refusal
@@ -23,6 +25,8 @@ class ProviderState:
         self.clock = clock or Clock()
         self.accounts = {account.name: account for account in DEFAULT_ACCOUNTS}
         self.files = Files(spool, self.clock)
+        self.objects = ObjectStore(spool, self.clock)
+        self.google_tokens = GoogleTokens(self.clock)
         self.faults = Faults()
         self.quotas = Quotas()
         self.batches = Batches(self.files, pace, self.faults, self.quotas)
@@ -74,6 +78,8 @@ class ProviderState:
         self.batches.clear()
         self.batches.pace = self._pace
         self.files.clear()
+        self.objects.clear()
+        self.google_tokens.clear()
         self.faults.clear()
         self.quotas.clear()
         self._latencies.clear()

@@ -19,6 +19,18 @@ ROUTES = {
     ("POST", r"/v1/messages"): "chat.create",
     ("POST", r"/v2/chat"): "chat.create",
     ("POST", r"/v1beta/models/[^/]+:(generateContent|streamGenerateContent)"): "chat.create",
+    ("PUT", r"/s3/[^/]+/.+"): "files.create",
+    ("GET", r"/s3/[^/]+"): "files.list",
+    ("HEAD", r"/s3/[^/]+/.+"): "files.retrieve",
+    ("GET", r"/s3/[^/]+/.+"): "files.content",
+    ("DELETE", r"/s3/[^/]+/.+"): "files.delete",
+    ("POST", r"/upload/storage/v1/b/[^/]+/o"): "files.start",
+    ("PUT", r"/upload/storage/v1/b/[^/]+/o"): "files.create",
+    ("DELETE", r"/upload/storage/v1/b/[^/]+/o"): "files.abandon",
+    ("GET", r"/storage/v1/b/[^/]+/o"): "files.list",
+    ("GET", r"/storage/v1/b/[^/]+/o/.+"): "files.content",
+    ("DELETE", r"/storage/v1/b/[^/]+/o/.+"): "files.delete",
+    ("POST", r"/token|/sts/v1/token|/iamcredentials/.+"): "tokens.create",
     ("POST", r"/model/.+/converse(-stream)?"): "chat.create",
 }
 

@@ -4,7 +4,8 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
 
 from local.provider.refusal import Refusal
 
@@ -17,11 +18,12 @@ ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
-GEMINI_STATUSES = {
+GOOGLE_STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    409: "ABORTED",
     429: "RESOURCE_EXHAUSTED",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
@@ -32,6 +34,28 @@ XAI_CODES = {
     404: "Some requested entity was not found",
     429: "Some resource has been exhausted",
 }
+GOOGLE_CODES = frozenset({"FAILED_PRECONDITION", "ALREADY_EXISTS", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"})
+"""Those that a refusal may name in place of its status's own."""
+GCS_REASONS = {
+    400: "invalid",
+    401: "authError",
+    403: "forbidden",
+    404: "notFound",
+    410: "gone",
+    412: "conditionNotMet",
+    416: "requestedRangeNotSatisfiable",
+    429: "rateLimitExceeded",
+    503: "backendError",
+}
+AWS_TYPES = {
+    400: "ValidationException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    408: "ModelTimeoutException",
+    429: "ThrottlingException",
+    503: "ServiceUnavailableException",
+}
+S3_CODES = {400: "InvalidRequest", 403: "AccessDenied", 404: "NoSuchKey", 429: "SlowDown", 503: "SlowDown"}
 BEDROCK_EXCEPTIONS = {
     400: "validationException",
     408: "modelTimeoutException",
@@ -41,7 +65,29 @@ BEDROCK_EXCEPTIONS = {
 }
 
 
-class AnthropicErrorFormat:
+class ErrorAnswer(NamedTuple):
+    """An error as it is sent."""
+
+    body: bytes
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = {}
+
+
+class JSONErrorFormat:
+    """The shape of a provider's errors."""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def event(self, refusal: Refusal) -> bytes:
+        """The error as an event of a stream."""
+        return server_sent_event(self.error(refusal))
+
+    def answer(self, refusal: Refusal) -> ErrorAnswer:
+        return ErrorAnswer(json.dumps(self.error(refusal)).encode())
+
+
+class AnthropicErrorFormat(JSONErrorFormat):
     """https://platform.claude.com/docs/en/api/errors"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
@@ -52,32 +98,27 @@ class AnthropicErrorFormat:
         return server_sent_event(self.error(refusal), "error")
 
 
-class GeminiErrorFormat:
-    """https://google.aip.dev/193"""
+class GoogleErrorFormat(JSONErrorFormat):
+    """That of Gemini and Vertex AI: https://google.aip.dev/193"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
-        status = GEMINI_STATUSES.get(refusal.status, "INTERNAL")
+        named = refusal.code if refusal.code in GOOGLE_CODES else None
+        status = named or GOOGLE_STATUSES.get(refusal.status, "INTERNAL")
         error = {"code": refusal.status, "message": refusal.message, "status": status}
         if refusal.retry_after is None:
             return {"error": error}
         retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{refusal.retry_after}s"}
         return {"error": error | {"details": [retry]}}
 
-    def event(self, refusal: Refusal) -> bytes:
-        return server_sent_event(self.error(refusal))
 
-
-class XAIErrorFormat:
+class XAIErrorFormat(JSONErrorFormat):
     """https://docs.x.ai/docs/key-information/debugging"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         return {"code": XAI_CODES.get(refusal.status, "Internal error"), "error": refusal.message}
 
-    def event(self, refusal: Refusal) -> bytes:
-        return server_sent_event(self.error(refusal))
 
-
-class CohereErrorFormat:
+class CohereErrorFormat(JSONErrorFormat):
     """https://docs.cohere.com/reference/errors"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
@@ -88,15 +129,49 @@ class CohereErrorFormat:
         return server_sent_event({"type": "message-end", "delta": delta}, "message-end")
 
 
-class BedrockErrorFormat:
+class BedrockErrorFormat(JSONErrorFormat):
     """https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html"""
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         return {"message": refusal.message}
 
+    def answer(self, refusal: Refusal) -> ErrorAnswer:
+        """A refusal may name its exception; else it is that of the status."""
+        named = refusal.code if (refusal.code or "").endswith("Exception") else None
+        kind = named or AWS_TYPES.get(refusal.status, "InternalServerException")
+        return ErrorAnswer(json.dumps(self.error(refusal)).encode(), headers={"x-amzn-errortype": kind})
+
     def event(self, refusal: Refusal) -> bytes:
         kind = BEDROCK_EXCEPTIONS.get(refusal.status, "internalServerException")
         return event_stream_message({":message-type": "exception", ":exception-type": kind}, self.error(refusal))
+
+
+class S3ErrorFormat(JSONErrorFormat):
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
+
+    def answer(self, refusal: Refusal) -> ErrorAnswer:
+        code = S3_CODES.get(refusal.status, "InternalError") if refusal.code in (None, "simulated") else refusal.code
+        parts = {"Code": code, "Message": refusal.message, "RequestId": "SIMULATED", "HostId": "simulated"}
+        body = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in parts.items())
+        text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{body}</Error>'
+        return ErrorAnswer(text.encode(), "application/xml", {"x-amz-request-id": "SIMULATED"})
+
+
+class GCSErrorFormat(JSONErrorFormat):
+    """https://cloud.google.com/storage/docs/json_api/v1/status-codes"""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        reason = GCS_REASONS.get(refusal.status, "backendError")
+        detail = {"message": refusal.message, "domain": "global", "reason": reason}
+        return {"error": {"code": refusal.status, "message": refusal.message, "errors": [detail]}}
+
+
+class OAuthErrorFormat(JSONErrorFormat):
+    """https://datatracker.ietf.org/doc/html/rfc6749#section-5.2"""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        named = "invalid_request" if refusal.code in (None, "simulated") else refusal.code
+        return {"error": named, "error_description": refusal.message}
 
 
 def server_sent_event(data: Mapping[str, Any], name: str | None = None) -> bytes:
