@@ -1,0 +1,1 @@
+"""Vertex AI: batches of Gemini's and Claude's models, with their files in Cloud Storage."""
