@@ -1,7 +1,7 @@
 """Anthropic's Messages API: https://platform.claude.com/docs/en/api/messages"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -101,14 +101,25 @@ async def create_message(http_request: Request, account: str) -> Response:
         raise Refusal(400, None, "anthropic-version: header is required")
     request = read(MessagesRequest, caller.body)
     caller.check_model(request.model, Refusal(404, None, f"model: {request.model}"))
+    output, prompt = _answered(request)
+    if request.stream:
+        return paced(caller, _events(request, output, prompt))
+    return JSONResponse(_message(request, output, prompt))
+
+
+def message(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a body without `stream`, as batches have it; raises a `Refusal` for one that is not taken."""
+    request = read(MessagesRequest, body)
+    return _message(request, *_answered(request))
+
+
+def _answered(request: MessagesRequest) -> tuple[ModelOutput, int]:
+    """The model's answer, and the tokens of the prompt."""
     _check(request)
     conversation = _conversation(request)
     if conversation.prompt_tokens > CONTEXT_TOKENS:
         raise Refusal(400, None, f"prompt is too long: {conversation.prompt_tokens} tokens > {CONTEXT_TOKENS} maximum")
-    output = conversation.answer()
-    if request.stream:
-        return paced(caller, _events(request, output, conversation.prompt_tokens))
-    return JSONResponse(_message(request, output, conversation.prompt_tokens))
+    return conversation.answer(), conversation.prompt_tokens
 
 
 def _check(request: MessagesRequest) -> None:

@@ -38,23 +38,20 @@ router = APIRouter()
 
 @router.post("/model/{model:path}/converse")
 async def converse(http_request: Request, account: str, model: str) -> Response:
-    caller = await _caller(http_request, account)
-    conversation = _conversation(caller, model)
-    output = conversation.answer()
-    message = {"role": "assistant", "content": [_block(output)] if output.text else []}
-    return JSONResponse(
-        {"output": {"message": message}, "stopReason": STOPS[output.finish], **_measured(conversation, output)}
-    )
+    caller = await authenticated(http_request, account)
+    caller.check_model(model, NO_MODEL)
+    return JSONResponse(answer(model, caller.body))
 
 
 @router.post("/model/{model:path}/converse-stream")
 async def converse_stream(http_request: Request, account: str, model: str) -> Response:
-    caller = await _caller(http_request, account)
-    conversation = _conversation(caller, model)
+    caller = await authenticated(http_request, account)
+    caller.check_model(model, NO_MODEL)
+    conversation = _conversation(model, caller.body)
     return paced(caller, _events(conversation, conversation.answer()), "application/vnd.amazon.eventstream")
 
 
-async def _caller(http_request: Request, account: str) -> Caller:
+async def authenticated(http_request: Request, account: str) -> Caller:
     """Authenticate by the account's API key, or by the signature of one of its access keys."""
     if not is_signed(http_request):
         return await authenticate(http_request, account, "bedrock", bearer(http_request), UNAUTHORISED)
@@ -63,9 +60,15 @@ async def _caller(http_request: Request, account: str) -> Caller:
     return await authenticate(http_request, account, "bedrock", known.key, UNAUTHORISED)
 
 
-def _conversation(caller: Caller, model: str) -> Conversation:
-    caller.check_model(model, NO_MODEL)
-    body = caller.body
+def answer(model: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Converse's answer; raises a `Refusal` for a body that is not taken."""
+    conversation = _conversation(model, body)
+    output = conversation.answer()
+    message = {"role": "assistant", "content": [_block(output)] if output.text else []}
+    return {"output": {"message": message}, "stopReason": STOPS[output.finish], **_measured(conversation, output)}
+
+
+def _conversation(model: str, body: Mapping[str, Any]) -> Conversation:
     report = ParamValidator().validate({"modelId": model, **body}, _shape())
     if report.has_errors():
         raise Refusal(400, None, report.generate_report())

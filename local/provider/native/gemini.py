@@ -1,7 +1,7 @@
 """Google's Gemini API: https://ai.google.dev/api/generate-content"""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -23,7 +23,9 @@ SIGNATURE = "c2lnbmVk"
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+    """Members have either form of their names, as in Google's JSON: https://protobuf.dev/programming-guides/json"""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
 class Blob(Strict):
@@ -137,9 +139,8 @@ async def generate(http_request: Request, account: str, model: str) -> Response:
     caller = await authenticate(
         http_request, account, "gemini", http_request.headers.get("x-goog-api-key", ""), UNAUTHORISED
     )
-    caller.check_model(model, _no_model(model))
-    request, conversation = _parse(caller.body, model)
-    return JSONResponse(_answer(request, conversation, model))
+    caller.check_model(model, no_model(model))
+    return JSONResponse(answer(caller.body, model))
 
 
 @router.post("/v1beta/models/{model}:streamGenerateContent")
@@ -147,18 +148,24 @@ async def stream_generate(http_request: Request, account: str, model: str, alt: 
     caller = await authenticate(
         http_request, account, "gemini", http_request.headers.get("x-goog-api-key", ""), UNAUTHORISED
     )
-    caller.check_model(model, _no_model(model))
+    caller.check_model(model, no_model(model))
     if alt != "sse":
         raise Refusal(400, None, "This program streams server-sent events alone: alt=sse")
     request, conversation = _parse(caller.body, model)
     return paced(caller, _events(request, conversation, model))
 
 
-def _no_model(model: str) -> Refusal:
+def answer(body: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The answer of `generateContent`; raises a `Refusal` for a body that is not taken."""
+    request, conversation = _parse(body, model)
+    return _answer(request, conversation, model)
+
+
+def no_model(model: str) -> Refusal:
     return Refusal(404, None, f"models/{model} is not found for API version v1beta, or is not supported.")
 
 
-def _parse(body: dict[str, Any], model: str) -> tuple[GenerateRequest, Conversation]:
+def _parse(body: Mapping[str, Any], model: str) -> tuple[GenerateRequest, Conversation]:
     request = read(GenerateRequest, body, UNKNOWN_NAME)
     for index, content in enumerate(request.contents):
         _check(request.contents, index, content, model)
