@@ -17,6 +17,7 @@ from batches.cancellation import Cancellation
 from batches.planning import Planning
 from batches.poll_results import RESULTS_CHECK_SECONDS
 from batches.polling import Polling
+from batches.provider_jobs import GetStorage
 from batches.running_job import RunningJob
 from batches.settlement import LeaseLost, Settlement, ends_its_batch
 from batches.submission import Submission
@@ -48,13 +49,13 @@ class Engine:
     logged or written to the rows, and never raised; what Postgres raises is passed on.
     """
 
-    def __init__(self, store: Store, queue: Queue, deployments: Deployments) -> None:
+    def __init__(self, store: Store, queue: Queue, deployments: Deployments, storage: GetStorage) -> None:
         self._store = store
         self._queue = queue
         self._deployments = deployments
         self._line = WaitingLine(store, queue)
         self._planning = Planning(store, deployments)
-        self._submission = Submission(store, queue, deployments)
+        self._submission = Submission(store, queue, deployments, storage)
         self._cancellation = Cancellation(store, deployments)
         self._polling = Polling(store, deployments, self._cancellation)
         self._settlement = Settlement(store, queue, Prices())

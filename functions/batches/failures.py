@@ -10,7 +10,7 @@ from typing import Any
 from manifold.provider_errors import QUOTA_CODES
 from manifold.providers import JobStatus, LineFailure
 from manifold.store.batches import Outcome
-from manifold.store.jobs import Fault
+from manifold.store.job_changes import Fault
 
 _PROVIDER_CODES = QUOTA_CODES | {
     "capacity",

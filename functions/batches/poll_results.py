@@ -17,7 +17,7 @@ from manifold.schemas import batch_error
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables
 from manifold.store.batches import Outcome
-from manifold.store.jobs import JobEnd, JobPoll
+from manifold.store.job_changes import JobEnd, JobPoll
 from manifold.store.shards import Counts, ShardRow
 
 POLL_PAUSES = (5.0, 15.0, 45.0, 60.0, 60.0, 60.0, 120.0, 120.0, 300.0)
@@ -77,7 +77,7 @@ class PollResult:
         status = self.statuses.get(running.ref)
         if status is None or status.state not in _OUTCOMES:
             return False
-        if not (status.lost or status.lacks_files(running.shard.requests)):
+        if not (status.lost or status.lacks_files(running.sent)):
             return False
         return (running.job.end_seen_for or 0) < PREMATURE_END_SECONDS
 
@@ -152,16 +152,24 @@ class PollResults:
         """The end of a job. The provider's ids of it and of its input become those of ours that the client knows."""
         own = {running.ref: running.batch.id} | ({input_ref: running.batch.input_file_id} if input_ref else {})
         scrubber = self._deployments.scrubber(running.deployment, own)
+        has_output, has_error = self._result_files(running, status)
         return JobEnd(
             outcome=outcome,
             output_ref=status.output_ref,
             error_ref=status.error_ref,
-            output_file_id=ids.new("file") if status.output_ref else None,
-            error_file_id=ids.new("file") if status.error_ref else None,
+            output_file_id=ids.new("file") if has_output else None,
+            error_file_id=ids.new("file") if has_error else None,
             errors=[*(_error_entry(error, scrubber) for error in status.errors), *_missing_results(running, status)],
-            answers=status.answers(running.shard.requests),
+            answers=status.answers(running.sent) + running.job.refused,
             fault=failures.fault_of(status, outcome, cancelled_by_us=running.batch.status == "cancelling"),
         )
+
+    def _result_files(self, running: RunningJob, status: JobStatus) -> tuple[bool, bool]:
+        """Whether there may be an output file and an error file. Translated results may go into either."""
+        named = (status.output_ref is not None, status.error_ref is not None)
+        if any(named) and self._deployments.translator(running.deployment) is not None:
+            return True, True
+        return named[0], named[1] or running.job.refused > 0
 
 
 def _poll(running: RunningJob, result: PollResult) -> JobPoll:
@@ -218,7 +226,7 @@ def _is_last(running: RunningJob, end: JobEnd | None) -> bool:
 
 def _missing_results(running: RunningJob, status: JobStatus) -> list[dict[str, Any]]:
     """The entry of `errors.data` for an end whose files were never named."""
-    if not status.lacks_files(running.shard.requests):
+    if not status.lacks_files(running.sent):
         return []
     counted = f"{status.completed} completed and {status.failed} failed requests"
     minutes = f"{PREMATURE_END_SECONDS / 60:.0f} minutes"

@@ -23,3 +23,8 @@ class RunningJob:
         ref = self.job.provider_ref
         assert ref is not None  # noqa: S101 (a running job has one, by a constraint)
         return ref
+
+    @property
+    def sent(self) -> int:
+        """How many requests the provider has: those that could not be translated for it never came there."""
+        return self.shard.requests - self.job.refused

@@ -79,6 +79,11 @@ class Candidate:
         return self.usable and self.fits and self.input is not None and self.input.state == "ready"
 
     @property
+    def refused(self) -> int:
+        """How many of the requests its provider would not get, as they cannot be translated for it."""
+        return 0 if self.input is None else self.input.refused
+
+    @property
     def preparing(self) -> bool:
         """Whether its input is on its first attempt, so that it may be ready in a moment."""
         if self.input is None or self.input.state != "pending" or not self.usable:
@@ -134,14 +139,17 @@ def candidates(
 def choose(options: Sequence[Candidate], random: Random, *, hold: bool) -> Candidate | None:
     """The candidate to submit the shard to now; `None` if none is ready, or one is worth waiting for.
 
-    With `hold`, that is one that comes first in order and whose input is on its first attempt: otherwise the fastest
-    upload would win every time, whatever the weights say.
+    Of those that are ready, it is one that takes the most of the requests. With `hold`, one that comes first in order
+    and whose input is on its first attempt is worth waiting for: otherwise the fastest upload would win every time,
+    whatever the weights say.
     """
     ready = [candidate for candidate in options if candidate.ready]
     if hold:
         preparing = [candidate for candidate in options if candidate.preparing]
         if any(candidate.preparing for candidate in routing.first_in_order([*ready, *preparing])):
             return None
+    fewest = min((candidate.refused for candidate in ready), default=0)
+    ready = [candidate for candidate in ready if candidate.refused == fewest]
     return routing.simple_shuffle(ready, random) if ready else None
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from random import Random
 
 from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE
+from batches.provider_jobs import GetStorage, JobLines, provider_job
 from batches.rooms import take_room, wake_line
 from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
 from batches.shard_end import end_shard
@@ -19,7 +20,6 @@ from manifold.deployments import Deployments
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.observe import Metric
 from manifold.provider_errors import QUOTA_CODES, owner_message
-from manifold.providers import Job
 from manifold.queue import Message, Queue
 from manifold.schemas import ErrorEntry, batch_error
 from manifold.store import Store
@@ -38,6 +38,8 @@ RECHECK_SECONDS = 10.0
 """Pause before a job whose submission is unclear is searched for again."""
 WAIT_SECONDS = 60.0
 """Longest pause of a shard that waits for an input; it is woken when the input is ready."""
+RESULTS_CHECK_SECONDS = 300.0
+"""Pause before the engine checks that the results of a job which ended unsent were stored."""
 ROOM_SECONDS = 300.0
 """Longest pause of a shard that waits for room; it is woken when room comes free."""
 MAX_CAUSES = 10
@@ -54,10 +56,18 @@ class Submission:
     Holds no state of a shard. A provider's error is written to the job's row and never raised.
     """
 
-    def __init__(self, store: Store, queue: Queue, deployments: Deployments, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        deployments: Deployments,
+        storage: GetStorage,
+        random: Random | None = None,
+    ) -> None:
         self._store = store
         self._queue = queue
         self._deployments = deployments
+        self._lines = JobLines(deployments, storage)
         self._random = random or Random()
 
     async def start(self, batch: BatchRow, shard: ShardRow) -> float | None:
@@ -87,7 +97,7 @@ class Submission:
                 await tables.jobs.unknown(job, "the worker ended before the provider had answered")
             prepared = await tables.inputs.get(job.input_id)
             others = await tables.jobs.refs_of_input(job.input_id)
-        submitted = replace(_provider_job(batch, job, prepared.provider_ref if prepared else None), others=others)
+        submitted = provider_job(batch, job, prepared.provider_ref if prepared else None, others)
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, submitted))
         except ProviderError as error:
@@ -135,9 +145,11 @@ class Submission:
     ) -> float:
         """Submit a job whose row is written; returns the seconds to the next step."""
         deployment = chosen.deployment
-        provider_job = _provider_job(batch, job, prepared.provider_ref)
+        if job.refused >= shard.requests:
+            return await self._end_unsent(batch, job)
+        submitted = await self._lines.added(provider_job(batch, job, prepared.provider_ref), batch, deployment)
         try:
-            ref = await self._deployments.call(deployment, lambda provider, at: provider.submit(at, provider_job))
+            ref = await self._deployments.call(deployment, lambda provider, at: provider.submit(at, submitted))
         except ProviderRefused as error:
             return await self._refused(shard, job, chosen, error)
         except ProviderUnclear as error:
@@ -148,6 +160,15 @@ class Submission:
             return RECHECK_SECONDS
         pause = await self._running(batch, job, ref)
         return RECHECK_SECONDS if pause is None else pause
+
+    async def _end_unsent(self, batch: BatchRow, job: JobRow) -> float:
+        """submitting → ended, without a call: none of the requests can be translated for the provider."""
+        async with self._store.transaction() as tables:
+            ended = await tables.jobs.ended_unsent(job, ids.new("file"))
+            await tables.batches.started(batch.id)
+        if ended:
+            await self._queue.announce([Message("job", job.id)])
+        return RESULTS_CHECK_SECONDS
 
     async def _insert(self, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> JobRow | None:
         """Write the job, and take its room with it; `None` if the shard was cancelled, or others come first."""
@@ -270,13 +291,3 @@ class Submission:
 def _hold(shard: ShardRow) -> float:
     """Seconds for which the shard still waits for deployments whose inputs are on their first attempt."""
     return HOLD_SECONDS - shard.age
-
-
-def _provider_job(batch: BatchRow, job: JobRow, input_ref: str | None) -> Job:
-    return Job(
-        id=job.id,
-        input_ref=input_ref,
-        endpoint=batch.endpoint,
-        completion_window=batch.completion_window,
-        created_at=int(job.created_at.timestamp()),
-    )

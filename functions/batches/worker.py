@@ -12,7 +12,7 @@ gateway = Gateway()
 
 @cache
 def engine() -> Engine:
-    return Engine(gateway.store, gateway.queue, gateway.deployments)
+    return Engine(gateway.store, gateway.queue, gateway.deployments, lambda: gateway.storage)
 
 
 async def work(message: Message) -> None:

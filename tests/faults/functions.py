@@ -113,4 +113,4 @@ class Functions:
         return Catalog(self.store, self.queue, caller, Reserving(self.config, self.prices))
 
     def _engine(self) -> Engine:
-        return Engine(self.store, self.queue, self.deployments)
+        return Engine(self.store, self.queue, self.deployments, lambda: self.storage)

@@ -8,7 +8,8 @@ import pytest
 
 from local.provider import Fault
 from manifold.schemas import Batch
-from manifold.store.jobs import JobEnd, JobPoll, Jobs
+from manifold.store.job_changes import JobEnd, JobPoll
+from manifold.store.jobs import Jobs
 from tests.support.provider import chat_line, chat_lines
 from tests.support.system import ACCOUNTS, System
 

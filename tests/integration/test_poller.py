@@ -10,7 +10,8 @@ from batches import poll_results, polling
 from manifold.providers import Endpoint, JobStatus
 from manifold.providers.openai.batches import OpenAIBatches
 from manifold.queue import Message
-from manifold.store.jobs import JobPoll, Jobs
+from manifold.store.job_changes import JobPoll
+from manifold.store.jobs import Jobs
 from manifold.store.shards import Counts
 from tests.support import postgres
 from tests.support.crashes import at_every_step, killed_at

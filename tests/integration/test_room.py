@@ -16,7 +16,8 @@ from manifold.config.batch_limits import BatchLimits
 from manifold.store import Store, Tables
 from manifold.store.batches import NewBatch
 from manifold.store.files import NewFile
-from manifold.store.jobs import JobEnd, JobRow
+from manifold.store.job_changes import JobEnd
+from manifold.store.jobs import JobRow
 from manifold.store.rooms import _LINE, MOST_OF_OWNER
 from manifold.store.shards import NewShard, ShardRow
 from manifold.store.users import User

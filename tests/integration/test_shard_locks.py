@@ -19,7 +19,8 @@ from manifold.prices import Prices
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch
 from manifold.store.files import NewFile
-from manifold.store.jobs import JobEnd, JobRow
+from manifold.store.job_changes import JobEnd
+from manifold.store.jobs import JobRow
 from manifold.store.shards import Counts, NewShard, ShardRow, Shards
 from tests.support import postgres
 from tests.support.system import CrashPoints, InMemoryQueue
@@ -174,7 +175,7 @@ async def test_a_batch_is_cancelled_while_a_refused_shard_hands_on_its_room(
         return changed
 
     monkeypatch.setattr(Shards, "wait", wait_then_cancel)
-    submission = Submission(other_store, InMemoryQueue(CrashPoints()), gateway.deployments)
+    submission = Submission(other_store, InMemoryQueue(CrashPoints()), gateway.deployments, lambda: gateway.storage)
 
     await submission._refused(refused, job, Candidate(deployment, None), ProviderRefused("busy"))
 

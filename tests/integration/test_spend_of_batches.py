@@ -26,7 +26,7 @@ from manifold.store import Tables
 from manifold.store.batches import NewBatch, Outcome
 from manifold.store.calls import CallRecord
 from manifold.store.files import NewFile
-from manifold.store.jobs import JobEnd
+from manifold.store.job_changes import JobEnd
 from manifold.store.keys import Key
 from manifold.store.spend import SpendFilter
 from manifold.store.teams import Team

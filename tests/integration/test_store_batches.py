@@ -14,7 +14,8 @@ from manifold.storable import MOST_OF_A_BATCH
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch, Outcome
 from manifold.store.files import NewFile
-from manifold.store.jobs import JobEnd, JobPoll, JobRow
+from manifold.store.job_changes import JobEnd, JobPoll
+from manifold.store.jobs import JobRow
 from manifold.store.keys import Key
 from manifold.store.shards import Counts, NewShard, ShardRow
 from tests.support.shards import plan_one

@@ -16,7 +16,7 @@ from manifold.queue import Queue
 from manifold.store import Store, Tables
 from manifold.store.batches import NewBatch, Outcome
 from manifold.store.files import NewFile
-from manifold.store.jobs import JobEnd
+from manifold.store.job_changes import JobEnd
 from manifold.store.keys import Key
 from tests.support.shards import plan_one
 

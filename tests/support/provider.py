@@ -39,9 +39,11 @@ async def poll_statuses(provider: BatchProvider, at: Endpoint, refs: Sequence[st
     return known
 
 
-def chat_line(model: str, custom_id: str, text: str = "hello", url: str = "/v1/chat/completions") -> bytes:
+def chat_line(
+    model: str, custom_id: str, text: str = "hello", url: str = "/v1/chat/completions", **params: object
+) -> bytes:
     """One line of a batch's input."""
-    body = {"model": model, "messages": [{"role": "user", "content": text}]}
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **params}
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body}).encode() + b"\n"
 
 

@@ -303,7 +303,8 @@ class System:
         return DeliveryRun(gateway.store, gateway.queue, gateway.webhook_client, gateway.event_bus)
 
     def engine(self) -> Engine:
-        return Engine(self.gateway.store, self.gateway.queue, self.gateway.deployments)
+        gateway = self.gateway
+        return Engine(gateway.store, gateway.queue, gateway.deployments, lambda: gateway.storage)
 
     async def run_until_ended(self, batch_id: str, rounds: int = 60) -> BatchObject:
         """Deliver, let half a minute pass and run the schedule, until the batch has ended."""

@@ -58,6 +58,7 @@ def refused_job(status: int | None) -> JobRow:
         status=status,
         age=0.0,
         answers=None,
+        refused=0,
         kept={},
         end_seen_for=None,
         mismatch_for=None,

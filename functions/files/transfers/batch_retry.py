@@ -78,7 +78,7 @@ class BatchRetry:
             output = await tables.files.load(output_id) if output_id else None
         if file is None or file.report is None or (output_id and output is None):
             return _Retry(batch, None, None)
-        return _Retry(batch, ShardRequests(file, Report.from_json(file.report)), output_id)
+        return _Retry(batch, ShardRequests(file.id, file, Report.from_json(file.report)), output_id)
 
     async def _write(self, retry: _Retry, lines: ShardRequests) -> Report:
         """Write the file, which is reserved; returns its report."""

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
-from files.transfers.request_ids import AnsweredRequests
+from files.transfers.fetched_results import FetchedResults, FewerLines, at_least
 from files.transfers.result_scan import ResultScan
 from files.transfers.result_usage import LinePrices
-from files.transfers.retry_policy import Fault, is_lasting
+from files.transfers.retry_policy import is_lasting
+from files.transfers.shard_requests import ShardRequests
+from files.transfers.translated_fetching import TranslatedFetching
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
@@ -19,38 +20,8 @@ from manifold.storage import Storage
 from manifold.store.files import storage_key
 from manifold.store.jobs import JobRow
 
-
-@dataclass(slots=True)
-class FetchedResults:
-    """The scans of a job's result files."""
-
-    answered: AnsweredRequests = field(default_factory=AnsweredRequests)
-    files: dict[str, ResultScan] = field(default_factory=dict)
-    """By kind, "output" or "error": the files that the provider names."""
-    faults: list[Fault] = field(default_factory=list)
-    """Of the files that could not be downloaded. After one that is not lasting, no other file is asked for."""
-    prices: LinePrices = field(default_factory=LinePrices)
-    has_repeated: bool = False
-    """Whether the copies in S3 hold two results of a request: those of two attempts."""
-
-    @property
-    def lines(self) -> int:
-        """The results in all files, each of another request."""
-        return sum(scan.lines for scan in self.files.values())
-
-    @property
-    def retriable(self) -> int:
-        """Those of them that are failures which another attempt may change."""
-        return sum(scan.retriable for scan in self.files.values())
-
-    def new_scan(self, kind: str, group: str) -> ResultScan:
-        """The scan of one file, in whose lines the model becomes this group."""
-        self.files[kind] = ResultScan(group, self.answered, self.prices)
-        return self.files[kind]
-
-
-class FewerLines(Exception):
-    """The file has no result, or fewer than the copy that is in S3."""
+LoadRequests = Callable[[], Awaitable[ShardRequests]]
+"""Finds the requests of a job. Raises `ManifoldError` if they are gone."""
 
 
 class Fetching:
@@ -64,13 +35,24 @@ class Fetching:
         self._deployments = deployments
         self._prices = prices
 
-    async def fetch(self, job: JobRow, deployment: Deployment) -> FetchedResults:
-        """Copy each file that the provider names.
+    async def fetch(self, job: JobRow, deployment: Deployment, requests: LoadRequests) -> FetchedResults:
+        """Copy each file that the provider names. `requests` gives those of the job, where results are translated.
 
         It replaces the copy of an earlier attempt, unless that has more results. A file without results is not kept.
         """
         results = FetchedResults(prices=await self._line_prices(deployment))
+        try:
+            translator = self._deployments.translator(deployment)
+            if translator is not None:
+                translated = TranslatedFetching(self._storage, self._deployments, job, deployment)
+                await translated.fetch(translator, await requests(), results)
+                return results
+        except (ProviderError, ManifoldError) as fault:
+            results.faults.append(fault)
+            return results
         for kind, ref, file_id in _result_files(job):
+            if ref is None:
+                continue
             scan = results.new_scan(kind, deployment.group)
             least = max(job.kept.get(kind, 0), 1)
             try:
@@ -106,22 +88,14 @@ class Fetching:
         self, ref: str, key: str, scan: ResultScan, least: int, provider: BatchProvider, at: Endpoint
     ) -> None:
         with contextlib.suppress(FewerLines):
-            await self._storage.write(key, _at_least(least, scan, scan.through(provider.results(at, ref))))
+            await self._storage.write(key, at_least(least, scan, scan.through(provider.results(at, ref))))
 
 
-async def _at_least(least: int, scan: ResultScan, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same chunks. Raises `FewerLines` at their end, so that they do not replace a better copy."""
-    async for chunk in chunks:
-        yield chunk
-    if scan.lines < least:
-        raise FewerLines
-
-
-def _result_files(job: JobRow) -> Iterator[tuple[str, str, str]]:
+def _result_files(job: JobRow) -> Iterator[tuple[str, str | None, str]]:
     """The kind, the provider's reference and our id of each result file."""
     for kind, ref, file_id in (
         ("output", job.output_ref, job.output_file_id),
         ("error", job.error_ref, job.error_file_id),
     ):
-        if ref is not None and file_id is not None:
+        if file_id is not None:
             yield kind, ref, file_id

@@ -13,7 +13,7 @@ from manifold.errors import ManifoldError, ProviderError
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.files import PurgeRow, storage_key
-from manifold.store.inputs import InputRow
+from manifold.store.inputs import InputRow, inputs_prefix
 
 
 class Purge:
@@ -46,6 +46,7 @@ class Purge:
         for fault in await asyncio.gather(*map(self._copies.discard, inputs), return_exceptions=True):
             if isinstance(fault, BaseException):
                 raise fault
+        await self._storage.clear(inputs_prefix(row.id))
         await self._storage.delete(storage_key(row.id))
         async with self._store.session() as tables:
             await tables.files.purged(row)

@@ -6,6 +6,7 @@ from functools import partial
 
 from files.transfers.copies import Copies
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
+from files.transfers.line_translation import TranslatedRequests
 from files.transfers.retry_policy import ATTEMPTS, UNCONFIGURED, Fault, is_exhausted, owner_message, pause
 from files.transfers.shard_lines import shard_lines
 from manifold import observe
@@ -14,14 +15,19 @@ from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
 from manifold.jsonl import Report, Rewrite
 from manifold.providers import BatchProvider, Endpoint, Input, Prepared
+from manifold.providers.batch_lines import LineTranslator
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.selection import Selection
 from manifold.storage import Storage
 from manifold.store import Store, Tables
 from manifold.store.files import FileRow
-from manifold.store.inputs import InputRow
+from manifold.store.inputs import InputKeys, InputRow
 
 ALL = Selection.all()
+
+
+class NotServed(Exception):
+    """The provider's batches do not take what the lines call."""
 
 
 class Replication:
@@ -81,34 +87,68 @@ class Replication:
     async def _transfer(self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment) -> None:
         try:
             prepared = await run_leased(partial(self._renew, row), self._prepare(row, file, selection, deployment))
+        except NotServed as error:
+            await self._give_up(row, str(error))
         except LeaseLost:
             observe.warning("lease_lost", input_id=row.id)
         except (ProviderError, ManifoldError) as fault:
             await self._retry(row, fault)
         else:
-            await self._ready(row, deployment, prepared)
+            await self._ready(row, deployment, *prepared)
 
     async def _renew(self, row: InputRow, seconds: float) -> bool:
         async with self._store.session() as tables:
             return await tables.inputs.renew(row, seconds)
 
-    async def _prepare(self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment) -> Prepared:
+    async def _prepare(
+        self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment
+    ) -> tuple[Prepared, int]:
+        """What the provider has now, and how many requests are not in it, as they cannot be translated."""
         assert file.report is not None  # noqa: S101 (only a file with a report has inputs)
         report = Report.from_json(file.report)
+        translator = self._deployments.translator(deployment)
+        if translator is not None:
+            return await self._prepare_translated(row, file, selection, deployment, translator)
 
         def lines() -> AsyncIterator[bytes]:
             return rewritten(shard_lines(self._storage, file, report, selection), deployment.model, report)
 
         # the report has the exact length of the whole file alone
         size = report.rewritten_bytes(deployment.model) if selection == ALL else await _length(lines())
-        data = Input(id=row.id, bytes=size, lines=lines)
+        return await self._upload(deployment, Input(id=row.id, bytes=size, lines=lines)), 0
+
+    async def _prepare_translated(
+        self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment, translator: LineTranslator
+    ) -> tuple[Prepared, int]:
+        """The same of lines in the provider's own form. They are in S3 first: so their length is known."""
+        assert file.report is not None  # noqa: S101 (as above)
+        report = Report.from_json(file.report)
+        if missing := sorted(report.urls.keys() - translator.routes):
+            raise NotServed(f"The deployment's provider runs no batches of {missing[0]}.")
+        keys = InputKeys(file.id, row.id)
+        with TranslatedRequests(translator, row.id, drop_params=self._deployments.drop_params) as requests:
+            chunks = requests.through(shard_lines(self._storage, file, report, selection))
+            size = await self._storage.write(keys.lines, chunks)
+            if requests.refused:
+                await self._storage.write(keys.refused, requests.failures())
+        prepared = Prepared(None)
+        if requests.requests:
+            data = Input(
+                row.id, size, lambda: self._storage.read(keys.lines), requests.requests, next(iter(report.urls))
+            )
+            prepared = await self._upload(deployment, data)
+            if not self._deployments.sends_lines(deployment):
+                await self._storage.delete(keys.lines)
+        return prepared, requests.refused
+
+    async def _upload(self, deployment: Deployment, data: Input) -> Prepared:
         return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data), seconds=None)
 
-    async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared) -> None:
+    async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared, refused: int) -> None:
         """Note the provider's copy, and wake the shards that wait for it."""
         async with self._store.transaction() as tables:
             waiting = await _wake_waiting(tables, row)
-            noted = await tables.inputs.ready(row, prepared.ref, prepared.expires_at)
+            noted = await tables.inputs.ready(row, prepared.ref, prepared.expires_at, refused)
         if not noted:
             await self._discard(row, deployment, prepared.ref)
             return

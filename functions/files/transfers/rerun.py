@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
-from files.transfers.fetching import FetchedResults
+from files.transfers.fetched_results import FetchedResults
 from files.transfers.request_ids import AnsweredRequests
 from files.transfers.shard_requests import ShardRequests, id_of
 from manifold import ids

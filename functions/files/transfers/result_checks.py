@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from files.transfers.fetching import FetchedResults
+from files.transfers.fetched_results import FetchedResults
 from files.transfers.result_scan import ResultScan
 from files.transfers.retry_policy import owner_message
 from manifold.schemas import ErrorEntry, batch_error

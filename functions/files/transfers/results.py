@@ -6,9 +6,11 @@ Results are accepted if they are what the provider announced (`result_checks`). 
 
 import secrets
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
-from files.transfers.fetching import FetchedResults, Fetching
+from files.transfers.fetched_results import FetchedResults
+from files.transfers.fetching import Fetching
 from files.transfers.lease import LEASE_SECONDS, LeaseLost, run_leased
 from files.transfers.rerun import Rerun, RunsAgain
 from files.transfers.result_checks import is_exact, problems, summary, warnings
@@ -33,9 +35,10 @@ from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.schemas import ErrorEntry
 from manifold.storage import Storage
 from manifold.store import Store
-from manifold.store.batches import LAST_SECONDS
+from manifold.store.batches import LAST_SECONDS, BatchRow
 from manifold.store.job_results import ResultFiles
 from manifold.store.jobs import JobRow
+from manifold.store.shards import ShardRow
 
 UNCONFIGURED_PAUSE = 300.0
 """Seconds to the next attempt at a job whose deployment is no longer in `config.yaml`: it may come back."""
@@ -78,7 +81,7 @@ class Results:
             if deployment is None:
                 await self._wait_for_deployment(job)
             else:
-                results = await self._leased(job, self._fetching.fetch(job, deployment))
+                results = await self._leased(job, self._fetching.fetch(job, deployment, partial(self._requests, job)))
                 await self._decide(job, deployment, results)
         except LeaseLost:
             observe.warning("lease_lost", job_id=job.id)
@@ -90,6 +93,21 @@ class Results:
             await self._accept_partial(job, results)
         else:
             await self._retry(job, UNCONFIGURED, UNCONFIGURED_PAUSE)
+
+    async def _requests(self, job: JobRow) -> ShardRequests:
+        """The requests of a job. Raises `Unavailable` if they are gone."""
+        _, _, requests = await self._shard(job)
+        if requests is None:
+            raise Unavailable("The batch's input file is gone.")
+        return requests
+
+    async def _shard(self, job: JobRow) -> tuple[BatchRow | None, ShardRow | None, ShardRequests | None]:
+        """The batch and the shard of a job, and where its requests are."""
+        async with self._store.session() as tables:
+            batch = (await tables.batches.of([job.batch_id])).get(job.batch_id)
+            shard = await tables.shards.get(job.shard_id) if job.shard_id else None
+            requests = await ShardRequests.load(tables, batch, shard) if batch and shard else None
+        return batch, shard, requests
 
     async def _leased(self, job: JobRow, work: Coroutine[Any, Any, Answer]) -> Answer:
         """What the work returns, while the job's lease is renewed."""
@@ -146,7 +164,9 @@ class Results:
 
     async def _update_references(self, job: JobRow, deployment: Deployment) -> None:
         """Note the files that the provider names by now, and its counts."""
-        ref, statuses = job.provider_ref or "", dict[str, JobStatus]()
+        ref, statuses = job.provider_ref, dict[str, JobStatus]()
+        if ref is None:
+            return
         try:
             await self._deployments.call(deployment, lambda provider, at: provider.poll(at, [ref], statuses))
         except ProviderError as fault:
@@ -155,7 +175,19 @@ class Results:
         status = statuses.get(ref)
         if status is not None and status.state in ENDED and not status.lost:
             async with self._store.session() as tables:
-                await tables.job_results.named(job, _references(job, status))
+                await tables.job_results.named(job, self._references(job, deployment, status))
+
+    def _references(self, job: JobRow, deployment: Deployment, status: JobStatus) -> ResultFiles:
+        named = (status.output_ref is not None, status.error_ref is not None)
+        if any(named) and self._deployments.translator(deployment) is not None:
+            named = (True, True)
+        return ResultFiles(
+            output_ref=status.output_ref,
+            error_ref=status.error_ref,
+            output_file_id=ids.new("file") if named[0] else None,
+            error_file_id=ids.new("file") if named[1] else None,
+            answers=status.answers(job.requests - job.refused) + job.refused,
+        )
 
     async def _keep(self, job: JobRow, results: FetchedResults, errors: list[ErrorEntry]) -> None:
         """Accept the copies that are in S3, and have the lines made ready that run again."""
@@ -168,10 +200,7 @@ class Results:
 
     async def _compared(self, job: JobRow, results: FetchedResults) -> dict[str, Any]:
         """What the lines of the shard say of the results: whether these are `exact`, and what runs `again`."""
-        async with self._store.session() as tables:
-            batch = (await tables.batches.of([job.batch_id])).get(job.batch_id)
-            shard = await tables.shards.get(job.shard_id) if job.shard_id else None
-            lines = await ShardRequests.load(tables, batch, shard) if batch and shard else None
+        batch, shard, lines = await self._shard(job)
         exact = is_exact(job, results, await lines.checksum(self._storage) if lines else None)
         if not (batch and shard and lines):
             return {"exact": exact}
@@ -211,16 +240,6 @@ def _is_last_chance(job: JobRow, results: FetchedResults) -> bool:
     if not results.faults and (job.mismatch_for or 0) >= RECHECK_SECONDS:
         return True
     return (job.overdue_for or 0) >= LATE_SECONDS and (results.lines > 0 or any(job.kept.values()))
-
-
-def _references(job: JobRow, status: JobStatus) -> ResultFiles:
-    return ResultFiles(
-        output_ref=status.output_ref,
-        error_ref=status.error_ref,
-        output_file_id=ids.new("file") if status.output_ref else None,
-        error_file_id=ids.new("file") if status.error_ref else None,
-        answers=status.answers(job.requests),
-    )
 
 
 def _summed(results: FetchedResults, errors: list[ErrorEntry]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ ALL = Selection.all()
 class ShardRequests:
     """Where the lines of a shard are, and what is known of them. What reads them raises `ManifoldError`."""
 
+    batch_file_id: str
+    """The batch's input file, which all its lines are of."""
     file: FileRow
     """The file that has them; that of lines that run again is reserved, so nobody sees it."""
     report: Report
@@ -36,7 +38,7 @@ class ShardRequests:
         file = await tables.files.load(selection.object_id or batch.input_file_id)
         if file is None or file.report is None:
             return None
-        return cls(file, Report.from_json(file.report), ALL if selection.object_id else selection)
+        return cls(batch.input_file_id, file, Report.from_json(file.report), ALL if selection.object_id else selection)
 
     async def checksum(self, storage: Storage) -> int | None:
         """The `custom_id_checksum` of the requests; `None` if the report has none. Blocks that are cut are read."""

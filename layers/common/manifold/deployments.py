@@ -10,6 +10,7 @@ from manifold import observe
 from manifold.config import Aws, Config, Deployment
 from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import BatchProvider, Endpoint, Signature
+from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.completion_provider import CompletionProvider, ProviderRequest, Route
 from manifold.providers.http_call import host_of
 from manifold.scrubbing import Scrubber
@@ -79,6 +80,22 @@ class Deployments:
         """The deployments of this model group that serve this route."""
         modes = _SERVING[route]
         return [one for one in self._config.groups.get(group, ()) if one.mode in modes]
+
+    @property
+    def drop_params(self) -> bool:
+        """Whether a parameter that cannot be translated is left out of a request, instead of refusing it."""
+        return self._config.router_settings.drop_params
+
+    def translator(self, deployment: Deployment) -> LineTranslator | None:
+        """How the deployment's batches write their lines; `None` where that is OpenAI's form.
+
+        Raises `ProviderRefused` if the deployment's variables are not set.
+        """
+        return self._batch_provider_for(deployment.provider).translator(self._endpoint(deployment))
+
+    def sends_lines(self, deployment: Deployment) -> bool:
+        """Whether a job's lines travel with it to the deployment."""
+        return self._batch_provider_for(deployment.provider).sends_lines
 
     async def call(
         self,

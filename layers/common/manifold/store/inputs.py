@@ -9,7 +9,7 @@ pending ──► ready ──► discarded
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, LiteralString
+from typing import Literal, LiteralString, NamedTuple
 
 from manifold import ids, storable
 from manifold.store.connection import Connection
@@ -23,7 +23,7 @@ _FRESH: LiteralString = """(expires_at IS NULL
     OR expires_at > now() + least(interval '1 day', (expires_at - updated_at) / 2))"""
 """A copy is replaced a day before it expires, or after half of its life if that is shorter than two days."""
 _COLUMNS: LiteralString = f"""id, file_id, shard_id, deployment_id, state, provider_ref, error, attempts, lease,
-    expires_at, created_at, {_FRESH} AS fresh"""
+    expires_at, created_at, refused, {_FRESH} AS fresh"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,33 @@ class InputRow:
     lease: str | None
     expires_at: datetime | None
     created_at: datetime
+    refused: int = 0
+    """How many requests are not in it, as they cannot be translated for the provider."""
     fresh: bool = True
     """Whether its copy at the provider need not be replaced yet."""
+
+
+class InputKeys(NamedTuple):
+    """Where the bucket has what was made of an input's lines for its provider."""
+
+    file_id: str
+    """The file that the lines are of."""
+    input_id: str
+
+    @property
+    def lines(self) -> str:
+        """The key of the translated lines, where they travel with the job."""
+        return f"{inputs_prefix(self.file_id)}{self.input_id}.jsonl"
+
+    @property
+    def refused(self) -> str:
+        """The key of the error lines of those requests that cannot be translated."""
+        return f"{inputs_prefix(self.file_id)}{self.input_id}.refused.jsonl"
+
+
+def inputs_prefix(file_id: str) -> str:
+    """How the keys of all that was made of a file's lines begin."""
+    return f"inputs/{file_id}/"
 
 
 class Inputs:
@@ -158,14 +183,14 @@ class Inputs:
             (seconds, row.id, row.lease),
         )
 
-    async def ready(self, row: InputRow, provider_ref: str | None, expires_at: int | None) -> bool:
+    async def ready(self, row: InputRow, provider_ref: str | None, expires_at: int | None, refused: int = 0) -> bool:
         """pending → ready, by the holder of the lease. `expires_at` is a Unix time."""
         return await changes_one(
             self._connection,
-            """UPDATE inputs SET state = 'ready', provider_ref = %s, expires_at = to_timestamp(%s), error = NULL,
-                   due_at = NULL, lease = NULL, leased_until = NULL, updated_at = now()
+            """UPDATE inputs SET state = 'ready', provider_ref = %s, expires_at = to_timestamp(%s), refused = %s,
+                   error = NULL, due_at = NULL, lease = NULL, leased_until = NULL, updated_at = now()
                WHERE id = %s AND state = 'pending' AND lease = %s""",
-            (provider_ref, expires_at, row.id, row.lease),
+            (provider_ref, expires_at, refused, row.id, row.lease),
         )
 
     async def retry(self, row: InputRow, error: str, seconds: float) -> bool:

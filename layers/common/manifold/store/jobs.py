@@ -22,6 +22,7 @@ from psycopg.types.json import Jsonb
 from manifold import storable
 from manifold.store.batches import Outcome
 from manifold.store.connection import Connection
+from manifold.store.job_changes import Fault, JobEnd, JobPoll, columns
 from manifold.store.job_states import OPEN
 from manifold.store.queries import changes_one, fetch_all, fetch_one
 from manifold.store.shards import OUT_OF_LINE, ShardRow
@@ -33,9 +34,8 @@ COLUMNS: LiteralString = """id, batch_id, shard_id, input_id, deployment_id, sta
     attempts, lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
     extract(epoch FROM now() - doubted_at)::float8 AS mismatch_for,
-    requests, tokens, fault,
+    requests, refused, tokens, fault,
     (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS overdue_for"""
-Fault = Literal["provider", "input", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,43 +80,14 @@ class JobRow:
     """Seconds since its results were first found not to be what the provider had announced."""
     requests: int
     """The number of requests of its shard."""
+    refused: int
+    """Those of them that the provider does not get, as they cannot be translated for it."""
     tokens: int
     """The estimated input tokens of its shard."""
     fault: Fault | None
     """Whose fault it was, where it ended as `failed`."""
     overdue_for: float | None
     """`BatchRow.overdue_for` of its batch, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobEnd:
-    """How a job ended at its provider, and the ids that our files of its results will have."""
-
-    outcome: Outcome
-    output_ref: str | None
-    error_ref: str | None
-    output_file_id: str | None
-    error_file_id: str | None
-    errors: Sequence[Mapping[str, Any]]
-    answers: int | None = None
-    fault: Fault | None = None
-
-    @property
-    def stores(self) -> bool:
-        """Whether the provider left results to store."""
-        return self.output_ref is not None or self.error_ref is not None
-
-
-@dataclass(frozen=True, slots=True)
-class JobPoll:
-    """A poll of a running job that did not end it."""
-
-    job_id: str
-    answered: bool = True
-    premature: bool = False
-    """Whether it reported an end that cannot be right yet."""
-    cancelled: bool = False
-    """Whether the provider accepted the job's cancel beside it."""
 
 
 class Jobs:
@@ -139,8 +110,9 @@ class Jobs:
                 WHERE shards.id = %(shard)s AND lease = %(lease)s AND state = 'waiting' AND batch_id = batch.id
                 RETURNING shards.id, batch_id, requests, bytes, tokens
             )
-            INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, requests, bytes, tokens)
-            SELECT %(id)s, batch_id, id, %(input)s, %(deployment)s, requests, bytes, tokens FROM shard
+            INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, requests, refused, bytes, tokens)
+            SELECT %(id)s, batch_id, shard.id, inputs.id, %(deployment)s, requests, refused, shard.bytes, tokens
+            FROM shard JOIN inputs ON inputs.id = %(input)s
             RETURNING {COLUMNS}"""
         parameters = {
             "id": job_id,
@@ -208,6 +180,16 @@ class Jobs:
                    SELECT 1 FROM jobs other WHERE other.deployment_id = %(deployment)s AND other.provider_ref = %(ref)s)
             """,
             {"ref": provider_ref, "id": job.id, "deployment": job.deployment_id},
+        )
+
+    async def ended_unsent(self, job: JobRow, error_file_id: str) -> bool:
+        """submitting → ended: none of its requests can be translated, so it never comes to be at the provider."""
+        return await changes_one(
+            self._connection,
+            """UPDATE jobs SET state = 'ended', outcome = 'completed', error_file_id = %s, errors = '[]',
+                   answers = requests, ended_at = now(), due_at = now()
+               WHERE id = %s AND state = 'submitting'""",
+            (error_file_id, job.id),
         )
 
     async def unknown(self, job: JobRow, error: str) -> bool:
@@ -282,7 +264,7 @@ class Jobs:
                FROM jsonb_to_recordset(%s) AS stop (id text, stores boolean, outcome text, output_ref text,
                    error_ref text, output_file_id text, error_file_id text, errors jsonb, answers int, fault text)
                WHERE jobs.id = stop.id AND state = 'running' RETURNING jobs.id""",
-            (Jsonb([{"id": job_id, **_end(end)} for job_id, end in ends.items()]),),
+            (Jsonb([{"id": job_id, **columns(end)} for job_id, end in ends.items()]),),
         )
         return {job_id for (job_id,) in await cursor.fetchall()}
 
@@ -295,18 +277,3 @@ class Jobs:
                WHERE id = %s AND state = 'stored'""",
             (lasting, cooldown, job.id),
         )
-
-
-def _end(end: JobEnd) -> dict[str, Any]:
-    """The columns of an end; JSON's null is an SQL NULL."""
-    return {
-        "stores": end.stores,
-        "outcome": end.outcome,
-        "output_ref": end.output_ref,
-        "error_ref": end.error_ref,
-        "output_file_id": end.output_file_id,
-        "error_file_id": end.error_file_id,
-        "errors": storable.value(list(end.errors)) or None,
-        "answers": end.answers,
-        "fault": end.fault,
-    }

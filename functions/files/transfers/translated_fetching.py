@@ -1,0 +1,78 @@
+"""The copy of a job's results from a provider whose lines have a form of its own: translated and scanned on the way."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from files.transfers.custom_id_index import CustomIdIndex
+from files.transfers.fetched_results import FetchedResults, FewerLines, at_least
+from files.transfers.line_translation import TranslatedResults
+from files.transfers.result_scan import ResultScan
+from files.transfers.shard_requests import ShardRequests
+from manifold.config import Deployment
+from manifold.deployments import Deployments
+from manifold.errors import ManifoldError, ProviderError
+from manifold.providers import BatchProvider, Endpoint
+from manifold.providers.batch_lines import LineTranslator
+from manifold.storage import Storage
+from manifold.store.files import storage_key
+from manifold.store.inputs import InputKeys
+from manifold.store.jobs import JobRow
+
+
+class TranslatedFetching:
+    """Copies the results of one job to S3, answers and failures apart; `Fetching` calls it.
+
+    The provider's files are read once: failures among the answers are kept until these are written. To them come the
+    requests that the provider never got.
+    """
+
+    def __init__(self, storage: Storage, deployments: Deployments, job: JobRow, deployment: Deployment) -> None:
+        self._storage = storage
+        self._deployments = deployments
+        self._job = job
+        self._deployment = deployment
+
+    async def fetch(self, translator: LineTranslator, requests: ShardRequests, results: FetchedResults) -> None:
+        """Copy the results, whose faults and scans are then in `results`."""
+        job = self._job
+        index = await CustomIdIndex.of(requests.ids(self._storage))
+        scrubber = self._deployments.scrubber(self._deployment, {})
+        with index, TranslatedResults(translator, job.input_id, index, scrubber) as translated:
+            try:
+                if job.output_file_id is not None:
+                    await self._copy_answers(translated, job.output_file_id, results)
+                if job.error_file_id is not None:
+                    keys = InputKeys(requests.batch_file_id, job.input_id)
+                    scan = results.new_scan("error", self._deployment.group)
+                    await self._write(job.error_file_id, "error", scan, self._failures(translated, keys))
+            except (ProviderError, ManifoldError) as fault:
+                results.faults.append(fault)
+
+    async def _copy_answers(self, translated: TranslatedResults, file_id: str, results: FetchedResults) -> None:
+        scan = results.new_scan("output", self._deployment.group)
+
+        async def copy(provider: BatchProvider, at: Endpoint) -> None:
+            await self._write(file_id, "output", scan, translated.answers(self._lines(provider, at)))
+
+        await self._deployments.call(self._deployment, copy, seconds=None)
+        scan.invalid += translated.invalid
+
+    async def _lines(self, provider: BatchProvider, at: Endpoint) -> AsyncIterator[bytes]:
+        """The provider's lines: of both files, where it has two."""
+        for ref in (self._job.output_ref, self._job.error_ref):
+            if ref is not None:
+                async for chunk in provider.results(at, ref):
+                    yield chunk
+                yield b"\n"  # a file may lack its last line end
+
+    async def _failures(self, translated: TranslatedResults, keys: InputKeys) -> AsyncIterator[bytes]:
+        async for chunk in translated.failures():
+            yield chunk
+        if self._job.refused:
+            async for chunk in self._storage.read(keys.refused):
+                yield chunk
+
+    async def _write(self, file_id: str, kind: str, scan: ResultScan, lines: AsyncIterator[bytes]) -> None:
+        least = max(self._job.kept.get(kind, 0), 1)
+        with contextlib.suppress(FewerLines):
+            await self._storage.write(storage_key(file_id), at_least(least, scan, scan.through(lines)))
