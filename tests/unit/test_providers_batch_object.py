@@ -72,7 +72,7 @@ def test_the_number_of_a_line(said: object, line: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "count"), [(3, 3), (-3, 0), (10**40, MAX_COUNT), (True, 0), ("3", 0), (3.5, 0)], ids=str
+    ("said", "count"), [(3, 3), (-3, 0), (10**40, MAX_COUNT), (True, 0), ("3", 3), ("-3", 0), (3.5, 0)], ids=str
 )
 def test_counts(said: object, count: int) -> None:
     status = job_status({"status": "failed", "request_counts": {"total": said}})

@@ -114,9 +114,11 @@ class BatchClient:
             async with asyncio.timeout(TRANSFER_SECONDS):
                 return await self._answer(request, call, MAX_ANSWER, redirects_to)
 
-    async def upload(self, call: HttpCall, fields: Mapping[str, str], data: Input) -> dict[str, Any]:
-        """POST `data` as the form's `file`, streamed. Returns the answer's JSON object."""
-        form = Multipart(fields, data)
+    async def upload(
+        self, call: HttpCall, fields: Mapping[str, str], data: Input, *, file: str = "file"
+    ) -> dict[str, Any]:
+        """POST a form with `data` as the field that `file` names, streamed. Returns the answer's JSON object."""
+        form = Multipart(fields, data, file)
         headers = {**call.headers, **form.headers}
         timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS, write=TRANSFER_WRITE_SECONDS)
         with _provider_errors(call):

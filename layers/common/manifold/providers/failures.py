@@ -1,8 +1,8 @@
 """Whether a provider's error is a refusal (the call had no effect) or unclear (the call may have had its effect).
 
 The only place that decides this for an HTTP answer; the two clients decide it for a connection that fails. All known
-shapes of error bodies are read: `{"error": {…}}`, `{"error": "…"}`, `{"message": "…"}`, `{"detail": "…"}` and
-`{"errors": [{…}]}`. What the failure means to a client is for `manifold.provider_errors`.
+shapes of error bodies are read: `{"error": {…}}`, `{"error": "…"}`, `{"message": "…"}`, `{"detail": "…"}`,
+`{"errors": [{…}]}` and FastAPI's list of faults. What the failure means to a client is for `manifold.provider_errors`.
 """
 
 import contextlib
@@ -38,6 +38,8 @@ STATUS_OF_TYPE = {
 """The HTTP status of an error within a stream, by its `type` or `code`."""
 LONGEST_WAIT = 3_600.0
 """Seconds: the most that is believed of a `Retry-After`."""
+MAX_FAULTS = 3
+"""The most faults of one request that a message names."""
 
 
 def failure(
@@ -135,7 +137,7 @@ def _bounded(seconds: float) -> float:
 def _failure(
     status: int, wait: float | None, body: Mapping[str, Any] | None, call: HttpCall
 ) -> ProviderRefused | ProviderUnclear:
-    text, code, param = _details(body or {})
+    text, code, param = error_details(body or {})
     message = f"HTTP {status}"
     if (prompt_error := prompt_error_code(status, code, f"{text or ''} {_nested(body or {})}")) is not None:
         code, status = prompt_error, 400  # OpenAI's status: the request is at fault, whichever deployment gets it
@@ -157,9 +159,11 @@ def _failure(
     )
 
 
-def _details(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+def error_details(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
     """The provider's message, code and parameter. The code is `None` where the answer has no API's error shape."""
-    error = body.get("error")
+    error, faults = body.get("error"), _faults(body)
+    if faults:
+        return faults
     if isinstance(error, str):
         return error, "", None
     if isinstance(error, dict):
@@ -170,6 +174,30 @@ def _details(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | Non
     if isinstance(body.get("detail"), str):
         return body["detail"], None, None
     return _detail(body, nameless=None) if isinstance(body.get("message"), str) else (None, None, None)
+
+
+def _faults(body: Mapping[str, Any]) -> tuple[str, str, str | None] | None:
+    """The faults that FastAPI finds in a request: `{"detail": [{"loc", "msg", "type"}]}`, at Mistral also as `message`.
+
+    https://docs.mistral.ai/api (422)
+    """
+    holder = body["message"] if isinstance(body.get("message"), dict) else body
+    entries = holder.get("detail")
+    faults = [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    if not faults:
+        return None
+    places = [_place(fault.get("loc")) for fault in faults]
+    texts = [
+        f"{place}: {fault.get('msg')}" if place else str(fault.get("msg"))
+        for place, fault in zip(places, faults, strict=True)
+    ]
+    return "; ".join(texts[:MAX_FAULTS]), "", places[0] or None
+
+
+def _place(loc: object) -> str:
+    """Where in the request's body: `messages.0.content`."""
+    parts = [str(part) for part in loc] if isinstance(loc, list) else []
+    return ".".join(parts[1:] if parts[:1] == ["body"] else parts)
 
 
 def _detail(error: Mapping[str, Any], nameless: str | None) -> tuple[str, str | None, str | None]:

@@ -8,12 +8,12 @@ from manifold.providers.content import of_input
 
 
 class Multipart:
-    """The fields, then `data` as the field `file`: a provider may need the fields before the file."""
+    """The fields, then `data` as the field that `file` names: a provider may need the fields before the file."""
 
-    def __init__(self, fields: Mapping[str, str], data: Input) -> None:
+    def __init__(self, fields: Mapping[str, str], data: Input, file: str = "file") -> None:
         self._data = data
         self._boundary = secrets.token_hex(16)
-        self._head = b"".join(self._field(name, value) for name, value in fields.items()) + self._file(data.name)
+        self._head = b"".join(self._field(name, value) for name, value in fields.items()) + self._file(file, data.name)
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
 
     @property
@@ -36,8 +36,8 @@ class Multipart:
         disposition = f'Content-Disposition: form-data; name="{name}"'
         return f"--{self._boundary}\r\n{disposition}\r\n\r\n{value}\r\n".encode()
 
-    def _file(self, name: str) -> bytes:
-        disposition = f'Content-Disposition: form-data; name="file"; filename="{_quoted(name)}"'
+    def _file(self, field: str, name: str) -> bytes:
+        disposition = f'Content-Disposition: form-data; name="{field}"; filename="{_quoted(name)}"'
         return f"--{self._boundary}\r\n{disposition}\r\nContent-Type: application/jsonl\r\n\r\n".encode()
 
 

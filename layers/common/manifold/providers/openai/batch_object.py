@@ -65,7 +65,12 @@ def unix_time(value: object) -> int | None:
 
 
 def count(value: object) -> int:
-    """A count, limited to 0 … `MAX_COUNT`; 0 for a value that is no whole number."""
+    """A count, limited to 0 … `MAX_COUNT`; 0 for a value that is no whole number.
+
+    Google's APIs, and those made like them, write a whole number as a string.
+    """
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,19}", value):
+        value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return min(max(0, value), MAX_COUNT) if type(value) is int else 0

@@ -27,7 +27,7 @@ PAGE, FILES_PAGE = 100, 1000
 MAX_PAGES = 1000
 """Pages after which a listing is given up as endless."""
 GONE = 404
-NO_SUCH_INPUT = frozenset({400, 404})
+NO_SUCH_INPUT = frozenset({400, 404, 422})
 """The statuses of a create that names a file which is gone."""
 CANNOT_CANCEL = frozenset({400, 404, 409, 422})
 """The statuses of a cancel of a job that has ended."""
@@ -36,7 +36,7 @@ CANNOT_CANCEL = frozenset({400, 404, 409, 422})
 class OpenAIBatches:
     """A `BatchProvider` of OpenAI's API. `expiring` tells whether the server accepts an expiry of files and results.
 
-    Azure's and xAI's adapters override the methods below `# Overridden by …`.
+    The adapters of Azure, Mistral, Together and xAI override the methods below `# Overridden by …`.
     """
 
     def __init__(self, client: BatchClient, *, expiring: bool = False) -> None:
@@ -144,11 +144,6 @@ class OpenAIBatches:
         """Whether no later page can hold a batch created at `since` (Unix seconds) or later."""
         return _newest_first(page) and _created(page[-1]) < since
 
-    # Not overridden.
-
-    def _prepared(self, file: Mapping[str, Any]) -> Prepared:
-        return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
-
     async def _pages(self, endpoint: Endpoint, path: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The provider's listing of `files` or `batches`, page by page; empty pages are left out."""
         cursor: dict[str, str] = {}
@@ -160,6 +155,11 @@ class OpenAIBatches:
                 return
             cursor = following
         raise ProviderUnclear("a listing that does not end")
+
+    # Not overridden.
+
+    def _prepared(self, file: Mapping[str, Any]) -> Prepared:
+        return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         """The statuses that the newest pages list, page by page."""
@@ -173,7 +173,8 @@ class OpenAIBatches:
             if refusal.status != GONE:
                 raise
             # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            await self._client.call("GET", self._call(endpoint, "batches", limit="1"))
+            async for _ in self._pages(endpoint, "batches", limit="1"):
+                break
             return LOST
         if _id(batch) != ref:
             raise ProviderUnclear("an answer about another job")
