@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manifold.errors import ProviderUnclear
 from manifold.providers import JobStatus, LineFailure
 from manifold.providers.openai.batch_object import MAX_COUNT, job_status, listed, unix_time
 
@@ -98,8 +99,25 @@ def test_nothing_that_a_provider_sends_raises(batch: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(("data", "value")), ANY_JSON))
-def test_no_page_raises(page: dict[str, Any]) -> None:
-    assert all(isinstance(entry, dict) for entry in listed(page))
+def test_a_page_has_objects_or_is_no_listing(page: dict[str, Any]) -> None:
+    try:
+        entries = listed(page, "data", "value")
+    except ProviderUnclear:
+        said = page.get("data", page.get("value", ""))
+        assert not isinstance(said, list) or not all(isinstance(entry, dict) for entry in said)
+    else:
+        assert all(isinstance(entry, dict) for entry in entries)
+
+
+@pytest.mark.parametrize(("page", "entries"), [({"data": []}, []), ({"data": None}, []), ({"value": [{}]}, [{}])])
+def test_a_page_may_be_empty(page: dict[str, Any], entries: list[Any]) -> None:
+    assert listed(page, "data", "value") == entries
+
+
+@pytest.mark.parametrize("page", [{}, {"data": "none"}, {"data": {}}, {"data": [None]}, {"error": "busy"}])
+def test_an_answer_that_is_no_listing_does_not_say_that_there_is_nothing(page: dict[str, Any]) -> None:
+    with pytest.raises(ProviderUnclear):
+        listed(page, "data", "value")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 https://platform.openai.com/docs/api-reference/batch/object. Azure's dated versions capitalise the status, leave counts
 null, send "" for no file and list under `value`; their specification has `errors.data` as one object and `line` as a
-string. Nothing here raises: a value that cannot be read counts as absent.
+string. A value that cannot be read counts as absent, except a page without its list.
 """
 
 import re
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+from manifold.errors import ProviderUnclear
 from manifold.providers import JobState, JobStatus, LineFailure
 
 STATES: Mapping[str, JobState] = {state: state for state in get_args(JobState)} | {
@@ -42,10 +43,17 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     )
 
 
-def listed(page: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The entries of one page of a listing."""
-    entries = page.get("data", page.get("value"))
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+def listed(page: Mapping[str, Any], *names: str) -> Sequence[Mapping[str, Any]]:
+    """The entries of one page of a listing, which are under the first of these names that it has; `null` is no entry.
+
+    `ProviderUnclear` if it has none of them, or no objects there: it does not say that a job is absent.
+    """
+    entries = next((page[name] for name in names if name in page), "")
+    if entries is None:
+        return []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ProviderUnclear("an answer that is no listing")
+    return entries
 
 
 def reference(value: object) -> str | None:

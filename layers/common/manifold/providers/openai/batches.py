@@ -135,14 +135,14 @@ class OpenAIBatches:
 
     def _page(self, answer: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], dict[str, str] | None]:
         """The entries of one page of a listing, and the query parameters of the next page, `None` after the last."""
-        page = listed(answer)
+        page = listed(answer, "data", "value")
         if not page or not answer.get("has_more"):
             return page, None
         return page, {"after": str(answer.get("last_id") or _id(page[-1]))}
 
     def _is_past(self, page: Sequence[Mapping[str, Any]], since: int) -> bool:
         """Whether no later page can hold a batch created at `since` (Unix seconds) or later."""
-        return _newest_first(page) and _created(page[-1]) < since
+        return _newest_first(page) and 0 < _created(page[-1]) < since
 
     async def _pages(self, endpoint: Endpoint, path: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The provider's listing of `files` or `batches`, page by page; empty pages are left out."""
@@ -151,8 +151,10 @@ class OpenAIBatches:
             page, following = self._page(await self._client.call("GET", self._call(endpoint, path, **params, **cursor)))
             if page:
                 yield page
-            if following is None or following == cursor:
+            if following is None:
                 return
+            if following == cursor:
+                break
             cursor = following
         raise ProviderUnclear("a listing that does not end")
 

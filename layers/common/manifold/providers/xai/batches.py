@@ -13,7 +13,7 @@ import orjson
 from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Job, JobState
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.batch_object import count
+from manifold.providers.openai.batch_object import count, listed
 from manifold.providers.openai.batches import INPUT_SECONDS, JOB_ID_KEY, MAX_PAGES, OpenAIBatches
 
 RESULTS, ERRORS = "results", "errors"
@@ -56,10 +56,8 @@ class XAIBatches(OpenAIBatches):
         return as_openai(answer)
 
     def _page(self, answer: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], dict[str, str] | None]:
-        entries = answer.get("batches", answer.get("data"))
-        token = answer.get("pagination_token")
-        cursor = {"pagination_token": str(token)} if token and entries else None
-        return [entry for entry in entries or () if isinstance(entry, dict)], cursor
+        page, token = listed(answer, "batches", "data"), answer.get("pagination_token")
+        return page, {"pagination_token": str(token)} if token and page else None
 
     def _is_past(self, page: Sequence[Mapping[str, Any]], since: int) -> bool:
         """The order of listings is not documented, so all pages are read."""

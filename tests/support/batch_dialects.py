@@ -1,0 +1,110 @@
+"""The dialects of batches as the contract suite runs them: each at an account of the simulated provider.
+
+A test module has the fixture `batches` by `pytest_plugins = ("tests.support.batch_driver",)`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from local.provider import Simulator
+from manifold.providers import Endpoint, Signature
+
+OPENAI_ROUTES = {
+    "prepare": "files.create",
+    "submit": "batches.create",
+    "find": "batches.list",
+    "poll": "batches.retrieve",
+    "cancel": "batches.cancel",
+    "results": "files.content",
+    "inputs": "files.list",
+    "discard": "files.delete",
+}
+"""The simulated provider's route of each method. A method without one makes no call."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDialect:
+    """One dialect: where it is, and what its provider can do."""
+
+    name: str
+    provider: str
+    """The prefix of `litellm_params.model`."""
+    account: str
+    model: str
+    api_version: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    signature: Signature | None = None
+    embedding_model: str | None = None
+    """A model of the account for `/v1/embeddings`, where batches of them are possible."""
+    responses: bool = False
+    """Whether batches of `/v1/responses` are possible."""
+    tells_expiry: bool = True
+    """Whether it says when an input expires."""
+    finds: Literal["exact", "approximate"] = "exact"
+    """How an unclear create is found: by a name of ours, or by time and size until its results can be read."""
+    counts: bool = True
+    """Whether an ended job says how many requests it had and how many failed."""
+    partial: frozenset[str] = frozenset({"cancelled", "expired"})
+    """The ends of a job that leave the results of the lines that were answered."""
+    minimum: int = 1
+    """The fewest requests of a batch."""
+    untranslatable: tuple[str, object] | None = None
+    """A parameter of chat that the translator refuses, and a value of it."""
+    routes: Mapping[str, str] = field(default_factory=lambda: OPENAI_ROUTES)
+
+    @property
+    def holds_inputs(self) -> bool:
+        """Whether inputs are kept at the provider, or else travel with their job."""
+        return "prepare" in self.routes
+
+    def endpoint(self, simulator: Simulator, timeout: float = 5.0) -> Endpoint:
+        account = simulator.state.accounts[self.account]
+        return Endpoint(
+            model=self.model,
+            base_url=simulator.base(self.account),
+            api_key="" if self.signature else account.key,
+            api_version=self.api_version,
+            timeout=timeout,
+            signature=self.signature,
+            options={name: value.format(url=simulator.url) for name, value in self.options.items()},
+        )
+
+
+XAI_ROUTES = OPENAI_ROUTES | {"results": "batches.results"}
+
+BATCH_DIALECTS = (
+    BatchDialect(
+        "openai", "openai", "openai", "gpt-4.1-mini", embedding_model="text-embedding-3-small", responses=True
+    ),
+    BatchDialect("azure-v1", "azure", "azure-general", "gpt-4o-mini-general-deployment", responses=True),
+    BatchDialect(
+        "azure-dated",
+        "azure",
+        "azure-general",
+        "gpt-4o-mini-general-deployment",
+        api_version="2024-10-21",
+        responses=True,
+        tells_expiry=False,
+    ),
+    BatchDialect("xai", "xai", "xai", "grok-4", responses=True, partial=frozenset({"cancelled"}), routes=XAI_ROUTES),
+)
+
+NOT_YET = (
+    "groq",
+    "novita",
+    "zai",
+    "perplexity",
+    "anthropic",
+    "bedrock-invoke",
+    "bedrock-converse",
+    "vertex-gemini",
+    "vertex-claude",
+    "gemini",
+    "mistral",
+    "together",
+    "cohere",
+    "fireworks",
+    "openrouter",
+)
+"""The dialects whose adapter or simulated provider is not there yet."""
