@@ -12,6 +12,7 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/cohere/v2/chat                    Cohere
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini
     {root}/accounts/{account}/vertex/storage/v1/b/{bucket}/o    Google Cloud Storage, beside it /token
+    {root}/accounts/{account}/mistral/v1/chat/completions       Mistral
 
 A model echoes the prompt, as fast as its account's `Latency` lets it. A batch moves by the clock; its state is brought
 up to date when it is read. `{root}/control/…` injects faults, sets quotas, and returns the log of requests and what was
@@ -21,6 +22,12 @@ of `tests/integration/test_simulated_*.py` hold it to the providers' documentati
 - What goes wrong with a call: `local.provider.faults`. With a job, its lines or its results: `local.provider.defects`.
 - What may be enqueued, and what was: `local.provider.quotas`.
 - How fast batches move: `local.provider.pace`, by `local.provider.clock`.
+
+A dialect is a module of `local.provider.native` with its name and a `router`. It is entered in `accounts`
+(`DialectName`, `BASES`, `DEFAULT_ACCOUNTS`), `dialects.NATIVE` (the shape of errors), `server.NATIVE` and
+`faults.routes.ROUTES`. One with batches of its own gives `Batches.create` the shape of its lines
+(`local.provider.line_shape`) and an input: a file of the account's, or what `Files.spool` keeps of a body or of an
+object elsewhere. It shows what `Batches.get` and `Batches.shown` return.
 """
 
 from local.provider.accounts import DEFAULT_ACCOUNTS, Account, Latency

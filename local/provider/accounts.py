@@ -5,7 +5,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-DialectName = Literal["openai", "azure", "anthropic", "bedrock", "cohere", "gemini", "vertex", "xai"]
+DialectName = Literal[
+    "openai", "azure", "anthropic", "bedrock", "cohere", "fireworks_ai", "gemini", "mistral", "openrouter",
+    "together_ai", "vertex", "xai",
+]  # fmt: skip
+BASES: dict[DialectName, str] = {
+    "openai": "/v1",
+    "azure": "",
+    "mistral": "/mistral/v1",
+    "openrouter": "/openrouter/api/v1",
+}
+"""What follows the account in the base URL of its deployments; for any other dialect its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +74,7 @@ DEFAULT_ACCOUNTS = (
         "sk-simulated-key-openai",
         frozenset({"gpt-4.1-mini", "gpt-5-mini", "text-embedding-3-small"}),
     ),
-    Account("mistral", "openai", "simulated-key-mistral", frozenset({"mistral-small-latest"})),
+    Account("mistral", "mistral", "simulated-key-mistral", frozenset({"mistral-small-latest", "mistral-embed"})),
     Account(
         "anthropic",
         "anthropic",
@@ -91,6 +101,12 @@ DEFAULT_ACCOUNTS = (
         frozenset({"gemini-2.5-flash", "gemini-embedding-001", "claude-haiku-4-5"}),
         (AccessKey("AKIASIMULATED", "simulated-secret-access-key"),),
         frozenset({GCS_BUCKET}),
+    ),
+    Account(
+        "openrouter",
+        "openrouter",
+        "sk-or-v1-simulated",
+        frozenset({"openai/gpt-4.1-mini", "anthropic/claude-haiku-4.5", "openai/text-embedding-3-small"}),
     ),
     Account("xai", "xai", "xai-simulated-key-0001", frozenset({"grok-4"})),
 )

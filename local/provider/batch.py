@@ -1,14 +1,15 @@
 """A batch of the simulated provider: one job of its customer."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from local.provider.accounts import Account
 from local.provider.defects import Defects
 from local.provider.files import File
-from local.provider.quotas import Load
+from local.provider.line_shape import LineShape
+from local.provider.quotas import Load, QuotaKey
 
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
@@ -18,6 +19,9 @@ class Batch:
     id: str
     account: Account
     file: File
+    """Its input: a file of the account's, or what was spooled for it."""
+    shape: LineShape
+    quota_key: QuotaKey
     endpoint: str
     completion_window: str
     metadata: Mapping[str, str] | None
@@ -42,6 +46,8 @@ class Batch:
     errors: list[dict[str, Any]] = field(default_factory=list)
     output_file_id: str | None = None
     error_file_id: str | None = None
+    deliver: Callable[["Batch"], None] | None = None
+    """Puts the results where its provider has them, if that is not among the files, once the batch has ended."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def enter(self, state: str, moment: float) -> None:

@@ -11,7 +11,7 @@ from local.provider.batch import ENDED, Batch
 from local.provider.callers import AuthenticatedCaller, Caller
 from local.provider.expiry import check_expiry
 from local.provider.line_answers import ENDPOINTS
-from local.provider.lines import normal_url
+from local.provider.openai_lines import OpenAILines, normal_url
 from local.provider.refusal import Refusal
 from local.provider.strict_model import Strict
 
@@ -48,7 +48,12 @@ def create_batch(body: dict[str, Any], caller: AuthenticatedCaller) -> dict[str,
     if file.purpose != "batch" or caller.state.clock.now() < file.usable_at:
         raise Refusal(400, "invalidPayload", "The input file is not a processed file of purpose batch.")
     batch = caller.state.batches.create(
-        caller.account, file, parameters.endpoint, parameters.completion_window, parameters.metadata
+        caller.account,
+        file,
+        OpenAILines(caller.account, parameters.endpoint),
+        endpoint=parameters.endpoint,
+        window=parameters.completion_window,
+        metadata=parameters.metadata,
     )
     caller.entry.update(batch_id=batch.id)
     return _shown(caller, batch)

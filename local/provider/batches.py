@@ -4,13 +4,15 @@ import contextlib
 import itertools
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from local.provider.accounts import Account
 from local.provider.batch import ENDED, Batch
 from local.provider.defects import Defects, Ending
 from local.provider.faults import Faults
 from local.provider.files import File, Files
+from local.provider.line_shape import LineShape
 from local.provider.pace import Pace
 from local.provider.quotas import NO_LOAD, Load, Quotas
 from local.provider.refusal import Refusal, not_found
@@ -39,21 +41,45 @@ class Batches:
         """Account name → the defects of its batches that have none of their own."""
 
     def create(
-        self, account: Account, file: File, endpoint: str, window: str, metadata: Mapping[str, str] | None
+        self,
+        account: Account,
+        file: File,
+        shape: LineShape,
+        *,
+        endpoint: str = "",
+        window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        model: str | None = None,
+        batch_id: str | None = None,
+        deliver: Callable[[Batch], None] | None = None,
     ) -> Batch:
-        """Raises a `Refusal` for a batch that is over the quota of its model."""
-        key = file.quota_key
+        """Raises a `Refusal` for a batch that is over the quota of its model: the given one, or that of its lines."""
+        key = account.name, model or (file.models[0] if file.models else "")
         quota = self._quotas.of(key)
         if quota.max_batch_bytes is not None and file.bytes > quota.max_batch_bytes:
             raise Refusal(400, "invalid_request", f"The file has more than {quota.max_batch_bytes} bytes.")
         if quota.limits_enqueued:
             for batch in self._open(account.name):
                 self._updated(batch)
-        tokens = file.tokens if quota.tokens == "bytes" else file_tokens(file.path, quota.tokens, account.dialect)
+        tokens = file.tokens if quota.tokens == "bytes" else file_tokens(file.path, quota.tokens, shape)
         load, now = Load(tokens, file.lines, 1), self._clock.now()
         self._quotas.enqueue(key, load, account.dialect)
         defects = self._faults.take_job(*key)
-        batch = Batch(f"batch_{secrets.token_hex(12)}", account, file, endpoint, window, metadata, now, load, defects)
+        batch = Batch(
+            id=batch_id or f"batch_{secrets.token_hex(12)}",
+            account=account,
+            file=file,
+            shape=shape,
+            quota_key=key,
+            endpoint=endpoint,
+            completion_window=window,
+            metadata=metadata,
+            created_at=now,
+            load=load,
+            defects=defects,
+            model=model,
+            deliver=deliver,
+        )
         batch.enter("validating", now)
         self._batches[batch.id] = batch
         return batch
@@ -110,6 +136,22 @@ class Batches:
     def defects_of(self, batch: Batch) -> Defects:
         """Its own, else those of its account. They count down as they show."""
         return batch.defects or self.defects.get(batch.account.name) or Defects()
+
+    def shown(self, batch: Batch) -> dict[str, Any]:
+        """What a native dialect shows of a batch, with its defects: `request_counts` (OpenAI's `total`, `completed` and
+        `failed`, `pending`, and `unanswered` once it has ended), `output_file_id` and `error_file_id`."""
+        done, ended = self.progress(batch), batch.state in ENDED
+        rest = batch.total - done
+        counts = {
+            "total": batch.total,
+            "completed": done - batch.failed,
+            "failed": batch.failed,
+            "pending": 0 if ended else rest,
+            "unanswered": rest if ended else 0,
+        }
+        files = {"output_file_id": batch.output_file_id, "error_file_id": batch.error_file_id}
+        shown = self.defects_of(batch).shown({"request_counts": counts, **files}, ended=ended)
+        return shown | {"request_counts": counts | shown["request_counts"]}
 
     def forget(self, batch_id: str) -> None:
         """Lose a batch, as a provider might."""
@@ -179,18 +221,17 @@ class Batches:
             batch.done = batch.total
             batch.enter("finalizing", moment)
         else:
-            self._results.write(batch, self.defects_of(batch))
-            self._finish(batch, "completed" if batch.state == "finalizing" else "cancelled", moment)
+            self._write(batch, "completed" if batch.state == "finalizing" else "cancelled", moment)
 
     def _validate(self, batch: Batch, moment: float) -> None:
-        key = batch.file.quota_key
-        report = validate(batch.file.path, batch.endpoint, batch.account, self._quotas.of(key).max_batch_requests)
+        key = batch.quota_key
+        report = validate(batch.file.path, batch.shape, batch.account, self._quotas.of(key).max_batch_requests)
         batch.errors = report.errors
         if not batch.errors and (error := self._quotas.start(key, batch.load)) is not None:
             batch.errors = [error]
         if batch.errors:
             return self._finish(batch, "failed", moment)
-        batch.started, batch.total, batch.model = True, report.total, report.model
+        batch.started, batch.total, batch.model = True, report.total, batch.model or report.model
         return batch.enter("in_progress", moment)
 
     def _end(self, batch: Batch, ending: Ending) -> None:
@@ -198,24 +239,30 @@ class Batches:
         now = self._clock.now()
         if ending.state == "gone":
             return self.forget(batch.id)
-        if batch.state == "validating" and (ending.state == "expired" or ending.answered):
+        if batch.state == "validating" and (ending.state in batch.shape.endings or ending.answered):
             self._validate(batch, now)
             if batch.state == "failed":
                 return None
         batch.done = min(ending.answered, batch.total)
-        self._results.write(batch, self.defects_of(batch), late=ending.state == "expired")
         if ending.state == "failed":
             batch.errors = [ending.error()]
-        return self._finish(batch, ending.state, now)
+        return self._write(batch, ending.state, now)
+
+    def _write(self, batch: Batch, state: str, moment: float) -> None:
+        """Write the results of the lines that are done, and end the batch in this state."""
+        self._results.write(batch, self.defects_of(batch), batch.shape.endings.get(state))
+        self._finish(batch, state, moment)
 
     def _finish(self, batch: Batch, state: str, moment: float) -> None:
         batch.enter(state, moment)
         self._release(batch)
+        if batch.deliver is not None:
+            batch.deliver(batch)
 
     def _release(self, batch: Batch) -> None:
         """Once: a batch may be forgotten while a thread ends it."""
         load, batch.load = batch.load, NO_LOAD
-        self._quotas.release(batch.file.quota_key, load, started=batch.started)
+        self._quotas.release(batch.quota_key, load, started=batch.started)
 
 
 def _is_due(batch: Batch, ending: Ending, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Who calls the files, batches and completions of OpenAI and Azure: the account, its key and the version of the API."""
+"""Who calls files, batches and completions of OpenAI's form: the account, its key and the version of the API."""
 
 import re
 from dataclasses import dataclass
@@ -12,6 +12,8 @@ from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
+DIALECT_NAMES = {"/v1": "openai", "/openai/v1": "azure", "/openai": "azure"}
+"""The dialect of a form of the API that does not have its name."""
 FIRST_EXPIRING_VERSION = "2025-03-01"
 
 
@@ -37,7 +39,7 @@ def authenticate(request: Request, account: str) -> Caller:
     state: ProviderState = request.app.state.provider_state
     match = PREFIX.match(request.url.path)
     form = match["form"] if match else ""
-    known = state.account(account, "openai" if form == "/v1" else "azure")
+    known = state.account(account, DIALECT_NAMES.get(form, form[1:]))
     if _key(request, known) != known.key:
         raise _unauthorised(known)
     version = _version(request, form)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import JSONResponse, Response
 
-from local.provider import mistral
 from local.provider.callers import AuthenticatedCaller, Caller
 from local.provider.completion_objects import (
     Stamp,
@@ -22,6 +21,7 @@ from local.provider.completion_objects import (
     text_object,
 )
 from local.provider.completion_requests import EmbeddingRequest, parse, parse_chat, parse_text
+from local.provider.native import mistral_messages
 from local.provider.refusal import Refusal
 
 
@@ -56,8 +56,8 @@ router = APIRouter()
 @router.post("/chat/completions")
 @router.post("/deployments/{deployment}/chat/completions")
 async def create_chat_completion(call: CheckedCall) -> Response:
-    if call.caller.account.name == "mistral":
-        mistral.check(call.body)
+    if call.caller.account.dialect == "mistral":
+        mistral_messages.check(call.body)
     request = parse_chat(call.body)
     answer = chat_completion(request, call.caller.account.dialect, _stamp(call.caller))
     if request.stream:

@@ -50,7 +50,7 @@ def health() -> dict[str, str]:
 @router.get("/log")
 def log(request: Request, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
     """Each call received, oldest first: `at client method path account route status fault`, and by route `file_id
-    file_name bytes sha256 lines models`, `metadata input_file_id batch_id` or `model stream parameters body
+    file_name bytes sha256 lines models`, `metadata labels input_file_id batch_id` or `model stream parameters body
     ended disconnected`."""
     return _state(request).log(account, route)
 
@@ -113,7 +113,7 @@ def quotas(request: Request) -> list[dict[str, Any]]:
 
 @router.get("/submissions")
 def submissions(request: Request) -> dict[str, int]:
-    """How many batches were created for each value of their metadata."""
+    """How many batches were created for each value of their metadata, or for each of their labels."""
     return _state(request).submissions()
 
 

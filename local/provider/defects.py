@@ -5,21 +5,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from local.provider.line_faults import LineFault
+from local.provider.line_shape import Marks
 
 Text = Literal["surrogate", "nan", "invalid_utf8", "control", "huge", "repeated_key", "escaped_key", "nested"]
-_CONTENT = b'"content":"'
-_RESPONSE = b'"response":{'
-_BODY = b'"body":{'
-_CUSTOM_ID = b'"custom_id":"'
-TEXTS: dict[Text, tuple[bytes, bytes]] = {
-    "surrogate": (_CONTENT, _CONTENT + rb"\ud83d "),
-    "nan": (_BODY, _BODY + b'"score":NaN,"bound":-Infinity,'),
-    "invalid_utf8": (_CONTENT, _CONTENT + b"\xff\xc3("),
-    "control": (_CONTENT, _CONTENT + b"\x01"),
-    "huge": (_BODY, _BODY + b'"seed":' + b"9" * 5000 + b","),
-    "repeated_key": (_RESPONSE, _RESPONSE + b'"status_code":200,'),
-    "escaped_key": (b'"model":', rb'"mod\u0065l":'),
-    "nested": (_BODY, _BODY + b'"deep":' + b"[" * 2000 + b"]" * 2000 + b","),
+WITHIN_CONTENT: dict[Text, bytes] = {"surrogate": rb"\ud83d ", "invalid_utf8": b"\xff\xc3(", "control": b"\x01"}
+WITHIN_BODY: dict[Text, bytes] = {
+    "nan": b'"score":NaN,"bound":-Infinity,',
+    "huge": b'"seed":' + b"9" * 5000 + b",",
+    "nested": b'"deep":' + b"[" * 2000 + b"]" * 2000 + b",",
 }
 
 
@@ -79,7 +72,7 @@ class Defects(BaseModel):
     """What is put into each line that a strict JSON parser refuses."""
 
     def shown(self, batch: dict[str, Any], *, ended: bool) -> dict[str, Any]:
-        """OpenAI's batch object as this account has it."""
+        """OpenAI's batch object as this account has it; of another provider's, these members by OpenAI's names."""
         changed = self._counts(batch["request_counts"], ended=ended)
         if not ended:
             return batch | changed
@@ -100,21 +93,30 @@ class Defects(BaseModel):
             counts = {name: str(count or 0) for name, count in counts.items()}
         return {"request_counts": counts}
 
-    def written(self, line: bytes) -> bytes:
+    def written(self, line: bytes, marks: Marks) -> bytes:
         """A line of results as this account writes it."""
         if self.missing > 0:
             self.missing -= 1
             return b""
         if self.text is not None:
-            original, defect = TEXTS[self.text]
-            line = line.replace(original, defect, 1)
+            line = line.replace(*text_defect(self.text, marks), 1)
         if self.misnamed > 0:
             self.misnamed -= 1
-            line = line.replace(_CUSTOM_ID, _CUSTOM_ID + b"no-request-", 1)
+            line = line.replace(marks.id, marks.id + b"no-request-", 1)
         elif self.anonymous > 0:
             self.anonymous -= 1
-            line = line.replace(_CUSTOM_ID, b'"unnamed":"', 1)
+            line = line.replace(marks.id, b'"unnamed":"', 1)
         if self.repeated > 0:
             self.repeated -= 1
             return line * 2
         return line
+
+
+def text_defect(text: Text, marks: Marks) -> tuple[bytes, bytes]:
+    """What a result line has, and what it has in place of that."""
+    if text == "escaped_key":
+        return b'"model":', rb'"mod\u0065l":'
+    if text == "repeated_key":
+        return marks.response, marks.response + marks.first_member
+    mark = marks.content if text in WITHIN_CONTENT else marks.body
+    return mark, mark + (WITHIN_CONTENT | WITHIN_BODY)[text]

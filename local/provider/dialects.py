@@ -15,7 +15,9 @@ from local.provider.native.error_formats import (
     GCSErrorFormat,
     GoogleErrorFormat,
     JSONErrorFormat,
+    MistralErrorFormat,
     OAuthErrorFormat,
+    OpenRouterErrorFormat,
     S3ErrorFormat,
     XAIErrorFormat,
 )
@@ -148,9 +150,6 @@ class DatedAzureDialect(AzureDialect):
         return {"object": "list", "data": files}
 
 
-PREFIX = re.compile(
-    r"/accounts/(?P<account>[^/]+)(?P<form>/openai/v1|/openai|/v1|/anthropic|/bedrock|/cohere|/gemini|/vertex|/xai)(?=/)"
-)
 DIALECTS: Mapping[str, Dialect] = {
     "/v1": OpenAIDialect(),
     "/openai/v1": AzureDialect(),
@@ -162,9 +161,16 @@ NATIVE: Mapping[str, ErrorFormat] = {
     "/bedrock": BedrockErrorFormat(),
     "/cohere": CohereErrorFormat(),
     "/gemini": GoogleErrorFormat(),
+    "/mistral": MistralErrorFormat(),
+    "/openrouter": OpenRouterErrorFormat(),
     "/vertex": GoogleErrorFormat(),
     "/xai": XAIErrorFormat(),
 }
+PREFIX = re.compile(
+    rf"/accounts/(?P<account>[^/]+)(?P<form>{'|'.join(sorted({**DIALECTS, **NATIVE}, key=len, reverse=True))})(?=/)"
+)
+"""A path of a provider's API: the account, and the form of the API, which has its dialect's name unless it is
+OpenAI's or Azure's."""
 SERVICES: Mapping[str, ErrorFormat] = {
     "/bedrock/s3/": S3ErrorFormat(),
     "/vertex/storage/": GCSErrorFormat(),

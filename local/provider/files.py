@@ -1,10 +1,13 @@
 """The files of the simulated provider's accounts, kept on disk."""
 
 import hashlib
+import operator
 import random
 import secrets
 from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -37,11 +40,6 @@ class File:
     """By the rule `bytes`."""
     models: tuple[str, ...] = ()
 
-    @property
-    def quota_key(self) -> tuple[str, str]:
-        """The account and the model whose quota a batch of this file uses."""
-        return self.account, self.models[0] if self.models else ""
-
 
 class Files:
     """All accounts' files. Removing one forgets it; the bytes stay for the batches that read them."""
@@ -60,35 +58,52 @@ class Files:
         lifetime: int | None,
         processing: float,
         limit: int = MAX_BYTES,
+        file_id: str | None = None,
     ) -> File:
         """Keep an upload with its digest, lines and models. Raises a `Refusal` for a file over the limit."""
-        file_id, digest, size = _new_id(), hashlib.sha256(), 0
+        chunks = iter(lambda: source.read(CHUNK), b"")
+        file = self.spool(account, name, chunks, limit=limit, file_id=file_id)
+        now = self.clock.now()
+        expires_at = int(now) + lifetime if lifetime else None
+        return self.keep(replace(file, created_at=now, expires_at=expires_at, usable_at=now + processing))
+
+    def spool(
+        self,
+        account: str,
+        name: str,
+        chunks: Iterable[bytes],
+        *,
+        limit: int = MAX_BYTES,
+        model_at: Sequence[str] = ("body", "model"),
+        file_id: str | None = None,
+    ) -> File:
+        """A batch's input that is no file of the account's: the requests of a create's body, or an object elsewhere.
+        `model_at`: where in a line its model is. Raises a `Refusal` for more bytes than the limit."""
+        file_id, digest, size = file_id or _new_id(), hashlib.sha256(), 0
         path = self._spool / file_id
         with path.open("wb") as target:
-            while chunk := source.read(CHUNK):
+            for chunk in chunks:
                 size += len(chunk)
                 if size > limit:
                     raise Refusal(400, None, "File is too large.", "file")
                 digest.update(chunk)
                 target.write(chunk)
-        lines, tokens, models = _contents(path)
+        lines, tokens, models = _contents(path, model_at)
         now = self.clock.now()
-        return self.keep(
-            File(
-                id=file_id,
-                account=account,
-                name=name,
-                purpose="batch",
-                path=path,
-                bytes=size,
-                sha256=digest.hexdigest(),
-                created_at=now,
-                expires_at=int(now) + lifetime if lifetime else None,
-                usable_at=now + processing,
-                lines=lines,
-                tokens=tokens,
-                models=models,
-            )
+        return File(
+            id=file_id,
+            account=account,
+            name=name,
+            purpose="batch",
+            path=path,
+            bytes=size,
+            sha256=digest.hexdigest(),
+            created_at=now,
+            expires_at=None,
+            usable_at=now,
+            lines=lines,
+            tokens=tokens,
+            models=models,
         )
 
     def result(self, account: str, name: str, *, shuffled: bool = False) -> "Result":
@@ -200,14 +215,14 @@ def _new_id() -> str:
     return f"file-{secrets.token_hex(12)}"
 
 
-def _contents(path: Path) -> tuple[int, int, tuple[str, ...]]:
+def _contents(path: Path, model_at: Sequence[str]) -> tuple[int, int, tuple[str, ...]]:
     """How many lines and tokens an upload has, and which models its lines name, as far as they can be read."""
     count, tokens, models = 0, 0, set[str]()
     for line in raw_lines(path):
         count += 1
         tokens += line_bytes(line)
         try:
-            models.add(str(loads(line)["body"]["model"]))
+            models.add(str(reduce(operator.getitem, model_at, loads(line))))
         except (ValueError, LookupError, TypeError):
             continue
     return count, tokens, tuple(sorted(models))

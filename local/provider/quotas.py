@@ -12,7 +12,9 @@ from local.provider.token_rules import TokenRule
 Limit = Field(default=None, ge=0)
 QuotaKey = tuple[str, str]
 """An account's name, and the model that a batch's lines name."""
-AZURE_STATUS, STATUS = 400, 429
+STATUS = 429
+STATUSES = {"azure": 400, "bedrock": 400}
+"""What a create over the quota is refused with, by dialect; `STATUS` at any other."""
 
 
 class Quota(BaseModel):
@@ -112,8 +114,7 @@ class Quotas:
             excess = _excess(quota, enqueued, key[1])
             if excess is not None and quota.over == "refuse":
                 use.refused += 1
-                status = AZURE_STATUS if dialect == "azure" else STATUS
-                raise Refusal(status, excess["code"], excess["message"])
+                raise Refusal(STATUSES.get(dialect, STATUS), excess["code"], excess["message"])
             use.enqueued = enqueued
             use.highest = Load(*map(max, use.highest, enqueued))
             use.exceeded = use.exceeded or excess is not None

@@ -8,7 +8,8 @@ from local.provider.batch import Batch
 from local.provider.defects import Defects
 from local.provider.files import Files
 from local.provider.line_faults import LineFaults
-from local.provider.lines import answers, expired
+from local.provider.line_shape import Unanswered
+from local.provider.lines import answers, unanswered
 from local.provider.quotas import Quotas
 
 ResultT = TypeVar("ResultT")
@@ -27,25 +28,29 @@ class ResultFiles:
         self._tries: Counter[str] = Counter()
         self._abandoned = False
 
-    def write(self, batch: Batch, defects: Defects, *, late: bool = False) -> None:
-        """The output file and the error file of the lines that are done, each named only where it has a line; with
-        `late`, the others are in the error file as expired. Raises `Abandoned`."""
-        account, path = batch.account.name, batch.file.path
+    def write(self, batch: Batch, defects: Defects, why: Unanswered | None) -> None:
+        """The output file and the error file of the lines that are done, each named only where it has a line; a shape
+        of one list has the output file alone. `why`: with it the other lines are among the failures. Raises
+        `Abandoned`."""
+        account, path, shape, created = batch.account.name, batch.file.path, batch.shape, int(batch.created_at)
         faults = LineFaults(defects.lines, self._tries) if defects.lines is not None else None
-        output = self._files.result(account, f"{batch.id}_output.jsonl", shuffled=defects.shuffled)
-        errors = self._files.result(account, f"{batch.id}_error.jsonl", shuffled=defects.shuffled)
+        shuffled = shape.shuffled or defects.shuffled
+        output = self._files.result(account, f"{batch.id}_output.jsonl", shuffled=shuffled)
+        errors = self._files.result(account, f"{batch.id}_error.jsonl", shuffled=shuffled)
+        failures = output if shape.one_list else errors
         with output, errors:
-            results = answers(path, batch.id, int(batch.created_at), batch.done, batch.account.dialect, faults)
+            results = answers(path, shape, batch.id, created, batch.done, faults)
             for answer in self._until_abandoned(results):
-                (output if answer.succeeded else errors).write(defects.written(answer.line))
+                (output if answer.succeeded else failures).write(defects.written(answer.line, shape.marks))
                 batch.failed += not answer.succeeded
                 batch.input_tokens += answer.input_tokens
                 batch.output_tokens += answer.output_tokens
-            for line in self._until_abandoned(expired(path, batch.id, batch.done) if late else ()):
-                errors.write(line)
+            rest = unanswered(path, shape, batch.id, created, batch.done, why) if why else ()
+            for line in self._until_abandoned(rest):
+                failures.write(line)
         batch.output_file_id, batch.error_file_id = output.file_id, errors.file_id
         answered = batch.done - batch.failed
-        self._quotas.answer(batch.file.quota_key, answered, batch.input_tokens, batch.output_tokens)
+        self._quotas.answer(batch.quota_key, answered, batch.input_tokens, batch.output_tokens)
 
     def abandon(self) -> None:
         """Stop writing, in whatever thread."""

@@ -19,16 +19,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from local.provider import batch_routes, completion_routes, control_routes, file_routes, google_grants
-from local.provider.accounts import DEFAULT_ACCOUNTS
+from local.provider.accounts import BASES, DEFAULT_ACCOUNTS, DialectName
 from local.provider.dialects import PREFIX, error_format_of
 from local.provider.faults import Fault, FaultInjection
-from local.provider.native import anthropic, bedrock, cohere, gcs, gemini, google_tokens, s3, xai
+from local.provider.native import anthropic, bedrock, cohere, gcs, gemini, google_tokens, mistral, s3, xai
 from local.provider.pace import Pace
 from local.provider.quotas import ModelUse, Quota
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 
 START_SECONDS = 10.0
+NATIVE = (anthropic, bedrock, cohere, gemini, mistral, xai)
+"""The modules whose name is that of a dialect, and the first part of its paths."""
 VARIABLES = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
 """What is before and after `_API_BASE` in an account's variable in `config.yaml`; by default the account's name."""
 
@@ -78,7 +80,7 @@ def application(state: ProviderState) -> ASGIApp:
     for prefix in ("/v1", "/openai/v1", "/openai"):
         for routes in (file_routes, batch_routes, completion_routes):
             app.include_router(routes.router, prefix="/accounts/{account}" + prefix)
-    for native in (anthropic, bedrock, cohere, gemini, xai):
+    for native in NATIVE:
         app.include_router(native.router, prefix="/accounts/{account}/" + native.__name__.rpartition(".")[2])
 
     app.include_router(s3.router, prefix="/accounts/{account}/bedrock")
@@ -145,9 +147,8 @@ def defaults(port: int, host: str = "127.0.0.1") -> dict[str, str]:
     return environment
 
 
-def _base(root: str, account: str, dialect: str) -> str:
-    forms = {"azure": "", "openai": "/v1"}
-    return f"{root}/accounts/{account}" + forms.get(dialect, f"/{dialect}")
+def _base(root: str, account: str, dialect: DialectName) -> str:
+    return f"{root}/accounts/{account}" + BASES.get(dialect, f"/{dialect}")
 
 
 def _config(state: ProviderState) -> uvicorn.Config:

@@ -54,9 +54,11 @@ class ProviderState:
             ]
 
     def submissions(self) -> dict[str, int]:
-        """How many batches were created for each value of their metadata: for each id of a client's own."""
+        """How many batches were created for each id of a client's own: for each value of their metadata, or what a
+        client names them by where there is none (`labels`)."""
         created = [entry for entry in self.log(route="batches.create") if "batch_id" in entry]
-        return dict(Counter(value for entry in created for value in (entry["metadata"] or {}).values()))
+        named = [entry.get("labels") or (entry.get("metadata") or {}).values() for entry in created]
+        return dict(Counter(value for values in named for value in values))
 
     def stall(self, account: str, state: str | None) -> None:
         """Keep the account's batches from leaving `state`; with `None`, let them go on."""

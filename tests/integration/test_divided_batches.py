@@ -66,7 +66,7 @@ async def test_a_batch_is_divided_by_tokens_and_waits_for_room(start: Start) -> 
 
     jobs = assert_each_line_sent_once(system, batch.id, parsed(content))
     assert len(jobs) > 6
-    uses = [system.provider.state.quotas.use(key) for key in {job.file.quota_key for job in jobs}]
+    uses = [system.provider.state.quotas.use(key) for key in {job.quota_key for job in jobs}]
     assert not any(use.exceeded or use.refused for use in uses)
 
 

@@ -1,13 +1,14 @@
 """A provider's report of an end and its results are checked before they are used."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from batches.poll_results import PREMATURE_END_SECONDS
 from local.provider import Fault
-from local.provider.defects import TEXTS, Defects, Text
+from local.provider.defects import Defects, Text, text_defect
+from local.provider.line_shape import Marks
 from manifold.schemas import Batch
 from tests.support.provider import chat_line, chat_lines
 from tests.support.system import System
@@ -271,7 +272,7 @@ async def test_the_first_of_repeated_results_is_kept_and_they_are_reported(syste
     assert (ended.status, codes(ended), counts(ended)) == ("completed", ["results_repeated"], (LINES, LINES, 0))
 
 
-@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("text", get_args(Text))
 async def test_malformed_result_lines_are_kept_and_charged(system: System, text: Text) -> None:
     set_defects(system, text=text)
 
@@ -283,7 +284,7 @@ async def test_malformed_result_lines_are_kept_and_charged(system: System, text:
     ]
     for line in answers(system, ended.output_file_id):
         assert b'"%s"' % GROUP.encode() in line
-        assert TEXTS[text][1] in line
+        assert text_defect(text, Marks())[1] in line
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def enforce(simulator: Simulator, limits: Limits) -> None:
 
 def deployment_of(job: Batch) -> str:
     """The deployment (id) that a provider's batch was submitted to."""
-    account, model = job.file.quota_key
+    account, model = job.quota_key
     [found] = [one for one, (name, _, own, _) in DEPLOYMENTS.items() if (name, own) == (account, model)]
     return found
 

@@ -11,9 +11,11 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response, ResponseFunctionToolCall
 from pydantic import BaseModel
 
+from local.provider.accounts import Account, DialectName
 from local.provider.completion_objects import chat_completion, chat_object
 from local.provider.completion_requests import parse_chat
 from local.provider.lines import answers
+from local.provider.openai_lines import OpenAILines
 
 HELLO = [{"role": "user", "content": "the weather in Paris"}]
 CLOSED = {
@@ -43,12 +45,13 @@ def line(tmp_path: Path) -> Any:
     """The result of a line with this body: whether it succeeded, and the response."""
 
     def answered(
-        url: str = "/v1/chat/completions", dialect: str = "openai", **body: Any
+        url: str = "/v1/chat/completions", dialect: DialectName = "openai", **body: Any
     ) -> tuple[bool, dict[str, Any]]:
         written = {"custom_id": "one", "method": "POST", "url": url, "body": {"model": "gpt-4.1-mini", **body}}
         path = tmp_path / "input.jsonl"
         path.write_text(json.dumps(written) + "\n")
-        [answer] = answers(path, "batch_1", 1_700_000_000, 1, dialect)
+        shape = OpenAILines(Account("a", dialect, "", frozenset()), url)
+        [answer] = answers(path, shape, "batch_1", 1_700_000_000, 1)
         line = json.loads(answer.line)
         assert (line["custom_id"], line["error"]) == ("one", None)
         return answer.succeeded, line["response"]

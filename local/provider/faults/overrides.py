@@ -6,6 +6,11 @@ from typing import Any
 
 from starlette.types import Message, Send
 
+LISTS = ("data", "batches")
+"""The members that have a list of objects, at one provider or another."""
+WRAPPERS = ("batch", "job")
+"""The members that have the object which was asked for."""
+
 
 class MemberOverride:
     """A `send` that replaces and leaves out these members of the JSON answer, and of each entry of its list."""
@@ -30,14 +35,12 @@ class MemberOverride:
         await self._send({"type": "http.response.body", "body": body})
 
     def _override(self, answer: Any) -> Any:
-        """The answer with the members replaced; JSON that is no object stays as it is."""
+        """The answer with the members replaced, or each answer of a list; other JSON stays as it is."""
+        if isinstance(answer, list):
+            return [self._override(entry) for entry in answer]
         if not isinstance(answer, dict):
             return answer
-        entries = answer.get("data")
-        replaced = {"data": [self._override(entry) for entry in entries]} if isinstance(entries, list) else {}
-        members = (
-            answer
-            | replaced
-            | {name: value for name, value in self._replacements.items() if name != "data" or not replaced}
-        )
+        lists = {name: self._override(answer[name]) for name in LISTS if isinstance(answer.get(name), list)}
+        wrapped = {name: self._override(answer[name]) for name in WRAPPERS if isinstance(answer.get(name), dict)}
+        members = answer | wrapped | self._replacements | lists
         return {name: value for name, value in members.items() if name not in self._omitted}

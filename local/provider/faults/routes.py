@@ -2,23 +2,27 @@
 
 import re
 
+VERSION = re.compile(r"(/api)?/v\d+(beta\d*)?(?=/)")
+BATCHES = r"(/batches|/messages/batches|/batch/jobs)"
+"""The batches of OpenAI, xAI and OpenRouter, of Anthropic, of Mistral."""
 ROUTES = {
     ("POST", r"/files"): "files.create",
     ("GET", r"/files"): "files.list",
     ("GET", r"/files/[^/]+"): "files.retrieve",
     ("GET", r"/files/[^/]+/content"): "files.content",
     ("DELETE", r"/files/[^/]+"): "files.delete",
-    ("POST", r"/batches"): "batches.create",
-    ("GET", r"/batches"): "batches.list",
-    ("GET", r"/batches/[^/]+"): "batches.retrieve",
-    ("POST", r"/batches/[^/]+(/|:)cancel"): "batches.cancel",
-    ("GET", r"/batches/[^/]+/results"): "batches.results",
+    ("POST", BATCHES): "batches.create",
+    ("GET", BATCHES): "batches.list",
+    ("GET", rf"{BATCHES}/[^/]+"): "batches.retrieve",
+    ("DELETE", rf"{BATCHES}/[^/]+"): "batches.delete",
+    ("POST", rf"{BATCHES}/[^/]+(/|:)cancel"): "batches.cancel",
+    ("GET", rf"{BATCHES}/[^/]+/results"): "batches.results",
     ("POST", r"(/deployments/[^/]+)?/chat/completions"): "chat.create",
     ("POST", r"(/deployments/[^/]+)?/completions"): "completions.create",
     ("POST", r"(/deployments/[^/]+)?/embeddings"): "embeddings.create",
-    ("POST", r"/v1/messages"): "chat.create",
-    ("POST", r"/v2/chat"): "chat.create",
-    ("POST", r"/v1beta/models/[^/]+:(generateContent|streamGenerateContent)"): "chat.create",
+    ("POST", r"/messages"): "chat.create",
+    ("POST", r"/chat"): "chat.create",
+    ("POST", r"/models/[^/]+:(generateContent|streamGenerateContent)"): "chat.create",
     ("PUT", r"/s3/[^/]+/.+"): "files.create",
     ("GET", r"/s3/[^/]+"): "files.list",
     ("HEAD", r"/s3/[^/]+/.+"): "files.retrieve",
@@ -36,8 +40,10 @@ ROUTES = {
 
 
 def route_name(method: str, path: str) -> str:
-    """The name of the route; `path` is that after the account and the dialect. `unknown` for any other path."""
+    """The name of the route; `path` is that after the account and the dialect, with a version or without. `unknown` for
+    any other path."""
+    unversioned = VERSION.sub("", path, count=1) if VERSION.match(path) else path
     for (verb, pattern), name in ROUTES.items():
-        if verb == method and re.fullmatch(pattern, path):
+        if verb == method and re.fullmatch(pattern, unversioned):
             return name
     return "unknown"

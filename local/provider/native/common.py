@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ValidationError
 
 from local.provider.accounts import Account
+from local.provider.batch import Batch
 from local.provider.echo_model import FILTER_TRIGGER, ModelOutput, count, cut, example
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
@@ -87,6 +88,18 @@ async def authenticate(request: Request, account: str, dialect: str, key: str, u
     request.state.entry.update(parameters=sorted(body), body=body)
     await state.clock.sleep(state.latency(account).answer)
     return Caller(state, known, body)
+
+
+def log_create(request: Request, batch: Batch, *labels: str) -> None:
+    """Log that the call created this batch. `labels`: what its client knows it by, where that is no metadata."""
+    request.state.entry.update(
+        batch_id=batch.id,
+        metadata=batch.metadata,
+        labels=list(labels),
+        input_file_id=batch.file.id,
+        lines=batch.file.lines,
+        models=batch.file.models or tuple(filter(None, [batch.model])),
+    )
 
 
 def bearer(request: Request) -> str:

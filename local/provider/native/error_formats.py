@@ -56,6 +56,7 @@ AWS_TYPES = {
     503: "ServiceUnavailableException",
 }
 S3_CODES = {400: "InvalidRequest", 403: "AccessDenied", 404: "NoSuchKey", 429: "SlowDown", 503: "SlowDown"}
+MISTRAL_TYPES = {404: "not_found", 429: "rate_limited", 500: "internal_server_error", 503: "service_unavailable"}
 BEDROCK_EXCEPTIONS = {
     400: "validationException",
     408: "modelTimeoutException",
@@ -116,6 +117,33 @@ class XAIErrorFormat(JSONErrorFormat):
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         return {"code": XAI_CODES.get(refusal.status, "Internal error"), "error": refusal.message}
+
+
+class MistralErrorFormat(JSONErrorFormat):
+    """https://docs.mistral.ai/api: a body that is not valid is FastAPI's error, and so is a wrong key."""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        if refusal.status == 401:
+            return {"detail": "Unauthorized"}
+        if refusal.status == 422:
+            where = (refusal.param or "").split(".")
+            detail = {"type": refusal.code, "loc": ["body", *where], "msg": refusal.message, "input": None}
+            return {"detail": [detail]}
+        return {
+            "object": "error",
+            "message": refusal.message,
+            "type": MISTRAL_TYPES.get(refusal.status, "invalid_request_error"),
+            "param": refusal.param,
+            "code": refusal.code,
+            "raw_status_code": refusal.status,
+        }
+
+
+class OpenRouterErrorFormat(JSONErrorFormat):
+    """https://openrouter.ai/docs/api-reference/errors"""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        return {"error": {"code": refusal.status, "message": refusal.message}}
 
 
 class CohereErrorFormat(JSONErrorFormat):

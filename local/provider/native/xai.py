@@ -15,10 +15,10 @@ from starlette.datastructures import UploadFile
 from local.provider.batch import ENDED, Batch
 from local.provider.files import MAX_BYTES, File
 from local.provider.native.common import Caller
+from local.provider.openai_lines import ANY_ENDPOINT, OpenAILines
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 from local.provider.strict_model import Strict
-from local.provider.validation import ANY_ENDPOINT
 
 EXPIRY = (3_600, 2_592_000)
 MAX_PAGE = 1_000
@@ -103,7 +103,7 @@ def create_batch(http_request: Request, body: dict[str, Any], caller: Authentica
     named = {"name": parameters.name}
     http_request.state.entry.update(metadata=named, input_file_id=parameters.input_file_id)
     file = caller.state.files.get(caller.account.name, parameters.input_file_id)
-    batch = caller.state.batches.create(caller.account, file, ANY_ENDPOINT, "24h", named)
+    batch = caller.state.batches.create(caller.account, file, OpenAILines(caller.account, ANY_ENDPOINT), metadata=named)
     http_request.state.entry.update(batch_id=batch.id)
     return _batch(caller, batch)
 

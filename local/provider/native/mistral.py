@@ -1,0 +1,8 @@
+"""Mistral's API: https://docs.mistral.ai/api. Completions are OpenAI's, but for what `mistral_messages` refuses."""
+
+from fastapi import APIRouter
+
+from local.provider import completion_routes
+
+router = APIRouter()
+router.include_router(completion_routes.router, prefix="/v1")
