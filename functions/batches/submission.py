@@ -36,6 +36,8 @@ FIRST_POLL_SECONDS = 5.0
 """Pause before a new job is polled."""
 RECHECK_SECONDS = 10.0
 """Pause before a job whose submission is unclear is searched for again."""
+RECHECK_SHARE = 0.1
+"""The same as a share of the job's age: some providers tell only hours later whose a job is."""
 WAIT_SECONDS = 60.0
 """Longest pause of a shard that waits for an input; it is woken when the input is ready."""
 RESULTS_CHECK_SECONDS = 300.0
@@ -102,7 +104,8 @@ class Submission:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, submitted))
         except ProviderError as error:
             observe.failed("job_search_failed", error, job_id=job.id, deployment_id=deployment.id)
-            return max(RECHECK_SECONDS, min(error.retry_after or 0, MAX_COOLDOWN_SECONDS, batch.left))
+            wished = max(error.retry_after or 0, RECHECK_SHARE * job.age)
+            return max(RECHECK_SECONDS, min(wished, MAX_COOLDOWN_SECONDS, batch.left))
         if ref is not None and (pause := await self._running(batch, job, ref)) is not None:
             return pause
         if job.age <= LISTING_DELAY_SECONDS:

@@ -335,6 +335,23 @@ async def test_a_search_waits_no_longer_than_the_limit(system: System, retry_aft
     assert row["wait"] <= submission.MAX_COOLDOWN_SECONDS
 
 
+async def test_a_search_that_brings_nothing_comes_less_often_as_the_job_gets_older(system: System) -> None:
+    system.provider.fail(Fault(kind="cut", route="batches.create"))
+    system.provider.fail(Fault(kind="rate_limit", route="batches.list", times=None))
+    await system.create((await system.upload(chat_lines(GROUP, 1))).id)
+    await system.deliver_all()
+
+    waits = []
+    for age in (11, 989, 7_000):
+        system.age(age)
+        [shard] = system.select("SELECT id FROM shards")
+        await system.deliver(Message("shard", shard["id"]))
+        [row] = system.select("SELECT extract(epoch FROM due_at - now())::float8 AS wait FROM shards")
+        waits.append(row["wait"])
+
+    assert waits == pytest.approx([10, 100, 300], abs=5)
+
+
 @AGES
 async def test_an_input_waits_no_longer_than_the_limit(system: System, retry_after: str) -> None:
     system.provider.fail(Fault(kind="rate_limit", route="files.create", times=None, retry_after=retry_after))
