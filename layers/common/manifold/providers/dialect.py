@@ -4,17 +4,19 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.chat_response import ChunkBuilder
-from manifold.providers.completion_client import CompletionClient
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.parameters import wants_usage
 from manifold.providers.sse import DONE, Event
+
+if TYPE_CHECKING:
+    from manifold.providers.completion_client import CompletionClient
 
 
 class RefusalRule(NamedTuple):
@@ -80,7 +82,9 @@ class Dialect(Protocol):
         """The reader of one stream, which makes its chunks by `chunks`."""
         ...
 
-    def events(self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(
+        self, client: "CompletionClient", call: HttpCall, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Event, None]:
         """POST the body and read the events of the stream that answers; each has a JSON object as `data`."""
         ...
 
@@ -88,7 +92,7 @@ class Dialect(Protocol):
 class DialectProvider:
     """A `CompletionProvider` by one dialect."""
 
-    def __init__(self, client: CompletionClient, dialect: Dialect) -> None:
+    def __init__(self, client: "CompletionClient", dialect: Dialect) -> None:
         self._client = client
         self._dialect = dialect
 

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from manifold.errors import ProviderUnclear
@@ -18,11 +18,13 @@ from manifold.providers.bedrock.response import translate_response
 from manifold.providers.bedrock.signature import region_of, signer
 from manifold.providers.bedrock.stream import ConverseReader
 from manifold.providers.chat_response import ChunkBuilder
-from manifold.providers.completion_client import CompletionClient
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
+
+if TYPE_CHECKING:
+    from manifold.providers.completion_client import CompletionClient
 
 URL = "https://bedrock-runtime.{region}.amazonaws.com"
 WRONG_KEY = re.compile(r"API Key is valid|security token included|signature (?:we calculated|expired)", re.IGNORECASE)
@@ -64,7 +66,7 @@ class Bedrock:
         return ConverseReader(chunks)
 
     async def events(
-        self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]
+        self, client: "CompletionClient", call: HttpCall, body: Mapping[str, Any]
     ) -> AsyncGenerator[Event, None]:
         frames = FrameReader()
         async with contextlib.aclosing(client.chunks(call, body, CONTENT_TYPE)) as chunks:

@@ -5,18 +5,20 @@ https://docs.cohere.com/reference/chat
 
 import re
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manifold.providers import Endpoint
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.cohere.request import translate_request
 from manifold.providers.cohere.response import translate_response
 from manifold.providers.cohere.stream import ChatReader
-from manifold.providers.completion_client import CompletionClient
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import RefusalRule
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
+
+if TYPE_CHECKING:
+    from manifold.providers.completion_client import CompletionClient
 
 
 class Cohere:
@@ -42,5 +44,7 @@ class Cohere:
     def reader(self, chunks: ChunkBuilder) -> ChatReader:
         return ChatReader(chunks)
 
-    def events(self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(
+        self, client: "CompletionClient", call: HttpCall, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Event, None]:
         return client.events(call, body)

@@ -5,12 +5,11 @@ https://ai.google.dev/api/generate-content
 
 import re
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from manifold.providers import Endpoint
 from manifold.providers.chat_response import ChunkBuilder
-from manifold.providers.completion_client import CompletionClient
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.dialect import RefusalRule
 from manifold.providers.gemini.request import translate_request
@@ -18,6 +17,9 @@ from manifold.providers.gemini.response import translate_response
 from manifold.providers.gemini.stream import CandidatesReader
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event
+
+if TYPE_CHECKING:
+    from manifold.providers.completion_client import CompletionClient
 
 
 class Gemini:
@@ -46,5 +48,7 @@ class Gemini:
     def reader(self, chunks: ChunkBuilder) -> CandidatesReader:
         return CandidatesReader(chunks)
 
-    def events(self, client: CompletionClient, call: HttpCall, body: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+    def events(
+        self, client: "CompletionClient", call: HttpCall, body: Mapping[str, Any]
+    ) -> AsyncGenerator[Event, None]:
         return client.events(call, body)
