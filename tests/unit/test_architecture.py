@@ -211,6 +211,7 @@ READ_THE_CLOCK = {
     "layers/common/manifold/prices.py": "the price of the day",
     "layers/common/manifold/providers/failures.py": "a provider's date, bounded",
     "layers/common/manifold/providers/dialect.py": "`created` of an answer",
+    "layers/common/manifold/providers/google_api.py": "`created` of an answer",
     "layers/common/manifold/secrets.py": "what this environment remembers of the secret",
     "layers/common/manifold/store/connection.py": "whether the connection has rested",
 }

@@ -144,15 +144,17 @@ def test_a_refusal_and_an_unclear_end_tell_a_caller_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "loaded", "spared"),
+    ("function", "provider", "loaded", "spared"),
     [
-        ("completion_provider_for", "aiohttp", "httpx"),
-        ("batch_provider_for", "httpx", "aiohttp"),
+        ("completion_provider_for", "azure", "aiohttp", "httpx"),
+        ("completion_provider_for", "gemini", "aiohttp", "httpx"),
+        ("batch_provider_for", "azure", "httpx", "aiohttp"),
+        ("batch_provider_for", "gemini", "httpx", "aiohttp"),
     ],
 )
-def test_a_function_loads_the_client_that_it_uses_alone(function: str, loaded: str, spared: str) -> None:
+def test_a_function_loads_the_client_that_it_uses_alone(function: str, provider: str, loaded: str, spared: str) -> None:
     program = (
-        f"import sys; from manifold.providers.registry import {function}; {function}('azure')\n"
+        f"import sys; from manifold.providers.registry import {function}; {function}({provider!r})\n"
         f"print({loaded!r} in sys.modules, {spared!r} in sys.modules)"
     )
     ran = subprocess.run(

@@ -1,0 +1,199 @@
+"""Batches of the Gemini API: a file of requests, a long-running operation, and a file of results.
+
+https://ai.google.dev/api/batch-api, https://ai.google.dev/gemini-api/docs/batch-api
+"""
+
+import re
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import orjson
+
+from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.providers import ENDED, Endpoint, Input, Job, JobState, JobStatus, Listed, Prepared
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_polls import poll
+from manifold.providers.gemini.batch_lines import ChatLines, EmbeddingLines, embeds
+from manifold.providers.gemini.embeddings import EMBEDDINGS
+from manifold.providers.gemini.files import NAME, PAGE, Files, call
+from manifold.providers.google_api import job_failures, job_state, number, pages, with_quota
+from manifold.providers.openai.batch_object import LOST, unix_time
+
+BATCH = re.compile(r"batches/[A-Za-z0-9_.-]{1,200}")
+GONE = 404
+NO_SUCH_INPUT = frozenset({400, 403, 404})
+"""The statuses of a create that names a file which is gone, or not usable yet."""
+CANNOT_CANCEL = frozenset({400, 404, 409})
+"""The statuses of a cancel of a job that has ended."""
+
+
+class GeminiBatches:
+    """A `BatchProvider` of the Gemini API. The base URL is as for `Gemini`. Our job's id is the batch's `displayName`.
+
+    A `ref` is a resource's name: `files/…` of an input and of results, `batches/…` of a job.
+    """
+
+    sends_lines = False
+
+    def __init__(self, client: BatchClient) -> None:
+        self._client = client
+        self._files = Files(client)
+
+    def translator(self, endpoint: Endpoint) -> LineTranslator:
+        return EmbeddingLines(endpoint) if embeds(endpoint) else ChatLines(endpoint)
+
+    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
+        file = await self._files.upload(endpoint, data)
+        return Prepared(file["name"], unix_time(file.get("expirationTime")))
+
+    async def submit(self, endpoint: Endpoint, job: Job) -> str:
+        method = "asyncBatchEmbedContent" if job.endpoint == EMBEDDINGS else "batchGenerateContent"
+        create = call(endpoint, f"models/{endpoint.model.removeprefix('models/')}:{method}")
+        body = {"batch": {"displayName": job.id, "inputConfig": {"fileName": job.input_ref}}}
+        try:
+            return _name(await self._client.call("POST", create, body))
+        except ProviderRefused as refusal:
+            if refusal.status in NO_SUCH_INPUT:
+                await self._check_input(endpoint, str(job.input_ref), refusal)
+            raise with_quota(refusal) from refusal.__cause__
+
+    async def find(self, endpoint: Endpoint, job: Job) -> str | None:
+        async for page in self._pages(endpoint):
+            for batch in page:
+                if batch.get("displayName") == job.id:
+                    return _name(batch)
+        return None
+
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
+        await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
+
+    async def cancel(self, endpoint: Endpoint, ref: str) -> None:
+        try:
+            await self._client.call("POST", call(endpoint, f"{ref}:cancel"), {})
+        except ProviderRefused as refusal:
+            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
+                raise
+
+    async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        if NAME.fullmatch(ref):
+            async for chunk in self._files.content(endpoint, ref):
+                yield chunk
+        else:
+            for line in _inlined(_batch(await self._client.call("GET", call(endpoint, ref)))):
+                yield orjson.dumps(line) + b"\n"
+
+    async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
+        async for page in self._files.listed(endpoint):
+            for file in page:
+                name = file.get("name")
+                if isinstance(name, str) and NAME.fullmatch(name):
+                    yield Listed(name, str(file.get("displayName")), unix_time(file.get("createTime")))
+
+    async def discard(self, endpoint: Endpoint, ref: str) -> None:
+        """Delete a file. Results within a batch cannot be deleted alone."""
+        if NAME.fullmatch(ref):
+            await self._files.delete(endpoint, ref)
+
+    async def _pages(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        async def page(cursor: Mapping[str, str]) -> Mapping[str, Any]:
+            return await self._client.call("GET", call(endpoint, "batches", pageSize=PAGE, **cursor))
+
+        async for operations in pages(page, "operations"):
+            yield [_batch(operation) for operation in operations]
+
+    async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
+        async for page in self._pages(endpoint):
+            yield {str(batch.get("name")): job_status(batch) for batch in page}
+
+    async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
+        try:
+            batch = _batch(await self._client.call("GET", call(endpoint, ref)))
+        except ProviderRefused as refusal:
+            if refusal.status != GONE:
+                raise
+            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
+            await self._client.call("GET", call(endpoint, "batches", pageSize="1"))
+            return LOST
+        if _name(batch) != ref:
+            raise ProviderUnclear("an answer about another job")
+        return job_status(batch)
+
+    async def _check_input(self, endpoint: Endpoint, ref: str, refusal: ProviderRefused) -> None:
+        """Raise what a refused create means where its input is gone, or not usable yet."""
+        if await self._files.is_absent(endpoint, ref):
+            raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
+        if await self._files.is_processing(endpoint, ref):
+            raise ProviderRefused(refusal.message, status=refusal.status) from refusal
+
+    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
+        status = await self._retrieve(endpoint, ref)
+        if status is None or status.lost:
+            return False
+        return status.state in ENDED or status.state == "cancelling"
+
+
+def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
+    """The status of a batch whose operation's and metadata's members are in one object; `None` for an unknown state."""
+    state = job_state(batch.get("state")) or _state_of_end(batch)
+    if state is None:
+        return None
+    stats = _mapping(batch.get("batchStats"))
+    return JobStatus(
+        state=state,
+        total=number(stats.get("requestCount")),
+        completed=number(stats.get("successfulRequestCount")),
+        failed=number(stats.get("failedRequestCount")),
+        output_ref=_output(batch) if state in ENDED else None,
+        errors=job_failures(batch.get("error")) if state == "failed" else (),
+    )
+
+
+def _state_of_end(batch: Mapping[str, Any]) -> JobState | None:
+    """The state of an operation that has ended, if it says no other."""
+    if batch.get("done") is not True or "state" in batch:
+        return None
+    return "failed" if batch.get("error") else "completed"
+
+
+def _batch(operation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Operation and metadata in one: most answers have the batch as `metadata`, some have its members beside it."""
+    return {**_mapping(operation.get("metadata")), **operation}
+
+
+def _name(operation: Mapping[str, Any]) -> str:
+    name = operation.get("name")
+    if not isinstance(name, str) or not BATCH.fullmatch(name):
+        raise ProviderUnclear("an answer without a batch's name")
+    return name
+
+
+def _output(batch: Mapping[str, Any]) -> str | None:
+    """Where the results are: a file, or the batch itself if it holds them."""
+    for output in _outputs(batch):
+        name = output.get("responsesFile")
+        if isinstance(name, str) and NAME.fullmatch(name):
+            return name
+    return _name(batch) if _inlined(batch) else None
+
+
+def _inlined(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The results within a batch, as lines of a file."""
+    for output in _outputs(batch):
+        for member in ("inlinedResponses", "inlinedEmbedContentResponses"):
+            entries = _mapping(output.get(member)).get("inlinedResponses")
+            if isinstance(entries, list):
+                return [_line(entry) for entry in entries if isinstance(entry, dict)]
+    return []
+
+
+def _line(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"key": _mapping(entry.get("metadata")).get("key"), **entry}
+
+
+def _outputs(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return _mapping(batch.get("response")), _mapping(batch.get("output"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
