@@ -1,10 +1,21 @@
 """The errors that several routes of `/batches` answer with, and entries of `errors.data` that several steps write."""
 
 from manifold.errors import NotFound
-from manifold.schemas import batch_error
+from manifold.schemas import ErrorEntry, batch_error
 
 EXPIRED = batch_error("batch_expired", "No deployment accepted the batch within its completion window.")
 FAILED_WITHOUT_CAUSE = batch_error("batch_failed", "The provider failed the batch and gave no cause.")
+
+
+def no_endpoint(endpoint: str) -> ErrorEntry:
+    """No deployment's provider has the batch's endpoint."""
+    return batch_error("invalid_endpoint", f"No deployment of the model runs batches for {endpoint}.", param="endpoint")
+
+
+def too_few_requests(fewest: int) -> ErrorEntry:
+    """The batch, or this part of it, is smaller than a job of any deployment must be."""
+    message = f"The model's deployments run batches of {fewest} requests and more. Send more requests in one batch."
+    return batch_error("too_few_requests", message)
 
 
 def batch_not_found(batch_id: str) -> NotFound:

@@ -26,10 +26,12 @@ class Size:
     requests: int | None
     bytes: int | None
     tokens: int | None
+    fewest: int = 1
+    """Requests that a shard must have."""
 
     def holds(self, amounts: Amounts) -> bool:
         """Whether a shard of this size may have so much."""
-        return self.shards(amounts) <= 1
+        return amounts.requests >= self.fewest and self.shards(amounts) <= 1
 
     def shards(self, amounts: Amounts) -> float:
         """How many shards of this size have so much, at least."""
@@ -38,9 +40,10 @@ class Size:
 
     def times(self, factor: float) -> "Size":
         """So many times this size, rounded up."""
-        return Size(
-            *(None if most is None else ceil(most * factor) for most in (self.requests, self.bytes, self.tokens))
+        requests, size, tokens = (
+            None if most is None else ceil(most * factor) for most in (self.requests, self.bytes, self.tokens)
         )
+        return Size(requests, size, tokens, self.fewest)
 
 
 class FileCuts:

@@ -61,7 +61,7 @@ def plan(blocks: Sequence[Block], limits: Sequence[BatchLimits], growth: int = 0
     plans = [ends for size in dict.fromkeys(map(_target, able)) if (ends := _divided(file, size)) is not None]
     if not plans:
         raise TooManyShards(_cause(whole, limits))
-    ends = min(plans, key=lambda ends: (_finish(_amounts(file, ends), able), len(ends)))
+    ends = min(plans, key=lambda ends: (*_finish(_amounts(file, ends), able), len(ends)))
     return [
         PlannedShard(Selection.range(first, end - first), *file.amounts(first, end)) for first, end in _ranges(ends)
     ]
@@ -70,7 +70,7 @@ def plan(blocks: Sequence[Block], limits: Sequence[BatchLimits], growth: int = 0
 def _largest(limits: BatchLimits) -> Size:
     """The largest shard that a deployment takes when it runs nothing else."""
     requests = [one for one in (limits.batch_requests, limits.enqueued_requests) if one is not None]
-    return Size(min(requests, default=None), limits.batch_bytes, limits.enqueued_tokens)
+    return Size(min(requests, default=None), limits.batch_bytes, limits.enqueued_tokens, limits.fewest_requests)
 
 
 def _target(largest: Size) -> Size:
@@ -120,14 +120,16 @@ def _amounts(file: FileCuts, ends: Sequence[int]) -> list[Amounts]:
     return [file.amounts(first, end) for first, end in _ranges(ends)]
 
 
-def _finish(shards: Sequence[Amounts], able: Sequence[Size]) -> int:
-    """When the last deployment is done, in requests, if each runs those shards that it takes, one after the other."""
-    loads = [0] * len(able)
+def _finish(shards: Sequence[Amounts], able: Sequence[Size]) -> tuple[int, int]:
+    """How many shards no deployment takes, and when the last deployment is done, in requests, if each runs those shards
+    that it takes, one after the other."""
+    loads, left = [0] * len(able), 0
     for shard in shards:
         takers = [number for number, size in enumerate(able) if size.holds(shard)]
+        left += not takers
         chosen = min(takers or range(len(able)), key=loads.__getitem__)
         loads[chosen] += shard.requests + JOB_REQUESTS
-    return max(loads)
+    return left, max(loads)
 
 
 def _cause(whole: Amounts, limits: Sequence[BatchLimits]) -> str:

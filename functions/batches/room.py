@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from manifold.config.batch_limits import BatchLimits
+from manifold.config import BatchLimits
 from manifold.store.rooms import Held, InLine
 
 PATIENCE_SECONDS = 900.0

@@ -40,6 +40,8 @@ class Candidate:
     """Jobs of this shard that it refused or failed, also those that waiting may change."""
     too_large: bool = False
     """Whether the shard is larger than one job here may be, and another deployment can take it."""
+    too_small: bool = False
+    """Whether the shard is smaller than one job here must be."""
     room: Room = field(default_factory=Room)
     fits: bool = True
     """Whether it has room for the shard."""
@@ -62,9 +64,9 @@ class Candidate:
 
     @property
     def exhausted(self) -> bool:
-        """Whether this deployment will never run the shard: it is too large, was refused too often, or its input
+        """Whether this deployment will never run the shard: its size is wrong, it was refused too often, or its input
         failed."""
-        if self.too_large or self.failed or self.refusals >= MAX_REFUSALS or self.wrong >= MAX_WRONG:
+        if self.too_large or self.too_small or self.failed or self.refusals >= MAX_REFUSALS or self.wrong >= MAX_WRONG:
             return True
         return self.input is not None and self.input.state == "failed"
 
@@ -129,6 +131,7 @@ def candidates(
                 failed=deployment.id in unknown,
                 attempts=attempts[deployment.id],
                 too_large=some_fit and not may_ever_take(deployment, shard),
+                too_small=shard.requests < deployment.limits.fewest_requests,
                 room=room,
                 fits=room.fits(shard),
             )
@@ -163,5 +166,5 @@ def to_prepare(options: Sequence[Candidate], random: Random) -> Candidate | None
 
 
 def may_ever_take(deployment: Deployment, shard: ShardRow) -> bool:
-    """Whether the shard is not larger than one job at the deployment may be."""
+    """Whether the shard is neither larger nor smaller than one job at the deployment may be."""
     return deployment.limits.may_ever_take(shard.requests, shard.bytes, shard.tokens)

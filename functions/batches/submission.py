@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE
+from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE, no_endpoint, too_few_requests
 from batches.provider_jobs import GetStorage, JobLines, provider_job
 from batches.rooms import take_room, wake_line
 from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
@@ -119,7 +119,7 @@ class Submission:
     async def _candidates(self, batch: BatchRow, shard: ShardRow) -> list[Candidate]:
         """The shard's deployments as they stand. For those that have no input of all lines, one is written and
         announced."""
-        deployments = self._deployments.of(batch.groups)
+        deployments = self._deployments.of(batch.groups, batch.endpoint)
         deployment_ids = [deployment.id for deployment in deployments]
         able = [deployment.id for deployment in deployments if may_ever_take(deployment, shard)] or deployment_ids
         async with self._store.session() as tables:
@@ -242,7 +242,7 @@ class Submission:
         """No candidate is ready: end the shard if all are exhausted, else wait for the first that may become ready."""
         possible = [candidate for candidate in options if not candidate.exhausted]
         if not possible:
-            await self._end(batch, shard, "failed", await self._causes(shard, options))
+            await self._end(batch, shard, "failed", await self._causes(batch, shard, options))
             return None
         return await self._note_waiting(shard, possible)
 
@@ -259,12 +259,16 @@ class Submission:
         longest = ROOM_SECONDS if cause == "room" else WAIT_SECONDS
         return max(0.0, min([*cooldowns, *hold, longest]))
 
-    async def _causes(self, shard: ShardRow, options: Sequence[Candidate]) -> list[ErrorEntry]:
+    async def _causes(self, batch: BatchRow, shard: ShardRow, options: Sequence[Candidate]) -> list[ErrorEntry]:
         """The entries of `errors.data`: the provider's of the last job that failed, else each deployment's last
         causes, each once, the latest first."""
+        if not options and self._deployments.of(batch.groups):
+            return [no_endpoint(batch.endpoint)]
         if not options:
             message = "No deployment that runs batches serves the file's model."
             return [batch_error("model_not_found", message, param="model")]
+        if all(candidate.too_small for candidate in options):
+            return [too_few_requests(min(one.deployment.limits.fewest_requests for one in options))]
         async with self._store.session() as tables:
             jobs = await tables.jobs.of_shard(shard.id)
         failed = [job for job in jobs if job.state == "settled" and job.fault]

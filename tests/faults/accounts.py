@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from manifold.config.batch_limits import BatchLimits
+from manifold.config import BatchLimits
 from tests.faults.provider_jobs import ProviderJob
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
-from manifold.config import Config, Deployment, Environment
-from manifold.config.batch_limits import BatchLimits
+from manifold.config import BatchLimits, Config, Deployment, Environment
 from manifold.deployments import Deployments
 from manifold.gateway import Gateway
 from tests.faults.accounts import Account

@@ -11,8 +11,7 @@ import pytest
 from batches.rooms import take_room, wake_line, wake_lines
 from manifold import ids
 from manifold.access import Caller
-from manifold.config import Deployment
-from manifold.config.batch_limits import BatchLimits
+from manifold.config import BatchLimits, Deployment
 from manifold.store import Store, Tables
 from manifold.store.batches import NewBatch
 from manifold.store.files import NewFile

@@ -59,6 +59,16 @@ def test_a_batch_that_one_deployment_takes_is_one_shard(limits: BatchLimits) -> 
     assert plan(uniform(20_000), [too_small, limits]) == [PlannedShard(Selection.all(), 20_000, 4_000_000, 1_000_000)]
 
 
+def test_a_batch_too_small_for_one_deployment_is_divided_for_another() -> None:
+    small, bedrock = BatchLimits(batch_requests=40), BatchLimits(fewest_requests=100)
+    assert sizes(plan(uniform(60), [small, bedrock])) == [30, 30]
+    assert sizes(plan(uniform(100), [small, bedrock])) == [100]
+
+
+def test_a_batch_too_small_for_all_is_one_shard() -> None:
+    assert sizes(plan(uniform(60), [BatchLimits(fewest_requests=100)])) == [60]
+
+
 @pytest.mark.parametrize(
     "limits",
     [

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches.room import PATIENCE_SECONDS, Room, takers
-from manifold.config.batch_limits import BatchLimits
+from manifold.config import BatchLimits
 from manifold.store.rooms import Held, InLine
 
 LONG = PATIENCE_SECONDS

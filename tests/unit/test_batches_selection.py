@@ -1,10 +1,12 @@
 """When a deployment is exhausted for a batch that it has refused."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from batches.selection import candidates
+from manifold.config import BatchLimits
 from manifold.store.jobs import JobRow
 from manifold.store.shards import ShardRow
 from tests.support.deployments import deployment
@@ -84,3 +86,14 @@ def test_refusals_that_say_that_the_request_is_wrong_exhaust_a_deployment_sooner
         return candidate.exhausted
 
     assert [is_exhausted(refusals - 1), is_exhausted(refusals)] == [False, True]
+
+
+def test_a_deployment_never_runs_a_shard_that_is_smaller_than_a_job_there_must_be() -> None:
+    """Not even where no other one can take it: it would refuse the job for certain."""
+    bedrock = replace(deployment("a"), limits=BatchLimits(fewest_requests=100))
+    for others in ([], [deployment("b")]):
+        small, *_ = candidates(replace(SHARD, requests=99), [bedrock, *others], [], [], {}, {})
+        assert small.too_small
+        assert small.exhausted
+    [enough] = candidates(replace(SHARD, requests=100), [bedrock], [], [], {}, {})
+    assert not enough.exhausted

@@ -17,6 +17,7 @@ ADDRESS = "api_base: https://llm.example.com/v1, api_key: os.environ/KEY"
         ("gpt-4.1", 50_000, 200_000_000),
         ("azure/gpt-4.1", 100_000, 200_000_000),
         ("xai/grok-4", 50_000, 48_000_000),
+        ("anthropic/claude-sonnet-4-5", 100_000, 64_000_000),
         ("acme/model", 50_000, 200_000_000),
     ],
 )
@@ -33,6 +34,14 @@ def test_a_limit_of_ones_own_replaces_only_that_of_the_provider(load: Load) -> N
     assert deployment.limits == BatchLimits(
         enqueued_tokens=5_000_000_000, batch_requests=200_000, batch_bytes=200_000_000
     )
+
+
+@pytest.mark.parametrize(("params", "fewest"), [("", 100), (", min_batch_requests: 1", 1)])
+def test_a_job_of_bedrock_has_a_hundred_requests_unless_the_quota_is_another(
+    load: Load, params: str, fewest: int
+) -> None:
+    [deployment] = load(one("bedrock/nova", f"s3_bucket_name: b, aws_batch_role_arn: r{params}")).deployments
+    assert deployment.limits.fewest_requests == fewest
 
 
 @pytest.mark.parametrize(
@@ -73,4 +82,5 @@ def test_a_job_is_taken_up_to_each_limit(requests: int, size: int, tokens: int, 
     limits = BatchLimits(enqueued_tokens=1000, batch_requests=10, batch_bytes=100)
     assert limits.may_ever_take(requests, size, tokens) is taken
     assert BatchLimits().may_ever_take(requests, size, tokens)
+    assert BatchLimits(fewest_requests=10).may_ever_take(requests, size, tokens) is (requests >= 10)
     assert BatchLimits(enqueued_requests=10).may_ever_take(requests, size, tokens) is (requests <= 10)

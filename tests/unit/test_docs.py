@@ -10,9 +10,11 @@ import yaml
 from pydantic import BaseModel
 
 from manifold import config
-from manifold.config import BatchLimits, Environment, batch_limits, document, provider_defaults
+from manifold.config import BatchLimits, Environment, document
+from manifold.config.loader import LIMIT_SETTINGS
 from manifold.errors import ConfigError
 from manifold.observe import Metric
+from manifold.profiles import COMPATIBLE, ENDPOINTS, PROFILES, Ability, Profile
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text()
@@ -118,28 +120,67 @@ def test_the_providers_are_those_of_the_code() -> None:
     addresses, batches, needs = sections("###")["Providers"].strip().split("\n\n")
     _, may_leave_it_out = addresses.split("may leave it out:")
     _, refused = re.split(r"refused for|These need", batches)[:2]
-    assert in_backticks(may_leave_it_out) == provider_defaults.BASE_URLS.keys()
-    assert in_backticks(refused) == provider_defaults.WITHOUT_BATCHES
-    assert {provider: in_backticks(names) for provider, names in re.findall(r"(?m)^- `(\w+)`: (.+)$", needs)} == {
-        provider: {*names} - {"api_base", "api_key"} for provider, names in provider_defaults.NEEDED_FOR_BATCHES.items()
-    }
+    assert in_backticks(may_leave_it_out) == {name for name, one in PROFILES.items() if one.address}
+    assert in_backticks(refused) == {name for name, one in PROFILES.items() if one.dialect is None}
+    needed = {provider: in_backticks(names) for provider, names in re.findall(r"(?m)^- `(\w+)`: (.+)$", needs)}
+    assert needed == {name: set(one.needs) for name, one in PROFILES.items() if one.needs}
+
+
+def test_the_shares_are_those_of_the_code() -> None:
+    written = re.search(r"If the tables have none for the model,\s(.+?)\[as they document", PAGE, flags=re.DOTALL)
+    assert written
+    assert in_backticks(written[1]) == {name for name, one in PROFILES.items() if one.batch_share != 1}
 
 
 def test_the_limits_of_batches_are_those_of_the_code() -> None:
-    page = (ROOT / "docs" / "providers.md").read_text()
-    table = re.search(r"^\| prefix \|.+\n\|[-|]+\n((?:\|.+\n)+)", page, flags=re.MULTILINE)
-    assert table
     documented: dict[str, BatchLimits] = {}
-    for line in table[1].splitlines():
-        prefixes, requests, size, others = (cell.strip() for cell in line[1:-1].split("|"))
+    for prefixes, requests, size, others in table("max_batch_requests"):
         written = {
             "max_batch_requests": requests,
             "max_batch_bytes": size,
             **dict(re.findall(r"`(\w+)` ([\d,]+)", others)),
         }
-        limits = {name.removeprefix("max_"): int(value.replace(",", "")) for name, value in written.items() if value}
+        limits = {
+            name: int(written[setting].replace(",", ""))
+            for name, setting in LIMIT_SETTINGS.items()
+            if written.get(setting)
+        }
         documented |= dict.fromkeys(in_backticks(prefixes) or {"other"}, BatchLimits(**limits))
-    assert documented == {"openai": batch_limits.OPENAI, "other": batch_limits.OPENAI, **batch_limits.PROVIDERS}
+    assert documented == {name: one.limits for name, one in with_batches().items()}
+
+
+def test_what_batches_are_is_as_in_the_code() -> None:
+    documented = {
+        prefix: cells for prefixes, *cells in table("endpoints") for prefix in in_backticks(prefixes) or {"other"}
+    }
+    assert documented == {name: facts(one) for name, one in with_batches().items()}
+
+
+def table(column: str) -> Iterator[list[str]]:
+    """The rows of the table of docs/providers.md that has this column."""
+    page = (ROOT / "docs" / "providers.md").read_text()
+    found = re.search(rf"^\| prefix \|.*{column}.*\n\|[-|]+\n((?:\|.+\n)+)", page, flags=re.MULTILINE)
+    assert found
+    for line in found[1].splitlines():
+        yield [cell.strip() for cell in line[1:-1].split("|")]
+
+
+def with_batches() -> dict[str, Profile]:
+    return {"other": COMPATIBLE, **{name: one for name, one in PROFILES.items() if one.dialect}}
+
+
+def facts(one: Profile) -> list[str]:
+    """A profile as the table has it."""
+    endpoints = "all" if one.endpoints == ENDPOINTS else ", ".join(sorted(name[4:] for name in one.endpoints))
+    hours = "" if one.window_hours is None else " to ".join(dict.fromkeys(map(str, one.window_hours)))
+    price = "" if one.batch_share == 1 else f"{one.batch_share:.0%}"
+    return [
+        endpoints,
+        hours,
+        price,
+        ", ".join(name for name in get_args(Ability) if name in one.abilities),
+        one.found_by,
+    ]
 
 
 def in_backticks(text: str) -> set[str]:

@@ -69,6 +69,12 @@ def batch_price(provider: str, model: str, tokens: Tokens, base_model: str | Non
         ("gemini", "gemini-2.5-flash", "1.4"),
         ("mistral", "mistral-small-latest", "0.375"),
         ("xai", "grok-4-fast-reasoning", "0.7"),  # no discount: xAI's lines say their own cost
+        ("vertex_ai", "gemini-2.5-flash", "1.4"),
+        ("vertex_ai", "claude-sonnet-4-5", "14.25"),  # of which the tables have no batch price
+        ("bedrock", "amazon.nova-pro-v1:0", "2"),  # likewise
+        ("cerebras", "gpt-oss-120b", "0.55"),  # likewise
+        ("zai", "glm-4.6", "1.4"),  # likewise
+        ("together_ai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "1.76"),  # only some models have a discount
         ("hosted_vllm", "meta-llama/Llama-3.3-70B-Instruct", None),
     ],
 )

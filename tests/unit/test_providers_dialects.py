@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from manifold.errors import ProviderRefused
+from manifold.profiles import profile_of
 from manifold.providers import Endpoint, Job
 from manifold.providers.azure.batches import AzureBatches
 from manifold.providers.batch_client import BatchClient
@@ -84,12 +85,14 @@ async def test_azure_names_of_endpoints(recorder: Recorder, endpoint: str, named
 
 @pytest.mark.parametrize(("version", "sent"), [(None, True), ("2024-10-21", False), ("2025-03-01-preview", True)])
 async def test_azure_takes_an_expiry_since_2025_03(recorder: Recorder, version: str | None, sent: bool) -> None:
-    await AzureBatches(recorder.http, expiring=True).submit(at("https://r.openai.azure.com", api_version=version), JOB)
+    await AzureBatches(recorder.http, profile_of("azure")).submit(
+        at("https://r.openai.azure.com", api_version=version), JOB
+    )
     assert ("output_expires_after" in _body(recorder)) == sent
 
 
 async def test_openai_request(recorder: Recorder) -> None:
-    provider = OpenAIBatches(recorder.http, expiring=True)
+    provider = OpenAIBatches(recorder.http, profile_of("openai"))
     assert await provider.submit(at("https://api.openai.com/v1", organization="org-1"), JOB) == "batch_1"
     (request,) = recorder.requests
     assert str(request.url) == "https://api.openai.com/v1/batches"

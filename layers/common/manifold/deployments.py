@@ -67,13 +67,13 @@ class Deployments:
         """Whether there is such a model group, for batches or completions."""
         return group in self._config.groups
 
-    def of(self, groups: Iterable[str]) -> list[Deployment]:
-        """The deployments of these model groups that run batches."""
+    def of(self, groups: Iterable[str], endpoint: str | None = None) -> list[Deployment]:
+        """The deployments of these model groups that run batches: all, or those whose provider has this endpoint."""
         return [
             deployment
             for group in groups
             for deployment in self._config.groups.get(group, ())
-            if deployment.mode == "batch"
+            if deployment.mode == "batch" and (endpoint is None or endpoint in deployment.profile.endpoints)
         ]
 
     def serving(self, group: str, route: Route) -> list[Deployment]:

@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 
 _IDS = {"fireworks_ai": "fireworks"}
 """LiteLLM's prefixes that genai-prices does not know, and its own names for them."""
-_HALF = Decimal("0.5")
-_BATCH_SHARE = {
-    "azure": _HALF,  # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/batch: 50% less than global standard
-    "bedrock": _HALF,  # https://aws.amazon.com/bedrock/pricing: batch inference at 50% of on-demand
-    "fireworks_ai": _HALF,  # https://docs.fireworks.ai/guides/batch-inference
-    "groq": _HALF,  # https://console.groq.com/docs/batch: 50%, which cached tokens have without a batch already
-    "openai": _HALF,  # https://platform.openai.com/docs/guides/batch
-    "zai": _HALF,  # https://docs.bigmodel.cn: batches at half the price
-}
-"""What a provider's batches cost of its usual price, for models of which the tables have no batch price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +142,7 @@ class Prices:
         if not batch:
             return Tariff(price)
         in_batches = model.get_prices(now, {"processing": "batch"})
-        return (
-            Tariff(in_batches)
-            if in_batches != price
-            else Tariff(price, _BATCH_SHARE.get(deployment.provider, Decimal(1)))
-        )
+        return Tariff(in_batches) if in_batches != price else Tariff(price, deployment.profile.batch_share)
 
 
 def _model(deployment: Deployment) -> "ModelInfo | None":

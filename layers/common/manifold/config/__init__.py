@@ -4,12 +4,12 @@ A `Setting` written as `os.environ/NAME` stays a name (`SecretName`), which `man
 `load` looks up every other name once. Only `Environment` reads the process's environment.
 """
 
-from manifold.config.batch_limits import BatchLimits
 from manifold.config.deployments import Aws, Config, Deployment
 from manifold.config.environment import Environment
 from manifold.config.loader import load
 from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
+from manifold.profiles import BatchLimits
 
 __all__ = [
     "Aws",

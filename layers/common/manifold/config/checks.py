@@ -1,15 +1,12 @@
 """Checks of deployments beyond types: problems, which are errors, and warnings."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from manifold.config import batch_limits, provider_defaults
 from manifold.config.deployments import Deployment
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
 
 CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token", "vertex_credentials"})
-
-ADDRESS = ("api_base", "api_key")
 
 
 def problems(deployments: Iterable[Deployment]) -> list[str]:
@@ -36,12 +33,12 @@ def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator
         for path, setting in one.settings():
             if isinstance(setting, PlainText) and path.rpartition(".")[2] in CREDENTIALS:
                 yield _written_out(path)
-        if one.api_base is None and one.aws is None and "api_base" in _needed(one):
+        if one.api_base is None and one.aws is None and (one.profile.needs_key or one.mode != "batch"):
             yield (
                 f"{one.path}.litellm_params.api_base is missing, and no address of {one.provider!r} is known: "
                 "nothing is sent to this deployment"
             )
-        if one.mode != "batch" and (one.retry_failed_lines or one.limits != batch_limits.documented(one.provider)):
+        if one.mode != "batch" and (one.retry_failed_lines or one.limits != one.profile.limits):
             yield f"{one.path} limits or retries batches, which it does not run: set model_info.mode to batch"
     if isinstance(master_key, PlainText):
         yield _written_out("general_settings.master_key")
@@ -81,21 +78,15 @@ def _signature(one: Deployment) -> Iterator[str]:
 def _batches(one: Deployment) -> Iterator[str]:
     if one.mode != "batch":
         return
-    if one.provider in provider_defaults.WITHOUT_BATCHES:
+    if one.profile.dialect is None:
         yield f"{one.path}.model_info.mode: {one.provider!r} has no /files and /batches, so it cannot be 'batch' yet"
         return
-    written = {"api_base": one.api_base, "api_key": one.api_key, **one.options}
-    for name in _needed(one):
-        if written.get(name) is None:
-            why = "no default is known for {!r}" if name in ADDRESS else "batches of {!r} need it"
-            yield f"{one.path}.litellm_params.{name}: is missing, and {why.format(one.provider)}"
-
-
-def _needed(one: Deployment) -> Sequence[str]:
-    """The settings that the deployment cannot be without, address and key among them."""
-    if one.mode != "batch":
-        return ADDRESS
-    return provider_defaults.NEEDED_FOR_BATCHES.get(one.provider, ADDRESS)
+    for name in ("api_base", "api_key") if one.profile.needs_key else ():
+        if getattr(one, name) is None:
+            yield f"{one.path}.litellm_params.{name}: is missing, and no default is known for {one.provider!r}"
+    for name in one.profile.needs:
+        if name not in one.options:
+            yield f"{one.path}.litellm_params.{name}: is missing, and batches of {one.provider!r} need it"
 
 
 def _equal_ids(deployments: Iterable[Deployment]) -> Iterator[str]:

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from manifold.config.batch_limits import BatchLimits
 from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, SecretName, Setting
 from manifold.errors import ConfigError
+from manifold.profiles import BatchLimits, Profile, profile_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,11 @@ class Deployment:
     """Those of `litellm_params`, else those that the provider documents."""
     retry_failed_lines: int = 0
     """`model_info.retry_failed_lines`: how often lines of a batch that failed run again."""
+
+    @property
+    def profile(self) -> Profile:
+        """The facts of its provider."""
+        return profile_of(self.provider)
 
     def settings(self) -> Iterator[tuple[str, Setting | DefaultName]]:
         """The settings that may name a secret, each with its path in `config.yaml`."""

@@ -109,6 +109,7 @@ class LitellmParams(Section):
     max_batch_requests: Rate | None = None
     max_batch_bytes: Rate | None = None
     max_concurrent_batches: Rate | None = None
+    min_batch_requests: Rate | None = None
     timeout: Seconds | None = None
     stream_timeout: Seconds | None = None
     max_retries: Count | None = None

@@ -7,14 +7,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from manifold.config import batch_limits, checks, document, provider_defaults
-from manifold.config.batch_limits import BatchLimits
+from manifold.config import checks, document
+from manifold.config.bedrock_model import BEDROCK, INVOCATION, REGION_NAME, BedrockModel, bedrock_model
 from manifold.config.deployments import Aws, Config, Deployment
-from manifold.config.provider_defaults import BedrockModel
 from manifold.config.references import Lookup, References
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
+from manifold.profiles import BatchLimits, profile_of
+
+LIMIT_SETTINGS = {field.name: f"max_{field.name}" for field in fields(BatchLimits)} | {
+    "fewest_requests": "min_batch_requests"
+}
+"""The setting of `litellm_params` for each limit."""
 
 
 def load(path: Path, lookup: Lookup) -> Config:
@@ -49,7 +54,7 @@ def load(path: Path, lookup: Lookup) -> Config:
 def _deployment(written: document.Model, path: str) -> Deployment:
     params, info = written.litellm_params, written.model_info
     provider, model = params.model.split("/", 1) if "/" in params.model else ("openai", params.model)
-    bedrock = provider_defaults.bedrock_model(model) if provider == provider_defaults.BEDROCK else None
+    bedrock = bedrock_model(model) if provider == BEDROCK else None
     return Deployment(
         id=info.id or _id(written),
         group=written.model_name,
@@ -71,27 +76,28 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         base_model=info.base_model,
         path=path,
         aws=_aws(params, bedrock.region) if bedrock else None,
-        options=_options(params, bedrock),
+        options=_options(params, provider, bedrock),
         limits=_limits(params, provider),
         retry_failed_lines=info.retry_failed_lines,
     )
 
 
 def _limits(params: document.LitellmParams, provider: str) -> BatchLimits:
-    own = {field.name: getattr(params, f"max_{field.name}") for field in fields(BatchLimits)}
-    return replace(batch_limits.documented(provider), **_given(own))
+    own = {name: getattr(params, setting) for name, setting in LIMIT_SETTINGS.items()}
+    return replace(profile_of(provider).limits, **_given(own))
 
 
-def _options(params: document.LitellmParams, bedrock: BedrockModel | None) -> dict[str, Setting]:
-    options = _given({name: getattr(params, name) for name in provider_defaults.OPTIONS})
+def _options(params: document.LitellmParams, provider: str, bedrock: BedrockModel | None) -> dict[str, Setting]:
+    profile = profile_of(provider)
+    options = _given({name: getattr(params, name) for name in (*profile.needs, *profile.options)})
     if bedrock and bedrock.invocation:
-        options[provider_defaults.INVOCATION] = PlainText(bedrock.invocation)
+        options[INVOCATION] = PlainText(bedrock.invocation)
     return options
 
 
 def _aws(params: document.LitellmParams, region: str | None) -> Aws:
     """`region` is the one in the model's name; `aws_region_name` takes precedence, as in LiteLLM."""
-    own = PlainText(region) if region else DefaultName(provider_defaults.REGION_NAME)
+    own = PlainText(region) if region else DefaultName(REGION_NAME)
     return Aws(
         region_name=params.aws_region_name or own,
         access_key_id=params.aws_access_key_id,
@@ -144,13 +150,13 @@ def _id(written: document.Model) -> str:
 
 
 def _known_base(provider: str) -> Setting | None:
-    base = provider_defaults.BASE_URLS.get(provider)
+    base = profile_of(provider).address
     return PlainText(base) if base else None
 
 
 def _known_key(provider: str, params: document.LitellmParams) -> Setting | DefaultName | None:
     """The provider's usual variable. Bedrock's is used only where the deployment has no access key of its own."""
-    if provider == provider_defaults.BEDROCK:
-        return None if params.aws_access_key_id else DefaultName(provider_defaults.BEDROCK_KEY_NAME)
-    name = provider_defaults.KEY_NAMES.get(provider)
-    return SecretName(name) if name else None
+    name = profile_of(provider).key
+    if name is None or provider != BEDROCK:
+        return SecretName(name) if name else None
+    return None if params.aws_access_key_id else DefaultName(name)

@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from manifold.profiles import profile_of
 from manifold.providers import BatchProvider
 from manifold.providers.completion_provider import CompletionProvider
 
@@ -26,41 +27,32 @@ DIALECTS: Mapping[str, tuple[str, str]] = {
 """The prefixes whose completions are translated, each with its package and the class in it."""
 BATCHES: Mapping[str, tuple[str, str]] = {
     "anthropic": ("anthropic", "AnthropicBatches"),
+    "azure": ("azure", "AzureBatches"),
     "bedrock": ("bedrock", "BedrockBatches"),
     "cohere": ("cohere", "CohereBatches"),
-    "cohere_chat": ("cohere", "CohereBatches"),
     "fireworks_ai": ("fireworks_ai", "FireworksBatches"),
     "gemini": ("gemini", "GeminiBatches"),
     "mistral": ("mistral", "MistralBatches"),
+    "openai": ("openai", "OpenAIBatches"),
     "openrouter": ("openrouter", "OpenRouterBatches"),
     "together_ai": ("together_ai", "TogetherBatches"),
     "vertex_ai": ("vertex_ai", "VertexBatches"),
+    "xai": ("xai", "XAIBatches"),
 }
-"""The prefixes whose batch API is not OpenAI's, each with its package and the class in the package's `batches`."""
+"""The dialects of batches, as profiles name them, each with its package and the class in the package's `batches`."""
 
 
 @cache
 def batch_provider_for(name: str) -> BatchProvider:
-    """The batch adapter of a prefix. All but `azure`, `xai` and those in `BATCHES` are taken for OpenAI's API.
-
-    The configuration says which prefixes may run no batches.
-    """
-    if name in BATCHES:
-        package, class_name = BATCHES[name]
-        adapter: BatchProvider = getattr(import_module(f"manifold.providers.{package}.batches"), class_name)(
-            _batch_client()
-        )
-        return adapter
-    from manifold.providers.azure.batches import AzureBatches
+    """The batch adapter of a prefix, by its profile. The configuration says which prefixes may run no batches."""
     from manifold.providers.openai.batches import OpenAIBatches
 
-    if name == "azure":
-        return AzureBatches(_batch_client(), expiring=True)
-    if name == "xai":
-        from manifold.providers.xai.batches import XAIBatches
-
-        return XAIBatches(_batch_client(), expiring=True)
-    return OpenAIBatches(_batch_client(), expiring=name == "openai")
+    profile = profile_of(name)
+    package, class_name = BATCHES[profile.dialect or "openai"]
+    adapter = getattr(import_module(f"manifold.providers.{package}.batches"), class_name)
+    # Those with OpenAI's form serve several providers, and those that differ from it in little.
+    provider: BatchProvider = adapter(_batch_client(), *([profile] if issubclass(adapter, OpenAIBatches) else []))
+    return provider
 
 
 @cache

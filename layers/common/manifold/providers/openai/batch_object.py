@@ -2,7 +2,8 @@
 
 https://platform.openai.com/docs/api-reference/batch/object. Azure's dated versions capitalise the status, leave counts
 null, send "" for no file and list under `value`; their specification has `errors.data` as one object and `line` as a
-string. A value that cannot be read counts as absent, except a page without its list.
+string. Novita writes states in capitals, `PROGRESS` among them, and times as text; Zhipu has the counts beside
+`request_counts`. A value that cannot be read counts as absent, except a page without its list.
 """
 
 import re
@@ -14,6 +15,7 @@ from manifold.errors import ProviderUnclear
 from manifold.providers import JobState, JobStatus, LineFailure
 
 STATES: Mapping[str, JobState] = {state: state for state in get_args(JobState)} | {
+    "progress": "in_progress",
     "canceling": "cancelling",
     "canceled": "cancelled",
 }
@@ -31,7 +33,7 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     state = STATES.get(_snake(batch.get("status")))
     if state is None:
         return None
-    counts = _mapping(batch.get("request_counts"))
+    counts = _mapping(batch.get("request_counts")) or batch
     return JobStatus(
         state=state,
         total=count(counts.get("total")),
@@ -62,7 +64,7 @@ def reference(value: object) -> str | None:
 
 
 def unix_time(value: object) -> int | None:
-    """Unix seconds from a number or an ISO 8601 time; `None` from anything else. A time without a zone is UTC."""
+    """Unix seconds from a number, digits or an ISO 8601 time; `None` from anything else. Without a zone it is UTC."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -85,6 +87,8 @@ def count(value: object) -> int:
 
 
 def _iso_seconds(text: str) -> int:
+    if re.fullmatch("[0-9]{9,12}", text):
+        return int(text)
     # Azure writes seven digits of a second, one more than Python 3.11 reads.
     moment = datetime.fromisoformat(re.sub(r"\.\d+", "", text))
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -4,9 +4,11 @@ https://platform.openai.com/docs/api-reference/batch
 """
 
 from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
+from manifold.profiles import COMPATIBLE, Profile
 from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared
 from manifold.providers.addresses import openai_call
 from manifold.providers.batch_client import BatchClient
@@ -14,6 +16,7 @@ from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.batch_object import LOST, job_status, listed, reference, unix_time
+from manifold.providers.openai.rooted_lines import OPENAI_ROOT, RootedLines, rooted
 
 JOB_ID_KEY = "manifold_job_id"
 """The key of our job's id in the provider's metadata."""
@@ -23,7 +26,7 @@ OUTPUT_SECONDS = 14 * 86_400
 """How long a provider keeps a result that nobody discards. 14 days is the least that Azure accepts."""
 CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
-PAGE, FILES_PAGE = 100, 1000
+PAGE = 100
 MAX_PAGES = 1000
 """Pages after which a listing is given up as endless."""
 GONE = 404
@@ -34,19 +37,21 @@ CANNOT_CANCEL = frozenset({400, 404, 409, 422})
 
 
 class OpenAIBatches:
-    """A `BatchProvider` of OpenAI's API. `expiring` tells whether the server accepts an expiry of files and results.
+    """A `BatchProvider` of OpenAI's API. The profile says in what the server differs from OpenAI.
 
     The adapters of Azure, Mistral, Together and xAI override the methods below `# Overridden by …`.
     """
 
-    def __init__(self, client: BatchClient, *, expiring: bool = False) -> None:
+    def __init__(self, client: BatchClient, profile: Profile = COMPATIBLE) -> None:
         self._client = client
-        self._expiring = expiring
+        self._profile = profile
 
     sends_lines = False
 
     def translator(self, endpoint: Endpoint) -> LineTranslator | None:
-        return None
+        if self._profile.root == OPENAI_ROOT:
+            return None
+        return RootedLines(endpoint.model, self._profile)
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         fields = {"purpose": "batch"}
@@ -56,7 +61,7 @@ class OpenAIBatches:
 
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
         try:
-            answer = await self._client.call("POST", self._call(endpoint, "batches"), self._create_body(endpoint, job))
+            answer = await self._client.call("POST", self._create_call(endpoint, job), self._create_body(endpoint, job))
             return _id(self._batch(answer))
         except ProviderRefused as refusal:
             if refusal.status in NO_SUCH_INPUT and await self._is_lost(endpoint, str(job.input_ref)):
@@ -65,7 +70,7 @@ class OpenAIBatches:
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
         since = job.created_at - CLOCK_MARGIN
-        async for page in self._pages(endpoint, "batches", limit=str(PAGE)):
+        async for page in self._pages(endpoint, "batches", **self._limit(PAGE)):
             for batch in map(self._batch, page):
                 if _is_of(batch, job, since):
                     return _id(batch)
@@ -101,16 +106,16 @@ class OpenAIBatches:
     # Overridden by the adapters of other providers.
 
     def _expires(self, endpoint: Endpoint) -> bool:
-        return self._expiring
+        return self._profile.expires
 
     def _expiry_fields(self) -> dict[str, str]:
         return {"expires_after[anchor]": "created_at", "expires_after[seconds]": str(INPUT_SECONDS)}
 
     def _input_filter(self, endpoint: Endpoint) -> dict[str, str]:
-        return {"purpose": "batch", "limit": str(FILES_PAGE)}
+        return {"purpose": "batch", "limit": str(self._profile.files_page)} if self._profile.paged else {}
 
     def _endpoint(self, endpoint: str) -> str:
-        return endpoint
+        return rooted(endpoint, self._profile.root)
 
     def _call(self, endpoint: Endpoint, *path: str, **params: str) -> HttpCall:
         return openai_call(endpoint, *path, **params)
@@ -119,12 +124,19 @@ class OpenAIBatches:
         body: dict[str, Any] = {
             "input_file_id": job.input_ref,
             "endpoint": self._endpoint(job.endpoint),
-            "completion_window": job.completion_window,
             "metadata": {JOB_ID_KEY: job.id},
+            **self._profile.create,
         }
+        if self._profile.names_window:
+            body["completion_window"] = job.completion_window
         if self._expires(endpoint):
             body["output_expires_after"] = {"anchor": "created_at", "seconds": OUTPUT_SECONDS}
         return body
+
+    def _create_call(self, endpoint: Endpoint, job: Job) -> HttpCall:
+        call = self._call(endpoint, "batches")
+        header = self._profile.key_header
+        return replace(call, headers={**call.headers, header: job.id}) if header else call
 
     def _cancel_call(self, endpoint: Endpoint, ref: str) -> HttpCall:
         return self._call(endpoint, "batches", ref, "cancel")
@@ -160,12 +172,15 @@ class OpenAIBatches:
 
     # Not overridden.
 
+    def _limit(self, entries: int) -> dict[str, str]:
+        return {"limit": str(entries)} if self._profile.paged else {}
+
     def _prepared(self, file: Mapping[str, Any]) -> Prepared:
         return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         """The statuses that the newest pages list, page by page."""
-        async for page in self._pages(endpoint, "batches", limit=str(PAGE)):
+        async for page in self._pages(endpoint, "batches", **self._limit(PAGE)):
             yield dict(map(_read, map(self._batch, page)))
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
@@ -175,7 +190,7 @@ class OpenAIBatches:
             if refusal.status != GONE:
                 raise
             # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            async for _ in self._pages(endpoint, "batches", limit="1"):
+            async for _ in self._pages(endpoint, "batches", **self._limit(1)):
                 break
             return LOST
         if _id(batch) != ref:
