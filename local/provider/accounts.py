@@ -59,7 +59,10 @@ NO_LATENCY = Latency()
 
 BEDROCK_REGION = "eu-central-1"
 BEDROCK_MODEL = "eu.anthropic.claude-haiku-4-5-v1:0"
-BEDROCK_PROFILE = f"arn:aws:bedrock:{BEDROCK_REGION}:123456789012:inference-profile/{BEDROCK_MODEL}"
+BEDROCK_ACCOUNT = "123456789012"
+BEDROCK_PROFILE = f"arn:aws:bedrock:{BEDROCK_REGION}:{BEDROCK_ACCOUNT}:inference-profile/{BEDROCK_MODEL}"
+BEDROCK_ROLE = f"arn:aws:iam::{BEDROCK_ACCOUNT}:role/simulated-batches"
+BEDROCK_MORE = ("eu.amazon.nova-lite-v1:0", "amazon.titan-embed-text-v2:0", "cohere.embed-multilingual-v3")
 BEDROCK_BUCKET, BEDROCK_OUTPUT_BUCKET = "simulated-batches", "simulated-batch-results"
 GCS_BUCKET = "simulated-vertex-batches"
 GCP_PROJECT = "simulated-project"
@@ -85,7 +88,7 @@ DEFAULT_ACCOUNTS = (
         "bedrock",
         "bedrock",
         "bedrock-api-key-simulated",
-        frozenset({BEDROCK_MODEL, BEDROCK_PROFILE}),
+        frozenset({BEDROCK_MODEL, BEDROCK_PROFILE, *BEDROCK_MORE}),
         (
             AccessKey("AKIASIMULATED", "simulated-secret-access-key"),
             AccessKey("ASIASIMULATED", "simulated-temporary-secret", "simulated-session-token"),

@@ -46,6 +46,8 @@ class Batch:
     errors: list[dict[str, Any]] = field(default_factory=list)
     output_file_id: str | None = None
     error_file_id: str | None = None
+    asked: Any = None
+    """The body of its create, where its provider shows it again."""
     deliver: Callable[["Batch"], None] | None = None
     """Puts the results where its provider has them, if that is not among the files, once the batch has ended."""
     lock: threading.RLock = field(default_factory=threading.RLock)

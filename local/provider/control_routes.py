@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from local.provider.accounts import Account, DialectName, Latency
 from local.provider.defects import Defects
 from local.provider.faults import Fault
+from local.provider.native.variants import Variants
 from local.provider.pace import Pace
 from local.provider.quotas import Quota
 from local.provider.state import ProviderState
@@ -109,6 +110,13 @@ def quotas(request: Request) -> list[dict[str, Any]]:
     """Each model's quota, what is `enqueued` and `started` of it, the `highest` that was, whether accepted batches
     `exceeded` it, how many were `refused` and `failed` for it, and the usage of all lines `answered`."""
     return _state(request).quotas.report()
+
+
+@router.post("/variants")
+def variants(body: Variants, request: Request) -> Variants:
+    """Set what providers do in more than one way."""
+    _state(request).variants = body
+    return body
 
 
 @router.get("/submissions")

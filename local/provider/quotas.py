@@ -26,6 +26,7 @@ class Quota(BaseModel):
     max_enqueued_requests: int | None = Limit
     max_concurrent_batches: int | None = Limit
     max_batch_requests: int | None = Limit
+    min_batch_requests: int | None = Limit
     max_batch_bytes: int | None = Limit
     over: Literal["refuse", "fail"] = "refuse"
     """A batch over what may be enqueued is refused when it is created, as at Azure; or it is accepted, and fails when

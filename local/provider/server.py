@@ -7,8 +7,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import uvicorn
@@ -22,15 +23,23 @@ from local.provider import batch_routes, completion_routes, control_routes, file
 from local.provider.accounts import BASES, DEFAULT_ACCOUNTS, DialectName
 from local.provider.dialects import PREFIX, error_format_of
 from local.provider.faults import Fault, FaultInjection
-from local.provider.native import anthropic, bedrock, cohere, gcs, gemini, google_tokens, mistral, s3, xai
+from local.provider.native import anthropic, bedrock, bedrock_jobs, cohere, gcs, gemini, google_tokens, mistral, s3, xai
 from local.provider.pace import Pace
 from local.provider.quotas import ModelUse, Quota
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 
 START_SECONDS = 10.0
-NATIVE = (anthropic, bedrock, cohere, gemini, mistral, xai)
-"""The modules whose name is that of a dialect, and the first part of its paths."""
+NATIVE: Mapping[str, Sequence[ModuleType]] = {
+    "anthropic": (anthropic,),
+    "bedrock": (bedrock, bedrock_jobs, s3),
+    "cohere": (cohere,),
+    "gemini": (gemini,),
+    "mistral": (mistral,),
+    "vertex": (google_tokens, gcs),
+    "xai": (xai,),
+}
+"""The modules with the routes of a dialect, whose name is the first part of its paths."""
 VARIABLES = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
 """What is before and after `_API_BASE` in an account's variable in `config.yaml`; by default the account's name."""
 
@@ -80,12 +89,9 @@ def application(state: ProviderState) -> ASGIApp:
     for prefix in ("/v1", "/openai/v1", "/openai"):
         for routes in (file_routes, batch_routes, completion_routes):
             app.include_router(routes.router, prefix="/accounts/{account}" + prefix)
-    for native in NATIVE:
-        app.include_router(native.router, prefix="/accounts/{account}/" + native.__name__.rpartition(".")[2])
-
-    app.include_router(s3.router, prefix="/accounts/{account}/bedrock")
-    for google in (google_tokens, gcs):
-        app.include_router(google.router, prefix="/accounts/{account}/vertex")
+    for dialect, modules in NATIVE.items():
+        for native in modules:
+            app.include_router(native.router, prefix=f"/accounts/{{account}}/{dialect}")
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> Response:

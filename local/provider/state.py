@@ -11,6 +11,7 @@ from local.provider.clock import Clock
 from local.provider.faults import Faults
 from local.provider.files import Files
 from local.provider.google_grants import GoogleTokens
+from local.provider.native.variants import Variants
 from local.provider.object_store import ObjectStore
 from local.provider.pace import Pace
 from local.provider.quotas import Quotas
@@ -30,6 +31,7 @@ class ProviderState:
         self.faults = Faults()
         self.quotas = Quotas()
         self.batches = Batches(self.files, pace, self.faults, self.quotas)
+        self.variants = Variants()
         self._latencies: dict[str, Latency] = {}
         self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -84,6 +86,7 @@ class ProviderState:
         self.google_tokens.clear()
         self.faults.clear()
         self.quotas.clear()
+        self.variants = Variants()
         self._latencies.clear()
         with self._lock:
             self._log.clear()

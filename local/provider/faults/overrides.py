@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import Message, Send
 
-LISTS = ("data", "batches")
+LISTS = ("data", "batches", "invocationJobSummaries", "batchPredictionJobs", "operations")
 """The members that have a list of objects, at one provider or another."""
 WRAPPERS = ("batch", "job")
 """The members that have the object which was asked for."""

@@ -80,7 +80,7 @@ async def authenticate(request: Request, account: str, dialect: str, key: str, u
     if key != known.key:
         raise unauthorised
     try:
-        body = json.loads(await request.body())
+        body = json.loads(await request.body() or b"{}")
     except ValueError as error:
         raise Refusal(400, None, "The request body is not valid JSON.") from error
     if not isinstance(body, dict):
