@@ -1,10 +1,26 @@
-"""A multipart form with one file, streamed, of a length that is known before the first byte (RFC 7578)."""
+"""Multipart forms (RFC 7578): one file, streamed, of a length that is known before the first byte; or fields alone."""
 
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
 
 from manifold.providers import Input
 from manifold.providers.content import of_input
+
+
+class Form(NamedTuple):
+    """A form without a file."""
+
+    content: bytes
+    type: str
+    """Its media type, with the boundary."""
+
+
+def form(fields: Mapping[str, str]) -> Form:
+    """A form of these fields."""
+    boundary = secrets.token_hex(16)
+    content = _fields(fields, boundary) + f"--{boundary}--\r\n".encode()
+    return Form(content, f"multipart/form-data; boundary={boundary}")
 
 
 class Multipart:
@@ -13,7 +29,7 @@ class Multipart:
     def __init__(self, fields: Mapping[str, str], data: Input, file: str = "file") -> None:
         self._data = data
         self._boundary = secrets.token_hex(16)
-        self._head = b"".join(self._field(name, value) for name, value in fields.items()) + self._file(file, data.name)
+        self._head = _fields(fields, self._boundary) + self._file(file, data.name)
         self._tail = f"\r\n--{self._boundary}--\r\n".encode()
 
     @property
@@ -32,13 +48,16 @@ class Multipart:
             yield chunk
         yield self._tail
 
-    def _field(self, name: str, value: str) -> bytes:
-        disposition = f'Content-Disposition: form-data; name="{name}"'
-        return f"--{self._boundary}\r\n{disposition}\r\n\r\n{value}\r\n".encode()
-
     def _file(self, field: str, name: str) -> bytes:
         disposition = f'Content-Disposition: form-data; name="{field}"; filename="{_quoted(name)}"'
         return f"--{self._boundary}\r\n{disposition}\r\nContent-Type: application/jsonl\r\n\r\n".encode()
+
+
+def _fields(fields: Mapping[str, str], boundary: str) -> bytes:
+    return b"".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields.items()
+    )
 
 
 def _quoted(name: str) -> str:

@@ -1,0 +1,1 @@
+"""Fireworks: batches of its own shape. Completions are OpenAI's."""

@@ -1,0 +1,1 @@
+"""Mistral: batches of its own shape. Completions are OpenAI's."""
