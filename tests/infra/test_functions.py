@@ -120,7 +120,6 @@ def test_api_functions_that_store_nothing_reach_no_bucket(template: Template) ->
         "CompletionsApi",
         "AdminApi",
         "Migrations",
-        "BatchesWorker",
         "WebhooksWorker",
     ):
         actions = [action for policy in template.role(function)["Policies"] for action in _actions(policy)]
