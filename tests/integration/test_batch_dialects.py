@@ -87,7 +87,7 @@ async def test_the_input_arrives_exactly_and_is_named(batches: BatchDriver) -> N
 
 
 async def test_an_input_of_another_length_is_a_programming_error(batches: BatchDriver) -> None:
-    sent = batches.written(batches.lines())
+    sent = await batches.written(batches.lines())
     for wrong in (-1, 1):
         data = replace(sent.data, bytes=sent.data.bytes + wrong)
         with pytest.raises(ValueError, match="does not have its"):

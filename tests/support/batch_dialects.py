@@ -49,8 +49,15 @@ class BatchDialect:
     """The ends of a job that leave the results of the lines that were answered."""
     minimum: int = 1
     """The fewest requests of a batch."""
-    untranslatable: tuple[str, object] | None = None
-    """A parameter of chat that the translator refuses, and a value of it."""
+    translated: bool = True
+    """Whether its lines have another form than OpenAI's."""
+    tools: bool = True
+    schemas: bool = True
+    """Whether an answer can be had by a JSON schema."""
+    untranslatable: tuple[str, object] = ("", None)
+    """A parameter of chat that the translator refuses, if there is one, and a value of it."""
+    unknown_status: Mapping[str, object] = field(default_factory=lambda: {"status": "pondering"})
+    """Members of the provider's job that say that it is in a state which nobody knows."""
     routes: Mapping[str, str] = field(default_factory=lambda: OPENAI_ROUTES)
 
     @property
@@ -75,9 +82,17 @@ XAI_ROUTES = OPENAI_ROUTES | {"results": "batches.results"}
 
 BATCH_DIALECTS = (
     BatchDialect(
-        "openai", "openai", "openai", "gpt-4.1-mini", embedding_model="text-embedding-3-small", responses=True
+        "openai",
+        "openai",
+        "openai",
+        "gpt-4.1-mini",
+        embedding_model="text-embedding-3-small",
+        responses=True,
+        translated=False,
     ),
-    BatchDialect("azure-v1", "azure", "azure-general", "gpt-4o-mini-general-deployment", responses=True),
+    BatchDialect(
+        "azure-v1", "azure", "azure-general", "gpt-4o-mini-general-deployment", responses=True, translated=False
+    ),
     BatchDialect(
         "azure-dated",
         "azure",
@@ -85,9 +100,20 @@ BATCH_DIALECTS = (
         "gpt-4o-mini-general-deployment",
         api_version="2024-10-21",
         responses=True,
+        translated=False,
         tells_expiry=False,
     ),
-    BatchDialect("xai", "xai", "xai", "grok-4", responses=True, partial=frozenset({"cancelled"}), routes=XAI_ROUTES),
+    BatchDialect(
+        "xai",
+        "xai",
+        "xai",
+        "grok-4",
+        responses=True,
+        translated=False,
+        partial=frozenset({"cancelled"}),
+        unknown_status={},
+        routes=XAI_ROUTES,
+    ),
 )
 
 NOT_YET = (

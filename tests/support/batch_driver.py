@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from files.transfers.custom_id_index import CustomIdIndex
+from files.transfers.line_translation import TranslatedRequests, TranslatedResults
 from local.provider import Fault, Simulator
 from local.provider.pace import Pace
-from manifold.errors import InvalidRequest
 from manifold.providers import ENDED, BatchProvider, Endpoint, Input, Job, JobStatus, Prepared
-from manifold.providers.batch_lines import LineRequest, LineResult, LineTranslator
+from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.registry import batch_provider_for, close_providers
+from manifold.scrubbing import Scrubber
 from tests.support.batch_dialects import BATCH_DIALECTS, BatchDialect
 
 pytest_plugins = ("tests.support.provider_fixtures",)
@@ -31,8 +33,8 @@ class Sent:
     content: bytes
     custom_ids: Sequence[str]
     """By the number of the line in the client's file."""
-    refused: Mapping[str, LineResult]
-    """The requests that cannot be translated, by `custom_id`."""
+    refused: Mapping[str, Line]
+    """The error lines of requests that cannot be translated, by `custom_id`."""
     prepared: Prepared
 
 
@@ -43,6 +45,8 @@ class Outcome:
     status: JobStatus
     answers: Mapping[str, Line]
     failures: Mapping[str, Line]
+    invalid: int
+    """Lines that are no result of a request."""
 
     def body(self, custom_id: str) -> dict[str, Any]:
         body: dict[str, Any] = self.answers[custom_id]["response"]["body"]
@@ -73,31 +77,31 @@ class BatchDriver:
         said = {"input": text} if url != CHAT else {"messages": [{"role": "user", "content": text}]}
         return {"custom_id": custom_id, "method": "POST", "url": url, "body": {"model": self.at.model, **said, **body}}
 
+    def use(self, model: str | None) -> None:
+        """Take another model of the account."""
+        assert model is not None
+        self.at = replace(self.at, model=model)
+
     def lines(self, count: int | None = None, **body: Any) -> list[dict[str, Any]]:
         """So many lines, at least as many as the provider takes; `request-0` is the first."""
         count = max(count or 3, self.dialect.minimum)
         return [self.line(f"request-{number}", f"hello number {number}", **body) for number in range(count)]
 
-    def written(self, lines: Iterable[Line], input_id: str = "input_a1", *, drop_params: bool = False) -> Sent:
+    async def written(self, lines: Iterable[Line], input_id: str = "input_a1", *, drop_params: bool = False) -> Sent:
         """The lines as they are sent to the provider."""
-        translator, custom_ids, refused, content = self.translator, list[str](), dict[str, LineResult](), list[bytes]()
-        route = CHAT
-        for number, line in enumerate(lines):
-            custom_ids.append(line["custom_id"])
-            request_id, route = f"{input_id}-{number}", line["url"]
-            if translator is None:
-                content.append(_dumped(line))
-                continue
-            try:
-                content.append(_dumped(translator.request(LineRequest(request_id, route, line["body"], drop_params))))
-            except InvalidRequest as error:
-                refused[line["custom_id"]] = LineResult.invalid(request_id, error)
+        client = list(lines)
+        content, refused = [_dumped(line) for line in client], dict[str, Line]()
+        if (translator := self.translator) is not None:
+            with TranslatedRequests(translator, input_id, drop_params=drop_params) as requests:
+                whole = b"".join([chunk async for chunk in requests.through(_opener(content)())])
+                content, refused = whole.splitlines(keepends=True), _by_id(await _read(requests.failures()))
+                assert (len(content), len(refused)) == (requests.requests, requests.refused)
         whole = b"".join(content)
-        data = Input(input_id, len(whole), _opener(content), len(content), route)
-        return Sent(data, whole, custom_ids, refused, Prepared(None))
+        data = Input(input_id, len(whole), _opener(content), len(content), client[0]["url"])
+        return Sent(data, whole, [line["custom_id"] for line in client], refused, Prepared(None))
 
     async def prepare(self, lines: Iterable[Line], input_id: str = "input_a1", *, drop_params: bool = False) -> Sent:
-        sent = self.written(lines, input_id, drop_params=drop_params)
+        sent = await self.written(lines, input_id, drop_params=drop_params)
         return replace(sent, prepared=await self.provider.prepare(self.at, sent.data))
 
     def job(self, sent: Sent, job_id: str = "job_a1", others: Iterable[str] = ()) -> Job:
@@ -131,14 +135,15 @@ class BatchDriver:
 
     async def outcome(self, sent: Sent, ref: str) -> Outcome:
         """The results of the job, when it has ended. Each `custom_id` is there once at most."""
-        status = await self.ended(ref)
-        answers, failures = dict[str, Line](), {one: _line(one, result) for one, result in sent.refused.items()}
-        for named in (status.output_ref, status.error_ref):
-            async for line, failed in self._results(sent, named):
-                assert line["custom_id"] not in (*answers, *failures)
-                assert (line["response"] is None) != (line["error"] is None)
-                (failures if failed else answers)[line["custom_id"]] = line
-        return Outcome(status, answers, failures)
+        status, invalid = await self.ended(ref), 0
+        answers, failures = dict[str, Line](), dict(sent.refused)
+        for named in filter(None, (status.output_ref, status.error_ref)):
+            found, failed, unknown = await self._results(sent, named)
+            for known, more in ((answers, found), (failures, failed)):
+                assert not more.keys() & (answers.keys() | failures.keys())
+                known.update(more)
+            invalid += unknown
+        return Outcome(status, answers, failures, invalid)
 
     async def run(self, lines: Iterable[Line], input_id: str = "input_a1", *, drop_params: bool = False) -> Outcome:
         """The whole way of a batch."""
@@ -164,23 +169,20 @@ class BatchDriver:
         log = self.simulator.log(self.dialect.account, self.dialect.routes["submit"])
         return [entry["batch_id"] for entry in log if "batch_id" in entry]
 
-    async def _results(self, sent: Sent, ref: str | None) -> AsyncIterator[tuple[Line, bool]]:
-        """The lines of a result in OpenAI's form, and whether each belongs into the error file."""
-        if ref is None:
-            return
-        content = b"".join([chunk async for chunk in self.provider.results(self.at, ref)])
-        translator = self.translator
-        for raw in content.splitlines():
-            if translator is None:
-                line = json.loads(raw)
-                yield line, line["response"] is None or line["response"]["status_code"] >= 400
-            else:
-                result = translator.result(json.loads(raw))
-                assert result.id.startswith(f"{sent.data.id}-")
-                yield _line(sent.custom_ids[int(result.id.rpartition("-")[2])], result), result.failed
+    async def _results(self, sent: Sent, ref: str) -> tuple[dict[str, Line], dict[str, Line], int]:
+        """OpenAI's output lines and error lines of a result, and how many lines belong to no request."""
+        chunks, translator = self.provider.results(self.at, ref), self.translator
+        if translator is None:
+            lines = _by_id(await _read(chunks))
+            return *_divided(lines), 0
+        index = CustomIdIndex()
+        index.extend(list(sent.custom_ids))
+        with index, TranslatedResults(translator, sent.data.id, index, Scrubber()) as results:
+            answers = _by_id(await _read(results.answers(chunks)))
+            return answers, _by_id(await _read(results.failures())), results.invalid
 
 
-def _opener(content: Sequence[bytes]) -> Any:
+def _opener(content: Sequence[bytes]) -> Callable[[], AsyncIterator[bytes]]:
     async def lines() -> AsyncIterator[bytes]:
         for start in range(0, len(content), 100):
             yield b"".join(content[start : start + 100])
@@ -192,10 +194,25 @@ def _dumped(line: Line) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def _line(custom_id: str, result: LineResult) -> Line:
-    response = None if result.code else {"status_code": result.status, "request_id": result.id, "body": result.body}
-    error = {"code": result.code, "message": result.message} if result.code else None
-    return {"custom_id": custom_id, "response": response, "error": error}
+async def _read(chunks: AsyncIterator[bytes]) -> list[Line]:
+    return [json.loads(line) for line in b"".join([chunk async for chunk in chunks]).split(b"\n") if line]
+
+
+def _by_id(lines: Sequence[Line]) -> dict[str, Line]:
+    """Checks that each is a line of OpenAI's output or error file, and that no `custom_id` is there twice."""
+    for line in lines:
+        assert isinstance(line["custom_id"], str)
+        assert (line["response"] is None) != (line["error"] is None)
+    known = {line["custom_id"]: line for line in lines}
+    assert len(known) == len(lines)
+    return known
+
+
+def _divided(lines: Mapping[str, Line]) -> tuple[dict[str, Line], dict[str, Line]]:
+    """The answers and the failures."""
+    failed = {one for one, line in lines.items() if line["error"] or line["response"]["status_code"] >= 400}
+    answers = {one: line for one, line in lines.items() if one not in failed}
+    return answers, {one: lines[one] for one in failed}
 
 
 def dialects(which: Callable[[BatchDialect], bool] = lambda _: True) -> list[Any]:
