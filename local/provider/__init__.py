@@ -7,7 +7,7 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/v1/files                          OpenAI
     {root}/accounts/{account}/openai/v1/files                   Azure OpenAI
     {root}/accounts/{account}/openai/files?api-version=…        Azure OpenAI, dated versions with all their oddities
-    {root}/accounts/{account}/anthropic/v1/messages             Anthropic, completions alone, as the rest
+    {root}/accounts/{account}/anthropic/v1/messages             Anthropic, and /v1/messages/batches
     {root}/accounts/{account}/bedrock/model/{model}/converse    Amazon Bedrock, beside it /s3/{bucket}/{key}
     {root}/accounts/{account}/bedrock/model-invocation-job      its batches
     {root}/accounts/{account}/cohere/v2/chat                    Cohere

@@ -23,7 +23,19 @@ from local.provider import batch_routes, completion_routes, control_routes, file
 from local.provider.accounts import BASES, DEFAULT_ACCOUNTS, DialectName
 from local.provider.dialects import PREFIX, error_format_of
 from local.provider.faults import Fault, FaultInjection
-from local.provider.native import anthropic, bedrock, bedrock_jobs, cohere, gcs, gemini, google_tokens, mistral, s3, xai
+from local.provider.native import (
+    anthropic,
+    anthropic_batches,
+    bedrock,
+    bedrock_jobs,
+    cohere,
+    gcs,
+    gemini,
+    google_tokens,
+    mistral,
+    s3,
+    xai,
+)
 from local.provider.pace import Pace
 from local.provider.quotas import ModelUse, Quota
 from local.provider.refusal import Refusal
@@ -31,7 +43,7 @@ from local.provider.state import ProviderState
 
 START_SECONDS = 10.0
 NATIVE: Mapping[str, Sequence[ModuleType]] = {
-    "anthropic": (anthropic,),
+    "anthropic": (anthropic, anthropic_batches),
     "bedrock": (bedrock, bedrock_jobs, s3),
     "cohere": (cohere,),
     "gemini": (gemini,),

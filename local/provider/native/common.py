@@ -73,12 +73,18 @@ class Conversation:
         return next((name for name in self.tools if name in self.last_text), None)
 
 
-async def authenticate(request: Request, account: str, dialect: str, key: str, unauthorised: Refusal) -> Caller:
-    """Check the account and its key, log the request's body and return it with them, after the account's latency."""
+def identify(request: Request, account: str, dialect: str, key: str, unauthorised: Refusal) -> Caller:
+    """Check the account and its key; the request's body is not read."""
     state: ProviderState = request.app.state.provider_state
     known = state.account(account, dialect)
     if key != known.key:
         raise unauthorised
+    return Caller(state, known, {})
+
+
+async def authenticate(request: Request, account: str, dialect: str, key: str, unauthorised: Refusal) -> Caller:
+    """Check the account and its key, log the request's body and return it with them, after the account's latency."""
+    caller = identify(request, account, dialect, key, unauthorised)
     try:
         body = json.loads(await request.body() or b"{}")
     except ValueError as error:
@@ -86,8 +92,8 @@ async def authenticate(request: Request, account: str, dialect: str, key: str, u
     if not isinstance(body, dict):
         raise Refusal(400, None, "The request body is no JSON object.")
     request.state.entry.update(parameters=sorted(body), body=body)
-    await state.clock.sleep(state.latency(account).answer)
-    return Caller(state, known, body)
+    await caller.state.clock.sleep(caller.state.latency(account).answer)
+    return Caller(caller.state, caller.account, body)
 
 
 def log_create(request: Request, batch: Batch, *labels: str) -> None:
