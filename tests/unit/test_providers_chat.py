@@ -150,6 +150,8 @@ def test_a_refusal_and_an_unclear_end_tell_a_caller_the_same() -> None:
         ("completion_provider_for", "gemini", "aiohttp", "httpx"),
         ("batch_provider_for", "azure", "httpx", "aiohttp"),
         ("batch_provider_for", "gemini", "httpx", "aiohttp"),
+        ("batch_provider_for", "vertex_ai", "httpx", "aiohttp"),
+        ("batch_provider_for", "vertex_ai", "httpx", "google"),
     ],
 )
 def test_a_function_loads_the_client_that_it_uses_alone(function: str, provider: str, loaded: str, spared: str) -> None:

@@ -13,7 +13,7 @@ from manifold.provider_errors import GENERIC_CODES
 from manifold.providers import JobState, LineFailure
 from manifold.providers.batch_lines import LineResult
 from manifold.providers.error_patterns import prompt_error_code
-from manifold.providers.failures import read_object
+from manifold.providers.failures import STATUS_OF_TYPE, read_object
 from manifold.providers.openai.batch_object import count, listed, unix_time
 
 MAX_PAGES = 1000
@@ -128,5 +128,6 @@ def _read(error: object) -> tuple[str, int, str]:
     if name not in CODES:
         found = _NAME.search(text)
         name = CODES[code] if type(code) is int and 0 < code < len(CODES) else found[0] if found else ""
-    status = code if type(code) is int and 400 <= code <= 599 else HTTP.get(name, 500)
+    status = HTTP.get(name) or STATUS_OF_TYPE.get(str(detail.get("type")), 500)  # the type is Anthropic's
+    status = code if type(code) is int and 400 <= code <= 599 else status
     return name, status, message

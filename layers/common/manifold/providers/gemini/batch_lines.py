@@ -93,9 +93,9 @@ def key_of(line: Mapping[str, Any]) -> str:
 
 
 def answer_of(line: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The response of a result, empty if there is none, or only an error."""
+    """The response of a result, empty if there is none, or an error."""
     answer = line.get("response")
-    return answer if isinstance(answer, dict) and "error" not in answer else {}
+    return {} if not isinstance(answer, dict) or error_of(line) else answer
 
 
 def error_of(line: Mapping[str, Any]) -> object:
