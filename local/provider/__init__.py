@@ -11,9 +11,12 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/bedrock/model/{model}/converse    Amazon Bedrock, beside it /s3/{bucket}/{key}
     {root}/accounts/{account}/bedrock/model-invocation-job      its batches
     {root}/accounts/{account}/cohere/v2/chat                    Cohere
+    {root}/accounts/{account}/fireworks_ai/v1/accounts/…        Fireworks: datasets and batches alone
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini
     {root}/accounts/{account}/vertex/storage/v1/b/{bucket}/o    Google Cloud Storage, beside it /token
     {root}/accounts/{account}/mistral/v1/chat/completions       Mistral
+    {root}/accounts/{account}/together_ai/v1/files              Together: files and batches alone
+    {root}/accounts/{account}/signed/objects/{bucket}/{key}     what is put and got by signed URLs
 
 A model echoes the prompt, as fast as its account's `Latency` lets it. A batch moves by the clock; its state is brought
 up to date when it is read. `{root}/control/…` injects faults, sets quotas, and returns the log of requests and what was

@@ -12,8 +12,10 @@ DialectName = Literal[
 BASES: dict[DialectName, str] = {
     "openai": "/v1",
     "azure": "",
+    "fireworks_ai": "/fireworks_ai/inference/v1",
     "mistral": "/mistral/v1",
     "openrouter": "/openrouter/api/v1",
+    "together_ai": "/together_ai/v1",
 }
 """What follows the account in the base URL of its deployments; for any other dialect its name."""
 
@@ -63,6 +65,7 @@ BEDROCK_ACCOUNT = "123456789012"
 BEDROCK_PROFILE = f"arn:aws:bedrock:{BEDROCK_REGION}:{BEDROCK_ACCOUNT}:inference-profile/{BEDROCK_MODEL}"
 BEDROCK_ROLE = f"arn:aws:iam::{BEDROCK_ACCOUNT}:role/simulated-batches"
 BEDROCK_MORE = ("eu.amazon.nova-lite-v1:0", "amazon.titan-embed-text-v2:0", "cohere.embed-multilingual-v3")
+FIREWORKS_MODEL = "accounts/fireworks/models/llama-v3p1-8b-instruct"
 BEDROCK_BUCKET, BEDROCK_OUTPUT_BUCKET = "simulated-batches", "simulated-batch-results"
 GCS_BUCKET = "simulated-vertex-batches"
 GCP_PROJECT = "simulated-project"
@@ -95,7 +98,8 @@ DEFAULT_ACCOUNTS = (
         ),
         frozenset({BEDROCK_BUCKET, BEDROCK_OUTPUT_BUCKET}),
     ),
-    Account("cohere", "cohere", "simulated-key-cohere", frozenset({"command-a-03-2025"})),
+    Account("cohere", "cohere", "simulated-key-cohere", frozenset({"command-a-03-2025", "embed-v4.0"})),
+    Account("fireworks", "fireworks_ai", "fw_simulated", frozenset({FIREWORKS_MODEL})),
     Account("gemini", "gemini", "simulated-key-gemini", frozenset({"gemini-2.5-flash", "gemini-3-pro"})),
     Account(
         "vertex",
@@ -111,5 +115,6 @@ DEFAULT_ACCOUNTS = (
         "sk-or-v1-simulated",
         frozenset({"openai/gpt-4.1-mini", "anthropic/claude-haiku-4.5", "openai/text-embedding-3-small"}),
     ),
+    Account("together", "together_ai", "tgp_v1_simulated", frozenset({"Qwen/Qwen2.5-7B-Instruct-Turbo"})),
     Account("xai", "xai", "xai-simulated-key-0001", frozenset({"grok-4"})),
 )

@@ -11,6 +11,7 @@ from local.provider.faults import Fault
 from local.provider.native.variants import Variants
 from local.provider.pace import Pace
 from local.provider.quotas import Quota
+from local.provider.signed_urls import Storage
 from local.provider.state import ProviderState
 
 router = APIRouter(prefix="/control")
@@ -146,6 +147,13 @@ def forget(batch_id: str, request: Request) -> None:
 @router.post("/pace")
 def pace(body: Pace, request: Request) -> Pace:
     _state(request).batches.pace = body
+    return body
+
+
+@router.post("/storage")
+def storage(body: Storage, request: Request) -> Storage:
+    """Where signed URLs lead from now on, and how long they are valid."""
+    _state(request).signed_urls.storage = body
     return body
 
 

@@ -41,12 +41,24 @@ class Writer:
         self.md5 = hashlib.md5(usedforsecurity=False)
         self.sha256 = hashlib.sha256()
 
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The bytes that a file has already."""
+        written = cls(path)
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                written._count(chunk)
+        return written
+
     def __enter__(self) -> Self:
         self._file = self.path.open("ab")
         return self
 
     def write(self, data: bytes) -> None:
         self._file.write(data)
+        self._count(data)
+
+    def _count(self, data: bytes) -> None:
         self.size += len(data)
         self.md5.update(data)
         self.sha256.update(data)
@@ -62,7 +74,7 @@ class ObjectStore:
     spool: Path
     clock: Clock
     sessions: dict[str, Any] = field(default_factory=dict)
-    """The resumable uploads of Cloud Storage by their ids."""
+    """The uploads that are begun, by their ids: the resumable ones of Cloud Storage, and Together's."""
     _objects: dict[tuple[str, str], dict[str, StoredObject]] = field(default_factory=dict)
     """By account and bucket, then by key."""
     _writes: int = 0

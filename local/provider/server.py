@@ -29,11 +29,14 @@ from local.provider.native import (
     bedrock,
     bedrock_jobs,
     cohere,
+    fireworks_ai,
     gcs,
     gemini,
     google_tokens,
     mistral,
     s3,
+    signed_objects,
+    together_ai,
     xai,
 )
 from local.provider.pace import Pace
@@ -46,12 +49,15 @@ NATIVE: Mapping[str, Sequence[ModuleType]] = {
     "anthropic": (anthropic, anthropic_batches),
     "bedrock": (bedrock, bedrock_jobs, s3),
     "cohere": (cohere,),
+    "fireworks_ai": (fireworks_ai,),
     "gemini": (gemini,),
     "mistral": (mistral,),
+    "signed": (signed_objects,),
+    "together_ai": (together_ai,),
     "vertex": (google_tokens, gcs),
     "xai": (xai,),
 }
-"""The modules with the routes of a dialect, whose name is the first part of its paths."""
+"""The modules with the routes of a dialect, whose name is the first part of its paths. `signed`: of no dialect."""
 VARIABLES = {"azure-general": ("AZURE", ""), "azure-special": ("AZURE", "_2"), "openai": ("OPENAI_PROVIDER", "")}
 """What is before and after `_API_BASE` in an account's variable in `config.yaml`; by default the account's name."""
 

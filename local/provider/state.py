@@ -8,6 +8,7 @@ from typing import Any
 from local.provider.accounts import DEFAULT_ACCOUNTS, NO_LATENCY, Account, Latency
 from local.provider.batches import Batches
 from local.provider.clock import Clock
+from local.provider.datasets import Datasets
 from local.provider.faults import Faults
 from local.provider.files import Files
 from local.provider.google_grants import GoogleTokens
@@ -16,6 +17,7 @@ from local.provider.object_store import ObjectStore
 from local.provider.pace import Pace
 from local.provider.quotas import Quotas
 from local.provider.refusal import Refusal
+from local.provider.signed_urls import SignedUrls
 
 
 class ProviderState:
@@ -28,6 +30,8 @@ class ProviderState:
         self.files = Files(spool, self.clock)
         self.objects = ObjectStore(spool, self.clock)
         self.google_tokens = GoogleTokens(self.clock)
+        self.signed_urls = SignedUrls(self.clock)
+        self.datasets = Datasets(self.objects)
         self.faults = Faults()
         self.quotas = Quotas()
         self.batches = Batches(self.files, pace, self.faults, self.quotas)
@@ -84,6 +88,8 @@ class ProviderState:
         self.files.clear()
         self.objects.clear()
         self.google_tokens.clear()
+        self.signed_urls.clear()
+        self.datasets.clear()
         self.faults.clear()
         self.quotas.clear()
         self.variants = Variants()

@@ -45,7 +45,7 @@ class FaultInjection:
         }
         self._record(entry)
         scope.setdefault("state", {})["entry"] = entry
-        if route.startswith(("files.", "batches.")):
+        if route.startswith(("files.", "batches.", "objects.")):
             return await self._run(fault, scope, receive, send)
         return await run_until_disconnect(partial(self._run, fault), entry, self._clock, scope, receive, send)
 

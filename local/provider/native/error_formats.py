@@ -47,6 +47,9 @@ GCS_REASONS = {
     429: "rateLimitExceeded",
     503: "backendError",
 }
+GRPC_CODES = {"ALREADY_EXISTS": 6, "FAILED_PRECONDITION": 9}
+GRPC_STATUSES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 10, 429: 8, 503: 14, 504: 4}
+UNAUTHORIZED = "UNAUTHORIZED"
 AWS_TYPES = {
     400: "ValidationException",
     403: "AccessDeniedException",
@@ -155,6 +158,17 @@ class CohereErrorFormat(JSONErrorFormat):
     def event(self, refusal: Refusal) -> bytes:
         delta = {"finish_reason": "ERROR", "error": refusal.message}
         return server_sent_event({"type": "message-end", "delta": delta}, "message-end")
+
+
+class FireworksErrorFormat(JSONErrorFormat):
+    """gRPC's, except that a wrong key gets OpenAI's shape: https://docs.fireworks.ai/guides/inference-error-codes"""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        if refusal.code == UNAUTHORIZED:
+            error = {"message": refusal.message, "param": None, "code": UNAUTHORIZED, "type": "error"}
+            return {"error": error, "request_id": "simulated"}
+        code = GRPC_CODES.get(refusal.code or "") or GRPC_STATUSES.get(refusal.status, 13)
+        return {"code": code, "message": refusal.message, "details": []}
 
 
 class BedrockErrorFormat(JSONErrorFormat):
