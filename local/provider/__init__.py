@@ -12,7 +12,7 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/bedrock/model-invocation-job      its batches
     {root}/accounts/{account}/cohere/v2/chat                    Cohere
     {root}/accounts/{account}/fireworks_ai/v1/accounts/…        Fireworks: datasets and batches alone
-    {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini
+    {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini, beside it /v1beta/batches and its files
     {root}/accounts/{account}/vertex/storage/v1/b/{bucket}/o    Google Cloud Storage, beside it /token
     {root}/accounts/{account}/mistral/v1/chat/completions       Mistral
     {root}/accounts/{account}/together_ai/v1/files              Together: files and batches alone

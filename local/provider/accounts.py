@@ -100,7 +100,12 @@ DEFAULT_ACCOUNTS = (
     ),
     Account("cohere", "cohere", "simulated-key-cohere", frozenset({"command-a-03-2025", "embed-v4.0"})),
     Account("fireworks", "fireworks_ai", "fw_simulated", frozenset({FIREWORKS_MODEL})),
-    Account("gemini", "gemini", "simulated-key-gemini", frozenset({"gemini-2.5-flash", "gemini-3-pro"})),
+    Account(
+        "gemini",
+        "gemini",
+        "simulated-key-gemini",
+        frozenset({"gemini-2.5-flash", "gemini-3-pro", "gemini-embedding-001"}),
+    ),
     Account(
         "vertex",
         "vertex",
