@@ -121,7 +121,8 @@ class Submission:
         announced."""
         deployments = self._deployments.of(batch.groups, batch.endpoint)
         deployment_ids = [deployment.id for deployment in deployments]
-        able = [deployment.id for deployment in deployments if may_ever_take(deployment, shard)] or deployment_ids
+        large = [one for one in deployments if shard.requests >= one.limits.fewest_requests]
+        able = [one.id for one in large if may_ever_take(one, shard)] or [one.id for one in large]
         async with self._store.session() as tables:
             jobs = await tables.jobs.of_shard(shard.id)
             cooldowns = await tables.jobs.cooldowns(batch.id)

@@ -66,9 +66,11 @@ class Rerun:
         results: FetchedResults,
         *,
         exact: bool,
+        fewest: int,
     ) -> dict[str, Any] | None:
         """Write them, and return what a shard of them needs (`file_id`, `requests`, `bytes`, `tokens`), how many
-        `failed`, and how many of those are in the `output`; `None` if there are none.
+        `failed`, and how many of those are in the `output`; `None` if there are none, or fewer than the `fewest` that a
+        deployment takes: then what they have been answered stands.
 
         Nothing is read where nothing failed or is missing. Raises `ManifoldError`.
         """
@@ -83,7 +85,7 @@ class Rerun:
         await self._storage.write(storage_key(file.id), self._taken(which, lines, results.answered, taken))
         report = taken.check.finish()
         async with self._store.session() as tables:
-            if not report.lines:  # only requests that the input has not were answered
+            if report.lines < fewest:  # 0: only requests that the input has not were answered
                 await tables.files.end_reservations([file.id])
                 return None
             await tables.files.fill(file.id, size=report.bytes, report=report.to_json())

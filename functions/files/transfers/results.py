@@ -205,7 +205,9 @@ class Results:
         if not (batch and shard and lines):
             return {"exact": exact}
         which = RunsAgain.of(batch, shard, job)
-        again = await self._rerun.write(which, batch, shard, lines, results, exact=exact)
+        able = self._deployments.of(batch.groups, batch.endpoint)
+        fewest = min((one.limits.fewest_requests for one in able), default=1)
+        again = await self._rerun.write(which, batch, shard, lines, results, exact=exact, fewest=fewest)
         return {"exact": exact, "again": again} if again else {"exact": exact}
 
     async def _finish(self, job: JobRow, results: dict[str, Any]) -> None:
