@@ -1,7 +1,7 @@
 """A batch of the simulated provider: one job of its customer."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,10 @@ class Batch:
     error_file_id: str | None = None
     asked: Any = None
     """The body of its create, where its provider shows it again."""
+    input_file_ids: Sequence[str] = ()
+    """The files of its input, where a provider takes several, or none."""
+    new_file_id: Callable[[], str] | None = None
+    """Makes the ids of its files of results, where they are unlike OpenAI's."""
     deliver: Callable[["Batch"], None] | None = None
     """Puts the results where its provider has them, if that is not among the files, once the batch has ended."""
     lock: threading.RLock = field(default_factory=threading.RLock)

@@ -51,6 +51,7 @@ class Batches:
         metadata: Mapping[str, str] | None = None,
         model: str | None = None,
         batch_id: str | None = None,
+        new_file_id: Callable[[], str] | None = None,
         deliver: Callable[[Batch], None] | None = None,
     ) -> Batch:
         """Raises a `Refusal` for a batch that is over the quota of its model: the given one, or that of its lines."""
@@ -78,6 +79,7 @@ class Batches:
             load=load,
             defects=defects,
             model=model,
+            new_file_id=new_file_id,
             deliver=deliver,
         )
         batch.enter("validating", now)

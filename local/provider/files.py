@@ -5,7 +5,7 @@ import operator
 import random
 import secrets
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
@@ -106,9 +106,11 @@ class Files:
             models=models,
         )
 
-    def result(self, account: str, name: str, *, shuffled: bool = False) -> "Result":
+    def result(
+        self, account: str, name: str, *, shuffled: bool = False, new_file_id: Callable[[], str] | None = None
+    ) -> "Result":
         """A file of a batch's results, to be written within a `with` block; `shuffled` when it is complete."""
-        file_id = _new_id()
+        file_id = (new_file_id or _new_id)()
         return Result(self, account, name, file_id, self._spool / file_id, shuffled=shuffled)
 
     def empty(self, account: str) -> File:

@@ -35,8 +35,10 @@ class ResultFiles:
         account, path, shape, created = batch.account.name, batch.file.path, batch.shape, int(batch.created_at)
         faults = LineFaults(defects.lines, self._tries) if defects.lines is not None else None
         shuffled = shape.shuffled or defects.shuffled
-        output = self._files.result(account, f"{batch.id}_output.jsonl", shuffled=shuffled)
-        errors = self._files.result(account, f"{batch.id}_error.jsonl", shuffled=shuffled)
+        output, errors = (
+            self._files.result(account, f"{batch.id}_{kind}.jsonl", shuffled=shuffled, new_file_id=batch.new_file_id)
+            for kind in ("output", "error")
+        )
         failures = output if shape.one_list else errors
         with output, errors:
             results = answers(path, shape, batch.id, created, batch.done, faults)

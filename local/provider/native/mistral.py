@@ -1,4 +1,4 @@
-"""Mistral's API: https://docs.mistral.ai/api. Completions are OpenAI's, but for what `mistral_messages` refuses."""
+"""Mistral's completions: https://docs.mistral.ai/api. They are OpenAI's, but for what `mistral_messages` refuses."""
 
 from fastapi import APIRouter
 
