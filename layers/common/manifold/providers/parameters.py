@@ -100,11 +100,7 @@ class Params:
     def refuse(self, name: str, why: str) -> None:
         """Raise `InvalidRequest` for a parameter that cannot be translated, unless `drop_params` is set."""
         if not self.drops:
-            raise InvalidRequest(
-                f"'{name}' cannot be sent to this model: {why}. Leave it out, or let the gateway do so (drop_params).",
-                param=name,
-                code="unsupported_parameter",
-            )
+            raise unsupported(name, why)
 
     def refuse_extras(self, parts: Sequence[Part | Turn], known: frozenset[str] = frozenset()) -> None:
         """Refuse members of messages and parts that are another provider's own, such as `cache_control`."""
@@ -118,6 +114,15 @@ class Params:
         for name in OPENAI.intersection(left):
             self.refuse(name, "its provider has no such parameter")
         return {name: value for name, value in left.items() if name not in OPENAI}
+
+
+def unsupported(name: str, why: str) -> InvalidRequest:
+    """The error for a parameter that cannot be translated; `why` is a sentence's end: "it takes 0 to 1"."""
+    return InvalidRequest(
+        f"'{name}' cannot be sent to this model: {why}. Leave it out, or let the gateway do so (drop_params).",
+        param=name,
+        code="unsupported_parameter",
+    )
 
 
 def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def read_result(line: Mapping[str, Any]) -> LineResult:
         if status >= 400 or is_error(body if isinstance(body, dict) else {}):
             return _failed_response(request_id, status, body, error)
     if error:
-        return _without_response(request_id, error)
+        return without_response(request_id, error)
     raise ProviderUnclear("a result without a response")
 
 
@@ -90,8 +90,8 @@ def _failed_response(request_id: str, status: int, body: object, error: object) 
     return LineResult.refused(request_id, text or NO_REASON, status=status, code=code or None, param=param)
 
 
-def _without_response(request_id: str, error: object) -> LineResult:
-    """A request that was not executed, or whose failure has no status."""
+def without_response(request_id: str, error: object) -> LineResult:
+    """The result of a request that was not executed, or whose failure has no status."""
     shape = error if isinstance(error, dict) else {"error": error if isinstance(error, str) else str(error)}
     text, code, param = error_details(shape)
     status = shape.get("status_code", shape.get("code"))
