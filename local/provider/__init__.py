@@ -10,7 +10,7 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/anthropic/v1/messages             Anthropic, and /v1/messages/batches
     {root}/accounts/{account}/bedrock/model/{model}/converse    Amazon Bedrock, beside it /s3/{bucket}/{key}
     {root}/accounts/{account}/bedrock/model-invocation-job      its batches
-    {root}/accounts/{account}/cohere/v2/chat                    Cohere
+    {root}/accounts/{account}/cohere/v2/chat                    Cohere, beside it /v1/datasets
     {root}/accounts/{account}/fireworks_ai/v1/accounts/…        Fireworks: datasets and batches alone
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini, beside it /v1beta/batches and its files
     {root}/accounts/{account}/vertex/storage/v1/b/{bucket}/o    Google Cloud Storage, beside it /token

@@ -29,6 +29,8 @@ from local.provider.native import (
     bedrock,
     bedrock_jobs,
     cohere,
+    cohere_batches,
+    cohere_datasets,
     fireworks_ai,
     gcs,
     gemini,
@@ -52,7 +54,7 @@ START_SECONDS = 10.0
 NATIVE: Mapping[str, Sequence[ModuleType]] = {
     "anthropic": (anthropic, anthropic_batches),
     "bedrock": (bedrock, bedrock_jobs, s3),
-    "cohere": (cohere,),
+    "cohere": (cohere, cohere_datasets, cohere_batches),
     "fireworks_ai": (fireworks_ai,),
     "gemini": (gemini, gemini_files, gemini_batches),
     "mistral": (mistral, mistral_files, mistral_jobs),

@@ -128,6 +128,21 @@ async def chat(http_request: Request, account: str) -> Response:
     caller = await authenticate(http_request, account, "cohere", bearer(http_request), UNAUTHORISED)
     request = read(ChatRequest, caller.body, "invalid request: parameter '{path}': {problem}")
     caller.check_model(request.model, Refusal(404, None, f"model '{request.model}' not found"))
+    output, prompt_tokens = _output(request)
+    return (
+        paced(caller, _events(output, prompt_tokens))
+        if request.stream
+        else JSONResponse(_answer(request, output, prompt_tokens))
+    )
+
+
+def completion(request: ChatRequest) -> dict[str, Any]:
+    """The whole answer. Raises a `Refusal` for a request that the model does not answer."""
+    return _answer(request, *_output(request))
+
+
+def _output(request: ChatRequest) -> tuple[ModelOutput, int]:
+    """What the model says, and the tokens of the prompt."""
     _check(request)
     conversation = _conversation(request)
     if conversation.prompt_tokens > CONTEXT_TOKENS:
@@ -135,12 +150,7 @@ async def chat(http_request: Request, account: str) -> Response:
         raise Refusal(400, None, f"{words} - received {conversation.prompt_tokens}.")
     if FILTER_TRIGGER in conversation.last_text:
         raise Refusal(498, None, "blocked input: please update the prompt and try again.")
-    output = conversation.answer()
-    return (
-        paced(caller, _events(output, conversation.prompt_tokens))
-        if request.stream
-        else JSONResponse(_answer(request, output, conversation.prompt_tokens))
-    )
+    return conversation.answer(), conversation.prompt_tokens
 
 
 def _check(request: ChatRequest) -> None:
