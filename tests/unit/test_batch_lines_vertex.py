@@ -130,6 +130,11 @@ def test_an_embedding() -> None:
     assert failed(EMBEDDINGS.result({**line, "status": FAILURE, "response": {}})) == (400, "Unknown name.")
 
 
+def test_models_whose_results_cannot_be_told_apart_serve_no_route() -> None:
+    assert EMBEDDINGS.routes == {"/v1/embeddings"}
+    assert EmbeddingLines(Endpoint("text-embedding-005", "", "")).routes == frozenset()
+
+
 @pytest.mark.parametrize(
     ("model", "base_model", "kind"),
     [

@@ -33,6 +33,8 @@ ANTHROPIC_VERSION = "vertex-2023-10-16"
 LABELS = ("manifold_id_1", "manifold_id_2")
 """The labels of a request that carry its id: a label has at most 63 lower-case letters, digits, `_` and `-`."""
 LABEL_LENGTH = 63
+KEYED = "gemini-embedding"
+"""In the names of the models for embeddings whose lines have a key."""
 
 
 class GeminiLines:
@@ -84,12 +86,15 @@ class ClaudeLines:
 
 
 class EmbeddingLines:
-    """A `LineTranslator` of Gemini's models for embeddings."""
+    """A `LineTranslator` of Gemini's models for embeddings.
 
-    routes = frozenset({embeddings.EMBEDDINGS})
+    The older models' lines (`text-embedding-…`) have no key, and their results no order: they serve no route.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model
+        has_keys = KEYED in (endpoint.base_model or endpoint.model)
+        self.routes = frozenset({embeddings.EMBEDDINGS} if has_keys else ())
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
         embedding = embeddings.translate_request(request)
