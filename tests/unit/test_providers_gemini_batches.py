@@ -1,6 +1,6 @@
 """The adapter of the Gemini API's batches, where its answers are not what its documentation shows."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -100,21 +100,41 @@ async def test_a_refused_create_asks_what_became_of_the_file(
     answers = {
         "POST /v1beta/models/gemini-3.5-flash:batchGenerateContent": (400, {"error": {"code": 400, "message": "no"}}),
         "GET /v1beta/files/in": file,
-        "GET /v1beta/files": {"files": []},
     }
     with pytest.raises(ProviderRefused) as caught:
         await batches(answers).submit(ENDPOINT, JOB)
     assert check(caught.value)
 
 
-async def test_a_key_that_may_see_no_file_has_lost_none() -> None:
-    answers = dict.fromkeys(
-        ("POST /v1beta/models/gemini-3.5-flash:batchGenerateContent", "GET /v1beta/files/in", "GET /v1beta/files"),
-        ABSENT,
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda adapter: adapter.prepare(ENDPOINT, DATA),
+        lambda adapter: adapter.submit(ENDPOINT, JOB),
+        lambda adapter: anext(adapter.results(ENDPOINT, "files/in")),
+        lambda adapter: adapter.discard(ENDPOINT, "files/in"),
+    ],
+)
+async def test_a_refused_key_is_a_401_here(act: Callable[[GeminiBatches], Awaitable[object]]) -> None:
+    refusal = (400, {"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}})
+    adapter = batches(
+        {
+            "POST /upload/v1beta/files": refusal,
+            "POST /v1beta/models/gemini-3.5-flash:batchGenerateContent": refusal,
+            "GET /download/v1beta/files/in:download": refusal,
+            "DELETE /v1beta/files/in": refusal,
+        }
     )
     with pytest.raises(ProviderRefused) as caught:
-        await batches(answers).submit(ENDPOINT, JOB)
-    assert not isinstance(caught.value, InputLost)
+        await act(adapter)
+    assert (caught.value.status, caught.value.code) == (401, "invalid_api_key")
+
+
+async def test_a_discard_that_is_forbidden_is_refused_unless_there_is_no_file() -> None:
+    forbidden = (403, {"error": {"code": 403, "message": "Denied.", "status": "PERMISSION_DENIED"}})
+    with pytest.raises(ProviderRefused):
+        await batches({"DELETE /v1beta/files/in": forbidden}).discard(ENDPOINT, "files/in")
+    await batches({"DELETE /v1beta/files/in": ABSENT}).discard(ENDPOINT, "files/in")
 
 
 async def test_a_job_is_found_by_its_display_name_alone() -> None:
@@ -123,16 +143,16 @@ async def test_a_job_is_found_by_its_display_name_alone() -> None:
         {"name": "batches/2", "metadata": {"displayName": "job_1"}},
     ]
     adapter = batches({"GET /v1beta/batches": {"operations": operations}})
-    assert await adapter.find(ENDPOINT, JOB) == "batches/2"
+    assert await adapter.find(ENDPOINT, JOB) == "2"
     assert await batches({"GET /v1beta/batches": {}}).find(ENDPOINT, JOB) is None
 
 
 async def test_a_job_is_lost_only_where_batches_can_be_listed() -> None:
     statuses: dict[str, JobStatus] = {}
-    await batches({"GET /v1beta/batches": {}}).poll(ENDPOINT, ["batches/1"], statuses)
-    assert statuses["batches/1"].lost
+    await batches({"GET /v1beta/batches": {}}).poll(ENDPOINT, ["1"], statuses)
+    assert statuses["1"].lost
     with pytest.raises(ProviderRefused):
-        await batches({}).poll(ENDPOINT, ["batches/1"], {})
+        await batches({}).poll(ENDPOINT, ["1"], {})
 
 
 async def test_results_within_the_batch_are_lines_too() -> None:

@@ -15,12 +15,15 @@ from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
 from manifold.providers.gemini.batch_lines import ChatLines, EmbeddingLines, embeds
+from manifold.providers.gemini.calls import Calls
 from manifold.providers.gemini.embeddings import EMBEDDINGS
-from manifold.providers.gemini.files import NAME, PAGE, Files, call
+from manifold.providers.gemini.files import NAME, PAGE, Files
 from manifold.providers.google_api import job_failures, job_state, number, pages, with_quota
 from manifold.providers.openai.batch_object import LOST, unix_time
 
-BATCH = re.compile(r"batches/[A-Za-z0-9_.-]{1,200}")
+BATCH = re.compile(r"batches/(?P<id>[A-Za-z0-9_.-]{1,200})")
+WITHIN = "batches/"
+"""Before a batch's id: the ref of results that the batch itself holds."""
 GONE = 404
 NO_SUCH_INPUT = frozenset({400, 403, 404})
 """The statuses of a create that names a file which is gone, or not usable yet."""
@@ -31,14 +34,14 @@ CANNOT_CANCEL = frozenset({400, 404, 409})
 class GeminiBatches:
     """A `BatchProvider` of the Gemini API. The base URL is as for `Gemini`. Our job's id is the batch's `displayName`.
 
-    A `ref` is a resource's name: `files/…` of an input and of results, `batches/…` of a job.
+    The ref of a job is the id in its name, that of an input and of results the file's name, `files/…`.
     """
 
     sends_lines = False
 
     def __init__(self, client: BatchClient) -> None:
-        self._client = client
-        self._files = Files(client)
+        self._calls = Calls(client)
+        self._files = Files(self._calls)
 
     def translator(self, endpoint: Endpoint) -> LineTranslator:
         return EmbeddingLines(endpoint) if embeds(endpoint) else ChatLines(endpoint)
@@ -49,10 +52,10 @@ class GeminiBatches:
 
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
         method = "asyncBatchEmbedContent" if job.endpoint == EMBEDDINGS else "batchGenerateContent"
-        create = call(endpoint, f"models/{endpoint.model.removeprefix('models/')}:{method}")
+        path = f"models/{endpoint.model.removeprefix('models/')}:{method}"
         body = {"batch": {"displayName": job.id, "inputConfig": {"fileName": job.input_ref}}}
         try:
-            return _name(await self._client.call("POST", create, body))
+            return _id(await self._calls.json("POST", endpoint, path, body))
         except ProviderRefused as refusal:
             if refusal.status in NO_SUCH_INPUT:
                 await self._check_input(endpoint, str(job.input_ref), refusal)
@@ -62,7 +65,7 @@ class GeminiBatches:
         async for page in self._pages(endpoint):
             for batch in page:
                 if batch.get("displayName") == job.id:
-                    return _name(batch)
+                    return _id(batch)
         return None
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
@@ -70,7 +73,7 @@ class GeminiBatches:
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
         try:
-            await self._client.call("POST", call(endpoint, f"{ref}:cancel"), {})
+            await self._calls.json("POST", endpoint, f"batches/{ref}:cancel", {})
         except ProviderRefused as refusal:
             if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
                 raise
@@ -80,7 +83,7 @@ class GeminiBatches:
             async for chunk in self._files.content(endpoint, ref):
                 yield chunk
         else:
-            for line in _inlined(_batch(await self._client.call("GET", call(endpoint, ref)))):
+            for line in _inlined(_batch(await self._calls.json("GET", endpoint, ref))):
                 yield orjson.dumps(line) + b"\n"
 
     async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
@@ -97,25 +100,25 @@ class GeminiBatches:
 
     async def _pages(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         async def page(cursor: Mapping[str, str]) -> Mapping[str, Any]:
-            return await self._client.call("GET", call(endpoint, "batches", pageSize=PAGE, **cursor))
+            return await self._calls.json("GET", endpoint, "batches", params={"pageSize": PAGE, **cursor})
 
         async for operations in pages(page, "operations"):
             yield [_batch(operation) for operation in operations]
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         async for page in self._pages(endpoint):
-            yield {str(batch.get("name")): job_status(batch) for batch in page}
+            yield {_id(batch): job_status(batch) for batch in page}
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
         try:
-            batch = _batch(await self._client.call("GET", call(endpoint, ref)))
+            batch = _batch(await self._calls.json("GET", endpoint, f"batches/{ref}"))
         except ProviderRefused as refusal:
             if refusal.status != GONE:
                 raise
             # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            await self._client.call("GET", call(endpoint, "batches", pageSize="1"))
+            await self._calls.json("GET", endpoint, "batches", params={"pageSize": "1"})
             return LOST
-        if _name(batch) != ref:
+        if _id(batch) != ref:
             raise ProviderUnclear("an answer about another job")
         return job_status(batch)
 
@@ -161,11 +164,12 @@ def _batch(operation: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**_mapping(operation.get("metadata")), **operation}
 
 
-def _name(operation: Mapping[str, Any]) -> str:
+def _id(operation: Mapping[str, Any]) -> str:
     name = operation.get("name")
-    if not isinstance(name, str) or not BATCH.fullmatch(name):
+    match = BATCH.fullmatch(name) if isinstance(name, str) else None
+    if match is None:
         raise ProviderUnclear("an answer without a batch's name")
-    return name
+    return match["id"]
 
 
 def _output(batch: Mapping[str, Any]) -> str | None:
@@ -174,7 +178,7 @@ def _output(batch: Mapping[str, Any]) -> str | None:
         name = output.get("responsesFile")
         if isinstance(name, str) and NAME.fullmatch(name):
             return name
-    return _name(batch) if _inlined(batch) else None
+    return f"{WITHIN}{_id(batch)}" if _inlined(batch) else None
 
 
 def _inlined(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

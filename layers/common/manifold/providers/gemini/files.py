@@ -7,15 +7,14 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Input
-from manifold.providers.batch_client import BatchClient
 from manifold.providers.content import JSON_LINES, of_input
 from manifold.providers.failures import failure_within, is_error, read_object
+from manifold.providers.gemini.calls import Calls, to, translated
 from manifold.providers.google_api import pages
 from manifold.providers.http_call import HttpCall
 
@@ -23,70 +22,56 @@ PROCESSING_PAUSES = (0.1, 0.4, 1, 2, 4, 8, 15, 30)
 """Seconds between the checks of an uploaded file, until it is usable."""
 PAGE = "100"
 NAME = re.compile(r"files/[A-Za-z0-9_.-]{1,200}")
-ABSENT = frozenset({403, 404})
-"""The statuses of a file that is gone: Google says that we may not see it, or that it does not exist."""
-
-
-def call(endpoint: Endpoint, path: str, **params: str) -> HttpCall:
-    """A call below `/v1beta`."""
-    headers = {"x-goog-api-key": endpoint.api_key}
-    url = f"{_root(endpoint)}/v1beta/{quote(path, safe='/:')}"
-    return HttpCall(url, headers, params, endpoint.timeout, endpoint.model)
+UNSEEN = re.compile("may not exist", re.IGNORECASE)
+"""In the message of a 403: what Google says of a file that is gone, or another project's."""
 
 
 class Files:
     """The files of one account. A file is known by its name, `files/…`."""
 
-    def __init__(self, client: BatchClient) -> None:
-        self._client = client
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def upload(self, endpoint: Endpoint, data: Input) -> Mapping[str, Any]:
         """Upload the lines. Returns the file's object, once it is usable or after the last of the pauses."""
-        start = HttpCall(
-            f"{_root(endpoint)}/upload/v1beta/files",
-            {
-                "x-goog-api-key": endpoint.api_key,
-                "Content-Type": "application/json",
-                "X-Goog-Upload-Protocol": "resumable",
-                "X-Goog-Upload-Command": "start",
-                "X-Goog-Upload-Header-Content-Length": str(data.bytes),
-                "X-Goog-Upload-Header-Content-Type": JSON_LINES,
-            },
-            {},
-            endpoint.timeout,
-            endpoint.model,
-        )
-        begun = await self._client.send("POST", start, orjson.dumps({"file": {"display_name": data.name}}))
+        headers = {
+            "Content-Type": "application/json",
+            "X-Goog-Upload-Protocol": "resumable",
+            "X-Goog-Upload-Command": "start",
+            "X-Goog-Upload-Header-Content-Length": str(data.bytes),
+            "X-Goog-Upload-Header-Content-Type": JSON_LINES,
+        }
+        start = to(endpoint, "/upload/v1beta/files", headers=headers)
+        with translated():
+            begun = await self._calls.client.send("POST", start, orjson.dumps({"file": {"display_name": data.name}}))
         address = begun.headers.get("x-goog-upload-url")
         if not address:
             raise ProviderUnclear("no address to upload to")
         headers = {"X-Goog-Upload-Offset": "0", "X-Goog-Upload-Command": "upload, finalize"}
         finish = HttpCall(address, headers, {}, endpoint.timeout, endpoint.model)
-        answer = await self._client.send("POST", finish, of_input(data), given_by=start)
+        answer = await self._calls.client.send("POST", finish, of_input(data), given_by=start)
         body = read_object(answer.body) or {}
         if is_error(body):  # within a 200
             raise failure_within(body, start)
         return await self._usable(endpoint, _file(body.get("file")))
 
     async def get(self, endpoint: Endpoint, name: str) -> Mapping[str, Any]:
-        return _file(await self._client.call("GET", call(endpoint, name)))
+        return _file(await self._calls.json("GET", endpoint, name))
 
     async def delete(self, endpoint: Endpoint, name: str) -> None:
         """No error if the file is gone already."""
         try:
-            await self._client.call("DELETE", call(endpoint, name))
+            await self._calls.json("DELETE", endpoint, name)
         except ProviderRefused as refusal:
-            if not await self._says_absent(endpoint, refusal):
+            if not _says_absent(refusal):
                 raise
 
     async def is_absent(self, endpoint: Endpoint, name: str) -> bool:
         """Whether the provider no longer has the file. `False` if that cannot be found out."""
         try:
-            await self._client.call("GET", call(endpoint, name))
-        except ProviderRefused as refusal:
-            return await self._says_absent(endpoint, refusal)
-        except ProviderError:
-            return False
+            await self._calls.json("GET", endpoint, name)
+        except ProviderError as error:
+            return _says_absent(error)
         return False
 
     async def is_processing(self, endpoint: Endpoint, name: str) -> bool:
@@ -100,15 +85,17 @@ class Files:
         """All files, page by page."""
 
         async def page(cursor: Mapping[str, str]) -> Mapping[str, Any]:
-            return await self._client.call("GET", call(endpoint, "files", pageSize=PAGE, **cursor))
+            return await self._calls.json("GET", endpoint, "files", params={"pageSize": PAGE, **cursor})
 
         return pages(page, "files")
 
-    def content(self, endpoint: Endpoint, name: str) -> AsyncIterator[bytes]:
+    async def content(self, endpoint: Endpoint, name: str) -> AsyncIterator[bytes]:
         """The bytes of a file that the provider made."""
-        url = f"{_root(endpoint)}/download/v1beta/{quote(name, safe='/')}:download"
-        headers = {"x-goog-api-key": endpoint.api_key}
-        return self._client.download(HttpCall(url, headers, {"alt": "media"}, endpoint.timeout, endpoint.model))
+        with translated():
+            async for chunk in self._calls.client.download(
+                to(endpoint, f"/download/v1beta/{name}:download", {"alt": "media"})
+            ):
+                yield chunk
 
     async def _usable(self, endpoint: Endpoint, file: Mapping[str, Any]) -> Mapping[str, Any]:
         for pause in PROCESSING_PAUSES:
@@ -124,22 +111,6 @@ class Files:
                 break
         return file
 
-    async def _says_absent(self, endpoint: Endpoint, refusal: ProviderRefused) -> bool:
-        """Whether a refusal means that there is no such file, and not that our key may see none."""
-        if refusal.status not in ABSENT or refusal.code is None:
-            return False
-        if refusal.status == 404:
-            return True
-        try:
-            await self._client.call("GET", call(endpoint, "files", pageSize="1"))
-        except ProviderError:
-            return False
-        return True
-
-
-def _root(endpoint: Endpoint) -> str:
-    return endpoint.base_url.rstrip("/").removesuffix("/v1beta")
-
 
 def _file(body: object) -> Mapping[str, Any]:
     name = body.get("name") if isinstance(body, dict) else None
@@ -150,3 +121,10 @@ def _file(body: object) -> Mapping[str, Any]:
 
 def _is_processing(file: Mapping[str, Any]) -> bool:
     return file.get("state") == "PROCESSING"
+
+
+def _says_absent(error: ProviderError) -> bool:
+    """Whether there is no such file. A proxy's 404 does not mean that."""
+    if not isinstance(error, ProviderRefused) or error.code is None:
+        return False
+    return error.status == 404 or (error.status == 403 and bool(UNSEEN.search(error.raw_detail or "")))
