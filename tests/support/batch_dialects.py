@@ -49,6 +49,8 @@ class BatchDialect:
     """The ends of a job that leave the results of the lines that were answered."""
     minimum: int = 1
     """The fewest requests of a batch."""
+    maximum: int = 50_000
+    """The most, of those that the gateway sends in one."""
     translated: bool = True
     """Whether its lines have another form than OpenAI's."""
     tools: bool = True
