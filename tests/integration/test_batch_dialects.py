@@ -79,7 +79,7 @@ async def test_a_job_whose_every_line_fails_is_completed(batches: BatchDriver) -
 async def test_the_input_arrives_exactly_and_is_named(batches: BatchDriver) -> None:
     sent = await batches.prepare(batches.lines(50))
 
-    (received,) = batches.simulator.log(batches.dialect.account, batches.dialect.routes["prepare"])
+    (received,) = batches.simulator.log(batches.dialect.account, batches.dialect.routes["stored"])
     assert received["sha256"] == hashlib.sha256(sent.content).hexdigest()
     assert (sent.prepared.expires_at is not None) == batches.dialect.tells_expiry
     listed = [one async for one in batches.provider.inputs(batches.at)]

@@ -145,7 +145,8 @@ async def test_a_rate_limit_is_a_refusal_for_now(scenario: Scenario, act: str) -
     ],
 )
 async def test_any_other_failure_is_unclear(scenario: Scenario, act: str, how: dict[str, Any]) -> None:
-    scenario.batches.fail(**{"act": act, "times": None, **how})
+    call = "fetched" if (act, how["kind"]) == ("results", "truncate") else act
+    scenario.batches.fail(**{"act": call, "times": None, **how})
     with pytest.raises(ProviderUnclear):
         await ACTS[act](scenario)
 
@@ -307,7 +308,7 @@ async def test_a_cancel_of_a_job_that_is_not_known_has_not_been_taken(scenario: 
 
 @each
 async def test_results_that_break_off_go_on_or_are_unclear(scenario: Scenario) -> None:
-    scenario.batches.fail("truncate", "results", ranges=True)
+    scenario.batches.fail("truncate", "fetched", ranges=True)
     try:
         outcome = await scenario.batches.outcome(scenario.sent, scenario.ref)
     except ProviderUnclear:

@@ -165,7 +165,7 @@ async def test_an_odd_request_is_translated_or_a_failed_line(batches: BatchDrive
             drop_params=drop_params,
         )
         assert sent.data.requests + len(sent.refused) == len(odd)
-        assert sent.refused
+        assert sent.refused or not batches.dialect.untranslatable[0]
         for line in sent.refused.values():
             assert set(line["response"]["body"]["error"]) == {"message", "type", "param", "code"}
 
@@ -175,20 +175,18 @@ async def test_an_odd_result_is_a_failed_line_or_none(batches: BatchDriver) -> N
     """No value that a provider can answer stops the translation of the others' results."""
     sent = await batches.prepare([batches.line("bad", "fail-this-line"), *batches.lines()])
     status = await batches.ended(await batches.submit(sent))
-    translator, index = batches.translator, CustomIdIndex()
+    translator, lines = batches.translator, list[bytes]()
     assert translator is not None
-    index.extend(list(sent.custom_ids))
-    lines = list[bytes]()
     for named in filter(None, (status.output_ref, status.error_ref)):
         lines += b"".join([chunk async for chunk in batches.provider.results(batches.at, named)]).splitlines()[:3]
     assert len(lines) >= 3
-    for line in lines:
-        for mutant in mutants(line, MOST):
+    with CustomIdIndex() as index:
+        index.extend(list(sent.custom_ids))
+        for mutant in (mutant for line in lines for mutant in mutants(line, MOST)):
             with TranslatedResults(translator, sent.data.id, index, Scrubber()) as results:
                 answers = [json.loads(one) async for one in results.answers(_once(mutant))]
                 failures = [json.loads(one) async for one in results.failures()]
-                for one in answers:
-                    assert isinstance(one["response"]["body"], dict)
+                assert all(isinstance(one["response"]["body"], dict) for one in answers)
                 assert len(answers) + len(failures) + results.invalid <= 1
 
 

@@ -12,15 +12,18 @@ from manifold.providers import Endpoint, Signature
 
 OPENAI_ROUTES = {
     "prepare": "files.create",
+    "stored": "files.create",
     "submit": "batches.create",
     "find": "batches.list",
     "poll": "batches.retrieve",
     "cancel": "batches.cancel",
     "results": "files.content",
+    "fetched": "files.content",
     "inputs": "files.list",
     "discard": "files.delete",
 }
-"""The simulated provider's route of each method. A method without one makes no call."""
+"""The simulated provider's route of each method, and of the bytes that `prepare` stores and `results` fetches. A method
+without one makes no call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ class BatchDialect:
         )
 
 
-XAI_ROUTES = OPENAI_ROUTES | {"results": "batches.results"}
+TOGETHER_ROUTES = OPENAI_ROUTES | {"stored": "objects.put", "fetched": "objects.get"}
+XAI_ROUTES = OPENAI_ROUTES | {"results": "batches.results", "fetched": "batches.results"}
 
 BATCH_DIALECTS = (
     BatchDialect(
@@ -116,6 +120,16 @@ BATCH_DIALECTS = (
         unknown_status={},
         routes=XAI_ROUTES,
     ),
+    BatchDialect(
+        "together",
+        "together_ai",
+        "together",
+        "Qwen/Qwen2.5-7B-Instruct-Turbo",
+        tells_expiry=False,
+        counts=False,
+        unknown_status={"status": "PONDERING"},
+        routes=TOGETHER_ROUTES,
+    ),
 )
 
 NOT_YET = (
@@ -130,7 +144,6 @@ NOT_YET = (
     "vertex-claude",
     "gemini",
     "mistral",
-    "together",
     "cohere",
     "fireworks",
     "openrouter",

@@ -229,7 +229,7 @@ def _is_of(batch: Mapping[str, Any], job: Job, since: int) -> bool:
     job_id = metadata.get(JOB_ID_KEY) if isinstance(metadata, dict) else None
     if job_id is not None:
         return bool(job_id == job.id)
-    if batch.get("id") in job.others:
+    if reference(batch.get("id")) in job.others:
         return False
     return job.input_ref is not None and batch.get("input_file_id") == job.input_ref and _created(batch) >= since
 
