@@ -21,7 +21,7 @@ GetStorage = Callable[[], "Storage"]
 def provider_job(
     batch: BatchRow, job: JobRow, input_ref: str | None, others: frozenset[str] = frozenset(), data: Input | None = None
 ) -> Job:
-    """The job without its lines. `others` are the provider's ids of the other jobs of its input."""
+    """The job without its lines. `others` are the provider's ids of other jobs of ours."""
     return Job(
         id=job.id,
         input_ref=input_ref,

@@ -98,7 +98,7 @@ class Submission:
             if job.state == "submitting":
                 await tables.jobs.unknown(job, "the worker ended before the provider had answered")
             prepared = await tables.inputs.get(job.input_id)
-            others = await tables.jobs.refs_of_input(job.input_id)
+            others = await tables.jobs.refs_beside(job)
         submitted = provider_job(batch, job, prepared.provider_ref if prepared else None, others)
         try:
             ref = await self._deployments.call(deployment, lambda provider, at: provider.find(at, submitted))

@@ -209,6 +209,7 @@ READ_THE_CLOCK = {
     "layers/common/manifold/activity.py": "what this environment remembers of the activity mark",
     "layers/common/manifold/auth.py": "what this environment remembers of a key",
     "layers/common/manifold/prices.py": "the price of the day",
+    "layers/common/manifold/providers/anthropic/batch_lines.py": "`created` of an answer",
     "layers/common/manifold/providers/cohere/batch_lines.py": "`created` of an answer",
     "layers/common/manifold/providers/failures.py": "a provider's date, bounded",
     "layers/common/manifold/providers/dialect.py": "`created` of an answer",

@@ -118,7 +118,7 @@ class Job:
     data: Input | None = None
     """The input again, for providers whose lines travel with the job: those with `sends_lines`."""
     others: frozenset[str] = frozenset()
-    """The provider's ids of our other jobs of this input, which `find` skips."""
+    """The provider's ids of our other jobs of this input, and of those of the same time, which `find` skips."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,10 +147,15 @@ class Jobs:
             ORDER BY created_at, id"""
         return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
 
-    async def refs_of_input(self, input_id: str) -> frozenset[str]:
-        """The provider's ids of all jobs of this input."""
+    async def refs_beside(self, job: JobRow) -> frozenset[str]:
+        """The provider's ids of this input's other jobs, and of all jobs written within an hour before or after."""
         cursor = await self._connection.execute(
-            "SELECT provider_ref FROM jobs WHERE input_id = %s AND provider_ref IS NOT NULL", (input_id,)
+            """SELECT provider_ref FROM jobs
+            WHERE provider_ref IS NOT NULL AND id <> %(job)s AND (
+                input_id = %(input)s
+                OR created_at BETWEEN %(at)s - interval '1 hour' AND %(at)s + interval '1 hour'
+            )""",
+            {"job": job.id, "input": job.input_id, "at": job.created_at},
         )
         return frozenset([ref for (ref,) in await cursor.fetchall()])
 
