@@ -13,9 +13,10 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/cohere/v2/chat                    Cohere, beside it /v1/datasets
     {root}/accounts/{account}/fireworks_ai/v1/accounts/…        Fireworks: datasets and batches alone
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini, beside it /v1beta/batches and its files
-    {root}/accounts/{account}/vertex/storage/v1/b/{bucket}/o    Google Cloud Storage, beside it /token
     {root}/accounts/{account}/mistral/v1/chat/completions       Mistral
     {root}/accounts/{account}/together_ai/v1/files              Together: files and batches alone
+    {root}/accounts/{account}/vertex_ai/v1/projects/…           Vertex AI: batches alone, beside them /token and
+    {root}/accounts/{account}/vertex_ai/storage/v1/b/{bucket}/o Google Cloud Storage
     {root}/accounts/{account}/signed/objects/{bucket}/{key}     what is put and got by signed URLs
 
 A model echoes the prompt, as fast as its account's `Latency` lets it. A batch moves by the clock; its state is brought

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 DialectName = Literal[
     "openai", "azure", "anthropic", "bedrock", "cohere", "fireworks_ai", "gemini", "mistral", "openrouter",
-    "together_ai", "vertex", "xai",
+    "together_ai", "vertex_ai", "xai",
 ]  # fmt: skip
 BASES: dict[DialectName, str] = {
     "openai": "/v1",
@@ -68,7 +68,7 @@ BEDROCK_MORE = ("eu.amazon.nova-lite-v1:0", "amazon.titan-embed-text-v2:0", "coh
 FIREWORKS_MODEL = "accounts/fireworks/models/llama-v3p1-8b-instruct"
 BEDROCK_BUCKET, BEDROCK_OUTPUT_BUCKET = "simulated-batches", "simulated-batch-results"
 GCS_BUCKET = "simulated-vertex-batches"
-GCP_PROJECT = "simulated-project"
+GCP_PROJECT, GCP_NUMBER = "simulated-project", "123456789012"
 GCP_LOCATIONS = frozenset({"global", "europe-west4", "us-east5"})
 
 DEFAULT_ACCOUNTS = (
@@ -108,7 +108,7 @@ DEFAULT_ACCOUNTS = (
     ),
     Account(
         "vertex",
-        "vertex",
+        "vertex_ai",
         "simulated-key-vertex",
         frozenset({"gemini-2.5-flash", "gemini-embedding-001", "claude-haiku-4-5"}),
         (AccessKey("AKIASIMULATED", "simulated-secret-access-key"),),

@@ -167,7 +167,7 @@ NATIVE: Mapping[str, ErrorFormat] = {
     "/openrouter": OpenRouterErrorFormat(),
     "/signed": S3ErrorFormat(),
     "/together_ai": OpenAIDialect(),
-    "/vertex": GoogleErrorFormat(),
+    "/vertex_ai": GoogleErrorFormat(),
     "/xai": XAIErrorFormat(),
 }
 PREFIX = re.compile(
@@ -177,10 +177,10 @@ PREFIX = re.compile(
 OpenAI's or Azure's."""
 SERVICES: Mapping[str, ErrorFormat] = {
     "/bedrock/s3/": S3ErrorFormat(),
-    "/vertex/storage/": GCSErrorFormat(),
-    "/vertex/upload/": GCSErrorFormat(),
-    "/vertex/token": OAuthErrorFormat(),
-    "/vertex/sts/": OAuthErrorFormat(),
+    "/vertex_ai/storage/": GCSErrorFormat(),
+    "/vertex_ai/upload/": GCSErrorFormat(),
+    "/vertex_ai/token": OAuthErrorFormat(),
+    "/vertex_ai/sts/": OAuthErrorFormat(),
 }
 """The services beside a provider's models, by the beginning of their paths."""
 

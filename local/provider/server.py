@@ -43,6 +43,7 @@ from local.provider.native import (
     s3,
     signed_objects,
     together_ai,
+    vertex_ai,
     xai,
 )
 from local.provider.pace import Pace
@@ -60,7 +61,7 @@ NATIVE: Mapping[str, Sequence[ModuleType]] = {
     "mistral": (mistral, mistral_files, mistral_jobs),
     "signed": (signed_objects,),
     "together_ai": (together_ai,),
-    "vertex": (google_tokens, gcs),
+    "vertex_ai": (vertex_ai, google_tokens, gcs),
     "xai": (xai,),
 }
 """The modules with the routes of a dialect, whose name is the first part of its paths. `signed`: of no dialect."""

@@ -14,6 +14,7 @@ from local.provider import Fault, Quota, Simulator
 from local.provider.accounts import BEDROCK_BUCKET, BEDROCK_MODEL, BEDROCK_OUTPUT_BUCKET, BEDROCK_ROLE
 from local.provider.native.variants import Variants
 from tests.support.signed_client import KEY, SignedClient
+from tests.support.standing_clock import standing
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -101,8 +102,9 @@ def counts(job: dict[str, Any]) -> tuple[int, ...]:
 
 def test_a_job_runs_to_its_end(bedrock: Bedrock) -> None:
     bedrock.upload([claude(f"hello {number}") for number in range(20)])
-    arn = bedrock.created(clientRequestToken="token-1")
-    job = bedrock.get(arn)
+    with standing(bedrock.simulator):
+        arn = bedrock.created(clientRequestToken="token-1")
+        job = bedrock.get(arn)
     assert (job["status"], counts(job), "endTime" in job) == ("Submitted", (0, 0, 0, 0), False)
     assert (job["jobArn"], job["clientRequestToken"], job["jobName"]) == (arn, "token-1", "batch-1")
     job = bedrock.ended(arn)
@@ -120,11 +122,12 @@ def test_a_job_runs_to_its_end(bedrock: Bedrock) -> None:
 
 def test_the_states_on_the_way(bedrock: Bedrock) -> None:
     bedrock.upload([claude()])
-    arn = bedrock.created()
-    seen: list[str] = []
-    while not seen or seen[-1] not in ENDED:
-        status = bedrock.get(arn)["status"]
-        seen += [] if seen[-1:] == [status] else [status]
+    seen = []
+    with standing(bedrock.simulator) as clock:
+        arn = bedrock.created()
+        for seconds in (0.0, 0.03, 0.07, 0.2):
+            clock.now += seconds
+            seen.append(bedrock.get(arn)["status"])
     assert seen == ["Submitted", "Validating", "InProgress", "Completed"]
 
 
@@ -252,19 +255,21 @@ def test_a_record_without_an_id_gets_one(bedrock: Bedrock) -> None:
 def test_too_many_jobs_at_once(bedrock: Bedrock) -> None:
     bedrock.minimum(1, max_concurrent_batches=1)
     bedrock.upload([claude()])
-    arn = bedrock.created()
-    assert error(bedrock.create()) == (400, "ServiceQuotaExceededException")
+    with standing(bedrock.simulator):
+        arn = bedrock.created()
+        assert error(bedrock.create()) == (400, "ServiceQuotaExceededException")
     bedrock.ended(arn)
     assert bedrock.create().status_code == 200
 
 
 def test_a_job_is_stopped(bedrock: Bedrock) -> None:
     bedrock.upload([claude()] * 10)
-    arn = bedrock.created()
-    stop = f"/model-invocation-job/{quote(arn, safe='')}/stop"
-    assert bedrock.jobs.call("POST", stop).json() == {}
-    assert bedrock.get(arn)["status"] == "Stopping"
-    assert error(bedrock.jobs.call("POST", stop)) == (400, "ConflictException")
+    with standing(bedrock.simulator):
+        arn = bedrock.created()
+        stop = f"/model-invocation-job/{quote(arn, safe='')}/stop"
+        assert bedrock.jobs.call("POST", stop).json() == {}
+        assert bedrock.get(arn)["status"] == "Stopping"
+        assert error(bedrock.jobs.call("POST", stop)) == (400, "ConflictException")
     assert bedrock.ended(arn)["status"] == "Stopped"
 
 

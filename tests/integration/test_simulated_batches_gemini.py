@@ -10,6 +10,7 @@ import pytest
 
 from local.provider import Fault, Quota, Simulator
 from local.provider.native.variants import Variants
+from tests.support.standing_clock import standing
 
 pytest_plugins = ("tests.support.provider_fixtures",)
 
@@ -103,17 +104,18 @@ def error(answer: httpx.Response) -> tuple[int, str]:
 
 
 def test_a_file_is_uploaded_and_becomes_active(gemini: Gemini) -> None:
-    started = gemini.start(5)
-    assert (started.headers["x-goog-upload-status"], started.content) == ("active", b"")
-    answer = gemini.piece(started.headers["x-goog-upload-url"], "upload, finalize", b"line\n")
-    assert answer.headers["x-goog-upload-status"] == "final"
-    file = answer.json()["file"]
-    assert (file["state"], file["sizeBytes"], file["displayName"]) == ("PROCESSING", "5", "in.jsonl")
-    assert file["source"] == "UPLOADED"
-    early = gemini.create({"displayName": "early", "inputConfig": {"fileName": file["name"]}})
-    assert error(early) == (400, "FAILED_PRECONDITION")
-    time.sleep(0.05)
-    assert gemini.call("GET", f"/v1beta/{file['name']}").json()["state"] == "ACTIVE"
+    with standing(gemini.simulator) as clock:
+        started = gemini.start(5)
+        assert (started.headers["x-goog-upload-status"], started.content) == ("active", b"")
+        answer = gemini.piece(started.headers["x-goog-upload-url"], "upload, finalize", b"line\n")
+        assert answer.headers["x-goog-upload-status"] == "final"
+        file = answer.json()["file"]
+        assert (file["state"], file["sizeBytes"], file["displayName"]) == ("PROCESSING", "5", "in.jsonl")
+        assert file["source"] == "UPLOADED"
+        early = gemini.create({"displayName": "early", "inputConfig": {"fileName": file["name"]}})
+        assert error(early) == (400, "FAILED_PRECONDITION")
+        clock.now += 0.05
+        assert gemini.call("GET", f"/v1beta/{file['name']}").json()["state"] == "ACTIVE"
     assert error(gemini.call("GET", f"/download/v1beta/{file['name']}:download?alt=media"))[0] == 400
 
 
@@ -150,12 +152,9 @@ def test_files_are_listed_deleted_and_expire(gemini: Gemini) -> None:
     assert [file["name"] for file in (*page["files"], *rest["files"])] == names[::-1]
     assert gemini.call("DELETE", f"/v1beta/{names[0]}").json() == {}
     assert error(gemini.call("GET", f"/v1beta/{names[0]}")) == (403, "PERMISSION_DENIED")
-    state = gemini.simulator.state
-    state.clock.now = lambda: time.time() + 48 * 3_600 + 1  # type: ignore[method-assign]
-    try:
+    with standing(gemini.simulator) as clock:
+        clock.now += 48 * 3_600 + 1
         gone = gemini.create({"displayName": "late", "inputConfig": {"fileName": names[1]}})
-    finally:
-        del state.clock.now
     assert error(gone) == (403, "PERMISSION_DENIED")
 
 
@@ -252,8 +251,11 @@ def test_the_other_states_and_failures(gemini: Gemini) -> None:
 
 
 def test_a_batch_is_cancelled_and_deleted(gemini: Gemini) -> None:
-    name = gemini.create_of(*[prompt()] * 5)["name"]
-    assert gemini.call("POST", f"/v1beta/{name}:cancel").json() == {}
+    content = gemini.uploaded(lines(*[prompt()] * 5))
+    with standing(gemini.simulator):
+        batch = {"displayName": "batch-1", "inputConfig": {"fileName": content}}
+        name = gemini.create(batch).json()["name"]
+        assert gemini.call("POST", f"/v1beta/{name}:cancel").json() == {}
     operation = gemini.ended(name)
     assert operation["metadata"]["state"] == "BATCH_STATE_CANCELLED"
     assert (operation["error"]["code"], "response" in operation) == (1, False)
@@ -288,10 +290,11 @@ def test_batches_are_listed(gemini: Gemini) -> None:
 
 def test_too_many_at_once(gemini: Gemini) -> None:
     gemini.simulator.limit("gemini", MODEL, Quota(max_concurrent_batches=1))
-    name = gemini.create_of(prompt())["name"]
     file = gemini.uploaded(lines(prompt()))
     batch = {"displayName": "second", "inputConfig": {"fileName": file}}
-    assert error(gemini.create(batch)) == (429, "RESOURCE_EXHAUSTED")
+    with standing(gemini.simulator):
+        name = gemini.create(batch).json()["name"]
+        assert error(gemini.create(batch)) == (429, "RESOURCE_EXHAUSTED")
     gemini.ended(name)
     assert gemini.create(batch).status_code == 200
 

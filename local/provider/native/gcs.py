@@ -56,7 +56,7 @@ class Piece(NamedTuple):
 def authenticate(request: Request, account: str, bucket: str) -> Caller:
     """Check the access token, and that the project has the bucket."""
     state: ProviderState = request.app.state.provider_state
-    known = state.account(account, "vertex")
+    known = state.account(account, "vertex_ai")
     if "authorization" not in request.headers:
         words = "Anonymous caller does not have storage.objects access to the Google Cloud Storage object."
         raise Refusal(401, None, words)
@@ -119,7 +119,7 @@ async def continue_upload(request: Request, account: str, bucket: str) -> Respon
         await _append(request, session, piece)
     if piece.total is None or session.written.size < piece.total:
         return _incomplete(session.written.size)
-    known = state.account(account, "vertex")
+    known = state.account(account, "vertex_ai")
     session.done = state.objects.keep(known, bucket, session.name, session.written, session.content_type)
     _log(request, session.done, session.written)
     return JSONResponse(_resource(request, session.done))

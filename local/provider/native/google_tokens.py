@@ -113,7 +113,7 @@ def external_account(root: str) -> str:
 
 def _account(request: Request, account: str) -> tuple[ProviderState, Account]:
     state: ProviderState = request.app.state.provider_state
-    return state, state.account(account, "vertex")
+    return state, state.account(account, "vertex_ai")
 
 
 async def _form(request: Request) -> dict[str, str]:
