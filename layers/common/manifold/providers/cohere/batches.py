@@ -44,7 +44,6 @@ STATES: Mapping[str, JobState] = {
 VALIDATED, UNUSABLE = "validated", frozenset({"failed", "skipped"})
 """A dataset's `validation_status`. All others mean that it is being checked."""
 PAGE, DATASETS_PAGE = 200, 100
-MAX_PARTS = 10_000
 GONE = 404
 
 
@@ -225,7 +224,7 @@ def _is_checked(dataset: Mapping[str, Any]) -> bool:
 
 
 def _part_urls(dataset: Mapping[str, Any]) -> list[str]:
-    parts = listed(dataset, "dataset_parts")[:MAX_PARTS]
+    parts = listed(dataset, "dataset_parts")
     with suppress(KeyError, TypeError):
         ordered = sorted(parts, key=lambda part: part.get("index") or 0)
         urls = [part["url"] for part in ordered]

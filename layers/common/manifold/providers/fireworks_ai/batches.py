@@ -1,0 +1,219 @@
+"""Fireworks' batch inference jobs: an input is a dataset, and so are the results. A job's id is ours.
+
+https://docs.fireworks.ai/guides/batch-inference, https://docs.fireworks.ai/api-reference/create-batch-inference-job
+"""
+
+from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.providers import (
+    Endpoint,
+    Input,
+    Job,
+    JobStatus,
+    Listed,
+    Prepared,
+    readiness,
+    signed_urls,
+)
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_polls import poll
+from manifold.providers.content import of_input
+from manifold.providers.fireworks_ai.resources import (
+    id_of,
+    job_status,
+    own_name,
+    signed_urls_of,
+    status_of,
+    upload_headers,
+)
+from manifold.providers.http_call import HttpCall
+from manifold.providers.openai.batch_lines import BodyLines
+from manifold.providers.openai.batch_object import LOST, listed, unix_time
+from manifold.providers.openai.batches import MAX_PAGES
+
+READY = "READY"
+FINE = frozenset({None, "", "OK", 0})
+"""The `status.code` of a dataset with which nothing is wrong."""
+GONE, EXISTS = 404, 409
+PAGE = 200
+SIGNED_TYPE = "application/octet-stream"
+"""The media type for which Fireworks signs the URL of an upload."""
+MODELS = "accounts/fireworks/models/"
+
+
+class FireworksBatches:
+    """A `BatchProvider` of Fireworks.
+
+    Datasets and jobs are named after our inputs and jobs: what was made by an unclear call is found by its name.
+    """
+
+    def __init__(self, client: BatchClient) -> None:
+        self._client = client
+
+    sends_lines = False
+
+    def translator(self, endpoint: Endpoint) -> LineTranslator:
+        base_model = endpoint.base_model or endpoint.model
+        return BodyLines("fireworks_ai", endpoint.base_url, None, base_model=base_model)
+
+    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
+        """Create the dataset, send the bytes, and wait for a minute that it is ready: `submit` looks again.
+
+        The bytes go to a signed URL, whatever their number: `:upload` takes 150 MB at most, a dataset may have 500.
+        """
+        ref = own_name(data.id)
+        if await self._create(endpoint, ref, data) or not await self._is_ready(endpoint, ref):
+            await self._upload(endpoint, ref, data)
+            await readiness.wait(lambda: self._is_ready(endpoint, ref))
+        return Prepared(ref)
+
+    async def submit(self, endpoint: Endpoint, job: Job) -> str:
+        try:
+            ready = await self._is_ready(endpoint, str(job.input_ref))
+        except ProviderRefused as refusal:
+            if refusal.status != GONE:
+                raise
+            raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
+        if not ready:
+            raise ProviderRefused("the provider is still checking the input")
+        return await self._start(endpoint, job)
+
+    async def find(self, endpoint: Endpoint, job: Job) -> str | None:
+        ref = own_name(job.id)
+        return ref if await self._job(endpoint, ref) is not None else None
+
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
+        await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
+
+    async def cancel(self, endpoint: Endpoint, ref: str) -> None:
+        """Leave the job to run: the API has no call for a cancel, and to delete the job would lose its results.
+
+        The batch waits until the job ends, at the latest when it expires, and keeps what was answered.
+        """
+
+    async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
+        """The files of the dataset, one after the other: results and failures."""
+        call = _call(endpoint, "datasets", ref, verb="getDownloadEndpoint")
+        for url in signed_urls_of(await self._client.call("GET", call)):
+            last = b""
+            async for chunk in signed_urls.download(self._client, url, call):
+                yield chunk
+                last = chunk[-1:] or last
+            if last not in (b"", b"\n"):
+                yield b"\n"
+
+    async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
+        async for page in self._pages(endpoint, "datasets"):
+            for dataset in page:
+                yield Listed(id_of(dataset), str(dataset.get("displayName")), unix_time(dataset.get("createTime")))
+
+    async def discard(self, endpoint: Endpoint, ref: str) -> None:
+        try:
+            await self._client.call("DELETE", _call(endpoint, "datasets", ref))
+        except ProviderRefused as refusal:
+            if refusal.status != GONE:
+                raise
+
+    async def _create(self, endpoint: Endpoint, ref: str, data: Input) -> bool:
+        """Create the dataset without its bytes; `False` if it is there already, by a call whose answer was lost."""
+        examples = {"exampleCount": str(data.requests)} if data.requests else {}
+        body = {"datasetId": ref, "dataset": {"displayName": data.name, "userUploaded": {}, **examples}}
+        try:
+            await self._client.call("POST", _call(endpoint, "datasets"), body)
+        except ProviderRefused as refusal:
+            if refusal.status != EXISTS:
+                raise
+            return False
+        return True
+
+    async def _upload(self, endpoint: Endpoint, ref: str, data: Input) -> None:
+        call = _call(endpoint, "datasets", ref, verb="getUploadEndpoint")
+        answer = await self._client.call("POST", call, {"filenameToSize": {data.name: str(data.bytes)}})
+        url = signed_urls_of(answer)[0]
+        content = of_input(data, SIGNED_TYPE)
+        await signed_urls.upload(self._client, url, content, call, upload_headers(url, data.bytes))
+        await self._client.call("POST", _call(endpoint, "datasets", ref, verb="validateUpload"), {})
+
+    async def _is_ready(self, endpoint: Endpoint, ref: str) -> bool:
+        """Whether a job may name the dataset. `ProviderRefused` if none ever may."""
+        dataset = await self._client.call("GET", _call(endpoint, "datasets", ref))
+        code, message = status_of(dataset)
+        if dataset.get("state") != READY and code not in FINE:
+            raise ProviderRefused("the provider cannot use the dataset", raw_detail=message, lasting=True)
+        return bool(dataset.get("state") == READY)
+
+    async def _start(self, endpoint: Endpoint, job: Job) -> str:
+        """Create the job. One that has our id already is ours, of a call whose answer was lost."""
+        ref, model = own_name(job.id), endpoint.model
+        body = {
+            "displayName": job.id,
+            "model": model if model.startswith("accounts/") else MODELS + model,
+            "inputDatasetId": _full_name(endpoint, str(job.input_ref)),
+            "outputDatasetId": _full_name(endpoint, f"{ref}-results"),
+        }
+        try:
+            created = await self._client.call(
+                "POST", _call(endpoint, "batchInferenceJobs", batchInferenceJobId=ref), body
+            )
+        except ProviderRefused as refusal:
+            if refusal.status != EXISTS or await self._job(endpoint, ref) is None:
+                raise
+            return ref
+        return id_of(created)
+
+    async def _job(self, endpoint: Endpoint, ref: str) -> Mapping[str, Any] | None:
+        """The job, `None` if there is none by this name."""
+        try:
+            job = await self._client.call("GET", _call(endpoint, "batchInferenceJobs", ref))
+        except ProviderRefused as refusal:
+            if refusal.status != GONE:
+                raise
+            # A wrong base URL answers 404 for each job, too. There is none only where jobs can be listed.
+            listed(
+                await self._client.call("GET", _call(endpoint, "batchInferenceJobs", pageSize="1")),
+                "batchInferenceJobs",
+            )
+            return None
+        if id_of(job) != ref:
+            raise ProviderUnclear("an answer about another job")
+        return job
+
+    async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
+        job = await self._job(endpoint, ref)
+        return LOST if job is None else job_status(job)
+
+    async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
+        async for page in self._pages(endpoint, "batchInferenceJobs"):
+            yield {id_of(job): job_status(job) for job in page}
+
+    async def _pages(self, endpoint: Endpoint, name: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        params = {"pageSize": str(PAGE)}
+        for _ in range(MAX_PAGES):
+            answer = await self._client.call("GET", _call(endpoint, name, **params))
+            yield listed(answer, name)
+            token = answer.get("nextPageToken")
+            if not token:
+                return
+            if params.get("pageToken") == token:
+                break
+            params["pageToken"] = str(token)
+        raise ProviderUnclear("a listing that does not end")
+
+
+def _call(endpoint: Endpoint, *path: str, verb: str | None = None, **params: str) -> HttpCall:
+    """A call of the account's API, which is beside the one of completions, at the same host."""
+    account = endpoint.options.get("account_id")
+    if not account:
+        raise ProviderRefused("a batch at Fireworks needs litellm_params.account_id", lasting=True)
+    root = endpoint.base_url.rstrip("/").removesuffix("/v1").removesuffix("/inference")
+    url = "/".join([root, "v1", "accounts", *(quote(part, safe="") for part in (account, *path))])
+    headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+    return HttpCall(f"{url}:{verb}" if verb else url, headers, params, endpoint.timeout, endpoint.model)
+
+
+def _full_name(endpoint: Endpoint, dataset: str) -> str:
+    return f"accounts/{endpoint.options['account_id']}/datasets/{dataset}"
