@@ -13,7 +13,8 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/cohere/v2/chat                    Cohere, beside it /v1/datasets
     {root}/accounts/{account}/fireworks_ai/v1/accounts/…        Fireworks: datasets and batches alone
     {root}/accounts/{account}/gemini/v1beta/models/{model}:…    Gemini, beside it /v1beta/batches and its files
-    {root}/accounts/{account}/mistral/v1/chat/completions       Mistral
+    {root}/accounts/{account}/mistral/v1/batch/jobs             Mistral
+    {root}/accounts/{account}/openrouter/api/v1/batches         OpenRouter
     {root}/accounts/{account}/together_ai/v1/files              Together: files and batches alone
     {root}/accounts/{account}/vertex_ai/v1/projects/…           Vertex AI: batches alone, beside them /token and
     {root}/accounts/{account}/vertex_ai/storage/v1/b/{bucket}/o Google Cloud Storage

@@ -88,13 +88,16 @@ class Batches:
 
     def get(self, account: str, batch_id: str) -> Batch:
         batch = self._find(account, batch_id)
+        if (defects := self.defects_of(batch)).unseen:
+            defects.unseen -= 1
+            raise not_found("Batch", batch_id)
         batch.polls += 1
         self._updated(batch)
         return self._find(account, batch_id)
 
     def page(self, account: str, after: str | None, limit: int) -> tuple[list[Batch], bool]:
         """The account's batches, newest first, and whether there are more."""
-        own: Iterator[Batch] = (batch for batch in reversed(self._batches.values()) if batch.account.name == account)
+        own: Iterator[Batch] = (batch for batch in reversed(self._batches.values()) if self._is_listed(batch, account))
         if after is not None:
             self._find(account, after)
             own = itertools.islice(itertools.dropwhile(lambda batch: batch.id != after, own), 1, None)
@@ -176,6 +179,9 @@ class Batches:
         if batch is None or batch.account.name != account:
             raise not_found("Batch", batch_id)
         return batch
+
+    def _is_listed(self, batch: Batch, account: str) -> bool:
+        return batch.account.name == account and not self.defects_of(batch).unseen
 
     def _open(self, account: str) -> list[Batch]:
         return [

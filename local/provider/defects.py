@@ -43,6 +43,8 @@ class Defects(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    unseen: int = 0
+    """How many retrieves of the batch do not find it yet; until then, lists do not have it."""
     unnamed: int = 0
     """How many retrieves of an ended batch name no file yet."""
     unnamed_errors: int = 0
