@@ -13,8 +13,8 @@ import pytest
 from local.provider import Fault, Simulator
 from local.provider.pace import Pace
 from manifold.errors import InputLost, ProviderRefused
+from manifold.profiles import profile_of
 from manifold.providers import ENDED, BatchProvider, Endpoint, Job, JobStatus
-from manifold.providers.openai import batches as openai
 from manifold.providers.registry import batch_provider_for, close_providers
 from manifold.providers.xai import batches as xai
 from tests.support.provider import chat_line, chat_lines, endpoint, input_of, poll_statuses
@@ -333,7 +333,7 @@ async def test_inputs_lists_all_pages_by_name(
     adapter: Adapter, simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider, at = adapter
-    monkeypatch.setattr(openai, "FILES_PAGE", 2)
+    monkeypatch.setattr(provider, "_profile", replace(profile_of("openai"), files_page=2))
     monkeypatch.setattr(xai, "PAGE", 2)
     _, ref = await submitted(provider, at)
     await ended(provider, at, ref)  # so that there are results, too
