@@ -103,7 +103,7 @@ class Settlement:
         succeeded = usage["requests"] - usage["failed_requests"]
         counts = Counts(shard.id, shard.requests or usage["requests"], succeeded, usage["failed_requests"])
         if counts != shard.counts:
-            await tables.shards.progress([counts])
+            await tables.shards.progress([counts], final=True)
         errors = _errors(job, results)
         if again:
             await tables.shards.add_round(shard, again, results["again"]["failed"])

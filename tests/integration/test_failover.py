@@ -122,6 +122,18 @@ async def test_one_that_was_cancelled_at_the_providers_console_runs_elsewhere(sy
     assert [fault for _, _, fault in jobs(system)] == ["unknown", None]
 
 
+async def test_a_request_that_was_counted_as_failed_and_has_no_result_is_counted_by_its_next_answer(
+    system: System,
+) -> None:
+    ending = Ending(state="cancelled", answered=1)
+    counts = {"total": 2, "completed": 1, "failed": 1}
+    system.provider.fail(Fault(kind="job", job=Defects(ending=ending, counts=counts)))
+
+    batch = await run(system)
+
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 2, 0)
+
+
 async def test_a_job_that_is_gone_runs_elsewhere(system: System) -> None:
     fail_jobs(system, state="gone", polls=1)
     batch = await run(system)

@@ -222,11 +222,12 @@ class Shards:
         )
         return await cursor.fetchone() is None
 
-    async def progress(self, counts: Sequence[Counts]) -> None:
+    async def progress(self, counts: Sequence[Counts], *, final: bool = False) -> None:
         """Write the counts of shards, and add what is new to those of their batches.
 
-        A shard has `requests` in all at most. Where the sum is below the one that is there, nothing is written: a late
-        poll brings old counts. The batches are locked first, until the transaction ends.
+        A shard has `requests` in all at most. Where the sum is below the one that is there, nothing is written, as a
+        late poll brings old counts; unless these are `final`: those of the stored results. The batches are locked
+        first, until the transaction ends.
         """
         await self._connection.execute(
             """WITH owners AS MATERIALIZED (
@@ -245,7 +246,7 @@ class Shards:
             ), changed AS (
                 UPDATE shards SET requests = given.requests, completed = given.completed, failed = given.failed
                 FROM given WHERE shards.id = given.id
-                    AND given.completed + given.failed >= given.old_completed + given.old_failed
+                    AND (%(final)s OR given.completed + given.failed >= given.old_completed + given.old_failed)
                 RETURNING given.*
             ), added AS (
                 SELECT batch_id, sum(requests - old_requests) AS requests, sum(completed - old_completed) AS completed,
@@ -260,6 +261,7 @@ class Shards:
                 "totals": [_bounded(one.total) for one in counts],
                 "completed": [_bounded(one.completed) for one in counts],
                 "failed": [_bounded(one.failed) for one in counts],
+                "final": final,
             },
         )
 
