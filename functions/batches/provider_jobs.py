@@ -46,7 +46,7 @@ class JobLines:
         """The same job, with its lines if the deployment wants them. Raises `Unavailable` if S3 does not have them."""
         if not self._deployments.sends_lines(deployment):
             return job
-        storage, key = self._storage(), InputKeys(batch.input_file_id, job.input_id).lines
+        storage, key = self._storage(), InputKeys.of(batch.input_file_id, job.input_id).lines
         size = await storage.size(key)
         if size is None:
             raise Unavailable("The lines of the job are not in the file storage.")

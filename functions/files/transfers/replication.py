@@ -94,7 +94,7 @@ class Replication:
         except (ProviderError, ManifoldError) as fault:
             await self._retry(row, fault)
         else:
-            await self._ready(row, deployment, *prepared)
+            await self._ready(row, file, deployment, *prepared)
 
     async def _renew(self, row: InputRow, seconds: float) -> bool:
         async with self._store.session() as tables:
@@ -125,7 +125,7 @@ class Replication:
         report = Report.from_json(file.report)
         if missing := sorted(report.urls.keys() - translator.routes):
             raise NotServed(f"The deployment's provider runs no batches of {missing[0]}.")
-        keys = InputKeys(file.id, row.id)
+        keys = InputKeys.of(file.id, row.id)
         with TranslatedRequests(translator, row.id, drop_params=self._deployments.drop_params) as requests:
             chunks = requests.through(shard_lines(self._storage, file, report, selection))
             size = await self._storage.write(keys.lines, chunks)
@@ -144,20 +144,27 @@ class Replication:
     async def _upload(self, deployment: Deployment, data: Input) -> Prepared:
         return await self._deployments.call(deployment, lambda provider, at: provider.prepare(at, data), seconds=None)
 
-    async def _ready(self, row: InputRow, deployment: Deployment, prepared: Prepared, refused: int) -> None:
+    async def _ready(
+        self, row: InputRow, file: FileRow, deployment: Deployment, prepared: Prepared, refused: int
+    ) -> None:
         """Note the provider's copy, and wake the shards that wait for it."""
         async with self._store.transaction() as tables:
             waiting = await _wake_waiting(tables, row)
             noted = await tables.inputs.ready(row, prepared.ref, prepared.expires_at, refused)
         if not noted:
-            await self._discard(row, deployment, prepared.ref)
+            await self._discard(row, file, deployment, prepared.ref)
             return
         observe.event("input_ready", input_id=row.id, deployment_id=row.deployment_id, attempts=row.attempts)
         observe.count(observe.Metric.INPUTS_READY)
         await self._queue.announce(Message("shard", shard_id) for shard_id in waiting)
 
-    async def _discard(self, row: InputRow, deployment: Deployment, ref: str | None) -> None:
-        """Delete a copy that no row names: the file was purged, or the lease ran out, during the upload."""
+    async def _discard(self, row: InputRow, file: FileRow, deployment: Deployment, ref: str | None) -> None:
+        """Delete what no row names: the file was purged, or the lease ran out, during the upload."""
+        async with self._store.session() as tables:
+            current = await tables.inputs.get(row.id)
+        if current is None or current.state == "discarded":  # else another worker may have written the same objects
+            for key in InputKeys.of(file.id, row.id):
+                await self._storage.delete(key)
         if ref is None:
             return
 

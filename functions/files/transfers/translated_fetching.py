@@ -42,7 +42,7 @@ class TranslatedFetching:
                 if job.output_file_id is not None:
                     await self._copy_answers(translated, job.output_file_id, results)
                 if job.error_file_id is not None:
-                    keys = InputKeys(requests.batch_file_id, job.input_id)
+                    keys = InputKeys.of(requests.batch_file_id, job.input_id)
                     scan = results.new_scan("error", self._deployment.group)
                     await self._write(job.error_file_id, "error", scan, self._failures(translated, keys))
             except (ProviderError, ManifoldError) as fault:

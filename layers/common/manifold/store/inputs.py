@@ -9,7 +9,7 @@ pending ──► ready ──► discarded
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, LiteralString, NamedTuple
+from typing import Literal, LiteralString, NamedTuple, Self
 
 from manifold import ids, storable
 from manifold.store.connection import Connection
@@ -50,21 +50,18 @@ class InputRow:
 
 
 class InputKeys(NamedTuple):
-    """Where the bucket has what was made of an input's lines for its provider."""
+    """The keys in the bucket of what was made of an input's lines for its provider."""
 
-    file_id: str
-    """The file that the lines are of."""
-    input_id: str
+    lines: str
+    """The translated lines, where they travel with the job."""
+    refused: str
+    """The error lines of those requests that cannot be translated."""
 
-    @property
-    def lines(self) -> str:
-        """The key of the translated lines, where they travel with the job."""
-        return f"{inputs_prefix(self.file_id)}{self.input_id}.jsonl"
-
-    @property
-    def refused(self) -> str:
-        """The key of the error lines of those requests that cannot be translated."""
-        return f"{inputs_prefix(self.file_id)}{self.input_id}.refused.jsonl"
+    @classmethod
+    def of(cls, file_id: str, input_id: str) -> Self:
+        """Those of an input of this file's lines."""
+        start = f"{inputs_prefix(file_id)}{input_id}"
+        return cls(f"{start}.jsonl", f"{start}.refused.jsonl")
 
 
 def inputs_prefix(file_id: str) -> str:
