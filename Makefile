@@ -30,8 +30,8 @@ test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam
 	@echo "testing on $$($(RUN) --version)"
 	$(RUN) -m pytest --ignore=tests/sam --numprocesses $(WORKERS) --maxprocesses 4
 
-test-faults: .venv/.installed ## RUNS=1000 seeded runs of the whole system under faults; SEED=n shows one again
-	$(RUN) -m tests.faults $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),1000))
+test-faults: .venv/.installed ## RUNS=1000 seeded runs under faults, DIALECT= of one dialect; SEED=n shows one again
+	$(RUN) -m tests.faults $(if $(DIALECT),--dialect $(DIALECT)) $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),1000))
 
 test-sam: tools ## sam local: each function in a container
 	tests/sam/run

@@ -131,6 +131,18 @@ class Batches:
                 self._end(batch, Ending(state="expired", answered=batch.file.lines // 2))
         return len(open_ones)
 
+    def ids(self) -> list[str]:
+        """The ids of all batches, also of those that have ended; not of those that were lost."""
+        return list(self._batches)
+
+    def known(self, batch_id: str) -> Batch:
+        """Any batch, as it was when it was last looked at."""
+        return self._batches[batch_id]
+
+    def update(self, batch: Batch) -> None:
+        """Let it take the steps that are due by now."""
+        self._updated(batch)
+
     def progress(self, batch: Batch) -> int:
         """How many lines are answered so far."""
         if batch.state != "in_progress":

@@ -31,6 +31,8 @@ def deployments(random: Random, providers: Providers) -> tuple[Config, Deploymen
     limits, retried = random.choice(LIMITS), random.choice((0, 0, 2))
     changed = [replace(one, limits=limits, retry_failed_lines=retried) for one in gateway.config.deployments]
     quota = limits.enqueued_requests or random.choice((None, None, QUOTA))
+    if providers.model is not None:
+        changed = [replace(one, model=providers.model) for one in changed]
     for deployment in changed:
         address = gateway.secrets.resolve(deployment.api_base) or ""
         providers.accounts[address] = _account(random, deployment, quota)

@@ -5,7 +5,7 @@ while; a quota is kept, at the create or minutes later; inputs expire; results a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from random import Random
 
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
@@ -31,6 +31,11 @@ ShardOf = Callable[[str], tuple[str, str] | None]
 class Providers:
     """All accounts, by their base URL; the `BatchProvider` of every deployment."""
 
+    bills_lines = True
+    """Whether a job tells the requests that it bills, and not only their tokens."""
+    model: str | None = None
+    """The model of every deployment; `None`: what `config.yaml` says."""
+
     def __init__(self, clock: Clock, scheduler: Scheduler, faults: Faults, shard_of: ShardOf) -> None:
         self.accounts: dict[str, Account] = {}
         self.wrong: list[str] = []
@@ -55,6 +60,14 @@ class Providers:
 
     def translator(self, endpoint: Endpoint) -> LineTranslator | None:
         return None
+
+    def kept_inputs(self) -> Iterator[tuple[str, str, str]]:
+        """The account, reference and name of each input that no provider will drop by itself."""
+        for account in self.accounts.values():
+            account.expire(self.clock.now())
+            for ref, stored in account.inputs.items():
+                if stored.expires_at is None:
+                    yield account.name, ref, stored.name
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         account, fault = await self._begin("prepare", endpoint, data.name)

@@ -13,6 +13,7 @@ from manifold.errors import ManifoldError
 from tests.faults import due, invariants
 from tests.faults.clock import BASE
 from tests.faults.database import ServerDatabase
+from tests.faults.dialects import providers_of
 from tests.faults.environments import current, name_of
 from tests.faults.simulation import Simulation
 
@@ -21,29 +22,32 @@ class Broken(AssertionError):
     """A run after which an invariant does not hold."""
 
 
-def run(database: ServerDatabase, seed: int, *, steps: int = 60) -> Simulation:
-    """One run. Raises `Broken` with the seed, the broken invariants, and a trace: all actions and faults, and the last
-    `steps` steps."""
+def run(database: ServerDatabase, seed: int, *, steps: int = 60, dialect: str | None = None) -> Simulation:
+    """One run, whose providers are those of a dialect or, by default, of none. Raises `Broken` with the seed, the
+    broken invariants, and a trace: all actions and faults, and the last `steps` steps."""
+    name = f"SEED={seed}" + (f" DIALECT={dialect}" if dialect else "")
     database.empty(int(BASE * 1e6))
-    simulation = Simulation(database, seed)
-    with _deterministic(simulation), asyncio.Runner(loop_factory=lambda: simulation.loop) as runner:
+    with ExitStack() as end:
+        simulation = Simulation(database, seed, providers_of(dialect), end)
+        end.enter_context(_deterministic(simulation))
+        runner = end.enter_context(asyncio.Runner(loop_factory=lambda: simulation.loop))
         simulation.loop.set_exception_handler(lambda loop, context: None)
         _add_owners(simulation)
         try:
             runner.run(simulation.live())
         except Exception as error:
             simulation.scheduler.stopped = True
-            raise Broken(_told(simulation, seed, [f"the run did not end: {error!r}"], steps)) from error
+            raise Broken(_told(simulation, name, [f"the run did not end: {error!r}"], steps)) from error
         broken = invariants.broken(simulation)
     if broken:
-        raise Broken(_told(simulation, seed, broken, steps))
+        raise Broken(_told(simulation, name, broken, steps))
     return simulation
 
 
-def _told(simulation: Simulation, seed: int, broken: list[str], steps: int) -> str:
+def _told(simulation: Simulation, name: str, broken: list[str], steps: int) -> str:
     what = "\n".join(f"  - {one}" for one in broken)
     left = "\n".join(f"  {name}" for name, _ in due.rows(simulation.database))
-    return f"seed {seed} (make test-faults SEED={seed}):\n{what}\nstill due:\n{left}\n{simulation.trace.text(steps)}"
+    return f"make test-faults {name}:\n{what}\nstill due:\n{left}\n{simulation.trace.text(steps)}"
 
 
 def _add_owners(simulation: Simulation) -> None:

@@ -5,6 +5,7 @@ First come some hundred steps with faults. Then the faults end, and the run goes
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from random import Random
 
@@ -18,11 +19,11 @@ from tests.faults.clock import BASE, Clock
 from tests.faults.connections import SimulatedStore
 from tests.faults.database import ServerDatabase
 from tests.faults.deployments import deployments
+from tests.faults.dialects import Make
 from tests.faults.environments import Environment, Work
 from tests.faults.faults import Faults
 from tests.faults.functions import SECONDS, VISIBILITY, Functions, function_of
 from tests.faults.loop import SimulatedLoop
-from tests.faults.provider import Providers
 from tests.faults.scheduler import Choice, Scheduler
 from tests.faults.trace import Trace
 
@@ -39,7 +40,7 @@ PRICES = Prices()
 class Simulation:
     """Everything of one run. `live` is the run; `invariants` then judges what is left."""
 
-    def __init__(self, database: ServerDatabase, seed: int) -> None:
+    def __init__(self, database: ServerDatabase, seed: int, make_providers: Make, end: ExitStack) -> None:
         self.random = Random(seed)
         self.trace = Trace()
         self.database = database
@@ -56,7 +57,7 @@ class Simulation:
         self.trace.clock = lambda: self.clock.now() - BASE
         self.queue = SimulatedQueue(self.clock, self.scheduler, self.faults)
         self.objects: dict[str, bytes] = {}
-        self.providers = Providers(self.clock, self.scheduler, self.faults, self._shard_of)
+        self.providers = make_providers(self.clock, self.scheduler, self.faults, self._shard_of, end)
         self.held: Mapping[str, Held] = {}
         """What is held of each deployment's room at the end."""
         self.unexpected: list[BaseException] = []

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.faults.database import ServerDatabase
+from tests.faults.dialects import DIALECTS
 from tests.faults.run import run
 
 pytest_plugins = ("tests.support.faults_fixtures",)
@@ -15,6 +16,12 @@ TOGETHER = 5
 def test_every_invariant_holds_after_a_run_with_faults(faults_database: ServerDatabase, first: int) -> None:
     for seed in range(first, first + TOGETHER):
         run(faults_database, seed)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_invariant_holds_after_runs_with_the_dialect(faults_database: ServerDatabase, dialect: str) -> None:
+    for seed in SEEDS[:TOGETHER]:
+        run(faults_database, seed, dialect=dialect)
 
 
 def test_a_seed_gives_the_same_run_again(faults_database: ServerDatabase) -> None:
