@@ -41,7 +41,7 @@ class Candidate:
     too_large: bool = False
     """Whether the shard is larger than one job here may be, and another deployment can take it."""
     too_small: bool = False
-    """Whether the shard is smaller than one job here must be."""
+    """Whether the shard, or what can be translated of it, is smaller than one job here must be."""
     room: Room = field(default_factory=Room)
     fits: bool = True
     """Whether it has room for the shard."""
@@ -131,7 +131,7 @@ def candidates(
                 failed=deployment.id in unknown,
                 attempts=attempts[deployment.id],
                 too_large=some_fit and not may_ever_take(deployment, shard),
-                too_small=shard.requests < deployment.limits.fewest_requests,
+                too_small=_is_too_small(shard, deployment, by_deployment.get(deployment.id)),
                 room=room,
                 fits=room.fits(shard),
             )
@@ -163,6 +163,12 @@ def to_prepare(options: Sequence[Candidate], random: Random) -> Candidate | None
         return None
     free = [candidate for candidate in options if candidate.input is None and candidate.usable and candidate.fits]
     return routing.simple_shuffle(free, random) if free else None
+
+
+def _is_too_small(shard: ShardRow, deployment: Deployment, prepared: InputRow | None) -> bool:
+    """Where nothing of the shard can be translated, no job is needed."""
+    left = shard.requests - (prepared.refused if prepared else 0)
+    return (left or shard.requests) < deployment.limits.fewest_requests
 
 
 def may_ever_take(deployment: Deployment, shard: ShardRow) -> bool:

@@ -7,6 +7,7 @@ import pytest
 
 from batches.selection import candidates
 from manifold.config import BatchLimits
+from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
 from manifold.store.shards import ShardRow
 from tests.support.deployments import deployment
@@ -30,6 +31,11 @@ SHARD = ShardRow(
     age=0.0,
     alone=True,
 )
+
+
+def prepared(refused: int) -> InputRow:
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    return InputRow("input_a", "file_a", None, "a", "ready", "ref", None, 1, None, None, created, refused)
 
 
 def refused_job(status: int | None) -> JobRow:
@@ -97,3 +103,12 @@ def test_a_deployment_never_runs_a_shard_that_is_smaller_than_a_job_there_must_b
         assert small.exhausted
     [enough] = candidates(replace(SHARD, requests=100), [bedrock], [], [], {}, {})
     assert not enough.exhausted
+
+
+@pytest.mark.parametrize(("refused", "too_small"), [(0, False), (1, True), (99, True), (100, False)])
+def test_requests_that_cannot_be_translated_do_not_count(refused: int, too_small: bool) -> None:
+    """Where none can be, the shard ends without a job."""
+    bedrock = replace(deployment("a"), limits=BatchLimits(fewest_requests=100))
+    shard = replace(SHARD, requests=100)
+    [candidate] = candidates(shard, [bedrock], [prepared(refused)], [], {}, {})
+    assert candidate.too_small is too_small

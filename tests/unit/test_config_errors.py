@@ -172,6 +172,13 @@ def test_keys_of_aws_belong_together(tmp_path: Path, params: str, missing: str) 
     assert refusal(tmp_path, text) == [f"model_list[0].litellm_params.{missing}: is missing: it belongs to the others"]
 
 
+@pytest.mark.parametrize("model", ["bedrock/nova, s3_endpoint_url: s3", "vertex_ai/gemini, gcs_endpoint_url: storage"])
+def test_an_address_of_an_object_store_is_one(tmp_path: Path, model: str) -> None:
+    setting = model.split(", ")[1].partition(":")[0]
+    [message] = refusal(tmp_path, f"model_list: [{{model_name: g, litellm_params: {{model: {model}}}}}]")
+    assert message == f"model_list[0].litellm_params.{setting}: must start with https:// or http://"
+
+
 def batch(model: str, params: str = "") -> str:
     return f"model_list: [{{model_name: g, litellm_params: {{model: {model}, {params}}}, model_info: {{mode: batch}}}}]"
 

@@ -61,8 +61,10 @@ def _written_out(path: str) -> str:
 
 
 def _address(one: Deployment) -> Iterator[str]:
-    if isinstance(one.api_base, PlainText) and not one.api_base.text.startswith(("http://", "https://")):
-        yield f"{one.path}.litellm_params.api_base: must start with https:// or http://"
+    options = {name: one.options.get(name) for name in ("s3_endpoint_url", "gcs_endpoint_url")}
+    for name, address in {"api_base": one.api_base, **options}.items():
+        if isinstance(address, PlainText) and not address.text.startswith(("http://", "https://")):
+            yield f"{one.path}.litellm_params.{name}: must start with https:// or http://"
 
 
 def _signature(one: Deployment) -> Iterator[str]:
