@@ -7,7 +7,7 @@ from typing import Any
 from local.provider.completion_objects import Stamp
 from local.provider.lenient_json import dumps, loads
 from local.provider.line_answers import answer_line
-from local.provider.line_shape import LATE, Answer, Marks, Problem, Request, Unanswered
+from local.provider.line_shape import Answer, Marks, Problem, Request, Unanswered
 from local.provider.native import mistral_messages
 from local.provider.native.error_formats import MistralErrorFormat
 from local.provider.openai_lines import usage_tokens
@@ -43,7 +43,7 @@ class MistralLines:
     max_lines = MAX_LINES
     one_list = False
     shuffled = False
-    endings: Mapping[str, Unanswered] = {"expired": Unanswered("timeout_exceeded", LATE)}
+    endings: Mapping[str, Unanswered] = {}
 
     def __init__(self, endpoint: str, model: str) -> None:
         self._endpoint = endpoint
