@@ -97,8 +97,8 @@ class GoogleTokens:
         """Let every token expire now."""
         self._issued.clear()
 
-    def clear(self) -> None:
-        self.revoke()
+    def reset(self) -> None:
+        """The lifetime again. Tokens stay valid: a client may keep them."""
         self.lifetime = LIFETIME
 
 

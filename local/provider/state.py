@@ -87,7 +87,7 @@ class ProviderState:
         self.batches.pace = self._pace
         self.files.clear()
         self.objects.clear()
-        self.google_tokens.clear()
+        self.google_tokens.reset()
         self.signed_urls.clear()
         self.datasets.clear()
         self.faults.clear()

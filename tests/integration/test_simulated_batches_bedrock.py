@@ -1,5 +1,6 @@
 """Contract test of the simulated batch inference of Bedrock, by the documentation of its API and of its records."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+import boto3
 import httpx
 import pytest
 
@@ -330,3 +332,29 @@ def test_an_answer_that_is_lost(bedrock: Bedrock) -> None:
     assert job["clientRequestToken"] == "token-1"
     assert bedrock.created(clientRequestToken="token-1") == job["jobArn"]
     assert bedrock.simulator.state.submissions() == {"token-1": 1}
+
+
+def test_boto3_runs_a_job(bedrock: Bedrock) -> None:
+    client = boto3.client(
+        "bedrock",
+        endpoint_url=bedrock.jobs.root,
+        region_name=bedrock.jobs.region,
+        aws_access_key_id=KEY.id,
+        aws_secret_access_key=KEY.secret,
+    )
+    with contextlib.closing(client):
+        bedrock.upload([claude()])
+        arn = client.create_model_invocation_job(
+            jobName="batch-1",
+            roleArn=BEDROCK_ROLE,
+            modelId=BEDROCK_MODEL,
+            inputDataConfig={"s3InputDataConfig": {"s3Uri": f"s3://{BEDROCK_BUCKET}/in/", "s3InputFormat": "JSONL"}},
+            outputDataConfig={"s3OutputDataConfig": {"s3Uri": f"s3://{BEDROCK_OUTPUT_BUCKET}/out/"}},
+            tags=[{"key": "team", "value": "a"}],
+        )["jobArn"]
+        assert bedrock.ended(arn)["status"] == "Completed"
+        assert client.get_model_invocation_job(jobIdentifier=arn)["successRecordCount"] == 1
+        [listed] = client.list_model_invocation_jobs(statusEquals="Completed")["invocationJobSummaries"]
+        assert listed["submitTime"] <= listed["endTime"]
+        with pytest.raises(client.exceptions.ConflictException):
+            client.stop_model_invocation_job(jobIdentifier=arn)

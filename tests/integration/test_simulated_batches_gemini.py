@@ -241,6 +241,16 @@ def test_a_line_that_cannot_be_read(gemini: Gemini, line: bytes) -> None:
     assert (operation["error"]["code"], "response" in operation) == (3, False)
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"), [("internal_error", 13), ("token_limit_exceeded", 8), ("invalid_json_line", 3)]
+)
+def test_a_batch_fails_for_another_reason(gemini: Gemini, code: str, expected: int) -> None:
+    ending = {"state": "failed", "code": code, "message": "No."}
+    gemini.simulator.fail(Fault.model_validate({"kind": "job", "job": {"ending": ending}}))
+    operation = gemini.ended(gemini.create_of(prompt())["name"])
+    assert operation["error"] == {"code": expected, "message": "No."}
+
+
 def test_the_other_states_and_failures(gemini: Gemini) -> None:
     gemini.simulator.state.variants = Variants(gemini_states="JOB_STATE", gemini_failures="status")
     operation = gemini.create_of({"contents": []})

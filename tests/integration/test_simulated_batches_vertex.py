@@ -217,6 +217,15 @@ def test_a_job_whose_output_is_named_late(vertex: Vertex) -> None:
     assert "outputInfo" in vertex.get(job["name"])
 
 
+@pytest.mark.parametrize("defect", ["misnamed", "anonymous"])
+def test_a_result_with_another_label(vertex: Vertex, defect: str) -> None:
+    vertex.simulator.fail(Fault.model_validate({"kind": "job", "job": {defect: 1}}))
+    lines = [prompt("hello", labels={"index": f"a-{number}"}) for number in range(3)]
+    results = vertex.results(vertex.ended(vertex.create(lines).json()))
+    labels = [line["request"]["labels"] for line in results]
+    assert sum(label.get("index") in ("a-0", "a-1", "a-2") for label in labels) == 2
+
+
 def test_jobs_are_listed_and_filtered(vertex: Vertex) -> None:
     for name in ("one", "two", "three"):
         vertex.create([prompt("hello")], displayName=name, labels={"team": name})

@@ -8,10 +8,14 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import aws
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
 
 from local.provider import Simulator
 from local.provider.accounts import GCS_BUCKET
@@ -120,6 +124,20 @@ def test_an_assertion_with_another_key(google: Google) -> None:
     answer = google.grant(google.assertion(rsa.generate_private_key(65_537, 2048)))
     assert answer.json() == {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
     assert google.grant("no.jwt").json()["error"] == "invalid_grant"
+
+
+def test_google_s_own_library_gets_tokens(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY.id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY.secret)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    external = json.loads(google.simulator.external_account())
+    for credentials in (
+        service_account.Credentials.from_service_account_info(google.account, scopes=[CLOUD]),
+        aws.Credentials.from_info(external, scopes=[CLOUD]),
+    ):
+        with requests.Session() as session:
+            credentials.refresh(Request(session))
+        assert google.call("GET", f"/storage/v1/b/{GCS_BUCKET}/o", token=credentials.token).status_code == 200
 
 
 def test_an_identity_of_aws_is_exchanged(google: Google) -> None:

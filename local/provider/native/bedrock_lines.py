@@ -68,4 +68,4 @@ class BedrockLines:
 def _line(request: Request, stamp: Stamp, outcome: Mapping[str, Any]) -> bytes:
     """Bedrock gives a record without an id one."""
     known = request.id or stamp.id_suffix[:11].upper()
-    return dumps({"modelInput": request.body, **outcome, "recordId": known}) + b"\n"
+    return dumps({"recordId": known, **outcome, "modelInput": request.body}) + b"\n"

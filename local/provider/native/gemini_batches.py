@@ -26,7 +26,7 @@ from local.provider.native.gemini_files import (
     page_of,
     page_token,
 )
-from local.provider.native.gemini_lines import GeminiLines
+from local.provider.native.gemini_lines import GeminiLines, failure_of
 from local.provider.refusal import Refusal
 
 MAX_INLINE = 20 * 1024 * 1024
@@ -43,10 +43,10 @@ STATES = {
     "expired": "EXPIRED",
 }
 ERRORS = {
-    "cancelled": (1, "The batch was cancelled."),
-    "expired": (4, "The batch expired before it could be finished."),
+    "cancelled": {"code": 1, "message": "The batch was cancelled."},
+    "expired": {"code": 4, "message": "The batch expired before it could be finished."},
 }
-"""The code and the message of a batch that ended without results; one that failed says why."""
+"""Of a batch that ended without results; one that failed says why."""
 
 
 class Inlined(Strict):
@@ -202,8 +202,7 @@ def _operation(caller: Caller, batch: Batch) -> dict[str, Any]:
         metadata["output"] = output
         operation["response"] = {"@type": f"{TYPE}{kind}Output", **output}
         return operation
-    code, message = ERRORS.get(batch.state) or (3, batch.errors[0]["message"])
-    return operation | {"error": {"code": code, "message": message}}
+    return operation | {"error": failure_of(batch) if batch.state == "failed" else ERRORS[batch.state]}
 
 
 def _stats(batch: Batch, counts: dict[str, Any]) -> dict[str, str]:

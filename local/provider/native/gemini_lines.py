@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from local.provider.batch import Batch
 from local.provider.completion_objects import Stamp
 from local.provider.lenient_json import dumps, loads
 from local.provider.line_shape import LATE, Answer, Marks, Problem, Request, Unanswered
@@ -14,6 +15,15 @@ from local.provider.refusal import Refusal
 
 RPC_CODES = {400: 3, 403: 7, 404: 5, 408: 4, 429: 8, 500: 13, 503: 14, 504: 4}
 """gRPC's codes by HTTP's statuses."""
+FAULTS = {"internal_error": 13, "capacity": 14}
+"""gRPC's codes of jobs that failed by the provider's fault."""
+INVALID, EXHAUSTED = 3, 8
+
+
+def failure_of(batch: Batch) -> dict[str, Any]:
+    """The error of a batch that failed, as gRPC has it."""
+    code, message = batch.errors[0]["code"], batch.errors[0]["message"]
+    return {"code": EXHAUSTED if code.endswith("_limit_exceeded") else FAULTS.get(code, INVALID), "message": message}
 
 
 class GeminiLines:

@@ -18,6 +18,7 @@ from local.provider.batch import ENDED, Batch
 from local.provider.google_grants import CLOUD
 from local.provider.native.common import Caller, bearer, log_create, read
 from local.provider.native.gemini import UNKNOWN_NAME, Strict
+from local.provider.native.gemini_lines import failure_of
 from local.provider.native.job_filters import matches
 from local.provider.native.vertex_lines import VertexLines
 from local.provider.object_store import read_range
@@ -26,6 +27,8 @@ from local.provider.state import ProviderState
 
 MAX_BYTES, MAX_PAGE, ALL = 1024**3, 100, 100_000
 MAX_DISPLAY_NAME = 128
+CANCELLED = 1
+"""gRPC's code."""
 URI = re.compile(r"gs://(?P<bucket>[a-z0-9][-_.a-z0-9]{1,61}[a-z0-9])(?:/(?P<name>.*))?")
 MODEL = re.compile(r"publishers/(?P<publisher>google|anthropic)/models/(?P<model>[a-z0-9.@-]+)")
 CLAUDE_LOCATIONS = frozenset({"us-east5", "global"})
@@ -245,9 +248,10 @@ def _ended(caller: Caller, batch: Batch, asked: JobCreate) -> dict[str, Any]:
         "incompleteCount": counts["unanswered"],
     }
     told: dict[str, Any] = {"completionStats": {name: str(number) for name, number in numbers.items() if int(number)}}
-    if batch.state in ("failed", "cancelled", "expired"):
-        message = batch.errors[0]["message"] if batch.errors else f"The job was {batch.state}."
-        told["error"] = {"code": 3 if batch.state == "failed" else 1, "message": message}
+    if batch.state == "failed":
+        told["error"] = failure_of(batch)
+    elif batch.state != "completed":
+        told["error"] = {"code": CANCELLED, "message": f"The job was {batch.state}."}
     if shown["output_file_id"] is not None:
         bucket, prefix = _location(caller, asked.output_config.gcs_destination.output_uri_prefix)
         told["outputInfo"] = {"gcsOutputDirectory": f"gs://{bucket}/{_directory(batch, prefix)}"}

@@ -24,8 +24,6 @@ MAX_EMBEDDINGS = 1_000_000
 CLAUDE_VERSION = "vertex-2023-10-16"
 LABEL_KEY, LABEL_VALUE = re.compile(r"[a-z][a-z0-9_-]{0,62}"), re.compile(r"[a-z0-9_-]{0,63}")
 MAX_LABELS = 64
-NO_ID = b'"labels":{"no-label-of-a-request'
-"""What no line has: results of Gemini's models have no id but what their requests' labels say."""
 
 
 class VertexLines:
@@ -40,10 +38,15 @@ class VertexLines:
         self._embeds = is_embedding_model(model)
         self._id = "custom_id" if self._is_claude else "key" if self._embeds else ""
         self.max_lines = MAX_EMBEDDINGS if self._embeds else MAX_LINES
-        first = b'"type":"message",' if self._is_claude else b'"modelVersion":"",'
-        known = f'"{self._id}":"'.encode() if self._id else NO_ID
-        self.marks = Marks(known, b'"text":"', b'"response":{', first, b'"response":{')
+        self._label = "labels"
         self.endings = {"expired": Unanswered("batch_expired", LATE)} if late_as_errors else {}
+
+    @property
+    def marks(self) -> Marks:
+        """A request of Gemini's models has no id: its client tells it by a label, here by the first one."""
+        first = b'"type":"message",' if self._is_claude else b'"modelVersion":"",'
+        known = f'"{self._id or self._label}":"'.encode()
+        return Marks(known, b'"text":"', b'"response":{', first, b'"response":{')
 
     def read(self, raw: bytes) -> Request:
         try:
@@ -57,6 +60,8 @@ class VertexLines:
         known = line.get(self._id, "") if self._id else ""
         if not isinstance(known, str) or (self._is_claude and not known):
             raise Problem("invalid_line", f"Failed to import data. A line has no {self._id}.")
+        if isinstance(labels := line["request"].get("labels"), dict):
+            self._label = next(iter(labels), self._label)
         return Request(known, line["request"])
 
     def problems(self, request: Request) -> Iterator[Problem]:
