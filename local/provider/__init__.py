@@ -5,6 +5,7 @@
 Each account is a provider's customer with its own key, models, files and batches, and speaks one dialect:
 
     {root}/accounts/{account}/v1/files                          OpenAI
+    {root}/accounts/{account}/api/paas/v4/files                 Z.ai, one of the hosts with OpenAI's API
     {root}/accounts/{account}/openai/v1/files                   Azure OpenAI
     {root}/accounts/{account}/openai/files?api-version=…        Azure OpenAI, dated versions with all their oddities
     {root}/accounts/{account}/anthropic/v1/messages             Anthropic, and /v1/messages/batches
@@ -33,7 +34,8 @@ A dialect is a module of `local.provider.native` with its name and a `router`. I
 (`DialectName`, `BASES`, `DEFAULT_ACCOUNTS`), `dialects.NATIVE` (the shape of errors), `server.NATIVE` and
 `faults.routes.ROUTES`. One with batches of its own gives `Batches.create` the shape of its lines
 (`local.provider.line_shape`) and an input: a file of the account's, or what `Files.spool` keeps of a body or of an
-object elsewhere. It shows what `Batches.get` and `Batches.shown` return.
+object elsewhere. It shows what `Batches.get` and `Batches.shown` return. A provider with OpenAI's API and a few
+differences is data, in `local.provider.hosts`.
 """
 
 from local.provider.accounts import DEFAULT_ACCOUNTS, Account, Latency

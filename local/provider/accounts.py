@@ -5,19 +5,21 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from local.provider.hosts import HOSTS, Host, HostName
+
 DialectName = Literal[
     "openai", "azure", "anthropic", "bedrock", "cohere", "fireworks_ai", "gemini", "mistral", "openrouter",
     "together_ai", "vertex_ai", "xai",
 ]  # fmt: skip
 BASES: dict[DialectName, str] = {
-    "openai": "/v1",
     "azure": "",
     "fireworks_ai": "/fireworks_ai/inference/v1",
     "mistral": "/mistral/v1",
     "openrouter": "/openrouter/api/v1",
     "together_ai": "/together_ai/v1",
 }
-"""What follows the account in the base URL of its deployments; for any other dialect its name."""
+"""What follows the account in the base URL of its deployments. OpenAI's is that of the host, any other dialect's its
+name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,17 @@ class Account:
     """Access keys of AWS, beside the API key."""
     buckets: frozenset[str] = frozenset()
     """Of S3 or of Google Cloud Storage."""
+    host: HostName = "openai"
+    """Which provider with OpenAI's API it is, in the dialect `openai`."""
+
+    @property
+    def base(self) -> str:
+        """What follows the account in the base URL of its deployments."""
+        return self.quirks.base if self.dialect == "openai" else BASES.get(self.dialect, f"/{self.dialect}")
+
+    @property
+    def quirks(self) -> Host:
+        return HOSTS[self.host]
 
 
 class Latency(BaseModel):
@@ -66,6 +79,16 @@ BEDROCK_PROFILE = f"arn:aws:bedrock:{BEDROCK_REGION}:{BEDROCK_ACCOUNT}:inference
 BEDROCK_ROLE = f"arn:aws:iam::{BEDROCK_ACCOUNT}:role/simulated-batches"
 BEDROCK_MORE = ("eu.amazon.nova-lite-v1:0", "amazon.titan-embed-text-v2:0", "cohere.embed-multilingual-v3")
 FIREWORKS_MODEL = "accounts/fireworks/models/llama-v3p1-8b-instruct"
+HOST_MODELS: dict[HostName, str] = {
+    "cerebras": "gpt-oss-120b",
+    "dashscope": "qwen-plus",
+    "deepinfra": "meta-llama/Llama-3.3-70B-Instruct",
+    "groq": "llama-3.3-70b-versatile",
+    "moonshot": "kimi-k2.5",
+    "novita": "deepseek/deepseek-v3-0324",
+    "perplexity": "openai/gpt-5-mini",
+    "zai": "glm-4-flash",
+}
 BEDROCK_BUCKET, BEDROCK_OUTPUT_BUCKET = "simulated-batches", "simulated-batch-results"
 GCS_BUCKET = "simulated-vertex-batches"
 GCP_PROJECT, GCP_NUMBER = "simulated-project", "123456789012"
@@ -122,4 +145,8 @@ DEFAULT_ACCOUNTS = (
     ),
     Account("together", "together_ai", "tgp_v1_simulated", frozenset({"Qwen/Qwen2.5-7B-Instruct-Turbo"})),
     Account("xai", "xai", "xai-simulated-key-0001", frozenset({"grok-4"})),
+    *(
+        Account(host, "openai", f"simulated-key-{host}", frozenset({model}), host=host)
+        for host, model in HOST_MODELS.items()
+    ),
 )

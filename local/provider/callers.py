@@ -12,7 +12,7 @@ from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
-DIALECT_NAMES = {"/v1": "openai", "/openai/v1": "azure", "/openai": "azure"}
+DIALECT_NAMES = {"/v1": "openai", "/api/paas/v4": "openai", "/openai/v1": "azure", "/openai": "azure"}
 """The dialect of a form of the API that does not have its name."""
 FIRST_EXPIRING_VERSION = "2025-03-01"
 
@@ -31,7 +31,7 @@ class Caller:
 
     @property
     def takes_expiry(self) -> bool:
-        return self.version is None or self.version >= FIRST_EXPIRING_VERSION
+        return self.account.quirks.takes_expiry and (self.version is None or self.version >= FIRST_EXPIRING_VERSION)
 
 
 def authenticate(request: Request, account: str) -> Caller:
@@ -40,6 +40,8 @@ def authenticate(request: Request, account: str) -> Caller:
     match = PREFIX.match(request.url.path)
     form = match["form"] if match else ""
     known = state.account(account, DIALECT_NAMES.get(form, form[1:]))
+    if known.dialect == "openai" and form != known.base:
+        raise Refusal(404, "404", "Resource not found")
     if _key(request, known) != known.key:
         raise _unauthorised(known)
     version = _version(request, form)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from local.provider.accounts import Account, DialectName, Latency
 from local.provider.defects import Defects
 from local.provider.faults import Fault
+from local.provider.hosts import HostName
 from local.provider.native.variants import Variants
 from local.provider.pace import Pace
 from local.provider.quotas import Quota
@@ -24,6 +25,7 @@ class NewAccount(BaseModel):
     dialect: DialectName
     key: str
     models: list[str]
+    host: HostName = "openai"
 
 
 class Stall(BaseModel):
@@ -64,7 +66,7 @@ def accounts(request: Request) -> list[Account]:
 
 @router.post("/accounts")
 def add_account(account: NewAccount, request: Request) -> Account:
-    made = Account(account.name, account.dialect, account.key, frozenset(account.models))
+    made = Account(account.name, account.dialect, account.key, frozenset(account.models), host=account.host)
     _state(request).accounts[made.name] = made
     return made
 

@@ -34,6 +34,7 @@ STAMPED = (
     "cancelled",
 )
 DAY = 86_400
+ZAI_CODES = {400: "1210", 401: "1000", 404: "1211", 429: "1302"}
 
 
 class ErrorFormat(Protocol):
@@ -151,10 +152,18 @@ class DatedAzureDialect(AzureDialect):
         return {"object": "list", "data": files}
 
 
+class ZaiDialect(OpenAIDialect):
+    """https://docs.bigmodel.cn/cn/api/api-code: an error's code is a number, as a text."""
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        return {"error": {"code": ZAI_CODES.get(refusal.status, "500"), "message": refusal.message}}
+
+
 DIALECTS: Mapping[str, Dialect] = {
     "/v1": OpenAIDialect(),
     "/openai/v1": AzureDialect(),
     "/openai": DatedAzureDialect(),
+    "/api/paas/v4": ZaiDialect(),
 }
 
 NATIVE: Mapping[str, ErrorFormat] = {

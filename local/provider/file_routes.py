@@ -38,6 +38,7 @@ async def create_file(request: Request, caller: AuthenticatedCaller) -> dict[str
             lifetime=lifetime,
             processing=processing,
             limit=caller.state.quotas.upload_limit(caller.account.name, MAX_BYTES),
+            file_id=caller.account.quirks.new_file_id and caller.account.quirks.new_file_id(),
         )
     caller.entry.update(
         file_id=file.id, file_name=name, bytes=file.bytes, sha256=file.sha256, lines=file.lines, models=file.models

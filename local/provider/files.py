@@ -148,6 +148,10 @@ class Files:
     def remove(self, account: str, file_id: str) -> None:
         del self._files[self.get(account, file_id).id]
 
+    def discard(self, file_id: str) -> None:
+        """Forget a file, if it is there."""
+        self._files.pop(file_id, None)
+
     def clear(self) -> None:
         for path in self._spool.iterdir():
             path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """OpenAI's lines of batches: https://platform.openai.com/docs/guides/batch"""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from local.provider.line_shape import LATE, Answer, Marks, Problem, Request, Una
 from local.provider.lines import BOM
 from local.provider.refusal import Refusal
 
+VERSION = re.compile(r"^/v\d+(?=/)")
 MAX_LINES = {"openai": 50_000, "azure": 100_000, "xai": 1_000_000}
 ANY_ENDPOINT = ""
 """The endpoint of a batch whose lines each name their own, as xAI has it."""
@@ -28,6 +30,7 @@ class OpenAILines:
     def __init__(self, account: Account, endpoint: str) -> None:
         self._dialect = account.dialect
         self._endpoint = endpoint
+        self._bare = account.quirks.bare_lines
         self.max_lines = MAX_LINES.get(account.dialect, MAX_LINES["openai"])
 
     def read(self, raw: bytes) -> Request:
@@ -38,12 +41,14 @@ class OpenAILines:
         if not isinstance(custom_id, str) or not isinstance(body, dict):
             missing = "body" if isinstance(custom_id, str) else "custom_id"
             raise Problem("missing_required_parameter", f"Missing required parameter: '{missing}'.", missing)
-        return Request(custom_id, body, str(body.get("model")), normal_url(line.get("url")), line)
+        url = line.get("url", self._endpoint if self._bare else None)
+        return Request(custom_id, body, str(body.get("model")), normal_url(url), line)
 
     def problems(self, request: Request) -> Iterator[Problem]:
-        if request.line.get("method") != "POST":
+        line = {"method": "POST", "url": self._endpoint, **request.line} if self._bare else request.line
+        if line.get("method") != "POST":
             yield Problem("invalid_method", "The method must be POST.", "method")
-        if not _is_of(request.line.get("url"), self._endpoint):
+        if not _is_of(line.get("url"), self._endpoint):
             yield Problem("url_mismatch", "The URL provided for this request does not match the endpoint.", "url")
         if request.body.get("stream"):
             yield Problem("invalid_request", "Streaming is not supported in the Batch API.", "stream")
@@ -75,7 +80,7 @@ class OpenAILines:
 
 def normal_url(url: object) -> str:
     """An endpoint without its version: Azure takes both forms."""
-    return str(url).removeprefix("/v1")
+    return VERSION.sub("", str(url))
 
 
 def usage_tokens(usage: Mapping[str, int]) -> tuple[int, int]:
@@ -89,7 +94,7 @@ def _is_of(url: object, endpoint: str) -> bool:
     """Whether the line belongs to the batch's endpoint. At Azure a batch of responses names chat completions."""
     if endpoint == ANY_ENDPOINT:
         return url in XAI_URLS
-    if endpoint.startswith("/v1"):
+    if VERSION.match(endpoint):
         return url == endpoint
     return normal_url(url) == endpoint or (endpoint == "/chat/completions" and normal_url(url) == "/responses")
 

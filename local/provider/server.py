@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from local.provider import batch_routes, completion_routes, control_routes, file_routes, google_grants
-from local.provider.accounts import BASES, DEFAULT_ACCOUNTS, DialectName
-from local.provider.dialects import PREFIX, error_format_of
+from local.provider.accounts import DEFAULT_ACCOUNTS
+from local.provider.dialects import DIALECTS, PREFIX, error_format_of
 from local.provider.faults import Fault, FaultInjection
 from local.provider.native import (
     anthropic,
@@ -81,7 +81,7 @@ class Simulator:
 
     def base(self, account: str) -> str:
         """The base URL that the account's deployments are configured with."""
-        return _base(self.url, account, self.state.accounts[account].dialect)
+        return f"{self.url}/accounts/{account}{self.state.accounts[account].base}"
 
     def service_account(self) -> str:
         """The file with the key of the service account of `vertex`."""
@@ -114,7 +114,7 @@ def application(state: ProviderState) -> ASGIApp:
     app = FastAPI(title="A simulated provider", openapi_url=None)
     app.state.provider_state = state
     app.include_router(control_routes.router)
-    for prefix in ("/v1", "/openai/v1", "/openai"):
+    for prefix in DIALECTS:
         for routes in (file_routes, batch_routes, completion_routes):
             app.include_router(routes.router, prefix="/accounts/{account}" + prefix)
     for dialect, modules in NATIVE.items():
@@ -176,13 +176,9 @@ def defaults(port: int, host: str = "127.0.0.1") -> dict[str, str]:
     environment = {}
     for account in DEFAULT_ACCOUNTS:
         provider, suffix = VARIABLES.get(account.name, (account.name.upper(), ""))
-        environment[f"{provider}_API_BASE{suffix}"] = _base(root, account.name, account.dialect)
+        environment[f"{provider}_API_BASE{suffix}"] = f"{root}/accounts/{account.name}{account.base}"
         environment[f"{provider}_API_KEY{suffix}"] = account.key
     return environment
-
-
-def _base(root: str, account: str, dialect: DialectName) -> str:
-    return f"{root}/accounts/{account}" + BASES.get(dialect, f"/{dialect}")
 
 
 def _config(state: ProviderState) -> uvicorn.Config:

@@ -36,6 +36,8 @@ class ProviderState:
         self.quotas = Quotas()
         self.batches = Batches(self.files, pace, self.faults, self.quotas)
         self.variants = Variants()
+        self.created: dict[tuple[str, str], str] = {}
+        """The batch of each account and `Idempotency-Key`."""
         self._latencies: dict[str, Latency] = {}
         self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -94,5 +96,6 @@ class ProviderState:
         self.quotas.clear()
         self.variants = Variants()
         self._latencies.clear()
+        self.created.clear()
         with self._lock:
             self._log.clear()

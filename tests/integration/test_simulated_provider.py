@@ -268,7 +268,7 @@ def test_it_runs_as_a_program_with_its_controls(http: httpx.Client, unused_tcp_p
             assert http.post(f"{root}/control/stall", json={"account": "openai", "state": "validating"}).is_success
             assert http.post(f"{root}/control/expire", json={"account": "openai"}).json() == {"expired": 0}
             assert http.post(f"{root}/control/pace", json={"validating": 0.1}).is_success
-            new = {"name": "groq", "dialect": "openai", "key": "k", "models": ["llama"]}
+            new = {"name": "another", "dialect": "openai", "key": "k", "models": ["llama"]}
             assert http.post(f"{root}/control/accounts", json=new).is_success
             assert len(http.get(f"{root}/control/accounts").json()) == len(DEFAULT_ACCOUNTS) + 1
             assert http.post(f"{root}/control/reset").is_success
