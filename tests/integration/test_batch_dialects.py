@@ -79,7 +79,8 @@ async def test_a_job_whose_every_line_fails_is_completed(batches: BatchDriver) -
 async def test_the_input_arrives_exactly_and_is_named(batches: BatchDriver) -> None:
     sent = await batches.prepare(batches.lines(50))
 
-    (received,) = batches.simulator.log(batches.dialect.account, batches.dialect.routes["stored"])
+    log = batches.simulator.log(batches.dialect.account, batches.dialect.routes["stored"])
+    (received,) = [entry for entry in log if "sha256" in entry]
     assert received["sha256"] == hashlib.sha256(sent.content).hexdigest()
     assert (sent.prepared.expires_at is not None) == batches.dialect.tells_expiry
     listed = [one async for one in batches.provider.inputs(batches.at)]
@@ -191,6 +192,7 @@ async def test_a_cancel_keeps_partial_results_and_may_be_repeated(batches: Batch
         assert outcome.answers
     if batches.dialect.counts:
         assert len(outcome.answers) == outcome.status.completed
+    assert not outcome.status.lacks_files(len(lines))
 
 
 async def test_a_cancel_of_an_ended_job_is_no_error(batches: BatchDriver) -> None:
@@ -215,7 +217,8 @@ async def test_an_expired_job_keeps_what_was_answered(batches: BatchDriver) -> N
     assert outcome.status.state == "expired"
     assert len(outcome.answers) == answered
     for custom_id in outcome.failures:
-        assert outcome.error(custom_id)["code"] == "batch_expired"
+        assert outcome.error(custom_id)["code"]
+    assert not outcome.status.lacks_files(len(lines))
 
 
 async def test_a_discard_may_be_repeated(batches: BatchDriver) -> None:

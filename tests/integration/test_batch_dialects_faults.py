@@ -248,13 +248,6 @@ async def test_a_create_over_the_quota_is_refused_for_now(scenario: Scenario) ->
     assert caught.value.status == 429 or caught.value.code in QUOTA_CODES
 
 
-@pytest.mark.parametrize("scenario", dialects(lambda one: bool(one.unknown_status)), indirect=True)
-async def test_an_unknown_status_is_no_status(scenario: Scenario) -> None:
-    batches = scenario.batches
-    batches.fail("override", "poll", members=dict(batches.dialect.unknown_status))
-    assert await batches.poll(scenario.ref) == {}
-
-
 @each
 async def test_a_job_that_is_gone_is_lost(scenario: Scenario) -> None:
     batches = scenario.batches

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from local.provider import Simulator
+from local.provider.signed_urls import Storage
 from manifold.providers import Endpoint, Signature
 
 OPENAI_ROUTES = {
@@ -57,12 +58,16 @@ class BatchDialect:
     translated: bool = True
     """Whether its lines have another form than OpenAI's."""
     tools: bool = True
+    choices: bool = True
+    """Whether a request can say that a tool must be called."""
+    stops: bool = True
+    """Whether a request can say where the answer ends."""
     schemas: bool = True
     """Whether an answer can be had by a JSON schema."""
     untranslatable: tuple[str, object] = ("", None)
     """A parameter of chat that the translator refuses, if there is one, and a value of it."""
-    unknown_status: Mapping[str, object] = field(default_factory=lambda: {"status": "pondering"})
-    """Members of the provider's job that say that it is in a state which nobody knows."""
+    states: bool = True
+    """Whether a job says in which state it is."""
     routes: Mapping[str, str] = field(default_factory=lambda: OPENAI_ROUTES)
 
     @property
@@ -71,6 +76,8 @@ class BatchDialect:
         return "prepare" in self.routes
 
     def endpoint(self, simulator: Simulator, timeout: float = 5.0) -> Endpoint:
+        # Signed URLs lead to another origin, as at the real providers.
+        simulator.state.signed_urls.storage = Storage(origin=simulator.url.replace("127.0.0.1", "localhost"))
         account = simulator.state.accounts[self.account]
         return Endpoint(
             model=self.model,
@@ -117,7 +124,7 @@ BATCH_DIALECTS = (
         responses=True,
         translated=False,
         partial=frozenset({"cancelled"}),
-        unknown_status={},
+        states=False,
         routes=XAI_ROUTES,
     ),
     BatchDialect(
@@ -127,8 +134,38 @@ BATCH_DIALECTS = (
         "Qwen/Qwen2.5-7B-Instruct-Turbo",
         tells_expiry=False,
         counts=False,
-        unknown_status={"status": "PONDERING"},
         routes=TOGETHER_ROUTES,
+    ),
+    BatchDialect(
+        "mistral",
+        "mistral",
+        "mistral",
+        "mistral-small-latest",
+        embedding_model="mistral-embed",
+        tells_expiry=False,
+    ),
+    BatchDialect(
+        "gemini",
+        "gemini",
+        "gemini",
+        "gemini-2.5-flash",
+        embedding_model="gemini-embedding-001",
+        partial=frozenset(),
+        untranslatable=("logit_bias", {"50256": -100}),
+    ),
+    BatchDialect(
+        "cohere",
+        "cohere",
+        "cohere",
+        "command-a-03-2025",
+        embedding_model="embed-v4.0",
+        tells_expiry=False,
+        choices=False,
+        stops=False,
+        schemas=False,
+        partial=frozenset({"cancelled"}),
+        untranslatable=("logit_bias", {"50256": -100}),
+        routes=OPENAI_ROUTES | {"results": "files.retrieve", "fetched": "objects.get"},
     ),
 )
 
@@ -142,9 +179,6 @@ NOT_YET = (
     "bedrock-converse",
     "vertex-gemini",
     "vertex-claude",
-    "gemini",
-    "mistral",
-    "cohere",
     "fireworks",
     "openrouter",
 )

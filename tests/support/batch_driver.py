@@ -13,7 +13,6 @@ from files.transfers.custom_id_index import CustomIdIndex
 from files.transfers.line_translation import TranslatedRequests, TranslatedResults
 from local.provider import Fault, Simulator
 from local.provider.pace import Pace
-from local.provider.signed_urls import Storage
 from manifold.providers import ENDED, BatchProvider, Endpoint, Input, Job, JobStatus, Prepared
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.registry import batch_provider_for, close_providers
@@ -68,7 +67,6 @@ class BatchDriver:
         self.simulator = simulator
         self.provider: BatchProvider = batch_provider_for(dialect.provider)
         self.at: Endpoint = dialect.endpoint(simulator, timeout)
-        simulator.state.signed_urls.storage = Storage(origin=simulator.url.replace("127.0.0.1", "localhost"))
 
     @property
     def translator(self) -> LineTranslator | None:

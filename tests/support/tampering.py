@@ -85,6 +85,7 @@ def mutants(answer: bytes, most: int) -> Iterator[bytes]:
 
 
 MISSING = object()
+STATES = frozenset({"status", "state", "processing_status"})
 
 
 def listings(answer: bytes) -> Iterator[bytes]:
@@ -95,6 +96,16 @@ def listings(answer: bytes) -> Iterator[bytes]:
     else:
         for name in (name for name, member in value.items() if isinstance(member, list)):
             yield from (json.dumps({**value, name: odd}).encode() for odd in ("x", 7, True, {"a": 1}))
+
+
+def in_an_unknown_state(answer: bytes) -> bytes:
+    """The answer with another state of its job, in the provider's spelling as far as it has a prefix."""
+    value = json.loads(answer)
+    places = [place for place in _places(value) if place and place[-1] in STATES]
+    assert places
+    for place in places:
+        value = _changed(value, place, "BATCH_STATE_PONDERING")
+    return json.dumps(value).encode()
 
 
 def _places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

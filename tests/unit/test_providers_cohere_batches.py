@@ -4,6 +4,8 @@ The shapes are those of cohere-developer-experience's notebook of batches, of co
 the API.
 """
 
+import struct
+from base64 import b64encode
 from typing import Any
 
 import orjson
@@ -24,7 +26,7 @@ TOOL: dict[str, Any] = {"type": "function", "function": {"name": "weather", "par
 
 def row(route: str = CHAT, *, drop_params: bool = False, **body: Any) -> Any:
     line = LINES.request(LineRequest("input_a-1", route, {"model": "group", **body}, drop_params))
-    assert line["custom_id"] == "input_a-1"
+    assert line["custom_id"].removesuffix("_base64") == "input_a-1"
     return line["body"]
 
 
@@ -91,7 +93,7 @@ def test_embeddings() -> None:
     assert row(EMBEDDINGS, input=["a", "b"], encoding_format="base64", input_type="search_query", truncate="END") == {
         "texts": ["a", "b"],
         "input_type": "search_query",
-        "embedding_types": ["base64"],
+        "embedding_types": ["float"],
         "truncate": "END",
     }
     assert row(EMBEDDINGS, input="a", dimensions=256, user="u", drop_params=True) == plain
@@ -160,10 +162,11 @@ def test_embeddings_in_an_answer() -> None:
         "model": "command-a",
         "usage": {"prompt_tokens": 4, "total_tokens": 4},
     }
-    base64 = {"embeddings": {"float": None, "base64": ["AAAA"]}, "meta": None}
-    result = LINES.result({"custom_id": "a", "body": base64})
-    assert result.body is not None
-    assert result.body["data"][0]["embedding"] == "AAAA"
+    encoded = LINES.result({"custom_id": "a_base64", "body": body})
+    assert encoded.body is not None
+    assert (encoded.id, encoded.body["data"][0]["embedding"]) == ("a", b64encode(struct.pack("<f", 0.5)).decode())
+    line = LINES.request(LineRequest("a", EMBEDDINGS, {"input": "a", "encoding_format": "base64"}))
+    assert line["custom_id"] == "a_base64"
 
 
 @pytest.mark.parametrize(

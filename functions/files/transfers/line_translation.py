@@ -131,7 +131,10 @@ class TranslatedResults:
             self.invalid += 1
             return b""
         if not result.failed:
-            return result_line(custom_id, result)
+            try:
+                return result_line(custom_id, result)
+            except TypeError:  # a number of more than 64 bits, which no count of tokens has
+                result = LineResult.refused(result.id, ODD_RESULT, status=502)
         self._failures.add(result_line(custom_id, self._scrubbed(result)))
         return b""
 

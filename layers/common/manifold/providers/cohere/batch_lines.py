@@ -41,6 +41,10 @@ OPENAI_NAMES: Mapping[str, str] = {
 """OpenAI's parameters that have another name at Cohere."""
 
 
+ENCODED = "_base64"
+"""What is after `LineRequest.id` where the embeddings are to be in base64: rows of embeddings may ask for numbers."""
+
+
 class CohereLines:
     """The `LineTranslator` of Cohere. `model` is the one that the answers are said to be of."""
 
@@ -50,16 +54,19 @@ class CohereLines:
         self._model = model
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
+        row_id = request.id
         if request.route == EMBEDDINGS:
+            row_id += ENCODED if request.body.get("encoding_format") == embeddings.BASE64 else ""
             body = embeddings.translate_request(request.body, drop_params=request.drop_params)
             members = EMBEDDING_MEMBERS
         else:
             chat = ProviderRequest("/chat/completions", request.body, 0, request.drop_params)
             body, members = _chat_row(translate_request(self._model, chat)), CHAT_MEMBERS
-        return {"custom_id": request.id, "body": _within(body, members, drop_params=request.drop_params)}
+        return {"custom_id": row_id, "body": _within(body, members, drop_params=request.drop_params)}
 
     def result(self, line: Mapping[str, Any]) -> LineResult:
-        request_id, body = str(line["custom_id"]), line.get("body", line.get("response"))
+        row_id, body = str(line["custom_id"]), line.get("body", line.get("response"))
+        request_id = row_id.removesuffix(ENCODED)
         if line.get("error"):
             return without_response(request_id, line["error"])
         if isinstance(body, str):
@@ -67,7 +74,8 @@ class CohereLines:
         if not isinstance(body, dict):
             raise ProviderUnclear("a result without a response")
         if body.get("embeddings"):
-            return LineResult(request_id, embeddings.translate_response(body, self._model))
+            encoded = row_id.endswith(ENCODED)
+            return LineResult(request_id, embeddings.translate_response(body, self._model, encoded=encoded))
         try:
             return LineResult(request_id, translate_response(body, self._model, int(time.time())))
         except ProviderError as error:

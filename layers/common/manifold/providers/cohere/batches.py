@@ -208,7 +208,7 @@ def _is_of(batch: Mapping[str, Any], job: Job) -> bool:
     """Whether the batch is this job: by our id, or by its input if the name is not kept."""
     if batch.get("name") == job.id:
         return True
-    if batch.get("name") or batch.get("id") in job.others or job.input_ref is None:
+    if batch.get("name") or reference(batch.get("id")) in job.others or job.input_ref is None:
         return False
     created = unix_time(batch.get("created_at")) or 0
     return batch.get("input_dataset_id") == job.input_ref and created >= job.created_at - CLOCK_MARGIN
@@ -216,7 +216,7 @@ def _is_of(batch: Mapping[str, Any], job: Job) -> bool:
 
 def _is_checked(dataset: Mapping[str, Any]) -> bool:
     """Whether the dataset is valid. `ProviderRefused` if it never will be."""
-    status = dataset.get("validation_status")
+    status = str(dataset.get("validation_status"))
     if status in UNUSABLE:
         reason = str(dataset.get("validation_error") or status)[:500]
         raise ProviderRefused("the provider cannot use the dataset", raw_detail=reason, lasting=True)

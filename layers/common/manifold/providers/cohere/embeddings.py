@@ -3,18 +3,22 @@
 https://docs.cohere.com/reference/embed
 """
 
+import struct
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manifold.errors import ProviderUnclear
 from manifold.providers.content_parts import invalid_value
+from manifold.providers.openai.batch_object import count
 from manifold.providers.parameters import present, unsupported
 
 DOCUMENT = "search_document"
 """Cohere's models want to know what a text is. OpenAI's clients do not say, and most embed documents in a batch."""
 OWN = frozenset({"input_type", "truncate", "max_tokens"})
 """Cohere's own parameters, which are sent as they are."""
-FORMATS = ("float", "base64")
+BASE64 = "base64"
+FORMATS = ("float", BASE64)
 TAKEN = frozenset({"model", "input", "encoding_format", "dimensions"})
 
 
@@ -30,18 +34,18 @@ def translate_request(body: Mapping[str, Any], *, drop_params: bool) -> dict[str
     return {
         "texts": _texts(body.get("input")),
         "input_type": DOCUMENT,
-        "embedding_types": [encoding],
+        "embedding_types": ["float"],
         **present(output_dimension=body.get("dimensions")),
         **own,
     }
 
 
-def translate_response(answer: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """OpenAI's list of embeddings. Cohere does not name the model."""
+def translate_response(answer: Mapping[str, Any], model: str, *, encoded: bool = False) -> dict[str, Any]:
+    """OpenAI's list of embeddings, in base64 if `encoded`. Cohere does not name the model."""
     units = (answer.get("meta") or {}).get("billed_units") or {}
-    tokens = int(units.get("input_tokens") or 0)
+    tokens = count(units.get("input_tokens"))
     data = [
-        {"object": "embedding", "index": index, "embedding": vector}
+        {"object": "embedding", "index": index, "embedding": in_base64(vector) if encoded else vector}
         for index, vector in enumerate(_vectors(answer["embeddings"]))
     ]
     return {
@@ -52,6 +56,11 @@ def translate_response(answer: Mapping[str, Any], model: str) -> dict[str, Any]:
     }
 
 
+def in_base64(vector: Sequence[float]) -> str:
+    """As OpenAI writes a vector: 32-bit numbers, the lowest byte first."""
+    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
 def _texts(value: object) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
@@ -60,9 +69,8 @@ def _texts(value: object) -> list[str]:
 
 
 def _vectors(embeddings: Mapping[str, Any] | Sequence[Any]) -> Sequence[Any]:
-    """The vectors, under the name of the one type that was asked for."""
-    by_type = embeddings if isinstance(embeddings, dict) else {"float": embeddings}
-    vectors = next((by_type[name] for name in FORMATS if by_type.get(name)), None)
-    if not isinstance(vectors, list):
+    """The vectors, under the name of their type."""
+    vectors = embeddings.get("float") if isinstance(embeddings, dict) else embeddings
+    if not isinstance(vectors, list) or not vectors:
         raise ProviderUnclear("an answer without embeddings")
     return vectors

@@ -141,13 +141,15 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     state = job_state(batch.get("state")) or _state_of_end(batch)
     if state is None:
         return None
-    stats = _mapping(batch.get("batchStats"))
+    stats, output = _mapping(batch.get("batchStats")), _output(batch) if state in ENDED else None
+    # What was answered before an early end is counted, and given to nobody.
+    kept = output is not None or state not in ("cancelled", "expired")
     return JobStatus(
         state=state,
         total=number(stats.get("requestCount")),
-        completed=number(stats.get("successfulRequestCount")),
-        failed=number(stats.get("failedRequestCount")),
-        output_ref=_output(batch) if state in ENDED else None,
+        completed=number(stats.get("successfulRequestCount")) if kept else 0,
+        failed=number(stats.get("failedRequestCount")) if kept else 0,
+        output_ref=output,
         errors=job_failures(batch.get("error")) if state == "failed" else (),
     )
 
