@@ -2,11 +2,14 @@
 
 The only place that decides this for an HTTP answer; the two clients decide it for a connection that fails. All known
 shapes of error bodies are read: `{"error": {…}}`, `{"error": "…"}`, `{"message": "…"}`, `{"detail": "…"}`,
-`{"errors": [{…}]}` and FastAPI's list of faults. What the failure means to a client is for `manifold.provider_errors`.
+`{"errors": [{…}]}`, FastAPI's list of faults, AWS's header and S3's XML. What the failure means to a client is for
+`manifold.provider_errors`.
 """
 
 import contextlib
+import html
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -38,6 +41,7 @@ STATUS_OF_TYPE = {
 """The HTTP status of an error within a stream, by its `type` or `code`."""
 LONGEST_WAIT = 3_600.0
 """Seconds: the most that is believed of a `Retry-After`."""
+S3_ERROR = re.compile(rb"<Error>.*?<Code>([^<]+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
 MAX_FAULTS = 3
 """The most faults of one request that a message names."""
 
@@ -50,6 +54,8 @@ def failure(
     The names in `headers` are in lower case, or looked up in any case. `content` is the body, which may be cut.
     """
     body = _error_object(content)
+    if kind := headers.get("x-amzn-errortype", "").partition(":")[0]:
+        body = {"code": kind, "message": kind, **(body or {})}
     wait = retry_after(headers)
     return _failure(status, retry_info(body) if wait is None else wait, body, call)
 
@@ -77,9 +83,18 @@ def read_object(content: bytes) -> dict[str, Any] | None:
 
 def _error_object(content: bytes) -> dict[str, Any] | None:
     """The JSON object, or the first of a list: so does Gemini's API in OpenAI's shape."""
-    body = read_json(content)
+    body = read_json(content) or _s3_error(content)
     first = body[0] if isinstance(body, list) and body else body
     return first if isinstance(first, dict) else None
+
+
+def _s3_error(content: bytes) -> dict[str, Any] | None:
+    """The error of an XML document of S3's, as an object."""
+    match = S3_ERROR.search(content)
+    if match is None:
+        return None
+    code, message = (html.unescape(text.decode(errors="replace")) for text in match.groups(b""))
+    return {"error": {"code": code, "message": message or code}}
 
 
 def read_json(content: bytes) -> Any:

@@ -5,7 +5,7 @@ https://platform.claude.com/docs/en/api/retrieving-message-batch-results
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from manifold.errors import ProviderUnclear
@@ -46,6 +46,9 @@ UNSENT: Mapping[str, tuple[str, str]] = {
 }
 """OpenAI's code and message for a request that was not executed."""
 
+Translate = Callable[[Mapping[str, Any], str, int], dict[str, Any]]
+"""Makes OpenAI's chat completion of an answer, the model that was asked, and Unix seconds."""
+
 
 class MessageLines:
     """The `LineTranslator` of a Claude model."""
@@ -66,17 +69,28 @@ class MessageLines:
         if kind == "succeeded":
             return answered(request_id, result["message"], self._model)
         if kind in UNSENT:
-            code, message = UNSENT[kind]
-            return LineResult(request_id, code=code, message=message)
+            return unsent(request_id, kind)
         return errored(request_id, result.get("error"))
 
 
 def answered(request_id: str, message: Mapping[str, Any], model: str) -> LineResult:
-    """The result of a request that Claude answered. An answer without content is a failure of the provider's."""
+    """The result of a request that Claude answered."""
+    return translated(request_id, message, model, translate_response)
+
+
+def translated(request_id: str, answer: Mapping[str, Any], model: str, translate: Translate) -> LineResult:
+    """The result of a request that was answered; an answer that came to nothing is a failure of the provider's."""
     try:
-        return LineResult(request_id, translate_response(message, model, int(time.time())))
+        return LineResult(request_id, translate(answer, model, int(time.time())))
     except ProviderUnclear as error:
-        return LineResult.refused(request_id, error.message, status=502)
+        message = ": ".join(part for part in (error.message, error.raw_detail) if part)
+        return LineResult.refused(request_id, message, status=502)
+
+
+def unsent(request_id: str, kind: str) -> LineResult:
+    """The result of a request that was not executed, for one of `UNSENT`."""
+    code, message = UNSENT[kind]
+    return LineResult(request_id, code=code, message=message)
 
 
 def errored(request_id: str, response: object) -> LineResult:

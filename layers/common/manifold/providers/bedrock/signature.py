@@ -45,6 +45,26 @@ def signer(signature: Signature, region: str) -> Sign:
     return sign
 
 
+def s3_signer(signature: Signature, region: str, headers: Mapping[str, str]) -> Sign:
+    """Makes the headers of a call to S3: `headers`, and those that sign it. The content is not signed, but only sent by
+    TLS. They raise `ProviderRefused` as those of `signer` do.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+    """
+
+    def sign(method: str, address: str, content: bytes | None) -> Mapping[str, str]:
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.config import Config
+
+        request = AWSRequest(method, address, dict(headers))
+        request.context["client_config"] = Config(s3={"payload_signing_enabled": False})
+        S3SigV4Auth(_credentials(signature), "s3", region).add_auth(request)
+        return dict(request.headers.items())
+
+    return sign
+
+
 def _credentials(signature: Signature) -> "Credentials":
     from botocore.credentials import Credentials
     from botocore.exceptions import BotoCoreError
