@@ -101,7 +101,9 @@ class Defects(BaseModel):
             self.missing -= 1
             return b""
         if self.text is not None:
-            line = line.replace(*text_defect(self.text, marks), 1)
+            # What is before the response may be the request.
+            at = max(line.find(marks.response), 0)
+            line = line[:at] + line[at:].replace(*text_defect(self.text, marks), 1)
         if self.misnamed > 0:
             self.misnamed -= 1
             line = line.replace(marks.id, marks.id + b"no-request-", 1)
