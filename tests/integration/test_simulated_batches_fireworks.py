@@ -265,6 +265,15 @@ def test_a_quota_refuses_a_create(client: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (429, 8)
 
 
+def test_a_state_is_unknown(client: Client) -> None:
+    client.upload("in", lines("one"))
+    client.create("in").raise_for_status()
+    for route in ("batches.list", "batches.retrieve"):
+        client.simulator.fail(Fault(kind="override", account=ACCOUNT, route=route, members={"state": "JOB_STATE_NEW"}))
+    (listed,), one = client.call("GET", JOBS).json()["batchInferenceJobs"], client.call("GET", f"{JOBS}/job-1").json()
+    assert (listed["state"], one["state"]) == ("JOB_STATE_NEW", "JOB_STATE_NEW")
+
+
 def test_a_create_whose_answer_is_lost(client: Client) -> None:
     client.upload("in", lines("one"))
     client.simulator.fail(Fault(kind="cut", account=ACCOUNT, route="batches.create", when="after"))

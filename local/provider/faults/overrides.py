@@ -6,9 +6,17 @@ from typing import Any
 
 from starlette.types import Message, Send
 
-LISTS = ("data", "batches", "invocationJobSummaries", "batchPredictionJobs", "operations")
+LISTS = (
+    "data",
+    "batches",
+    "invocationJobSummaries",
+    "batchInferenceJobs",
+    "batchPredictionJobs",
+    "datasets",
+    "operations",
+)
 """The members that have a list of objects, at one provider or another."""
-WRAPPERS = ("batch", "job")
+WRAPPERS = ("batch", "dataset", "job")
 """The members that have the object which was asked for."""
 
 
