@@ -52,8 +52,9 @@ class Batch:
     """The files of its input, where a provider takes several, or none."""
     new_file_id: Callable[[], str] | None = None
     """Makes the ids of its files of results, where they are unlike OpenAI's."""
-    deliver: Callable[["Batch"], None] | None = None
-    """Puts the results where its provider has them, if that is not among the files, once the batch has ended."""
+    deliver: Callable[["Batch", str], None] | None = None
+    """Puts the results where its provider has them, if that is not among the files, before the batch ends in this
+    state."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def enter(self, state: str, moment: float) -> None:

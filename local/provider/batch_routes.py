@@ -65,7 +65,7 @@ def create_batch(
         metadata=parameters.metadata,
         batch_id=host.new_batch_id and host.new_batch_id(),
         new_file_id=host.new_file_id,
-        deliver=(lambda ended: caller.state.files.discard(ended.file.id)) if deletes else None,
+        deliver=(lambda ended, _: caller.state.files.discard(ended.file.id)) if deletes else None,
     )
     if key:
         caller.state.created[caller.account.name, key] = batch.id

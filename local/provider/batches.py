@@ -52,7 +52,7 @@ class Batches:
         model: str | None = None,
         batch_id: str | None = None,
         new_file_id: Callable[[], str] | None = None,
-        deliver: Callable[[Batch], None] | None = None,
+        deliver: Callable[[Batch, str], None] | None = None,
     ) -> Batch:
         """Raises a `Refusal` for a batch that is over the quota of its model: the given one, or that of its lines."""
         key = account.name, model or (file.models[0] if file.models else "")
@@ -274,10 +274,10 @@ class Batches:
         self._finish(batch, state, moment)
 
     def _finish(self, batch: Batch, state: str, moment: float) -> None:
+        if batch.deliver is not None:
+            batch.deliver(batch, state)
         batch.enter(state, moment)
         self._release(batch)
-        if batch.deliver is not None:
-            batch.deliver(batch)
 
     def _release(self, batch: Batch) -> None:
         """Once: a batch may be forgotten while a thread ends it."""

@@ -139,7 +139,7 @@ def _enqueued(
             shape,
             model=model,
             batch_id=job_id,
-            deliver=lambda batch: _deliver(caller, batch, output),
+            deliver=lambda batch, _: _deliver(caller, batch, output),
         )
     except Refusal as refusal:
         if (refusal.code or "").endswith("_limit_exceeded"):

@@ -54,7 +54,7 @@ def create_batch(request: Request, body: dict[str, Any], caller: AuthenticatedCa
         metadata={"name": parameters.name, "dataset": dataset.id, "kind": dataset.kind},
         model=parameters.model,
         batch_id=str(uuid.uuid4()),
-        deliver=lambda ended: _deliver(caller.state, ended),
+        deliver=lambda ended, _: _deliver(caller.state, ended),
     )
     log_create(request, batch, parameters.name)
     request.state.entry.update(input_file_id=dataset.id)

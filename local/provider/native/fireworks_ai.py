@@ -88,7 +88,7 @@ def create_job(
         },
         model=parameters.model,
         batch_id=job_id,
-        deliver=lambda ended: _deliver(caller.state, ended),
+        deliver=lambda ended, state: _deliver(caller.state, ended, state),
     )
     log_create(request, batch, job_id)
     return _shown(caller, batch)
@@ -187,10 +187,10 @@ def _matches(job: dict[str, Any], expression: str) -> bool:
     return True
 
 
-def _deliver(state: ProviderState, batch: Batch) -> None:
+def _deliver(state: ProviderState, batch: Batch, ending: str) -> None:
     """Make the output dataset, with the file of the answers and that of the failures, each empty if there are none. A
     job that failed has none."""
-    if batch.state == "failed" or _is_gone(batch):
+    if ending == "failed" or "cancelling" in batch.times:
         return
     dataset_id = _data(batch)["outputDatasetId"].rpartition("/")[2]
     now, empty = state.clock.now(), state.files.empty(batch.account.name).id

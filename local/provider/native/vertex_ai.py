@@ -104,7 +104,7 @@ async def create_job(request: Request, location: str, caller: AuthenticatedCalle
         model=model,
         endpoint=location,
         batch_id=str(secrets.randbelow(9 * 10**18) + 10**18),
-        deliver=lambda batch: _deliver(caller, batch, bucket, prefix),
+        deliver=lambda batch, _: _deliver(caller, batch, bucket, prefix),
     )
     batch.asked = asked
     log_create(request, batch, asked.display_name)
