@@ -57,6 +57,11 @@ class Account:
     def quirks(self) -> Host:
         return HOSTS[self.host]
 
+    @property
+    def chat_model(self) -> str:
+        """The first of its models that is none for embeddings."""
+        return min(model for model in self.models if "embed" not in model)
+
 
 class Latency(BaseModel):
     """Seconds that an account's models take."""

@@ -191,7 +191,7 @@ def test_azure_names_the_deployment_in_the_address(simulated_provider: Simulator
     account = simulated_provider.state.accounts["azure-general"]
     base = simulated_provider.base("azure-general")
     client = AzureOpenAI(azure_endpoint=base, api_key=account.key, api_version="2024-10-21", max_retries=0)
-    answer = client.chat.completions.create(model=min(account.models), messages=answer_text("hi"))
+    answer = client.chat.completions.create(model=account.chat_model, messages=answer_text("hi"))
     assert answer.choices[0].message.content == "echo: hi"
     with pytest.raises(NotFoundError) as caught:
         client.chat.completions.create(model="gone", messages=answer_text("hi"))

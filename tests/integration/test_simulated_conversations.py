@@ -29,10 +29,10 @@ def post(simulator: Simulator, account: str, body: Body) -> tuple[int, str]:
     wholes: dict[str, Body] = {
         "anthropic": {"model": "claude-haiku-4-5", "max_tokens": 9},
         "bedrock": {"toolConfig": {"tools": [spec]}},
-        "cohere": {"model": min(known.models), "stream": False},
+        "cohere": {"model": known.chat_model, "stream": False},
         "gemini": {},
     }
-    whole = wholes.get(account, {"model": min(known.models)})
+    whole = wholes.get(account, {"model": known.chat_model})
     answer = httpx.post(base + path, json={**whole, **body}, headers=headers, timeout=10)
     return answer.status_code, answer.text
 

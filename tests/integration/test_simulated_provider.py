@@ -224,7 +224,7 @@ def test_azures_dated_versions_have_their_own_shapes(simulated_provider: Simulat
 def test_the_openai_sdk_works_with_it(simulated_provider: Simulator, make: type[OpenAI] | type[AzureOpenAI]) -> None:
     account = "openai" if make is OpenAI else "azure-general"
     known, base = simulated_provider.state.accounts[account], simulated_provider.base(account)
-    model = min(known.models)
+    model = known.chat_model
     with (
         AzureOpenAI(azure_endpoint=base, api_key=known.key, api_version="2025-04-01-preview", max_retries=0)
         if make is AzureOpenAI

@@ -25,7 +25,7 @@ class AccountClient:
 
     @property
     def model(self) -> str:
-        return min(self.simulator.state.accounts[self.account].models)
+        return self.simulator.state.accounts[self.account].chat_model
 
     def call(self, method: str, path: str, **how: Any) -> httpx.Response:
         key = self.simulator.state.accounts[self.account].key

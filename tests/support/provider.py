@@ -13,7 +13,7 @@ def endpoint(
     """An account's first model as an adapter sees it."""
     known = simulator.state.accounts[account]
     return Endpoint(
-        model=min(known.models),
+        model=known.chat_model,
         base_url=simulator.base(account),
         api_key=key or known.key,
         api_version=api_version,
