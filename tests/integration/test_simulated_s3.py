@@ -78,6 +78,7 @@ def test_a_list_has_pages_by_an_opaque_token(s3: SignedClient) -> None:
         token = root.findtext("s3:NextContinuationToken", "", NAMES)
     assert pages == [["out/0", "out/1"], ["out/2", "out/3"], ["out/4"]]
     assert token == ""
+    assert s3.call("GET", f"/{BEDROCK_BUCKET}/?list-type=2").status_code == 200, "with a slash, too"
     wrong = s3.call("GET", f"/{BEDROCK_BUCKET}?continuation-token=out%2F1&list-type=2")
     assert error(wrong) == (400, "InvalidArgument")
 

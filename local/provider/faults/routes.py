@@ -37,7 +37,7 @@ ROUTES = {
     ("GET", r"/model-invocation-job/.+"): "batches.retrieve",
     ("POST", r"/model-invocation-job/.+/stop"): "batches.cancel",
     ("PUT", r"/s3/[^/]+/.+"): "files.create",
-    ("GET", r"/s3/[^/]+"): "files.list",
+    ("GET", r"/s3/[^/]+/?"): "files.list",
     ("HEAD", r"/s3/[^/]+/.+"): "files.retrieve",
     ("GET", r"/s3/[^/]+/.+"): "files.content",
     ("DELETE", r"/s3/[^/]+/.+"): "files.delete",

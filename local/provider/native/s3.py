@@ -70,11 +70,13 @@ router = APIRouter(prefix="/s3")
 
 
 @router.head("/{bucket}")
+@router.head("/{bucket}/")
 def head_bucket(caller: AuthenticatedCaller) -> Response:
     return Response(headers={"x-amz-bucket-region": BEDROCK_REGION})
 
 
 @router.get("/{bucket}")
+@router.get("/{bucket}/")
 def list_objects(request: Request, bucket: str, caller: AuthenticatedCaller) -> Response:
     """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
     query = dict(request.query_params)
