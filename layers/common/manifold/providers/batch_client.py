@@ -128,7 +128,7 @@ class BatchClient:
             async with asyncio.timeout(TRANSFER_SECONDS):
                 return _object(await self._answer(request, call, MAX_ANSWER))
 
-    async def download(self, call: HttpCall, *, given_by: HttpCall | None = None) -> AsyncIterator[bytes]:
+    async def download(self, call: HttpCall, *, given_by: HttpCall | None = None) -> AsyncGenerator[bytes, None]:
         """The bytes of a GET, as they arrive. `given_by` is as for `send`.
 
         A download that breaks off is continued by a range request, as long as each brings more bytes. If one does not,

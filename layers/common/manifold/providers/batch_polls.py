@@ -26,11 +26,16 @@ Retrieve = Callable[[str], Awaitable[JobStatus | None]]
 
 
 async def poll(
-    refs: Sequence[str], statuses: MutableMapping[str, JobStatus], listing: Listing, retrieve: Retrieve
+    refs: Sequence[str],
+    statuses: MutableMapping[str, JobStatus],
+    listing: Listing,
+    retrieve: Retrieve,
+    *,
+    few: int = FEW,
 ) -> None:
-    """`BatchProvider.poll`, by the provider's listing and its retrieval of one job."""
+    """`BatchProvider.poll`, by the provider's listing and its retrieval of one job. `few`: see `FEW`."""
     most = len(refs)
-    if len(refs) > FEW:
+    if len(refs) > few:
         try:
             async with asyncio.timeout(LISTING_SECONDS):
                 await _poll_listed(refs, statuses, listing)

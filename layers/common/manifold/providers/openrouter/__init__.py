@@ -1,0 +1,1 @@
+"""OpenRouter's batches. Its completions have OpenAI's form."""

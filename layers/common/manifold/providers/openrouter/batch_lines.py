@@ -1,0 +1,75 @@
+"""The lines of OpenRouter's batches: `{"custom_id", "body"}` with OpenAI's bodies, answered by OpenAI's lines.
+
+https://openrouter.ai/docs/batch-quickstart
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from manifold.errors import ProviderUnclear
+from manifold.providers import Endpoint
+from manifold.providers.batch_lines import LineRequest, LineResult
+from manifold.providers.error_patterns import prompt_error_code
+from manifold.providers.failures import STATUS_OF_TYPE
+from manifold.providers.openai.messages import MessageSanitizer
+
+CHAT = "/v1/chat/completions"
+ROUTES = frozenset({CHAT, "/v1/responses", "/v1/embeddings"})
+BATCHS_OWN = frozenset({"model", "stream", "stream_options"})
+"""Members that a batch has no use for: the model is that of the batch, and nothing is streamed."""
+UNSENT: Mapping[str, str] = {
+    "batch_expired": "This request could not be executed before the completion window expired.",
+    "batch_cancelled": "This request was not executed, since its batch was cancelled.",
+}
+"""Codes of requests without a response, with OpenAI's words for them."""
+STATUS = re.compile("[1-5][0-9]{2}")
+
+
+class OpenRouterLines:
+    """The `LineTranslator` of any model at OpenRouter."""
+
+    routes = ROUTES
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._sanitizer = MessageSanitizer("openrouter", endpoint.base_url)
+
+    def request(self, request: LineRequest) -> Mapping[str, Any]:
+        body = self._sanitizer.body(request.body) if request.route == CHAT else request.body
+        return {
+            "custom_id": request.id,
+            "body": {name: value for name, value in body.items() if name not in BATCHS_OWN},
+        }
+
+    def result(self, line: Mapping[str, Any]) -> LineResult:
+        request_id, response, error = line["custom_id"], line.get("response"), line.get("error")
+        if not isinstance(response, dict):
+            return _failed(request_id, error, 500)
+        body, status = response.get("body"), _status(response.get("status_code"))
+        if not isinstance(body, dict):
+            raise ProviderUnclear("a response without a body")
+        if status is not None and status >= 400:
+            return _failed(request_id, body.get("error"), status)
+        return LineResult(request_id, body)
+
+
+def _failed(request_id: str, error: object, status: int) -> LineResult:
+    """The result of a request that failed; `status` counts where the error has none."""
+    error = error if isinstance(error, dict) else {"message": error}
+    names = [str(error[name]) for name in ("code", "type", "error_type") if error.get(name) is not None]
+    unsent = next((name for name in names if name in UNSENT), None)
+    if unsent is not None:
+        return LineResult(request_id, code=unsent, message=UNSENT[unsent])
+    statuses = [_status(name) or STATUS_OF_TYPE.get(name) for name in names]
+    status = next((one for one in statuses if one is not None and one >= 400), status)
+    message = str(error.get("message") or "The provider gave no reason.")
+    code = prompt_error_code(status, None, message)
+    if code is not None:
+        return LineResult.refused(request_id, message, status=400, code=code)
+    param = error.get("param")
+    return LineResult.refused(request_id, message, status=status, param=param if isinstance(param, str) else None)
+
+
+def _status(value: object) -> int | None:
+    """An HTTP status, also from a text."""
+    return int(str(value)) if STATUS.fullmatch(str(value)) else None

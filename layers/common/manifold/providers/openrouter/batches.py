@@ -1,0 +1,266 @@
+"""OpenRouter's batches: the requests travel with the create, and the batch itself has the results.
+
+https://openrouter.ai/docs/batch-quickstart. A batch is listed without its results, and retrieved with them, which may
+be hundreds of megabytes: so it is read as a stream, and polled by its listing.
+"""
+
+import contextlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple, Self
+
+import orjson
+
+from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared, unclear_creates
+from manifold.providers.addresses import openai_call
+from manifold.providers.batch_client import BatchClient
+from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_polls import poll
+from manifold.providers.content import json_array
+from manifold.providers.failures import read_object
+from manifold.providers.http_call import HttpCall
+from manifold.providers.openai import batch_object
+from manifold.providers.openai.batch_object import LOST, count, listed, reference, unix_time
+from manifold.providers.openrouter.batch_lines import OpenRouterLines
+from manifold.providers.openrouter.json_members import JsonMembers
+from manifold.providers.unclear_creates import Found
+from manifold.reported_cost import cost_of
+
+PAGE = "100"
+MAX_PAGES = 1000
+"""Pages after which a listing, or the results, are given up as endless."""
+GONE = 404
+CANNOT_CANCEL = frozenset({400, 409, 422})
+"""The statuses of a cancel of a batch that has ended."""
+NO_CANCEL = frozenset({404, 405})
+"""The statuses of a cancel where there is none."""
+
+
+class Results(NamedTuple):
+    """The `output_ref`: the batch, and what it cost as far as its listing says so."""
+
+    batch_id: str
+    cost: Decimal | None = None
+    """US dollars of all requests."""
+    tokens: int = 0
+    """Of all requests."""
+
+    @classmethod
+    def of(cls, ref: str) -> Self:
+        match = re.fullmatch(r"([^?]+)\?cost=([0-9.E+-]+)&tokens=([0-9]+)", ref)
+        return cls(ref) if match is None else cls(match[1], Decimal(match[2]), int(match[3]))
+
+    def __str__(self) -> str:
+        return self.batch_id if self.cost is None else f"{self.batch_id}?cost={self.cost}&tokens={self.tokens}"
+
+    def priced(self, line: bytes) -> bytes:
+        """The line with its share of the cost, by its tokens, in its usage: a batch has only one cost for all."""
+        usage = None if self.cost is None else _usage(read_object(line) or {})
+        if self.cost is None or usage is None or "cost" in usage or not self.tokens:
+            return line
+        result = orjson.loads(line)
+        result["response"]["body"]["usage"]["cost"] = float(self.cost * _tokens(usage) / self.tokens)
+        return orjson.dumps(result)
+
+
+class OpenRouterBatches:
+    """A `BatchProvider` of OpenRouter. The base URL is as for completions: `https://openrouter.ai/api/v1`.
+
+    A `ref` is a batch's id; that of results has their cost, too.
+    """
+
+    sends_lines = True
+
+    def __init__(self, client: BatchClient) -> None:
+        self._client = client
+
+    def translator(self, endpoint: Endpoint) -> LineTranslator:
+        return OpenRouterLines(endpoint)
+
+    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
+        return Prepared(ref=None)
+
+    async def submit(self, endpoint: Endpoint, job: Job) -> str:
+        if job.data is None:
+            raise ValueError("the job has no lines")
+        head = orjson.dumps({"endpoint": job.endpoint, "model": endpoint.model})  # they have to be before the requests
+        answer = await self._client.send(
+            "POST", openai_call(endpoint, "batches"), json_array(job.data, head[:-1] + b',"requests":[', b"]}")
+        )
+        return _id(read_object(answer.body) or {})
+
+    async def find(self, endpoint: Endpoint, job: Job) -> str | None:
+        async def pages() -> AsyncIterator[Sequence[Found]]:
+            async for page in self._pages(endpoint):
+                yield [_found(batch) for batch in page]
+
+        return await unclear_creates.find(job, pages(), lambda ref: self._first_id(endpoint, ref))
+
+    async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
+        await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref), few=0)
+
+    async def cancel(self, endpoint: Endpoint, ref: str) -> None:
+        """Cancel the batch, if OpenRouter can: its documentation has no cancel, and then the batch runs to its end."""
+        try:
+            await self._client.call("POST", openai_call(endpoint, "batches", ref, "cancel"))
+        except ProviderRefused as refusal:
+            if refusal.status not in CANNOT_CANCEL | NO_CANCEL:
+                raise
+            status = await self._retrieve(endpoint, ref)
+            if status is None or status.lost:
+                raise
+            if refusal.status in CANNOT_CANCEL and status.state not in ENDED and status.state != "cancelling":
+                raise
+
+    async def results(self, endpoint: Endpoint, ref: str) -> AsyncGenerator[bytes, None]:
+        """The results within the batch or, where it has none, those of its pages of results."""
+        results, batch = Results.of(ref), JsonMembers("results")
+        async for lines in self._elements(openai_call(endpoint, "batches", results.batch_id), batch):
+            for line in lines:
+                yield results.priced(line) + b"\n"
+        if not batch.has_array:
+            async for lines in self._result_pages(endpoint, results.batch_id):
+                for line in lines:
+                    yield results.priced(line) + b"\n"
+
+    async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
+        """None: requests are no files here."""
+        for one in tuple[Listed, ...]():
+            yield one
+
+    async def discard(self, endpoint: Endpoint, ref: str) -> None:
+        """Delete an ended batch, with its results."""
+        try:
+            await self._client.call("DELETE", openai_call(endpoint, "batches", Results.of(ref).batch_id))
+        except ProviderRefused as refusal:
+            if refusal.status != GONE:
+                raise
+
+    async def _pages(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """The batches of the key's workspace, the newest first, page by page."""
+        cursor: dict[str, str] = {}
+        for _ in range(MAX_PAGES):
+            answer = await self._client.call("GET", openai_call(endpoint, "batches", limit=PAGE, **cursor))
+            page = listed(answer, "data")
+            yield page
+            if not page or not answer.get("has_more"):
+                return
+            following = {"after": _id(page[-1])}
+            if following == cursor:
+                break
+            cursor = following
+        raise ProviderUnclear("a listing that does not end")
+
+    async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
+        async for page in self._pages(endpoint):
+            yield {str(batch.get("id")): job_status(batch) for batch in page}
+
+    async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
+        """The status of a batch, which is read up to its results."""
+        batch = JsonMembers("results")
+        try:
+            async with contextlib.aclosing(
+                self._elements(openai_call(endpoint, "batches", ref), batch, until_array=True)
+            ) as elements:
+                async for _ in elements:
+                    pass
+        except ProviderRefused as refusal:
+            if refusal.status != GONE:
+                raise
+            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
+            listed(await self._client.call("GET", openai_call(endpoint, "batches", limit="1")), "data")
+            return LOST
+        if _id(batch.members) != ref:
+            raise ProviderUnclear("an answer about another job")
+        return job_status(batch.members)
+
+    async def _result_pages(self, endpoint: Endpoint, batch_id: str) -> AsyncIterator[Sequence[bytes]]:
+        cursor: dict[str, str] = {}
+        for _ in range(MAX_PAGES):
+            page = JsonMembers("data")
+            async for lines in self._elements(openai_call(endpoint, "batches", batch_id, "results", **cursor), page):
+                yield lines
+            if not page.has_array:
+                raise ProviderUnclear("a page of results without results")
+            token = page.members.get("next_cursor")
+            if not token:
+                return
+            following = {"cursor": str(token)}
+            if following == cursor:
+                break
+            cursor = following
+        raise ProviderUnclear("results that do not end")
+
+    async def _elements(
+        self, call: HttpCall, answer: JsonMembers, *, until_array: bool = False
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """The elements of the answer's array, some at a time. `until_array`: stop where it begins."""
+        async with contextlib.aclosing(self._client.download(call)) as chunks:
+            async for chunk in chunks:
+                if elements := list(answer.feed(chunk)):
+                    yield elements
+                if answer.ended or (until_array and answer.has_array):
+                    return
+        raise ProviderUnclear("an answer that broke off")
+
+    async def _first_id(self, endpoint: Endpoint, ref: str) -> str | None:
+        """The id of the first result. `ProviderUnclear` if there is none to be read."""
+        async with contextlib.aclosing(self.results(endpoint, ref)) as lines:
+            async for line in lines:
+                custom_id = (read_object(line) or {}).get("custom_id")
+                if isinstance(custom_id, str):
+                    return custom_id
+                break
+        raise ProviderUnclear("a result that cannot be read")
+
+
+def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
+    """The status of a batch, listed or retrieved; `None` for an unknown one."""
+    status = batch_object.job_status(batch)
+    if status is None or status.state not in ENDED:
+        return status
+    answered = status.completed + status.failed > 0 or status.state == "completed"
+    if not answered or (status.state == "failed" and not status.completed):
+        return status
+    usage = batch.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    cost, tokens = cost_of("openrouter", usage), _tokens(usage)
+    results = Results(_id(batch), cost, tokens) if tokens else Results(_id(batch))
+    return JobStatus(
+        status.state, status.total, status.completed, status.failed, output_ref=str(results), errors=status.errors
+    )
+
+
+def _found(batch: Mapping[str, Any]) -> Found:
+    status = job_status(batch)
+    ended = status is not None and status.state in ENDED
+    return Found(
+        ref=_id(batch),
+        created_at=unix_time(batch.get("created_at")),
+        requests=0 if status is None else status.total,
+        ended=ended,
+        empty=ended and status is not None and status.output_ref is None,
+    )
+
+
+def _id(batch: Mapping[str, Any]) -> str:
+    ref = reference(batch.get("id"))
+    if ref is None:
+        raise ProviderUnclear("an answer without an id")
+    return ref
+
+
+def _usage(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The usage within the response of a result."""
+    value: object = result
+    for name in ("response", "body", "usage"):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else None
+
+
+def _tokens(usage: Mapping[str, Any]) -> int:
+    """The tokens of a usage, of any of OpenAI's APIs."""
+    named = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+    return count(usage.get("total_tokens")) or sum(count(usage.get(name)) for name in named)
