@@ -94,9 +94,8 @@ def cancel_batch(batch_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
 
 
 def _shown(caller: Caller, batch: Batch) -> dict[str, Any]:
-    shown = caller.dialect.batch(
-        batch, caller.state.batches.progress(batch), caller.state.files.empty(caller.account.name).id
-    )
+    empty = caller.state.files.empty(caller.account.name).id if caller.account.dialect == "azure" else ""
+    shown = caller.dialect.batch(batch, caller.state.batches.progress(batch), empty)
     shown = caller.state.batches.defects_of(batch).shown(shown, ended=batch.state in ENDED)
     return caller.account.quirks.shown(shown)
 

@@ -116,7 +116,6 @@ HOSTS: Mapping[HostName, Host] = {
         endpoints=frozenset({CHAT, TEXT}),
         windows=re.compile("24h|48h"),
         window="48h",
-        create=CREATE - {"metadata"},
         bare_lines=True,
         statuses={"in_progress": "PROGRESS", "finalizing": "PROGRESS"},
         has_texts=True,

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import fastavro
 import httpx
@@ -11,7 +11,7 @@ import pytest
 
 from local.provider import Fault, Simulator
 from local.provider.datasets import STALLED
-from local.provider.defects import Defects, Ending
+from local.provider.defects import Defects, Ending, Text
 from local.provider.quotas import Quota
 from tests.support.native_client import NativeClient, awaited
 
@@ -223,6 +223,13 @@ def test_results_have_wrong_ids(client: Client) -> None:
     batch = client.run(rows(*(said(str(number)) for number in range(4))))
     found = [row["custom_id"] for part in client.rows(batch["output_dataset_id"]) for row in part]
     assert sorted(found) == ["", "no-request-r-0", "no-request-r-0", "r-2"]
+
+
+@pytest.mark.parametrize("text", get_args(Text))
+def test_avro_holds_no_defect_of_json(client: Client, text: Text) -> None:
+    client.simulator.state.batches.defects[ACCOUNT] = Defects(text=text)
+    ((row,),) = client.rows(client.run(rows(said("one")))["output_dataset_id"])
+    assert row["body"]["message"]["content"][0]["text"].endswith("echo: one")
 
 
 def test_a_quota_refuses_a_create(client: Client) -> None:

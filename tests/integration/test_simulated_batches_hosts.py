@@ -123,7 +123,6 @@ def test_novita_has_texts_and_words_of_its_own(client: Client) -> None:
     batch = awaited(lambda: client.batch(ref), lambda one: one["status"] == "COMPLETED")
     assert [batch[name] for name in ("total", "completed", "failed", "completion_window")] == [2, 2, 0, "48h"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", batch["completed_at"])
-    assert client.create(client.upload(), metadata={"job": "1"}).status_code == 400
 
 
 @of("novita")

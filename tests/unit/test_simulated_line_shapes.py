@@ -15,6 +15,9 @@ from local.provider.line_shape import LineShape, Unanswered
 from local.provider.lines import answers, unanswered
 from local.provider.native.anthropic_batches import AnthropicLines
 from local.provider.native.bedrock_lines import BedrockLines
+from local.provider.native.cohere_rows import CHAT as COHERE_CHAT
+from local.provider.native.cohere_rows import CohereRows
+from local.provider.native.fireworks_lines import FireworksLines, InferenceParameters
 from local.provider.native.mistral_lines import MistralLines
 from local.provider.native.openrouter_lines import OpenRouterLines
 from local.provider.native.together_ai import TogetherLines
@@ -44,6 +47,8 @@ SHAPES: dict[str, tuple[LineShape, dict[str, Any]]] = {
         BedrockLines(BEDROCK_MODEL, "Converse", late_as_errors=True, too_few=None),
         {"recordId": "one", "modelInput": CONVERSE},
     ),
+    "cohere": (CohereRows(COHERE_CHAT, "command"), {"custom_id": "one", "body": BLOCKS}),
+    "fireworks": (FireworksLines("llama", InferenceParameters()), {"custom_id": "one", "body": MESSAGES}),
     "mistral": (MistralLines(CHAT, "mistral-small-latest"), {"custom_id": "one", "body": MESSAGES}),
     "openrouter": (
         OpenRouterLines(account("openrouter", "gpt"), CHAT, "gpt"),
