@@ -39,7 +39,7 @@ READY = "READY"
 FINE = frozenset({None, "", "OK", 0})
 """The `status.code` of a dataset with which nothing is wrong."""
 GONE, EXISTS = 404, 409
-PAGE = 200
+PAGE, NEWEST_FIRST = 200, "created_time desc"
 SIGNED_TYPE = "application/octet-stream"
 """The media type for which Fireworks signs the URL of an upload."""
 MODELS = "accounts/fireworks/models/"
@@ -187,11 +187,11 @@ class FireworksBatches:
         return LOST if job is None else job_status(job)
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
-        async for page in self._pages(endpoint, "batchInferenceJobs"):
+        async for page in self._pages(endpoint, "batchInferenceJobs", orderBy=NEWEST_FIRST):
             yield {id_of(job): job_status(job) for job in page}
 
-    async def _pages(self, endpoint: Endpoint, name: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-        params = {"pageSize": str(PAGE)}
+    async def _pages(self, endpoint: Endpoint, name: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        params["pageSize"] = str(PAGE)
         for _ in range(MAX_PAGES):
             answer = await self._client.call("GET", _call(endpoint, name, **params))
             yield listed(answer, name)
