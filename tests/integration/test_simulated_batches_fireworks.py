@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -147,6 +148,7 @@ def test_a_download_endpoint_is_asked_without_a_body(client: Client) -> None:
 
 def test_a_job_runs_to_its_end(client: Client) -> None:
     client.upload("in", lines("one", "fail-this-line", "three"))
+    client.simulator.state.stall(ACCOUNT, "validating")
     created = client.create("in").json()
     assert (created["state"], created["jobProgress"], created["name"]) == (
         "JOB_STATE_VALIDATING",
@@ -154,6 +156,7 @@ def test_a_job_runs_to_its_end(client: Client) -> None:
         f"accounts/{ACCOUNT}{JOBS}/job-1",
     )
     assert client.call("GET", f"{DATASETS}/out:getDownloadEndpoint").status_code == 404
+    client.simulator.state.stall(ACCOUNT, None)
     job = awaited(lambda: client.call("GET", f"{JOBS}/job-1").json(), lambda job: job["state"] in ENDED)
     progress = job["jobProgress"]
     assert (job["state"], progress["percent"], progress["totalInputRequests"]) == ("JOB_STATE_COMPLETED", 100, 1)
@@ -229,8 +232,11 @@ def test_there_is_no_cancel_but_a_job_can_be_deleted(client: Client) -> None:
     client.upload("in", lines("one"))
     client.create("in").raise_for_status()
     assert client.call("POST", f"{JOBS}/job-1:cancel", json={}).status_code in (404, 405)
+    batches = client.simulator.state.batches
+    batches.pace = replace(batches.pace, cancelling=60)
     assert client.call("DELETE", f"{JOBS}/job-1").json() == {}
     assert client.call("GET", f"{JOBS}/job-1").json()["state"] == "JOB_STATE_DELETING_CLEANING_UP"
+    batches.pace = replace(batches.pace, cancelling=0)
     awaited(lambda: client.call("GET", f"{JOBS}/job-1").status_code, lambda status: status == 404)
     assert client.call("GET", JOBS).json()["batchInferenceJobs"] == []
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from local.provider.batch import ENDED, Batch
 from local.provider.datasets import Dataset
 from local.provider.native.cohere_avro import write_parts
-from local.provider.native.cohere_datasets import AuthenticatedCaller, moment, status_of
+from local.provider.native.cohere_datasets import AuthenticatedCaller, status_of
 from local.provider.native.cohere_rows import EMBED, CohereRows
-from local.provider.native.common import Caller, log_create, read
+from local.provider.native.common import Caller, log_create, read, rfc3339
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
 from local.provider.strict_model import Strict
@@ -128,8 +128,8 @@ def _shown(caller: Caller, batch: Batch) -> dict[str, Any]:
         "creator_id": "user-simulated",
         "org_id": "org-simulated",
         "status": f"BATCH_STATUS_{STATUSES[batch.state]}",
-        "created_at": moment(batch.created_at),
-        "updated_at": moment(batch.since),
+        "created_at": rfc3339(batch.created_at),
+        "updated_at": rfc3339(batch.since),
         "input_dataset_id": data["dataset"],
         "output_dataset_id": _output_id(batch) if shown["output_file_id"] else "",
         "input_tokens": str(batch.input_tokens),

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,7 +14,7 @@ from local.provider.files import MAX_BYTES
 from local.provider.line_shape import Problem
 from local.provider.native.cohere import UNAUTHORISED
 from local.provider.native.cohere_rows import BODIES, CohereRows
-from local.provider.native.common import Caller, bearer
+from local.provider.native.common import Caller, bearer, rfc3339
 from local.provider.native.signed_objects import signed_url
 from local.provider.refusal import Refusal
 from local.provider.state import ProviderState
@@ -126,10 +126,6 @@ def status_of(state: ProviderState, dataset: Dataset) -> Status:
     return "failed" if dataset.error else "validated"
 
 
-def moment(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def _rows(shape: CohereRows, source: BinaryIO, malformed: list[str], *, lenient: bool) -> Iterator[bytes]:
     """The lines of an upload, and what is wrong with them; where that is taken, only those that are right."""
     for number, line in enumerate(source, start=1):
@@ -150,8 +146,8 @@ def _shown(request: Request, caller: Caller, dataset: Dataset) -> dict[str, Any]
     return {
         "id": dataset.id,
         "name": dataset.name,
-        "created_at": moment(dataset.created_at),
-        "updated_at": moment(dataset.valid_at or dataset.created_at),
+        "created_at": rfc3339(dataset.created_at),
+        "updated_at": rfc3339(dataset.valid_at or dataset.created_at),
         "dataset_type": dataset.kind,
         "validation_status": status,
         **({"validation_error": dataset.error} if status == "failed" else {}),

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -106,6 +107,10 @@ def log_create(request: Request, batch: Batch, *labels: str) -> None:
         lines=batch.file.lines,
         models=batch.file.models or tuple(filter(None, [batch.model])),
     )
+
+
+def rfc3339(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def bearer(request: Request) -> str:

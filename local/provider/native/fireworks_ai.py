@@ -15,14 +15,13 @@ from local.provider.batch import ENDED, Batch
 from local.provider.datasets import Dataset
 from local.provider.files import File
 from local.provider.native import fireworks_datasets
-from local.provider.native.common import Caller, log_create, read
+from local.provider.native.common import Caller, log_create, read, rfc3339
 from local.provider.native.fireworks_datasets import (
     ID,
     WRONG_ID,
     AuthenticatedCaller,
     Message,
     is_ready,
-    moment,
     resource,
 )
 from local.provider.native.fireworks_lines import FireworksLines, InferenceParameters
@@ -223,9 +222,9 @@ def _shown(caller: Caller, batch: Batch) -> dict[str, Any]:
     return {
         "name": resource(caller, JOBS, batch.id),
         "displayName": data["displayName"],
-        "createTime": moment(batch.created_at),
-        "updateTime": moment(batch.since),
-        "expireTime": moment(batch.created_at + DAY),
+        "createTime": rfc3339(batch.created_at),
+        "updateTime": rfc3339(batch.since),
+        "expireTime": rfc3339(batch.created_at + DAY),
         "createdBy": "user@example.com",
         "state": f"JOB_STATE_{STATES.get(batch.state, batch.state.upper())}",
         "status": _status(batch),
@@ -238,7 +237,7 @@ def _shown(caller: Caller, batch: Batch) -> dict[str, Any]:
         "continuedFromJobName": "",
         "waitingOnCapacity": False,
         "jobProgress": _progress(caller, batch),
-        "lifecycle": {"endTime": moment(ends[0])} if ends else None,
+        "lifecycle": {"endTime": rfc3339(ends[0])} if ends else None,
     }
 
 

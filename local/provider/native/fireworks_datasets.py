@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from starlette.datastructures import UploadFile
 
 from local.provider.datasets import BUCKET, STALLED, Dataset
 from local.provider.files import CHUNK, File
-from local.provider.native.common import Caller, bearer, read
+from local.provider.native.common import Caller, bearer, read, rfc3339
 from local.provider.native.error_formats import UNAUTHORIZED
 from local.provider.native.signed_objects import RANGE_HEADER, signed_url
 from local.provider.refusal import Refusal
@@ -176,10 +175,6 @@ def is_ready(state: ProviderState, dataset: Dataset) -> bool:
     return not stalled and dataset.valid_at is not None and dataset.valid_at <= state.clock.now()
 
 
-def moment(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def _awaiting(caller: Caller, dataset_id: str) -> Dataset:
     """The dataset, if nothing is uploaded to it yet."""
     dataset = caller.state.datasets.get(caller.account, dataset_id)
@@ -208,8 +203,8 @@ def _shown(caller: Caller, dataset: Dataset) -> dict[str, Any]:
     return {
         "name": resource(caller, "datasets", dataset.id),
         "displayName": dataset.name,
-        "createTime": moment(dataset.created_at),
-        "updateTime": moment(dataset.valid_at or dataset.created_at),
+        "createTime": rfc3339(dataset.created_at),
+        "updateTime": rfc3339(dataset.valid_at or dataset.created_at),
         "createdBy": "user@example.com",
         "state": "READY" if is_ready(caller.state, dataset) else "UPLOADING",
         "status": {"code": "OK", "message": ""},

@@ -3,7 +3,6 @@
 import secrets
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -15,7 +14,7 @@ from local.provider.line_answers import answer_line
 from local.provider.line_shape import Answer, Marks, Problem, Unanswered
 from local.provider.line_shape import Request as LineRequest
 from local.provider.native import together_files
-from local.provider.native.common import Caller, log_create, read
+from local.provider.native.common import Caller, log_create, read, rfc3339
 from local.provider.native.together_files import AuthenticatedCaller
 from local.provider.refusal import Refusal
 from local.provider.strict_model import Strict
@@ -140,9 +139,9 @@ def _shown(caller: Caller, batch: Batch) -> dict[str, Any]:
         "input_file_id": batch.file.id,
         "file_size_bytes": batch.file.bytes,
         "status": STATUSES.get(batch.state, batch.state.upper()),
-        "job_deadline": _time(batch.created_at + DAY),
-        "created_at": _time(batch.created_at),
-        "completed_at": _time(batch.times.get("completed")),
+        "job_deadline": rfc3339(batch.created_at + DAY),
+        "created_at": rfc3339(batch.created_at),
+        "completed_at": rfc3339(batch.since) if batch.state == "completed" else None,
         "endpoint": batch.endpoint,
         "progress": 100.0 if batch.state == "completed" else round(share, 2),
         "model_id": batch.model or "",
@@ -157,7 +156,3 @@ def _error(batch: Batch) -> str | None:
         return None
     first = batch.errors[0]
     return f"line {first['line']}: {first['message']}" if first["line"] else str(first["message"])
-
-
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
