@@ -127,6 +127,9 @@ BATCH_DIALECTS = (
         states=False,
         routes=XAI_ROUTES,
     ),
+    BatchDialect("groq", "groq", "groq", "llama-3.3-70b-versatile", translated=False, tells_expiry=False),
+    BatchDialect("novita", "novita", "novita", "deepseek/deepseek-v3-0324", translated=False, tells_expiry=False),
+    BatchDialect("zai", "zai", "zai", "glm-4-flash", tells_expiry=False),
     BatchDialect(
         "together",
         "together_ai",
@@ -170,9 +173,6 @@ BATCH_DIALECTS = (
 )
 
 NOT_YET = (
-    "groq",
-    "novita",
-    "zai",
     "perplexity",
     "anthropic",
     "bedrock-invoke",

@@ -59,14 +59,19 @@ def test_an_unknown_prefix_is_a_host_with_openais_api() -> None:
 async def test_what_a_create_of_each_host_says(name: str) -> None:
     host = Host(name)
     assert await host.batches.submit(host.at, JOB) == "batch_1"
-    members = {"input_file_id": "file-1", "metadata": {"manifold_job_id": "job_1"}}
     own: dict[str, dict[str, Any]] = {
         "openai": {"output_expires_after": {"anchor": "created_at", "seconds": 1_209_600}},
-        "novita": {"completion_window": None},
+        "novita": {"completion_window": None, "metadata": None},
         "zai": {"endpoint": "/v4/chat/completions", "completion_window": None, "auto_delete_input_file": False},
     }
-    usual = {"endpoint": "/v1/chat/completions", "completion_window": "24h", **own.get(name, {})}
-    assert host.body == members | {member: value for member, value in usual.items() if value is not None}
+    usual = {
+        "input_file_id": "file-1",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "metadata": {"manifold_job_id": "job_1"},
+    }
+    members = {**usual, **own.get(name, {})}
+    assert host.body == {member: value for member, value in members.items() if value is not None}
     assert str(host.requests[0].url) == f"{host.at.base_url}/batches"
     assert host.requests[0].headers.get("idempotency-key") == ("job_1" if name == "perplexity" else None)
 

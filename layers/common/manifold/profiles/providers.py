@@ -9,7 +9,16 @@ from dataclasses import replace
 from decimal import Decimal
 
 from manifold.profiles.batch_limits import BatchLimits
-from manifold.profiles.profile import CHAT, COMPLETIONS, EMBEDDINGS, MB, OPENAI_LIMITS, RESPONSES, Profile
+from manifold.profiles.profile import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    MB,
+    OPENAI_ABILITIES,
+    OPENAI_LIMITS,
+    RESPONSES,
+    Profile,
+)
 
 HALF = Decimal("0.5")
 WITH_THE_JOB = 64 * MB
@@ -98,11 +107,14 @@ PROFILES: Mapping[str, Profile] = {
         create={"auto_delete_input_file": False},
     ),
     "novita": Profile(
-        # https://novita.ai/docs/guides/llm-batch-api: without limits, the window is fixed and not to be named
+        # https://novita.ai/docs/guides/llm-batch-api: without limits; the window is fixed and need not be named, and a
+        # create takes no metadata
         address="https://api.novita.ai/openai/v1",
         key="NOVITA_API_KEY",
         endpoints=frozenset({CHAT, COMPLETIONS}),
         window_hours=(48, 48),
+        abilities=OPENAI_ABILITIES - {"metadata"},
+        found_by="input",
         names_window=False,
     ),
     "perplexity": Profile(

@@ -27,6 +27,8 @@ OUTPUT_SECONDS = 14 * 86_400
 CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
 PAGE = 100
+RESULTS = "batch_output"
+"""The purpose of a file of results."""
 MAX_PAGES = 1000
 """Pages after which a listing is given up as endless."""
 GONE = 404
@@ -94,6 +96,8 @@ class OpenAIBatches:
     async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
         async for page in self._pages(endpoint, "files", **self._input_filter(endpoint)):
             for file in page:
+                if file.get("purpose") == RESULTS:  # of a listing that cannot be filtered
+                    continue
                 yield Listed(_id(file), str(file.get("filename")), unix_time(file.get("created_at")))
 
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
@@ -124,9 +128,10 @@ class OpenAIBatches:
         body: dict[str, Any] = {
             "input_file_id": job.input_ref,
             "endpoint": self._endpoint(job.endpoint),
-            "metadata": {JOB_ID_KEY: job.id},
             **self._profile.create,
         }
+        if "metadata" in self._profile.abilities:
+            body["metadata"] = {JOB_ID_KEY: job.id}
         if self._profile.names_window:
             body["completion_window"] = job.completion_window
         if self._expires(endpoint):
