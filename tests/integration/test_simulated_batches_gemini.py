@@ -185,6 +185,16 @@ def test_a_batch_of_a_file(gemini: Gemini) -> None:
     assert results["key-2"]["error"]["code"] == 3
 
 
+def test_results_can_be_downloaded_alone(gemini: Gemini) -> None:
+    operation = gemini.ended(gemini.create_of(prompt())["name"])
+    name = operation["response"]["responsesFile"]
+    assert name == operation["name"].replace("batches/", "files/batch-")
+    for method in ("GET", "DELETE"):
+        answer = gemini.call(method, f"/v1beta/{name}")
+        assert error(answer) == (400, "INVALID_ARGUMENT"), "its id has more than 40 characters"
+    assert list(gemini.results(operation)) == ["key-0"]
+
+
 def test_a_batch_of_requests(gemini: Gemini) -> None:
     requests = [{"request": prompt(text), "metadata": {"key": text}} for text in ("a", "b", "c")]
     requests[1]["request"] = {"contents": []}

@@ -18,9 +18,11 @@ from local.provider.native.bedrock_lines import BedrockLines
 from local.provider.native.cohere_rows import CHAT as COHERE_CHAT
 from local.provider.native.cohere_rows import CohereRows
 from local.provider.native.fireworks_lines import FireworksLines, InferenceParameters
+from local.provider.native.gemini_lines import GeminiLines
 from local.provider.native.mistral_lines import MistralLines
 from local.provider.native.openrouter_lines import OpenRouterLines
 from local.provider.native.together_ai import TogetherLines
+from local.provider.native.variants import Variants
 from local.provider.native.vertex_lines import VertexLines
 from local.provider.openai_lines import OpenAILines
 
@@ -49,6 +51,10 @@ SHAPES: dict[str, tuple[LineShape, dict[str, Any]]] = {
     ),
     "cohere": (CohereRows(COHERE_CHAT, "command"), {"custom_id": "one", "body": BLOCKS}),
     "fireworks": (FireworksLines("llama", InferenceParameters()), {"custom_id": "one", "body": MESSAGES}),
+    "gemini": (
+        GeminiLines("gemini-2.5-flash", Variants(), embeds=False),
+        {"key": "one", "request": {"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}},
+    ),
     "mistral": (MistralLines(CHAT, "mistral-small-latest"), {"custom_id": "one", "body": MESSAGES}),
     "openrouter": (
         OpenRouterLines(account("openrouter", "gpt"), CHAT, "gpt"),

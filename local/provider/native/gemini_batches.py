@@ -135,7 +135,10 @@ async def _create(request: Request, caller: Caller, model: str, *, embeds: bool)
     file = _input(caller, asked.input_config)
     shape = GeminiLines(model, caller.state.variants, embeds=embeds)
     batch_id = new_id(36)
-    batch = caller.state.batches.create(caller.account, file, shape, model=model, batch_id=batch_id)
+    file_ids = itertools.chain([f"batch-{batch_id}"], iter(new_id, ""))
+    batch = caller.state.batches.create(
+        caller.account, file, shape, model=model, batch_id=batch_id, new_file_id=file_ids.__next__
+    )
     batch.asked = asked
     log_create(request, batch, asked.display_name)
     return _operation(caller, batch)

@@ -25,7 +25,7 @@ from local.provider.state import ProviderState
 GRANULARITY = 8 * 1024 * 1024
 MAX_BYTES = 2 * 1024**3
 LIFETIME = 48 * 3_600
-MAX_PAGE = 100
+MAX_PAGE, MAX_ID = 100, 40
 ID_LETTERS = string.ascii_lowercase + string.digits
 MAX_DISPLAY_NAME = 512
 
@@ -99,13 +99,25 @@ def download_file(request: Request, file_id: str, caller: AuthenticatedCaller, a
 
 @router.get("/v1beta/files/{file_id}")
 def get_file(request: Request, file_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
+    _check_id(file_id, "GetFileRequest")
     return file_resource(request, caller.state, found_file(caller, file_id))
 
 
 @router.delete("/v1beta/files/{file_id}")
 def delete_file(file_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
+    _check_id(file_id, "DeleteFileRequest")
     caller.state.files.remove(caller.account.name, found_file(caller, file_id).id)
     return {}
+
+
+def _check_id(file_id: str, kind: str) -> None:
+    """The ids of results are longer than that: they can be downloaded, but neither retrieved nor deleted.
+
+    https://github.com/googleapis/python-genai/issues/1759
+    """
+    if len(file_id) > MAX_ID:
+        words = f"* {kind}.name: File ID (name excluding 'files/') cannot be more than {MAX_ID} characters.\n"
+        raise Refusal(400, None, words)
 
 
 def found_file(caller: Caller, file_id: str) -> File:

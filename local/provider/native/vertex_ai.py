@@ -27,6 +27,7 @@ from local.provider.state import ProviderState
 
 MAX_BYTES, MAX_PAGE, ALL = 1024**3, 100, 100_000
 MAX_DISPLAY_NAME = 128
+DIRECTORY_DELAY = 0.7
 CANCELLED = 1
 """gRPC's code."""
 URI = re.compile(r"gs://(?P<bucket>[a-z0-9][-_.a-z0-9]{1,61}[a-z0-9])(?:/(?P<name>.*))?")
@@ -200,8 +201,9 @@ def _deliver(caller: Caller, batch: Batch, bucket: str, prefix: str) -> None:
 
 
 def _directory(batch: Batch, prefix: str) -> str:
-    """A directory of the job's own, within that which it was given."""
-    return f"{prefix.rstrip('/')}/prediction-model-{_time(batch.created_at)}".lstrip("/")
+    """A directory of the job's own, within that which it was given. Its time is not the job's `createTime`: the name
+    can only be read."""
+    return f"{prefix.rstrip('/')}/prediction-model-{_time(batch.created_at + DIRECTORY_DELAY)}".lstrip("/")
 
 
 def _found(caller: Caller, location: str, job_id: str) -> Batch:

@@ -24,6 +24,9 @@ from manifold.providers.openai.batch_object import LOST, unix_time
 BATCH = re.compile(r"batches/(?P<id>[A-Za-z0-9_.-]{1,200})")
 WITHIN = "batches/"
 """Before a batch's id: the ref of results that the batch itself holds."""
+DELETABLE = len("files/") + 40
+"""The longest name of a file that can be deleted. That of results is longer, and it can be downloaded alone:
+https://github.com/googleapis/python-genai/issues/1759"""
 GONE = 404
 NO_SUCH_INPUT = frozenset({400, 403, 404})
 """The statuses of a create that names a file which is gone, or not usable yet."""
@@ -90,12 +93,12 @@ class GeminiBatches:
         async for page in self._files.listed(endpoint):
             for file in page:
                 name = file.get("name")
-                if isinstance(name, str) and NAME.fullmatch(name):
+                if isinstance(name, str) and NAME.fullmatch(name) and file.get("source") != "GENERATED":
                     yield Listed(name, str(file.get("displayName")), unix_time(file.get("createTime")))
 
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
-        """Delete a file. Results within a batch cannot be deleted alone."""
-        if NAME.fullmatch(ref):
+        """Delete a file. Results expire: those within a batch cannot be deleted alone, nor can a file of them."""
+        if NAME.fullmatch(ref) and len(ref) <= DELETABLE:
             await self._files.delete(endpoint, ref)
 
     async def _pages(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
