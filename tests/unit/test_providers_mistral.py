@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Job, JobStatus, LineFailure
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.mistral import batches as mistral
@@ -121,3 +121,23 @@ async def test_a_listing_without_end_says_nothing(monkeypatch: pytest.MonkeyPatc
     pages = [[job(id=str(number), metadata={"manifold_job_id": "other"})] for number in range(4)]
     with pytest.raises(ProviderUnclear, match="does not end"):
         await server(*pages, requests=requests).find(AT, JOB)
+
+
+def refusing(body: dict[str, Any]) -> MistralBatches:
+    return MistralBatches(BatchClient(httpx.MockTransport(lambda _: httpx.Response(404, json=body))))
+
+
+async def test_a_file_that_is_gone_is_known_by_its_answer_without_a_code() -> None:
+    gone = refusing({"detail": "No file matches the given query."})
+    await gone.discard(AT, "file_1")
+    with pytest.raises(InputLost):
+        await gone.submit(AT, JOB)
+
+
+@pytest.mark.parametrize("body", [{"detail": "Not Found"}, {}])
+async def test_a_path_that_does_not_exist_is_no_lost_file(body: dict[str, Any]) -> None:
+    with pytest.raises(ProviderRefused):
+        await refusing(body).discard(AT, "file_1")
+    with pytest.raises(ProviderRefused) as refused:
+        await refusing(body).submit(AT, JOB)
+    assert not isinstance(refused.value, InputLost)

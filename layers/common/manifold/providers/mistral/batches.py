@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from manifold import durations
-from manifold.errors import ProviderUnclear
+from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Job, JobState
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.batch_lines import CHAT, EMBEDDINGS, BodyLines
 from manifold.providers.openai.batch_object import listed
-from manifold.providers.openai.batches import JOB_ID_KEY, MAX_PAGES, PAGE, OpenAIBatches
+from manifold.providers.openai.batches import GONE, JOB_ID_KEY, MAX_PAGES, PAGE, OpenAIBatches
 
 STATES: Mapping[str, JobState] = {
     "QUEUED": "validating",
@@ -25,6 +25,8 @@ STATES: Mapping[str, JobState] = {
     "CANCELLATION_REQUESTED": "cancelling",
     "CANCELLED": "cancelled",
 }
+NO_ROUTE = "Not Found"
+"""The `detail` of the 404 of a path that does not exist."""
 MOST_HOURS = 167
 """`timeout_hours` must be less than seven days."""
 
@@ -62,6 +64,10 @@ class MistralBatches(OpenAIBatches):
 
     def _batch(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         return as_openai(answer)
+
+    def _is_gone(self, refusal: ProviderRefused) -> bool:
+        """Of a file that is gone, Mistral says only `{"detail": "No file matches the given query."}`."""
+        return refusal.status == GONE and refusal.detail not in (None, NO_ROUTE)
 
     async def _pages(self, endpoint: Endpoint, path: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The pages by their numbers, until one is empty or repeats the one before: `total` is not relied on."""

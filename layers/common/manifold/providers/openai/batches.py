@@ -104,7 +104,7 @@ class OpenAIBatches:
         try:
             await self._client.call("DELETE", self._call(endpoint, "files", ref))
         except ProviderRefused as refusal:
-            if not _is_gone(refusal):
+            if not self._is_gone(refusal):
                 raise
 
     # Overridden by the adapters of other providers.
@@ -175,6 +175,10 @@ class OpenAIBatches:
             cursor = following
         raise ProviderUnclear("a listing that does not end")
 
+    def _is_gone(self, refusal: ProviderRefused) -> bool:
+        """Whether the API itself answered 404: a proxy's 404 does not mean that the file is gone."""
+        return refusal.status == GONE and refusal.code is not None
+
     # Not overridden.
 
     def _limit(self, entries: int) -> dict[str, str]:
@@ -207,7 +211,7 @@ class OpenAIBatches:
         try:
             await self._client.call("GET", self._call(endpoint, "files", ref))
         except ProviderError as error:
-            return isinstance(error, ProviderRefused) and _is_gone(error)
+            return isinstance(error, ProviderRefused) and self._is_gone(error)
         return False
 
     async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
@@ -247,8 +251,3 @@ def _newest_first(page: Sequence[Mapping[str, Any]]) -> bool:
 
 def _created(batch: Mapping[str, Any]) -> int:
     return unix_time(batch.get("created_at")) or 0
-
-
-def _is_gone(refusal: ProviderRefused) -> bool:
-    """Whether the API itself answered 404: a proxy's 404 does not mean that the file or job is gone."""
-    return refusal.status == GONE and refusal.code is not None
