@@ -271,6 +271,14 @@ def test_a_quota_refuses_a_create(client: Client) -> None:
     assert (answer.status_code, answer.json()["code"]) == (429, 8)
 
 
+def test_a_job_that_is_not_seen_yet_has_its_id_all_the_same(client: Client) -> None:
+    client.simulator.state.batches.defects[ACCOUNT] = Defects(unseen=1)
+    client.upload("in", lines("one"))
+    client.create("in").raise_for_status()
+    assert client.create("in", outputDatasetId="").status_code == 409
+    assert [client.call("GET", f"{JOBS}/job-1").status_code for _ in range(2)] == [404, 200]
+
+
 def test_a_state_is_unknown(client: Client) -> None:
     client.upload("in", lines("one"))
     client.create("in").raise_for_status()

@@ -69,7 +69,7 @@ def create_job(
     job_id = job_id or f"bij-{secrets.token_hex(4)}"
     if not ID.fullmatch(job_id):
         raise Refusal(400, None, f"batch inference job id {WRONG_ID}")
-    if any(job["name"] == resource(caller, JOBS, job_id) for job in _jobs(caller)):
+    if job_id in caller.state.batches.ids():
         raise Refusal(409, "ALREADY_EXISTS", f"batch inference job {job_id} already exists")
     if parameters.model not in caller.account.models:
         raise Refusal(404, None, f"model {parameters.model} not found")
