@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from manifold.profiles import ENDPOINTS, PROFILES, profile_of
-from manifold.providers import Endpoint, Job, JobStatus
+from manifold.providers import Endpoint, Job, JobStatus, Signature
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.openai.batch_object import job_status, unix_time
 from manifold.providers.openai.batches import OpenAIBatches
-from manifold.providers.registry import BATCHES
+from manifold.providers.registry import BATCHES, batch_provider_for
 
 JOB = Job("job_1", "file-1", "/v1/chat/completions", "24h", 1_700_000_000)
 HOSTS = sorted(name for name, profile in PROFILES.items() if profile.dialect == "openai")
@@ -47,6 +47,19 @@ def test_a_profile_is_consistent(name: str) -> None:
     assert profile.window_hours is None or profile.window_hours[0] <= profile.window_hours[1]
     assert ("files" in profile.abilities) or (profile.limits.batch_bytes or 0) <= 64_000_000, "sent in one call"
     assert (profile.found_by == "metadata") <= ("metadata" in profile.abilities)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, profile in PROFILES.items() if profile.dialect))
+def test_a_profile_and_its_adapter_agree(name: str) -> None:
+    """For any model the adapter translates no other endpoints than those of the profile, and each of these for some."""
+    profile, provider = profile_of(name), batch_provider_for(name)
+    assert provider.sends_lines == ("files" not in profile.abilities)
+    options = dict.fromkeys((*profile.needs, *profile.options), "option")
+    signature = Signature("us-east-1") if name == "bedrock" else None
+    models = ("claude-sonnet-4-5", "gemini-embedding-001", "amazon.titan-embed-text-v2:0")
+    at = [Endpoint(one, "https://api.example.com/v1", "key", options=options, signature=signature) for one in models]
+    translated = [lines.routes for one in at if (lines := provider.translator(one)) is not None]
+    assert set[str]().union(*translated) == (profile.endpoints if translated else set())
 
 
 def test_an_unknown_prefix_is_a_host_with_openais_api() -> None:
