@@ -6,9 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.errors import InputLost, InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Input, Job, JobStatus, LineFailure, readiness
 from manifold.providers.batch_client import BatchClient
+from manifold.providers.batch_lines import LineRequest
+from manifold.providers.fireworks_ai.batch_lines import FireworksLines
 from manifold.providers.fireworks_ai.batches import FireworksBatches
 from manifold.providers.fireworks_ai.resources import job_status, own_name, upload_headers
 
@@ -220,7 +222,36 @@ async def test_results_without_files_are_unclear(answer: Any) -> None:
         await anext(at(Server(download=[(200, answer)])).results(AT, "results"))
 
 
-PROGRESS = {"totalInputRequests": "3", "successfullyProcessedRequests": 2, "failedRequests": 1}
+def line(messages: object) -> Any:
+    translator = FireworksLines("fireworks_ai", AT.base_url, None)
+    return translator.request(LineRequest("input_A1-0", "/v1/chat/completions", {"model": "m", "messages": messages}))
+
+
+def test_a_developers_message_is_the_systems() -> None:
+    said = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert line(said) == {
+        "custom_id": "input_A1-0",
+        "body": {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        (None, "messages"),
+        ([], "messages"),
+        (["Hi"], "messages[0]"),
+        ([{"role": "user", "content": "Hi"}, {"role": "function", "content": "x"}], "messages[1].role"),
+        ([{"role": ["user"], "content": "Hi"}], "messages[0].role"),
+    ],
+)
+def test_a_line_that_would_fail_the_whole_job_is_refused(messages: object, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        line(messages)
+    assert refused.value.param == param
+
+
+PROGRESS: dict[str, Any] = {"totalInputRequests": "3", "successfullyProcessedRequests": 2, "failedRequests": 1}
 
 
 @pytest.mark.parametrize(
@@ -232,6 +263,8 @@ PROGRESS = {"totalInputRequests": "3", "successfullyProcessedRequests": 2, "fail
         ("JOB_STATE_COMPLETED", {"jobProgress": PROGRESS}, JobStatus("completed", 3, 2, 1, "r")),
         ("JOB_STATE_COMPLETED", {}, JobStatus("completed", output_ref="r")),
         ("JOB_STATE_EXPIRED", {"jobProgress": PROGRESS}, JobStatus("expired", 3, 2, 1, "r")),
+        ("JOB_STATE_EARLY_STOPPED", {"jobProgress": PROGRESS}, JobStatus("expired", 3, 2, 1, "r")),
+        ("JOB_STATE_RUNNING", {"jobProgress": PROGRESS | {"totalInputRequests": 1}}, JobStatus("in_progress", 3, 2, 1)),
         ("JOB_STATE_EXPIRED", {"jobProgress": None}, JobStatus("expired")),
         ("JOB_STATE_CANCELLED", {}, JobStatus("cancelled")),
         (

@@ -59,9 +59,12 @@ class CohereBatches:
         return CohereLines(endpoint.model)
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
-        """Create the dataset, and wait for a minute that it is checked: `submit` looks again."""
+        """Create the dataset, and wait for a minute that it is checked: `submit` looks again.
+
+        Cohere leaves out a row that it finds malformed, and takes the others. It gets no result.
+        """
         kind = "batch-embed-v2-input" if data.route == EMBEDDINGS else "batch-chat-v2-input"
-        call = _call(endpoint, "v1", "datasets", name=data.name, type=kind)
+        call = _call(endpoint, "v1", "datasets", name=data.name, type=kind, skip_malformed_input="true")
         ref = _id(await self._client.upload(call, {}, data, file="data"))
         await readiness.wait(lambda: self._is_usable(endpoint, ref))
         return Prepared(ref)

@@ -22,6 +22,7 @@ from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
 from manifold.providers.content import of_input
+from manifold.providers.fireworks_ai.batch_lines import FireworksLines
 from manifold.providers.fireworks_ai.resources import (
     id_of,
     job_status,
@@ -31,7 +32,6 @@ from manifold.providers.fireworks_ai.resources import (
     upload_headers,
 )
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.batch_lines import BodyLines
 from manifold.providers.openai.batch_object import LOST, listed, unix_time
 from manifold.providers.openai.batches import MAX_PAGES
 
@@ -58,7 +58,7 @@ class FireworksBatches:
 
     def translator(self, endpoint: Endpoint) -> LineTranslator:
         base_model = endpoint.base_model or endpoint.model
-        return BodyLines("fireworks_ai", endpoint.base_url, None, base_model=base_model)
+        return FireworksLines("fireworks_ai", endpoint.base_url, None, base_model=base_model)
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         """Create the dataset, send the bytes, and wait for a minute that it is ready: `submit` looks again.

@@ -23,13 +23,15 @@ STATES: Mapping[str, JobState] = {
     "JOB_STATE_PAUSED": "in_progress",
     "JOB_STATE_WRITING_RESULTS": "finalizing",
     "JOB_STATE_COMPLETED": "completed",
-    "JOB_STATE_EARLY_STOPPED": "failed",
     "JOB_STATE_FAILED": "failed",
+    "JOB_STATE_EARLY_STOPPED": "expired",
     "JOB_STATE_EXPIRED": "expired",
     "JOB_STATE_CANCELLING": "cancelling",
     "JOB_STATE_DELETING": "cancelling",
     "JOB_STATE_DELETING_CLEANING_UP": "cancelling",
     "JOB_STATE_CANCELLED": "cancelled",
+    "JOB_STATE_DELETED": "cancelled",
+    "JOB_STATE_ARCHIVED": "cancelled",
 }
 LONGEST_MESSAGE = 500
 LENGTH_RANGE = "x-goog-content-length-range"
@@ -38,7 +40,8 @@ LENGTH_RANGE = "x-goog-content-length-range"
 def job_status(job: Mapping[str, Any]) -> JobStatus | None:
     """The status of Fireworks' job, or `None` if its `state` is unknown.
 
-    The dataset of the results is named where it must be there: of a job that completed, or that counts results.
+    The dataset of the results is named where it must be there: of a job that completed, or that counts results. The
+    number of input requests is the one that the dataset was declared with.
     """
     state = STATES.get(str(job.get("state")))
     if state is None:
@@ -48,7 +51,7 @@ def job_status(job: Mapping[str, Any]) -> JobStatus | None:
     has_results = state == "completed" or (state in ENDED and completed + failed > 0)
     return JobStatus(
         state=state,
-        total=count(progress.get("totalInputRequests")),
+        total=max(count(progress.get("totalInputRequests")), completed + failed),
         completed=completed,
         failed=failed,
         output_ref=last_of(job.get("outputDatasetId")) if has_results else None,
