@@ -95,7 +95,9 @@ def bedrock(simulated_provider: Simulator) -> Iterator[Bedrock]:
 
 def error(answer: httpx.Response) -> tuple[int, str]:
     assert "message" in answer.json()
-    return answer.status_code, answer.headers["x-amzn-errortype"]
+    name, _, place = answer.headers["x-amzn-errortype"].partition(":")
+    assert place.startswith("http://internal.amazon.com/coral/")
+    return answer.status_code, name
 
 
 def counts(job: dict[str, Any]) -> tuple[int, ...]:

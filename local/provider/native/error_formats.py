@@ -58,6 +58,8 @@ AWS_TYPES = {
     429: "ThrottlingException",
     503: "ServiceUnavailableException",
 }
+CORAL = "http://internal.amazon.com/coral/com.amazon.bedrock/"
+"""What Bedrock has behind the name of an exception."""
 S3_CODES = {400: "InvalidRequest", 403: "AccessDenied", 404: "NoSuchKey", 429: "SlowDown", 503: "SlowDown"}
 MISTRAL_TYPES = {404: "not_found", 429: "rate_limited", 500: "internal_server_error", 503: "service_unavailable"}
 BEDROCK_EXCEPTIONS = {
@@ -181,7 +183,7 @@ class BedrockErrorFormat(JSONErrorFormat):
         """A refusal may name its exception; else it is that of the status."""
         named = refusal.code if (refusal.code or "").endswith("Exception") else None
         kind = named or AWS_TYPES.get(refusal.status, "InternalServerException")
-        return ErrorAnswer(json.dumps(self.error(refusal)).encode(), headers={"x-amzn-errortype": kind})
+        return ErrorAnswer(json.dumps(self.error(refusal)).encode(), headers={"x-amzn-errortype": f"{kind}:{CORAL}"})
 
     def event(self, refusal: Refusal) -> bytes:
         kind = BEDROCK_EXCEPTIONS.get(refusal.status, "internalServerException")

@@ -108,7 +108,7 @@ async def continue_upload(request: Request, account: str, bucket: str) -> Respon
     """The next bytes of a resumable upload. Its address is the credential: no token is needed."""
     state: ProviderState = request.app.state.provider_state
     session = state.objects.sessions.get(request.query_params.get("upload_id", ""))
-    if session is None or (session.account, session.bucket) != (account, bucket):
+    if not isinstance(session, Session) or (session.account, session.bucket) != (account, bucket):
         raise Refusal(404, None, "The upload session was not found.")
     if state.clock.now() > session.created_at + SESSION_LIFETIME:
         raise Refusal(410, None, "The upload session is expired.")
