@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from manifold.providers.registry import DIALECTS
+from manifold.providers.registry import BATCHES, DIALECTS
 from manifold.store import migrations
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +70,13 @@ def test_the_recipe_names_each_module_that_lists_the_providers() -> None:
         if all(re.search(rf"\b{provider}\b", file.read_text()) for provider in PROVIDERS)
     }
     assert lists <= named
+
+
+@pytest.mark.parametrize("dialect", sorted(BATCHES))
+def test_each_dialect_of_batches_is_what_its_recipe_makes(dialect: str) -> None:
+    package, _ = BATCHES[dialect]
+    named = places(section("How to add the batches of a provider"))
+    assert [place for place in named if not (ROOT / place.replace("PROVIDER", package)).exists()] == []
 
 
 def test_each_function_with_routes_has_what_the_recipe_names() -> None:
