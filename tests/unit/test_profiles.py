@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from manifold.config.document import LitellmParams
+from manifold.deployments import ACCOUNT_OPTIONS
 from manifold.profiles import ENDPOINTS, PROFILES, profile_of
 from manifold.providers import Endpoint, Job, JobStatus, Signature
 from manifold.providers.batch_client import BatchClient
@@ -156,3 +158,10 @@ def test_states_and_counts_of_novita_and_zhipu(batch: dict[str, Any], status: Jo
 @pytest.mark.parametrize("written", [1_764_151_200, 1_764_151_200.5, "1764151200", "2025-11-26T10:00:00Z"])
 def test_a_time_is_a_number_or_a_text(written: object) -> None:
     assert unix_time(written) == 1_764_151_200
+
+
+def test_each_setting_of_a_provider_can_be_written_and_is_scrubbed_if_it_tells_whose_account_it_is() -> None:
+    settings = {name for profile in PROFILES.values() for name in (*profile.needs, *profile.options)}
+    assert settings <= LitellmParams.model_fields.keys()
+    assert settings - ACCOUNT_OPTIONS == {"s3_region_name", "vertex_location"}
+    assert settings >= ACCOUNT_OPTIONS
