@@ -196,17 +196,14 @@ def test_results_can_be_downloaded_alone(gemini: Gemini) -> None:
 
 
 def test_a_batch_of_requests(gemini: Gemini) -> None:
-    requests = [{"request": prompt(text), "metadata": {"key": text}} for text in ("a", "b", "c")]
+    requests = [{"request": prompt(text), "metadata": {"key": text}} for text in "abcdefgh"]
     requests[1]["request"] = {"contents": []}
     batch = {"display_name": "inline", "input_config": {"requests": {"requests": requests}}}
     operation = gemini.ended(gemini.create(batch).json()["name"])
-    inlined = operation["response"]["inlinedResponses"]["inlinedResponses"]
-    assert [one["metadata"]["key"] for one in inlined] == ["a", "b", "c"]
-    assert [sorted(one) for one in inlined] == [
-        ["metadata", "response"],
-        ["error", "metadata"],
-        ["metadata", "response"],
-    ]
+    inlined = {one["metadata"]["key"]: one for one in operation["response"]["inlinedResponses"]["inlinedResponses"]}
+    assert list(inlined) != sorted(inlined) == list("abcdefgh"), "all are there, in another order"
+    assert inlined["b"].keys() == {"error", "metadata"}
+    assert inlined["c"]["response"]["candidates"][0]["content"]["parts"] == [{"text": "echo: c"}]
 
 
 def test_a_batch_of_embeddings(gemini: Gemini) -> None:

@@ -5,7 +5,7 @@ A batch is a long-running operation, whose `metadata` are the batch itself.
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -222,7 +222,7 @@ def _stats(batch: Batch, counts: dict[str, Any]) -> dict[str, str]:
 
 
 def _output(caller: Caller, batch: Batch, file_id: str | None) -> dict[str, Any]:
-    """The file with the results, or the results themselves, in the order of the requests."""
+    """The file with the results, or the results themselves, each with its request's metadata."""
     asked: BatchResource = batch.asked
     if file_id is None:
         return {}
@@ -230,12 +230,12 @@ def _output(caller: Caller, batch: Batch, file_id: str | None) -> dict[str, Any]
         return {"responsesFile": f"files/{file_id}"}
     file = caller.state.files.get(caller.account.name, file_id)
     with file.path.open("rb") as source:
-        results = {line.pop("key", ""): line for line in map(loads, source)}
+        results = [_inlined(asked.input_config.requests.requests, line) for line in map(loads, source)]
     name = "inlinedEmbedContentResponses" if is_embedding_model(batch.model or "") else "inlinedResponses"
-    return {name: {"inlinedResponses": list(_inlined(asked.input_config.requests, results))}}
+    return {name: {"inlinedResponses": results}}
 
 
-def _inlined(requests: Requests, results: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for number, one in zip(itertools.count(), requests.requests, strict=False):
-        if str(number) in results:
-            yield results[str(number)] | ({"metadata": one.metadata} if one.metadata else {})
+def _inlined(requests: Sequence[Inlined], line: dict[str, Any]) -> dict[str, Any]:
+    number = line.pop("key", "")
+    known = requests[int(number)].metadata if number.isdecimal() else None
+    return line | ({"metadata": known} if known else {})

@@ -27,12 +27,14 @@ def failure_of(batch: Batch) -> dict[str, Any]:
 
 
 class GeminiLines:
-    """The lines of a batch of this model: requests of `generateContent`, or of embeddings."""
+    """The lines of a batch of this model: requests of `generateContent`, or of embeddings. The documentation says that
+    results are in their order, and callers that they are not: https://github.com/googleapis/python-genai/issues/1909
+    """
 
     marks = Marks(b'"key":"', b'"text":"', b'"response":{', b'"modelVersion":"",', b'"response":{')
     max_lines = 1_000_000
     one_list = True
-    shuffled = False
+    shuffled = True
     endings: Mapping[str, Unanswered] = {}
 
     def __init__(self, model: str, variants: Variants, *, embeds: bool) -> None:
