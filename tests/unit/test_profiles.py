@@ -1,7 +1,7 @@
 """The profiles of providers, and the requests of hosts whose batches have OpenAI's form, but differ in some point."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -9,6 +9,7 @@ import pytest
 
 from manifold.config.document import LitellmParams
 from manifold.deployments import ACCOUNT_OPTIONS
+from manifold.errors import ProviderUnclear
 from manifold.profiles import ENDPOINTS, PROFILES, profile_of
 from manifold.providers import Endpoint, Job, JobStatus, Signature
 from manifold.providers.batch_client import BatchClient
@@ -127,6 +128,26 @@ async def test_groqs_listings_have_no_pages() -> None:
     assert await host.batches.find(host.at, JOB) == "batch_7"
     assert [one.ref async for one in host.batches.inputs(host.at)] == ["batch_7"]
     assert [request.url.query for request in host.requests] == [b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("times", "is_certain"),
+    [
+        (range(19), True),  # shorter than a page
+        (range(20), False),  # the oldest first: the newest may be on another page
+        ([JOB.created_at + second for second in range(20, 0, -1)], False),  # all are newer than the job
+        ([JOB.created_at + 1, *range(19, 0, -1)], True),  # the newest first, back to before the job
+    ],
+)
+async def test_a_listing_without_pages_tells_only_of_what_is_on_it(times: Sequence[int], is_certain: bool) -> None:
+    """Otherwise a job might be submitted twice."""
+    others = [{"id": f"batch_{time}", "created_at": time, "input_file_id": "another"} for time in times]
+    host = Host("groq", {"object": "list", "data": others})
+    if is_certain:
+        assert await host.batches.find(host.at, JOB) is None
+    else:
+        with pytest.raises(ProviderUnclear):
+            await host.batches.find(host.at, JOB)
 
 
 async def test_a_page_of_files_is_as_long_as_the_host_allows() -> None:

@@ -27,6 +27,8 @@ OUTPUT_SECONDS = 14 * 86_400
 CLOCK_MARGIN = 600
 """Seconds by which a provider's clock may be behind ours."""
 PAGE = 100
+SHORTEST_PAGE = 20
+"""Entries from which on a listing without pages may be the first page of one: 20 is OpenAI's default."""
 RESULTS = "batch_output"
 """The purpose of a file of results."""
 MAX_PAGES = 1000
@@ -78,6 +80,8 @@ class OpenAIBatches:
                     return _id(batch)
             if self._is_past(page, since):
                 return None
+            if not self._profile.paged and len(page) >= SHORTEST_PAGE:
+                raise ProviderUnclear("a listing that may not be whole")
         return None
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
