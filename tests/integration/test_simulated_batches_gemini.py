@@ -273,7 +273,7 @@ def test_a_batch_is_cancelled_and_deleted(gemini: Gemini) -> None:
         batch = {"displayName": "batch-1", "inputConfig": {"fileName": content}}
         name = gemini.create(batch).json()["name"]
         assert gemini.call("POST", f"/v1beta/{name}:cancel").json() == {}
-    operation = gemini.ended(name)
+        operation = gemini.get(name)
     assert operation["metadata"]["state"] == "BATCH_STATE_CANCELLED"
     assert (operation["error"]["code"], "response" in operation) == (1, False)
     assert error(gemini.call("POST", f"/v1beta/{name}:cancel")) == (400, "FAILED_PRECONDITION")

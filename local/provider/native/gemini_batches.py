@@ -109,10 +109,11 @@ def get_batch(batch_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
 
 @router.post("/v1beta/batches/{batch_id}:cancel")
 def cancel_batch(batch_id: str, caller: AuthenticatedCaller) -> dict[str, Any]:
+    """It is cancelled at once: https://github.com/tobert/kaibo/pull/8"""
     batch = _found(caller, batch_id)
     if batch.state in ENDED:
         raise Refusal(400, "FAILED_PRECONDITION", f"The batch is in the state {_state(caller, batch)}.")
-    caller.state.batches.cancel(caller.account.name, batch.id)
+    caller.state.batches.end(caller.state.batches.cancel(caller.account.name, batch.id))
     return {}
 
 
