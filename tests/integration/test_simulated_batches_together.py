@@ -125,6 +125,7 @@ def test_a_file_is_uploaded_in_one_step(client: Client) -> None:
 
 
 def test_a_signed_url_is_the_only_credential(client: Client) -> None:
+    client.simulator.state.signed_urls.storage = Storage(origin=client.simulator.url)
     place = client.start(b"{}\n").headers["Location"]
     assert client.http.put(place, content=b"{}\n", headers={"Authorization": f"Bearer {KEY}"}).status_code == 400
     assert client.http.put(place.replace("X-Redirects=0", "X-Redirects=1"), content=b"{}\n").status_code == 403
