@@ -1,5 +1,7 @@
 """Lines of Bedrock's batches: of Converse, of Claude and of embeddings."""
 
+import base64
+import struct
 from typing import Any
 
 import pytest
@@ -135,7 +137,7 @@ def test_requests_for_embeddings(model: str, body: dict[str, Any], expected: dic
         (TITAN, {"input": ["a", "b"]}, "input"),
         (TITAN, {"input": []}, "input"),
         (TITAN, {"input": [1, 2]}, "input"),
-        (TITAN, {"input": "a", "encoding_format": "base64"}, "encoding_format"),
+        (TITAN, {"input": "a", "encoding_format": "hex"}, "encoding_format"),
         (TITAN, {"input": "a", "user": "u"}, "user"),
         ("amazon.titan-embed-text-v1", {"input": "a", "dimensions": 256}, "dimensions"),
         (COHERE, {"input": "a", "dimensions": 256}, "dimensions"),
@@ -197,6 +199,18 @@ def test_answers_become_embeddings(
     assert [entry["embedding"] for entry in body["data"]] == vectors
     assert [entry["index"] for entry in body["data"]] == list(range(len(vectors)))
     assert body.get("usage", {}).get("total_tokens") == tokens
+
+
+def test_vectors_in_base64() -> None:
+    body = {"input": "a", "encoding_format": "base64"}
+    line = lines(TITAN).request(LineRequest("input_A-0", EMBEDDINGS, body))
+    assert line["modelInput"] == {"inputText": "a"}
+    answered = lines(TITAN).result({**line, "modelOutput": {"embedding": [0.5, 1], "inputTextTokenCount": 1}})
+    assert answered.id == "input_A-0"
+    assert answered.body is not None
+    assert base64.b64decode(answered.body["data"][0]["embedding"]) == struct.pack("<2f", 0.5, 1)
+    failed = lines(TITAN).result({**line, "error": {"errorCode": 400, "errorMessage": "No."}})
+    assert (failed.id, failed.status) == ("input_A-0", 400)
 
 
 @pytest.mark.parametrize("output", [{}, {"embedding": []}, {"embedding": ["x"]}, {"embeddings": {"int8": [[1]]}}])

@@ -24,6 +24,7 @@ ANTHROPIC_VERSION = "bedrock-2023-05-31"
 """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html"""
 ANTHROPICS_ALONE = frozenset({"user", "safety_identifier", "service_tier"})
 """Parameters that become members of a message's request which Bedrock does not have."""
+REQUEST_TIMEOUT = 408
 EXPIRED = re.compile(r"expired|tim(?:ed? ?|e)out|completion window", re.IGNORECASE)
 
 
@@ -100,7 +101,10 @@ class ClaudeLines:
 
 
 class EmbeddingLines:
-    """The `LineTranslator` of a model that makes embeddings, by `InvokeModel`."""
+    """The `LineTranslator` of a model that makes embeddings, by `InvokeModel`.
+
+    An answer does not tell how its vectors were asked for, so the record's id does: `<id>[.base64]`.
+    """
 
     routes = frozenset({EMBEDDINGS})
 
@@ -110,14 +114,16 @@ class EmbeddingLines:
 
     def request(self, line: LineRequest) -> Mapping[str, Any]:
         embedding = ProviderRequest("/embeddings", line.body, 0.0, line.drop_params)
-        return {"recordId": line.id, "modelInput": embeddings.translate_request(self._family, embedding)}
+        encoding = embeddings.encoding_of(embedding)
+        record_id = f"{line.id}.{encoding}" if encoding == embeddings.BASE64 else line.id
+        return {"recordId": record_id, "modelInput": embeddings.translate_request(self._family, embedding)}
 
     def result(self, line: Mapping[str, Any]) -> LineResult:
-        if (failed := _failed(line)) is not None:
+        request_id, _, encoding = line["recordId"].partition(".")
+        if (failed := _failed({**line, "recordId": request_id})) is not None:
             return failed
-        request_id, output = line["recordId"], line["modelOutput"]
         try:
-            return LineResult(request_id, embeddings.translate_response(output, self._model))
+            return LineResult(request_id, embeddings.translate_response(line["modelOutput"], self._model, encoding))
         except ProviderUnclear as error:
             return LineResult.refused(request_id, error.message, status=502)
 
@@ -150,6 +156,6 @@ def _failed(line: Mapping[str, Any]) -> LineResult | None:
     status = int(code) if isinstance(code, int | str) and re.fullmatch("[45][0-9]{2}", str(code)) else 500
     if (prompt_error := prompt_error_code(status, None, message)) is not None:
         return LineResult.refused(line["recordId"], message, status=400, code=prompt_error)
-    if status >= 500 and EXPIRED.search(message):
+    if (status >= 500 or status == REQUEST_TIMEOUT) and EXPIRED.search(message):
         return messages.unsent(line["recordId"], "expired")
     return LineResult.refused(line["recordId"], message, status=status)

@@ -55,12 +55,13 @@ STATES: Mapping[str, JobState] = {
     "Scheduled": "in_progress",
     "InProgress": "in_progress",
     "Completed": "completed",
-    "PartiallyCompleted": "completed",
+    "PartiallyCompleted": "expired",
     "Failed": "failed",
     "Stopping": "cancelling",
     "Stopped": "cancelled",
     "Expired": "expired",
 }
+"""A job in which some records failed is Completed; of a PartiallyCompleted one, not all could be processed in time."""
 
 
 class BedrockBatches:

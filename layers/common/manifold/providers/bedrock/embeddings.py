@@ -4,6 +4,8 @@ https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embe
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed.html
 """
 
+import base64
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from manifold.providers.parameters import Params, merged
 
 FIRST_TITAN = "titan-embed-text-v1"
 """It has no parameters."""
+BASE64 = "base64"
 MOST_TEXTS = 96
 """Of one request to Cohere's models; Titan's take one."""
 INPUT_TYPE = "search_document"
@@ -28,17 +31,26 @@ def embeds(model: str) -> bool:
 def translate_request(model: str, request: ProviderRequest) -> dict[str, Any]:
     """The body of `InvokeModel`. `InvalidRequest` names the parameter that cannot be translated."""
     params = Params(request)
-    if params.take("encoding_format") not in (None, "float"):
-        params.refuse("encoding_format", "it answers with numbers alone")
+    params.take("encoding_format")
     dimensions, texts = params.take("dimensions"), _texts(params.take("input"))
     ours = _cohere(model, texts, dimensions, params) if "cohere" in model else _titan(model, texts, dimensions, params)
     return merged(ours, params.rest())
 
 
-def translate_response(answer: Mapping[str, Any], model: str) -> dict[str, Any]:
+def encoding_of(request: ProviderRequest) -> str:
+    """How the answer's vectors are to be written: as numbers (`float`) or in `base64`. `InvalidRequest` otherwise."""
+    encoding = request.body.get("encoding_format") or "float"
+    if encoding not in ("float", BASE64):
+        raise InvalidRequest("'encoding_format' must be float or base64.", param="encoding_format")
+    return str(encoding)
+
+
+def translate_response(answer: Mapping[str, Any], model: str, encoding: str = "float") -> dict[str, Any]:
     """OpenAI's list of embeddings. `ProviderUnclear` if the answer has none. Cohere's models count no tokens."""
+    encode = _base64 if encoding == BASE64 else list
     data = [
-        {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(_vectors(answer))
+        {"object": "embedding", "index": index, "embedding": encode(vector)}
+        for index, vector in enumerate(_vectors(answer))
     ]
     tokens = count(answer.get("inputTextTokenCount"))
     usage = {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}} if tokens else {}
@@ -84,6 +96,10 @@ def _vectors(answer: Mapping[str, Any]) -> list[list[float]]:
     if not isinstance(vectors, list) or not vectors or not all(map(_is_vector, vectors)):
         raise ProviderUnclear("an answer without an embedding")
     return vectors
+
+
+def _base64(vector: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _is_vector(value: object) -> bool:
