@@ -1,7 +1,9 @@
 """An HTTP call ends with a value, a definite refusal or an unclear outcome; no error shows a secret."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -38,6 +40,15 @@ async def outcome(handler: Handler) -> ProviderError:
         await http.call("POST", CALL, {})
     await http.close()
     return caught.value
+
+
+async def test_bytes_that_are_no_file_have_the_calls_timeout() -> None:
+    async def handler(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        return httpx.Response(204)
+
+    with pytest.raises(ProviderUnclear):
+        await BatchClient(httpx.MockTransport(handler)).send("DELETE", replace(CALL, timeout=0.01))
 
 
 @pytest.mark.parametrize(

@@ -98,20 +98,22 @@ class BatchClient:
         """Send bytes, streamed if they are `Content`. Returns the answer, of `MAX_ANSWER` bytes at most.
 
         Redirects are not followed; those statuses in `redirects_to` are an answer like a success. Of a call whose URL
-        the provider gave, `given_by` is the one that it answered: the URL may lead only where its redirects may. A
-        large file has as long as `upload`.
+        the provider gave, `given_by` is the one that it answered: the URL may lead only where its redirects may.
+        `Content` has as long as `upload`, anything else the call's timeout.
         """
         length = content.size if isinstance(content, Content) else len(content)
         call = call.signed(None if isinstance(content, Content) else content, method)
         headers = {**call.headers, "Content-Length": str(length)}
         if isinstance(content, Content):
             headers.setdefault("Content-Type", content.type)
-        timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS, write=TRANSFER_WRITE_SECONDS)
+            timeout = httpx.Timeout(TRANSFER_READ_SECONDS, connect=CONNECT_SECONDS, write=TRANSFER_WRITE_SECONDS)
+        else:
+            timeout = httpx.Timeout(call.timeout, connect=call.connect_timeout, pool=call.connect_timeout)
         with _provider_errors(call):
             target = await self._given(httpx.URL(call.address), headers, given_by)
             body = content.exact() if isinstance(content, Content) else content
             request = self._open().build_request(method, **target, content=body, timeout=timeout)
-            async with asyncio.timeout(TRANSFER_SECONDS):
+            async with asyncio.timeout(TRANSFER_SECONDS if isinstance(content, Content) else call.timeout):
                 return await self._answer(request, call, MAX_ANSWER, redirects_to)
 
     async def upload(
