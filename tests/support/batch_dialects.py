@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from local.provider import Simulator
+from local.provider.accounts import GCP_PROJECT, GCS_BUCKET
 from local.provider.signed_urls import Storage
 from manifold.providers import Endpoint, Signature
 
@@ -68,6 +69,8 @@ class BatchDialect:
     """A parameter of chat that the translator refuses, if there is one, and a value of it."""
     states: bool = True
     """Whether a job says in which state it is."""
+    bodiless: frozenset[str] = frozenset()
+    """The methods whose answer has no body: nothing of it can be cut off."""
     routes: Mapping[str, str] = field(default_factory=lambda: OPENAI_ROUTES)
 
     @property
@@ -86,10 +89,25 @@ class BatchDialect:
             api_version=self.api_version,
             timeout=timeout,
             signature=self.signature,
-            options={name: value.format(url=simulator.url) for name, value in self.options.items()},
+            options={name: self._option(value, simulator) for name, value in self.options.items()},
         )
 
+    def _option(self, value: str, simulator: Simulator) -> str:
+        """A setting, with the simulated provider's addresses in it, or the key file of its account at Google."""
+        if value == SERVICE_ACCOUNT:
+            return simulator.service_account()
+        return value.format(url=simulator.url, base=simulator.base(self.account))
 
+
+SERVICE_ACCOUNT = "the key of the service account"
+VERTEX_OPTIONS = {
+    "vertex_project": GCP_PROJECT,
+    "vertex_location": "europe-west4",
+    "vertex_credentials": SERVICE_ACCOUNT,
+    "gcs_bucket_name": GCS_BUCKET,
+    "gcs_endpoint_url": "{base}",
+}
+VERTEX_ROUTES = OPENAI_ROUTES | {"prepare": "files.start", "results": "files.list"}
 TOGETHER_ROUTES = OPENAI_ROUTES | {"stored": "objects.put", "fetched": "objects.get"}
 XAI_ROUTES = OPENAI_ROUTES | {"results": "batches.results", "fetched": "batches.results"}
 
@@ -170,6 +188,29 @@ BATCH_DIALECTS = (
         untranslatable=("logit_bias", {"50256": -100}),
         routes=OPENAI_ROUTES | {"results": "files.retrieve", "fetched": "objects.get"},
     ),
+    BatchDialect(
+        "vertex-gemini",
+        "vertex_ai",
+        "vertex",
+        "gemini-2.5-flash",
+        options=VERTEX_OPTIONS,
+        embedding_model="gemini-embedding-001",
+        tells_expiry=False,
+        untranslatable=("logit_bias", {"50256": -100}),
+        bodiless=frozenset({"prepare", "discard"}),
+        routes=VERTEX_ROUTES,
+    ),
+    BatchDialect(
+        "vertex-claude",
+        "vertex_ai",
+        "vertex",
+        "claude-haiku-4-5",
+        options=VERTEX_OPTIONS | {"vertex_location": "us-east5"},
+        tells_expiry=False,
+        untranslatable=("logit_bias", {"50256": -100}),
+        bodiless=frozenset({"prepare", "discard"}),
+        routes=VERTEX_ROUTES,
+    ),
 )
 
 NOT_YET = (
@@ -177,8 +218,6 @@ NOT_YET = (
     "anthropic",
     "bedrock-invoke",
     "bedrock-converse",
-    "vertex-gemini",
-    "vertex-claude",
     "fireworks",
     "openrouter",
 )

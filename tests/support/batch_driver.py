@@ -222,6 +222,8 @@ def dialects(which: Callable[[BatchDialect], bool] = lambda _: True) -> list[Any
 
 @pytest.fixture
 async def closed_batches() -> AsyncIterator[None]:
+    """Adapters of its own for each test: they may hold access tokens, which a reset of the provider takes back."""
+    batch_provider_for.cache_clear()
     yield
     await close_providers()
 

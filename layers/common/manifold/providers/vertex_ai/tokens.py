@@ -147,9 +147,9 @@ def _parsed(text: str) -> "Credentials":
         elif info.get("type") == "external_account" and info.get("subject_token_type") == AWS:
             found = aws.Credentials.from_info(info, scopes=SCOPES)
     except (GoogleAuthError, LookupError, TypeError, AttributeError, ValueError) as error:
-        raise ProviderRefused(f"vertex_credentials are not usable: {type(error).__name__}", lasting=True) from None
+        raise _unusable(f"vertex_credentials are not usable: {type(error).__name__}") from None
     if found is None:
-        raise ProviderRefused("vertex_credentials are no service account's key or AWS external account", lasting=True)
+        raise _unusable("vertex_credentials are no service account's key or AWS external account")
     return found
 
 
@@ -158,7 +158,10 @@ def _refusal(error: ProviderError) -> ProviderRefused:
     said = error.raw_detail or ""
     if said in LASTING or error.status == DENIED:
         cause = said if said in LASTING else "impersonation denied"
-        return ProviderRefused(
-            f"Google refused the credentials: {cause}", status=401, code="invalid_api_key", lasting=True
-        )
+        return _unusable(f"Google refused the credentials: {cause}")
     return ProviderRefused(f"no access token from Google: {error.message}", retry_after=error.retry_after)
+
+
+def _unusable(message: str) -> ProviderRefused:
+    """A refusal for good, as of a wrong key: it has the secret fetched again."""
+    return ProviderRefused(message, status=401, code="invalid_api_key", lasting=True)
