@@ -23,6 +23,7 @@ from local.provider import batch_routes, completion_routes, control_routes, file
 from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.dialects import DIALECTS, PREFIX, error_format_of
 from local.provider.faults import Fault, FaultInjection
+from local.provider.google_grants import service_account
 from local.provider.native import (
     anthropic,
     anthropic_batches,
@@ -171,14 +172,20 @@ def run(host: str, port: int, pace: Pace) -> None:
 
 
 def defaults(port: int, host: str = "127.0.0.1") -> dict[str, str]:
-    """The environment that the shipped `config.yaml` takes its deployments' addresses and keys from."""
+    """The environment that a `config.yaml` takes its deployments' addresses and keys from."""
     root = f"http://{host}:{port}"
     environment = {}
     for account in DEFAULT_ACCOUNTS:
         provider, suffix = VARIABLES.get(account.name, (account.name.upper(), ""))
         environment[f"{provider}_API_BASE{suffix}"] = f"{root}/accounts/{account.name}{account.base}"
         environment[f"{provider}_API_KEY{suffix}"] = account.key
-    return environment
+    [access_key, *_] = next(account.access_keys for account in DEFAULT_ACCOUNTS if account.name == "bedrock")
+    return environment | {
+        "BEDROCK_AWS_ACCESS_KEY_ID": access_key.id,
+        "BEDROCK_AWS_SECRET_ACCESS_KEY": access_key.secret,
+        "BEDROCK_S3_ENDPOINT_URL": f"{environment['BEDROCK_API_BASE']}/s3",
+        "VERTEX_CREDENTIALS": service_account(f"{environment['VERTEX_API_BASE']}/token"),
+    }
 
 
 def _config(state: ProviderState) -> uvicorn.Config:
