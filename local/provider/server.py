@@ -52,6 +52,7 @@ from local.provider.native import (
 from local.provider.pace import Pace
 from local.provider.quotas import ModelUse, Quota
 from local.provider.refusal import Refusal
+from local.provider.signed_urls import Storage
 from local.provider.state import ProviderState
 
 START_SECONDS = 10.0
@@ -163,6 +164,8 @@ def run(host: str, port: int, pace: Pace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="simulated-provider-") as spool:
         state = ProviderState(Path(spool), pace)
+        if host == "127.0.0.1":  # signed URLs lead to another origin, as those of object stores do
+            state.signed_urls.storage = Storage(origin=f"http://localhost:{port}")
         config = _config(state)
         config.host, config.port = host, port
         try:
