@@ -6,7 +6,18 @@ import sys
 
 from bench import ROOT
 
-BENCHES = ("handlers", "imports", "lines", "tokens", "large_file", "large_batch", "completions", "batches", "poller")
+BENCHES = (
+    "handlers",
+    "imports",
+    "lines",
+    "batch_lines",
+    "tokens",
+    "large_file",
+    "large_batch",
+    "completions",
+    "batches",
+    "poller",
+)
 
 
 def main() -> int:
