@@ -96,6 +96,7 @@ async def test_an_empty_balance_is_a_matter_of_the_account() -> None:
         (batch(status="ended", errored=2), JobStatus("completed", 2, 0, 2, "msgbatch_1")),
         (batch(status="ended", succeeded=1, expired=1), JobStatus("expired", 2, 1, 1, "msgbatch_1")),
         (batch(status="ended", canceled=1, expired=1), JobStatus("cancelled", 2, 0, 2, "msgbatch_1")),
+        (batch(processing=10**9, errored=10**9), JobStatus("in_progress", 10**9, 0, 10**9)),
         (batch(status="paused"), None),
         (batch(status="in_progress") | {"request_counts": None}, JobStatus("in_progress")),
     ],

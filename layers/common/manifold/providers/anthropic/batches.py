@@ -156,10 +156,10 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     if state is None:
         return None
     completed = counts["succeeded"]
-    failed = sum(counts[name] for name in ENDS) - completed
+    failed = count(sum(counts[name] for name in ENDS) - completed)
     return JobStatus(
         state=state,
-        total=sum(counts.values()),
+        total=count(sum(counts.values())),
         completed=completed,
         failed=failed,
         output_ref=_id(batch) if state in ENDED and completed + failed else None,
