@@ -26,6 +26,8 @@ AT = f"{JOBS}/{ARN.replace(':', '%3A').replace('/', '%2F')}"
 LISTING = f"{API}/model-invocation-jobs"
 FOLDER = "s3://in-bucket/manifold/results/job-1/abc123def456/"
 
+STORED = httpx.Response(200, headers={"etag": '"0"'})
+
 
 async def lines() -> AsyncIterator[bytes]:
     yield LINES
@@ -77,7 +79,7 @@ def listing(*keys: str) -> bytes:
 async def test_an_input_is_an_object_that_is_signed_but_not_its_content() -> None:
     requests: list[httpx.Request] = []
     url = f"{S3}/manifold/inputs/input_A.jsonl"
-    prepared = await batches({f"PUT {url}": b""}, requests).prepare(ENDPOINT, DATA)
+    prepared = await batches({f"PUT {url}": STORED}, requests).prepare(ENDPOINT, DATA)
     assert prepared.ref == JOB.input_ref
     (put,) = requests
     assert put.content == LINES
@@ -96,7 +98,7 @@ async def test_the_objects_settings() -> None:
     }
     endpoint = replace(ENDPOINT, options=OPTIONS | own)
     url = "http://localhost:9000/in-bucket/manifold/inputs/input_A.jsonl"
-    adapter = batches({f"PUT {url}": b"", f"POST {JOBS}": {"jobArn": ARN}}, requests)
+    adapter = batches({f"PUT {url}": STORED, f"POST {JOBS}": {"jobArn": ARN}}, requests)
     await adapter.prepare(endpoint, DATA)
     await adapter.submit(endpoint, JOB)
     put, create = requests
@@ -264,6 +266,11 @@ async def test_only_objects_of_our_folders_are_deleted() -> None:
         await adapter.discard(ENDPOINT, ref)
     deleted = [str(request.url) for request in requests if request.method == "DELETE"]
     assert deleted == [f"{S3}/manifold/inputs/input_A.jsonl", result]
+
+
+async def test_an_object_is_stored_only_if_s3_says_so() -> None:
+    with pytest.raises(ProviderUnclear):
+        await batches({f"PUT {S3}/manifold/inputs/input_A.jsonl": b"<html>"}).prepare(ENDPOINT, DATA)
 
 
 async def test_s3s_errors_are_read() -> None:

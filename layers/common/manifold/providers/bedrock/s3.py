@@ -65,7 +65,9 @@ class S3:
                 "x-amz-server-side-encryption": "aws:kms",
                 "x-amz-server-side-encryption-aws-kms-key-id": key_id,
             }
-        await self._client.send("PUT", _call(endpoint, at, headers=headers), of_input(data))
+        answer = await self._client.send("PUT", _call(endpoint, at, headers=headers), of_input(data))
+        if not answer.headers.get("etag"):
+            raise ProviderUnclear("an answer that is not S3's")
 
     def read(self, endpoint: Endpoint, at: Location) -> AsyncIterator[bytes]:
         """The bytes of an object, as they arrive."""
