@@ -1,12 +1,12 @@
 """A job as its provider gets it: what `submit` and `find` need of the rows, and its lines where they travel along."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.errors import Unavailable
+from manifold.errors import InputLost, ProviderRefused, ProviderUnclear, Unavailable
 from manifold.providers import Input, Job
 from manifold.store.batches import BatchRow
 from manifold.store.inputs import InputKeys
@@ -43,11 +43,26 @@ class JobLines:
         self._storage = storage
 
     async def added(self, job: Job, batch: BatchRow, deployment: Deployment) -> Job:
-        """The same job, with its lines if the deployment wants them. Raises `Unavailable` if S3 does not have them."""
+        """The same job, with its lines if the deployment wants them.
+
+        Raises `InputLost` if S3 does not have them, and `ProviderRefused` if it does not answer: nothing was sent.
+        """
         if not self._deployments.sends_lines(deployment):
             return job
         storage, key = self._storage(), InputKeys.of(batch.input_file_id, job.input_id).lines
-        size = await storage.size(key)
+        try:
+            size = await storage.size(key)
+        except Unavailable as error:
+            raise ProviderRefused(error.message) from error
         if size is None:
-            raise Unavailable("The lines of the job are not in the file storage.")
-        return replace(job, data=Input(job.input_id, size, lambda: storage.read(key), job.requests, batch.endpoint))
+            raise InputLost("the file storage no longer has the lines of the job", lasting=True)
+        return replace(job, data=Input(job.input_id, size, lambda: _lines(storage, key), job.requests, batch.endpoint))
+
+
+async def _lines(storage: "Storage", key: str) -> AsyncIterator[bytes]:
+    """The lines. `ProviderUnclear` if they break off: all of them may have been sent by then."""
+    try:
+        async for chunk in storage.read(key):
+            yield chunk
+    except Unavailable as error:
+        raise ProviderUnclear(error.message) from error

@@ -149,10 +149,10 @@ class Submission:
     ) -> float:
         """Submit a job whose row is written; returns the seconds to the next step."""
         deployment = chosen.deployment
-        if job.refused >= shard.requests:
+        if 0 < shard.requests <= job.refused:
             return await self._end_unsent(batch, job)
-        submitted = await self._lines.added(provider_job(batch, job, prepared.provider_ref), batch, deployment)
         try:
+            submitted = await self._lines.added(provider_job(batch, job, prepared.provider_ref), batch, deployment)
             ref = await self._deployments.call(deployment, lambda provider, at: provider.submit(at, submitted))
         except ProviderRefused as error:
             return await self._refused(shard, job, chosen, error)

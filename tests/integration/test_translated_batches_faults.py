@@ -1,0 +1,88 @@
+"""Faults of the file storage under batches whose lines travel with the job."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from manifold.errors import Unavailable
+from tests.integration.test_translated_batches import (
+    ACCOUNT,
+    GROUP,
+    bad_line,
+    counts,
+    sending,
+    stored,
+    translating,
+)
+from tests.support.provider import chat_lines
+from tests.support.system import System
+
+__all__ = ["sending", "translating"]  # fixtures
+pytest_plugins = ("tests.support.system_fixtures",)
+CONTENT = chat_lines(GROUP, 3) + bad_line("bad")
+
+
+async def ready(system: System) -> str:
+    """A batch whose lines are translated, and no job of which was submitted."""
+    file = await system.upload(CONTENT)
+    await system.deliver_all()
+    return (await system.create(file.id)).id
+
+
+def states(system: System) -> list[str]:
+    return [job["state"] for job in system.select("SELECT state FROM jobs ORDER BY created_at")]
+
+
+@pytest.mark.usefixtures("sending")
+async def test_lines_that_are_gone_are_translated_again(system: System) -> None:
+    batch_id = await ready(system)
+    for key in stored(system):
+        await system.gateway.storage.delete(key)
+
+    batch = await system.run_until_ended(batch_id)
+
+    assert (batch.status, counts(batch)) == ("completed", (4, 3, 1))
+    assert states(system) == ["refused", "settled"]
+
+
+@pytest.mark.usefixtures("sending")
+async def test_nothing_is_searched_for_where_the_storage_did_not_answer_before_the_create(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = await ready(system)
+    size, faults = system.gateway.storage.size, [Unavailable("The file storage did not answer.")]
+
+    async def once(key: str) -> int | None:
+        if faults:
+            raise faults.pop()
+        return await size(key)
+
+    monkeypatch.setattr(system.gateway.storage, "size", once)
+
+    batch = await system.run_until_ended(batch_id)
+
+    assert (batch.status, counts(batch)) == ("completed", (4, 3, 1))
+    assert states(system) == ["refused", "settled"]
+    assert system.provider.log(ACCOUNT, "batches.list") == []
+
+
+@pytest.mark.usefixtures("sending")
+async def test_lines_that_break_off_within_the_create_leave_it_unclear(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = await ready(system)
+    read, faults = system.gateway.storage.read, [Unavailable("The file storage did not answer.")]
+
+    async def broken(key: str) -> AsyncIterator[bytes]:
+        async for chunk in read(key):
+            yield chunk[: len(chunk) // 2]
+            if key.startswith("inputs/") and faults:
+                raise faults.pop()
+            yield chunk[len(chunk) // 2 :]
+
+    monkeypatch.setattr(system.gateway.storage, "read", broken)
+
+    batch = await system.run_until_ended(batch_id)
+
+    assert (batch.status, counts(batch)) == ("completed", (4, 3, 1))
+    assert states(system) == ["absent", "settled"]
