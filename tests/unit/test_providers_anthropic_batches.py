@@ -1,6 +1,7 @@
 """The adapter of Message Batches: the states it reads, the URL it follows, and how it finds an unclear create."""
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -200,3 +201,15 @@ async def test_results_that_cannot_be_read_leave_it_unclear() -> None:
     answers = listing(ended) | {f"GET {ROOT}/msgbatch_1": ended, f"GET {ROOT}/msgbatch_1/results": b"<html>\n"}
     with pytest.raises(ProviderUnclear):
         await batches(answers).find(ENDPOINT, JOB)
+
+
+async def test_a_candidate_that_cannot_be_read_does_not_hide_the_job() -> None:
+    first, second = batch("msgbatch_2", status="ended", succeeded=2), batch(status="ended", succeeded=2)
+    answers = listing(first, second) | {
+        f"GET {ROOT}/msgbatch_2": first,  # its results are gone
+        f"GET {ROOT}/msgbatch_1": second,
+        f"GET {ROOT}/msgbatch_1/results": RESULT,
+    }
+    assert await batches(answers).find(ENDPOINT, JOB) == "msgbatch_1"
+    with pytest.raises(ProviderRefused):
+        await batches(answers).find(ENDPOINT, replace(JOB, input_id="input_B"))

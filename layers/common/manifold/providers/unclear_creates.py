@@ -6,7 +6,7 @@ docs/decisions/0029-unclear-creates.md says what that costs.
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Job
 
 CLOCK_MARGIN = 600
@@ -34,13 +34,23 @@ FirstId = Callable[[str], Awaitable[str | None]]
 
 
 async def find(job: Job, pages: AsyncIterator[Sequence[Found]], first_id: FirstId) -> str | None:
-    """`BatchProvider.find`. The pages list the newest jobs first."""
+    """`BatchProvider.find`. The pages list the newest jobs first.
+
+    A result that cannot be read is raised only where no other one tells that its job is the one.
+    """
     candidates = [found async for found in _candidates(job, pages)]
+    unread: ProviderError | None = None
     for found in candidates:
         if found.ended and not found.empty:
-            request_id = await first_id(found.ref)
+            try:
+                request_id = await first_id(found.ref)
+            except ProviderError as error:
+                unread = error
+                continue
             if request_id is not None and request_id.startswith(f"{job.input_id}-"):
                 return found.ref
+    if unread is not None:
+        raise unread
     running = sum(not found.ended for found in candidates)
     if running:
         raise ProviderUnclear(f"{running} running jobs may be this one: their results will tell")
