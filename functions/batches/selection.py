@@ -42,6 +42,8 @@ class Candidate:
     """Whether the shard is larger than one job here may be, and another deployment can take it."""
     too_small: bool = False
     """Whether the shard, or what can be translated of it, is smaller than one job here must be."""
+    takes_none: bool = False
+    """Whether none of the requests can be translated for its provider."""
     room: Room = field(default_factory=Room)
     fits: bool = True
     """Whether it has room for the shard."""
@@ -121,17 +123,19 @@ def candidates(
     found = []
     for deployment in deployments:
         room = Room.of(deployment.limits, held.get(deployment.id))
+        prepared = by_deployment.get(deployment.id)
         found.append(
             Candidate(
                 deployment,
-                by_deployment.get(deployment.id),
+                prepared,
                 cooldowns.get(deployment.id, 0.0),
                 refusals[deployment.id],
                 wrong[deployment.id],
                 failed=deployment.id in unknown,
                 attempts=attempts[deployment.id],
                 too_large=some_fit and not may_ever_take(deployment, shard),
-                too_small=_is_too_small(shard, deployment, by_deployment.get(deployment.id)),
+                too_small=_is_too_small(shard, deployment, prepared),
+                takes_none=prepared is not None and 0 < shard.requests <= prepared.refused,
                 room=room,
                 fits=room.fits(shard),
             )
@@ -142,26 +146,36 @@ def candidates(
 def choose(options: Sequence[Candidate], random: Random, *, hold: bool) -> Candidate | None:
     """The candidate to submit the shard to now; `None` if none is ready, or one is worth waiting for.
 
-    Of those that are ready, it is one that takes the most of the requests. With `hold`, one that comes first in order
-    and whose input is on its first attempt is worth waiting for: otherwise the fastest upload would win every time,
-    whatever the weights say.
+    Of those that are ready, it is one that takes the most of the requests. Where that is not all, those whose input is
+    on its first attempt are worth waiting for; where it is none, all that may ever run the shard. With `hold`, one that
+    comes first in order and whose input is on its first attempt is, too: otherwise the fastest upload would win every
+    time, whatever the weights say.
     """
     ready = [candidate for candidate in options if candidate.ready]
-    if hold:
-        preparing = [candidate for candidate in options if candidate.preparing]
-        if any(candidate.preparing for candidate in routing.first_in_order([*ready, *preparing])):
-            return None
+    preparing = [candidate for candidate in options if candidate.preparing]
+    if hold and any(candidate.preparing for candidate in routing.first_in_order([*ready, *preparing])):
+        return None
     fewest = min((candidate.refused for candidate in ready), default=0)
     ready = [candidate for candidate in ready if candidate.refused == fewest]
+    if fewest and preparing:
+        return None
+    if any(one.takes_none for one in ready) and not all(one.takes_none or one.exhausted for one in options):
+        return None
     return routing.simple_shuffle(ready, random) if ready else None
 
 
-def to_prepare(options: Sequence[Candidate], random: Random) -> Candidate | None:
+def to_prepare(options: Sequence[Candidate], random: Random, chosen: Candidate | None = None) -> Candidate | None:
     """The candidate for which an input of the shard is to be made; `None` while another one is being made, or if no
-    deployment has room."""
-    if any(candidate.preparing for candidate in options):
+    deployment has room.
+
+    Where one is `chosen`, it is one that may take more of the requests: of a provider for which none were translated.
+    """
+    if any(candidate.preparing for candidate in options) or (chosen is not None and not chosen.refused):
         return None
     free = [candidate for candidate in options if candidate.input is None and candidate.usable and candidate.fits]
+    if chosen is not None:
+        tried = {candidate.deployment.provider for candidate in options if candidate.input is not None}
+        free = [candidate for candidate in free if candidate.deployment.provider not in tried]
     return routing.simple_shuffle(free, random) if free else None
 
 

@@ -79,6 +79,8 @@ class Submission:
             return None
         options = await self._candidates(batch, shard)
         while (chosen := choose(options, self._random, hold=_hold(shard) > 0)) and chosen.input is not None:
+            if shard.selection and (other := to_prepare(options, self._random, chosen)):
+                return await self._prepare(shard, other)
             job = await self._insert(shard, chosen, chosen.input)
             if job is not None:
                 return await self._submit(batch, shard, chosen, chosen.input, job)
@@ -252,7 +254,8 @@ class Submission:
         full = [candidate.deployment.id for candidate in possible if candidate.in_line]
         cooldowns = [candidate.cooldown for candidate in possible if candidate.cooldown]
         # one that is ready and was not chosen waits for those that are about to be, for the rest of the hold
-        hold = [_hold(shard)] if any(one.ready for one in possible) and any(one.preparing for one in possible) else []
+        is_held = any(one.ready for one in possible) and any(one.preparing for one in possible)
+        hold = [_hold(shard)] if is_held and _hold(shard) > 0 else []
         inputs = any(candidate.input is None or candidate.input.state == "pending" for candidate in possible)
         cause: WaitingFor = "input" if hold else "room" if full else "input" if inputs else "cooldown"
         async with self._store.session() as tables:

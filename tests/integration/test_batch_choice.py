@@ -10,8 +10,13 @@ import yaml
 from local.provider import Simulator
 from local.provider.defects import Defects
 from local.provider.line_faults import LineFault
+from manifold.profiles import profile_of
+from manifold.providers import Endpoint
+from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.openai.batches import OpenAIBatches
 from manifold.providers.registry import close_providers
 from manifold.schemas import Batch
+from tests.integration.test_translated_batches import StrictTranslator
 from tests.support.aws import Aws
 from tests.support.provider import chat_line, chat_lines
 from tests.support.system import FAST_PACE, System
@@ -114,3 +119,20 @@ async def test_failed_lines_that_are_too_few_do_not_run_again(start: Start) -> N
     ended = await system.run_until_ended(batch.id)
     assert (ended.status, ended.request_counts.failed, ended.errors) == ("completed", 1, None)
     assert len(system.select("SELECT id FROM shards")) == 1
+
+
+async def test_parts_of_a_batch_run_where_all_their_requests_can_be_translated(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of a part are made for one deployment after the other, the first in order first."""
+
+    def translator(adapter: OpenAIBatches, at: Endpoint) -> LineTranslator | None:
+        return StrictTranslator(at.model) if adapter._profile is profile_of("groq") else None
+
+    monkeypatch.setattr(OpenAIBatches, "translator", translator)
+    system = start({"groq": {"order": 1, "max_batch_requests": 2}, "openai": {"order": 2, "max_batch_requests": 2}})
+
+    batch = await run(system, chat_lines(GROUP, 3) + chat_line(GROUP, "bad", logit_bias={"50256": -100}))
+
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 4, 0)
+    assert used(system)[1] == ["groq", "openai"]

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
+from typing import Any
 
 import pytest
 
-from batches.selection import candidates
+from batches.selection import Candidate, candidates, choose, to_prepare
 from manifold.config import BatchLimits
 from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
@@ -112,3 +114,40 @@ def test_requests_that_cannot_be_translated_do_not_count(refused: int, too_small
     shard = replace(SHARD, requests=100)
     [candidate] = candidates(shard, [bedrock], [prepared(refused)], [], {}, {})
     assert candidate.too_small is too_small
+
+
+def chosen(*options: Candidate) -> str | None:
+    found = choose(options, Random(1), hold=False)
+    return None if found is None else found.deployment.id
+
+
+def option(name: str, refused: int | None = 0, **how: Any) -> Candidate:
+    """A candidate for a shard of ten requests. `refused=None`: it has no input."""
+    row = None if refused is None else prepared(refused)
+    return Candidate(deployment(name), row, takes_none=refused == 10, **how)
+
+
+def preparing(name: str) -> Candidate:
+    return Candidate(deployment(name), replace(prepared(0), state="pending"))
+
+
+def test_one_that_takes_not_all_requests_waits_for_those_that_are_about_to_be_ready() -> None:
+    assert chosen(option("a", 1), preparing("b")) is None
+    assert chosen(option("a", 0), preparing("b")) == "a"
+    assert chosen(option("a", 1), option("b", 0, cooldown=5.0)) == "a"
+
+
+def test_one_that_takes_none_of_the_requests_waits_for_all_that_may_ever_take_some() -> None:
+    for other in (option("b", 0, cooldown=5.0), option("b", 0, fits=False), option("b", None)):
+        assert chosen(option("a", 10), other) is None
+    for other in (option("b", 0, failed=True), option("b", 10)):
+        assert chosen(option("a", 10), other) in ("a", "b")
+    assert chosen(option("a", 10)) == "a"
+
+
+def test_lines_of_a_shard_are_made_for_another_provider_where_the_first_does_not_take_all() -> None:
+    first, same, elsewhere = option("a", 1), option("b", None), option("c", None)
+    elsewhere = replace(elsewhere, deployment=replace(elsewhere.deployment, provider="other"))
+    assert to_prepare([first, same, elsewhere], Random(1), first) is elsewhere
+    assert to_prepare([first, same], Random(1), first) is None
+    assert to_prepare([option("a", 0), elsewhere], Random(1), option("a", 0)) is None
