@@ -3,12 +3,21 @@
 A test module has the fixture `batches` by `pytest_plugins = ("tests.support.batch_driver",)`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from local.provider import Simulator
-from local.provider.accounts import GCP_PROJECT, GCS_BUCKET
+from local.provider.accounts import (
+    BEDROCK_BUCKET,
+    BEDROCK_MODEL,
+    BEDROCK_REGION,
+    BEDROCK_ROLE,
+    FIREWORKS_MODEL,
+    GCP_PROJECT,
+    GCS_BUCKET,
+    HOST_MODELS,
+)
 from local.provider.signed_urls import Storage
 from manifold.providers import Endpoint, Signature
 
@@ -37,8 +46,10 @@ class BatchDialect:
     """The prefix of `litellm_params.model`."""
     account: str
     model: str
+    route: str = "/v1/chat/completions"
+    """The API that its lines call."""
     api_version: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Callable[[Simulator], Mapping[str, str]] = lambda _: {}
     signature: Signature | None = None
     embedding_model: str | None = None
     """A model of the account for `/v1/embeddings`, where batches of them are possible."""
@@ -52,6 +63,8 @@ class BatchDialect:
     """Whether an ended job says how many requests it had and how many failed."""
     partial: frozenset[str] = frozenset({"cancelled", "expired"})
     """The ends of a job that leave the results of the lines that were answered."""
+    fails: bool = True
+    """Whether a job as a whole may fail."""
     minimum: int = 1
     """The fewest requests of a batch."""
     maximum: int = 50_000
@@ -69,9 +82,10 @@ class BatchDialect:
     """A parameter of chat that the translator refuses, if there is one, and a value of it."""
     states: bool = True
     """Whether a job says in which state it is."""
-    bodiless: frozenset[str] = frozenset()
-    """The methods whose answer has no body: nothing of it can be cut off."""
     routes: Mapping[str, str] = field(default_factory=lambda: OPENAI_ROUTES)
+
+    bodiless: frozenset[str] = frozenset()
+    """The methods whose answer is its status alone."""
 
     @property
     def holds_inputs(self) -> bool:
@@ -89,27 +103,54 @@ class BatchDialect:
             api_version=self.api_version,
             timeout=timeout,
             signature=self.signature,
-            options={name: self._option(value, simulator) for name, value in self.options.items()},
+            options=self.options(simulator),
         )
 
-    def _option(self, value: str, simulator: Simulator) -> str:
-        """A setting, with the simulated provider's addresses in it, or the key file of its account at Google."""
-        if value == SERVICE_ACCOUNT:
-            return simulator.service_account()
-        return value.format(url=simulator.url, base=simulator.base(self.account))
+
+def _without(*methods: str, **more: str) -> Mapping[str, str]:
+    return {name: route for name, route in {**OPENAI_ROUTES, **more}.items() if name not in methods}
 
 
-SERVICE_ACCOUNT = "the key of the service account"
-VERTEX_OPTIONS = {
-    "vertex_project": GCP_PROJECT,
-    "vertex_location": "europe-west4",
-    "vertex_credentials": SERVICE_ACCOUNT,
-    "gcs_bucket_name": GCS_BUCKET,
-    "gcs_endpoint_url": "{base}",
-}
-VERTEX_ROUTES = OPENAI_ROUTES | {"prepare": "files.start", "results": "files.list"}
-TOGETHER_ROUTES = OPENAI_ROUTES | {"stored": "objects.put", "fetched": "objects.get"}
-XAI_ROUTES = OPENAI_ROUTES | {"results": "batches.results", "fetched": "batches.results"}
+LINES_TRAVEL = ("prepare", "stored", "inputs")
+UNTRANSLATABLE = ("logit_bias", {"50256": -100})
+AZURE_MODEL = "gpt-4o-mini-general-deployment"
+AZURE = BatchDialect("azure-v1", "azure", "azure-general", AZURE_MODEL, responses=True, translated=False)
+HOST = BatchDialect("groq", "groq", "groq", HOST_MODELS["groq"], translated=False, tells_expiry=False)
+BEDROCK = BatchDialect(
+    "bedrock-invoke",
+    "bedrock",
+    "bedrock",
+    BEDROCK_MODEL,
+    options=lambda simulator: {
+        "s3_bucket_name": BEDROCK_BUCKET,
+        "s3_endpoint_url": f"{simulator.base('bedrock')}/s3",
+        "aws_batch_role_arn": BEDROCK_ROLE,
+        "bedrock_invocation": "invoke",
+    },
+    bodiless=frozenset({"prepare", "discard"}),
+    signature=Signature(BEDROCK_REGION, "AKIASIMULATED", "simulated-secret-access-key"),
+    embedding_model="amazon.titan-embed-text-v2:0",
+    tells_expiry=False,
+    minimum=100,
+    untranslatable=UNTRANSLATABLE,
+)
+VERTEX = BatchDialect(
+    "vertex-gemini",
+    "vertex_ai",
+    "vertex",
+    "gemini-2.5-flash",
+    options=lambda simulator: {
+        "vertex_project": GCP_PROJECT,
+        "vertex_location": "europe-west4",
+        "vertex_credentials": simulator.service_account(),
+        "gcs_bucket_name": GCS_BUCKET,
+        "gcs_endpoint_url": simulator.base("vertex"),
+    },
+    embedding_model="gemini-embedding-001",
+    tells_expiry=False,
+    bodiless=frozenset({"discard"}),
+    untranslatable=UNTRANSLATABLE,
+)
 
 BATCH_DIALECTS = (
     BatchDialect(
@@ -121,19 +162,8 @@ BATCH_DIALECTS = (
         responses=True,
         translated=False,
     ),
-    BatchDialect(
-        "azure-v1", "azure", "azure-general", "gpt-4o-mini-general-deployment", responses=True, translated=False
-    ),
-    BatchDialect(
-        "azure-dated",
-        "azure",
-        "azure-general",
-        "gpt-4o-mini-general-deployment",
-        api_version="2024-10-21",
-        responses=True,
-        translated=False,
-        tells_expiry=False,
-    ),
+    AZURE,
+    replace(AZURE, name="azure-dated", api_version="2024-10-21", tells_expiry=False),
     BatchDialect(
         "xai",
         "xai",
@@ -143,19 +173,55 @@ BATCH_DIALECTS = (
         translated=False,
         partial=frozenset({"cancelled"}),
         states=False,
-        routes=XAI_ROUTES,
+        routes=_without(results="batches.results", fetched="batches.results"),
     ),
-    BatchDialect("groq", "groq", "groq", "llama-3.3-70b-versatile", translated=False, tells_expiry=False),
-    BatchDialect("novita", "novita", "novita", "deepseek/deepseek-v3-0324", translated=False, tells_expiry=False),
-    BatchDialect("zai", "zai", "zai", "glm-4-flash", tells_expiry=False),
+    HOST,
+    replace(HOST, name="novita", provider="novita", account="novita", model=HOST_MODELS["novita"]),
+    replace(HOST, name="zai", provider="zai", account="zai", model=HOST_MODELS["zai"], translated=True),
+    replace(
+        HOST,
+        name="perplexity",
+        provider="perplexity",
+        account="perplexity",
+        model=HOST_MODELS["perplexity"],
+        route="/v1/responses",
+        responses=True,
+    ),
     BatchDialect(
-        "together",
-        "together_ai",
-        "together",
-        "Qwen/Qwen2.5-7B-Instruct-Turbo",
+        "anthropic",
+        "anthropic",
+        "anthropic",
+        "claude-haiku-4-5",
         tells_expiry=False,
-        counts=False,
-        routes=TOGETHER_ROUTES,
+        finds="approximate",
+        fails=False,
+        untranslatable=UNTRANSLATABLE,
+        routes=_without(*LINES_TRAVEL, results="batches.results", fetched="batches.results", discard="batches.delete"),
+    ),
+    BEDROCK,
+    replace(
+        BEDROCK,
+        name="bedrock-converse",
+        options=lambda simulator: {**BEDROCK.options(simulator), "bedrock_invocation": "converse"},
+        embedding_model=None,
+        tools=False,
+    ),
+    VERTEX,
+    replace(
+        VERTEX,
+        name="vertex-claude",
+        model="claude-haiku-4-5",
+        options=lambda simulator: {**VERTEX.options(simulator), "vertex_location": "us-east5"},
+        embedding_model=None,
+    ),
+    BatchDialect(
+        "gemini",
+        "gemini",
+        "gemini",
+        "gemini-2.5-flash",
+        embedding_model="gemini-embedding-001",
+        partial=frozenset(),
+        untranslatable=UNTRANSLATABLE,
     ),
     BatchDialect(
         "mistral",
@@ -166,13 +232,13 @@ BATCH_DIALECTS = (
         tells_expiry=False,
     ),
     BatchDialect(
-        "gemini",
-        "gemini",
-        "gemini",
-        "gemini-2.5-flash",
-        embedding_model="gemini-embedding-001",
-        partial=frozenset(),
-        untranslatable=("logit_bias", {"50256": -100}),
+        "together",
+        "together_ai",
+        "together",
+        "Qwen/Qwen2.5-7B-Instruct-Turbo",
+        tells_expiry=False,
+        counts=False,
+        routes=_without(stored="objects.put", fetched="objects.get"),
     ),
     BatchDialect(
         "cohere",
@@ -185,40 +251,40 @@ BATCH_DIALECTS = (
         stops=False,
         schemas=False,
         partial=frozenset({"cancelled"}),
-        untranslatable=("logit_bias", {"50256": -100}),
-        routes=OPENAI_ROUTES | {"results": "files.retrieve", "fetched": "objects.get"},
+        untranslatable=UNTRANSLATABLE,
+        routes=_without(results="files.retrieve", fetched="objects.get"),
     ),
     BatchDialect(
-        "vertex-gemini",
-        "vertex_ai",
-        "vertex",
-        "gemini-2.5-flash",
-        options=VERTEX_OPTIONS,
-        embedding_model="gemini-embedding-001",
+        "fireworks",
+        "fireworks_ai",
+        "fireworks",
+        FIREWORKS_MODEL,
+        options=lambda _: {"account_id": "fireworks"},
         tells_expiry=False,
-        untranslatable=("logit_bias", {"50256": -100}),
-        bodiless=frozenset({"prepare", "discard"}),
-        routes=VERTEX_ROUTES,
+        partial=frozenset({"expired"}),
+        routes=_without(
+            "cancel", find="batches.retrieve", prepare="files.start", stored="objects.put", fetched="objects.get"
+        ),
     ),
     BatchDialect(
-        "vertex-claude",
-        "vertex_ai",
-        "vertex",
-        "claude-haiku-4-5",
-        options=VERTEX_OPTIONS | {"vertex_location": "us-east5"},
+        "openrouter",
+        "openrouter",
+        "openrouter",
+        "openai/gpt-4.1-mini",
+        embedding_model="openai/text-embedding-3-small",
         tells_expiry=False,
-        untranslatable=("logit_bias", {"50256": -100}),
-        bodiless=frozenset({"prepare", "discard"}),
-        routes=VERTEX_ROUTES,
+        finds="approximate",
+        maximum=5_000,
+        routes=_without(
+            *LINES_TRAVEL,
+            "cancel",
+            poll="*",
+            results="batches.retrieve",
+            fetched="batches.retrieve",
+            discard="batches.delete",
+        ),
     ),
 )
 
-NOT_YET = (
-    "perplexity",
-    "anthropic",
-    "bedrock-invoke",
-    "bedrock-converse",
-    "fireworks",
-    "openrouter",
-)
+NOT_YET: tuple[str, ...] = ()
 """The dialects whose adapter or simulated provider is not there yet."""

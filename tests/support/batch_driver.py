@@ -72,8 +72,9 @@ class BatchDriver:
     def translator(self) -> LineTranslator | None:
         return self.provider.translator(self.at)
 
-    def line(self, custom_id: str, text: str = "hello there", url: str = CHAT, **body: Any) -> dict[str, Any]:
-        """A line of the client's file, with the deployment's model in it."""
+    def line(self, custom_id: str, text: str = "hello there", url: str = "", **body: Any) -> dict[str, Any]:
+        """A line of the client's file, with the deployment's model in it; `url` is the dialect's by default."""
+        url = url or self.dialect.route
         said = {"input": text} if url != CHAT else {"messages": [{"role": "user", "content": text}]}
         return {"custom_id": custom_id, "method": "POST", "url": url, "body": {"model": self.at.model, **said, **body}}
 
@@ -148,7 +149,7 @@ class BatchDriver:
     async def run(self, lines: Iterable[Line], input_id: str = "input_a1", *, drop_params: bool = False) -> Outcome:
         """The whole way of a batch."""
         sent = await self.prepare(lines, input_id, drop_params=drop_params)
-        return await self.outcome(sent, await self.submit(sent))
+        return await self.outcome(sent, await self.submit(sent, input_id.replace("input", "job")))
 
     def fail(self, kind: str, act: str, **how: Any) -> None:
         """Let the next call of this method of `BatchProvider` go wrong."""
