@@ -17,7 +17,7 @@ from manifold.schemas import batch_error
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables
 from manifold.store.batches import Outcome
-from manifold.store.job_changes import JobEnd, JobPoll
+from manifold.store.job_changes import Fault, JobEnd, JobPoll
 from manifold.store.shards import Counts, ShardRow
 
 POLL_PAUSES = (5.0, 15.0, 45.0, 60.0, 60.0, 60.0, 120.0, 120.0, 300.0)
@@ -152,7 +152,8 @@ class PollResults:
         """The end of a job. The provider's ids of it and of its input become those of ours that the client knows."""
         own = {running.ref: running.batch.id} | ({input_ref: running.batch.input_file_id} if input_ref else {})
         scrubber = self._deployments.scrubber(running.deployment, own)
-        has_output, has_error = self._result_files(running, status)
+        fault = failures.fault_of(status, outcome, cancelled_by_us=running.batch.status == "cancelling")
+        has_output, has_error = self._result_files(running, status, fault)
         return JobEnd(
             outcome=outcome,
             output_ref=status.output_ref,
@@ -161,15 +162,18 @@ class PollResults:
             error_file_id=ids.new("file") if has_error else None,
             errors=[*(_error_entry(error, scrubber) for error in status.errors), *_missing_results(running, status)],
             answers=status.answers(running.sent) + running.job.refused,
-            fault=failures.fault_of(status, outcome, cancelled_by_us=running.batch.status == "cancelling"),
+            fault=fault,
         )
 
-    def _result_files(self, running: RunningJob, status: JobStatus) -> tuple[bool, bool]:
-        """Whether there may be an output file and an error file. Translated results may go into either."""
+    def _result_files(self, running: RunningJob, status: JobStatus, fault: Fault | None) -> tuple[bool, bool]:
+        """Whether there may be an output file and an error file. Translated results may go into either.
+
+        A job that answered nothing and is tried again leaves also those requests to the next one that it never got.
+        """
         named = (status.output_ref is not None, status.error_ref is not None)
         if any(named) and self._deployments.translator(running.deployment) is not None:
             return True, True
-        return named[0], named[1] or running.job.refused > 0
+        return named[0], named[1] or (running.job.refused > 0 and fault in (None, "input"))
 
 
 def _poll(running: RunningJob, result: PollResult) -> JobPoll:

@@ -1,9 +1,11 @@
-"""Faults of the file storage under batches whose lines travel with the job."""
+"""Faults of the file storage and of the provider under batches whose lines are translated."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from local.provider import Fault
+from local.provider.defects import Defects, Ending
 from manifold.errors import Unavailable
 from tests.integration.test_translated_batches import (
     ACCOUNT,
@@ -86,3 +88,16 @@ async def test_lines_that_break_off_within_the_create_leave_it_unclear(
 
     assert (batch.status, counts(batch)) == ("completed", (4, 3, 1))
     assert states(system) == ["absent", "settled"]
+
+
+@pytest.mark.usefixtures("translating")
+async def test_a_job_that_its_provider_failed_is_tried_again_as_any_other_is(system: System) -> None:
+    """Also as often, for a quota: the error lines of what it never got are no answers of its provider's."""
+    ending = Ending(state="failed", code="token_limit_exceeded")
+    system.provider.fail(Fault(kind="job", times=7, job=Defects(ending=ending)))
+
+    batch = await system.run_until_ended((await system.create((await system.upload(CONTENT)).id)).id, rounds=100)
+
+    assert (batch.status, counts(batch), batch.errors) == ("completed", (4, 3, 1), None)
+    assert states(system) == ["settled"] * 8
+    assert len(system.select("SELECT id FROM shards")) == 1
