@@ -85,7 +85,7 @@ class BatchDialect:
     routes: Mapping[str, str] = field(default_factory=lambda: OPENAI_ROUTES)
 
     bodiless: frozenset[str] = frozenset()
-    """The methods whose answer is its status alone."""
+    """The methods that need no whole body of an answer: its status tells all, or its beginning."""
 
     @property
     def holds_inputs(self) -> bool:
@@ -275,6 +275,7 @@ BATCH_DIALECTS = (
         tells_expiry=False,
         finds="approximate",
         maximum=5_000,
+        bodiless=frozenset({"poll"}),
         routes=_without(
             *LINES_TRAVEL,
             "cancel",

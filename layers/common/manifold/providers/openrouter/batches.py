@@ -4,6 +4,7 @@ https://openrouter.ai/docs/batch-quickstart. A batch is listed without its resul
 be hundreds of megabytes: so it is read as a stream, and polled by its listing.
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping, Sequence
@@ -161,11 +162,16 @@ class OpenRouterBatches:
         """The status of a batch, which is read up to its results."""
         batch = JsonMembers("results")
         try:
-            async with contextlib.aclosing(
-                self._elements(openai_call(endpoint, "batches", ref), batch, until_array=True)
-            ) as elements:
+            async with (
+                asyncio.timeout(endpoint.timeout),
+                contextlib.aclosing(
+                    self._elements(openai_call(endpoint, "batches", ref), batch, until_array=True)
+                ) as elements,
+            ):
                 async for _ in elements:
                     pass
+        except TimeoutError as error:
+            raise ProviderUnclear("no answer in time") from error
         except ProviderRefused as refusal:
             if refusal.status != GONE:
                 raise
