@@ -63,6 +63,34 @@ def test_what_tells_where_a_request_went_is_left_out(text: str, scrubbed: str) -
 
 
 @pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("Batch job kv56ypwkcoqs has too few records", "Batch job batch_Ours has too few records"),
+        ("Batch job KV56YPWKCOQS of arn:aws:bedrock:x:1:job/other", "Batch job batch_Ours of ***"),
+        ("Dataset manifold-0aB9cD is empty", "Dataset file-Ours is empty"),
+        ("projects/acme/locations/us-east5/batchPredictionJobs/5 has ended", "*** has ended"),
+        ("no access to 'projects/acme'", "no access to '***'"),
+        ("model accounts/acme/models/llama-x not found", "model *** not found"),
+        ("model accounts/acme/models/llama not found", "model our-group not found"),
+        ("publishers/google/models/gemini does not exist", "*** does not exist"),
+        ("your projects and accounts: and/or", "your projects and accounts: and/or"),
+    ],
+)
+def test_an_id_is_also_the_last_part_of_a_path(text: str, scrubbed: str) -> None:
+    scrubber = Scrubber(
+        model="accounts/acme/models/llama",
+        shown_as="our-group",
+        own={
+            "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/kv56ypwkcoqs": "batch_Ours",
+            "accounts/acme/datasets/manifold-0aB9cD": "file-Ours",
+            "s3://a-bucket/a-folder/": "file-Folder",
+        },
+    )
+
+    assert scrubber.text(text) == scrubbed
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Duplicate custom_id 'request-17' in line 17.",

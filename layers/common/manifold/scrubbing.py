@@ -55,6 +55,8 @@ _ACCOUNT = (
     rf"(?: (?:id|name|number|group))?[ '\"`:=(#]+)(?:{_UUID}|[\w.-]*\d[\w-]*)"
 )
 """An account or a request by its number or UUID. Not any UUID: a client's `custom_id` may be one."""
+_RESOURCE = r"(?<![\w-])(?:projects|accounts|publishers)/[^\s'\"<>)\]]+"
+"""A resource of Google's or of Fireworks', by its path. The model itself may be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Scrubber:
     uuids: bool = False
     """Whether all UUIDs are removed. In messages about a batch they may be a line's `custom_id`."""
     own: Mapping[str, str] = field(default_factory=dict)
-    """Ids of the provider's, each with our own id, which replaces it."""
+    """Ids of the provider's, each with our own id, which replaces it. Of a path or an ARN, messages may have the last part
+    alone."""
 
     def text(self, message: str, longest: int = LONGEST_TEXT) -> str:
         """The scrubbed message, on one line, of `longest` characters at most."""
@@ -93,15 +96,17 @@ class Scrubber:
 
     def _our_ids(self) -> dict[str, str]:
         """Our ids by the provider's in lower case: patterns ignore case."""
-        return {theirs.casefold(): ours for theirs, ours in self.own.items()}
+        last = {theirs.rpartition("/")[2]: ours for theirs, ours in self.own.items()}
+        return {theirs.casefold(): ours for theirs, ours in (last | self.own).items() if theirs}
 
     def _pattern(self) -> re.Pattern[str]:
-        own = _any(self.own) and rf"(?<![\w-]){_any(self.own)}(?![\w-])"
-        if long := _any([ref for ref in self.own if len(ref) >= LONG_REF]):  # also within a word
+        known = _any(self._our_ids())
+        own = known and rf"(?<![\w-]){known}(?![\w-])"
+        if long := _any([ref for ref in self._our_ids() if len(ref) >= LONG_REF]):  # also within a word
             own += "|" + long
         uuids = [rf"(?<!\w){_UUID}(?!\w)"] if self.uuids else []
         parts = [f"(?P<own>{own or '(?!)'})", *self._secrets(), _ACCOUNT, _KNOWN, *uuids, *self._hosts()]
-        return re.compile("|".join([*parts, f"(?P<model>{self._model()})"]), FLAGS)
+        return re.compile("|".join([*parts, f"(?P<model>{self._model()})", _RESOURCE]), FLAGS)
 
     def _secrets(self) -> list[str]:
         known = [secret for secret in self.secrets if len(secret) >= SHORTEST_SECRET]
