@@ -179,6 +179,32 @@ def test_an_address_of_an_object_store_is_one(tmp_path: Path, model: str) -> Non
     assert message == f"model_list[0].litellm_params.{setting}: must start with https:// or http://"
 
 
+@pytest.mark.parametrize(
+    ("model", "setting", "value", "message"),
+    [
+        ("bedrock/nova", "s3_bucket_name", "s3://bucket", "must be the bucket's name, without s3:// or gs://"),
+        ("bedrock/nova", "s3_output_bucket_name", "s3://b/c", "must be the bucket's name, without s3:// or gs://"),
+        ("bedrock/nova", "aws_batch_role_arn", "my-role", "must be the ARN of a role"),
+        ("vertex_ai/gemini", "gcs_bucket_name", "gs://b/folder", "must be the bucket's name, without s3:// or gs://"),
+        ("vertex_ai/gemini", "vertex_project", "projects/p", "must be a name alone, without a path"),
+        ("vertex_ai/gemini", "vertex_location", "us east5", "must be a name alone, without a path"),
+        (
+            "vertex_ai/gemini",
+            "vertex_credentials",
+            "/path/to/service_account.json",
+            "must be the JSON text itself, and not a path: put it into the secret",
+        ),
+        ("fireworks_ai/llama", "account_id", "accounts/acme", "must be a name alone, without a path"),
+    ],
+)
+def test_a_setting_of_a_provider_has_its_form(
+    tmp_path: Path, model: str, setting: str, value: str, message: str
+) -> None:
+    assert f"model_list[0].litellm_params.{setting}: {message}" in refusal(
+        tmp_path, batch(model, f"{setting}: '{value}'")
+    )
+
+
 def batch(model: str, params: str = "") -> str:
     return f"model_list: [{{model_name: g, litellm_params: {{model: {model}, {params}}}, model_info: {{mode: batch}}}}]"
 

@@ -40,7 +40,7 @@ def test_a_limit_of_ones_own_replaces_only_that_of_the_provider(load: Load) -> N
 def test_a_job_of_bedrock_has_a_hundred_requests_unless_the_quota_is_another(
     load: Load, params: str, fewest: int
 ) -> None:
-    [deployment] = load(one("bedrock/nova", f"s3_bucket_name: b, aws_batch_role_arn: r{params}")).deployments
+    [deployment] = load(one("bedrock/nova", f"s3_bucket_name: b, aws_batch_role_arn: 'arn:r'{params}")).deployments
     assert deployment.limits.fewest_requests == fewest
 
 

@@ -1,5 +1,6 @@
 """Checks of deployments beyond types: problems, which are errors, and warnings."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from manifold.config.deployments import Deployment
@@ -7,6 +8,20 @@ from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
 
 CREDENTIALS = frozenset({"api_key", "aws_secret_access_key", "aws_session_token", "vertex_credentials"})
+
+_BUCKET = (re.compile(r"(?!\w+://)"), "the bucket's name, without s3:// or gs://")
+_NAME = (re.compile(r"[^/\s]+$"), "a name alone, without a path")
+FORMS = {
+    "account_id": _NAME,
+    "aws_batch_role_arn": (re.compile("arn:"), "the ARN of a role"),
+    "gcs_bucket_name": _BUCKET,
+    "s3_bucket_name": _BUCKET,
+    "s3_output_bucket_name": _BUCKET,
+    "vertex_credentials": (re.compile(r"\s*\{"), "the JSON text itself, and not a path: put it into the secret"),
+    "vertex_location": _NAME,
+    "vertex_project": _NAME,
+}
+"""The form of each setting of batches that is easily mistaken, and its words. Values by name are not checked."""
 
 
 def problems(deployments: Iterable[Deployment]) -> list[str]:
@@ -89,6 +104,14 @@ def _batches(one: Deployment) -> Iterator[str]:
     for name in one.profile.needs:
         if name not in one.options:
             yield f"{one.path}.litellm_params.{name}: is missing, and batches of {one.provider!r} need it"
+    yield from _forms(one)
+
+
+def _forms(one: Deployment) -> Iterator[str]:
+    for name, (form, what) in FORMS.items():
+        setting = one.options.get(name)
+        if isinstance(setting, PlainText) and not form.match(setting.text):
+            yield f"{one.path}.litellm_params.{name}: must be {what}"
 
 
 def _equal_ids(deployments: Iterable[Deployment]) -> Iterator[str]:
