@@ -12,9 +12,12 @@ def no_endpoint(endpoint: str) -> ErrorEntry:
     return batch_error("invalid_endpoint", f"No deployment of the model runs batches for {endpoint}.", param="endpoint")
 
 
-def too_few_requests(fewest: int) -> ErrorEntry:
-    """The batch, or this part of it, is smaller than a job of any deployment must be."""
+def too_few_requests(fewest: int, refused: int) -> ErrorEntry:
+    """The batch, or this part of it, is smaller than a job of any deployment must be: without the `refused` requests,
+    which cannot be sent there."""
     message = f"The model's deployments run batches of {fewest} requests and more. Send more requests in one batch."
+    if refused:
+        message += f" {refused} of these do not count, as they have something that the model does not take."
     return batch_error("too_few_requests", message)
 
 

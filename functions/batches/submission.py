@@ -272,7 +272,8 @@ class Submission:
             message = "No deployment that runs batches serves the file's model."
             return [batch_error("model_not_found", message, param="model")]
         if all(candidate.too_small for candidate in options):
-            return [too_few_requests(min(one.deployment.limits.fewest_requests for one in options))]
+            refused = max(one.input.refused if one.input else 0 for one in options)
+            return [too_few_requests(min(one.deployment.limits.fewest_requests for one in options), refused)]
         async with self._store.session() as tables:
             jobs = await tables.jobs.of_shard(shard.id)
         failed = [job for job in jobs if job.state == "settled" and job.fault]

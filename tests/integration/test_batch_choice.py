@@ -109,6 +109,15 @@ async def test_a_batch_too_small_for_all_fails_and_says_how_many_requests_it_nee
     assert used(system) == ([], [])
 
 
+async def test_a_batch_too_small_without_what_cannot_be_sent_says_so(start: Start) -> None:
+    system = start({"anthropic": {"min_batch_requests": 3}})
+    batch = await run(system, chat_lines(GROUP, 2) + chat_line(GROUP, "bad", logit_bias={"1": 1}))
+    [(code, message)] = codes(batch)
+    assert code == "too_few_requests"
+    assert message is not None
+    assert message.endswith(" 1 of these do not count, as they have something that the model does not take.")
+
+
 async def test_failed_lines_that_are_too_few_do_not_run_again(start: Start) -> None:
     """Their errors stand: a job of so few requests would be refused."""
     content = chat_lines(GROUP, 3) + chat_line(GROUP, "busy", "busy")
