@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.openrouter.batch_lines import OpenRouterLines
@@ -30,6 +30,16 @@ def test_a_body_has_neither_model_nor_stream(route: str, own: dict[str, Any]) ->
         "custom_id": "input_A-0",
         "body": {"provider": {"only": ["openai"]}, **own},
     }
+
+
+@pytest.mark.parametrize(
+    ("route", "param"),
+    [("/v1/chat/completions", "messages"), ("/v1/responses", "input"), ("/v1/embeddings", "input")],
+)
+def test_a_line_that_would_fail_the_whole_job_is_not_sent(route: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        LINES.request(LineRequest("input_A-0", route, {"model": "group"}))
+    assert raised.value.param == param
 
 
 def test_members_of_answers_that_openrouter_refuses_are_left_out() -> None:

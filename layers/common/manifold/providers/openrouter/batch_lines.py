@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.error_patterns import prompt_error_code
@@ -15,7 +15,8 @@ from manifold.providers.failures import STATUS_OF_TYPE
 from manifold.providers.openai.messages import MessageSanitizer
 
 CHAT = "/v1/chat/completions"
-ROUTES = frozenset({CHAT, "/v1/responses", "/v1/embeddings"})
+REQUIRED: Mapping[str, str] = {CHAT: "messages", "/v1/responses": "input", "/v1/embeddings": "input"}
+"""What a line of each route must have."""
 BATCHS_OWN = frozenset({"model", "stream", "stream_options"})
 """Members that a batch has no use for: the model is that of the batch, and nothing is streamed."""
 UNSENT: Mapping[str, str] = {
@@ -29,12 +30,14 @@ STATUS = re.compile("[1-5][0-9]{2}")
 class OpenRouterLines:
     """The `LineTranslator` of any model at OpenRouter."""
 
-    routes = ROUTES
+    routes = frozenset(REQUIRED)
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._sanitizer = MessageSanitizer("openrouter", endpoint.base_url)
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
+        if (name := REQUIRED[request.route]) not in request.body:  # one such line fails the whole job
+            raise InvalidRequest(f"'{name}' is missing.", param=name, code="missing_required_parameter")
         body = self._sanitizer.body(request.body) if request.route == CHAT else request.body
         return {
             "custom_id": request.id,
