@@ -150,7 +150,8 @@ class PollResults:
 
     def _end(self, running: RunningJob, status: JobStatus, outcome: Outcome, input_ref: str | None) -> JobEnd:
         """The end of a job. The provider's ids of it and of its input become those of ours that the client knows."""
-        own = {running.ref: running.batch.id} | ({input_ref: running.batch.input_file_id} if input_ref else {})
+        inputs = [running.job.input_id, *([input_ref] if input_ref else [])]
+        own = {running.ref: running.batch.id, **dict.fromkeys(inputs, running.batch.input_file_id)}
         scrubber = self._deployments.scrubber(running.deployment, own)
         fault = failures.fault_of(status, outcome, cancelled_by_us=running.batch.status == "cancelling")
         has_output, has_error = self._result_files(running, status, fault)

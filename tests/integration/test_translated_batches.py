@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.provider.defects import Defects
+from local.provider.defects import Defects, Ending
 from manifold.errors import InvalidRequest
 from manifold.providers import Endpoint, Input, Job, Prepared
 from manifold.providers.batch_lines import LineRequest, LineResult
@@ -145,6 +145,21 @@ async def test_failures_among_the_answers_come_into_the_error_file(system: Syste
 
     assert counts(batch) == (4, 2, 2)
     assert set(lines_of(system, batch.error_file_id)) == {"fails", "bad"}
+
+
+@pytest.mark.usefixtures("translating")
+async def test_a_failed_job_is_told_of_without_ids_of_its_input(system: System) -> None:
+    file = await system.upload(chat_lines(GROUP, 2))
+    batch = await system.create(file.id)
+    await system.deliver_all()
+    [input_id] = [str(row["id"]) for row in system.select("SELECT id FROM inputs")]
+    ending = Ending(state="failed", code="mismatched_model", message=f"Request '{input_id}-1' is wrong")
+    system.provider.state.batches.defects[ACCOUNT] = Defects(ending=ending)
+
+    batch = await system.run_until_ended(batch.id)
+
+    assert batch.errors is not None
+    assert [error.message for error in batch.errors.data] == [f"Request '{file.id}-1' is wrong"]
 
 
 @pytest.mark.usefixtures("sending")

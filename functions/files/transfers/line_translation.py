@@ -135,7 +135,7 @@ class TranslatedResults:
                 return result_line(custom_id, result)
             except TypeError:  # a number of more than 64 bits, which no count of tokens has
                 result = LineResult.refused(result.id, ODD_RESULT, status=502)
-        self._failures.add(result_line(custom_id, self._scrubbed(result)))
+        self._failures.add(result_line(custom_id, self._scrubbed(result, custom_id)))
         return b""
 
     def _parsed(self, line: bytes) -> Mapping[str, Any] | None:
@@ -159,14 +159,16 @@ class TranslatedResults:
         number = request_id.removeprefix(self._prefix)
         return self._index.get(int(number)) if NUMBER.fullmatch(number) else None
 
-    def _scrubbed(self, result: LineResult) -> LineResult:
-        """A failure that tells nothing of where the job ran."""
+    def _scrubbed(self, result: LineResult, custom_id: str) -> LineResult:
+        """A failure that tells nothing of where the job ran, and calls the request by the caller's own id."""
         if result.body is None:
-            return LineResult(result.id, code=result.code, message=self._scrubber.text(result.message))
+            message = self._scrubber.text(result.message.replace(result.id, custom_id))
+            return LineResult(result.id, code=result.code, message=message)
         error = result.body.get("error")
         if not isinstance(error, dict):
             return LineResult.refused(result.id, ODD_RESULT, status=502)
-        message = self._scrubber.text(str(error.get("message") or "")) or "The provider gave no reason."
+        text = str(error.get("message") or "").replace(result.id, custom_id)
+        message = self._scrubber.text(text) or "The provider gave no reason."
         clean = {
             "message": message,
             "type": self._scrubber.word(error.get("type")),

@@ -36,7 +36,7 @@ class TranslatedFetching:
         """Copy the results, whose faults and scans are then in `results`."""
         job = self._job
         index = await CustomIdIndex.of(requests.ids(self._storage))
-        scrubber = self._deployments.scrubber(self._deployment, {})
+        scrubber = self._deployments.scrubber(self._deployment, {job.provider_ref or "": job.batch_id})
         with index, TranslatedResults(translator, job.input_id, index, scrubber) as translated:
             try:
                 if job.output_file_id is not None:

@@ -72,8 +72,7 @@ class Scrubber:
     uuids: bool = False
     """Whether all UUIDs are removed. In messages about a batch they may be a line's `custom_id`."""
     own: Mapping[str, str] = field(default_factory=dict)
-    """Ids of the provider's, each with our own id, which replaces it. Of a path or an ARN, messages may have the last part
-    alone."""
+    """Ids of the provider's, each with our own id, which replaces it, and the last part of a path alone."""
 
     def text(self, message: str, longest: int = LONGEST_TEXT) -> str:
         """The scrubbed message, on one line, of `longest` characters at most."""
@@ -97,7 +96,7 @@ class Scrubber:
     def _our_ids(self) -> dict[str, str]:
         """Our ids by the provider's in lower case: patterns ignore case."""
         last = {theirs.rpartition("/")[2]: ours for theirs, ours in self.own.items()}
-        return {theirs.casefold(): ours for theirs, ours in (last | self.own).items() if theirs}
+        return {theirs.casefold(): ours for theirs, ours in {**last, **self.own}.items() if theirs}
 
     def _pattern(self) -> re.Pattern[str]:
         known = _any(self._our_ids())
