@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import get_args
 
+import httpx
 import pytest
 
 from local.provider import Simulator
@@ -13,7 +14,7 @@ from manifold.providers import Job, JobState, JobStatus, LineFailure, registry
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.openai.batch_object import MAX_COUNT, REFERENCE
 from tests.support.batch_driver import BatchDriver, Sent, dialects
-from tests.support.tampering import Recorded, Tampering, in_an_unknown_state, listings, mutants
+from tests.support.tampering import PUBLIC_HOST, Recorded, Tampering, in_an_unknown_state, listings, mutants
 
 pytest_plugins = ("tests.support.batch_driver",)
 
@@ -210,3 +211,29 @@ async def test_an_unknown_state_is_no_status(scenario: Scenario) -> None:
     transport.calls = []
 
     assert await scenario.batches.poll(scenario.ref) == {}
+
+
+@pytest.mark.parametrize("origin", ["http://169.254.169.254", "https://10.0.0.1", "http://other.provider.test"])
+@pytest.mark.parametrize(
+    ("scenario", "act"),
+    [
+        pytest.param(*one.values, ACTS[name][1], id=f"{one.id}-{name}")
+        for one in dialects(lambda one: bool(one.follows))
+        for name in sorted(one.values[0].follows)
+    ],
+    indirect=["scenario"],
+)
+async def test_a_url_of_the_provider_leads_neither_into_our_network_nor_to_plain_http(
+    scenario: Scenario, act: Act, origin: str
+) -> None:
+    at, url = scenario.batches.at, scenario.batches.simulator.url
+    public = {name: value.replace(url, f"https://{PUBLIC_HOST}") for name, value in at.options.items()}
+    scenario.batches.at = replace(at, base_url=at.base_url.replace(url, f"https://{PUBLIC_HOST}"), options=public)
+    scenario.batches.provider = registry.batch_provider_for(scenario.batches.dialect.provider)
+    scenario.transport.public = httpx.URL(url)
+    scenario.transport.leads_to = origin
+    scenario.sent = await scenario.batches.written(scenario.batches.lines(5), "input_c3")
+
+    assert await outcome(scenario, act) is not None
+    assert scenario.transport.calls
+    assert {call.url.host for call in scenario.transport.calls} <= {PUBLIC_HOST}

@@ -84,6 +84,8 @@ class BatchDialect:
     """Whether a job says in which state it is."""
     routes: Mapping[str, str] = field(default_factory=lambda: OPENAI_ROUTES)
 
+    follows: frozenset[str] = frozenset()
+    """The methods that call a URL which the provider gives."""
     bodiless: frozenset[str] = frozenset()
     """The methods that need no whole body of an answer: its status tells all, or its beginning."""
 
@@ -220,6 +222,7 @@ BATCH_DIALECTS = (
         "gemini",
         "gemini-2.5-flash",
         embedding_model="gemini-embedding-001",
+        follows=frozenset({"prepare"}),
         partial=frozenset(),
         untranslatable=UNTRANSLATABLE,
     ),
@@ -238,6 +241,7 @@ BATCH_DIALECTS = (
         "Qwen/Qwen2.5-7B-Instruct-Turbo",
         tells_expiry=False,
         counts=False,
+        follows=frozenset({"prepare", "results"}),
         routes=_without(stored="objects.put", fetched="objects.get"),
     ),
     BatchDialect(
@@ -250,6 +254,7 @@ BATCH_DIALECTS = (
         choices=False,
         stops=False,
         schemas=False,
+        follows=frozenset({"results"}),
         partial=frozenset({"cancelled"}),
         untranslatable=UNTRANSLATABLE,
         routes=_without(results="files.retrieve", fetched="objects.get"),
@@ -260,6 +265,7 @@ BATCH_DIALECTS = (
         "fireworks",
         FIREWORKS_MODEL,
         options=lambda _: {"account_id": "fireworks"},
+        follows=frozenset({"results"}),
         tells_expiry=False,
         partial=frozenset({"expired"}),
         routes=_without(

@@ -1,6 +1,7 @@
 """A transport between the adapters and the simulated provider that changes its answers, and records where calls go."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ ODD: tuple[Any, ...] = (
     None, True, -1, 7.5, 10**30, "", "x" * 600, "a/../b?c#d", "line\nfeed", "ü", [], [None], [[]], {}, {"a": {}},
 )  # fmt: skip
 """Values of other types and shapes than any provider documents."""
+ORIGIN = re.compile(rb"https?://(?:127\.0\.0\.1|localhost|api\.provider\.test)(?::\d+)?")
 PUBLIC_HOST, PUBLIC_IP = "api.provider.test", "93.184.216.34"
 """A host of the Internet, which is the simulated provider where `Tampering.public` is set."""
 
@@ -33,6 +35,8 @@ class Tampering(httpx.AsyncBaseTransport):
         """Since it was last emptied."""
         self.changed: Mapping[int, Recorded] = {}
         """The answers in place of the provider's, by the number of the call in `calls`: it does not get the request."""
+        self.leads_to = ""
+        """The origin that replaces the simulated provider's in all answers, if it is set."""
         self.public: httpx.URL | None = None
         """The simulated provider's address, if calls to `PUBLIC_HOST` are to go there."""
 
@@ -51,6 +55,9 @@ class Tampering(httpx.AsyncBaseTransport):
         body = b"".join([data async for data in response.stream])  # type: ignore[union-attr]
         await response.aclose()
         headers = [(name, value) for name, value in response.headers.multi_items() if name not in FRAMING]
+        if self.leads_to:
+            body = ORIGIN.sub(self.leads_to.encode(), body)
+            headers = [(name, ORIGIN.sub(self.leads_to.encode(), value.encode()).decode()) for name, value in headers]
         return Recorded(request.method, url, response.status_code, headers, body)
 
     async def aclose(self) -> None:
