@@ -187,18 +187,16 @@ def test_answers_become_chat_completions(model: str, output: dict[str, Any]) -> 
     ("model", "output", "vectors", "tokens"),
     [
         (TITAN, {"embedding": [0.5, 1], "inputTextTokenCount": 2}, [[0.5, 1]], 2),
-        (COHERE, {"embeddings": [[0.5], [1.0]], "texts": ["a", "b"]}, [[0.5], [1.0]], None),
-        (COHERE, {"embeddings": {"float": [[0.5]]}, "response_type": "embeddings_by_type"}, [[0.5]], None),
+        (COHERE, {"embeddings": [[0.5], [1.0]], "texts": ["a", "b"]}, [[0.5], [1.0]], 0),
+        (COHERE, {"embeddings": {"float": [[0.5]]}, "response_type": "embeddings_by_type"}, [[0.5]], 0),
     ],
 )
-def test_answers_become_embeddings(
-    model: str, output: dict[str, Any], vectors: list[list[float]], tokens: int | None
-) -> None:
+def test_answers_become_embeddings(model: str, output: dict[str, Any], vectors: list[list[float]], tokens: int) -> None:
     body = result(model, modelOutput=output).body
     assert body is not None
     assert [entry["embedding"] for entry in body["data"]] == vectors
     assert [entry["index"] for entry in body["data"]] == list(range(len(vectors)))
-    assert body.get("usage", {}).get("total_tokens") == tokens
+    assert body["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
 def test_vectors_in_base64() -> None:

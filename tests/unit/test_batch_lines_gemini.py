@@ -124,7 +124,7 @@ def test_what_a_batch_of_embeddings_cannot_do_is_named(body: dict[str, Any], par
     assert caught.value.param == param
 
 
-def test_an_embedding_is_openais_with_the_usage_if_it_is_told() -> None:
+def test_an_embedding_is_openais_and_its_usage_is_0_if_it_is_not_told() -> None:
     result = answer({"key": ID, "response": {"embedding": {"values": [0.5, -1]}, "usageMetadata": USAGE}})
     assert (result.id, result.failed) == (ID, False)
     assert result.body == {
@@ -138,7 +138,7 @@ def test_an_embedding_is_openais_with_the_usage_if_it_is_told() -> None:
     assert told.body is not None
     assert untold.body is not None
     assert told.body["usage"]["prompt_tokens"] == 5
-    assert "usage" not in untold.body
+    assert untold.body["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
 
 
 def test_an_embedding_comes_back_in_the_form_that_was_asked_for() -> None:

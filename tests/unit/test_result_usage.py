@@ -106,6 +106,7 @@ def test_an_unknown_cost_is_not_zero() -> None:
 
     assert cost([unknown]) is None
     assert cost([usage_of({}, prices=openai())]) is None
+    assert cost([usage_of({"prompt_tokens": 0, "total_tokens": 0}, prices=openai())]) is None
     assert cost([unknown, usage_of({"completion_tokens": 1_000_000}, prices=openai())]) == Decimal("0.3")
 
 

@@ -18,11 +18,9 @@ class LinePrices:
     tariff: Tariff | None = None
 
     def cost(self, usage: Mapping[str, Any], tokens: Tokens) -> Decimal | None:
-        """US dollars; `None` where it is not known, as for a line without usage."""
-        if not usage:
-            return None
+        """US dollars; `None` where it is not known, as for a line without tokens."""
         reported = cost_of(self.provider, usage)
-        if reported is not None or self.tariff is None:
+        if reported is not None or self.tariff is None or not (tokens.input or tokens.output):
             return reported
         return self.tariff.cost(tokens)
 
@@ -42,7 +40,7 @@ class ResultUsage:
     priced: int = 0
     """Results whose cost is known."""
     unpriced: int = 0
-    """Results whose cost is not known, without those that failed and have no usage: they cost nothing."""
+    """Results whose cost is not known, without those that failed and have no tokens: they cost nothing."""
 
     def add(self, result: Result, prices: LinePrices) -> None:
         tokens = tokens_of(result.usage)
@@ -56,7 +54,7 @@ class ResultUsage:
         if cost is not None:
             self.cost += cost
             self.priced += 1
-        elif result.usage or not result.failed:
+        elif tokens.input or tokens.output or not result.failed:
             self.unpriced += 1
 
     def add_unread(self) -> None:

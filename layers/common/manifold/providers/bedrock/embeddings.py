@@ -46,15 +46,16 @@ def encoding_of(request: ProviderRequest) -> str:
 
 
 def translate_response(answer: Mapping[str, Any], model: str, encoding: str = "float") -> dict[str, Any]:
-    """OpenAI's list of embeddings. `ProviderUnclear` if the answer has none. Cohere's models count no tokens."""
+    """OpenAI's list of embeddings. `ProviderUnclear` if the answer has none. Cohere's models count no tokens:
+    the usage, which OpenAI's type has, is then 0."""
     encode = _base64 if encoding == BASE64 else list
     data = [
         {"object": "embedding", "index": index, "embedding": encode(vector)}
         for index, vector in enumerate(_vectors(answer))
     ]
     tokens = count(answer.get("inputTextTokenCount"))
-    usage = {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}} if tokens else {}
-    return {"object": "list", "data": data, "model": model, **usage}
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": model, "usage": usage}
 
 
 def _texts(value: object) -> list[str]:

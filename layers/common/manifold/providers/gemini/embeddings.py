@@ -48,7 +48,7 @@ def request_id(key: str) -> str:
 
 
 def translate_response(key: str, answer: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """OpenAI's list with the embedding, and the usage if Gemini says it. `ProviderUnclear` if there is no embedding."""
+    """OpenAI's list with the embedding, and the usage: 0 if Gemini does not say it. `ProviderUnclear` without one."""
     _, *options = key.split(".")
     values = _values(answer)
     dimensions = next((int(option) for option in options if option.isdecimal()), len(values))
@@ -56,13 +56,13 @@ def translate_response(key: str, answer: Mapping[str, Any], model: str) -> dict[
     embedding: object = vector
     if BASE64 in options:
         embedding = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    body = {
+    tokens = _tokens(answer)
+    return {
         "object": "list",
         "data": [{"object": "embedding", "index": 0, "embedding": embedding}],
         "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
-    tokens = _tokens(answer)
-    return body | {"usage": {"prompt_tokens": tokens, "total_tokens": tokens}} if tokens else body
 
 
 def _text(value: object) -> str:
