@@ -11,7 +11,7 @@ import pytest
 from local.places import ROOT
 from local.provider import Simulator
 from tests.support.batch_dialects import BatchDialect
-from tests.support.batch_driver import dialects
+from tests.support.batch_driver import CHAT, dialects
 from tests.support.uploads import MIB
 
 pytest_plugins = ("tests.support.provider_fixtures",)
@@ -19,7 +19,7 @@ pytest_plugins = ("tests.support.provider_fixtures",)
 BYTES = 96 * MIB
 
 
-@pytest.mark.parametrize("dialect", dialects())
+@pytest.mark.parametrize("dialect", dialects(lambda one: one.route == CHAT))
 async def test_a_large_batch_takes_bounded_memory(dialect: BatchDialect, simulated_provider: Simulator) -> None:
     few, many = max(10, dialect.minimum), dialect.maximum
     endpoint = {name: value for name, value in asdict(dialect.endpoint(simulated_provider, 60.0)).items()}
