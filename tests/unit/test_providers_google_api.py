@@ -8,7 +8,8 @@ import pytest
 from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.provider_errors import QUOTA_CODES
 from manifold.providers import LineFailure
-from manifold.providers.google_api import MAX_PAGES, job_failures, job_state, number, pages, refused, with_quota
+from manifold.providers.google_api import job_failures, job_state, number, pages, refused, with_quota
+from manifold.providers.listings import MAX_PAGES
 
 ID = "input_Ab3-7"
 

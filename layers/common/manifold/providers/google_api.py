@@ -5,19 +5,17 @@ https://google.aip.dev/158, https://google.aip.dev/193
 
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.errors import ProviderRefused
 from manifold.provider_errors import GENERIC_CODES
-from manifold.providers import JobState, LineFailure
+from manifold.providers import JobState, LineFailure, listings
 from manifold.providers.batch_lines import LineResult
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.failures import STATUS_OF_TYPE, read_object
-from manifold.providers.openai.batch_object import count, listed, unix_time
+from manifold.providers.openai.batch_object import count, unix_time
 
-MAX_PAGES = 1000
-"""Pages after which a listing is given up as endless."""
 QUOTA = "token_limit_exceeded"
 """OpenAI's code for a quota of batches, which Google calls RESOURCE_EXHAUSTED."""
 STATES: Mapping[str, JobState] = {
@@ -55,24 +53,10 @@ JOB_CODES: Mapping[str, str] = {
 """The code of a failed job's error, where OpenAI has one."""
 _NAME = re.compile(rf"\b(?:{'|'.join(CODES[1:])})\b")
 
-Page = Callable[[Mapping[str, str]], Awaitable[Mapping[str, Any]]]
-"""Requests a page of a listing, with these parameters beside its own."""
 
-
-async def pages(page: Page, member: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-    """The entries in `member` of each page of a listing. `ProviderUnclear` if it does not end, or is none."""
-    cursor: dict[str, str] = {}
-    for _ in range(MAX_PAGES):
-        answer = await page(cursor)
-        yield listed({member: None, **answer}, member)  # Google leaves out what is empty
-        token = answer.get("nextPageToken")
-        if not token:
-            return
-        following = {"pageToken": str(token)}
-        if following == cursor:
-            break
-        cursor = following
-    raise ProviderUnclear("a listing that does not end")
+def pages(page: listings.Page, member: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    """The entries in `member` of each page of a listing. Google leaves out what is empty."""
+    return listings.pages(page, member, listings.by_token("pageToken", "nextPageToken"), optional=True)
 
 
 def job_state(value: object) -> JobState | None:

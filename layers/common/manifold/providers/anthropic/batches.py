@@ -9,7 +9,18 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.providers import ENDED, Endpoint, Input, Job, JobState, JobStatus, Listed, Prepared, unclear_creates
+from manifold.providers import (
+    ENDED,
+    Endpoint,
+    Input,
+    Job,
+    JobState,
+    JobStatus,
+    Listed,
+    Prepared,
+    batch_jobs,
+    unclear_creates,
+)
 from manifold.providers.anthropic import VERSION, Anthropic
 from manifold.providers.anthropic.batch_lines import MessageLines
 from manifold.providers.batch_client import BatchClient
@@ -19,18 +30,14 @@ from manifold.providers.content import json_array
 from manifold.providers.dialect import translate_refusal
 from manifold.providers.failures import read_object
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.batch_object import LOST, count, listed, reference, unix_time
+from manifold.providers.listings import Cursor, by_last_id, pages
+from manifold.providers.openai.batch_object import LOST, count, id_of, unix_time
 from manifold.providers.unclear_creates import Found
 
 PATH = "v1/messages/batches"
 PAGE = 100
-MAX_PAGES = 1000
-"""Pages after which a listing is given up as endless."""
 MAX_LINE = 16 * 1024 * 1024
 """Bytes within which the first result must end."""
-GONE = 404
-CANNOT_CANCEL = frozenset({400, 404, 409})
-"""The statuses of a cancel of a batch that has ended."""
 ENDS = ("succeeded", "errored", "canceled", "expired")
 """The counts of requests that have ended. All are 0 until the whole batch has."""
 
@@ -60,7 +67,7 @@ class AnthropicBatches:
             answer = await self._client.send("POST", _call(endpoint), body)
         except ProviderRefused as refusal:
             raise translate_refusal(refusal, Anthropic.refusal_rules) from refusal.__cause__
-        return _id(read_object(answer.body) or {})
+        return id_of(read_object(answer.body) or {})
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
         async def pages() -> AsyncIterator[Sequence[Found]]:
@@ -73,11 +80,8 @@ class AnthropicBatches:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._client.call("POST", _call(endpoint, ref, "cancel"))
-        except ProviderRefused as refusal:
-            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
-                raise
+        cancelled = self._client.call("POST", _call(endpoint, ref, "cancel"))
+        await batch_jobs.cancel(cancelled, lambda: self._retrieve(endpoint, ref))
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncGenerator[bytes, None]:
         batch = await self._client.call("GET", _call(endpoint, ref))
@@ -94,46 +98,25 @@ class AnthropicBatches:
         try:
             await self._client.call("DELETE", _call(endpoint, ref))
         except ProviderRefused as refusal:
-            if refusal.status != GONE:
+            if refusal.status != batch_jobs.GONE:
                 raise
 
-    async def _pages(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    def _pages(self, endpoint: Endpoint, limit: int = PAGE) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The batches of the key's workspace, the newest first, page by page."""
-        cursor: dict[str, str] = {}
-        for _ in range(MAX_PAGES):
-            answer = await self._client.call("GET", _call(endpoint, limit=str(PAGE), **cursor))
-            page = listed(answer, "data")
-            yield page
-            if not page or not answer.get("has_more"):
-                return
-            following = {"after_id": _id(page[-1])}
-            if following == cursor:
-                break
-            cursor = following
-        raise ProviderUnclear("a listing that does not end")
+
+        async def page(cursor: Cursor) -> Mapping[str, Any]:
+            return await self._client.call("GET", _call(endpoint, limit=str(limit), **cursor))
+
+        return pages(page, "data", by_last_id("after_id"))
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         async for page in self._pages(endpoint):
             yield {str(batch.get("id")): job_status(batch) for batch in page}
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
-        try:
-            batch = await self._client.call("GET", _call(endpoint, ref))
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            listed(await self._client.call("GET", _call(endpoint, limit="1")), "data")
-            return LOST
-        if _id(batch) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job_status(batch)
-
-    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
-        status = await self._retrieve(endpoint, ref)
-        if status is None or status.lost:
-            return False
-        return status.state in ENDED or status.state == "cancelling"
+        retrieved = self._client.call("GET", _call(endpoint, ref))
+        batch = await batch_jobs.known(ref, retrieved, self._pages(endpoint, limit=1), id_of)
+        return LOST if batch is None else job_status(batch)
 
     async def _first_id(self, endpoint: Endpoint, ref: str) -> str | None:
         """The id of the first result. `ProviderUnclear` if there is none to be read."""
@@ -162,7 +145,7 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
         total=count(sum(counts.values())),
         completed=completed,
         failed=failed,
-        output_ref=_id(batch) if state in ENDED and completed + failed else None,
+        output_ref=id_of(batch) if state in ENDED and completed + failed else None,
     )
 
 
@@ -191,15 +174,8 @@ def _counts(batch: Mapping[str, Any]) -> dict[str, int]:
 def _found(batch: Mapping[str, Any]) -> Found:
     requests = sum(_counts(batch).values())
     return Found(
-        _id(batch), unix_time(batch.get("created_at")), requests, ended=batch.get("processing_status") == "ended"
+        id_of(batch), unix_time(batch.get("created_at")), requests, ended=batch.get("processing_status") == "ended"
     )
-
-
-def _id(batch: Mapping[str, Any]) -> str:
-    ref = reference(batch.get("id"))
-    if ref is None:
-        raise ProviderUnclear("an answer without an id")
-    return ref
 
 
 def _call(endpoint: Endpoint, *path: str, **params: str) -> HttpCall:

@@ -22,6 +22,7 @@ from manifold.providers import (
     Listed,
     Prepared,
     Signature,
+    batch_jobs,
 )
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
@@ -30,7 +31,8 @@ from manifold.providers.bedrock.batch_lines import invocation_type, translator
 from manifold.providers.bedrock.s3 import S3, Location
 from manifold.providers.bedrock.signature import region_of, signer
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.batch_object import LOST, count, listed
+from manifold.providers.listings import Cursor, by_token, pages
+from manifold.providers.openai.batch_object import LOST, count
 
 URL = "https://bedrock.{region}.amazonaws.com"
 RUNTIME = re.compile(r"(?<=://)bedrock-runtime(?P<rest>(?:-fips)?\.[a-z0-9-]+\.)")
@@ -39,14 +41,9 @@ JOB = re.compile(r"arn:[!-~]{1,400}:model-invocation-job/(?P<id>[A-Za-z0-9]{1,64
 INPUTS, RESULTS = "manifold/inputs/", "manifold/results/"
 """The folders in the deployment's buckets."""
 RESULT = ".jsonl.out"
-PAGE = "100"
-MAX_PAGES = 1000
-"""Pages after which a listing is given up as endless."""
+PAGE = 100
 CLOCK_MARGIN = 600
 """Seconds by which AWS's clock may be behind ours."""
-GONE = 404
-CANNOT_STOP = frozenset({400, 404, 409})
-"""The statuses of a stop of a job that has ended: a ConflictException is a 400."""
 QUOTA = "token_limit_exceeded"
 """OpenAI's code for a full quota, which AWS calls ServiceQuotaExceededException: open jobs, or records."""
 STATES: Mapping[str, JobState] = {
@@ -104,11 +101,9 @@ class BedrockBatches:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._client.send("POST", _call(endpoint, "model-invocation-job", ref, "stop"))
-        except ProviderRefused as refusal:
-            if refusal.status not in CANNOT_STOP or not await self._is_ending(endpoint, ref):
-                raise
+        """Stop the job. Of one that has ended, AWS says ConflictException, with a 400."""
+        stopped = self._client.send("POST", _call(endpoint, "model-invocation-job", ref, "stop"))
+        await batch_jobs.cancel(stopped, lambda: self._retrieve(endpoint, ref))
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         """The lines of all result files of the job's folder. Its manifest is none."""
@@ -139,48 +134,24 @@ class BedrockBatches:
         async for stored in self._s3.listed(endpoint, at):
             await self._s3.delete(endpoint, Location(at.bucket, stored.key))
 
-    async def _pages(self, endpoint: Endpoint, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    def _pages(self, endpoint: Endpoint, size: int = PAGE, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The account's jobs, the newest first, page by page."""
-        cursor: dict[str, str] = {}
-        order = {"maxResults": PAGE, "sortBy": "CreationTime", "sortOrder": "Descending"}
-        for _ in range(MAX_PAGES):
+        order = {"maxResults": str(size), "sortBy": "CreationTime", "sortOrder": "Descending"}
+
+        async def page(cursor: Cursor) -> Mapping[str, Any]:
             call = _call(endpoint, "model-invocation-jobs", **order, **params, **cursor)
-            answer = await self._client.call("GET", call)
-            yield listed(answer, "invocationJobSummaries")
-            token = answer.get("nextToken")
-            if not token:
-                return
-            following = {"nextToken": str(token)}
-            if following == cursor:
-                break
-            cursor = following
-        raise ProviderUnclear("a listing that does not end")
+            return await self._client.call("GET", call)
+
+        return pages(page, "invocationJobSummaries", by_token("nextToken", "nextToken"))
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         async for page in self._pages(endpoint):
             yield {str(one.get("jobArn")): job_status(one) for one in page}
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
-        try:
-            answer = await self._client.call("GET", _call(endpoint, "model-invocation-job", ref))
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. The job is lost only where the jobs can be listed.
-            listed(
-                await self._client.call("GET", _call(endpoint, "model-invocation-jobs", maxResults="1")),
-                "invocationJobSummaries",
-            )
-            return LOST
-        if _arn(answer) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job_status(answer)
-
-    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
-        status = await self._retrieve(endpoint, ref)
-        if status is None or status.lost:
-            return False
-        return status.state in ENDED or status.state == "cancelling"
+        retrieved = self._client.call("GET", _call(endpoint, "model-invocation-job", ref))
+        job = await batch_jobs.known(ref, retrieved, self._pages(endpoint, size=1), _arn)
+        return LOST if job is None else job_status(job)
 
     async def _refusal(
         self, endpoint: Endpoint, job: Job, refusal: ProviderRefused
@@ -192,7 +163,7 @@ class BedrockBatches:
         if refusal.code == "ConflictException":  # a job has this token already
             return ProviderUnclear(refusal.message, status=refusal.status, code=refusal.code)
         at = Location.of(job.input_ref)
-        if refusal.status in (400, GONE) and at is not None and await self._s3.is_absent(endpoint, at):
+        if refusal.status in (400, batch_jobs.GONE) and at is not None and await self._s3.is_absent(endpoint, at):
             return InputLost(refusal.message, status=refusal.status, lasting=True)
         return refusal
 

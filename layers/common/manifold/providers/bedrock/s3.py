@@ -15,10 +15,9 @@ from manifold.providers.batch_client import BatchClient
 from manifold.providers.bedrock.signature import region_of, s3_signer
 from manifold.providers.content import of_input
 from manifold.providers.http_call import HttpCall
+from manifold.providers.listings import MAX_PAGES
 from manifold.providers.openai.batch_object import unix_time
 
-MAX_PAGES = 1000
-"""Pages after which a listing is given up as endless."""
 GONE = 404
 _URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>[A-Za-z0-9!_.*'()/-]+)")
 _OBJECT = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)

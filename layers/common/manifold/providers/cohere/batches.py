@@ -20,6 +20,7 @@ from manifold.providers import (
     Listed,
     Prepared,
     avro,
+    batch_jobs,
     readiness,
     signed_urls,
 )
@@ -28,9 +29,10 @@ from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
 from manifold.providers.cohere.batch_lines import CohereLines
 from manifold.providers.http_call import HttpCall
+from manifold.providers.listings import MAX_PAGES, Cursor, by_token, pages
 from manifold.providers.openai.batch_lines import EMBEDDINGS
-from manifold.providers.openai.batch_object import LOST, count, listed, reference, unix_time
-from manifold.providers.openai.batches import CANNOT_CANCEL, CLOCK_MARGIN, MAX_PAGES
+from manifold.providers.openai.batch_object import LOST, count, id_of, listed, reference, unix_time
+from manifold.providers.openai.batches import CANNOT_CANCEL, CLOCK_MARGIN
 
 STATES: Mapping[str, JobState] = {
     "BATCH_STATUS_QUEUED": "validating",
@@ -44,7 +46,6 @@ STATES: Mapping[str, JobState] = {
 VALIDATED, UNUSABLE = "validated", frozenset({"failed", "skipped"})
 """A dataset's `validation_status`. All others mean that it is being checked."""
 PAGE, DATASETS_PAGE = 200, 100
-GONE = 404
 
 
 class CohereBatches:
@@ -65,7 +66,7 @@ class CohereBatches:
         """
         kind = "batch-embed-v2-input" if data.route == EMBEDDINGS else "batch-chat-v2-input"
         call = _call(endpoint, "v1", "datasets", name=data.name, type=kind, skip_malformed_input="true")
-        ref = _id(await self._client.upload(call, {}, data, file="data"))
+        ref = id_of(await self._client.upload(call, {}, data, file="data"))
         await readiness.wait(lambda: self._is_usable(endpoint, ref))
         return Prepared(ref)
 
@@ -73,30 +74,27 @@ class CohereBatches:
         try:
             usable = await self._is_usable(endpoint, str(job.input_ref))
         except ProviderRefused as refusal:
-            if refusal.status != GONE:
+            if refusal.status != batch_jobs.GONE:
                 raise
             raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
         if not usable:
             raise ProviderRefused("the provider is still checking the input")
         body = {"name": job.id, "input_dataset_id": job.input_ref, "model": endpoint.model}
-        return _id(_member(await self._client.call("POST", _call(endpoint, "v2", "batches"), body), "batch"))
+        return id_of(_member(await self._client.call("POST", _call(endpoint, "v2", "batches"), body), "batch"))
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
         async for page in self._batches(endpoint):
             for batch in page:
                 if _is_of(batch, job):
-                    return _id(batch)
+                    return id_of(batch)
         return None
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._client.call("POST", _call(endpoint, "v2", "batches", ref, verb="cancel"))
-        except ProviderRefused as refusal:
-            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
-                raise
+        cancelled = self._client.call("POST", _call(endpoint, "v2", "batches", ref, verb="cancel"))
+        await batch_jobs.cancel(cancelled, lambda: self._retrieve(endpoint, ref), CANNOT_CANCEL)
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         """The records of the dataset's Avro files, one after the other."""
@@ -118,53 +116,36 @@ class CohereBatches:
                 return
             first = page[0].get("id")
             for dataset in page:
-                yield Listed(_id(dataset), str(dataset.get("name")), unix_time(dataset.get("created_at")))
+                yield Listed(id_of(dataset), str(dataset.get("name")), unix_time(dataset.get("created_at")))
         raise ProviderUnclear("a listing that does not end")
 
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
         try:
             await self._client.call("DELETE", _call(endpoint, "v1", "datasets", ref))
         except ProviderRefused as refusal:
-            if refusal.status != GONE:
+            if refusal.status != batch_jobs.GONE:
                 raise
 
     async def _is_usable(self, endpoint: Endpoint, ref: str) -> bool:
         """Whether a batch may name the dataset. `ProviderRefused` if none ever may."""
         return _is_checked(_member(await self._client.call("GET", _call(endpoint, "v1", "datasets", ref)), "dataset"))
 
-    async def _batches(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-        params = {"page_size": str(PAGE)}
-        for _ in range(MAX_PAGES):
-            answer = await self._client.call("GET", _call(endpoint, "v2", "batches", **params))
-            yield listed(answer, "batches")
-            token = answer.get("next_page_token")
-            if not token:
-                return
-            if params.get("page_token") == token:
-                break
-            params["page_token"] = str(token)
-        raise ProviderUnclear("a listing that does not end")
+    def _batches(self, endpoint: Endpoint, size: int = PAGE) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        async def page(cursor: Cursor) -> Mapping[str, Any]:
+            return await self._client.call("GET", _call(endpoint, "v2", "batches", page_size=str(size), **cursor))
+
+        return pages(page, "batches", by_token("page_token", "next_page_token"))
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         async for page in self._batches(endpoint):
             yield {str(batch.get("id")): job_status(batch) for batch in page}
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
-        try:
-            batch = _member(await self._client.call("GET", _call(endpoint, "v2", "batches", ref)), "batch")
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            await self._client.call("GET", _call(endpoint, "v2", "batches", page_size="1"))
-            return LOST
-        if _id(batch) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job_status(batch)
+        batch = await batch_jobs.known(ref, self._batch(endpoint, ref), self._batches(endpoint, size=1), id_of)
+        return LOST if batch is None else job_status(batch)
 
-    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
-        status = await self._retrieve(endpoint, ref)
-        return status is not None and not status.lost and (status.state in ENDED or status.state == "cancelling")
+    async def _batch(self, endpoint: Endpoint, ref: str) -> Mapping[str, Any]:
+        return _member(await self._client.call("GET", _call(endpoint, "v2", "batches", ref)), "batch")
 
 
 def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
@@ -198,13 +179,6 @@ def _member(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ProviderUnclear(f"an answer without a {name}")
     return value
-
-
-def _id(value: Mapping[str, Any]) -> str:
-    ref = reference(value.get("id"))
-    if ref is None:
-        raise ProviderUnclear("an answer without an id")
-    return ref
 
 
 def _is_of(batch: Mapping[str, Any], job: Job) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.errors import InputLost, ProviderRefused
 from manifold.providers import (
     Endpoint,
     Input,
@@ -15,6 +15,7 @@ from manifold.providers import (
     JobStatus,
     Listed,
     Prepared,
+    batch_jobs,
     readiness,
     signed_urls,
 )
@@ -32,13 +33,13 @@ from manifold.providers.fireworks_ai.resources import (
     upload_headers,
 )
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.batch_object import LOST, listed, unix_time
-from manifold.providers.openai.batches import MAX_PAGES
+from manifold.providers.listings import Cursor, by_token, pages
+from manifold.providers.openai.batch_object import LOST, unix_time
 
 READY = "READY"
 FINE = frozenset({None, "", "OK", 0})
 """The `status.code` of a dataset with which nothing is wrong."""
-GONE, EXISTS = 404, 409
+EXISTS = 409
 PAGE, NEWEST_FIRST = 200, "created_time desc"
 SIGNED_TYPE = "application/octet-stream"
 """The media type for which Fireworks signs the URL of an upload."""
@@ -75,7 +76,7 @@ class FireworksBatches:
         try:
             ready = await self._is_ready(endpoint, str(job.input_ref))
         except ProviderRefused as refusal:
-            if refusal.status != GONE:
+            if refusal.status != batch_jobs.GONE:
                 raise
             raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
         if not ready:
@@ -115,7 +116,7 @@ class FireworksBatches:
         try:
             await self._client.call("DELETE", _call(endpoint, "datasets", ref))
         except ProviderRefused as refusal:
-            if refusal.status != GONE:
+            if refusal.status != batch_jobs.GONE:
                 raise
 
     async def _create(self, endpoint: Endpoint, ref: str, data: Input) -> bool:
@@ -167,20 +168,8 @@ class FireworksBatches:
 
     async def _job(self, endpoint: Endpoint, ref: str) -> Mapping[str, Any] | None:
         """The job, `None` if there is none by this name."""
-        try:
-            job = await self._client.call("GET", _call(endpoint, "batchInferenceJobs", ref))
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. There is none only where jobs can be listed.
-            listed(
-                await self._client.call("GET", _call(endpoint, "batchInferenceJobs", pageSize="1")),
-                "batchInferenceJobs",
-            )
-            return None
-        if id_of(job) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job
+        retrieved = self._client.call("GET", _call(endpoint, "batchInferenceJobs", ref))
+        return await batch_jobs.known(ref, retrieved, self._pages(endpoint, "batchInferenceJobs", size=1), id_of)
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
         job = await self._job(endpoint, ref)
@@ -190,18 +179,13 @@ class FireworksBatches:
         async for page in self._pages(endpoint, "batchInferenceJobs", orderBy=NEWEST_FIRST):
             yield {id_of(job): job_status(job) for job in page}
 
-    async def _pages(self, endpoint: Endpoint, name: str, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-        params["pageSize"] = str(PAGE)
-        for _ in range(MAX_PAGES):
-            answer = await self._client.call("GET", _call(endpoint, name, **params))
-            yield listed(answer, name)
-            token = answer.get("nextPageToken")
-            if not token:
-                return
-            if params.get("pageToken") == token:
-                break
-            params["pageToken"] = str(token)
-        raise ProviderUnclear("a listing that does not end")
+    def _pages(
+        self, endpoint: Endpoint, name: str, size: int = PAGE, **params: str
+    ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        async def page(cursor: Cursor) -> Mapping[str, Any]:
+            return await self._client.call("GET", _call(endpoint, name, pageSize=str(size), **params, **cursor))
+
+        return pages(page, name, by_token("pageToken", "nextPageToken"))
 
 
 def _call(endpoint: Endpoint, *path: str, verb: str | None = None, **params: str) -> HttpCall:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
-from manifold.providers import ENDED, Endpoint, Input, Job, JobState, JobStatus, Listed, Prepared
+from manifold.providers import ENDED, Endpoint, Input, Job, JobState, JobStatus, Listed, Prepared, batch_jobs
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
@@ -27,11 +27,8 @@ WITHIN = "batches/"
 DELETABLE = len("files/") + 40
 """The longest name of a file that can be deleted. That of results is longer, and it can be downloaded alone:
 https://github.com/googleapis/python-genai/issues/1759"""
-GONE = 404
 NO_SUCH_INPUT = frozenset({400, 403, 404})
 """The statuses of a create that names a file which is gone, or not usable yet."""
-CANNOT_CANCEL = frozenset({400, 404, 409})
-"""The statuses of a cancel of a job that has ended."""
 
 
 class GeminiBatches:
@@ -75,11 +72,8 @@ class GeminiBatches:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._calls.json("POST", endpoint, f"batches/{ref}:cancel", {})
-        except ProviderRefused as refusal:
-            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
-                raise
+        cancelled = self._calls.json("POST", endpoint, f"batches/{ref}:cancel", {})
+        await batch_jobs.cancel(cancelled, lambda: self._retrieve(endpoint, ref))
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         if NAME.fullmatch(ref):
@@ -101,9 +95,9 @@ class GeminiBatches:
         if NAME.fullmatch(ref) and len(ref) <= DELETABLE:
             await self._files.delete(endpoint, ref)
 
-    async def _pages(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    async def _pages(self, endpoint: Endpoint, **params: str) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         async def page(cursor: Mapping[str, str]) -> Mapping[str, Any]:
-            return await self._calls.json("GET", endpoint, "batches", params={"pageSize": PAGE, **cursor})
+            return await self._calls.json("GET", endpoint, "batches", params={"pageSize": PAGE, **params, **cursor})
 
         async for operations in pages(page, "operations"):
             yield [_batch(operation) for operation in operations]
@@ -113,17 +107,11 @@ class GeminiBatches:
             yield {_id(batch): job_status(batch) for batch in page}
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
-        try:
-            batch = _batch(await self._calls.json("GET", endpoint, f"batches/{ref}"))
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            await self._calls.json("GET", endpoint, "batches", params={"pageSize": "1"})
-            return LOST
-        if _id(batch) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job_status(batch)
+        retrieved = self._calls.json("GET", endpoint, f"batches/{ref}")
+        operation = await batch_jobs.known(
+            ref, retrieved, self._pages(endpoint, pageSize="1"), lambda found: _id(_batch(found))
+        )
+        return LOST if operation is None else job_status(_batch(operation))
 
     async def _check_input(self, endpoint: Endpoint, ref: str, refusal: ProviderRefused) -> None:
         """Raise what a refused create means where its input is gone, or not usable yet."""
@@ -131,12 +119,6 @@ class GeminiBatches:
             raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
         if await self._files.is_processing(endpoint, ref):
             raise ProviderRefused(refusal.message, status=refusal.status) from refusal
-
-    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
-        status = await self._retrieve(endpoint, ref)
-        if status is None or status.lost:
-            return False
-        return status.state in ENDED or status.state == "cancelling"
 
 
 def job_status(batch: Mapping[str, Any]) -> JobStatus | None:

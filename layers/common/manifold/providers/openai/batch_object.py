@@ -63,6 +63,14 @@ def reference(value: object) -> str | None:
     return value if isinstance(value, str) and REFERENCE.fullmatch(value) else None
 
 
+def id_of(answer: Mapping[str, Any]) -> str:
+    """The `id` of an object. `ProviderUnclear` if it has none that can be kept."""
+    ref = reference(answer.get("id"))
+    if ref is None:
+        raise ProviderUnclear("an answer without an id")
+    return ref
+
+
 def unix_time(value: object) -> int | None:
     """Unix seconds from a number, digits or an ISO 8601 time; `None` from anything else. Without a zone it is UTC."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):

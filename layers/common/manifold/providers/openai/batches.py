@@ -9,13 +9,14 @@ from typing import Any
 
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.profiles import COMPATIBLE, Profile
-from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared
+from manifold.providers import Endpoint, Input, Job, JobStatus, Listed, Prepared, batch_jobs
 from manifold.providers.addresses import openai_call
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.batch_object import LOST, job_status, listed, reference, unix_time
+from manifold.providers.listings import MAX_PAGES
+from manifold.providers.openai.batch_object import LOST, id_of, job_status, listed, reference, unix_time
 from manifold.providers.openai.rooted_lines import OPENAI_ROOT, RootedLines, rooted
 
 JOB_ID_KEY = "manifold_job_id"
@@ -31,8 +32,6 @@ SHORTEST_PAGE = 20
 """Entries from which on a listing without pages may be the first page of one: 20 is OpenAI's default."""
 RESULTS = "batch_output"
 """The purpose of a file of results."""
-MAX_PAGES = 1000
-"""Pages after which a listing is given up as endless."""
 GONE = 404
 NO_SUCH_INPUT = frozenset({400, 404, 422})
 """The statuses of a create that names a file which is gone."""
@@ -66,7 +65,7 @@ class OpenAIBatches:
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
         try:
             answer = await self._client.call("POST", self._create_call(endpoint, job), self._create_body(endpoint, job))
-            return _id(self._batch(answer))
+            return id_of(self._batch(answer))
         except ProviderRefused as refusal:
             if refusal.status in NO_SUCH_INPUT and await self._is_lost(endpoint, str(job.input_ref)):
                 raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
@@ -77,7 +76,7 @@ class OpenAIBatches:
         async for page in self._pages(endpoint, "batches", **self._limit(PAGE)):
             for batch in map(self._batch, page):
                 if _is_of(batch, job, since):
-                    return _id(batch)
+                    return id_of(batch)
             if self._is_past(page, since):
                 return None
             if not self._profile.paged and len(page) >= SHORTEST_PAGE:
@@ -88,11 +87,8 @@ class OpenAIBatches:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._client.call("POST", self._cancel_call(endpoint, ref))
-        except ProviderRefused as refusal:
-            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
-                raise
+        cancelled = self._client.call("POST", self._cancel_call(endpoint, ref))
+        await batch_jobs.cancel(cancelled, lambda: self._retrieve(endpoint, ref), CANNOT_CANCEL)
 
     def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         return self._client.download(self._call(endpoint, "files", ref, "content"))
@@ -102,7 +98,7 @@ class OpenAIBatches:
             for file in page:
                 if file.get("purpose") == RESULTS:  # of a listing that cannot be filtered
                     continue
-                yield Listed(_id(file), str(file.get("filename")), unix_time(file.get("created_at")))
+                yield Listed(id_of(file), str(file.get("filename")), unix_time(file.get("created_at")))
 
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
         try:
@@ -159,7 +155,7 @@ class OpenAIBatches:
         page = listed(answer, "data", "value")
         if not page or not answer.get("has_more"):
             return page, None
-        return page, {"after": str(answer.get("last_id") or _id(page[-1]))}
+        return page, {"after": str(answer.get("last_id") or id_of(page[-1]))}
 
     def _is_past(self, page: Sequence[Mapping[str, Any]], since: int) -> bool:
         """Whether no later page can hold a batch created at `since` (Unix seconds) or later."""
@@ -189,7 +185,7 @@ class OpenAIBatches:
         return {"limit": str(entries)} if self._profile.paged else {}
 
     def _prepared(self, file: Mapping[str, Any]) -> Prepared:
-        return Prepared(ref=_id(file), expires_at=unix_time(file.get("expires_at")))
+        return Prepared(ref=id_of(file), expires_at=unix_time(file.get("expires_at")))
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         """The statuses that the newest pages list, page by page."""
@@ -197,18 +193,12 @@ class OpenAIBatches:
             yield dict(map(_read, map(self._batch, page)))
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
-        try:
-            batch = self._batch(await self._client.call("GET", self._call(endpoint, "batches", ref)))
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            async for _ in self._pages(endpoint, "batches", **self._limit(1)):
-                break
-            return LOST
-        if _id(batch) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job_status(batch)
+        listing = self._pages(endpoint, "batches", **self._limit(1))
+        batch = await batch_jobs.known(ref, self._retrieved(endpoint, ref), listing, id_of)
+        return LOST if batch is None else job_status(batch)
+
+    async def _retrieved(self, endpoint: Endpoint, ref: str) -> Mapping[str, Any]:
+        return self._batch(await self._client.call("GET", self._call(endpoint, "batches", ref)))
 
     async def _is_lost(self, endpoint: Endpoint, ref: str) -> bool:
         """Whether the provider no longer has this input. `False` if that cannot be found out."""
@@ -217,19 +207,6 @@ class OpenAIBatches:
         except ProviderError as error:
             return isinstance(error, ProviderRefused) and self._is_gone(error)
         return False
-
-    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
-        status = await self._retrieve(endpoint, ref)
-        if status is None or status.lost:
-            return False
-        return status.state in ENDED or status.state == "cancelling"
-
-
-def _id(answer: Mapping[str, Any]) -> str:
-    ref = reference(answer.get("id"))
-    if ref is None:
-        raise ProviderUnclear("an answer without an id")
-    return ref
 
 
 def _read(batch: Mapping[str, Any]) -> tuple[str, JobStatus | None]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared, unclear_creates
+from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared, batch_jobs, unclear_creates
 from manifold.providers.addresses import openai_call
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
@@ -22,17 +22,15 @@ from manifold.providers.batch_polls import poll
 from manifold.providers.content import json_array
 from manifold.providers.failures import read_object
 from manifold.providers.http_call import HttpCall
+from manifold.providers.listings import MAX_PAGES, Cursor, by_last_id, pages
 from manifold.providers.openai import batch_object
-from manifold.providers.openai.batch_object import LOST, count, listed, reference, unix_time
+from manifold.providers.openai.batch_object import LOST, count, id_of, unix_time
 from manifold.providers.openrouter.batch_lines import OpenRouterLines
 from manifold.providers.openrouter.json_members import JsonMembers
 from manifold.providers.unclear_creates import Found
 from manifold.reported_cost import cost_of
 
-PAGE = "100"
-MAX_PAGES = 1000
-"""Pages after which a listing, or the results, are given up as endless."""
-GONE = 404
+PAGE = 100
 CANNOT_CANCEL = frozenset({400, 409, 422})
 """The statuses of a cancel of a batch that has ended."""
 NO_CANCEL = frozenset({404, 405})
@@ -90,7 +88,7 @@ class OpenRouterBatches:
         answer = await self._client.send(
             "POST", openai_call(endpoint, "batches"), json_array(job.data, head[:-1] + b',"requests":[', b"]}")
         )
-        return _id(read_object(answer.body) or {})
+        return id_of(read_object(answer.body) or {})
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
         async def pages() -> AsyncIterator[Sequence[Found]]:
@@ -110,9 +108,7 @@ class OpenRouterBatches:
             if refusal.status not in CANNOT_CANCEL | NO_CANCEL:
                 raise
             status = await self._retrieve(endpoint, ref)
-            if status is None or status.lost:
-                raise
-            if refusal.status in CANNOT_CANCEL and status.state not in ENDED and status.state != "cancelling":
+            if status is None or status.lost or (refusal.status in CANNOT_CANCEL and not batch_jobs.is_ending(status)):
                 raise
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncGenerator[bytes, None]:
@@ -136,51 +132,36 @@ class OpenRouterBatches:
         try:
             await self._client.call("DELETE", openai_call(endpoint, "batches", Results.of(ref).batch_id))
         except ProviderRefused as refusal:
-            if refusal.status != GONE:
+            if refusal.status != batch_jobs.GONE:
                 raise
 
-    async def _pages(self, endpoint: Endpoint) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    def _pages(self, endpoint: Endpoint, limit: int = PAGE) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The batches of the key's workspace, the newest first, page by page."""
-        cursor: dict[str, str] = {}
-        for _ in range(MAX_PAGES):
-            answer = await self._client.call("GET", openai_call(endpoint, "batches", limit=PAGE, **cursor))
-            page = listed(answer, "data")
-            yield page
-            if not page or not answer.get("has_more"):
-                return
-            following = {"after": _id(page[-1])}
-            if following == cursor:
-                break
-            cursor = following
-        raise ProviderUnclear("a listing that does not end")
+
+        async def page(cursor: Cursor) -> Mapping[str, Any]:
+            return await self._client.call("GET", openai_call(endpoint, "batches", limit=str(limit), **cursor))
+
+        return pages(page, "data", by_last_id("after"))
 
     async def _listed(self, endpoint: Endpoint) -> AsyncIterator[Mapping[str, JobStatus | None]]:
         async for page in self._pages(endpoint):
             yield {str(batch.get("id")): job_status(batch) for batch in page}
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
-        """The status of a batch, which is read up to its results."""
+        batch = await batch_jobs.known(ref, self._members(endpoint, ref), self._pages(endpoint, limit=1), id_of)
+        return LOST if batch is None else job_status(batch)
+
+    async def _members(self, endpoint: Endpoint, ref: str) -> Mapping[str, Any]:
+        """The members of a batch, which is read up to its results."""
         batch = JsonMembers("results")
+        elements = self._elements(openai_call(endpoint, "batches", ref), batch, until_array=True)
         try:
-            async with (
-                asyncio.timeout(endpoint.timeout),
-                contextlib.aclosing(
-                    self._elements(openai_call(endpoint, "batches", ref), batch, until_array=True)
-                ) as elements,
-            ):
+            async with asyncio.timeout(endpoint.timeout), contextlib.aclosing(elements):
                 async for _ in elements:
                     pass
         except TimeoutError as error:
             raise ProviderUnclear("no answer in time") from error
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. The job is lost only where the batches can be listed.
-            listed(await self._client.call("GET", openai_call(endpoint, "batches", limit="1")), "data")
-            return LOST
-        if _id(batch.members) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job_status(batch.members)
+        return batch.members
 
     async def _result_pages(self, endpoint: Endpoint, batch_id: str) -> AsyncIterator[Sequence[bytes]]:
         cursor: dict[str, str] = {}
@@ -233,7 +214,7 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     usage = batch.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     cost, tokens = cost_of("openrouter", usage), _tokens(usage)
-    results = Results(_id(batch), cost, tokens) if tokens else Results(_id(batch))
+    results = Results(id_of(batch), cost, tokens) if tokens else Results(id_of(batch))
     return JobStatus(
         status.state, status.total, status.completed, status.failed, output_ref=str(results), errors=status.errors
     )
@@ -243,19 +224,12 @@ def _found(batch: Mapping[str, Any]) -> Found:
     status = job_status(batch)
     ended = status is not None and status.state in ENDED
     return Found(
-        ref=_id(batch),
+        ref=id_of(batch),
         created_at=unix_time(batch.get("created_at")),
         requests=0 if status is None else status.total,
         ended=ended,
         empty=ended and status is not None and status.output_ref is None,
     )
-
-
-def _id(batch: Mapping[str, Any]) -> str:
-    ref = reference(batch.get("id"))
-    if ref is None:
-        raise ProviderUnclear("an answer without an id")
-    return ref
 
 
 def _usage(result: Mapping[str, Any]) -> Mapping[str, Any] | None:

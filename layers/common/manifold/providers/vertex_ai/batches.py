@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
-from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared
+from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared, batch_jobs
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
@@ -27,9 +27,6 @@ PREDICTIONS = re.compile(r"predictions?[\w.-]*\.jsonl(?:-\d+-of-\d+)?|prediction
 """The names of files of results: one, or several pieces. Beside them may be a partial copy (`incremental_…`)."""
 JOB = re.compile(r"projects/[^/]+/locations/[^/]+/batchPredictionJobs/(?P<id>[A-Za-z0-9_-]{1,128})")
 MULTI_REGIONS = frozenset({"eu", "us"})
-GONE = 404
-CANNOT_CANCEL = frozenset({400, 404, 409})
-"""The statuses of a cancel of a job that has ended."""
 
 
 class VertexBatches:
@@ -59,7 +56,7 @@ class VertexBatches:
         source = parsed(job.input_ref)
         # A job without its input may be accepted, and fail hours later.
         if source is None or await self._storage.is_absent(endpoint, source):
-            raise InputLost("there is no such object", status=GONE, lasting=True)
+            raise InputLost("there is no such object", status=batch_jobs.GONE, lasting=True)
         body = {
             "displayName": job.id,
             "model": _model(endpoint),
@@ -85,11 +82,8 @@ class VertexBatches:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._calls.json("POST", endpoint, f"{_url(endpoint, ref)}:cancel", {})
-        except ProviderRefused as refusal:
-            if refusal.status not in CANNOT_CANCEL or not await self._is_ending(endpoint, ref):
-                raise
+        cancelled = self._calls.json("POST", endpoint, f"{_url(endpoint, ref)}:cancel", {})
+        await batch_jobs.cancel(cancelled, lambda: self._retrieve(endpoint, ref))
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         for one in await self._results(endpoint, ref):
@@ -135,23 +129,9 @@ class VertexBatches:
             yield {_id(job): job_status(job) for job in page}
 
     async def _retrieve(self, endpoint: Endpoint, ref: str) -> JobStatus | None:
-        try:
-            job = await self._calls.json("GET", endpoint, _url(endpoint, ref))
-        except ProviderRefused as refusal:
-            if refusal.status != GONE:
-                raise
-            # A wrong base URL answers 404 for each job, too. The job is lost only where the jobs can be listed.
-            await self._calls.json("GET", endpoint, _url(endpoint), params={"pageSize": "1"})
-            return LOST
-        if _id(job) != ref:
-            raise ProviderUnclear("an answer about another job")
-        return job_status(job)
-
-    async def _is_ending(self, endpoint: Endpoint, ref: str) -> bool:
-        status = await self._retrieve(endpoint, ref)
-        if status is None or status.lost:
-            return False
-        return status.state in ENDED or status.state == "cancelling"
+        retrieved = self._calls.json("GET", endpoint, _url(endpoint, ref))
+        job = await batch_jobs.known(ref, retrieved, self._pages(endpoint, pageSize="1"), _id)
+        return LOST if job is None else job_status(job)
 
 
 def job_status(job: Mapping[str, Any]) -> JobStatus | None:

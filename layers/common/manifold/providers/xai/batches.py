@@ -13,8 +13,9 @@ import orjson
 from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Job, JobState
 from manifold.providers.http_call import HttpCall
+from manifold.providers.listings import MAX_PAGES
 from manifold.providers.openai.batch_object import count, listed
-from manifold.providers.openai.batches import INPUT_SECONDS, JOB_ID_KEY, MAX_PAGES, OpenAIBatches
+from manifold.providers.openai.batches import INPUT_SECONDS, JOB_ID_KEY, OpenAIBatches
 
 RESULTS, ERRORS = "results", "errors"
 """The prefixes of an `output_ref` and an `error_ref`, before the batch's id: xAI has one list of both."""
