@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -59,14 +60,16 @@ def _add_owners(simulation: Simulation) -> None:
 @contextmanager
 def _deterministic(simulation: Simulation) -> Iterator[None]:
     """Take what is random or timed from the run, and write what the gateway logs into the trace."""
-    random = simulation.random
+    random, clock = simulation.random, simulation.clock
     with ExitStack() as patches:
         for target, name, value in (
             (secrets, "randbelow", random.randrange),
             (secrets, "token_hex", lambda size=8: random.randbytes(size).hex()),
-            (time, "time", simulation.clock.now),
+            (time, "time", clock.now),
         ):
             patches.enter_context(patch.object(target, name, value))
+        for name in ("botocore.auth.get_current_datetime", "google.auth._helpers.utcnow"):
+            patches.enter_context(patch(name, lambda: datetime.fromtimestamp(clock.now(), UTC).replace(tzinfo=None)))
         patches.enter_context(patch("batches.submission.Random", lambda: random))
         patches.enter_context(patch("manifold.store.connection._shut", lambda connection: connection.drop()))
         for name in ("event", "warning", "failed", "fault", "count"):
