@@ -213,3 +213,16 @@ async def test_a_candidate_that_cannot_be_read_does_not_hide_the_job() -> None:
     assert await batches(answers).find(ENDPOINT, JOB) == "msgbatch_1"
     with pytest.raises(ProviderRefused):
         await batches(answers).find(ENDPOINT, replace(JOB, input_id="input_B"))
+
+
+async def test_the_candidate_that_is_closest_in_time_is_read_first() -> None:
+    """A busy account may have more of them than one call has time for."""
+    requests: list[httpx.Request] = []
+    later = [batch(f"msgbatch_{n}", "ended", at=f"2026-05-28T20:{n}:00Z", succeeded=2) for n in (32, 30, 28)]
+    ended = batch(status="ended", succeeded=2)
+    answers = listing(*later, ended) | {
+        f"GET {ROOT}/msgbatch_1": ended,
+        f"GET {ROOT}/msgbatch_1/results": RESULT,
+    }
+    assert await batches(answers, requests).find(ENDPOINT, JOB) == "msgbatch_1"
+    assert not any("msgbatch_3" in request.url.path for request in requests)

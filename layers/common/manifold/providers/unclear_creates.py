@@ -36,9 +36,11 @@ FirstId = Callable[[str], Awaitable[str | None]]
 async def find(job: Job, pages: AsyncIterator[Sequence[Found]], first_id: FirstId) -> str | None:
     """`BatchProvider.find`. The pages list the newest jobs first.
 
-    A result that cannot be read is raised only where no other one tells that its job is the one.
+    Results are read of the job first that was created closest to our row. One that cannot be read is raised only where
+    no other one tells that its job is the one.
     """
     candidates = [found async for found in _candidates(job, pages)]
+    candidates.sort(key=lambda found: abs((found.created_at or job.created_at) - job.created_at))
     unread: ProviderError | None = None
     for found in candidates:
         if found.ended and not found.empty:
