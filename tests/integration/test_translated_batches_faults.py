@@ -6,17 +6,19 @@ import pytest
 
 from local.provider import Fault
 from local.provider.defects import Defects, Ending
+from local.provider.line_faults import LineFault
 from manifold.errors import Unavailable
 from tests.integration.test_translated_batches import (
     ACCOUNT,
     GROUP,
     bad_line,
     counts,
+    lines_of,
     sending,
     stored,
     translating,
 )
-from tests.support.provider import chat_lines
+from tests.support.provider import chat_line, chat_lines
 from tests.support.system import System
 
 __all__ = ["sending", "translating"]  # fixtures
@@ -101,3 +103,32 @@ async def test_a_job_that_its_provider_failed_is_tried_again_as_any_other_is(sys
     assert (batch.status, counts(batch), batch.errors) == ("completed", (4, 3, 1), None)
     assert states(system) == ["settled"] * 8
     assert len(system.select("SELECT id FROM shards")) == 1
+
+
+@pytest.mark.parametrize("lines", ["translating", "sending"])
+@pytest.mark.parametrize(
+    "defects",
+    [
+        Defects(lines=LineFault(status=429, marker="busy")),
+        Defects(ending=Ending(state="expired", answered=4)),
+        Defects(missing=2),
+    ],
+    ids=["failed", "expired", "missing"],
+)
+async def test_lines_that_run_again_have_the_answers_to_their_own_requests(
+    system: System, request: pytest.FixtureRequest, lines: str, defects: Defects
+) -> None:
+    request.getfixturevalue(lines)
+    said = [chat_line(GROUP, f"id-{one}", f"say {one} {'busy' if one % 3 == 1 else ''}") for one in range(9)]
+    content = b"".join([bad_line("bad-0"), b"\n", *said[:4], bad_line("bad-1"), *said[4:]])
+    system.provider.fail(Fault(kind="job", times=1, job=defects))
+
+    batch = await system.create((await system.upload(content)).id, retry_failed_lines=2)
+    batch = await system.run_until_ended(batch.id, rounds=120)
+
+    assert (batch.status, counts(batch)) == ("completed", (11, 9, 2))
+    assert set(lines_of(system, batch.error_file_id)) == {"bad-0", "bad-1"}
+    answers = lines_of(system, batch.output_file_id)
+    assert len(answers) == 9
+    assert all(f"say {custom_id[3:]} " in str(line) for custom_id, line in answers.items())
+    assert [row["round"] for row in system.select("SELECT round FROM shards ORDER BY number")] == [0, 1]
