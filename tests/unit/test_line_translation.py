@@ -161,8 +161,10 @@ async def test_a_line_that_is_no_result_of_this_input_is_left_out_and_counted(li
     assert await results(line, b" \n") == ([], [], 1)
 
 
-async def test_an_answer_that_cannot_be_read_is_a_failure_of_its_request() -> None:
-    answers, [failure], invalid = await results({"key": f"{INPUT}-0", "answer": None})
+@pytest.mark.parametrize("key", [f"{INPUT}-0", f"{INPUT}-0_base64"])
+async def test_an_answer_that_cannot_be_read_is_a_failure_of_its_request(key: str) -> None:
+    """An adapter may have put something after our id."""
+    answers, [failure], invalid = await results({"key": key, "answer": None})
 
     assert (answers, invalid) == ([], 0)
     assert failure["custom_id"] == IDS[0]

@@ -93,6 +93,7 @@ class TranslatedResults:
         """Lines that are no result of a request of this input. They are left out."""
         self._translator = translator
         self._prefix = f"{input_id}-"
+        self._own_id = re.compile(re.escape(self._prefix) + NUMBER.pattern)
         self._index = index
         self._scrubber = scrubber
         self._lines = HeldLines(self._line, self._long)
@@ -150,8 +151,9 @@ class TranslatedResults:
         try:
             return self._translator.result(line)
         except (ProviderUnclear, *UNREADABLE):
-            request_id = next((value for value in _texts(line) if value.startswith(self._prefix)), None)
-            return None if request_id is None else LineResult.refused(request_id, ODD_RESULT, status=502)
+            # an adapter may have put something after our id
+            found = next((match for value in _texts(line) if (match := self._own_id.match(value))), None)
+            return None if found is None else LineResult.refused(found[0], ODD_RESULT, status=502)
 
     def _custom_id(self, request_id: object) -> str | None:
         if not isinstance(request_id, str) or not request_id.startswith(self._prefix):
