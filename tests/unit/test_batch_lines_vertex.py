@@ -85,6 +85,19 @@ def test_an_answer_of_gemini_is_known_by_the_labels_of_its_request() -> None:
     assert failed(GEMINI.result({**line, "response": {}}))[0] == 500
 
 
+def test_a_client_cannot_write_the_labels_of_an_id() -> None:
+    line = GEMINI.request(chat(labels={"manifold_id_2": "geza"}))
+    assert id_of(line["request"]["labels"]) == ID
+
+
+@pytest.mark.parametrize("candidates", ["x", [{"content": 5}]])
+def test_an_answer_that_cannot_be_read_is_a_failure_of_its_request(candidates: object) -> None:
+    """The labels are the only place of its id."""
+    line = {"request": {"labels": labels_of(ID)}, "response": {"candidates": candidates}}
+    result = GEMINI.result(line)
+    assert (result.id, failed(result)[0]) == (ID, 500)
+
+
 def test_a_request_of_claude_goes_by_custom_id_and_names_vertex_version() -> None:
     line = CLAUDE.request(chat(max_tokens=9))
     assert line == {

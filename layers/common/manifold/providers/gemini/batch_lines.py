@@ -82,6 +82,8 @@ def translated(request_id: str, translate: Callable[[], dict[str, Any]]) -> Line
     except ProviderUnclear as error:
         message = ": ".join(part for part in (error.message, error.raw_detail) if part)
         return LineResult.refused(request_id, message, status=500)
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError):  # the line itself may not tell its id
+        return LineResult.refused(request_id, "the provider's answer cannot be read", status=500)
 
 
 def key_of(line: Mapping[str, Any]) -> str:

@@ -52,7 +52,8 @@ class GeminiLines:
         if not isinstance(labels, dict):
             raise InvalidRequest("'labels' must be an object.", param="labels")
         contents = [_without_ids(content) for content in body["contents"]]
-        return {"request": {**body, "contents": contents, "labels": {**labels, **labels_of(request.id)}}}
+        kept = {name: label for name, label in labels.items() if name not in LABELS}
+        return {"request": {**body, "contents": contents, "labels": {**kept, **labels_of(request.id)}}}
 
     def result(self, line: Mapping[str, Any]) -> LineResult:
         request = line.get("request")
