@@ -49,7 +49,7 @@ def batch(**members: Any) -> dict[str, Any]:
         (batch(num_requests=1, num_success=1), JobStatus("completed", 1, 1, 0, "results:batch_1934e8b5")),
         (
             batch(num_requests=3, num_success=1, num_cancelled=2, cancel_time="2025-11-11"),
-            JobStatus("cancelled", 3, 1, 2, "results:batch_1934e8b5", "errors:batch_1934e8b5"),
+            JobStatus("cancelled", 3, 1, 0, "results:batch_1934e8b5"),
         ),
         (
             batch(cancel_time="2025-11-11", cancel_by_xai_message="JSONL file validation failed"),

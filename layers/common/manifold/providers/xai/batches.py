@@ -83,10 +83,13 @@ class XAIBatches(OpenAIBatches):
 
 
 def as_openai(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    """xAI's batch as OpenAI's, with the members that this gateway reads."""
-    counts = {name: _count(batch, f"num_{name}") for name in ("requests", "pending", "success", "error", "cancelled")}
+    """xAI's batch as OpenAI's, with the members that this gateway reads.
+
+    Whether cancelled requests are among the results is not documented: they are not counted as such.
+    """
+    counts = {name: _count(batch, f"num_{name}") for name in ("requests", "pending", "success", "error")}
     name, batch_id, reason = batch.get("name"), batch.get("batch_id"), batch.get("cancel_by_xai_message")
-    failed, state = counts["error"] + counts["cancelled"], _state(batch, counts)
+    failed, state = counts["error"], _state(batch, counts)
     ended = state in ENDED
     return {
         "id": batch_id,
