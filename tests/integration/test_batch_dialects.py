@@ -199,6 +199,7 @@ async def test_a_cancel_keeps_partial_results_and_may_be_repeated(batches: Batch
         assert outcome.answers
     if batches.dialect.counts:
         assert len(outcome.answers) == outcome.status.completed
+    assert len(outcome.answers) + len(outcome.failures) >= outcome.status.answers(1000)
     assert not outcome.status.lacks_files(len(lines))
 
 
