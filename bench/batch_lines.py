@@ -48,7 +48,7 @@ async def samples(driver: BatchDriver, count: int) -> Samples:
     random = Random(2)
     lines = [usual(f"request-{number}", random) for number in range(count)]
     sent = await driver.prepare(lines, INPUT)
-    ref = await driver.submit(sent)
+    ref = await driver.submit(sent, f"job_{driver.dialect.name}")
     status = await driver.ended(ref)
     results = b""
     for named in (status.output_ref, status.error_ref):
@@ -97,7 +97,7 @@ def _speed(content: bytes, work: Callable[[], object], rounds: int) -> tuple[str
 
 
 def _floor(content: bytes) -> None:
-    for line in content.splitlines():
+    for line in filter(None, content.splitlines()):
         orjson.dumps(orjson.loads(line))
 
 

@@ -7,7 +7,7 @@ import base64
 import binascii
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,25 +60,20 @@ def invalid_value(path: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"'{path}' {why}.", param=path, code="invalid_value")
 
 
-def read_parts(content: object, path: str) -> Iterator[Part]:
+def read_parts(content: object, path: str) -> tuple[Part, ...]:
     """The parts of a content; null has none. `InvalidRequest` names the part that has not OpenAI's shape."""
-    if content is None:
-        return
     if isinstance(content, str):
-        yield Text(content, path, {})
-        return
+        return (Text(content, path, {}),)
+    if content is None:
+        return ()
     if not isinstance(content, list):
         raise invalid_value(path, "must be text, or a list of parts")
-    for index, part in enumerate(content):
-        yield _part(part, f"{path}[{index}]")
+    return tuple(_part(part, f"{path}[{index}]") for index, part in enumerate(content))
 
 
-def read_texts(content: object, path: str) -> Iterator[Text]:
+def read_texts(content: object, path: str) -> tuple[Text, ...]:
     """The same for a role whose content is text alone."""
-    for part in read_parts(content, path):
-        if not isinstance(part, Text):
-            raise invalid_value(part.path, "must be text in a message of this role")
-        yield part
+    return tuple(_text(part) for part in read_parts(content, path))
 
 
 def plain_text(parts: Sequence[Part]) -> str:
@@ -86,9 +81,9 @@ def plain_text(parts: Sequence[Part]) -> str:
     return "".join(part.text for part in parts if isinstance(part, Text))
 
 
-def without_blanks(parts: Sequence[Part]) -> list[Part]:
-    """The parts without blank texts, which OpenAI's clients send and other providers refuse."""
-    return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
+def is_blank(part: Part) -> bool:
+    """Whether it is a text of white space alone, which OpenAI's clients send and other providers refuse."""
+    return isinstance(part, Text) and (not part.text or part.text.isspace())
 
 
 def refuse_documents(parts: Sequence[Part]) -> None:
@@ -96,6 +91,12 @@ def refuse_documents(parts: Sequence[Part]) -> None:
     for part in parts:
         if isinstance(part, Document):
             raise invalid_value(part.path, "cannot be a file for this model: send its text")
+
+
+def _text(part: Part) -> Text:
+    if not isinstance(part, Text):
+        raise invalid_value(part.path, "must be text in a message of this role")
+    return part
 
 
 def _part(part: object, path: str) -> Part:

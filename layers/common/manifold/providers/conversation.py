@@ -110,17 +110,17 @@ def _turn(message: object, path: str) -> Turn:
         raise invalid_value(f"{path}.content", "must be text, or a list of parts")
     content = f"{path}.content"
     if role == "user":
-        return UserTurn(tuple(read_parts(message["content"], content)), path, extra)
+        return UserTurn(read_parts(message["content"], content), path, extra)
     if role == "tool":
         return _result(message, path, extra)
-    return SystemTurn(tuple(read_texts(message["content"], content)), path, extra)
+    return SystemTurn(read_texts(message["content"], content), path, extra)
 
 
 def _result(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) -> ResultTurn:
     call_id = message.get("tool_call_id")
     if not isinstance(call_id, str):
         raise invalid_value(f"{path}.tool_call_id", "must name the tool call that this is the result of")
-    return ResultTurn(call_id, tuple(read_parts(message["content"], f"{path}.content")), path, extra)
+    return ResultTurn(call_id, read_parts(message["content"], f"{path}.content"), path, extra)
 
 
 def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) -> AssistantTurn:
@@ -132,7 +132,7 @@ def _assistant(message: Mapping[str, Any], path: str, extra: Mapping[str, Any]) 
         content = spoken_text(message, "refusal") or spoken_text(message, "audio")
     reasoning, thinking = message.get("reasoning_content"), message.get("thinking_blocks")
     return AssistantTurn(
-        parts=tuple(read_texts(_without_thoughts(content), f"{path}.content")),
+        parts=read_texts(_without_thoughts(content), f"{path}.content"),
         calls=tuple(_call(call, f"{path}.tool_calls[{index}]") for index, call in enumerate(calls or ())),
         reasoning=reasoning if isinstance(reasoning, str) else None,
         thinking=tuple(block for block in thinking if isinstance(block, dict)) if isinstance(thinking, list) else (),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from manifold.providers.content_parts import Part, Text, invalid_value, without_blanks
+from manifold.providers.content_parts import Part, Text, invalid_value, is_blank
 from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, ToolCall, Turn, UserTurn, turns
 from manifold.providers.tool_call_ids import IdRule, ToolCallIds
 
@@ -26,14 +26,17 @@ def normalized_turns(messages: object, rule: IdRule) -> list[Turn]:
     filled = [turn for turn in conversation if not _is_empty(turn)]
     if not filled:
         raise invalid_value("messages", "must say something: every message is empty")
-    if _ends_with_empty_user(conversation):
+    if len(filled) < len(conversation) and _ends_with_empty_user(conversation):
         filled.append(_placeholder(conversation[-1].path))
     return _with_prompt(filled)
 
 
 def with_fitting_ids(conversation: Sequence[Turn], rule: IdRule) -> list[Turn]:
     """The turns with ids of tool calls that the provider takes."""
-    ids = ToolCallIds(rule, [call_id for turn in conversation for call_id in _ids(turn)])
+    old = [call_id for turn in conversation for call_id in _ids(turn)]
+    if not old:
+        return list(conversation)
+    ids = ToolCallIds(rule, old)
     return [_with_ids(turn, ids) for turn in conversation]
 
 
@@ -86,9 +89,11 @@ def _is_empty(turn: Turn) -> bool:
 
 
 def _trimmed(turn: Turn) -> Turn:
+    if not any(map(is_blank, turn.parts)):
+        return turn
     if isinstance(turn, UserTurn | ResultTurn):
-        return replace(turn, parts=tuple(without_blanks(turn.parts)))
-    return replace(turn, parts=tuple(part for part in turn.parts if part.text.strip()))
+        return replace(turn, parts=tuple(part for part in turn.parts if not is_blank(part)))
+    return replace(turn, parts=tuple(part for part in turn.parts if not is_blank(part)))
 
 
 def _ids(turn: Turn) -> list[str]:

@@ -105,8 +105,9 @@ class Params:
     def refuse_extras(self, parts: Sequence[Part | Turn], known: frozenset[str] = frozenset()) -> None:
         """Refuse members of messages and parts that are another provider's own, such as `cache_control`."""
         for part in parts:
-            for name in part.extra.keys() - known:
-                self.refuse(f"{part.path}.{name}", "only another provider has it")
+            for name in part.extra:
+                if name not in known:
+                    self.refuse(f"{part.path}.{name}", "only another provider has it")
 
     def rest(self) -> dict[str, Any]:
         """The provider's own fields. `refuse` those of OpenAI's parameters that nobody took."""

@@ -55,6 +55,8 @@ def take_tools(params: Params) -> Tools:
     """Take the tools and the choice of them. `InvalidRequest` names what has not OpenAI's shape."""
     tools, choice = params.take("tools") or [], params.take("tool_choice")
     parallel = params.take("parallel_tool_calls") is not False
+    if not tools and choice is None:
+        return Tools((), (), "auto")
     if not isinstance(tools, list):
         raise invalid_value("tools", "must be a list")
     parsed = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
