@@ -17,6 +17,8 @@ from tests.support.uploads import MIB
 pytest_plugins = ("tests.support.provider_fixtures",)
 
 BYTES = 96 * MIB
+CHARACTERS = 220
+"""Of each prompt. `bench.batch_memory` measures prompts of the usual length."""
 
 
 @pytest.mark.parametrize("dialect", dialects(lambda one: one.route == CHAT))
@@ -25,7 +27,7 @@ async def test_a_large_batch_takes_bounded_memory(dialect: BatchDialect, simulat
     endpoint = {name: value for name, value in asdict(dialect.endpoint(simulated_provider, 60.0)).items()}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.batch_dialect_process", dialect.provider, json.dumps(endpoint),
-        str(few), str(many),
+        str(CHARACTERS), str(few), str(many),
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": "layers/common:functions:."},
         stdout=asyncio.subprocess.PIPE,

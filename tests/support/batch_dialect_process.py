@@ -1,4 +1,6 @@
-"""Runs batches of a dialect in a process of its own, so that its memory can be measured: `DIALECT ENDPOINT COUNT…`.
+"""Runs batches of a dialect in a process of its own, so that its memory can be measured.
+
+Its arguments are `PROVIDER ENDPOINT CHARACTERS COUNT…`: of each prompt, and the requests of each batch.
 
 Streams as the gateway's worker does. Prints after each batch its answers, and the peak of the resident memory so far.
 """
@@ -10,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from files.transfers.custom_id_index import CustomIdIndex
 from files.transfers.line_translation import TranslatedRequests, TranslatedResults
@@ -20,15 +22,18 @@ from manifold.scrubbing import Scrubber
 from tests.support.memory import peak_memory
 
 CHUNK = 1024 * 1024
+LINES = 200
+"""Lines of the client's file in a chunk."""
 CHAT = "/v1/chat/completions"
 
 
-async def run(provider: BatchProvider, at: Endpoint, count: int, folder: Path) -> int:
+async def run(provider: BatchProvider, at: Endpoint, count: int, characters: int, folder: Path) -> int:
     """How many of so many requests were answered."""
     input_id = f"input_{count}"
     path = folder / input_id
     with path.open("wb") as file:
-        requests = await _write(file, provider, at, input_id, count)
+        client = _client_lines(at.model, count, characters)
+        requests = await _write(file, provider, at, input_id, client)
 
     async def lines() -> AsyncIterator[bytes]:
         with path.open("rb") as file:
@@ -42,25 +47,30 @@ async def run(provider: BatchProvider, at: Endpoint, count: int, folder: Path) -
     return sum([await _answers(provider, at, input_id, count, ref) for ref in (status.output_ref,) if ref])
 
 
-async def _write(file: Any, provider: BatchProvider, at: Endpoint, input_id: str, count: int) -> int:
+async def _write(
+    file: BinaryIO, provider: BatchProvider, at: Endpoint, input_id: str, client: AsyncIterator[bytes]
+) -> int:
     translator = provider.translator(at)
     if translator is None:
-        async for chunk in _client_lines(at.model, count):
+        count = 0
+        async for chunk in client:
+            count += chunk.count(b"\n")
             file.write(chunk)
         return count
     with TranslatedRequests(translator, input_id) as requests:
-        async for chunk in requests.through(_client_lines(at.model, count)):
+        async for chunk in requests.through(client):
             file.write(chunk)
         return requests.requests
 
 
-async def _client_lines(model: str, count: int) -> AsyncIterator[bytes]:
-    for start in range(0, count, 1000):
-        yield b"".join(_line(model, number) for number in range(start, min(start + 1000, count)))
+async def _client_lines(model: str, count: int, characters: int) -> AsyncIterator[bytes]:
+    text = ("some words " * characters)[:characters]
+    for start in range(0, count, LINES):
+        yield b"".join(_line(model, number, text) for number in range(start, min(start + LINES, count)))
 
 
-def _line(model: str, number: int) -> bytes:
-    body = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": "some words " * 20}]}
+def _line(model: str, number: int, text: str) -> bytes:
+    body = {"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": text}]}
     return json.dumps({"custom_id": f"{number}", "method": "POST", "url": CHAT, "body": body}).encode() + b"\n"
 
 
@@ -83,14 +93,15 @@ async def _answers(provider: BatchProvider, at: Endpoint, input_id: str, count: 
             return sum([chunk.count(b"\n") async for chunk in results.answers(chunks)])
 
 
-async def main(name: str, endpoint: dict[str, Any], counts: list[int]) -> None:
+async def main(name: str, endpoint: dict[str, Any], characters: int, counts: list[int]) -> None:
     signature = endpoint.pop("signature")
     at = Endpoint(**endpoint, signature=Signature(**signature) if signature else None)
     with tempfile.TemporaryDirectory() as folder:
         for count in counts:
-            print(await run(batch_provider_for(name), at, count, Path(folder)), peak_memory())
+            print(await run(batch_provider_for(name), at, count, characters, Path(folder)), peak_memory())
     await close_providers()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], json.loads(sys.argv[2]), [int(count) for count in sys.argv[3:]]))
+    name, endpoint, characters, *counts = sys.argv[1:]
+    asyncio.run(main(name, json.loads(endpoint), int(characters), [int(count) for count in counts]))

@@ -69,7 +69,7 @@ class TranslatedRequests:
         request_id = f"{self._input_id}-{self.requests + self.refused}"
         request = LineRequest(request_id, parsed["url"], parsed["body"], self._drop_params)
         try:
-            translated = _dumped(self._translator, request)
+            translated = orjson.dumps(self._translator.request(request), option=orjson.OPT_APPEND_NEWLINE)
         except InvalidRequest as error:
             self._refuse(parsed["custom_id"], LineResult.invalid(request_id, error))
         except UNREADABLE:
@@ -77,7 +77,7 @@ class TranslatedRequests:
             self._refuse(parsed["custom_id"], LineResult.invalid(request_id, odd))
         else:
             self.requests += 1
-            return translated + b"\n"
+            return translated
         return b""
 
     def _refuse(self, custom_id: str, result: LineResult) -> None:
@@ -207,11 +207,7 @@ def result_line(custom_id: str, result: LineResult) -> bytes:
     else:
         error = {"code": result.code, "message": result.message}
     line = {"id": f"batch_req_{result.id}", "custom_id": custom_id, "response": response, "error": error}
-    return orjson.dumps(line) + b"\n"
-
-
-def _dumped(translator: LineTranslator, request: LineRequest) -> bytes:
-    return orjson.dumps(translator.request(request))
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _texts(line: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,6 @@ job, and makes the bytes of each input unique.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from manifold.errors import InvalidRequest
@@ -25,8 +24,7 @@ class LineRequest(NamedTuple):
     """Leave out a parameter that cannot be translated, instead of raising `InvalidRequest`."""
 
 
-@dataclass(frozen=True, slots=True)
-class LineResult:
+class LineResult(NamedTuple):
     """The result of one request, in OpenAI's form: it has either a response or an error."""
 
     id: str

@@ -89,14 +89,20 @@ def usage(
     `prompt` includes `cached` (read from a cache) and `written` (into a cache), which includes `written_1h` (kept for
     an hour). `completion` includes `reasoning`.
     """
-    into_cache = {"cache_write_tokens": written, "cache_write_1h_tokens": written_1h}
+    details = {"cached_tokens": cached}
+    if written:
+        details["cache_write_tokens"] = written
+    if written_1h:
+        details["cache_write_1h_tokens"] = written_1h
     counts: dict[str, Any] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached} | {name: some for name, some in into_cache.items() if some},
+        "prompt_tokens_details": details,
     }
-    return counts if reasoning is None else counts | {"completion_tokens_details": {"reasoning_tokens": reasoning}}
+    if reasoning is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    return counts
 
 
 @dataclass(slots=True)

@@ -8,8 +8,7 @@ import binascii
 import mimetypes
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from manifold.errors import InvalidRequest
 
@@ -19,8 +18,7 @@ SPELLINGS: Mapping[str, str] = {"image/jpg": "image/jpeg", "image/pjpeg": "image
 PDF = "application/pdf"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A text."""
 
     text: str
@@ -30,8 +28,7 @@ class Text:
     """The part's members beyond OpenAI's: the provider's own, such as `cache_control`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """An image: its bytes (`media_type`, and `data` in Base64) or its URL."""
 
     url: str
@@ -41,8 +38,7 @@ class Picture:
     extra: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A file: its bytes, in Base64."""
 
     media_type: str

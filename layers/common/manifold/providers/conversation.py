@@ -4,8 +4,8 @@ https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,10 +22,10 @@ THINKING_TYPES = frozenset({"thinking", "redacted_thinking"})
 """Types of an answer's parts that are not part of its text."""
 MARKS = ("cache_control",)
 """Members of a message that are a provider's own."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """A tool call that the model made."""
 
     id: str
@@ -34,28 +34,25 @@ class ToolCall:
     extra: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class SystemTurn:
+class SystemTurn(NamedTuple):
     """A message of `system` or `developer`."""
 
     parts: tuple[Text, ...]
     path: str
     """Its place in the request: `messages[0]`."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = NOTHING
     """The message's `MARKS`."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserTurn:
+class UserTurn(NamedTuple):
     """A message of the user."""
 
     parts: tuple[Part, ...]
     path: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class AssistantTurn:
+class AssistantTurn(NamedTuple):
     """An answer of the model, as the client sends it back."""
 
     parts: tuple[Text, ...]
@@ -65,17 +62,16 @@ class AssistantTurn:
     thinking: tuple[Mapping[str, Any], ...]
     """`thinking_blocks`, as this gateway's answers have them. They are signed, so they go back unchanged."""
     path: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class ResultTurn:
+class ResultTurn(NamedTuple):
     """The result of a tool call."""
 
     call_id: str
     parts: tuple[Part, ...]
     path: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = NOTHING
 
 
 Turn = SystemTurn | UserTurn | AssistantTurn | ResultTurn

@@ -3,15 +3,12 @@
 Empty turns are left out. Where a provider wants the sides to alternate, its adapter then joins neighbours of one side.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-from manifold.providers.content_parts import Part, Text, invalid_value, is_blank
-from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, ToolCall, Turn, UserTurn, turns
+from manifold.providers.content_parts import Text, invalid_value, is_blank
+from manifold.providers.conversation import AssistantTurn, ResultTurn, SystemTurn, Turn, UserTurn, turns
 from manifold.providers.tool_call_ids import IdRule, ToolCallIds
 
-PartOrCall = TypeVar("PartOrCall", bound=Part | ToolCall)
 PLACEHOLDER = "."
 """The text of a user's turn that must be there, but is empty."""
 
@@ -52,7 +49,9 @@ def without_trailing_space(conversation: Sequence[Turn]) -> list[Turn]:
     if not isinstance(last, AssistantTurn) or not last.parts:
         return list(conversation)
     *parts, end = last.parts
-    return [*before, replace(last, parts=(*parts, replace(end, text=end.text.rstrip())))]
+    if not end.text[-1:].isspace():
+        return list(conversation)
+    return [*before, last._replace(parts=(*parts, end._replace(text=end.text.rstrip())))]
 
 
 def with_marks_on_parts(conversation: Sequence[Turn]) -> list[Turn]:
@@ -92,8 +91,8 @@ def _trimmed(turn: Turn) -> Turn:
     if not any(map(is_blank, turn.parts)):
         return turn
     if isinstance(turn, UserTurn | ResultTurn):
-        return replace(turn, parts=tuple(part for part in turn.parts if not is_blank(part)))
-    return replace(turn, parts=tuple(part for part in turn.parts if not is_blank(part)))
+        return turn._replace(parts=tuple(part for part in turn.parts if not is_blank(part)))
+    return turn._replace(parts=tuple(part for part in turn.parts if not is_blank(part)))
 
 
 def _ids(turn: Turn) -> list[str]:
@@ -105,22 +104,20 @@ def _ids(turn: Turn) -> list[str]:
 def _with_ids(turn: Turn, ids: ToolCallIds) -> Turn:
     if isinstance(turn, AssistantTurn) and turn.calls:
         new_ids = ids.calls([call.id for call in turn.calls])
-        calls = tuple(replace(call, id=new_id) for call, new_id in zip(turn.calls, new_ids, strict=True))
-        return replace(turn, calls=calls)
-    return replace(turn, call_id=ids.result(turn.call_id)) if isinstance(turn, ResultTurn) else turn
+        calls = tuple(call._replace(id=new_id) for call, new_id in zip(turn.calls, new_ids, strict=True))
+        return turn._replace(calls=calls)
+    return turn._replace(call_id=ids.result(turn.call_id)) if isinstance(turn, ResultTurn) else turn
 
 
 def _with_mark_on_last(turn: Turn) -> Turn:
+    """The turn; the members of its last part or call win."""
+    if not turn.extra:
+        return turn
     match turn:
-        case AssistantTurn(calls=calls) if calls:
-            return replace(turn, calls=(*calls[:-1], _with_extra(calls[-1], turn.extra)))
-        case AssistantTurn() | SystemTurn():
-            return replace(turn, parts=(*turn.parts[:-1], _with_extra(turn.parts[-1], turn.extra)))
-        case UserTurn():
-            return replace(turn, parts=(*turn.parts[:-1], _with_extra(turn.parts[-1], turn.extra)))
+        case AssistantTurn(calls=(*calls, call)):
+            return turn._replace(calls=(*calls, call._replace(extra={**turn.extra, **call.extra})))
+        case AssistantTurn(parts=(*texts, text)) | SystemTurn(parts=(*texts, text)):
+            return turn._replace(parts=(*texts, text._replace(extra={**turn.extra, **text.extra})))
+        case UserTurn(parts=(*parts, part)):
+            return turn._replace(parts=(*parts, part._replace(extra={**turn.extra, **part.extra})))
     return turn
-
-
-def _with_extra(last: PartOrCall, extra: Mapping[str, Any]) -> PartOrCall:
-    """The part's or call's own members win."""
-    return replace(last, extra={**extra, **last.extra})

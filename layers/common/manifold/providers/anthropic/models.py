@@ -6,6 +6,7 @@ https://platform.claude.com/docs/en/about-claude/models/overview
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 CLAUDE = re.compile(r"anthropic\.|claude", re.IGNORECASE)
@@ -37,6 +38,7 @@ OPUS = (Version(4, 0), Version(4, 5), 32_000)
 """From, before, and the limit: Opus 4 and 4.1 accept less."""
 
 
+@lru_cache(maxsize=256)
 def is_claude(model: str) -> bool:
     """Whether the name is that of a Claude model."""
     return CLAUDE.search(model) is not None
@@ -71,6 +73,7 @@ def most_tokens(model: str) -> int:
     return next(most for since, most in MAX_TOKENS if version >= since)
 
 
+@lru_cache(maxsize=256)
 def _version(model: str) -> Version | None:
     match = VERSION.search(model)
     return None if match is None else Version(int(match["major"]), int(match["minor"] or 0))
