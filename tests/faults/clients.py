@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from manifold.access import Caller
 from manifold.errors import ManifoldError, Unavailable
@@ -30,15 +31,29 @@ class Gateway(Protocol):
         """Return while a worker takes a step and the batch has a job in this state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """What the lines of the clients' files are like."""
+
+    route: str = "/v1/chat/completions"
+    odd: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that the deployments cannot take, of some lines."""
+    odd_files: float = 0.0
+    """How many files have such lines."""
+
+
 class Client:
     """One owner of files and batches, with a script that the seed decides."""
 
-    def __init__(self, name: str, gateway: Gateway, random: Random, trace: Trace) -> None:
+    def __init__(self, name: str, gateway: Gateway, random: Random, trace: Trace, requests: Requests) -> None:
         self.caller = Caller(key_id=f"key_{name}")
         self.accepted: dict[str, str] = {}
         """The batches that were answered with, and what made each: the key of the create."""
         self.lines: dict[str, list[str]] = {}
         """The custom_ids of each file that was answered with."""
+        self.odd: dict[str, set[str]] = {}
+        """Those among them whose requests have `Requests.odd`."""
+        self._form = requests
         self._name, self._gateway, self._random, self._trace = name, gateway, random, trace
         self._requests = 0
         self._cancels, self._ends = random.choice(((0.35, 0.1), (0.35, 0.1), (0.2, 0.7)))
@@ -79,17 +94,19 @@ class Client:
 
     async def _upload(self) -> str | None:
         key = self._new_key("upload")
-        custom_ids, content = self._content(self._random.choice(GROUPS))
+        custom_ids, odd, content = self._content(self._random.choice(GROUPS))
         expires_after = self._random.choice((None, None, None, 3600))
         what = f"upload {key}, {len(custom_ids)} lines"
         file = await self._send(what, lambda to: to.upload(self.caller, content, key, expires_after))
         if file is None:
             return None
-        self.lines[file.id] = custom_ids
+        self.lines[file.id], self.odd[file.id] = custom_ids, odd
         return file.id
 
     async def _create(self, file_id: str, key: str) -> Batch | None:
-        batch = await self._send(f"create {key} of {file_id}", lambda to: to.create(self.caller, file_id, key))
+        batch = await self._send(
+            f"create {key} of {file_id}", lambda to: to.create(self.caller, file_id, self._form.route, key)
+        )
         if batch is not None:
             self.accepted[batch.id] = key
         return batch
@@ -111,19 +128,30 @@ class Client:
                 return answer
         return None
 
-    def _content(self, group: str) -> tuple[list[str], bytes]:
-        """A file's lines; now and then one that the provider answers with an error, seldom one that is no JSON."""
+    def _content(self, group: str) -> tuple[list[str], set[str], bytes]:
+        """The ids of a file's lines, of those with odd parameters, and the lines; now and then one that the provider
+        answers with an error, seldom one that is no JSON. Each prompt has its line's id: models echo it."""
         bad = self._random.random() < 0.2
+        odd = set[str]()
+        share = self._random.choice((0.3, 0.7, 1.0)) if self._is_odd() else 0.0
         custom_ids = [f"request-{number}" for number in range(self._random.randint(1, MOST_LINES))]
         lines = []
         for custom_id in custom_ids:
-            text = "fail-this-line" if bad and self._random.random() < 0.5 else "hello"
-            body = {"model": group, "messages": [{"role": "user", "content": text}]}
-            line = {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions", "body": body}
+            text = ("fail-this-line" if bad and self._random.random() < 0.5 else "hello") + f" {custom_id}"
+            chat = self._form.route == "/v1/chat/completions"
+            said = {"messages": [{"role": "user", "content": text}]} if chat else {"input": text}
+            body: dict[str, Any] = {"model": group, **said}
+            if share and self._random.random() < share:
+                odd.add(custom_id)
+                body |= self._form.odd
+            line = {"custom_id": custom_id, "method": "POST", "url": self._form.route, "body": body}
             lines.append(json.dumps(line).encode())
         if self._random.random() < 0.05:
             lines[0] = b"no JSON"
-        return custom_ids, b"\n".join(lines) + b"\n"
+        return custom_ids, odd, b"\n".join(lines) + b"\n"
+
+    def _is_odd(self) -> bool:
+        return self._form.odd_files > 0 and self._random.random() < self._form.odd_files
 
     def _new_key(self, kind: str) -> str:
         self._requests += 1

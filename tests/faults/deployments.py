@@ -29,6 +29,7 @@ def deployments(random: Random, providers: Providers) -> tuple[Config, Deploymen
     """The deployments, each with an account at the providers. That may have a quota that the gateway does not know."""
     gateway = _gateway()
     limits, retried = random.choice(LIMITS), random.choice((0, 0, 2))
+    limits = replace(limits, fewest_requests=min(providers.fewest, limits.batch_requests or providers.fewest))
     changed = [replace(one, limits=limits, retry_failed_lines=retried) for one in gateway.config.deployments]
     quota = limits.enqueued_requests or random.choice((None, None, QUOTA))
     if providers.model is not None:
@@ -36,7 +37,8 @@ def deployments(random: Random, providers: Providers) -> tuple[Config, Deploymen
     for deployment in changed:
         address = gateway.secrets.resolve(deployment.api_base) or ""
         providers.accounts[address] = _account(random, deployment, quota)
-    config = replace(gateway.config, deployments=tuple(changed))
+    settings = replace(gateway.config.router_settings, drop_params=providers.drop_params)
+    config = replace(gateway.config, deployments=tuple(changed), router_settings=settings)
     return config, Deployments(config, gateway.secrets, lambda _: providers, _no_completions)
 
 

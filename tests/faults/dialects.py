@@ -1,54 +1,49 @@
 """Runs with a real dialect: its adapter calls the simulated provider, where `Providers` has only what all promise.
 
 The adapter and the provider go on together, within one step of the scheduler, in an event loop of their own. Faults
-come before a call or after it, as at any provider, and jobs have the defects of `local.provider.defects`.
+come before a call or after it, as at any provider, and in some runs to one of the HTTP calls that the adapter makes for
+it. Jobs have the defects of `local.provider.defects`. Where an unclear create is found by time and size, the account
+has jobs of somebody else, too.
 """
 
 import asyncio
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from typing import Any, TypeVar
 from unittest.mock import patch
+
+import orjson
 
 from files.transfers.orphans import NAME
 from local.provider import Fault, Simulator
 from local.provider.batch import Batch
-from local.provider.defects import Defects, Ending
+from local.provider.defects import Defects
 from local.provider.pace import Pace
+from local.provider.quotas import Quota
 from local.provider.server import application
 from local.provider.state import ProviderState
 from manifold.providers import BatchProvider, Endpoint, Input, Job, JobStatus, Listed, Prepared, registry
 from manifold.providers.batch_client import BatchClient
-from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_lines import LineRequest, LineTranslator
 from tests.faults.accounts import Account
+from tests.faults.clients import Requests
 from tests.faults.clock import Clock
+from tests.faults.dialect_faults import call_fault, job_defects
+from tests.faults.dialect_loop import ProviderClock, running_loop
 from tests.faults.faults import Faults
 from tests.faults.provider import Providers, ShardOf
 from tests.faults.provider_jobs import Answered, Line, ProviderJob
 from tests.faults.scheduler import Scheduler
 from tests.support.batch_dialects import BATCH_DIALECTS, BatchDialect
-from tests.support.in_process_provider import URL, InProcessTransport, ManualClock
+from tests.support.in_process_provider import URL, InProcessTransport
 
 Answer = TypeVar("Answer")
 DIALECTS = {dialect.name: dialect for dialect in BATCH_DIALECTS}
-
-
-class ProviderClock(ManualClock):
-    """The run's time. A pause of the provider takes none."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def now(self) -> float:
-        return self._clock.now()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
+FOREIGN = 0.3
+"""How many creates are beside another job of the same size, which is somebody else's."""
 
 
 class DialectProviders(Providers):
@@ -74,21 +69,44 @@ class DialectProviders(Providers):
         self._dialect = dialect
         self._simulator = Simulator(URL, state)
         self._at = dialect.endpoint(self._simulator)
-        self._loop = end.enter_context(_running_loop())
+        self._loop = end.enter_context(running_loop())
+        self._broken_calls = self._random.choice((0.0, 0.02, 0.1))
+        """How many operations have a fault within."""
+        self._draw_form()
+        state.quotas.set((dialect.account, dialect.model), Quota(min_batch_requests=self.fewest))
         client = BatchClient(InProcessTransport(application(state), time))
         with patch.object(registry, "_batch_client", lambda: client):
             self._adapter: BatchProvider = registry.batch_provider_for.__wrapped__(dialect.provider)
         self.model, self.sends_lines = dialect.model, self._adapter.sends_lines
         self._made: dict[str, tuple[str, str, Batch]] = {}
         """Our job's id, the adapter's id of it and the job, by the provider's own id."""
+        self._unanswered: dict[str, tuple[str, Batch]] = {}
+        """The same of jobs whose id the adapter did not hear, without it."""
         self._expiring: set[str] = set()
+        self._foreign: dict[str, Batch] = {}
+        """Somebody else's jobs, by the adapter's ids."""
         end.callback(state.batches.clear)
+
+    def _draw_form(self) -> None:
+        random, (name, value) = self._random, self._dialect.untranslatable
+        odd = {name: value} if name else {}
+        self.requests = Requests(self._dialect.route, odd, random.choice((0.0, 0.5)) if odd else 0.0)
+        self.drop_params = bool(odd) and random.random() < 0.3
+        self.fewest = random.choice((1, 1, 3)) if self._dialect.minimum > 1 else 1
 
     def translator(self, endpoint: Endpoint) -> LineTranslator | None:
         return self._adapter.translator(self._at)
 
     def jobs(self) -> list[ProviderJob]:
-        return [self._witness(*made) for made in self._made.values()]
+        unanswered = [self._witness(our_id, batch.id, batch) for our_id, batch in self._unanswered.values()]
+        return [*(self._witness(*made) for made in self._made.values()), *unanswered]
+
+    def harmed(self) -> Iterator[str]:
+        """The jobs of somebody else that were cancelled or deleted."""
+        batches = self._simulator.state.batches
+        for ref, batch in self._foreign.items():
+            if batch.id not in batches.ids() or batch.state in ("cancelling", "cancelled"):
+                yield ref
 
     def kept_inputs(self) -> Iterator[tuple[str, str, str]]:
         async def listed() -> list[Listed]:
@@ -102,7 +120,7 @@ class DialectProviders(Providers):
         account, fault = await self._begin("prepare", endpoint, data.name)
         whole = await _held(data)
         await self._scheduler.point(f"the input {data.name} arrives at {account.name}")
-        prepared = self._now(self._adapter.prepare(self._at, whole))
+        prepared = self._call("prepare", self._adapter.prepare(self._at, whole))
         if prepared.ref and prepared.expires_at is not None:
             self._expiring.add(prepared.ref)
         await self._answer(fault)
@@ -114,18 +132,22 @@ class DialectProviders(Providers):
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
         _, fault = await self._begin("find", endpoint, job.id)
-        found = self._now(self._adapter.find(self._at, job))
+        found = self._call("find", self._adapter.find(self._at, job))
+        if found is not None:
+            self._hear(found)
+            if found not in {made[1] for made in self._made.values() if made[0] == job.id}:
+                self.wrong.append(f"{found} was found for {job.id}, and is another job")
         await self._answer(fault)
         return found
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
         _, fault = await self._begin("poll", endpoint, ", ".join(refs))
-        self._now(self._adapter.poll(self._at, refs, statuses))
+        self._call("poll", self._adapter.poll(self._at, refs, statuses))
         await self._answer(fault)
 
     async def cancel(self, endpoint: Endpoint, ref: str) -> None:
         _, fault = await self._begin("cancel", endpoint, ref)
-        self._now(self._adapter.cancel(self._at, ref))
+        self._call("cancel", self._adapter.cancel(self._at, ref))
         await self._answer(fault)
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
@@ -134,7 +156,7 @@ class DialectProviders(Providers):
         async def whole() -> bytes:
             return b"".join([chunk async for chunk in self._adapter.results(self._at, ref)])
 
-        content = self._now(whole())
+        content = self._call("results", whole())
         half = len(content) // 2
         for chunk in (content[:half], content[half:]):
             yield chunk
@@ -149,12 +171,12 @@ class DialectProviders(Providers):
         async def listed() -> list[Listed]:
             return [one async for one in self._adapter.inputs(self._at)]
 
-        for one in self._now(listed()):
+        for one in self._call("inputs", listed()):
             yield one
 
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
         _, fault = await self._begin("discard", endpoint, ref, lasting=ref)
-        self._now(self._adapter.discard(self._at, ref))
+        self._call("discard", self._adapter.discard(self._at, ref))
         await self._answer(fault)
 
     def _create(self, account: Account, job: Job, now: float) -> ProviderJob:
@@ -162,18 +184,49 @@ class DialectProviders(Providers):
         defects, batches = self._drawn_defects(), self._simulator.state.batches
         if defects is not None:
             self._simulator.fail(Fault(kind="job", account=self._dialect.account, job=defects))
+        if self._dialect.finds == "approximate" and self._random.random() < FOREIGN:
+            self._add_foreign(job)
         before = set(batches.ids())
-        ref = self._now(self._adapter.submit(self._at, job))
+        try:
+            ref = self._call("submit", self._adapter.submit(self._at, job))
+        finally:
+            for made in set(batches.ids()) - before:
+                self._unanswered[made] = (job.id, batches.known(made))
+                self._check(account, job, [Line("", self._dialect.model, "")] * batches.known(made).file.lines)
         [made] = set(batches.ids()) - before
+        del self._unanswered[made]
         self._made[made] = (job.id, ref, batches.known(made))
         witness = self._witness(*self._made[made])
-        self._check(account, job, witness.lines)
         self._scheduler.trace.add(account.name, f"{ref} for {job.id}: {defects or 'no defects'}")
         return witness
 
+    def _hear(self, ref: str) -> None:
+        """The adapter knows this job by now: the provider's own id is within the adapter's."""
+        for made in [made for made in self._unanswered if made in ref]:
+            our_id, batch = self._unanswered.pop(made)
+            self._made[made] = (our_id, ref, batch)
+
+    def _add_foreign(self, job: Job) -> None:
+        """Somebody else's job of the same size, at the same time."""
+        translator = self.translator(self._at)
+        assert translator is not None
+        chat = {"model": self._dialect.model, "messages": [{"role": "user", "content": "nobody's"}]}
+        requests = [LineRequest(f"another-{number}", "/v1/chat/completions", chat) for number in range(job.requests)]
+        content = b"".join(orjson.dumps(translator.request(one)) + b"\n" for one in requests)
+
+        async def lines() -> AsyncIterator[bytes]:
+            yield content
+
+        data = Input("another", len(content), lines, job.requests)
+        batches = self._simulator.state.batches
+        before = set(batches.ids())
+        ref = self._now(self._adapter.submit(self._at, replace(job, id="another", input_id="another", data=data)))
+        [made] = set(batches.ids()) - before
+        self._foreign[ref] = batches.known(made)
+
     def _drawn_defects(self) -> Defects | None:
         random = self._random
-        return _defects(random) if random.random() < self.odd else None
+        return job_defects(random) if random.random() < self.odd else None
 
     def _witness(self, our_id: str, ref: str, batch: Batch) -> ProviderJob:
         """What the provider knows of a job, in the words of the invariants."""
@@ -181,6 +234,7 @@ class DialectProviders(Providers):
         if not gone:
             self._simulator.state.batches.update(batch)
         bill = Answered(failed=False, input_tokens=batch.input_tokens, output_tokens=batch.output_tokens)
+        withheld = batch.state in ("cancelled", "expired") and batch.state not in self._dialect.partial
         state: Any = "failed" if gone else batch.state
         return ProviderJob(
             ref=ref,
@@ -193,8 +247,24 @@ class DialectProviders(Providers):
             ends_at=0.0,
             defects=frozenset({"lost"}) if gone else frozenset(),
             state=state,
-            answered={"all": bill},
+            answered={} if withheld else {"all": bill},
         )
+
+    def _call(self, operation: str, call: Awaitable[Answer]) -> Answer:
+        """What the call returns; one of the HTTP calls within it may have a fault."""
+        if self._faults.over or self._random.random() >= self._broken_calls:
+            return self._now(call)
+        fault = call_fault(self._random, self._dialect, operation)
+        if fault is None:
+            return self._now(call)
+        self._scheduler.trace.add(
+            self._dialect.account, f"FAULT within {operation}: {fault.kind} {fault.when} {fault.route}"
+        )
+        self._simulator.fail(fault)
+        try:
+            return self._now(call)
+        finally:
+            self._simulator.state.faults.clear(self._dialect.account)
 
     def _now(self, call: Awaitable[Answer]) -> Answer:
         """What the call returns, which takes none of the run's time."""
@@ -205,27 +275,6 @@ class DialectProviders(Providers):
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
 
 
-def _defects(random: Random) -> Defects:
-    """How a job goes otherwise than well: passing, lasting, or in how it ends."""
-    seconds = random.choice((0.0, 30.0, 3_000.0))
-    code = random.choice(("token_limit_exceeded", "internal_error", "invalid_json_line"))
-    return random.choice(
-        (
-            Defects(shuffled=True),
-            Defects(late_counts=True),
-            Defects(unnamed=2),
-            Defects(missing=1),
-            Defects(repeated=1),
-            Defects(misnamed=1),
-            Defects(stall="in_progress"),
-            Defects(ending=Ending(state="expired", seconds=seconds, answered=random.randint(0, 3))),
-            Defects(ending=Ending(state="failed", seconds=seconds, code=code)),
-            Defects(ending=Ending(state="cancelled", seconds=seconds, answered=1)),
-            Defects(ending=Ending(state="gone", seconds=seconds)),
-        )
-    )
-
-
 async def _held(data: Input) -> Input:
     """The same input, whose lines are in memory: they are read in the loop of the run."""
     content = b"".join([chunk async for chunk in data.lines()])
@@ -234,22 +283,6 @@ async def _held(data: Input) -> Input:
         yield content
 
     return replace(data, lines=lines)
-
-
-@contextmanager
-def _running_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that runs in a thread."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="dialect")
-    thread.start()
-    try:
-        yield loop
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
 
 
 Make = Callable[[Clock, Scheduler, Faults, ShardOf, ExitStack], Providers]

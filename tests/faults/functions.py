@@ -85,13 +85,14 @@ class Functions:
         attempt = idempotency.attempt(caller, "POST /files", request.identity(), {"idempotency-key": key})
         return await Creation(self.store, self.storage, self.queue, self.deployments, caller).create(request, attempt)
 
-    async def create(self, caller: Caller, file_id: str, key: str) -> Batch:
-        body = BatchCreate(
-            input_file_id=file_id,
-            endpoint="/v1/chat/completions",
-            completion_window="24h",
-            metadata={"request": key},
-        )
+    async def create(self, caller: Caller, file_id: str, endpoint: str, key: str) -> Batch:
+        asked = {
+            "input_file_id": file_id,
+            "endpoint": endpoint,
+            "completion_window": "24h",
+            "metadata": {"request": key},
+        }
+        body = BatchCreate.model_validate(asked)
         content = body.model_dump_json().encode()
         attempt = idempotency.attempt(caller, "POST /batches", content, {"idempotency-key": key})
         return await self._catalog(caller).create(body, attempt)

@@ -1,6 +1,7 @@
 """What holds after every run, however many faults it had. Each invariant is a function that tells what breaks it."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from manifold.store.files import storage_key
 from tests.faults import due
 from tests.faults.simulation import Simulation
 
+REQUEST = re.compile("request-[0-9]+")
 ENDED = ("completed", "failed", "expired", "cancelled")
 RANKS = {
     "batches": {"validating": 0, "in_progress": 1, "finalizing": 2, "cancelling": 2} | dict.fromkeys(ENDED, 3),
@@ -75,6 +77,12 @@ def nothing_wrong_is_asked_of_a_provider(simulation: Simulation) -> Iterator[str
             yield f"{account.name} was sent more than its quota, {account.over} times"
 
 
+def nobody_elses_job_is_touched(simulation: Simulation) -> Iterator[str]:
+    """Neither cancelled nor deleted; nor taken for one of ours, as `Providers.wrong` tells."""
+    for ref in simulation.providers.harmed():
+        yield f"{ref} is no job of ours, and was cancelled or deleted"
+
+
 def room_sums_to_zero(simulation: Simulation) -> Iterator[str]:
     """No job holds room, and no shard waits for it."""
     for job_id, state in simulation.database.execute(
@@ -89,7 +97,7 @@ def room_sums_to_zero(simulation: Simulation) -> Iterator[str]:
 
 
 def usage_is_what_the_provider_counted(simulation: Simulation) -> Iterator[str]:
-    """Of each settled job whose results are complete."""
+    """Of each settled job whose results are complete. Answers that a provider does not hand out count as none."""
     jobs = {job.ref: job for job in simulation.providers.jobs()}
     query = """SELECT j.id, j.provider_ref, j.state, u.requests, u.failed_requests, u.input_tokens, u.output_tokens,
                    b.errors FROM jobs j JOIN batches b ON b.id = j.batch_id LEFT JOIN usage u ON u.job_id = j.id"""
@@ -143,6 +151,22 @@ def every_line_is_answered_once(simulation: Simulation) -> Iterator[str]:
             yield f"{batch_id} counts {completed} + {failed} of {total}"
 
 
+def each_answer_is_to_its_own_request(simulation: Simulation) -> Iterator[str]:
+    """Models echo prompts, and each prompt has its line's id. A request that cannot be translated has no answer, and
+    is a failed line of a completed batch."""
+    lines = {file_id: ids for client in simulation.clients for file_id, ids in client.lines.items()}
+    odd = {file_id: ids for client in simulation.clients for file_id, ids in client.odd.items()}
+    query = "SELECT id, input_file_id, output_file_id, error_file_id FROM batches"
+    for batch_id, file_id, output, error in simulation.database.execute(query):
+        for result in [*_results(simulation, output), *_results(simulation, error)]:
+            named = set(REQUEST.findall(json.dumps((result.get("response") or {}).get("body"))))
+            if result.get("custom_id") in lines.get(file_id, ()) and named - {result["custom_id"]}:
+                yield f"{result['custom_id']} of {batch_id} has the answer to {named}"
+        if not simulation.providers.drop_params:
+            for custom_id in odd.get(file_id, set()) & {one.get("custom_id") for one in _results(simulation, output)}:
+                yield f"{custom_id} of {batch_id} is answered, and cannot be translated"
+
+
 def no_object_is_forgotten(simulation: Simulation) -> Iterator[str]:
     """The bucket has the bytes of the files that are shown, and no others."""
     shown = {
@@ -181,9 +205,11 @@ INVARIANTS: tuple[Callable[[Simulation], Iterator[str]], ...] = (
     no_state_goes_back,
     a_job_is_submitted_once,
     nothing_wrong_is_asked_of_a_provider,
+    nobody_elses_job_is_touched,
     room_sums_to_zero,
     usage_is_what_the_provider_counted,
     every_line_is_answered_once,
+    each_answer_is_to_its_own_request,
     no_object_is_forgotten,
     no_copy_is_forgotten,
     nothing_unexpected_was_raised,

@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from random import Random
 
-from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Input, Job, JobStatus, Listed, Prepared
 from manifold.providers.batch_lines import LineTranslator
 from tests.faults.accounts import Account, StoredInput
+from tests.faults.clients import Requests
 from tests.faults.clock import Clock
 from tests.faults.environments import current
 from tests.faults.faults import Faults
@@ -35,6 +36,12 @@ class Providers:
     """Whether a job tells the requests that it bills, and not only their tokens."""
     model: str | None = None
     """The model of every deployment; `None`: what `config.yaml` says."""
+    requests = Requests()
+    """What the clients send."""
+    fewest = 1
+    """The fewest requests of a batch."""
+    drop_params = False
+    """Whether the gateway leaves out the parameters that it cannot translate."""
 
     def __init__(self, clock: Clock, scheduler: Scheduler, faults: Faults, shard_of: ShardOf) -> None:
         self.accounts: dict[str, Account] = {}
@@ -55,6 +62,10 @@ class Providers:
     def jobs(self) -> list[ProviderJob]:
         """Every job at any account."""
         return [job for account in self.accounts.values() for job in account.jobs.values()]
+
+    def harmed(self) -> Iterator[str]:
+        """Jobs of somebody else that were cancelled or deleted: none, as there are only jobs of ours."""
+        return iter(())
 
     sends_lines = False
 
@@ -214,6 +225,8 @@ class Providers:
             theirs = self._shard_of(other.our_id) if other.open and other.our_id not in (None, job.id) else None
             if theirs and theirs[0] == ours[0] and "abandoned" not in (ours[1], theirs[1]):
                 self.wrong.append(f"{job.id} was sent to {account.name} while {other.our_id} runs the same lines")
+        if len(lines) < account.limits.fewest_requests:
+            self.wrong.append(f"{job.id} with only {len(lines)} lines was sent to {account.name}")
         most = account.limits.batch_requests
         if most is not None and len(lines) > most:
             self.wrong.append(f"{job.id} with {len(lines)} lines was sent to {account.name}, which takes {most}")
@@ -249,8 +262,8 @@ class Providers:
         for at, account, job in arrived:
             try:
                 self._create(account, job, at)
-            except ProviderRefused as error:
-                self._scheduler.trace.add(account.name, f"{job.id} refused late: {error.message}")
+            except ProviderError as error:
+                self._scheduler.trace.add(account.name, f"{job.id} failed late: {error.message}")
 
     def _seconds_left(self) -> float:
         """How long a create may still be on its way: its connection ends with the environment that made it."""

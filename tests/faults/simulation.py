@@ -62,7 +62,8 @@ class Simulation:
         """What is held of each deployment's room at the end."""
         self.unexpected: list[BaseException] = []
         """Exceptions that left a function, and that no fault explains."""
-        self.clients = [Client(name, self, self.random, self.trace) for name in self._names()]
+        requests = self.providers.requests
+        self.clients = [Client(name, self, self.random, self.trace, requests) for name in self._names()]
         self._chaos_steps = self.random.choice((200, 500, 1000))
         self._again = self.random.choice((0.0, 0.02, 0.2))
         self._jumps = self.random.choice((0.0, 0.0, 0.01, 0.05))
