@@ -42,8 +42,8 @@ from tests.support.in_process_provider import URL, InProcessTransport
 
 Answer = TypeVar("Answer")
 DIALECTS = {dialect.name: dialect for dialect in BATCH_DIALECTS}
-FOREIGN = 0.3
-"""How many creates are beside another job of the same size, which is somebody else's."""
+FOREIGN = 0.2
+"""How many creates are just after another job of the same size, which is somebody else's, and how many just before."""
 
 
 class DialectProviders(Providers):
@@ -184,7 +184,8 @@ class DialectProviders(Providers):
         defects, batches = self._drawn_defects(), self._simulator.state.batches
         if defects is not None:
             self._simulator.fail(Fault(kind="job", account=self._dialect.account, job=defects))
-        if self._dialect.finds == "approximate" and self._random.random() < FOREIGN:
+        foreign = self._random.random() if self._dialect.finds == "approximate" else 1.0
+        if foreign < FOREIGN:
             self._add_foreign(job)
         before = set(batches.ids())
         try:
@@ -198,6 +199,8 @@ class DialectProviders(Providers):
         self._made[made] = (job.id, ref, batches.known(made))
         witness = self._witness(*self._made[made])
         self._scheduler.trace.add(account.name, f"{ref} for {job.id}: {defects or 'no defects'}")
+        if FOREIGN <= foreign < 2 * FOREIGN:
+            self._add_foreign(job)
         return witness
 
     def _hear(self, ref: str) -> None:

@@ -108,7 +108,10 @@ def usage_is_what_the_provider_counted(simulation: Simulation) -> Iterator[str]:
             continue
         if ref is None:  # none of its requests could be translated, so it was not sent
             continue
-        job = jobs[ref]
+        job = jobs.get(ref)
+        if job is None:
+            yield f"{job_id} has the usage of {ref}, which is no job of ours"
+            continue
         answered = [] if "lost" in job.defects else [*job.answered.values()]
         counted = (
             len(answered),
@@ -156,15 +159,19 @@ def each_answer_is_to_its_own_request(simulation: Simulation) -> Iterator[str]:
     is a failed line of a completed batch."""
     lines = {file_id: ids for client in simulation.clients for file_id, ids in client.lines.items()}
     odd = {file_id: ids for client in simulation.clients for file_id, ids in client.odd.items()}
-    query = "SELECT id, input_file_id, output_file_id, error_file_id FROM batches"
-    for batch_id, file_id, output, error in simulation.database.execute(query):
+    query = "SELECT id, status, input_file_id, output_file_id, error_file_id FROM batches"
+    for batch_id, status, file_id, output, error in simulation.database.execute(query):
         for result in [*_results(simulation, output), *_results(simulation, error)]:
             named = set(REQUEST.findall(json.dumps((result.get("response") or {}).get("body"))))
             if result.get("custom_id") in lines.get(file_id, ()) and named - {result["custom_id"]}:
                 yield f"{result['custom_id']} of {batch_id} has the answer to {named}"
         if not simulation.providers.drop_params:
-            for custom_id in odd.get(file_id, set()) & {one.get("custom_id") for one in _results(simulation, output)}:
+            refused = odd.get(file_id, set())
+            for custom_id in refused & {one.get("custom_id") for one in _results(simulation, output)}:
                 yield f"{custom_id} of {batch_id} is answered, and cannot be translated"
+            if status == "completed":  # that the provider's results are incomplete explains none of these
+                for custom_id in refused - {one.get("custom_id") for one in _results(simulation, error)}:
+                    yield f"{custom_id} of {batch_id} cannot be translated, and is no failed line"
 
 
 def no_object_is_forgotten(simulation: Simulation) -> Iterator[str]:

@@ -6,7 +6,7 @@ any more is an error.
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +16,12 @@ import psycopg
 
 from batches.selection import Candidate
 from batches.submission import Submission
+from files.transfers.line_translation import TranslatedRequests, TranslatedResults
 from files.transfers.request_ids import RequestIds
 from manifold.errors import ProviderError
-from manifold.providers import Job
+from manifold.providers import Job, unclear_creates
+from manifold.providers.batch_lines import LineResult
+from manifold.providers.unclear_creates import FirstId, Found
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
@@ -38,8 +41,10 @@ class Mutant:
     name: str
     statements: Sequence[tuple[str, str]] = ()
     """What is replaced in its statements: a regular expression, and the replacement."""
-    methods: Sequence[tuple[type, str, Any]] = ()
-    """What is replaced in its code: a class, a method's name, and the replacement."""
+    methods: Sequence[tuple[object, str, Any]] = ()
+    """What is replaced in its code: a class or a module, the name of its method or function, and the replacement."""
+    dialect: str | None = None
+    """The dialect whose runs tell it; by default, any run does."""
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -80,6 +85,24 @@ def _always(_: RequestIds, __: str) -> bool:
     return True
 
 
+async def _first_of_the_time(job: Job, pages: AsyncIterator[Sequence[Found]], _: FirstId) -> str | None:
+    """Take the first job of this size and time, whoever's it is."""
+    async for found in unclear_creates._candidates(job, pages):
+        return found.ref
+    return None
+
+
+def _by_position(self: TranslatedResults, _: object) -> str | None:
+    """Take the results for those of the first requests, in their order."""
+    position = self.__dict__["position"] = self.__dict__.get("position", -1) + 1
+    return self._index.get(position)
+
+
+def _forgotten(self: TranslatedRequests, custom_id: str, _: LineResult) -> None:
+    """A request that cannot be translated gets no result."""
+    self.refused += 1
+
+
 MUTANTS = (
     Mutant("the lease dropped", ((_FREE, ""), (_HELD, r"AND (true OR (true \1))"))),
     Mutant("the call before the row", methods=((Submission, "_insert", _call_first),)),
@@ -110,4 +133,7 @@ MUTANTS = (
             ),
         ),
     ),
+    Mutant("another's job taken", methods=((unclear_creates, "find", _first_of_the_time),), dialect="anthropic"),
+    Mutant("results by position", methods=((TranslatedResults, "_custom_id", _by_position),), dialect="anthropic"),
+    Mutant("refused lines forgotten", methods=((TranslatedRequests, "_refuse", _forgotten),), dialect="anthropic"),
 )

@@ -11,10 +11,10 @@ pytest_plugins = ("tests.support.faults_fixtures",)
 SEEDS = range(2_000_000, 2_000_060)
 
 
-def seed_that_breaks(database: ServerDatabase) -> int | None:
+def seed_that_breaks(database: ServerDatabase, dialect: str | None) -> int | None:
     for seed in SEEDS:
         try:
-            run(database, seed)
+            run(database, seed, dialect=dialect)
         except Broken:
             return seed
     return None
@@ -23,4 +23,4 @@ def seed_that_breaks(database: ServerDatabase) -> int | None:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_broken_gateway_is_caught(faults_database: ServerDatabase, mutant: Mutant) -> None:
     with mutant.applied():
-        assert seed_that_breaks(faults_database) is not None
+        assert seed_that_breaks(faults_database, mutant.dialect) is not None
