@@ -77,6 +77,7 @@ class DialectProviders(Providers):
         client = BatchClient(InProcessTransport(application(state), time))
         with patch.object(registry, "_batch_client", lambda: client):
             self._adapter: BatchProvider = registry.batch_provider_for.__wrapped__(dialect.provider)
+        self.withholds = frozenset({"cancelled", "expired"}) - dialect.partial
         self.model, self.sends_lines = dialect.model, self._adapter.sends_lines
         self._made: dict[str, tuple[str, str, Batch]] = {}
         """Our job's id, the adapter's id of it and the job, by the provider's own id."""
@@ -237,7 +238,6 @@ class DialectProviders(Providers):
         if not gone:
             self._simulator.state.batches.update(batch)
         bill = Answered(failed=False, input_tokens=batch.input_tokens, output_tokens=batch.output_tokens)
-        withheld = batch.state in ("cancelled", "expired") and batch.state not in self._dialect.partial
         state: Any = "failed" if gone else batch.state
         return ProviderJob(
             ref=ref,
@@ -250,7 +250,7 @@ class DialectProviders(Providers):
             ends_at=0.0,
             defects=frozenset({"lost"}) if gone else frozenset(),
             state=state,
-            answered={} if withheld else {"all": bill},
+            answered={"all": bill},
         )
 
     def _call(self, operation: str, call: Awaitable[Answer]) -> Answer:

@@ -16,11 +16,10 @@ import psycopg
 
 from batches.selection import Candidate
 from batches.submission import Submission
-from files.transfers.line_translation import TranslatedRequests, TranslatedResults
+from files.transfers.line_translation import TranslatedResults
 from files.transfers.request_ids import RequestIds
 from manifold.errors import ProviderError
 from manifold.providers import Job, unclear_creates
-from manifold.providers.batch_lines import LineResult
 from manifold.providers.unclear_creates import FirstId, Found
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import InputRow
@@ -98,11 +97,6 @@ def _by_position(self: TranslatedResults, _: object) -> str | None:
     return self._index.get(position)
 
 
-def _forgotten(self: TranslatedRequests, custom_id: str, _: LineResult) -> None:
-    """A request that cannot be translated gets no result."""
-    self.refused += 1
-
-
 MUTANTS = (
     Mutant("the lease dropped", ((_FREE, ""), (_HELD, r"AND (true OR (true \1))"))),
     Mutant("the call before the row", methods=((Submission, "_insert", _call_first),)),
@@ -135,5 +129,4 @@ MUTANTS = (
     ),
     Mutant("another's job taken", methods=((unclear_creates, "find", _first_of_the_time),), dialect="anthropic"),
     Mutant("results by position", methods=((TranslatedResults, "_custom_id", _by_position),), dialect="anthropic"),
-    Mutant("refused lines forgotten", methods=((TranslatedRequests, "_refuse", _forgotten),), dialect="anthropic"),
 )

@@ -38,6 +38,8 @@ class Providers:
     """The model of every deployment; `None`: what `config.yaml` says."""
     requests = Requests()
     """What the clients send."""
+    withholds: frozenset[str] = frozenset()
+    """The ends of a job after which its answers may not be handed out: then nobody can count them."""
     fewest = 1
     """The fewest requests of a batch."""
     drop_params = False
