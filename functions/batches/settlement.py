@@ -102,8 +102,8 @@ class Settlement:
         outcome = _outcome(batch, job)
         succeeded = usage["requests"] - usage["failed_requests"]
         counts = Counts(shard.id, shard.requests or usage["requests"], succeeded, usage["failed_requests"])
-        if counts != shard.counts:
-            await tables.shards.progress([counts], final=True)
+        if counts != shard.counts:  # without results, what the provider counted stays
+            await tables.shards.progress([counts], final=usage["requests"] > 0)
         errors = _errors(job, results)
         if again:
             await tables.shards.add_round(shard, again, results["again"]["failed"])
