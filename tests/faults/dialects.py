@@ -233,7 +233,7 @@ class DialectProviders(Providers):
         return job_defects(random) if random.random() < self.odd else None
 
     def _witness(self, our_id: str, ref: str, batch: Batch) -> ProviderJob:
-        """What the provider knows of a job, in the words of the invariants."""
+        """What the provider knows of a job, in the words of the invariants. One that is gone cannot be found by us."""
         gone = batch.id not in self._simulator.state.batches.ids()
         if not gone:
             self._simulator.state.batches.update(batch)
@@ -241,7 +241,7 @@ class DialectProviders(Providers):
         state: Any = "failed" if gone else batch.state
         return ProviderJob(
             ref=ref,
-            our_id=our_id,
+            our_id=None if gone else our_id,
             input_ref="",
             lines=[Line("", self._dialect.model, "")] * batch.file.lines,
             created_at=batch.created_at,
