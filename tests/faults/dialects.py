@@ -24,6 +24,7 @@ from local.provider.defects import Defects
 from local.provider.pace import Pace
 from local.provider.quotas import Quota
 from local.provider.server import application
+from local.provider.signed_urls import Storage
 from local.provider.state import ProviderState
 from manifold.providers import BatchProvider, Endpoint, Input, Job, JobStatus, Listed, Prepared, registry
 from manifold.providers.batch_client import BatchClient
@@ -74,7 +75,8 @@ class DialectProviders(Providers):
         """How many operations have a fault within."""
         self._draw_form()
         state.quotas.set((dialect.account, dialect.model), Quota(min_batch_requests=self.fewest))
-        client = BatchClient(InProcessTransport(application(state), time))
+        state.signed_urls.storage = Storage(origin="http://storage.test")
+        client = BatchClient(InProcessTransport(application(state), time), _loopback)
         with patch.object(registry, "_batch_client", lambda: client):
             self._adapter: BatchProvider = registry.batch_provider_for.__wrapped__(dialect.provider)
         self.withholds = frozenset({"cancelled", "expired"}) - dialect.partial
@@ -276,6 +278,11 @@ class DialectProviders(Providers):
             return await call
 
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result()
+
+
+async def _loopback(host: str, port: int) -> Sequence[str]:
+    """The address of every host: all of them are the simulated provider."""
+    return ["127.0.0.1"]
 
 
 async def _held(data: Input) -> Input:
