@@ -167,14 +167,12 @@ class PollResults:
         )
 
     def _result_files(self, running: RunningJob, status: JobStatus, fault: Fault | None) -> tuple[bool, bool]:
-        """Whether there may be an output file and an error file. Translated results may go into either.
+        """Whether there may be an output file and an error file.
 
         A job that answered nothing and is tried again leaves also those requests to the next one that it never got.
         """
-        named = (status.output_ref is not None, status.error_ref is not None)
-        if any(named) and self._deployments.translator(running.deployment) is not None:
-            return True, True
-        return named[0], named[1] or (running.job.refused > 0 and fault in (None, "input"))
+        output, error = self._deployments.result_files(running.deployment, status)
+        return output, error or (running.job.refused > 0 and fault in (None, "input"))
 
 
 def _poll(running: RunningJob, result: PollResult) -> JobPoll:

@@ -18,9 +18,7 @@ if TYPE_CHECKING:  # boto3 is imported only for a job that takes its lines along
 GetStorage = Callable[[], "Storage"]
 
 
-def provider_job(
-    batch: BatchRow, job: JobRow, input_ref: str | None, others: frozenset[str] = frozenset(), data: Input | None = None
-) -> Job:
+def provider_job(batch: BatchRow, job: JobRow, input_ref: str | None, others: frozenset[str] = frozenset()) -> Job:
     """The job without its lines. `others` are the provider's ids of other jobs of ours."""
     return Job(
         id=job.id,
@@ -30,7 +28,6 @@ def provider_job(
         created_at=int(job.created_at.timestamp()),
         input_id=job.input_id,
         requests=job.requests - job.refused,
-        data=data,
         others=others,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from random import Random
 
 from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE, no_endpoint, too_few_requests
+from batches.poll_results import RESULTS_CHECK_SECONDS
 from batches.provider_jobs import GetStorage, JobLines, provider_job
 from batches.rooms import take_room, wake_line
 from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
@@ -40,8 +41,6 @@ RECHECK_SHARE = 0.1
 """The same as a share of the job's age: some providers tell only hours later whose a job is."""
 WAIT_SECONDS = 60.0
 """Longest pause of a shard that waits for an input; it is woken when the input is ready."""
-RESULTS_CHECK_SECONDS = 300.0
-"""Pause before the engine checks that the results of a job which ended unsent were stored."""
 ROOM_SECONDS = 300.0
 """Longest pause of a shard that waits for room; it is woken when room comes free."""
 MAX_CAUSES = 10

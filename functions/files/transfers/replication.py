@@ -108,7 +108,7 @@ class Replication:
         report = Report.from_json(file.report)
         translator = self._deployments.translator(deployment)
         if translator is not None:
-            return await self._prepare_translated(row, file, selection, deployment, translator)
+            return await self._prepare_translated(row, file, report, selection, deployment, translator)
 
         def lines() -> AsyncIterator[bytes]:
             return rewritten(shard_lines(self._storage, file, report, selection), deployment.model, report)
@@ -118,11 +118,15 @@ class Replication:
         return await self._upload(deployment, Input(id=row.id, bytes=size, lines=lines)), 0
 
     async def _prepare_translated(
-        self, row: InputRow, file: FileRow, selection: Selection, deployment: Deployment, translator: LineTranslator
+        self,
+        row: InputRow,
+        file: FileRow,
+        report: Report,
+        selection: Selection,
+        deployment: Deployment,
+        translator: LineTranslator,
     ) -> tuple[Prepared, int]:
         """The same of lines in the provider's own form. They are in S3 first: so their length is known."""
-        assert file.report is not None  # noqa: S101 (as above)
-        report = Report.from_json(file.report)
         if missing := sorted(report.urls.keys() - translator.routes):
             raise NotServed(f"The deployment's provider runs no batches of {missing[0]}.")
         keys = InputKeys.of(file.id, row.id)

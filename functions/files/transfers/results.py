@@ -178,14 +178,12 @@ class Results:
                 await tables.job_results.named(job, self._references(job, deployment, status))
 
     def _references(self, job: JobRow, deployment: Deployment, status: JobStatus) -> ResultFiles:
-        named = (status.output_ref is not None, status.error_ref is not None)
-        if any(named) and self._deployments.translator(deployment) is not None:
-            named = (True, True)
+        output, error = self._deployments.result_files(deployment, status)
         return ResultFiles(
             output_ref=status.output_ref,
             error_ref=status.error_ref,
-            output_file_id=ids.new("file") if named[0] else None,
-            error_file_id=ids.new("file") if named[1] else None,
+            output_file_id=ids.new("file") if output else None,
+            error_file_id=ids.new("file") if error else None,
             answers=status.answers(job.requests - job.refused) + job.refused,
         )
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from manifold import observe
 from manifold.config import Aws, Config, Deployment
 from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
-from manifold.providers import BatchProvider, Endpoint, Signature
+from manifold.providers import BatchProvider, Endpoint, JobStatus, Signature
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.completion_provider import CompletionProvider, ProviderRequest, Route
 from manifold.providers.http_call import host_of
@@ -92,6 +92,15 @@ class Deployments:
         Raises `ProviderRefused` if the deployment's variables are not set.
         """
         return self._batch_provider_for(deployment.provider).translator(self._endpoint(deployment))
+
+    def result_files(self, deployment: Deployment, status: JobStatus) -> tuple[bool, bool]:
+        """Whether a job's results may make an output file and an error file. Translated ones may go into either.
+
+        Raises as `translator` does.
+        """
+        named = (status.output_ref is not None, status.error_ref is not None)
+        translated = any(named) and self.translator(deployment) is not None
+        return (True, True) if translated else named
 
     def sends_lines(self, deployment: Deployment) -> bool:
         """Whether a job's lines travel with it to the deployment."""
