@@ -6,7 +6,7 @@ any more is an error.
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from files.transfers.line_translation import TranslatedResults
 from files.transfers.request_ids import RequestIds
 from manifold.errors import ProviderError
 from manifold.providers import Job, unclear_creates
-from manifold.providers.unclear_creates import FirstId, Found
+from manifold.providers.unclear_creates import FirstId, Read
 from manifold.store.idempotency import Idempotency
 from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
@@ -84,9 +84,11 @@ def _always(_: RequestIds, __: str) -> bool:
     return True
 
 
-async def _first_of_the_time(job: Job, pages: AsyncIterator[Sequence[Found]], _: FirstId) -> str | None:
+async def _first_of_the_time(
+    job: Job, pages: AsyncIterator[Sequence[Mapping[str, Any]]], read: Read, _: FirstId
+) -> str | None:
     """Take the first job of this size and time, whoever's it is."""
-    async for found in unclear_creates._candidates(job, pages):
+    async for found in unclear_creates._candidates(job, pages, read):
         return found.ref
     return None
 

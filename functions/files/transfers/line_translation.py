@@ -17,14 +17,13 @@ from manifold import lenient_json
 from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.jsonl.lines import BLANK, Lines
 from manifold.providers.batch_lines import LineRequest, LineResult, LineTranslator
+from manifold.providers.failures import UNREADABLE
 from manifold.scrubbing import Scrubber
 
 HELD_BYTES = 4 * 1024 * 1024
 """Bytes of failures in memory; more of them are on the disk."""
 READ_BYTES = 1024 * 1024
 NUMBER = re.compile("[0-9]{1,9}")
-UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError)
-"""What a value of another shape than OpenAI, or the provider, documents may raise in a translator."""
 ODD_REQUEST = "The request has a value of another type than OpenAI's API takes."
 ODD_RESULT = "The provider answered this request, but its answer cannot be read."
 

@@ -12,7 +12,7 @@ from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
 from manifold.providers import BatchProvider, Endpoint
-from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_lines import LineTranslator, whole
 from manifold.storage import Storage
 from manifold.store.files import storage_key
 from manifold.store.inputs import InputKeys
@@ -61,9 +61,8 @@ class TranslatedFetching:
         """The provider's lines: of both files, where it has two."""
         for ref in (self._job.output_ref, self._job.error_ref):
             if ref is not None:
-                async for chunk in provider.results(at, ref):
+                async for chunk in whole(provider.results(at, ref)):
                     yield chunk
-                yield b"\n"  # a file may lack its last line end
 
     async def _failures(self, translated: TranslatedResults, keys: InputKeys) -> AsyncIterator[bytes]:
         async for chunk in translated.failures():

@@ -36,7 +36,9 @@ CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 CONTENT_FILTER = "content_filter"
 CONTENT_POLICY_CODES = frozenset({CONTENT_FILTER, "content_policy_violation", "invalid_prompt"})
 """Azure's and OpenAI's codes for content that is not allowed; the adapters give the first to every other provider's."""
-QUOTA_CODES = frozenset({"token_limit_exceeded", "quotaExceeded", "enqueued_token_limit_exceeded"})
+QUOTA = "token_limit_exceeded"
+"""The code that adapters give to every provider's full quota of batches: OpenAI's and Azure's."""
+QUOTA_CODES = frozenset({QUOTA, "quotaExceeded", "enqueued_token_limit_exceeded"})
 """The deployment's quota of enqueued tokens is used up: OpenAI's and Azure's codes. Waiting changes that."""
 GENERIC_CODES = frozenset({"invalid_request_error", "BadRequestError", "INVALID_ARGUMENT", "ValidationException"})
 """Codes that say no more than the status does: the client gets none."""

@@ -13,6 +13,7 @@ import orjson
 from manifold import lenient_json
 from manifold.errors import ProviderUnclear
 from manifold.providers.avro_schema import LONGEST_NUMBER, Datum, decoder
+from manifold.providers.failures import UNREADABLE
 
 MAGIC = b"Obj\x01"
 SYNC_BYTES = 16
@@ -40,7 +41,7 @@ async def json_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 raise ProviderUnclear("an Avro file whose blocks do not end where they should")
             records = Datum(_inflated(block) if deflated else block)
             yield b"".join(_line(decode(records)) for _ in range(count))
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError, zlib.error) as error:
+    except (*UNREADABLE, RecursionError, zlib.error) as error:
         raise ProviderUnclear(f"an Avro file that cannot be read: {type(error).__name__}") from error
 
 

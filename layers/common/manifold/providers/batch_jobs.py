@@ -1,4 +1,4 @@
-"""One job at a provider: what a 404 means, and what a cancel does that is refused."""
+"""Jobs and inputs at a provider: what a 404 means, and what a cancel does that is refused."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any
@@ -7,6 +7,8 @@ from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import ENDED, JobStatus
 
 GONE = 404
+CLOCK_MARGIN = 600
+"""Seconds by which a provider's clock may differ from ours."""
 CANNOT_CANCEL = frozenset({400, 404, 409})
 """The statuses of a cancel of a job that has ended."""
 
@@ -43,6 +45,15 @@ async def cancel(
         await call
     except ProviderRefused as refusal:
         if refusal.status not in refusals or not is_ending(await status()):
+            raise
+
+
+async def discard(call: Awaitable[object]) -> None:
+    """Send a delete. No error if what it deletes is gone already."""
+    try:
+        await call
+    except ProviderRefused as refusal:
+        if refusal.status != GONE:
             raise
 
 

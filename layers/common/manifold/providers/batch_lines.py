@@ -5,7 +5,7 @@ It is `<Input.id>-<number of the line>`: so it also tells whose results these ar
 job, and makes the bytes of each input unique.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from manifold.errors import InvalidRequest
@@ -54,6 +54,16 @@ class LineResult(NamedTuple):
     def invalid(cls, request_id: str, error: InvalidRequest) -> "LineResult":
         """The response of a request that cannot be translated, which the provider never got."""
         return cls(request_id, error.body(), error.status)
+
+
+async def whole(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes, with a line end after the last line, so that another file may follow."""
+    last = b"\n"
+    async for chunk in chunks:
+        yield chunk
+        last = chunk[-1:] or last
+    if last != b"\n":
+        yield b"\n"
 
 
 class LineTranslator(Protocol):

@@ -10,7 +10,7 @@ from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.completion_provider import ProviderRequest
-from manifold.providers.failures import failure_within, is_error, read_object
+from manifold.providers.failures import UNREADABLE, failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.parameters import wants_usage
 from manifold.providers.sse import DONE, Event
@@ -159,7 +159,7 @@ def _unreadable_as_unclear() -> Iterator[None]:
     """An answer of another shape than the provider documents is `ProviderUnclear`."""
     try:
         yield
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+    except UNREADABLE as error:
         raise ProviderUnclear(f"an answer of an unknown shape: {type(error).__name__}") from error
 
 

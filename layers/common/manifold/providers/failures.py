@@ -19,12 +19,15 @@ import orjson
 
 from manifold import lenient_json
 from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.provider_errors import QUOTA
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.http_call import HttpCall
 
 TRANSIENT_STATUSES = frozenset({409, 423, 425, 429})
-TRANSIENT_CODES = frozenset({"token_limit_exceeded", "quotaExceeded", "tooManyRequests", "unexpectedEntityState"})
+TRANSIENT_CODES = frozenset({QUOTA, "quotaExceeded", "tooManyRequests", "unexpectedEntityState"})
 """Refusals that waiting may change; that of any other 4xx is `lasting`. The codes are Azure's."""
+UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError)
+"""What a value of another shape than OpenAI, or the provider, documents may raise in a translator."""
 UNCLEAR_STATUSES = frozenset({408, 499})
 """The 4xx after which the call may have had its effect, as after any 5xx."""
 

@@ -9,15 +9,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from manifold.errors import ProviderRefused
-from manifold.provider_errors import GENERIC_CODES
+from manifold.provider_errors import GENERIC_CODES, QUOTA
 from manifold.providers import JobState, LineFailure, listings
 from manifold.providers.batch_lines import LineResult
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.failures import STATUS_OF_TYPE, read_object
 from manifold.providers.openai.batch_object import count, unix_time
 
-QUOTA = "token_limit_exceeded"
-"""OpenAI's code for a quota of batches, which Google calls RESOURCE_EXHAUSTED."""
 STATES: Mapping[str, JobState] = {
     "QUEUED": "validating",
     "PENDING": "validating",

@@ -1,9 +1,10 @@
-"""Waits, within bounds, until a provider has checked an input."""
+"""Inputs that a provider checks before a job may name them: waited for within bounds, and looked at again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.providers.batch_jobs import GONE
 
 PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between the looks: a minute in all. What takes longer is looked at again before a job is made."""
@@ -21,3 +22,15 @@ async def wait(is_ready: Callable[[], Awaitable[bool]]) -> None:
         except ProviderUnclear:
             return
         await asyncio.sleep(pause)
+
+
+async def check(is_ready: Awaitable[bool]) -> None:
+    """Look once, before a job is made. `InputLost` if the input is gone, `ProviderRefused` while it is not ready."""
+    try:
+        ready = await is_ready
+    except ProviderRefused as refusal:
+        if refusal.status != GONE:
+            raise
+        raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
+    if not ready:
+        raise ProviderRefused("the provider is still checking the input")

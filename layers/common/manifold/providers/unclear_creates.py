@@ -3,14 +3,14 @@
 docs/decisions/0029-unclear-creates.md says what that costs.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Job
+from manifold.providers.batch_jobs import CLOCK_MARGIN
 
-CLOCK_MARGIN = 600
-"""Seconds by which a provider's clock may differ from ours."""
 CREATE_SECONDS = 900
 """How long after the job's row the create may have begun: the worker that wrote it has no longer."""
 
@@ -29,17 +29,21 @@ class Found:
     """Whether it has ended without any result: then nothing was executed, and nothing can be lost by another job."""
 
 
+Read = Callable[[Mapping[str, Any]], Found]
+"""Reads an entry of the provider's listing."""
 FirstId = Callable[[str], Awaitable[str | None]]
 """Reads the id of the first result of an ended job; `None` if it has no result."""
 
 
-async def find(job: Job, pages: AsyncIterator[Sequence[Found]], first_id: FirstId) -> str | None:
+async def find(
+    job: Job, pages: AsyncIterator[Sequence[Mapping[str, Any]]], read: Read, first_id: FirstId
+) -> str | None:
     """`BatchProvider.find`. The pages list the newest jobs first.
 
     Results are read of the job first that was created closest to our row. One that cannot be read is raised only where
     no other one tells that its job is the one.
     """
-    candidates = [found async for found in _candidates(job, pages)]
+    candidates = [found async for found in _candidates(job, pages, read)]
     candidates.sort(key=lambda found: abs((found.created_at or job.created_at) - job.created_at))
     unread: ProviderError | None = None
     for found in candidates:
@@ -59,9 +63,10 @@ async def find(job: Job, pages: AsyncIterator[Sequence[Found]], first_id: FirstI
     return None
 
 
-async def _candidates(job: Job, pages: AsyncIterator[Sequence[Found]]) -> AsyncIterator[Found]:
+async def _candidates(job: Job, pages: AsyncIterator[Sequence[Mapping[str, Any]]], read: Read) -> AsyncIterator[Found]:
     since, until = job.created_at - CLOCK_MARGIN, job.created_at + CREATE_SECONDS + CLOCK_MARGIN
-    async for page in pages:
+    async for entries in pages:
+        page = [read(entry) for entry in entries]
         for found in page:
             created_at = found.created_at
             in_time = created_at is None or since <= created_at <= until

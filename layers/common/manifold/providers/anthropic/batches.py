@@ -5,6 +5,7 @@ https://platform.claude.com/docs/en/build-with-claude/batch-processing
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -12,12 +13,9 @@ from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import (
     ENDED,
     Endpoint,
-    Input,
     Job,
     JobState,
     JobStatus,
-    Listed,
-    Prepared,
     batch_jobs,
     unclear_creates,
 )
@@ -31,7 +29,8 @@ from manifold.providers.dialect import translate_refusal
 from manifold.providers.failures import read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import Cursor, by_last_id, pages
-from manifold.providers.openai.batch_object import LOST, count, id_of, unix_time
+from manifold.providers.openai.batch_object import LOST, count, id_of, mapping, unix_time
+from manifold.providers.sent_lines import SentLines
 from manifold.providers.unclear_creates import Found
 
 PATH = "v1/messages/batches"
@@ -42,22 +41,17 @@ ENDS = ("succeeded", "errored", "canceled", "expired")
 """The counts of requests that have ended. All are 0 until the whole batch has."""
 
 
-class AnthropicBatches:
+class AnthropicBatches(SentLines):
     """A `BatchProvider` of Anthropic. The base URL is as for `Anthropic`.
 
     A `ref` is a batch's id: of a job, and of its results.
     """
-
-    sends_lines = True
 
     def __init__(self, client: BatchClient) -> None:
         self._client = client
 
     def translator(self, endpoint: Endpoint) -> LineTranslator:
         return MessageLines(endpoint)
-
-    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
-        return Prepared(ref=None)
 
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
         if job.data is None:
@@ -70,11 +64,7 @@ class AnthropicBatches:
         return id_of(read_object(answer.body) or {})
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
-        async def pages() -> AsyncIterator[Sequence[Found]]:
-            async for page in self._pages(endpoint):
-                yield [_found(batch) for batch in page]
-
-        return await unclear_creates.find(job, pages(), lambda ref: self._first_id(endpoint, ref))
+        return await unclear_creates.find(job, self._pages(endpoint), _found, partial(self._first_id, endpoint))
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref))
@@ -88,18 +78,9 @@ class AnthropicBatches:
         async for chunk in self._client.download(_results_call(endpoint, ref, batch.get("results_url"))):
             yield chunk
 
-    async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
-        """None: requests are no files here."""
-        for one in tuple[Listed, ...]():
-            yield one
-
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
         """Delete an ended batch, with its results."""
-        try:
-            await self._client.call("DELETE", _call(endpoint, ref))
-        except ProviderRefused as refusal:
-            if refusal.status != batch_jobs.GONE:
-                raise
+        await batch_jobs.discard(self._client.call("DELETE", _call(endpoint, ref)))
 
     def _pages(self, endpoint: Endpoint, limit: int = PAGE) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The batches of the key's workspace, the newest first, page by page."""
@@ -166,8 +147,7 @@ def _state(batch: Mapping[str, Any], counts: Mapping[str, int]) -> JobState | No
 
 
 def _counts(batch: Mapping[str, Any]) -> dict[str, int]:
-    counts = batch.get("request_counts")
-    counts = counts if isinstance(counts, dict) else {}
+    counts = mapping(batch.get("request_counts"))
     return {name: count(counts.get(name)) for name in ("processing", *ENDS)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
-from manifold.provider_errors import RATE_LIMIT_STATUS
+from manifold.provider_errors import QUOTA, RATE_LIMIT_STATUS
 from manifold.providers import (
     ENDED,
     Endpoint,
@@ -25,7 +25,7 @@ from manifold.providers import (
     batch_jobs,
 )
 from manifold.providers.batch_client import BatchClient
-from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_lines import LineTranslator, whole
 from manifold.providers.batch_polls import poll
 from manifold.providers.bedrock.batch_lines import invocation_type, translator
 from manifold.providers.bedrock.s3 import S3, Location
@@ -42,10 +42,6 @@ INPUTS, RESULTS = "manifold/inputs/", "manifold/results/"
 """The folders in the deployment's buckets."""
 RESULT = ".jsonl.out"
 PAGE = 100
-CLOCK_MARGIN = 600
-"""Seconds by which AWS's clock may be behind ours."""
-QUOTA = "token_limit_exceeded"
-"""OpenAI's code for a full quota, which AWS calls ServiceQuotaExceededException: open jobs, or records."""
 STATES: Mapping[str, JobState] = {
     "Submitted": "validating",
     "Validating": "validating",
@@ -90,7 +86,7 @@ class BedrockBatches:
         return _arn(answer)
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
-        since = datetime.fromtimestamp(job.created_at - CLOCK_MARGIN, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = datetime.fromtimestamp(job.created_at - batch_jobs.CLOCK_MARGIN, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         async for page in self._pages(endpoint, submitTimeAfter=since):
             for one in page:
                 if one.get("clientRequestToken") == _token(job):
@@ -113,9 +109,8 @@ class BedrockBatches:
         async for stored in self._s3.listed(endpoint, folder):
             if stored.key.endswith(RESULT):
                 files += 1
-                async for chunk in self._s3.read(endpoint, Location(folder.bucket, stored.key)):
+                async for chunk in whole(self._s3.read(endpoint, Location(folder.bucket, stored.key))):
                     yield chunk
-                yield b"\n"
         if not files:
             raise ProviderUnclear("a folder without results")
 

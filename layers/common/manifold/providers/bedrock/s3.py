@@ -12,13 +12,13 @@ from urllib.parse import quote
 from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Input, Signature
 from manifold.providers.batch_client import BatchClient
+from manifold.providers.batch_jobs import GONE
 from manifold.providers.bedrock.signature import region_of, s3_signer
 from manifold.providers.content import of_input
 from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import MAX_PAGES
 from manifold.providers.openai.batch_object import unix_time
 
-GONE = 404
 _URI = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>[A-Za-z0-9!_.*'()/-]+)")
 _OBJECT = re.compile(r"<Contents>(.*?)</Contents>", re.DOTALL)
 _KEY = re.compile(r"<Key>([^<]*)</Key>")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import quote
 
-from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import (
     ENDED,
     Endpoint,
@@ -32,7 +32,7 @@ from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import MAX_PAGES, Cursor, by_token, pages
 from manifold.providers.openai.batch_lines import EMBEDDINGS
 from manifold.providers.openai.batch_object import LOST, count, id_of, listed, reference, unix_time
-from manifold.providers.openai.batches import CANNOT_CANCEL, CLOCK_MARGIN
+from manifold.providers.openai.batches import CANNOT_CANCEL
 
 STATES: Mapping[str, JobState] = {
     "BATCH_STATUS_QUEUED": "validating",
@@ -71,14 +71,7 @@ class CohereBatches:
         return Prepared(ref)
 
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
-        try:
-            usable = await self._is_usable(endpoint, str(job.input_ref))
-        except ProviderRefused as refusal:
-            if refusal.status != batch_jobs.GONE:
-                raise
-            raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
-        if not usable:
-            raise ProviderRefused("the provider is still checking the input")
+        await readiness.check(self._is_usable(endpoint, str(job.input_ref)))
         body = {"name": job.id, "input_dataset_id": job.input_ref, "model": endpoint.model}
         return id_of(_member(await self._client.call("POST", _call(endpoint, "v2", "batches"), body), "batch"))
 
@@ -120,11 +113,7 @@ class CohereBatches:
         raise ProviderUnclear("a listing that does not end")
 
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._client.call("DELETE", _call(endpoint, "v1", "datasets", ref))
-        except ProviderRefused as refusal:
-            if refusal.status != batch_jobs.GONE:
-                raise
+        await batch_jobs.discard(self._client.call("DELETE", _call(endpoint, "v1", "datasets", ref)))
 
     async def _is_usable(self, endpoint: Endpoint, ref: str) -> bool:
         """Whether a batch may name the dataset. `ProviderRefused` if none ever may."""
@@ -188,7 +177,7 @@ def _is_of(batch: Mapping[str, Any], job: Job) -> bool:
     if batch.get("name") or reference(batch.get("id")) in job.others or job.input_ref is None:
         return False
     created = unix_time(batch.get("created_at")) or 0
-    return batch.get("input_dataset_id") == job.input_ref and created >= job.created_at - CLOCK_MARGIN
+    return batch.get("input_dataset_id") == job.input_ref and created >= job.created_at - batch_jobs.CLOCK_MARGIN
 
 
 def _is_checked(dataset: Mapping[str, Any]) -> bool:

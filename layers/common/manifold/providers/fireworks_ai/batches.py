@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from manifold.errors import InputLost, ProviderRefused
+from manifold.errors import ProviderRefused
 from manifold.providers import (
     Endpoint,
     Input,
@@ -20,7 +20,7 @@ from manifold.providers import (
     signed_urls,
 )
 from manifold.providers.batch_client import BatchClient
-from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_lines import LineTranslator, whole
 from manifold.providers.batch_polls import poll
 from manifold.providers.content import of_input
 from manifold.providers.fireworks_ai.batch_lines import FireworksLines
@@ -73,14 +73,7 @@ class FireworksBatches:
         return Prepared(ref)
 
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
-        try:
-            ready = await self._is_ready(endpoint, str(job.input_ref))
-        except ProviderRefused as refusal:
-            if refusal.status != batch_jobs.GONE:
-                raise
-            raise InputLost(refusal.message, status=refusal.status, lasting=True) from refusal
-        if not ready:
-            raise ProviderRefused("the provider is still checking the input")
+        await readiness.check(self._is_ready(endpoint, str(job.input_ref)))
         return await self._start(endpoint, job)
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
@@ -100,12 +93,8 @@ class FireworksBatches:
         """The files of the dataset, one after the other: results and failures."""
         call = _call(endpoint, "datasets", ref, verb="getDownloadEndpoint")
         for url in signed_urls_of(await self._client.call("GET", call)):
-            last = b""
-            async for chunk in signed_urls.download(self._client, url, call):
+            async for chunk in whole(signed_urls.download(self._client, url, call)):
                 yield chunk
-                last = chunk[-1:] or last
-            if last not in (b"", b"\n"):
-                yield b"\n"
 
     async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
         async for page in self._pages(endpoint, "datasets"):
@@ -113,11 +102,7 @@ class FireworksBatches:
                 yield Listed(id_of(dataset), str(dataset.get("displayName")), unix_time(dataset.get("createTime")))
 
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
-        try:
-            await self._client.call("DELETE", _call(endpoint, "datasets", ref))
-        except ProviderRefused as refusal:
-            if refusal.status != batch_jobs.GONE:
-                raise
+        await batch_jobs.discard(self._client.call("DELETE", _call(endpoint, "datasets", ref)))
 
     async def _create(self, endpoint: Endpoint, ref: str, data: Input) -> bool:
         """Create the dataset without its bytes; `False` if it is there already, by a call whose answer was lost."""

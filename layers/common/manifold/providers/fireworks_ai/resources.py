@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, JobState, JobStatus, LineFailure
-from manifold.providers.openai.batch_object import count, reference
+from manifold.providers.openai.batch_object import count, mapping, reference
 
 STATES: Mapping[str, JobState] = {
     "JOB_STATE_CREATING": "validating",
@@ -46,7 +46,7 @@ def job_status(job: Mapping[str, Any]) -> JobStatus | None:
     state = STATES.get(str(job.get("state")))
     if state is None:
         return None
-    progress, (_, message) = _mapping(job.get("jobProgress")), status_of(job)
+    progress, (_, message) = mapping(job.get("jobProgress")), status_of(job)
     completed, failed = count(progress.get("successfullyProcessedRequests")), count(progress.get("failedRequests"))
     has_results = state == "completed" or (state in ENDED and completed + failed > 0)
     return JobStatus(
@@ -80,7 +80,7 @@ def signed_urls_of(answer: Mapping[str, Any]) -> list[str]:
 
 def status_of(owner: Mapping[str, Any]) -> tuple[object, str]:
     """The code and the message of a resource's `status`."""
-    status = _mapping(owner.get("status"))
+    status = mapping(owner.get("status"))
     code, message = status.get("code"), status.get("message")
     return code if isinstance(code, str | int | None) else str(code), str(message or "")[:LONGEST_MESSAGE]
 
@@ -96,7 +96,3 @@ def id_of(owner: Mapping[str, Any]) -> str:
 def last_of(name: object) -> str | None:
     """The id at the end of a resource's name, `None` if it is no name."""
     return reference(name.rpartition("/")[2]) if isinstance(name, str) else None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

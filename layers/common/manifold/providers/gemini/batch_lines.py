@@ -10,6 +10,7 @@ from manifold.errors import ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.completion_provider import ProviderRequest
+from manifold.providers.failures import UNREADABLE
 from manifold.providers.gemini import embeddings
 from manifold.providers.gemini.request import translate_request
 from manifold.providers.gemini.response import translate_response
@@ -82,7 +83,7 @@ def translated(request_id: str, translate: Callable[[], dict[str, Any]]) -> Line
     except ProviderUnclear as error:
         message = ": ".join(part for part in (error.message, error.raw_detail) if part)
         return LineResult.refused(request_id, message, status=500)
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError):  # the line itself may not tell its id
+    except UNREADABLE:  # the line itself may not tell its id
         return LineResult.refused(request_id, "the provider's answer cannot be read", status=500)
 
 

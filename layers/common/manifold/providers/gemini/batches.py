@@ -19,7 +19,7 @@ from manifold.providers.gemini.calls import Calls
 from manifold.providers.gemini.embeddings import EMBEDDINGS
 from manifold.providers.gemini.files import NAME, PAGE, Files
 from manifold.providers.google_api import job_failures, job_state, number, pages, with_quota
-from manifold.providers.openai.batch_object import LOST, unix_time
+from manifold.providers.openai.batch_object import LOST, mapping, unix_time
 
 BATCH = re.compile(r"batches/(?P<id>[A-Za-z0-9_.-]{1,200})")
 WITHIN = "batches/"
@@ -126,7 +126,7 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     state = job_state(batch.get("state")) or _state_of_end(batch)
     if state is None:
         return None
-    stats, output = _mapping(batch.get("batchStats")), _output(batch) if state in ENDED else None
+    stats, output = mapping(batch.get("batchStats")), _output(batch) if state in ENDED else None
     # What was answered before an early end is counted, and given to nobody.
     kept = output is not None or state not in ("cancelled", "expired")
     return JobStatus(
@@ -148,7 +148,7 @@ def _state_of_end(batch: Mapping[str, Any]) -> JobState | None:
 
 def _batch(operation: Mapping[str, Any]) -> Mapping[str, Any]:
     """Operation and metadata in one: most answers have the batch as `metadata`, some have its members beside it."""
-    return {**_mapping(operation.get("metadata")), **operation}
+    return {**mapping(operation.get("metadata")), **operation}
 
 
 def _id(operation: Mapping[str, Any]) -> str:
@@ -172,19 +172,15 @@ def _inlined(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """The results within a batch, as lines of a file."""
     for output in _outputs(batch):
         for member in ("inlinedResponses", "inlinedEmbedContentResponses"):
-            entries = _mapping(output.get(member)).get("inlinedResponses")
+            entries = mapping(output.get(member)).get("inlinedResponses")
             if isinstance(entries, list):
                 return [_line(entry) for entry in entries if isinstance(entry, dict)]
     return []
 
 
 def _line(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"key": _mapping(entry.get("metadata")).get("key"), **entry}
+    return {"key": mapping(entry.get("metadata")).get("key"), **entry}
 
 
 def _outputs(batch: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return _mapping(batch.get("response")), _mapping(batch.get("output"))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return mapping(batch.get("response")), mapping(batch.get("output"))

@@ -10,12 +10,13 @@ from typing import Any
 from manifold import durations
 from manifold.errors import ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Job, JobState
+from manifold.providers.batch_jobs import GONE
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import MAX_PAGES
 from manifold.providers.openai.batch_lines import CHAT, EMBEDDINGS, BodyLines
 from manifold.providers.openai.batch_object import listed
-from manifold.providers.openai.batches import GONE, JOB_ID_KEY, PAGE, OpenAIBatches
+from manifold.providers.openai.batches import JOB_ID_KEY, PAGE, OpenAIBatches
 
 STATES: Mapping[str, JobState] = {
     "QUEUED": "validating",

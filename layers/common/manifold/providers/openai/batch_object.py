@@ -33,7 +33,7 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     state = STATES.get(_snake(batch.get("status")))
     if state is None:
         return None
-    counts = _mapping(batch.get("request_counts")) or batch
+    counts = mapping(batch.get("request_counts")) or batch
     return JobStatus(
         state=state,
         total=count(counts.get("total")),
@@ -125,7 +125,8 @@ def _failure(error: Mapping[str, Any]) -> LineFailure:
     )
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """The object; an empty one for a value that is none."""
     return value if isinstance(value, dict) else {}
 
 

@@ -25,14 +25,11 @@ INPUT_SECONDS = 30 * 86_400
 """How long a provider keeps an input. 30 days is OpenAI's default, and the most that OpenAI and Azure accept."""
 OUTPUT_SECONDS = 14 * 86_400
 """How long a provider keeps a result that nobody discards. 14 days is the least that Azure accepts."""
-CLOCK_MARGIN = 600
-"""Seconds by which a provider's clock may be behind ours."""
 PAGE = 100
 SHORTEST_PAGE = 20
 """Entries from which on a listing without pages may be the first page of one: 20 is OpenAI's default."""
 RESULTS = "batch_output"
 """The purpose of a file of results."""
-GONE = 404
 NO_SUCH_INPUT = frozenset({400, 404, 422})
 """The statuses of a create that names a file which is gone."""
 CANNOT_CANCEL = frozenset({400, 404, 409, 422})
@@ -72,7 +69,7 @@ class OpenAIBatches:
             raise
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
-        since = job.created_at - CLOCK_MARGIN
+        since = job.created_at - batch_jobs.CLOCK_MARGIN
         async for page in self._pages(endpoint, "batches", **self._limit(PAGE)):
             for batch in map(self._batch, page):
                 if _is_of(batch, job, since):
@@ -177,7 +174,7 @@ class OpenAIBatches:
 
     def _is_gone(self, refusal: ProviderRefused) -> bool:
         """Whether the API itself answered 404: a proxy's 404 does not mean that the file is gone."""
-        return refusal.status == GONE and refusal.code is not None
+        return refusal.status == batch_jobs.GONE and refusal.code is not None
 
     # Not overridden.
 

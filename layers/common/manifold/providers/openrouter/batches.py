@@ -9,12 +9,13 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, MutableMapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import orjson
 
 from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared, batch_jobs, unclear_creates
+from manifold.providers import ENDED, Endpoint, Job, JobStatus, batch_jobs, unclear_creates
 from manifold.providers.addresses import openai_call
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
@@ -24,9 +25,10 @@ from manifold.providers.failures import read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import MAX_PAGES, Cursor, by_last_id, pages
 from manifold.providers.openai import batch_object
-from manifold.providers.openai.batch_object import LOST, count, id_of, unix_time
+from manifold.providers.openai.batch_object import LOST, count, id_of, mapping, unix_time
 from manifold.providers.openrouter.batch_lines import OpenRouterLines
 from manifold.providers.openrouter.json_members import JsonMembers
+from manifold.providers.sent_lines import SentLines
 from manifold.providers.unclear_creates import Found
 from manifold.reported_cost import cost_of
 
@@ -64,22 +66,17 @@ class Results(NamedTuple):
         return orjson.dumps(result)
 
 
-class OpenRouterBatches:
+class OpenRouterBatches(SentLines):
     """A `BatchProvider` of OpenRouter. The base URL is as for completions: `https://openrouter.ai/api/v1`.
 
     A `ref` is a batch's id; that of results has their cost, too.
     """
-
-    sends_lines = True
 
     def __init__(self, client: BatchClient) -> None:
         self._client = client
 
     def translator(self, endpoint: Endpoint) -> LineTranslator:
         return OpenRouterLines(endpoint)
-
-    async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
-        return Prepared(ref=None)
 
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
         if job.data is None:
@@ -91,11 +88,7 @@ class OpenRouterBatches:
         return id_of(read_object(answer.body) or {})
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
-        async def pages() -> AsyncIterator[Sequence[Found]]:
-            async for page in self._pages(endpoint):
-                yield [_found(batch) for batch in page]
-
-        return await unclear_creates.find(job, pages(), lambda ref: self._first_id(endpoint, ref))
+        return await unclear_creates.find(job, self._pages(endpoint), _found, partial(self._first_id, endpoint))
 
     async def poll(self, endpoint: Endpoint, refs: Sequence[str], statuses: MutableMapping[str, JobStatus]) -> None:
         await poll(refs, statuses, lambda: self._listed(endpoint), lambda ref: self._retrieve(endpoint, ref), few=0)
@@ -122,18 +115,11 @@ class OpenRouterBatches:
                 for line in lines:
                     yield results.priced(line) + b"\n"
 
-    async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
-        """None: requests are no files here."""
-        for one in tuple[Listed, ...]():
-            yield one
-
     async def discard(self, endpoint: Endpoint, ref: str) -> None:
         """Delete an ended batch, with its results."""
-        try:
-            await self._client.call("DELETE", openai_call(endpoint, "batches", Results.of(ref).batch_id))
-        except ProviderRefused as refusal:
-            if refusal.status != batch_jobs.GONE:
-                raise
+        await batch_jobs.discard(
+            self._client.call("DELETE", openai_call(endpoint, "batches", Results.of(ref).batch_id))
+        )
 
     def _pages(self, endpoint: Endpoint, limit: int = PAGE) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """The batches of the key's workspace, the newest first, page by page."""
@@ -211,8 +197,7 @@ def job_status(batch: Mapping[str, Any]) -> JobStatus | None:
     answered = status.completed + status.failed > 0 or status.state == "completed"
     if not answered or (status.state == "failed" and not status.completed):
         return status
-    usage = batch.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    usage = mapping(batch.get("usage"))
     cost, tokens = cost_of("openrouter", usage), _tokens(usage)
     results = Results(id_of(batch), cost, tokens) if tokens else Results(id_of(batch))
     return JobStatus(

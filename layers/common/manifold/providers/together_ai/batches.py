@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.provider_errors import QUOTA
 from manifold.providers import Endpoint, Input, Job, Prepared, signed_urls
 from manifold.providers.batch_client import Answer
 from manifold.providers.batch_lines import LineTranslator
@@ -27,8 +28,8 @@ PURPOSE = {"purpose": "batch-api", "file_type": "jsonl"}
 REDIRECT, EXISTS = 302, 409
 NO_SUCH_UPLOAD = frozenset({404, 405, 415})
 """The answers of a server that does not upload in three steps. It gets the file in one."""
-QUOTA_USED, NO_JOB = "token_limit_exceeded", "no_job"
-QUOTA = re.compile(r"enqueued|token limit|quota|too many", re.IGNORECASE)
+NO_JOB = "no_job"
+FULL = re.compile(r"enqueued|token limit|quota|too many", re.IGNORECASE)
 
 
 class TogetherBatches(OpenAIBatches):
@@ -104,11 +105,11 @@ class TogetherBatches(OpenAIBatches):
 
 def _no_job(warning: str) -> ProviderRefused:
     """The refusal of a create that was answered with 201 and no job."""
-    quota = QUOTA.search(warning) is not None
+    quota = FULL.search(warning) is not None
     return ProviderRefused(
         "a create that made no job",
         status=201,
-        code=QUOTA_USED if quota else NO_JOB,
+        code=QUOTA if quota else NO_JOB,
         detail=Scrubber(host="", secrets=[], model="", uuids=True).text(warning) if warning else None,
         raw_detail=warning[:500] or None,
         lasting=not quota,

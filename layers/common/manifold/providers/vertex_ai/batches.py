@@ -11,11 +11,11 @@ from urllib.parse import quote
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Input, Job, JobStatus, Listed, Prepared, batch_jobs
 from manifold.providers.batch_client import BatchClient
-from manifold.providers.batch_lines import LineTranslator
+from manifold.providers.batch_lines import LineTranslator, whole
 from manifold.providers.batch_polls import poll
 from manifold.providers.gemini.batch_lines import embeds
 from manifold.providers.google_api import job_failures, job_state, number, pages, with_quota
-from manifold.providers.openai.batch_object import LOST, reference, unix_time
+from manifold.providers.openai.batch_object import LOST, mapping, reference, unix_time
 from manifold.providers.vertex_ai.batch_lines import ClaudeLines, EmbeddingLines, GeminiLines
 from manifold.providers.vertex_ai.calls import Calls, option
 from manifold.providers.vertex_ai.storage import Object, Storage, parsed
@@ -87,12 +87,8 @@ class VertexBatches:
 
     async def results(self, endpoint: Endpoint, ref: str) -> AsyncIterator[bytes]:
         for one in await self._results(endpoint, ref):
-            last = b""
-            async for chunk in self._storage.download(endpoint, one):
+            async for chunk in whole(self._storage.download(endpoint, one)):
                 yield chunk
-                last = chunk[-1:] or last
-            if last not in (b"", b"\n"):
-                yield b"\n"
 
     async def inputs(self, endpoint: Endpoint) -> AsyncIterator[Listed]:
         async for one, known in self._storage.listed(endpoint, _in_bucket(endpoint, INPUTS)):
@@ -139,7 +135,7 @@ def job_status(job: Mapping[str, Any]) -> JobStatus | None:
     state = job_state(job.get("state"))
     if state is None:
         return None
-    stats, output = _mapping(job.get("completionStats")), _mapping(job.get("outputInfo"))
+    stats, output = mapping(job.get("completionStats")), mapping(job.get("outputInfo"))
     completed, failed = number(stats.get("successfulCount")), number(stats.get("failedCount"))
     folder = parsed(output.get("gcsOutputDirectory")) if state in ENDED else None
     has_results = state != "failed" or completed + failed > 0
@@ -196,7 +192,3 @@ def _in_bucket(endpoint: Endpoint, path: str) -> Object:
     if one is None or reference(one.uri) is None:
         raise ProviderRefused("gcs_bucket_name is no name of a bucket", lasting=True)
     return one
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint, Input
+from manifold.providers.batch_jobs import GONE
 from manifold.providers.content import JSON_LINES, of_input
 from manifold.providers.failures import read_object
 from manifold.providers.google_api import number, pages
@@ -18,7 +19,6 @@ from manifold.providers.http_call import HttpCall
 from manifold.providers.vertex_ai.calls import Calls
 
 URL = "https://storage.googleapis.com"
-GONE = 404
 INCOMPLETE = 308
 """The status of an upload that lacks bytes."""
 URI = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])/(?P<name>[!-~]*[!-.0-~])/*")

@@ -14,7 +14,7 @@ from manifold.errors import ProviderUnclear
 from manifold.providers import ENDED, Endpoint, Job, JobState
 from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import MAX_PAGES
-from manifold.providers.openai.batch_object import count, listed
+from manifold.providers.openai.batch_object import count, listed, mapping
 from manifold.providers.openai.batches import INPUT_SECONDS, JOB_ID_KEY, OpenAIBatches
 
 RESULTS, ERRORS = "results", "errors"
@@ -72,7 +72,7 @@ class XAIBatches(OpenAIBatches):
             page = answer.get("results")
             if not isinstance(page, list):
                 raise ProviderUnclear("a page of results without results")
-            yield [_mapping(result) for result in page]
+            yield [mapping(result) for result in page]
             token = answer.get("pagination_token")
             if not token or not page:
                 return
@@ -106,12 +106,12 @@ def as_openai(batch: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def output_line(result: Mapping[str, Any]) -> dict[str, Any]:
     """One of xAI's results as a line of OpenAI's output or error file. The response's key is named after the API."""
-    custom_id, outcome = result.get("batch_request_id"), _mapping(result.get("batch_result"))
+    custom_id, outcome = result.get("batch_request_id"), mapping(result.get("batch_result"))
     line = {"id": f"batch_req_{custom_id}", "custom_id": custom_id, "response": None, "error": None}
-    body = next(iter(_mapping(outcome.get("response")).values()), None)
+    body = next(iter(mapping(outcome.get("response")).values()), None)
     if isinstance(body, dict):
         return line | {"response": {"status_code": 200, "request_id": body.get("id"), "body": body}}
-    error = _mapping(outcome.get("error"))
+    error = mapping(outcome.get("error"))
     code, message = error.get("code"), error.get("message") or result.get("error_message")
     return line | {"error": {"code": str(code or "request_failed"), "message": message or NO_RESPONSE}}
 
@@ -126,11 +126,7 @@ def _state(batch: Mapping[str, Any], counts: Mapping[str, int]) -> JobState:
 
 
 def _count(batch: Mapping[str, Any], name: str) -> int:
-    return count(_mapping(batch.get("state")).get(name))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return count(mapping(batch.get("state")).get(name))
 
 
 def _latest(created: object) -> object:
