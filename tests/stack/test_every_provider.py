@@ -1,6 +1,5 @@
 """One model group at every provider with a batch API, on the deployed stack, by the OpenAI SDK as it is."""
 
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -10,12 +9,12 @@ import psycopg
 import pytest
 import yaml
 
-from local.places import HOME, ROOT
+from local.places import HOME
 from local.running import Running
 from local.stack import Stack
+from tests.support.sdk_scripts import run
 
 CONFIG = Path(__file__).with_name("every_provider.yaml")
-SECONDS = 300
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +48,9 @@ def every_provider(
 
 
 def test_batches_run_unchanged_at_every_provider(every_provider: Running, providers: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "tests/stack/sdk_every_provider.py", ",".join(providers), "bedrock"],
-        env=every_provider.environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    printed = run(sys.executable, "tests/stack/sdk_every_provider.py", every_provider, ",".join(providers), "bedrock")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.endswith(f"{40 + len(providers)} batches completed\n")
+    assert printed.endswith(f"{40 + len(providers)} batches completed\n")
     with psycopg.connect(every_provider.database_url) as database:
         jobs = Counter(name for (name,) in database.execute("SELECT deployment_id FROM jobs WHERE state = 'settled'"))
     print(sorted(jobs.items()))

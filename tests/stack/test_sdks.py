@@ -1,33 +1,16 @@
 """The deployed stack, driven by unmodified OpenAI SDKs of both lines."""
 
-import subprocess
 from pathlib import Path
 
 import httpx
 
-from local.places import ROOT
 from local.running import Running
-
-SECONDS = 300
-
-
-def _run(python: Path, script: str, stack: Running) -> str:
-    done = subprocess.run(
-        [python, ROOT / script],
-        env=stack.environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.support.sdk_scripts import run
 
 
 def test_the_walkthrough(python: Path, stack: Running) -> None:
     before = len(_uploads(stack))
-    assert _run(python, "examples/batch_walkthrough.py", stack).endswith("demo: ok\n")
+    assert run(python, "examples/batch_walkthrough.py", stack).endswith("demo: ok\n")
     assert sorted((upload["account"], *upload["models"]) for upload in _uploads(stack)[before:]) == [
         ("azure-general", "gpt-4o-mini-general-deployment"),
         ("azure-special", "gpt-4o-mini-special-deployment"),
@@ -35,11 +18,11 @@ def test_the_walkthrough(python: Path, stack: Running) -> None:
 
 
 def test_every_answer_has_the_sdks_strict_types(python: Path, stack: Running) -> None:
-    assert _run(python, "tests/stack/sdk_session.py", stack).startswith("ok with openai")
+    assert run(python, "tests/stack/sdk_session.py", stack).startswith("ok with openai")
 
 
 def test_all_parameters(python: Path, stack: Running) -> None:
-    assert _run(python, "tests/stack/sdk_parameters.py", stack).startswith("ok with openai")
+    assert run(python, "tests/stack/sdk_parameters.py", stack).startswith("ok with openai")
 
 
 def _uploads(stack: Running) -> list[dict[str, str]]:
