@@ -58,6 +58,11 @@ class Endpoint:
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The provider's own settings of `litellm_params`, by their names there, such as `vertex_project`."""
 
+    @property
+    def family(self) -> str:
+        """The name of the underlying model."""
+        return self.base_model or self.model
+
 
 @dataclass(frozen=True, slots=True)
 class Input:

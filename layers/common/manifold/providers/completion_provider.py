@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from manifold.providers import Endpoint
+from manifold.providers.batch_lines import LineRequest
 
 Route = Literal["/chat/completions", "/embeddings", "/completions"]
 
@@ -30,6 +31,11 @@ class ProviderRequest:
     """Seconds until the whole answer must be read, including a stream's last chunk."""
     drop_params: bool = False
     """Leave out a parameter that cannot be translated, instead of raising `InvalidRequest`."""
+
+    @classmethod
+    def of_line(cls, line: LineRequest, route: Route = "/chat/completions") -> "ProviderRequest":
+        """The request of a batch's line, for a translator: it is not sent, and has no time."""
+        return cls(route, line.body, 0.0, line.drop_params)
 
 
 class CompletionProvider(Protocol):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manifold.errors import ProviderUnclear
+from manifold.profiles.profile import CHAT
 from manifold.providers import Endpoint
 from manifold.providers.anthropic.request import translate_request
 from manifold.providers.anthropic.response import translate_response
@@ -16,7 +17,6 @@ from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.error_patterns import prompt_error_code
 
-CHAT = "/v1/chat/completions"
 STATUSES: Mapping[str, int] = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -60,7 +60,7 @@ class MessageLines:
         self._base_model = endpoint.base_model
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
-        chat = ProviderRequest("/chat/completions", request.body, 0.0, request.drop_params)
+        chat = ProviderRequest.of_line(request)
         return {"custom_id": request.id, "params": translate_request(self._model, chat, self._base_model)}
 
     def result(self, line: Mapping[str, Any]) -> LineResult:

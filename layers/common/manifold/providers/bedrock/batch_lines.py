@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from manifold.errors import InvalidRequest, ProviderUnclear
+from manifold.profiles.profile import CHAT, EMBEDDINGS
 from manifold.providers import Endpoint
 from manifold.providers.anthropic import batch_lines as messages
 from manifold.providers.anthropic import request as anthropic
@@ -19,7 +20,6 @@ from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.parameters import Params
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 ANTHROPIC_VERSION = "bedrock-2023-05-31"
 """https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html"""
 ANTHROPICS_ALONE = frozenset({"user", "safety_identifier", "service_tier"})
@@ -35,13 +35,12 @@ def invocation_type(endpoint: Endpoint) -> Literal["Converse", "InvokeModel"]:
             return "Converse"
         case "invoke":
             return "InvokeModel"
-    family = _family(endpoint)
-    return "InvokeModel" if is_claude(family) or embeddings.embeds(family) else "Converse"
+    return "InvokeModel" if is_claude(endpoint.family) or embeddings.embeds(endpoint.family) else "Converse"
 
 
 def translator(endpoint: Endpoint) -> LineTranslator:
     """The translator of the deployment's lines."""
-    if embeddings.embeds(_family(endpoint)):
+    if embeddings.embeds(endpoint.family):
         return EmbeddingLines(endpoint)
     return ConverseLines(endpoint) if invocation_type(endpoint) == "Converse" else ClaudeLines(endpoint)
 
@@ -53,10 +52,10 @@ class ConverseLines:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model
-        self._family = _family(endpoint)
+        self._family = endpoint.family
 
     def request(self, line: LineRequest) -> Mapping[str, Any]:
-        body = request.translate_request(self._family, _chat(line))
+        body = request.translate_request(self._family, ProviderRequest.of_line(line))
         if "toolConfig" in body:
             raise InvalidRequest(
                 "'tools' cannot be sent: a batch of Converse takes no tools, nor a conversation that used any.",
@@ -78,17 +77,17 @@ class ClaudeLines:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model
-        self._family = _family(endpoint)
+        self._family = endpoint.family
 
     def request(self, line: LineRequest) -> Mapping[str, Any]:
         if not is_claude(self._family):
             raise InvalidRequest("This model's batches run by Converse alone: remove 'invoke/'.", param="model")
-        params = Params(_chat(line))
+        params = Params(ProviderRequest.of_line(line))
         for name in ANTHROPICS_ALONE:
             if name in params:
                 params.refuse(name, "Bedrock has no such parameter")
         kept = {name: value for name, value in line.body.items() if name not in ANTHROPICS_ALONE}
-        body = anthropic.translate_request(self._model, _chat(line._replace(body=kept)), self._family)
+        body = anthropic.translate_request(self._model, ProviderRequest.of_line(line._replace(body=kept)), self._family)
         if any(source.get("type") == "url" for source in _sources(body["messages"])):
             raise InvalidRequest(
                 "'messages' may have images as data URLs alone: Bedrock fetches none.", param="messages"
@@ -110,10 +109,10 @@ class EmbeddingLines:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model
-        self._family = _family(endpoint)
+        self._family = endpoint.family
 
     def request(self, line: LineRequest) -> Mapping[str, Any]:
-        embedding = ProviderRequest("/embeddings", line.body, 0.0, line.drop_params)
+        embedding = ProviderRequest.of_line(line, "/embeddings")
         encoding = embeddings.encoding_of(embedding)
         record_id = f"{line.id}.{encoding}" if encoding == embeddings.BASE64 else line.id
         return {"recordId": record_id, "modelInput": embeddings.translate_request(self._family, embedding)}
@@ -126,14 +125,6 @@ class EmbeddingLines:
             return LineResult(request_id, embeddings.translate_response(line["modelOutput"], self._model, encoding))
         except ProviderUnclear as error:
             return LineResult.refused(request_id, error.message, status=502)
-
-
-def _family(endpoint: Endpoint) -> str:
-    return endpoint.base_model or endpoint.model
-
-
-def _chat(line: LineRequest) -> ProviderRequest:
-    return ProviderRequest("/chat/completions", line.body, 0.0, line.drop_params)
 
 
 def _sources(content: object) -> Iterator[Mapping[str, Any]]:

@@ -15,12 +15,13 @@ import orjson
 
 from manifold import lenient_json
 from manifold.errors import ProviderError, ProviderUnclear
+from manifold.profiles.profile import CHAT, EMBEDDINGS
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.cohere import embeddings
 from manifold.providers.cohere.request import translate_request
 from manifold.providers.cohere.response import translate_response
 from manifold.providers.completion_provider import ProviderRequest
-from manifold.providers.openai.batch_lines import CHAT, EMBEDDINGS, without_response
+from manifold.providers.openai.batch_lines import without_response
 from manifold.providers.parameters import unsupported
 
 Object = dict[str, Any]
@@ -60,7 +61,7 @@ class CohereLines:
             body = embeddings.translate_request(request.body, drop_params=request.drop_params)
             members = EMBEDDING_MEMBERS
         else:
-            chat = ProviderRequest("/chat/completions", request.body, 0, request.drop_params)
+            chat = ProviderRequest.of_line(request)
             body, members = _chat_row(translate_request(self._model, chat)), CHAT_MEMBERS
         return {"custom_id": row_id, "body": _within(body, members, drop_params=request.drop_params)}
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.profiles.profile import EMBEDDINGS
 from manifold.providers import (
     ENDED,
     Endpoint,
@@ -30,7 +31,6 @@ from manifold.providers.batch_polls import poll
 from manifold.providers.cohere.batch_lines import CohereLines
 from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import MAX_PAGES, Cursor, by_token, pages
-from manifold.providers.openai.batch_lines import EMBEDDINGS
 from manifold.providers.openai.batch_object import LOST, count, id_of, listed, reference, unix_time
 from manifold.providers.openai.batches import CANNOT_CANCEL
 

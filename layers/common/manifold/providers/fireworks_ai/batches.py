@@ -58,8 +58,7 @@ class FireworksBatches:
     sends_lines = False
 
     def translator(self, endpoint: Endpoint) -> LineTranslator:
-        base_model = endpoint.base_model or endpoint.model
-        return FireworksLines("fireworks_ai", endpoint.base_url, None, base_model=base_model)
+        return FireworksLines("fireworks_ai", endpoint.base_url, None, base_model=endpoint.family)
 
     async def prepare(self, endpoint: Endpoint, data: Input) -> Prepared:
         """Create the dataset, send the bytes, and wait for a minute that it is ready: `submit` looks again.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manifold.errors import ProviderUnclear
+from manifold.profiles.profile import CHAT, EMBEDDINGS
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.completion_provider import ProviderRequest
@@ -17,12 +18,10 @@ from manifold.providers.gemini.response import translate_response
 from manifold.providers.google_api import created_at, refused
 from manifold.providers.parameters import merged, present
 
-CHAT = "/v1/chat/completions"
-
 
 def embeds(endpoint: Endpoint) -> bool:
     """Whether the deployment's model makes embeddings, as its name says."""
-    return "embedding" in (endpoint.base_model or endpoint.model)
+    return "embedding" in endpoint.family
 
 
 class ChatLines:
@@ -32,10 +31,10 @@ class ChatLines:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model
-        self._family = endpoint.base_model or endpoint.model
+        self._family = endpoint.family
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
-        chat = ProviderRequest("/chat/completions", request.body, 0.0, request.drop_params)
+        chat = ProviderRequest.of_line(request)
         return {"key": request.id, "request": translate_request(self._family, chat)}
 
     def result(self, line: Mapping[str, Any]) -> LineResult:
@@ -47,7 +46,7 @@ class ChatLines:
 class EmbeddingLines:
     """A `LineTranslator` of a model that makes embeddings."""
 
-    routes = frozenset({embeddings.EMBEDDINGS})
+    routes = frozenset({EMBEDDINGS})
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model

@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 
 from manifold.errors import InputLost, ProviderRefused, ProviderUnclear
+from manifold.profiles.profile import EMBEDDINGS
 from manifold.providers import ENDED, Endpoint, Input, Job, JobState, JobStatus, Listed, Prepared, batch_jobs
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.batch_polls import poll
 from manifold.providers.gemini.batch_lines import ChatLines, EmbeddingLines, embeds
 from manifold.providers.gemini.calls import Calls
-from manifold.providers.gemini.embeddings import EMBEDDINGS
 from manifold.providers.gemini.files import NAME, PAGE, Files
 from manifold.providers.google_api import job_failures, job_state, number, pages, with_quota
 from manifold.providers.openai.batch_object import LOST, mapping, unix_time

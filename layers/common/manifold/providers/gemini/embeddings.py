@@ -16,7 +16,6 @@ from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.google_api import number
 from manifold.providers.parameters import Params
 
-EMBEDDINGS = "/v1/embeddings"
 BASE64 = "base64"
 
 
@@ -32,7 +31,7 @@ class Embedding(NamedTuple):
 
 def translate_request(request: LineRequest) -> Embedding:
     """`InvalidRequest` names the parameter that cannot be translated."""
-    params = Params(ProviderRequest("/embeddings", request.body, 0.0, request.drop_params))
+    params = Params(ProviderRequest.of_line(request, "/embeddings"))
     text, dimensions, encoding = _text(params.take("input")), params.take("dimensions"), params.take("encoding_format")
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
         raise InvalidRequest("'dimensions' must be a whole number above 0.", param="dimensions")

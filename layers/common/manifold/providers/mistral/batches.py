@@ -9,12 +9,13 @@ from typing import Any
 
 from manifold import durations
 from manifold.errors import ProviderRefused, ProviderUnclear
+from manifold.profiles.profile import CHAT, EMBEDDINGS
 from manifold.providers import Endpoint, Job, JobState
 from manifold.providers.batch_jobs import GONE
 from manifold.providers.batch_lines import LineTranslator
 from manifold.providers.http_call import HttpCall
 from manifold.providers.listings import MAX_PAGES
-from manifold.providers.openai.batch_lines import CHAT, EMBEDDINGS, BodyLines
+from manifold.providers.openai.batch_lines import BodyLines
 from manifold.providers.openai.batch_object import listed
 from manifold.providers.openai.batches import JOB_ID_KEY, PAGE, OpenAIBatches
 
@@ -42,8 +43,7 @@ class MistralBatches(OpenAIBatches):
 
     def translator(self, endpoint: Endpoint) -> LineTranslator:
         routes = frozenset({CHAT, EMBEDDINGS})
-        base_model = endpoint.base_model or endpoint.model
-        return BodyLines("mistral", endpoint.base_url, None, base_model=base_model, routes=routes)
+        return BodyLines("mistral", endpoint.base_url, None, base_model=endpoint.family, routes=routes)
 
     def _input_filter(self, endpoint: Endpoint) -> dict[str, str]:
         return {"purpose": "batch", "limit": str(PAGE)}

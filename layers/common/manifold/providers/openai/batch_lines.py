@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifold.errors import ProviderUnclear
+from manifold.profiles.profile import CHAT
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.failures import error_details, is_error
 from manifold.providers.openai.messages import MessageSanitizer
 from manifold.providers.openai.reasoning import without_sampling
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 OF_A_COMPLETION = frozenset({"model", "stream", "stream_options"})
 """Parameters that no line has: the model is the deployment's, and nothing is streamed."""
 REQUEST_FAILED = "request_failed"

@@ -58,7 +58,7 @@ class OpenAICompletions:
     def _body(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         chat = request.route == "/chat/completions"
         body = MessageSanitizer(self._provider, endpoint.base_url).body(request.body) if chat else request.body
-        sent = without_sampling(body, endpoint.base_model or endpoint.model) if request.drop_params else body
+        sent = without_sampling(body, endpoint.family) if request.drop_params else body
         return {**sent, "model": endpoint.model}
 
     def _call(self, endpoint: Endpoint, request: ProviderRequest) -> HttpCall:

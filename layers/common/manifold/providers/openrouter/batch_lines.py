@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifold.errors import InvalidRequest, ProviderUnclear
+from manifold.profiles.profile import CHAT, EMBEDDINGS, RESPONSES
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.failures import STATUS_OF_TYPE
 from manifold.providers.openai.messages import MessageSanitizer
 
-CHAT = "/v1/chat/completions"
-REQUIRED: Mapping[str, str] = {CHAT: "messages", "/v1/responses": "input", "/v1/embeddings": "input"}
+REQUIRED: Mapping[str, str] = {CHAT: "messages", RESPONSES: "input", EMBEDDINGS: "input"}
 """What a line of each route must have."""
 BATCHS_OWN = frozenset({"model", "stream", "stream_options"})
 """Members that a batch has no use for: the model is that of the batch, and nothing is streamed."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manifold.errors import InvalidRequest, ProviderUnclear
+from manifold.profiles.profile import CHAT, EMBEDDINGS
 from manifold.providers import Endpoint
 from manifold.providers.anthropic.request import translate_request as translate_claude_request
 from manifold.providers.anthropic.response import translate_response as translate_claude_response
@@ -18,7 +19,6 @@ from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.gemini import embeddings
 from manifold.providers.gemini.batch_lines import (
-    CHAT,
     answer_of,
     answered,
     embedded,
@@ -44,10 +44,10 @@ class GeminiLines:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model
-        self._family = endpoint.base_model or endpoint.model
+        self._family = endpoint.family
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
-        body = translate_request(self._family, _chat(request))
+        body = translate_request(self._family, ProviderRequest.of_line(request))
         labels = body.get("labels") or {}
         if not isinstance(labels, dict):
             raise InvalidRequest("'labels' must be an object.", param="labels")
@@ -72,7 +72,7 @@ class ClaudeLines:
         self._base_model = endpoint.base_model
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
-        body = translate_claude_request(self._model, _chat(request), self._base_model)
+        body = translate_claude_request(self._model, ProviderRequest.of_line(request), self._base_model)
         del body["model"]
         return {"custom_id": request.id, "request": {"anthropic_version": ANTHROPIC_VERSION, **body}}
 
@@ -94,8 +94,8 @@ class EmbeddingLines:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._model = endpoint.model
-        has_keys = KEYED in (endpoint.base_model or endpoint.model)
-        self.routes = frozenset({embeddings.EMBEDDINGS} if has_keys else ())
+        has_keys = KEYED in endpoint.family
+        self.routes = frozenset({EMBEDDINGS} if has_keys else ())
 
     def request(self, request: LineRequest) -> Mapping[str, Any]:
         embedding = embeddings.translate_request(request)
@@ -125,10 +125,6 @@ def id_of(labels: object) -> str:
     if not request_id:
         raise ProviderUnclear("a result without the labels of its request")
     return request_id
-
-
-def _chat(request: LineRequest) -> ProviderRequest:
-    return ProviderRequest("/chat/completions", request.body, 0.0, request.drop_params)
 
 
 def _without_ids(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -182,7 +182,7 @@ def _model(endpoint: Endpoint) -> str:
 
 
 def _is_claude(endpoint: Endpoint) -> bool:
-    return "claude" in (endpoint.base_model or endpoint.model)
+    return "claude" in endpoint.family
 
 
 def _in_bucket(endpoint: Endpoint, path: str) -> Object:
