@@ -12,7 +12,7 @@ from local.errors import StackError
 WARM_READS = ("/files", "/batches", "/webhooks", "/models")
 WARM_REFUSAL = "/chat/completions"
 """The routes that warm the functions of the API."""
-WARM_INVOKED = ("FilesWorker", "BatchesWorker", "WebhooksWorker", "BatchesPoller")
+WARM_INVOKED = ("FilesWorker", "BatchesWorker", "BatchesExecutor", "WebhooksWorker", "BatchesPoller")
 """The functions without routes."""
 _SECONDS = 60.0  # a cold start on a busy machine
 _ATTEMPTS = 3

@@ -56,7 +56,7 @@ class Reserving:
 
     def _cost(self, groups: Sequence[str], estimate: BatchEstimate) -> Decimal | None:
         """US dollars at the dearest deployment that may run it, as far as prices are known."""
-        deployments = [one for group in groups for one in self._config.groups.get(group, ()) if one.mode == "batch"]
+        deployments = [one for group in groups for one in self._config.groups.get(group, ()) if one.runs_batches]
         known = [cost for one in deployments if (cost := estimate.costs(one, self._prices)) is not None]
         return max((cost if most is None else most for cost, most in known), default=None)
 

@@ -10,6 +10,8 @@
 3. The batch ends as its jobs ended at their providers, and keeps the results that there are: `cancelled`, or
    `completed` where the providers were faster (docs/decisions/0004-cancel.md). Where a provider never says how its job
    ended, `outcome_of_overdue` decides.
+
+A job is also cancelled at its provider where the gateway is to run the rest (`rescue_before_expiry`).
 """
 
 import asyncio
@@ -117,4 +119,5 @@ def outcome_of_overdue(batch: BatchRow) -> Outcome:
 
 
 def _is_due(running: RunningJob) -> bool:
-    return running.batch.status == "cancelling" and running.job.cancel_sent_at is None
+    is_wanted = running.batch.status == "cancelling" or running.until_rescue <= 0
+    return is_wanted and running.job.cancel_sent_at is None

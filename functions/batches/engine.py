@@ -169,7 +169,7 @@ class Engine:
             job = jobs.get(shard.id)
             if job is None or job.state != "running":
                 passed_over.append((shard, 0))
-            elif deployment := self._deployments.get(job.deployment_id):
+            elif deployment := self._deployments.get(job.deployment_id, job.execution):
                 running.append(RunningJob(batches[shard.batch_id], shard, job, deployment))
             else:
                 passed_over.append((shard, UNCONFIGURED_SECONDS))
@@ -185,7 +185,7 @@ class Engine:
             return None
         if job is None:
             return await self._start(batch, shard)
-        deployment = self._deployments.get(job.deployment_id)
+        deployment = self._deployments.get(job.deployment_id, job.execution)
         if job.state == "stored":
             return await self._settle(batch, shard, job, deployment)
         if deployment is None:

@@ -48,8 +48,13 @@ _INPUT_CODES = frozenset(
 )
 
 
-def fault_of(status: JobStatus, outcome: Outcome, *, cancelled_by_us: bool) -> Fault | None:
-    """Whose fault the end of a job was; `None` where it is none: it completed, expired, or was cancelled for us."""
+def fault_of(status: JobStatus, outcome: Outcome, *, cancelled_by_us: bool, rescued: bool = False) -> Fault | None:
+    """Whose fault the end of a job was; `None` where it is none: it completed, expired, or was cancelled for us.
+
+    `rescued`: the gateway runs what it has not answered, as after a fault of the provider.
+    """
+    if rescued and outcome in ("cancelled", "expired"):
+        return "provider"
     if outcome == "cancelled":
         return None if cancelled_by_us else "unknown"
     if outcome != "failed":

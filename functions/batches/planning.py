@@ -57,7 +57,7 @@ class Planning:
     def _shards(self, batch: BatchRow, file: FileRow) -> list[NewShard]:
         assert file.report is not None  # noqa: S101 (input_errors tells where there is none)
         report = Report.from_json(file.report)
-        deployments = self._deployments.of(batch.groups, batch.endpoint)
+        deployments = self._deployments.able(batch.groups, batch.endpoint, requests=report.lines, left=batch.left)
         longer = growth(report, [deployment.model for deployment in deployments])
         return [
             NewShard(ids.new("shard"), number, str(shard.selection), shard.requests, shard.bytes, shard.tokens)

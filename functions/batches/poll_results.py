@@ -1,5 +1,6 @@
 """What polls brought, written for many jobs at once: progress, ends, and the pause before each shard's next step."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,38 +123,47 @@ class PollResults:
             if polls:
                 await tables.jobs.polled(polls)
             changed = await tables.jobs.ended(ends) if ends else set[str]()
+            given_up = await _give_up(tables, [one for one in jobs if one.job.id not in ends])
             await _write_progress(tables, jobs, result)
             if ends:
                 await tables.batches.finalizing([one.batch.id for one in jobs if _is_last(one, ends.get(one.job.id))])
-            woken = await wake_line(tables, result.deployment) if ends else []
+            woken = await wake_line(tables, result.deployment) if ends or given_up else []
         result.messages.extend(Message("shard", shard_id) for shard_id in woken)
         result.messages.extend(
             Message("job", job_id) for job_id, end in ends.items() if end.stores and job_id in changed
         )
         for running in jobs:
-            _set_pause(running, result, ends.get(running.job.id))
+            if running.job.id in given_up:
+                result.pauses.append((running.shard, 0))
+            else:
+                _set_pause(running, result, ends.get(running.job.id))
 
     async def _ends(self, jobs: Sequence[RunningJob], result: PollResult) -> dict[str, JobEnd]:
         """The ends of those jobs that have ended, by the job's id."""
         ended = [(running, *end) for running in jobs if (end := result.ended(running))]
         if not ended:
             return {}
-        with_errors = [running.job.input_id for running, status, _ in ended if status.errors]
+        with_errors = [one.job.input_id for one, status, _ in ended if status.errors and one.job.input_id]
         input_refs: dict[str, str] = {}
         if with_errors:  # only they may have the provider's names
             async with self._store.session() as tables:
                 input_refs = await tables.inputs.refs(with_errors)
         return {
-            running.job.id: self._end(running, status, outcome, input_refs.get(running.job.input_id))
+            running.job.id: self._end(running, status, outcome, input_refs.get(running.job.input_id or ""))
             for running, status, outcome in ended
         }
 
     def _end(self, running: RunningJob, status: JobStatus, outcome: Outcome, input_ref: str | None) -> JobEnd:
         """The end of a job. The provider's ids of it and of its input become those of ours that the client knows."""
-        inputs = [running.job.input_id, *([input_ref] if input_ref else [])]
+        inputs = [one for one in (running.job.input_id, input_ref) if one]
         own = {running.ref: running.batch.id, **dict.fromkeys(inputs, running.batch.input_file_id)}
         scrubber = self._deployments.scrubber(running.deployment, own)
-        fault = failures.fault_of(status, outcome, cancelled_by_us=running.batch.status == "cancelling")
+        fault = failures.fault_of(
+            status,
+            outcome,
+            cancelled_by_us=running.batch.status == "cancelling",
+            rescued=running.until_rescue <= 0,
+        )
         has_output, has_error = self._result_files(running, status, fault)
         return JobEnd(
             outcome=outcome,
@@ -173,6 +183,23 @@ class PollResults:
         """
         output, error = self._deployments.result_files(running.deployment, status)
         return output, error or (running.job.refused > 0 and fault in (None, "input"))
+
+
+async def _give_up(tables: Tables, jobs: Sequence[RunningJob]) -> set[str]:
+    """Give those jobs up (ids) that the gateway is to run, and whose providers have not ended them in time."""
+    late = [running for running in jobs if running.until_given_up <= 0]
+    given_up = await tables.jobs.give_up([running.job.id for running in late]) if late else set[str]()
+    for running in late:
+        if running.job.id in given_up:
+            await tables.shards.wait(running.shard)
+            observe.warning(
+                "job_rescued",
+                job_id=running.job.id,
+                batch_id=running.batch.id,
+                deployment_id=running.deployment.id,
+                provider_ref=running.ref,
+            )
+    return given_up
 
 
 def _poll(running: RunningJob, result: PollResult) -> JobPoll:
@@ -198,7 +225,12 @@ def _pause(running: RunningJob, result: PollResult, end: JobEnd | None) -> float
     if result.premature(running):
         return _pause_after(0 if running.job.end_seen_for is None else running.job.polls + 1)
     pause = cancellation.pause(running, result.cancelled)
-    return _pause_after(running.job.polls + 1) if pause is None else pause
+    return min(_pause_after(running.job.polls + 1), _until_next_rescue(running)) if pause is None else pause
+
+
+def _until_next_rescue(running: RunningJob) -> float:
+    """Seconds to the next step of a rescue that may come."""
+    return min([left for left in (running.until_rescue, running.until_given_up) if left > 0], default=math.inf)
 
 
 def _pause_after(polls: int) -> float:

@@ -12,6 +12,7 @@ from batches.cancellation import Cancellation
 from batches.poll_results import PollResult, PollResults
 from batches.running_job import RunningJob
 from manifold import observe
+from manifold.config import Execution
 from manifold.deployments import Deployments
 from manifold.errors import ProviderError
 from manifold.store import Store
@@ -33,9 +34,9 @@ class Polling:
 
     async def poll(self, jobs: Sequence[RunningJob]) -> AsyncGenerator[PollResult, None]:
         """Poll these jobs, all deployments at once; yields each deployment's result as soon as it is written."""
-        by_deployment: dict[str, list[RunningJob]] = defaultdict(list)
+        by_deployment: dict[tuple[str, Execution], list[RunningJob]] = defaultdict(list)
         for running in jobs:
-            by_deployment[running.deployment.id].append(running)
+            by_deployment[running.deployment.id, running.deployment.execution].append(running)
         tasks = [asyncio.create_task(self._request(group)) for group in by_deployment.values()]
         try:
             for finished in asyncio.as_completed(tasks):

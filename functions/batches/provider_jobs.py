@@ -26,7 +26,7 @@ def provider_job(batch: BatchRow, job: JobRow, input_ref: str | None, others: fr
         endpoint=batch.endpoint,
         completion_window=batch.completion_window,
         created_at=int(job.created_at.timestamp()),
-        input_id=job.input_id,
+        input_id=job.input_id or "",
         requests=job.requests - job.refused,
         others=others,
     )

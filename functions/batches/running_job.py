@@ -1,11 +1,16 @@
 """A job that runs at its provider, with what polling and cancellation need to know of it."""
 
+import math
 from dataclasses import dataclass
 
 from manifold.config import Deployment
 from manifold.store.batches import BatchRow
 from manifold.store.jobs import JobRow
 from manifold.store.shards import ShardRow
+
+RESCUE_PATIENCE_SECONDS = 600.0
+"""How long a provider may take to end a job that is cancelled for a rescue, with what it has answered; a third of the
+time at most that the rescue has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,20 @@ class RunningJob:
         ref = self.job.provider_ref
         assert ref is not None  # noqa: S101 (a running job has one, by a constraint)
         return ref
+
+    @property
+    def until_rescue(self) -> float:
+        """Seconds until the gateway is to run what the provider has not: 0 or less from then on."""
+        rescue = self.deployment.rescue_before_expiry
+        if rescue is None or self.deployment.execution == "gateway" or self.batch.status == "cancelling":
+            return math.inf
+        return self.batch.left - rescue
+
+    @property
+    def until_given_up(self) -> float:
+        """Seconds until the gateway no longer waits for what the provider has answered by then."""
+        rescue = self.deployment.rescue_before_expiry or 0.0
+        return self.until_rescue + min(RESCUE_PATIENCE_SECONDS, rescue / 3)
 
     @property
     def sent(self) -> int:

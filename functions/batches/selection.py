@@ -8,13 +8,15 @@ from random import Random
 from batches.failures import is_quota
 from batches.room import Room
 from manifold import routing
-from manifold.config import Deployment
+from manifold.config import Deployment, Execution
 from manifold.provider_errors import JOB_STATUSES
 from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
 from manifold.store.rooms import Held
 from manifold.store.shards import ShardRow
 
+Place = tuple[str, Execution]
+"""A deployment's id, and who runs the job there: a provider whose batch API refuses may still serve completions."""
 MAX_REFUSALS = 5
 """Lasting refusals and failures of one shard after which a deployment is exhausted: waiting does not change them."""
 MAX_WRONG = 2
@@ -27,7 +29,7 @@ class Candidate:
 
     deployment: Deployment
     input: InputRow | None
-    """The shard's lines at this deployment; `None` where none has been written yet."""
+    """The shard's lines at this deployment; `None` where none has been written yet, or none is needed."""
     cooldown: float = 0.0
     """Seconds for which the deployment is not chosen; 0 where it may be."""
     refusals: int = 0
@@ -65,6 +67,11 @@ class Candidate:
         return self.deployment.tpm
 
     @property
+    def needs_input(self) -> bool:
+        """Whether the lines must be brought to the deployment first: what the gateway runs it reads itself."""
+        return self.deployment.execution == "provider"
+
+    @property
     def exhausted(self) -> bool:
         """Whether this deployment will never run the shard: its size is wrong, it was refused too often, or its input
         failed."""
@@ -80,7 +87,8 @@ class Candidate:
     @property
     def ready(self) -> bool:
         """Whether the shard can be submitted to it now."""
-        return self.usable and self.fits and self.input is not None and self.input.state == "ready"
+        has_lines = not self.needs_input or (self.input is not None and self.input.state == "ready")
+        return self.usable and self.fits and has_lines
 
     @property
     def refused(self) -> int:
@@ -107,7 +115,7 @@ def candidates(
     deployments: Sequence[Deployment],
     inputs: Sequence[InputRow],
     jobs: Sequence[JobRow],
-    cooldowns: Mapping[str, float],
+    cooldowns: Mapping[Place, float],
     held: Mapping[str, Held],
 ) -> list[Candidate]:
     """A candidate for each deployment, from the shard's inputs and jobs, the seconds of cooldown, and what is held."""
@@ -115,24 +123,26 @@ def candidates(
     refused = [job for job in jobs if job.state == "refused"]
     failed = [job for job in jobs if job.state == "settled" and job.fault]
     lasting = [job for job in refused if job.lasting] + [job for job in failed if not is_quota(job.errors)]
-    refusals = Counter(job.deployment_id for job in lasting)
-    wrong = Counter(job.deployment_id for job in refused if job.lasting and job.status in JOB_STATUSES)
-    attempts = Counter(job.deployment_id for job in [*refused, *failed])
-    unknown = {job.deployment_id for job in failed if job.fault == "unknown"}
+    refusals = Counter(map(_place, lasting))
+    wrong = Counter(_place(job) for job in refused if job.lasting and job.status in JOB_STATUSES)
+    attempts = Counter(map(_place, [*refused, *failed]))
+    unknown = {_place(job) for job in failed if job.fault == "unknown"}
     some_fit = any(may_ever_take(deployment, shard) for deployment in deployments)
     found = []
     for deployment in deployments:
-        room = Room.of(deployment.limits, held.get(deployment.id))
-        prepared = by_deployment.get(deployment.id)
+        by_provider = deployment.execution == "provider"
+        room = Room.of(deployment.limits, held.get(deployment.id) if by_provider else None)
+        prepared = by_deployment.get(deployment.id) if by_provider else None
+        place = (deployment.id, deployment.execution)
         found.append(
             Candidate(
                 deployment,
                 prepared,
-                cooldowns.get(deployment.id, 0.0),
-                refusals[deployment.id],
-                wrong[deployment.id],
-                failed=deployment.id in unknown,
-                attempts=attempts[deployment.id],
+                cooldowns.get(place, 0.0),
+                refusals[place],
+                wrong[place],
+                failed=place in unknown,
+                attempts=attempts[place],
                 too_large=some_fit and not may_ever_take(deployment, shard),
                 too_small=_is_too_small(shard, deployment, prepared),
                 takes_none=prepared is not None and 0 < shard.requests <= prepared.refused,
@@ -172,11 +182,15 @@ def to_prepare(options: Sequence[Candidate], random: Random, chosen: Candidate |
     """
     if any(candidate.preparing for candidate in options) or (chosen is not None and not chosen.refused):
         return None
-    free = [candidate for candidate in options if candidate.input is None and candidate.usable and candidate.fits]
+    free = [one for one in options if one.needs_input and one.input is None and one.usable and one.fits]
     if chosen is not None:
         tried = {candidate.deployment.provider for candidate in options if candidate.input is not None}
         free = [candidate for candidate in free if candidate.deployment.provider not in tried]
     return routing.simple_shuffle(free, random) if free else None
+
+
+def _place(job: JobRow) -> Place:
+    return job.deployment_id, job.execution
 
 
 def _is_too_small(shard: ShardRow, deployment: Deployment, prepared: InputRow | None) -> bool:

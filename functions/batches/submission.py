@@ -77,12 +77,12 @@ class Submission:
             await self._end(batch, shard, "expired", [await self._expired(shard)])
             return None
         options = await self._candidates(batch, shard)
-        while (chosen := choose(options, self._random, hold=_hold(shard) > 0)) and chosen.input is not None:
+        while chosen := choose(options, self._random, hold=_hold(shard) > 0):
             if shard.selection and (other := to_prepare(options, self._random, chosen)):
                 return await self._prepare(shard, other)
-            job = await self._insert(shard, chosen, chosen.input)
+            job = await self._insert(shard, chosen)
             if job is not None:
-                return await self._submit(batch, shard, chosen, chosen.input, job)
+                return await self._submit(batch, shard, chosen, job)
             if not chosen.room.is_bounded:
                 return 0
             options = [replace(one, fits=False) if one is chosen else one for one in options]
@@ -98,7 +98,7 @@ class Submission:
         async with self._store.session() as tables:
             if job.state == "submitting":
                 await tables.jobs.unknown(job, "the worker ended before the provider had answered")
-            prepared = await tables.inputs.get(job.input_id)
+            prepared = await tables.inputs.get(job.input_id) if job.input_id else None
             others = await tables.jobs.refs_beside(job)
         submitted = provider_job(batch, job, prepared.provider_ref if prepared else None, others)
         try:
@@ -120,9 +120,10 @@ class Submission:
     async def _candidates(self, batch: BatchRow, shard: ShardRow) -> list[Candidate]:
         """The shard's deployments as they stand. For those that have no input of all lines, one is written and
         announced."""
-        deployments = self._deployments.of(batch.groups, batch.endpoint)
+        deployments = self._deployments.able(batch.groups, batch.endpoint, requests=shard.requests, left=batch.left)
         deployment_ids = [deployment.id for deployment in deployments]
-        large = [one for one in deployments if shard.requests >= one.limits.fewest_requests]
+        by_provider = [one for one in deployments if one.execution == "provider"]
+        large = [one for one in by_provider if shard.requests >= one.limits.fewest_requests]
         able = [one.id for one in large if may_ever_take(one, shard)] or [one.id for one in large]
         async with self._store.session() as tables:
             jobs = await tables.jobs.of_shard(shard.id)
@@ -145,15 +146,14 @@ class Submission:
         await self._queue.announce(Message("input", input_id) for input_id in pending)
         return inputs
 
-    async def _submit(
-        self, batch: BatchRow, shard: ShardRow, chosen: Candidate, prepared: InputRow, job: JobRow
-    ) -> float:
+    async def _submit(self, batch: BatchRow, shard: ShardRow, chosen: Candidate, job: JobRow) -> float:
         """Submit a job whose row is written; returns the seconds to the next step."""
         deployment = chosen.deployment
         if 0 < shard.requests <= job.refused:
             return await self._end_unsent(batch, job)
         try:
-            submitted = await self._lines.added(provider_job(batch, job, prepared.provider_ref), batch, deployment)
+            input_ref = chosen.input.provider_ref if chosen.input else None
+            submitted = await self._lines.added(provider_job(batch, job, input_ref), batch, deployment)
             ref = await self._deployments.call(deployment, lambda provider, at: provider.submit(at, submitted))
         except ProviderRefused as error:
             return await self._refused(shard, job, chosen, error)
@@ -175,17 +175,17 @@ class Submission:
             await self._queue.announce([Message("job", job.id)])
         return RESULTS_CHECK_SECONDS
 
-    async def _insert(self, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> JobRow | None:
+    async def _insert(self, shard: ShardRow, chosen: Candidate) -> JobRow | None:
         """Write the job, and take its room with it; `None` if the shard was cancelled, or others come first."""
         deployment = chosen.deployment
-        job_id = ids.new("job")
+        job_id, input_id = ids.new("job"), chosen.input.id if chosen.input else None
         if not chosen.room.is_bounded:
             async with self._store.session() as tables:
-                return await tables.jobs.insert(job_id, shard, prepared.id, deployment.id)
+                return await tables.jobs.insert(job_id, shard, input_id, deployment.id, deployment.execution)
         async with self._store.transaction() as tables:
             if not await take_room(tables, deployment, shard):
                 return None
-            return await tables.jobs.insert(job_id, shard, prepared.id, deployment.id)
+            return await tables.jobs.insert(job_id, shard, input_id, deployment.id)
 
     async def _running(self, batch: BatchRow, job: JobRow, ref: str) -> float | None:
         """submitting | unknown → running; `None` if the provider's id is already another job's.
@@ -217,7 +217,7 @@ class Submission:
                 job, owner_message(error), status=status, lasting=error.lasting, cooldown=cooldown
             )
             await tables.shards.wait(shard)
-            if lost:  # the next step has another one made
+            if lost and job.input_id:  # the next step has another one made
                 await tables.inputs.discard(job.input_id)
         await self._hand_on_room(chosen.deployment)
         return 0
@@ -255,7 +255,7 @@ class Submission:
         # one that is ready and was not chosen waits for those that are about to be, for the rest of the hold
         is_held = any(one.ready for one in possible) and any(one.preparing for one in possible)
         hold = [_hold(shard)] if is_held and _hold(shard) > 0 else []
-        inputs = any(candidate.input is None or candidate.input.state == "pending" for candidate in possible)
+        inputs = any(one.needs_input and (one.input is None or one.input.state == "pending") for one in possible)
         cause: WaitingFor = "input" if hold else "room" if full else "input" if inputs else "cooldown"
         async with self._store.session() as tables:
             await tables.shards.note_waiting(shard, cause, [] if hold else full)

@@ -45,6 +45,8 @@ class Sweep:
                 *(Message("batch", batch_id) for batch_id in await tables.batch_leases.due(MANY)),
                 *(Message("shard", shard_id) for shard_id in await tables.shard_leases.due(MANY)),
                 *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
+                *(Message("chunk", chunk_id) for chunk_id in await tables.chunks.activate_stalled()),
+                *(Message("chunk", chunk_id) for chunk_id in await tables.chunks.due(MANY)),
                 *(Message("job", job_id) for job_id in await tables.job_results.due(MANY)),
                 *(Message("file", file_id) for file_id in [*expired, *await tables.files.to_purge(MANY)]),
                 *(Message("deployment", deployment_id) for deployment_id in await tables.inputs.due_orphan_checks()),

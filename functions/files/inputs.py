@@ -12,7 +12,7 @@ async def ensure(tables: Tables, file: FileRow, deployments: Deployments) -> lis
 
     A file with bad lines gets no inputs: its batches fail before any deployment is asked. A deployment that cannot take
     the whole file gets none either: the inputs of a batch's shards are made when they are to run. Nor does one whose
-    provider has no endpoint of the lines.
+    provider has no endpoint of the lines, or whose batches the gateway runs, which reads the file itself.
     """
     if file.report is None or file.report["error_count"]:
         return []
@@ -22,7 +22,7 @@ async def ensure(tables: Tables, file: FileRow, deployments: Deployments) -> lis
 
 
 def _takes(deployment: Deployment, report: Report) -> bool:
-    if deployment.profile.endpoints.isdisjoint(report.urls):
+    if deployment.execution == "gateway" or deployment.batch_endpoints.isdisjoint(report.urls):
         return False
     size, tokens = report.rewritten_bytes(deployment.model), sum(report.input_tokens or ())
     return deployment.limits.may_ever_take(report.lines, size, tokens)

@@ -22,7 +22,6 @@ from manifold.errors import ProviderError
 from manifold.providers import Job, unclear_creates
 from manifold.providers.unclear_creates import FirstId, Read
 from manifold.store.idempotency import Idempotency
-from manifold.store.inputs import InputRow
 from manifold.store.jobs import JobRow
 from manifold.store.shards import ShardRow
 
@@ -71,12 +70,12 @@ async def _earlier(_: Idempotency, __: object) -> None:
     """No earlier attempt is looked for."""
 
 
-async def _call_first(self: Submission, shard: ShardRow, chosen: Candidate, prepared: InputRow) -> JobRow | None:
+async def _call_first(self: Submission, shard: ShardRow, chosen: Candidate) -> JobRow | None:
     """Call the provider, and write the job's row then."""
-    job = Job("job_unwritten", prepared.provider_ref, "/v1/chat/completions", "24h", 0)
+    job = Job("job_unwritten", chosen.input.provider_ref if chosen.input else None, "/v1/chat/completions", "24h", 0)
     with contextlib.suppress(ProviderError):
         await self._deployments.call(chosen.deployment, lambda provider, at: provider.submit(at, job))
-    return await _insert(self, shard, chosen, prepared)
+    return await _insert(self, shard, chosen)
 
 
 def _always(_: RequestIds, __: str) -> bool:

@@ -33,6 +33,7 @@ def test_every_kind_of_message_has_an_event() -> None:
     ]
     assert sorted(sent) == [
         "batch",
+        "chunk",
         "deployment",
         "file",
         "input",

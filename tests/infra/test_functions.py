@@ -84,6 +84,7 @@ CONCURRENCY = {
     "BatchesApi": "BatchesConcurrency",
     "BatchesWorker": "WorkerConcurrency",
     "BatchesPoller": "PollerConcurrency",
+    "BatchesExecutor": "ExecutorConcurrency",
     "WebhooksApi": "WebhooksConcurrency",
     "WebhooksWorker": "WebhooksConcurrency",
     "CompletionsApi": "CompletionsConcurrency",
@@ -126,14 +127,14 @@ def test_api_functions_that_store_nothing_reach_no_bucket(template: Template) ->
         assert not [action for action in actions if action.startswith("s3:")]
 
 
-def test_completions_alone_may_call_the_models_that_are_listed(written: dict[str, Any], template: Template) -> None:
+def test_what_calls_models_may_call_those_that_are_listed(written: dict[str, Any], template: Template) -> None:
     assert written["Parameters"]["BedrockModels"]["Default"] == ""
     may = {
         function: {action for policy in template.role(function)["Policies"] for action in _actions(policy)}
         for function in template.functions()
     }
     bedrock = {function for function, actions in may.items() if any(one.startswith("bedrock:") for one in actions)}
-    assert bedrock == {"CompletionsApi"}
+    assert bedrock == {"BatchesExecutor", "CompletionsApi"}
     (policy,) = template.role("CompletionsApi")["Policies"]
     *_, conditional = policy["PolicyDocument"]["Statement"]
     condition, statement, otherwise = conditional["Fn::If"]
@@ -157,6 +158,7 @@ def test_resource_policies_keep_within_their_20_kilobytes(template: Template) ->
         "BatchesApi",
         "BatchesWorker",
         "BatchesPoller",
+        "BatchesExecutor",
         "WebhooksApi",
         "WebhooksWorker",
         "CompletionsApi",

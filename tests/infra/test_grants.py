@@ -13,7 +13,13 @@ from manifold.activity import KEY
 from tests.infra.template import Template
 
 CODE = ROOT / "functions"
-SENDING = ROOT / "layers/common/manifold/announcement.py"
+LAYER = ROOT / "layers/common/manifold"
+OF_LAYER = {
+    LAYER / "announcement.py": "from manifold.announcement",
+    LAYER / "execution/batches.py": "_deployments.call(deployment,",
+    LAYER / "execution/parts.py": "from manifold.execution.parts",
+}
+"""The modules of the layer that send messages or use the bucket, each with what shows that a function uses it."""
 ACTIONS_OF_STORAGE = {
     "clear": {"s3:ListBucket", "s3:DeleteObject"},
     "compose": {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"},
@@ -22,6 +28,7 @@ ACTIONS_OF_STORAGE = {
     "etag": {"s3:GetObject", "s3:ListBucket"},
     "fetch": {"s3:GetObject"},
     "link": {"s3:GetObject"},
+    "get": {"s3:GetObject", "s3:ListBucket"},
     "put": {"s3:PutObject"},
     "read": {"s3:GetObject"},
     "size": {"s3:GetObject", "s3:ListBucket"},
@@ -35,6 +42,7 @@ FUNCTIONS = (
     "BatchesApi",
     "BatchesWorker",
     "BatchesPoller",
+    "BatchesExecutor",
     "WebhooksApi",
     "WebhooksWorker",
     "CompletionsApi",
@@ -47,7 +55,12 @@ FUNCTIONS = (
 def test_a_function_sends_to_the_queues_that_its_code_sends_to(function: str, template: Template) -> None:
     kinds = set(re.findall(r'\bMessage\("(\w+)"', _source(function, template)))
     queues = {
-        {"batch": "ControlQueue", "shard": "ControlQueue", "webhook": "WebhooksQueue"}.get(kind, "TransfersQueue")
+        {
+            "batch": "ControlQueue",
+            "chunk": "ExecutionQueue",
+            "shard": "ControlQueue",
+            "webhook": "WebhooksQueue",
+        }.get(kind, "TransfersQueue")
         for kind in kinds
     }
     assert _granted(function, template, "sqs:SendMessage") == queues
@@ -92,10 +105,11 @@ def test_every_function_is_covered(template: Template) -> None:
 
 
 def _source(function: str, template: Template) -> str:
-    """The source of the function's module, of what it imports of its own package, and of the layer's that sends."""
+    """The source of the function's module, of what it imports of its own package, and of the layer's for it."""
     module = template.functions()[function]["Handler"].removesuffix(".handler")
     source = "\n".join(file.read_text() for file in _closure(CODE / f"{module.replace('.', '/')}.py"))
-    return source + (SENDING.read_text() if "from manifold.announcement" in source else "")
+    of_layer = [file for file, mark in OF_LAYER.items() if mark in source]
+    return source + "".join(file.read_text() for file in of_layer)
 
 
 def _closure(start: Path) -> set[Path]:

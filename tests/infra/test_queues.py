@@ -10,6 +10,7 @@ DAYS = 24 * 3600
 CONCURRENCY = {
     "FilesWorker": "WorkerConcurrency",
     "BatchesWorker": "WorkerConcurrency",
+    "BatchesExecutor": "ExecutorConcurrency",
     "WebhooksWorker": "WebhooksConcurrency",
 }
 """The functions that read a queue, each with the parameter that bounds it."""

@@ -36,7 +36,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def queue(silent: None, monkeypatch: pytest.MonkeyPatch) -> Queue:
-    return Queue("http://127.0.0.1/control", "http://127.0.0.1/transfers", "http://127.0.0.1/webhooks")
+    return Queue(*(f"http://127.0.0.1/{name}" for name in ("control", "transfers", "webhooks", "execution")))
 
 
 async def test_a_message_that_the_queue_does_not_take_is_unavailable(queue: Queue) -> None:

@@ -13,15 +13,19 @@ from tests.support.aws import Aws
 pytest_plugins = ("tests.support.aws_fixtures",)
 
 
+def _urls(aws: Aws) -> tuple[str, ...]:
+    return aws.control_queue_url, aws.transfers_queue_url, aws.webhooks_queue_url, aws.execution_queue_url
+
+
 @pytest.fixture
 def queue(aws: Aws) -> Queue:
-    return Queue(aws.control_queue_url, aws.transfers_queue_url, aws.webhooks_queue_url)
+    return Queue(*_urls(aws))
 
 
 @pytest.fixture
 def unreachable_queue(aws: Aws) -> Queue:
     """A queue whose address does not answer."""
-    return Queue(*(f"{url}-gone" for url in (aws.control_queue_url, aws.transfers_queue_url, aws.webhooks_queue_url)))
+    return Queue(*(f"{url}-gone" for url in _urls(aws)))
 
 
 async def test_control_transfer_and_webhook_messages_have_separate_queues(queue: Queue, aws: Aws) -> None:

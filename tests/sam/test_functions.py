@@ -50,5 +50,5 @@ def runner(stack: Running, address: str, built: Path, directory: Path) -> Iterat
 def _aws(stack: Running) -> Aws:
     s3, sqs = stack.aws.client("s3"), stack.aws.client("sqs")
     s3.create_bucket(Bucket=BUCKET)
-    names = ("control", "transfers", "webhooks")
+    names = ("control", "transfers", "webhooks", "execution")
     return Aws(s3, sqs, *(sqs.create_queue(QueueName=f"events-{name}")["QueueUrl"] for name in names))

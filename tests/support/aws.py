@@ -1,4 +1,4 @@
-"""S3 and SQS for tests, faked by moto in the test's process: a bucket and the three queues.
+"""S3 and SQS for tests, faked by moto in the test's process: a bucket and the four queues.
 
 The tests of `tests/stack` run the same code on another emulator, MiniStack.
 """
@@ -31,6 +31,7 @@ class Aws:
     control_queue_url: str
     transfers_queue_url: str
     webhooks_queue_url: str
+    execution_queue_url: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -40,6 +41,7 @@ class Aws:
             "MANIFOLD_CONTROL_QUEUE_URL": self.control_queue_url,
             "MANIFOLD_TRANSFERS_QUEUE_URL": self.transfers_queue_url,
             "MANIFOLD_WEBHOOKS_QUEUE_URL": self.webhooks_queue_url,
+            "MANIFOLD_EXECUTION_QUEUE_URL": self.execution_queue_url,
         }
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -96,4 +98,5 @@ def emulated() -> Iterator[Aws]:
         control = sqs.create_queue(QueueName="control")["QueueUrl"]
         transfers = sqs.create_queue(QueueName="transfers")["QueueUrl"]
         webhooks = sqs.create_queue(QueueName="webhooks")["QueueUrl"]
-        yield Aws(s3, sqs, control, transfers, webhooks)
+        execution = sqs.create_queue(QueueName="execution")["QueueUrl"]
+        yield Aws(s3, sqs, control, transfers, webhooks, execution)

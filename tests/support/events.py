@@ -29,6 +29,7 @@ _PLACEHOLDERS = {
     "job_id": "job_YourJob",
     "join_id": "batch_YourBatch",
     "shard_id": "shard_YourShard",
+    "chunk_id": "chunk_YourChunk",
     "retry_id": "batch_YourBatch",
     "webhook_id": "webhook_YourWebhook",
     "delivery_id": "delivery_YourDelivery",
@@ -45,6 +46,7 @@ _WORK: dict[Kind, tuple[str, str]] = {
     "deployment": ("FilesWorker", "transfers.deployment"),
     "upload": ("FilesWorker", "transfers.upload"),
     "webhook": ("WebhooksWorker", "webhooks.webhook"),
+    "chunk": ("BatchesExecutor", "execution.chunk"),
 }
 """The worker of each kind of message, and its event."""
 
@@ -95,7 +97,12 @@ class FunctionRunner:
         """Give the workers all messages that have arrived, each once, and wait until they are handled."""
         with self._delivery:
             aws = self.aws
-            queues = (aws.transfers_queue_url, aws.control_queue_url, aws.webhooks_queue_url)
+            queues = (
+                aws.transfers_queue_url,
+                aws.control_queue_url,
+                aws.webhooks_queue_url,
+                aws.execution_queue_url,
+            )
             waiting = [message for queue in queues for message in aws.take(queue)]
             for message in dict.fromkeys(waiting):
                 function, event = _WORK[message.kind]

@@ -36,6 +36,7 @@ def gateway(database_url: str, more: Mapping[str, str] | None = None) -> Gateway
         "MANIFOLD_CONTROL_QUEUE_URL": "http://127.0.0.1:1/control",
         "MANIFOLD_TRANSFERS_QUEUE_URL": "http://127.0.0.1:1/transfers",
         "MANIFOLD_WEBHOOKS_QUEUE_URL": "http://127.0.0.1:1/webhooks",
+        "MANIFOLD_EXECUTION_QUEUE_URL": "http://127.0.0.1:1/execution",
         "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
     }
     made = Gateway(Environment(values | dict(more or {})))

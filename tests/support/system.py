@@ -17,6 +17,7 @@ from psycopg import sql
 
 from batches.app import create as create_batches_app
 from batches.engine import Engine
+from batches.execution.chunk_execution import WORK_SECONDS, ChunkExecution
 from batches.sweep import Sweep
 from files.app import create as create_files_app
 from files.transfers.batch_retry import BatchRetry
@@ -31,8 +32,10 @@ from local.provider.batch import Batch
 from local.provider.pace import Pace
 from manifold.config import Deployment
 from manifold.deployments import CALL_SECONDS, Deployments
+from manifold.dispatch.dispatcher import Dispatcher
 from manifold.gateway import Gateway
 from manifold.providers import BatchProvider, Endpoint
+from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.registry import batch_provider_for, completion_provider_for
 from manifold.queue import Kind, Message, Queue
 from manifold.schemas import Batch as BatchObject
@@ -65,7 +68,7 @@ class CrashPoints:
 
     def reach(self, name: str) -> None:
         self.reached.append(name)
-        if len(self.reached) == self.kill_at:
+        if self.kill_at is not None and len(self.reached) >= self.kill_at:  # later ones are of tasks beside it
             raise Killed(name)
 
     async def around(self, name: str, work: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -117,7 +120,9 @@ class CrashingDeployments(Deployments):
     """Deployments of which each call of a provider is a step."""
 
     def __init__(self, gateway: Gateway, crash_points: CrashPoints) -> None:
-        super().__init__(gateway.config, gateway.secrets, batch_provider_for, completion_provider_for)
+        super().__init__(
+            gateway.config, gateway.secrets, batch_provider_for, completion_provider_for, lambda: gateway.own_execution
+        )
         self._crash_points = crash_points
 
     async def call(
@@ -129,6 +134,10 @@ class CrashingDeployments(Deployments):
     ) -> Answer:
         work = super().call
         return await self._crash_points.around("provider call", lambda: work(deployment, request, seconds=seconds))
+
+    async def complete(self, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
+        work = super().complete
+        return await self._crash_points.around("completion", lambda: work(deployment, request))
 
 
 class CrashingStorage(Storage):
@@ -194,7 +203,7 @@ class System:
         gateway = gateways.gateway(self._database_url, self._variables)
         gateway.store = CrashingStore(self._database_url, self.crash_points)
         gateway.queue = self.queue
-        gateway.storage = CrashingStorage(gateway.environment.bucket, self.crash_points)
+        gateway.storage = gateway.transfer_storage = CrashingStorage(gateway.environment.bucket, self.crash_points)
         gateway.deployments = CrashingDeployments(gateway, self.crash_points)
         gateway.webhook_client = CrashingWebhookClient(self.crash_points)
         self.gateway = gateway
@@ -277,6 +286,7 @@ class System:
             "file": Purge(store, gateway.storage, deployments).run,
             "deployment": Orphans(store, deployments).run,
             "upload": Joining(store, gateway.storage, self.queue, deployments).run,
+            "chunk": self.chunk_execution().run,
             "webhook": lambda _: self.delivery_run().run(),
         }
 
@@ -301,6 +311,11 @@ class System:
     def delivery_run(self) -> DeliveryRun:
         gateway = self.gateway
         return DeliveryRun(gateway.store, gateway.queue, gateway.webhook_client, gateway.event_bus)
+
+    def chunk_execution(self) -> ChunkExecution:
+        gateway, settings = self.gateway, self.gateway.config.router_settings
+        dispatcher = Dispatcher(gateway.deployments, settings, gateway.store, gateway.prices, WORK_SECONDS)
+        return ChunkExecution(gateway.store, gateway.storage, gateway.queue, gateway.deployments, dispatcher, settings)
 
     def engine(self) -> Engine:
         gateway = self.gateway
@@ -356,6 +371,10 @@ def _variables(provider: Simulator) -> dict[str, str]:
         "AZURE_API_KEY_2": keys["azure-special"],
         "OPENAI_PROVIDER_API_BASE": provider.base("openai"),
         "OPENAI_PROVIDER_API_KEY": keys["openai"],
+        "ANTHROPIC_API_BASE": provider.base("anthropic"),
+        "ANTHROPIC_API_KEY": keys["anthropic"],
+        "VLLM_API_BASE": provider.base("vllm") if "vllm" in keys else provider.base("openai"),
+        "VLLM_API_KEY": keys.get("vllm", keys["openai"]),
     }
 
 

@@ -51,6 +51,7 @@ def refused_job(status: int | None) -> JobRow:
         provider_ref=None,
         outcome=None,
         error=None,
+        execution="provider",
         lasting=True,
         errors=None,
         output_ref=None,

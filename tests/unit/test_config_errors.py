@@ -210,10 +210,16 @@ def batch(model: str, params: str = "") -> str:
 
 
 @pytest.mark.parametrize("provider", ["hosted_vllm", "vllm", "ollama"])
-def test_a_server_without_files_cannot_run_batches_yet(tmp_path: Path, provider: str) -> None:
-    [message] = refusal(tmp_path, batch(f"{provider}/llama", "api_base: http://localhost:8000/v1"))
+def test_the_gateway_needs_an_address_to_run_batches(tmp_path: Path, provider: str) -> None:
+    [message] = refusal(tmp_path, batch(f"{provider}/llama", "api_key: none"))
+    assert message == f"model_list[0].litellm_params.api_base: is missing, and no default is known for {provider!r}"
+
+
+def test_the_gateway_cannot_run_batches_of_what_it_cannot_call(tmp_path: Path) -> None:
+    written = batch("vertex_ai/gemini-2.5-pro", "api_key: none").replace("mode: batch", "batch_execution: gateway")
+    [message] = refusal(tmp_path, written)
     assert message == (
-        f"model_list[0].model_info.mode: {provider!r} has no /files and /batches, so it cannot be 'batch' yet"
+        "model_list[0].model_info.batch_execution: the gateway cannot call single requests of 'vertex_ai'"
     )
 
 

@@ -119,9 +119,9 @@ def test_the_metrics_are_those_of_the_code() -> None:
 def test_the_providers_are_those_of_the_code() -> None:
     addresses, batches, needs, *_ = sections("###")["Providers"].strip().split("\n\n")
     _, may_leave_it_out = addresses.split("may leave it out:")
-    _, refused = re.split(r"refused for|These need", batches)[:2]
+    _, run_here = re.split(r"gateway runs those of|These need", batches)[:2]
     assert in_backticks(may_leave_it_out) == {name for name, one in PROFILES.items() if one.address}
-    assert in_backticks(refused) == {name for name, one in PROFILES.items() if one.dialect is None}
+    assert in_backticks(run_here) == {name for name, one in PROFILES.items() if one.dialect is None}
     needed = {provider: in_backticks(names) for provider, names in re.findall(r"(?m)^- `(\w+)`: (.+)$", needs)}
     assert needed == {name: set(one.needs) for name, one in PROFILES.items() if one.needs}
 

@@ -66,7 +66,9 @@ class Fetching:
 
     async def read_stored(self, job: JobRow) -> FetchedResults:
         """What earlier attempts left in S3, where the model is the group's already. Raises `ManifoldError`."""
-        results = FetchedResults(prices=await self._line_prices(self._deployments.get(job.deployment_id)))
+        results = FetchedResults(
+            prices=await self._line_prices(self._deployments.get(job.deployment_id, job.execution))
+        )
         for kind, _, file_id in _result_files(job):
             key = storage_key(file_id)
             if size := await self._storage.size(key):

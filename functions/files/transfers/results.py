@@ -76,7 +76,7 @@ class Results:
         if job.attempts > ATTEMPTS:  # not given up: the provider keeps results for weeks, but somebody must look
             observe.warning("results_fetch_stalled", job_id=job.id, attempts=job.attempts, cause=job.error)
             observe.count(observe.Metric.FAULTS)
-        deployment = self._deployments.get(job.deployment_id)
+        deployment = self._deployments.get(job.deployment_id, job.execution)
         try:
             if deployment is None:
                 await self._wait_for_deployment(job)
@@ -203,8 +203,7 @@ class Results:
         if not (batch and shard and lines):
             return {"exact": exact}
         which = RunsAgain.of(batch, shard, job)
-        able = self._deployments.of(batch.groups, batch.endpoint)
-        fewest = min((one.limits.fewest_requests for one in able), default=1)
+        fewest = self._deployments.fewest_requests(batch.groups, batch.endpoint)
         again = await self._rerun.write(which, batch, shard, lines, results, exact=exact, fewest=fewest)
         return {"exact": exact, "again": again} if again else {"exact": exact}
 
@@ -213,9 +212,21 @@ class Results:
         async with self._store.transaction() as tables:
             stored = await tables.job_results.stored(job, results)
             woken = stored and job.shard_id and await tables.shard_leases.wake(job.shard_id)
+        if stored and job.execution == "gateway":
+            await self._discard(job)
         if woken and job.shard_id:
             observe.event("results_stored", job_id=job.id, batch_id=job.batch_id, attempts=job.attempts)
             await self._queue.announce([Message("shard", job.shard_id)])
+
+    async def _discard(self, job: JobRow) -> None:
+        """Delete what the gateway itself had stored, now that it is copied. What is left goes with the file."""
+        deployment, ref = self._deployments.get(job.deployment_id, job.execution), job.provider_ref
+        if deployment is None or ref is None:
+            return
+        try:
+            await self._deployments.call(deployment, lambda provider, at: provider.discard(at, ref))
+        except (ProviderError, ManifoldError) as error:
+            observe.failed("results_delete_failed", error, job_id=job.id)
 
     async def _retry(
         self, job: JobRow, cause: str, wait: float, results: FetchedResults | None = None, *, mismatch: bool = False

@@ -34,15 +34,15 @@ class TranslatedFetching:
 
     async def fetch(self, translator: LineTranslator, requests: ShardRequests, results: FetchedResults) -> None:
         """Copy the results, whose faults and scans are then in `results`."""
-        job = self._job
+        job, input_id = self._job, self._job.input_id or ""
         index = await CustomIdIndex.of(requests.ids(self._storage))
         scrubber = self._deployments.scrubber(self._deployment, {job.provider_ref or "": job.batch_id})
-        with index, TranslatedResults(translator, job.input_id, index, scrubber) as translated:
+        with index, TranslatedResults(translator, input_id, index, scrubber) as translated:
             try:
                 if job.output_file_id is not None:
                     await self._copy_answers(translated, job.output_file_id, results)
                 if job.error_file_id is not None:
-                    keys = InputKeys.of(requests.batch_file_id, job.input_id)
+                    keys = InputKeys.of(requests.batch_file_id, input_id)
                     scan = results.new_scan("error", self._deployment.group)
                     await self._write(job.error_file_id, "error", scan, self._failures(translated, keys))
             except (ProviderError, ManifoldError) as fault:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from manifold import observe
-from manifold.config import Aws, Config, Deployment
+from manifold.config import Aws, Config, Deployment, Execution
 from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import BatchProvider, Endpoint, JobStatus, Signature
 from manifold.providers.batch_lines import LineTranslator
@@ -33,6 +33,7 @@ ACCOUNT_OPTIONS = frozenset(
 )  # fmt: skip
 """The settings that tell whose account a deployment is, which no client reads."""
 _SERVING: Mapping[Route, frozenset[str | None]] = {
+    "/responses": frozenset(),
     "/chat/completions": frozenset({None, "chat"}),
     "/completions": frozenset({None, "chat", "completion"}),
     "/embeddings": frozenset({None, "embedding"}),
@@ -53,28 +54,70 @@ class Deployments:
         secrets: Secrets,
         batch_provider_for: BatchProviderFor,
         completion_provider_for: CompletionProviderFor,
+        own_execution: Callable[[], BatchProvider] | None = None,
     ) -> None:
         self._config = config
         self._secrets = secrets
         self._batch_provider_for = batch_provider_for
         self._completion_provider_for = completion_provider_for
+        self._own_execution = own_execution
 
-    def get(self, deployment_id: str) -> Deployment | None:
-        """The deployment; `None` if `config.yaml` no longer has it."""
-        return self._config.by_id.get(deployment_id)
+    def get(self, deployment_id: str, execution: Execution | None = None) -> Deployment | None:
+        """The deployment; `None` if `config.yaml` no longer has it.
+
+        With an `execution`, the deployment as one of its jobs runs there, whatever `config.yaml` says by now.
+        """
+        deployment = self._config.by_id.get(deployment_id)
+        return deployment.executed_by(execution) if deployment and execution else deployment
 
     def has(self, group: str) -> bool:
         """Whether there is such a model group, for batches or completions."""
         return group in self._config.groups
 
     def of(self, groups: Iterable[str], endpoint: str | None = None) -> list[Deployment]:
-        """The deployments of these model groups that run batches: all, or those whose provider has this endpoint."""
+        """The deployments of these model groups that run batches: all, or those that have this endpoint."""
         return [
             deployment
             for group in groups
             for deployment in self._config.groups.get(group, ())
-            if deployment.mode == "batch" and (endpoint is None or endpoint in deployment.profile.endpoints)
+            if deployment.runs_batches and (endpoint is None or endpoint in deployment.batch_endpoints)
         ]
+
+    def able(self, groups: Iterable[str], endpoint: str, *, requests: int, left: float) -> list[Deployment]:
+        """The deployments of these groups that may run so many requests, with `left` seconds of the batch's window.
+
+        Each is as it would run them. The gateway runs what is too small for each provider, and what none of them may
+        end in time (`rescue_before_expiry`).
+        """
+        groups = list(groups)
+        able = self.of(groups, endpoint)
+        if any(one.rescue_before_expiry is not None and left <= one.rescue_before_expiry for one in able):
+            return self._rescuers(groups, endpoint) or able
+        if not any(requests >= one.limits.fewest_requests for one in able):
+            return [one.executed_by("gateway") if endpoint in one.profile.completions else one for one in able]
+        return able
+
+    def fewest_requests(self, groups: Iterable[str], endpoint: str) -> int:
+        """The fewest requests that these groups can run: 1 where the gateway can run them."""
+        able = self.of(groups, endpoint)
+        fewest = [1 if endpoint in one.profile.completions else one.limits.fewest_requests for one in able]
+        return min(fewest, default=1)
+
+    def _rescuers(self, groups: Iterable[str], endpoint: str) -> list[Deployment]:
+        """Those on which the gateway can run what a provider may not end in time.
+
+        They are those that serve completions anyway; where there are none, the providers' own of batches.
+        """
+        callable_ = [
+            one.executed_by("gateway")
+            for group in groups
+            for one in self._config.groups.get(group, ())
+            if endpoint in one.profile.completions
+        ]
+        usual = [
+            one for one in callable_ if one.serves_completions or self._config.by_id[one.id].execution == "gateway"
+        ]
+        return usual or [one for one in callable_ if one.runs_batches]
 
     def serving(self, group: str, route: Route) -> list[Deployment]:
         """The deployments of this model group that serve this route."""
@@ -91,7 +134,7 @@ class Deployments:
 
         Raises `ProviderRefused` if the deployment's variables are not set.
         """
-        return self._batch_provider_for(deployment.provider).translator(self._endpoint(deployment))
+        return self._batch_provider(deployment).translator(self._endpoint(deployment))
 
     def result_files(self, deployment: Deployment, status: JobStatus) -> tuple[bool, bool]:
         """Whether a job's results may make an output file and an error file. Translated ones may go into either.
@@ -104,7 +147,7 @@ class Deployments:
 
     def sends_lines(self, deployment: Deployment) -> bool:
         """Whether a job's lines travel with it to the deployment."""
-        return self._batch_provider_for(deployment.provider).sends_lines
+        return self._batch_provider(deployment).sends_lines
 
     async def call(
         self,
@@ -119,7 +162,7 @@ class Deployments:
         that takes longer than `seconds` is `ProviderUnclear`. So is one that raises an unexpected error: an answer that
         one deployment sends must not stop the work for others.
         """
-        provider = self._batch_provider_for(deployment.provider)
+        provider = self._batch_provider(deployment)
         try:
             async with asyncio.timeout(seconds):
                 return await self._with_key(deployment, lambda endpoint: operation(provider, endpoint))
@@ -166,6 +209,11 @@ class Deployments:
         async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:
             async for chunk in chunks:
                 yield _named(chunk, deployment)
+
+    def _batch_provider(self, deployment: Deployment) -> BatchProvider:
+        if deployment.execution == "gateway" and self._own_execution is not None:
+            return self._own_execution()
+        return self._batch_provider_for(deployment.provider)
 
     async def _with_key(self, deployment: Deployment, operation: Callable[[Endpoint], Awaitable[Answer]]) -> Answer:
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from manifold.deployments import Deployments
     from manifold.event_bus import EventBus
     from manifold.prices import Prices
+    from manifold.providers import BatchProvider
     from manifold.queue import Queue
     from manifold.storage import Storage
     from manifold.webhook_client import WebhookClient
@@ -75,7 +76,12 @@ class Gateway:
         from manifold.queue import Queue
 
         environment = self.environment
-        return Queue(environment.control_queue_url, environment.transfers_queue_url, environment.webhooks_queue_url)
+        return Queue(
+            environment.control_queue_url,
+            environment.transfers_queue_url,
+            environment.webhooks_queue_url,
+            environment.execution_queue_url,
+        )
 
     @cached_property
     def webhook_client(self) -> "WebhookClient":
@@ -94,7 +100,16 @@ class Gateway:
         from manifold.deployments import Deployments
         from manifold.providers.registry import batch_provider_for, completion_provider_for
 
-        return Deployments(self.config, self.secrets, batch_provider_for, completion_provider_for)
+        return Deployments(
+            self.config, self.secrets, batch_provider_for, completion_provider_for, lambda: self.own_execution
+        )
+
+    @cached_property
+    def own_execution(self) -> "BatchProvider":
+        """What runs the batches of deployments without a batch API."""
+        from manifold.execution.batches import GatewayBatches
+
+        return GatewayBatches(self.store, lambda: self.queue, lambda: self.transfer_storage, self.config)
 
     @cached_property
     def prices(self) -> "Prices":

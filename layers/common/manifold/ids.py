@@ -5,8 +5,21 @@ import string
 from typing import Literal
 
 Kind = Literal[
-    "file", "batch", "upload", "part", "input", "job", "shard", "key", "user", "team", "request", "call", "webhook"
-]
+    "file",
+    "batch",
+    "upload",
+    "part",
+    "input",
+    "job",
+    "shard",
+    "chunk",
+    "key",
+    "user",
+    "team",
+    "request",
+    "call",
+    "webhook",
+]  # fmt: skip
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24  # 142 bits: no collisions, and no id can be guessed
@@ -19,6 +32,7 @@ _PREFIX: dict[Kind, str] = {
     "part": "part_",
     "input": "input_",
     "job": "job_",
+    "chunk": "chunk_",
     "key": "key_",
     "user": "user_",
     "team": "team_",

@@ -131,7 +131,10 @@ class Prices:
         return None if tariff is None else tariff.cost(tokens)
 
     def tariff(self, deployment: Deployment, *, batch: bool = False) -> Tariff | None:
-        """What the deployment charges now, in batches if `batch`; `None` where no price is known."""
+        """What the deployment charges now, for batches if `batch`; `None` where no price is known.
+
+        A batch that the gateway runs costs as much as its requests by themselves.
+        """
         if deployment.id not in self._models:
             self._models[deployment.id] = _model(deployment)
         model = self._models[deployment.id]
@@ -139,7 +142,7 @@ class Prices:
             return None
         now = datetime.now(UTC)
         price = model.get_prices(now, None)
-        if not batch:
+        if not batch or deployment.execution == "gateway":
             return Tariff(price)
         in_batches = model.get_prices(now, {"processing": "batch"})
         return Tariff(in_batches) if in_batches != price else Tariff(price, deployment.profile.batch_share)

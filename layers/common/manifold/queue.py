@@ -4,7 +4,8 @@ Control messages name a batch or a shard whose next step is due: short work. Tra
 a job whose results are to be stored, a batch whose results are to be joined, or whose file is to be made of another
 batch's failed lines, a file to purge, an upload to join or
 clear, or a deployment to check for orphans: work that moves bytes or takes long. Webhook messages name a webhook that
-has an event to be sent: strangers' endpoints answer as slowly as they like, and so hold up neither.
+has an event to be sent: strangers' endpoints answer as slowly as they like, and so hold up neither. Execution messages
+name a chunk of a job that the gateway itself runs, which takes minutes.
 """
 
 import asyncio
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["batch", "shard", "input", "job", "join", "retry", "file", "upload", "deployment", "webhook"]
-_Name = Literal["control", "transfers", "webhooks"]
+Kind = Literal["batch", "shard", "input", "job", "join", "retry", "file", "upload", "deployment", "webhook", "chunk"]
+_Name = Literal["control", "transfers", "webhooks", "execution"]
 MAX_DELAY = 900
 """SQS's longest delay, in seconds."""
 TOGETHER = 10
@@ -50,8 +51,8 @@ _CONFIG = config(1, 3)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """The row that a worker is to work on. A `batch` and a `shard` go to the control queue, a `webhook` to the webhooks
-    queue, and the others to the transfers queue."""
+    """The row that a worker is to work on. A `batch` and a `shard` go to the control queue, a `chunk` to the execution
+    queue, a `webhook` to the webhooks queue, and the others to the transfers queue."""
 
     kind: Kind
     id: str
@@ -73,10 +74,15 @@ class Message:
 
 
 class Queue:
-    """The three queues. Use cases call `announce` after a commit; the rows, not the messages, hold what is due."""
+    """The four queues. Use cases call `announce` after a commit; the rows, not the messages, hold what is due."""
 
-    def __init__(self, control_url: str, transfers_url: str, webhooks_url: str) -> None:
-        self._urls: dict[_Name, str] = {"control": control_url, "transfers": transfers_url, "webhooks": webhooks_url}
+    def __init__(self, control_url: str, transfers_url: str, webhooks_url: str, execution_url: str) -> None:
+        self._urls: dict[_Name, str] = {
+            "control": control_url,
+            "transfers": transfers_url,
+            "webhooks": webhooks_url,
+            "execution": execution_url,
+        }
         self._client: SQSClient = boto3.client("sqs", config=_CONFIG)
 
     async def send(self, messages: Sequence[Message], *, delay: float = 0) -> list[Message]:
@@ -125,7 +131,7 @@ class Queue:
 
 def _together(messages: Iterable[Message]) -> Iterator[Sequence[Message]]:
     """The messages of one call each: of one queue, and at most `TOGETHER`."""
-    queues: dict[_Name, list[Message]] = {"control": [], "transfers": [], "webhooks": []}
+    queues: dict[_Name, list[Message]] = {"control": [], "transfers": [], "webhooks": [], "execution": []}
     for message in messages:
         queues[_queue_of(message)].append(message)
     for queue in queues.values():
@@ -139,6 +145,8 @@ def _queue_of(message: Message) -> _Name:
             return "control"
         case "webhook":
             return "webhooks"
+        case "chunk":
+            return "execution"
         case _:
             return "transfers"
 

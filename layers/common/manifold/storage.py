@@ -97,6 +97,19 @@ class Storage:
         finally:
             body.close()
 
+    async def get(self, key: str) -> bytes | None:
+        """The bytes of a small object, held in memory; `None` if there is no such object."""
+
+        def get() -> bytes | None:
+            try:
+                return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "NoSuchKey":
+                    return None
+                raise
+
+        return await call(get)
+
     async def gather(self, pieces: Iterable[Piece]) -> AsyncGenerator[bytes, None]:
         """The bytes of these pieces in order. The next pieces are fetched meanwhile."""
         coming: deque[asyncio.Task[bytes]] = deque()

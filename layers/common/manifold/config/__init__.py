@@ -9,7 +9,7 @@ from manifold.config.environment import Environment
 from manifold.config.loader import load
 from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
-from manifold.profiles import BatchLimits
+from manifold.profiles import BatchLimits, Execution
 
 __all__ = [
     "Aws",
@@ -18,6 +18,7 @@ __all__ = [
     "DefaultName",
     "Deployment",
     "Environment",
+    "Execution",
     "PlainText",
     "RouterSettings",
     "SecretName",

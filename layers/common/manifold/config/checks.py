@@ -53,8 +53,10 @@ def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator
                 f"{one.path}.litellm_params.api_base is missing, and no address of {one.provider!r} is known: "
                 "nothing is sent to this deployment"
             )
-        if one.mode != "batch" and (one.retry_failed_lines or one.limits != one.profile.limits):
+        if not one.runs_batches and (one.retry_failed_lines or one.limits != one.profile.limits):
             yield f"{one.path} limits or retries batches, which it does not run: set model_info.mode to batch"
+        if one.rescue_before_expiry is not None and (not one.runs_batches or one.execution == "gateway"):
+            yield f"{one.path}.model_info.rescue_before_expiry is for batches that a provider runs, which this has not"
     if isinstance(master_key, PlainText):
         yield _written_out("general_settings.master_key")
 
@@ -93,10 +95,10 @@ def _signature(one: Deployment) -> Iterator[str]:
 
 
 def _batches(one: Deployment) -> Iterator[str]:
-    if one.mode != "batch":
+    if one.execution == "gateway":
+        yield from _execution(one)
         return
-    if one.profile.dialect is None:
-        yield f"{one.path}.model_info.mode: {one.provider!r} has no /files and /batches, so it cannot be 'batch' yet"
+    if one.mode != "batch":
         return
     for name in ("api_base", "api_key") if one.profile.needs_key else ():
         if getattr(one, name) is None:
@@ -105,6 +107,14 @@ def _batches(one: Deployment) -> Iterator[str]:
         if name not in one.options:
             yield f"{one.path}.litellm_params.{name}: is missing, and batches of {one.provider!r} need it"
     yield from _forms(one)
+
+
+def _execution(one: Deployment) -> Iterator[str]:
+    """What the gateway needs to run the batches of a deployment: an address, and an API for single requests."""
+    if not one.profile.completions:
+        yield f"{one.path}.model_info.batch_execution: the gateway cannot call single requests of {one.provider!r}"
+    elif one.api_base is None and one.aws is None:
+        yield f"{one.path}.litellm_params.api_base: is missing, and no default is known for {one.provider!r}"
 
 
 def _forms(one: Deployment) -> Iterator[str]:

@@ -1,16 +1,17 @@
 """Deployments and model groups as the other modules use them: checked, frozen, without secrets."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Self
 
 from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, SecretName, Setting
 from manifold.errors import ConfigError
-from manifold.profiles import BatchLimits, Profile, profile_of
+from manifold.profiles import BatchLimits, Execution, Profile, profile_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,47 @@ class Deployment:
     """Those of `litellm_params`, else those that the provider documents."""
     retry_failed_lines: int = 0
     """`model_info.retry_failed_lines`: how often lines of a batch that failed run again."""
+    max_parallel_requests: int | None = None
+    """Calls at once; of batches that the gateway runs, by all environments together."""
+    execution: Execution = "provider"
+    """Who runs its batches: `model_info.batch_execution`, and the gateway where the provider has no batch API."""
+    rescue_before_expiry: float | None = None
+    """Seconds before the end of a batch's window from which on the gateway runs what the provider has not."""
 
     @property
     def profile(self) -> Profile:
         """The facts of its provider."""
         return profile_of(self.provider)
+
+    @property
+    def runs_batches(self) -> bool:
+        """Whether batches may run on it, by its provider or by the gateway."""
+        return self.mode == "batch" or self.execution == "gateway"
+
+    @property
+    def serves_completions(self) -> bool:
+        """Whether clients may call it directly."""
+        return self.mode != "batch"
+
+    @property
+    def shares_limits(self) -> bool:
+        """Whether completions and batches that the gateway runs have the same limits."""
+        return self.execution == "gateway" and self.serves_completions
+
+    @property
+    def batch_endpoints(self) -> frozenset[str]:
+        """The APIs that lines of its batches may call, as a batch's `endpoint` names them."""
+        return self.profile.completions if self.execution == "gateway" else self.profile.endpoints
+
+    def executed_by(self, execution: Execution) -> Self:
+        """The same deployment, with its batches run by the provider or by the gateway.
+
+        The limits are those of the provider's batch API: the gateway takes batches of any size.
+        """
+        if execution == self.execution:
+            return self
+        limits = BatchLimits() if execution == "gateway" else self.profile.limits
+        return replace(self, execution=execution, limits=limits)
 
     def settings(self) -> Iterator[tuple[str, Setting | DefaultName]]:
         """The settings that may name a secret, each with its path in `config.yaml`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -104,6 +104,7 @@ class LitellmParams(Section):
     order: Count | None = None
     rpm: Rate | None = None
     tpm: Rate | None = None
+    max_parallel_requests: Rate | None = None
     max_enqueued_tokens: Rate | None = None
     max_enqueued_requests: Rate | None = None
     max_batch_requests: Rate | None = None
@@ -121,6 +122,8 @@ class ModelInfo(Section):
     mode: Word | None = None
     base_model: Word | None = None
     retry_failed_lines: Rounds = 0
+    batch_execution: Annotated[Literal["provider", "gateway"], ByName] | None = None
+    rescue_before_expiry: Annotated[Duration, ByName] | None = None
 
 
 class Model(Section):

@@ -47,6 +47,10 @@ class Environment:
         return self._required("MANIFOLD_WEBHOOKS_QUEUE_URL")
 
     @property
+    def execution_queue_url(self) -> str:
+        return self._required("MANIFOLD_EXECUTION_QUEUE_URL")
+
+    @property
     def private_webhooks(self) -> bool:
         """Whether webhooks may have plain HTTP and private addresses: on one machine, or within a VPC."""
         return self.values.get("MANIFOLD_PRIVATE_WEBHOOKS") == "true"

@@ -14,7 +14,7 @@ from manifold.config.references import Lookup, References
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
-from manifold.profiles import BatchLimits, profile_of
+from manifold.profiles import BatchLimits, Execution, profile_of
 
 LIMIT_SETTINGS = {field.name: f"max_{field.name}" for field in fields(BatchLimits)} | {
     "fewest_requests": "min_batch_requests"
@@ -55,6 +55,8 @@ def _deployment(written: document.Model, path: str) -> Deployment:
     params, info = written.litellm_params, written.model_info
     provider, model = params.model.split("/", 1) if "/" in params.model else ("openai", params.model)
     bedrock = bedrock_model(model) if provider == BEDROCK else None
+    execution = _execution(info, provider)
+    rescue = info.rescue_before_expiry
     return Deployment(
         id=info.id or _id(written),
         group=written.model_name,
@@ -77,9 +79,19 @@ def _deployment(written: document.Model, path: str) -> Deployment:
         path=path,
         aws=_aws(params, bedrock.region) if bedrock else None,
         options=_options(params, provider, bedrock),
-        limits=_limits(params, provider),
+        limits=_limits(params, provider) if execution == "provider" else BatchLimits(),
         retry_failed_lines=info.retry_failed_lines,
+        max_parallel_requests=params.max_parallel_requests,
+        execution=execution,
+        rescue_before_expiry=None if rescue is None else rescue.total_seconds(),
     )
+
+
+def _execution(info: document.ModelInfo, provider: str) -> Execution:
+    """Where the provider has no batch API, the gateway runs the batches."""
+    if info.mode == "batch" and profile_of(provider).dialect is None:
+        return "gateway"
+    return info.batch_execution or "provider"
 
 
 def _limits(params: document.LitellmParams, provider: str) -> BatchLimits:

@@ -1,8 +1,9 @@
 """Which deployment gets a call: by the routing strategy, and none that is in cooldown while another one is not.
 
-What environments must know of each other is in Postgres. `simple-shuffle` and `cost-based-routing` read none of it. A
-failure is one statement, which also returns the deployments that are in cooldown; a failure that can change nothing, as
-there is no other deployment to try, is none.
+What environments must know of each other is in Postgres. `simple-shuffle` and `cost-based-routing` read none of it, and
+write only of deployments on which the gateway also runs batches, which make way for these calls. A failure is one
+statement, which also returns the deployments that are in cooldown; a failure that can change nothing, as there is no
+other deployment to try, is none.
 """
 
 import asyncio
@@ -68,7 +69,7 @@ class Choices:
         self._strategy = chooser.settings.routing_strategy
         self._loads: dict[str, Load] = {}
         self._reading = asyncio.Lock()
-        self._lease = ids.new("call") if self._strategy in _COUNTS_CALLS else ""
+        self._lease = ""
         self._begun: Counter[str] = Counter()
         self._ended: dict[str, list[Attempt]] = defaultdict(list)
 
@@ -77,7 +78,7 @@ class Choices:
         await self._load(candidates)
         usable = self._chooser.cooldowns.usable(candidates) or candidates
         chosen = routing.choose(self._strategy, usable, self._loads, self._chooser.random)
-        if chosen is not None and self._strategy in _COUNTS_CALLS:
+        if chosen is not None and (self._strategy in _COUNTS_CALLS or chosen.shares_limits):
             await self._begin(chosen)
         return chosen
 
@@ -87,7 +88,7 @@ class Choices:
 
     def note(self, attempt: Attempt) -> None:
         """Note that a call has ended, as the strategy's numbers of this request need it."""
-        if self._strategy in _WATCHES:
+        if self._strategy in _WATCHES or attempt.deployment.shares_limits:
             self._ended[attempt.deployment.id].append(attempt)
         load = self._loads.get(attempt.deployment.id)
         if load is not None:
@@ -145,8 +146,10 @@ class Choices:
             self._loads[one.id] = costs[one.id]
 
     async def _begin(self, chosen: Deployment) -> None:
-        load = self._loads[chosen.id]
-        self._loads[chosen.id] = replace(load, busy=load.busy + 1, requests=load.requests + 1)
+        load = self._loads.get(chosen.id)
+        if load is not None:
+            self._loads[chosen.id] = replace(load, busy=load.busy + 1, requests=load.requests + 1)
+        self._lease = self._lease or ids.new("call")
         self._begun[chosen.id] += 1
         async with self._chooser.store.session() as tables:
             await tables.traffic.began(chosen.id, self._lease, self._begun[chosen.id], self._chooser.max_seconds)

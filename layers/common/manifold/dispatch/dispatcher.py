@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from manifold.config import RouterSettings
 from manifold.deployments import Deployments
-from manifold.dispatch.attempts import Attempt, Report
-from manifold.dispatch.choice import Chooser
-from manifold.dispatch.concurrency import ConcurrencyLimits
+from manifold.dispatch.attempts import Answer, Attempt, PlannedCall, Report
+from manifold.dispatch.choice import Choices, Chooser
+from manifold.dispatch.concurrency import CallLimits, ConcurrencyLimits
 from manifold.dispatch.deadline import Deadline
+from manifold.dispatch.group_attempts import GroupAttempts
+from manifold.dispatch.retries import MAX_PAUSE
 from manifold.dispatch.router import Router
 from manifold.prices import Prices
 from manifold.store import Store
@@ -58,3 +61,19 @@ class Dispatcher:
                 may_use,
                 retries=retries,
             )
+
+    async def answer(
+        self, call: PlannedCall, deadline: Deadline, report: Report, limits: CallLimits
+    ) -> Answer[dict[str, Any]]:
+        """The answer of the deployment that the call names, tried again there as `config.yaml` says.
+
+        `limits` say when each attempt may begin. Nothing is written down of it, no other deployment is tried, a pause
+        of more than some seconds is not waited for, and `report` is given the attempts that failed. Raises as
+        `Router.complete` does.
+        """
+        settings = self._settings
+        choices = Choices(self._chooser)
+        attempts = GroupAttempts(
+            self._deployments, limits, deadline, report, choices, settings, settings.num_retries, MAX_PAUSE
+        )
+        return await attempts.answer(call, self._deployments.complete, has_fallback=False)

@@ -5,7 +5,17 @@ the code that speaks it: `manifold.providers.registry` finds that.
 """
 
 from manifold.profiles.batch_limits import BatchLimits
-from manifold.profiles.profile import ENDPOINTS, Ability, FoundBy, Profile
+from manifold.profiles.profile import ENDPOINTS, Ability, Execution, FoundBy, Profile
 from manifold.profiles.providers import COMPATIBLE, PROFILES, profile_of
 
-__all__ = ["COMPATIBLE", "ENDPOINTS", "PROFILES", "Ability", "BatchLimits", "FoundBy", "Profile", "profile_of"]
+__all__ = [
+    "COMPATIBLE",
+    "ENDPOINTS",
+    "PROFILES",
+    "Ability",
+    "BatchLimits",
+    "Execution",
+    "FoundBy",
+    "Profile",
+    "profile_of",
+]

@@ -24,6 +24,8 @@ Ability = Literal["files", "metadata", "counts", "cancel", "filter", "delete"]
 """What a batch API has: inputs of their own, metadata of a job, the number of requests done so far, a cancel, a filter
 of the listing, and the deletion of an ended job."""
 OPENAI_ABILITIES: frozenset[Ability] = frozenset({"files", "metadata", "counts", "cancel"})
+Execution = Literal["provider", "gateway"]
+"""Who runs a job: the provider's batch API, or the gateway itself, by one call for each request."""
 FoundBy = Literal["metadata", "input", "name", "token", "own id", "size and time"]
 """By what a job is found whose create had no clear answer: our id in its metadata, its input that only it has, our id
 as its name, our token, our id as its id, or (no more than likely, until its results tell) its size and time."""
@@ -41,6 +43,8 @@ class Profile:
     """The API of its batches, as `manifold.providers.registry` names it; `None` where it has none."""
     endpoints: frozenset[str] = ENDPOINTS
     """The APIs that lines of its batches may call, as a batch's `endpoint` names them."""
+    completions: frozenset[str] = frozenset({CHAT, RESPONSES, EMBEDDINGS, COMPLETIONS})
+    """The APIs that it serves one request at a time, named likewise: the gateway itself can run batches of these."""
     limits: BatchLimits = OPENAI_LIMITS
     window_hours: tuple[int, int] | None = (24, 24)
     """The shortest and the longest time within which a job ends; `None` where none is documented."""

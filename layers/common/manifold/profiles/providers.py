@@ -24,6 +24,7 @@ HALF = Decimal("0.5")
 WITH_THE_JOB = 64 * MB
 """Bytes of a job whose lines travel with its create, which is one call of 40 seconds at most."""
 _CHAT, _CHAT_AND_EMBEDDINGS = frozenset({CHAT}), frozenset({CHAT, EMBEDDINGS})
+_CHAT_AND_TEXT = frozenset({CHAT, COMPLETIONS})
 
 COMPATIBLE = Profile()
 """Any other server with OpenAI's API, which is taken to have OpenAI's limits."""
@@ -34,6 +35,7 @@ _COHERE = Profile(
     key="COHERE_API_KEY",
     dialect="cohere",
     endpoints=_CHAT_AND_EMBEDDINGS,
+    completions=_CHAT_AND_EMBEDDINGS,
     limits=BatchLimits(),
     window_hours=None,
     abilities=frozenset({"files", "counts", "cancel"}),
@@ -149,6 +151,7 @@ PROFILES: Mapping[str, Profile] = {
         key="ANTHROPIC_API_KEY",
         dialect="anthropic",
         endpoints=_CHAT,
+        completions=_CHAT,
         limits=BatchLimits(batch_requests=100_000, batch_bytes=WITH_THE_JOB),
         batch_share=HALF,
         abilities=frozenset({"cancel", "delete"}),
@@ -160,6 +163,7 @@ PROFILES: Mapping[str, Profile] = {
         key="AWS_BEARER_TOKEN_BEDROCK",
         dialect="bedrock",
         endpoints=_CHAT_AND_EMBEDDINGS,
+        completions=_CHAT_AND_EMBEDDINGS,
         limits=BatchLimits(batch_requests=50_000, batch_bytes=1_000 * MB, fewest_requests=100),
         window_hours=(24, 168),
         batch_share=HALF,
@@ -174,6 +178,7 @@ PROFILES: Mapping[str, Profile] = {
         # queue for 72 hours
         dialect="vertex_ai",
         endpoints=_CHAT_AND_EMBEDDINGS,
+        completions=frozenset(),  # no adapter of ours calls them
         limits=BatchLimits(batch_requests=200_000, batch_bytes=1_000 * MB),
         window_hours=(24, 96),
         batch_share=HALF,
@@ -189,6 +194,7 @@ PROFILES: Mapping[str, Profile] = {
         key="GEMINI_API_KEY",
         dialect="gemini",
         endpoints=_CHAT_AND_EMBEDDINGS,
+        completions=_CHAT_AND_EMBEDDINGS,
         limits=BatchLimits(batch_bytes=2_000 * MB, concurrent_batches=100),
         window_hours=(24, 48),
         batch_share=HALF,
@@ -201,6 +207,7 @@ PROFILES: Mapping[str, Profile] = {
         key="MISTRAL_API_KEY",
         dialect="mistral",
         endpoints=_CHAT_AND_EMBEDDINGS,
+        completions=_CHAT_AND_EMBEDDINGS,
         limits=BatchLimits(enqueued_requests=1_000_000, batch_requests=1_000_000, batch_bytes=512 * MB),
         window_hours=(24, 168),
         batch_share=HALF,
@@ -243,7 +250,8 @@ PROFILES: Mapping[str, Profile] = {
     ),
     "cohere": _COHERE,
     "cohere_chat": _COHERE,
-    "deepseek": replace(_NONE, address="https://api.deepseek.com", key="DEEPSEEK_API_KEY"),
+    # https://api-docs.deepseek.com
+    "deepseek": replace(_NONE, address="https://api.deepseek.com", key="DEEPSEEK_API_KEY", completions=_CHAT_AND_TEXT),
     **dict.fromkeys(("hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"), _NONE),
 }
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest
 
-Route = Literal["/chat/completions", "/embeddings", "/completions"]
+Route = Literal["/chat/completions", "/embeddings", "/completions", "/responses"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from manifold.store.batch_leases import BatchLeases
 from manifold.store.batches import Batches
 from manifold.store.calls import Calls
+from manifold.store.chunks import Chunks
 from manifold.store.connection import Connection, Database
 from manifold.store.deliveries import Deliveries
 from manifold.store.files import Files
@@ -17,6 +18,7 @@ from manifold.store.jobs import Jobs
 from manifold.store.keys import Keys
 from manifold.store.meters import Meters
 from manifold.store.open_work import OpenWork
+from manifold.store.paces import Paces
 from manifold.store.progress import BatchProgress
 from manifold.store.reservations import Reservations
 from manifold.store.retention import Retention
@@ -52,10 +54,12 @@ class Tables:
         self.jobs = Jobs(connection)
         self.job_results = JobResults(connection)
         self.job_usage = JobUsage(connection)
+        self.chunks = Chunks(connection)
         self.meters = Meters(connection)
         self.calls = Calls(connection)
         self.spend = Spend(connection)
         self.traffic = Traffic(connection)
+        self.paces = Paces(connection)
         self.open_work = OpenWork(connection)
         self.retention = Retention(connection)
         self.idempotency = Idempotency(connection)

@@ -20,7 +20,9 @@ from typing import Any, Literal, LiteralString
 from psycopg.types.json import Jsonb
 
 from manifold import storable
+from manifold.profiles import Execution
 from manifold.store.batches import Outcome
+from manifold.store.chunks import CHUNKS_ENDED
 from manifold.store.connection import Connection
 from manifold.store.job_changes import Fault, JobEnd, JobPoll, columns
 from manifold.store.job_states import OPEN
@@ -30,8 +32,9 @@ from manifold.store.shards import OUT_OF_LINE, ShardRow
 States = Literal["submitting", "unknown", "running", "ended", "stored", "settled", "refused", "absent", "abandoned"]
 
 COLUMNS: LiteralString = """id, batch_id, shard_id, input_id, deployment_id, state, provider_ref, outcome, error,
-    lasting, errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at, cancel_sent_at,
-    attempts, lease, created_at, submitted_at, status, extract(epoch FROM now() - created_at)::float8 AS age, answers,
+    execution, lasting, errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at,
+    cancel_sent_at, attempts, lease, created_at, submitted_at, status,
+    extract(epoch FROM now() - created_at)::float8 AS age, answers,
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
     extract(epoch FROM now() - doubted_at)::float8 AS mismatch_for,
     requests, refused, tokens, fault,
@@ -46,12 +49,14 @@ class JobRow:
     batch_id: str
     shard_id: str | None
     """`None` for one that old code has written."""
-    input_id: str
+    input_id: str | None
+    """`None` where the gateway itself runs it."""
     deployment_id: str
     state: States
     provider_ref: str | None
     outcome: Outcome | None
     error: str | None
+    execution: Execution
     lasting: bool
     errors: list[dict[str, Any]] | None
     output_ref: str | None
@@ -96,7 +101,9 @@ class Jobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def insert(self, job_id: str, shard: ShardRow, input_id: str, deployment_id: str) -> JobRow | None:
+    async def insert(
+        self, job_id: str, shard: ShardRow, input_id: str | None, deployment_id: str, execution: Execution = "provider"
+    ) -> JobRow | None:
         """Write a job ahead of its submission, for a waiting shard: waiting → running.
 
         `None` if the shard is no longer to be submitted by this lease, as after a cancel. A second open job of a shard
@@ -110,9 +117,11 @@ class Jobs:
                 WHERE shards.id = %(shard)s AND lease = %(lease)s AND state = 'waiting' AND batch_id = batch.id
                 RETURNING shards.id, batch_id, requests, bytes, tokens
             )
-            INSERT INTO jobs (id, batch_id, shard_id, input_id, deployment_id, requests, refused, bytes, tokens)
-            SELECT %(id)s, batch_id, shard.id, inputs.id, %(deployment)s, requests, refused, shard.bytes, tokens
-            FROM shard JOIN inputs ON inputs.id = %(input)s
+            INSERT INTO jobs (
+                id, batch_id, shard_id, input_id, deployment_id, execution, requests, refused, bytes, tokens)
+            SELECT %(id)s, batch_id, shard.id, inputs.id, %(deployment)s, %(execution)s, requests,
+                coalesce(refused, 0), shard.bytes, tokens
+            FROM shard LEFT JOIN inputs ON inputs.id = %(input)s::text
             RETURNING {COLUMNS}"""
         parameters = {
             "id": job_id,
@@ -121,6 +130,7 @@ class Jobs:
             "lease": shard.lease,
             "input": input_id,
             "deployment": deployment_id,
+            "execution": execution,
         }
         return await fetch_one(self._connection, JobRow, query, parameters)
 
@@ -166,15 +176,15 @@ class Jobs:
         )
         return {deployment_id: batch_ids for deployment_id, batch_ids in await cursor.fetchall()}
 
-    async def cooldowns(self, batch_id: str) -> dict[str, float]:
-        """The seconds of cooldown left, by deployment: of those that are busy, and of those that refused this batch
-        or failed it."""
+    async def cooldowns(self, batch_id: str) -> dict[tuple[str, Execution], float]:
+        """The seconds of cooldown left, by deployment and execution: of those that are busy, and of those that refused
+        this batch or failed it."""
         cursor = await self._connection.execute(
-            """SELECT deployment_id, extract(epoch FROM max(cool_until) - now())::float8 FROM jobs
-               WHERE cool_until > now() AND (batch_id = %s OR NOT lasting) GROUP BY 1""",
+            """SELECT deployment_id, execution, extract(epoch FROM max(cool_until) - now())::float8 FROM jobs
+               WHERE cool_until > now() AND (batch_id = %s OR NOT lasting) GROUP BY 1, 2""",
             (batch_id,),
         )
-        return {deployment_id: seconds for deployment_id, seconds in await cursor.fetchall()}
+        return {(deployment_id, execution): seconds for deployment_id, execution, seconds in await cursor.fetchall()}
 
     async def running(self, job: JobRow, provider_ref: str) -> bool:
         """submitting | unknown → running: the provider has it. False also if it is another job of ours there."""
@@ -222,9 +232,18 @@ class Jobs:
                 SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {OPEN} ORDER BY id FOR UPDATE),
             closed AS (
                 UPDATE jobs SET state = 'abandoned', outcome = NULL, due_at = NULL, lease = NULL, leased_until = NULL
-                WHERE id IN (SELECT id FROM open))
+                WHERE id IN (SELECT id FROM open)),
+            {CHUNKS_ENDED}
             SELECT * FROM open"""
         return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
+
+    async def give_up(self, job_ids: Sequence[str]) -> set[str]:
+        """running → abandoned, of these jobs, as another one is to run their shards; the ids of those that changed."""
+        cursor = await self._connection.execute(
+            "UPDATE jobs SET state = 'abandoned' WHERE id = ANY(%s) AND state = 'running' RETURNING id",
+            (list(job_ids),),
+        )
+        return {job_id for (job_id,) in await cursor.fetchall()}
 
     async def absent(self, job: JobRow) -> bool:
         """unknown → absent: the provider did not list it when its listing delay was over."""

@@ -1,7 +1,7 @@
 """Room: what a deployment can take now, and the line of the shards that wait for it.
 
-A job holds room while it is `submitting`, `unknown` or `running`. What is held is summed from the jobs, so it cannot
-drift from them. Whoever takes room locks the deployment's row first: no two workers take the same room.
+A job holds room while it is `submitting`, `unknown` or `running` at its provider. What is held is summed from the jobs,
+so it cannot drift from them. Whoever takes room locks the deployment's row first: no two workers take the same room.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,20 +15,21 @@ from manifold.store.queries import fetch_all
 MOST_OF_OWNER = 20
 """How many shards of one owner are read of a line: its later ones are read when these have gone."""
 MOST_IN_LINE = 500
-_HOLDS: LiteralString = "j.state IN ('submitting', 'unknown', 'running')"
+_HOLDS: LiteralString = "j.state IN ('submitting', 'unknown', 'running') AND j.execution = 'provider'"
 _ALL_HELD: LiteralString = f"""(
     SELECT coalesce(sum(j.tokens), 0) FROM jobs j WHERE j.deployment_id = %(deployment)s AND {_HOLDS})"""
-_OWNER: LiteralString = "coalesce('user:' || b.user_id, 'team:' || b.team_id, 'key:' || b.key_id, '')"
+OWNER: LiteralString = "coalesce('user:' || b.user_id, 'team:' || b.team_id, 'key:' || b.key_id, '')"
+"""Whose a batch `b` is."""
 _LINE: LiteralString = f"""
     WITH waiting AS (
-        SELECT s.id, s.requests, s.tokens, s.created_at, s.number, {_OWNER} AS owner
+        SELECT s.id, s.requests, s.tokens, s.created_at, s.number, {OWNER} AS owner
         FROM shards s JOIN batches b ON b.id = s.batch_id
         WHERE s.state = 'waiting'
             AND ((s.waiting_since IS NOT NULL AND %(deployment)s = ANY(s.line_at)) OR s.id = %(shard)s)
     ), places AS (
         SELECT *, row_number() OVER (PARTITION BY owner ORDER BY created_at, number, id) AS place FROM waiting
     ), held AS (
-        SELECT {_OWNER} AS owner, sum(j.tokens) AS tokens FROM jobs j JOIN batches b ON b.id = j.batch_id
+        SELECT {OWNER} AS owner, sum(j.tokens) AS tokens FROM jobs j JOIN batches b ON b.id = j.batch_id
         WHERE {_HOLDS} AND EXISTS (SELECT 1 FROM waiting) GROUP BY 1
     )
     SELECT places.id, places.requests, places.tokens, owner, coalesce(held.tokens, 0)::bigint AS held,
@@ -105,7 +106,7 @@ class Rooms:
     async def take_turn(self, batch_id: str) -> None:
         """Note that the batch's owner took room now."""
         await self._connection.execute(
-            f"""INSERT INTO turns (owner, taken_at) SELECT {_OWNER}, clock_timestamp() FROM batches b WHERE b.id = %s
+            f"""INSERT INTO turns (owner, taken_at) SELECT {OWNER}, clock_timestamp() FROM batches b WHERE b.id = %s
                 ON CONFLICT (owner) DO UPDATE SET taken_at = excluded.taken_at""",
             (batch_id,),
         )

@@ -1,6 +1,7 @@
 """The load, latency and failures of deployments, which all environments share.
 
-It is written and read only where a routing strategy needs it, or where a call has failed.
+It is written and read only where a routing strategy needs it, where the gateway also runs batches on a deployment
+(`manifold.store.paces`), or where a call has failed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -74,6 +75,7 @@ class Traffic:
                     requests = CASE WHEN {_IS_THIS_MINUTE} THEN traffic.requests ELSE 0 END + 1,
                     tokens = CASE WHEN {_IS_THIS_MINUTE} THEN traffic.tokens ELSE 0 END,
                     failures = CASE WHEN {_IS_THIS_MINUTE} THEN traffic.failures ELSE 0 END,
+                    free_requests = traffic.free_requests - 1,
                     leases = excluded.leases || (SELECT coalesce(jsonb_object_agg(key, value), '{{}}')
                         FROM jsonb_each(traffic.leases) WHERE {_ALIVE} AND key <> %(lease)s)""",
             {"id": deployment_id, "lease": lease, "calls": calls, "seconds": seconds},
@@ -91,6 +93,7 @@ class Traffic:
                     tokens = CASE WHEN {_IS_THIS_MINUTE} THEN traffic.tokens ELSE 0 END + excluded.tokens,
                     failures = CASE WHEN {_IS_THIS_MINUTE} THEN traffic.failures ELSE 0 END,
                     leases = traffic.leases - %(lease)s::text,
+                    free_tokens = traffic.free_tokens - excluded.tokens,
                     latency = CASE WHEN excluded.latency IS NULL THEN traffic.latency
                         WHEN traffic.measured_at > now() - interval '1 hour'
                         THEN traffic.latency + %(share)s * (excluded.latency - traffic.latency)

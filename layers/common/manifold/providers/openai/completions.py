@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/chat/streaming
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.addresses import openai_call
 from manifold.providers.completion_client import CompletionClient
-from manifold.providers.completion_provider import ProviderRequest
+from manifold.providers.completion_provider import ProviderRequest, Route
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.messages import MessageSanitizer
@@ -21,6 +21,13 @@ from manifold.providers.openai.reasoning import without_sampling
 from manifold.providers.sse import DONE, Event
 
 DRAIN_SECONDS = 0.1
+ANSWERED_IN: Mapping[Route, str] = {
+    "/chat/completions": "choices",
+    "/completions": "choices",
+    "/embeddings": "data",
+    "/responses": "output",
+}
+"""The list that each route's answer has."""
 
 
 class OpenAICompletions:
@@ -37,8 +44,9 @@ class OpenAICompletions:
     async def complete(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         call = self._call(endpoint, request)
         answer = _checked(await self._client.post(call, self._body(endpoint, request)), call)
-        if request.route != "/embeddings" and not isinstance(answer.get("choices"), list):
-            raise ProviderUnclear("an answer without choices")
+        member = ANSWERED_IN[request.route]
+        if not isinstance(answer.get(member), list):
+            raise ProviderUnclear(f"an answer without {member}")
         return answer
 
     async def stream(self, endpoint: Endpoint, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:

@@ -1,0 +1,343 @@
+"""Chunks: ranges of a job's requests that the gateway itself runs, each by one worker at a time.
+
+    queued ──► due ◄──► leased ──► ended
+
+| `state` | `due_at` | meaning |
+|---|---|---|
+| `open` | null | queued: it waits for its turn at the deployment |
+| `open` | set | due then; a worker that runs it has its lease |
+| `ended` | null | each request is answered, or it was stopped, or its batch's window is over |
+
+A chunk runs only while its job is open. What it has answered is in S3 (`manifold.execution.parts`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+from psycopg.types.json import Jsonb
+
+from manifold.store.connection import Connection
+from manifold.store.queries import changes_one, fetch_all, fetch_one
+from manifold.store.rooms import OWNER
+
+_FREE: LiteralString = "(chunks.leased_until IS NULL OR chunks.leased_until <= now())"
+_ENDED: LiteralString = "state = 'ended', due_at = NULL, lease = NULL, leased_until = NULL"
+CHUNKS_ENDED: LiteralString = f"""
+    stopped AS (
+        UPDATE chunks SET {_ENDED} WHERE job_id IN (SELECT id FROM open) AND state = 'open')"""
+"""Ends the chunks of jobs that are closed, beside a CTE `open` that has these. Their workers lose the lease."""
+_LEFT: LiteralString = "extract(epoch FROM batches.expires_at - now())::float8"
+_RUNS: LiteralString = "jobs.state IN ('submitting', 'unknown', 'running')"
+
+
+@dataclass(frozen=True, slots=True)
+class NewChunk:
+    """A chunk as it is to be written: where its lines are."""
+
+    id: str
+    number: int
+    file_id: str
+    start: int
+    bytes: int
+    skip: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobSource:
+    """Which lines a job runs, and where."""
+
+    deployment_id: str
+    selection: str
+    """`manifold.selection.Selection` as text."""
+    input_file_id: str
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A leased chunk, with what its worker needs of its job and its batch."""
+
+    id: str
+    job_id: str
+    deployment_id: str
+    file_id: str
+    start: int
+    bytes: int
+    skip: int
+    requests: int
+    attempts: int
+    """How often it was leased, this time included."""
+    pauses: int
+    stopping: bool
+    lease: str
+    shard_id: str
+    batch_id: str
+    input_file_id: str
+    """The batch's file, below which its results are kept."""
+    endpoint: str
+    left: float
+    """Seconds to the end of the batch's window, by the database's clock when the row was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSums:
+    """The chunks of one job, all together."""
+
+    job_id: str
+    requests: int
+    completed: int
+    failed: int
+    open: int
+    """Chunks that have not ended."""
+    stopping: bool
+    error: dict[str, str] | None
+    """Why one gave up: `code` and `message`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """Where the results of a chunk are, once it has ended."""
+
+    id: str
+    input_file_id: str
+    parts: list[list[int]]
+    """Of each attempt the numbers of its output objects and of its error objects; the first attempt comes first."""
+
+
+class Chunks:
+    """The table `chunks`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def plan(self, job_id: str, chunks: Sequence[NewChunk]) -> bool:
+        """Write the chunks of a job that is being submitted, all of them queued; false if it is closed by now."""
+        cursor = await self._connection.execute(
+            f"""INSERT INTO chunks (id, job_id, number, deployment_id, owner, file_id, start, bytes, skip, requests)
+                SELECT c.id, j.id, c.number, j.deployment_id, j.owner, c.file_id, c.start, c.bytes, c.skip, c.requests
+                FROM (SELECT jobs.id, deployment_id, {OWNER} AS owner FROM jobs JOIN batches b ON b.id = batch_id
+                      WHERE jobs.id = %(job)s AND jobs.state IN ('submitting', 'unknown') FOR SHARE OF jobs) j,
+                    jsonb_to_recordset(%(chunks)s) AS c (id text, number int, file_id text, start bigint, bytes bigint,
+                        skip int, requests int)
+                ON CONFLICT (job_id, number) DO NOTHING""",
+            {"job": job_id, "chunks": Jsonb([_columns(chunk) for chunk in chunks])},
+        )
+        return cursor.rowcount > 0
+
+    async def source(self, job_id: str) -> JobSource | None:
+        """What a job's chunks are made of; `None` if there is no such job."""
+        query: LiteralString = """
+            SELECT deployment_id, selection, input_file_id, shards.requests
+            FROM jobs JOIN shards ON shards.id = shard_id JOIN batches ON batches.id = jobs.batch_id
+            WHERE jobs.id = %(job)s"""
+        return await fetch_one(self._connection, JobSource, query, {"job": job_id})
+
+    async def exist(self, job_id: str) -> bool:
+        """Whether the job has chunks: it was submitted."""
+        cursor = await self._connection.execute("SELECT EXISTS (SELECT 1 FROM chunks WHERE job_id = %s)", (job_id,))
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
+    async def activate(self, deployment_id: str, most: int) -> list[str]:
+        """Make queued chunks due, so that at most so many of the deployment are; returns their ids.
+
+        The owner of the fewest is next, then the one whose last turn is longest ago; of one owner, the chunk that came
+        first.
+        """
+        cursor = await self._connection.execute(
+            """WITH active AS MATERIALIZED (
+                   SELECT owner, count(*) AS running FROM chunks
+                   WHERE deployment_id = %(deployment)s AND state = 'open' AND due_at IS NOT NULL GROUP BY owner
+               ), queued AS MATERIALIZED (
+                   SELECT id, coalesce(running, 0) + row_number() OVER (
+                           PARTITION BY owner ORDER BY created_at, job_id, number) AS turn,
+                       coalesce(taken_at, '-infinity') AS taken_at, created_at, number
+                   FROM chunks LEFT JOIN active USING (owner) LEFT JOIN chunk_turns USING (deployment_id, owner)
+                   WHERE deployment_id = %(deployment)s AND state = 'open' AND due_at IS NULL
+               ), next AS MATERIALIZED (
+                   SELECT id FROM queued ORDER BY turn, taken_at, created_at, number, id
+                   LIMIT greatest(0, %(most)s - (SELECT coalesce(sum(running), 0) FROM active))
+               ), free AS MATERIALIZED (
+                   SELECT id FROM chunks WHERE id IN (SELECT id FROM next) AND state = 'open' AND due_at IS NULL
+                   FOR UPDATE SKIP LOCKED
+               ), activated AS (
+                   UPDATE chunks SET due_at = now() WHERE id IN (SELECT id FROM free) RETURNING id, owner
+               ), turns AS (
+                   INSERT INTO chunk_turns SELECT %(deployment)s, owner, clock_timestamp() FROM activated GROUP BY owner
+                   ON CONFLICT (deployment_id, owner) DO UPDATE SET taken_at = excluded.taken_at
+               )
+               SELECT id FROM activated""",
+            {"deployment": deployment_id, "most": most},
+        )
+        return [chunk_id for (chunk_id,) in await cursor.fetchall()]
+
+    async def activate_stalled(self) -> list[str]:
+        """Make one queued chunk due of each deployment that has no other; returns their ids."""
+        cursor = await self._connection.execute(
+            """WITH first AS (
+                   SELECT DISTINCT ON (deployment_id) id FROM chunks c
+                   WHERE state = 'open' AND due_at IS NULL AND NOT EXISTS (
+                       SELECT 1 FROM chunks o WHERE o.deployment_id = c.deployment_id AND o.state = 'open'
+                           AND o.due_at IS NOT NULL)
+                   ORDER BY deployment_id, created_at, job_id, number
+               )
+               UPDATE chunks SET due_at = now() FROM first WHERE chunks.id = first.id RETURNING chunks.id"""
+        )
+        return [chunk_id for (chunk_id,) in await cursor.fetchall()]
+
+    async def claim(self, chunk_id: str, lease: str, seconds: float) -> ChunkRow | None:
+        """Lease a due chunk of an open job for so many seconds; `None` if it is not due, or another worker has it."""
+        query: LiteralString = f"""
+            UPDATE chunks SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
+                attempts = chunks.attempts + 1
+            FROM jobs JOIN batches ON batches.id = jobs.batch_id
+            WHERE chunks.id = %(id)s AND chunks.due_at <= now()
+                AND {_FREE}
+                AND jobs.id = chunks.job_id AND {_RUNS}
+            RETURNING chunks.id, job_id, chunks.deployment_id, chunks.file_id, chunks.start, chunks.bytes, skip,
+                chunks.requests, chunks.attempts, pauses, chunks.lease, jobs.shard_id, jobs.batch_id, input_file_id,
+                endpoint, stopping OR batches.status = 'cancelling' AS stopping, {_LEFT} AS left"""
+        return await fetch_one(self._connection, ChunkRow, query, {"id": chunk_id, "lease": lease, "seconds": seconds})
+
+    async def renew(self, chunk: ChunkRow, completed: int, failed: int, seconds: float) -> float | None:
+        """Extend the lease, and note how many requests are answered. Returns the seconds that are left for the chunk:
+        0 or less if it is to stop. `None`: the lease is lost, or the job is closed."""
+        cursor = await self._connection.execute(
+            f"""UPDATE chunks SET leased_until = now() + make_interval(secs => %(seconds)s),
+                    completed = %(completed)s, failed = %(failed)s
+                FROM jobs JOIN batches ON batches.id = jobs.batch_id
+                WHERE chunks.id = %(id)s AND chunks.lease = %(lease)s AND chunks.state = 'open'
+                    AND jobs.id = chunks.job_id AND {_RUNS}
+                RETURNING CASE WHEN stopping OR batches.status = 'cancelling' THEN 0 ELSE {_LEFT} END""",
+            {"id": chunk.id, "lease": chunk.lease, "completed": completed, "failed": failed, "seconds": seconds},
+        )
+        row = await cursor.fetchone()
+        return float(row[0]) if row else None
+
+    async def release(self, chunk: ChunkRow, completed: int, failed: int, pause: float, *, answered: bool) -> bool:
+        """Give the lease back; the chunk is due again after `pause` seconds. False if the lease is lost.
+
+        `answered`: whether the provider answered anything, so that the next pause is a short one.
+        """
+        return await changes_one(
+            self._connection,
+            """UPDATE chunks SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s),
+                   completed = %s, failed = %s, pauses = CASE WHEN %s THEN 0 ELSE pauses + 1 END
+               WHERE id = %s AND lease = %s AND state = 'open'""",
+            (pause, completed, failed, answered, chunk.id, chunk.lease),
+        )
+
+    async def put_off(self, chunk: ChunkRow, seconds: float) -> None:
+        """Give the lease back of a chunk that was not begun; it is due again after so many seconds."""
+        await self._connection.execute(
+            """UPDATE chunks SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s)
+               WHERE id = %s AND lease = %s AND state = 'open'""",
+            (seconds, chunk.id, chunk.lease),
+        )
+
+    async def end(self, chunk: ChunkRow, completed: int, failed: int, parts: Sequence[Sequence[int]]) -> bool:
+        """open → ended, by the holder of the lease, with where its results are."""
+        return await changes_one(
+            self._connection,
+            f"UPDATE chunks SET {_ENDED}, completed = %s, failed = %s, parts = %s WHERE id = %s AND lease = %s",
+            (completed, failed, Jsonb([list(part) for part in parts]), chunk.id, chunk.lease),
+        )
+
+    async def give_up(self, chunk: ChunkRow, code: str | None, message: str) -> bool:
+        """End all chunks of a job of which nothing was answered, by the holder of the lease of one; false if something
+        was. Other workers lose their leases."""
+        cursor = await self._connection.execute(
+            f"""UPDATE chunks SET {_ENDED}, error = CASE WHEN id = %(id)s THEN %(error)s::jsonb END
+                WHERE job_id = %(job)s AND state = 'open'
+                    AND EXISTS (SELECT 1 FROM chunks WHERE id = %(id)s AND lease = %(lease)s)
+                    AND NOT EXISTS (SELECT 1 FROM chunks WHERE job_id = %(job)s AND completed + failed > 0)""",
+            {
+                "id": chunk.id,
+                "job": chunk.job_id,
+                "lease": chunk.lease,
+                "error": Jsonb({"code": code or "", "message": message}),
+            },
+        )
+        return cursor.rowcount > 0
+
+    async def stop(self, job_id: str) -> None:
+        """Have the chunks of a job stop: their workers learn of it at their next renewal."""
+        await self._connection.execute(
+            "UPDATE chunks SET stopping = true WHERE job_id = %s AND state = 'open'", (job_id,)
+        )
+
+    async def stopped(self, job_ids: Sequence[str]) -> list[str]:
+        """The chunks (ids) of these jobs that are to stop, as their batch is cancelled or its window is over, and that
+        nobody holds. They become due, so that a worker ends them with what is stored of them."""
+        cursor = await self._connection.execute(
+            f"""UPDATE chunks SET due_at = least(chunks.due_at, now())
+                FROM jobs JOIN batches ON batches.id = jobs.batch_id
+                WHERE jobs.id = ANY(%s) AND jobs.id = chunks.job_id AND chunks.state = 'open'
+                    AND {_FREE}
+                    AND (stopping OR batches.status = 'cancelling' OR batches.expires_at <= now())
+                RETURNING chunks.id""",
+            (list(job_ids),),
+        )
+        return [chunk_id for (chunk_id,) in await cursor.fetchall()]
+
+    async def end_untouched(self, job_ids: Sequence[str]) -> None:
+        """open → ended, of those of these jobs that are to stop and that no worker has ever held: nothing is stored."""
+        await self._connection.execute(
+            f"""UPDATE chunks SET {_ENDED} FROM jobs JOIN batches ON batches.id = jobs.batch_id
+                WHERE jobs.id = ANY(%s) AND jobs.id = chunks.job_id AND chunks.state = 'open' AND chunks.attempts = 0
+                    AND (stopping OR batches.status = 'cancelling' OR batches.expires_at <= now())""",
+            (list(job_ids),),
+        )
+
+    async def sums(self, job_ids: Sequence[str]) -> dict[str, ChunkSums]:
+        """The sums of these jobs' chunks, by the job's id; of those that have some."""
+        query: LiteralString = """
+            SELECT job_id, sum(c.requests)::bigint AS requests, sum(c.completed)::bigint AS completed,
+                sum(c.failed)::bigint AS failed, count(*) FILTER (WHERE c.state = 'open') AS open,
+                bool_or(stopping OR b.status = 'cancelling') AS stopping,
+                (array_agg(c.error) FILTER (WHERE c.error IS NOT NULL))[1] AS error
+            FROM chunks c JOIN jobs j ON j.id = job_id JOIN batches b ON b.id = batch_id
+            WHERE job_id = ANY(%(jobs)s) GROUP BY job_id"""
+        rows = await fetch_all(self._connection, ChunkSums, query, {"jobs": list(job_ids)})
+        return {row.job_id: row for row in rows}
+
+    async def are_ended(self, job_id: str) -> bool:
+        """Whether no chunk of a job is open."""
+        cursor = await self._connection.execute(
+            "SELECT NOT EXISTS (SELECT 1 FROM chunks WHERE job_id = %s AND state = 'open')", (job_id,)
+        )
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
+    async def stored(self, job_id: str) -> list[StoredChunk]:
+        """The chunks of a job that have ended, in their order."""
+        query: LiteralString = """
+            SELECT chunks.id, batches.input_file_id, parts
+            FROM chunks JOIN jobs ON jobs.id = job_id JOIN batches ON batches.id = jobs.batch_id
+            WHERE job_id = %(job)s AND chunks.state = 'ended' ORDER BY number"""
+        return await fetch_all(self._connection, StoredChunk, query, {"job": job_id})
+
+    async def due(self, limit: int) -> list[str]:
+        """Chunks of open jobs that are 15 s overdue and that nobody holds; `limit` ids at most."""
+        cursor = await self._connection.execute(
+            f"""SELECT chunks.id FROM chunks JOIN jobs ON jobs.id = job_id
+                WHERE chunks.due_at <= now() - interval '15 seconds' AND {_RUNS}
+                    AND {_FREE}
+                ORDER BY chunks.due_at LIMIT %s""",
+            (limit,),
+        )
+        return [chunk_id for (chunk_id,) in await cursor.fetchall()]
+
+
+def _columns(chunk: NewChunk) -> Mapping[str, Any]:
+    return {
+        "id": chunk.id,
+        "number": chunk.number,
+        "file_id": chunk.file_id,
+        "start": chunk.start,
+        "bytes": chunk.bytes,
+        "skip": chunk.skip,
+        "requests": chunk.requests,
+    }

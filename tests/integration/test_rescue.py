@@ -1,0 +1,81 @@
+"""A batch that its provider will not end within its window is run by the gateway: `rescue_before_expiry`."""
+
+import pytest
+
+from local.provider import Fault
+from local.provider.pace import Pace
+from manifold.schemas import Batch
+from tests.support.own_execution import ACCOUNT, assert_complete, calls, created
+from tests.support.provider import chat_lines
+from tests.support.system import System
+
+pytest_plugins = ("tests.support.own_execution",)
+
+GROUP = "rescued"
+SLOW = Pace(validating=0.0, in_progress=36000.0, finalizing=0.0, cancelling=0.0, processing=0.0)
+LINES = 6
+
+
+async def waiting(system: System, pace: Pace) -> str:
+    """A batch whose job runs at the provider, at this pace."""
+    system.provider.state.batches.pace = pace
+    batch_id = await created(system, chat_lines(GROUP, LINES))
+    for _ in range(4):
+        await system.deliver_all()
+        system.age(10)
+        await system.run_schedule()
+    [job] = system.select("SELECT state, execution FROM jobs")
+    assert job == {"state": "running", "execution": "provider"}
+    return batch_id
+
+
+def leave(system: System, minutes: float) -> None:
+    """Let the batch have so many minutes left."""
+    system.select(f"UPDATE batches SET expires_at = now() + interval '{minutes} minutes' RETURNING id")
+    system.select("UPDATE shards SET due_at = now() WHERE due_at IS NOT NULL RETURNING id")
+
+
+async def rescued(system: System, batch_id: str) -> Batch:
+    batch = await system.run_until_ended(batch_id)
+    executions = system.select("SELECT execution, state FROM jobs ORDER BY created_at")
+    assert [one["execution"] for one in executions] == ["provider", "gateway"]
+    return batch
+
+
+async def test_what_the_provider_has_not_answered_runs_here(own: System) -> None:
+    batch_id = await waiting(own, SLOW)
+    leave(own, 29)
+    batch = await rescued(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert len(calls(own)) == LINES
+
+
+async def test_a_provider_that_does_not_end_its_job_is_not_waited_for(own: System) -> None:
+    own.provider.fail(Fault(kind="error", account=ACCOUNT, route="batches.cancel", times=None))
+    batch_id = await waiting(own, SLOW)
+    leave(own, 29)
+    await own.run_schedule()
+    [job] = own.select("SELECT state FROM jobs")
+    assert job["state"] == "running"
+    leave(own, 19)
+    batch = await rescued(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert len(calls(own)) == LINES
+
+
+async def test_a_batch_that_no_deployment_took_by_then_runs_here(own: System) -> None:
+    batch_id = await created(own, chat_lines(GROUP, LINES))
+    own.select("UPDATE batches SET expires_at = now() + interval '10 minutes' RETURNING id")
+    batch = await own.run_until_ended(batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert own.jobs_at_providers() == []
+
+
+@pytest.mark.parametrize("minutes", [31, 600])
+async def test_before_that_the_provider_has_its_time(own: System, minutes: float) -> None:
+    batch_id = await waiting(own, SLOW)
+    leave(own, minutes)
+    await own.run_schedule()
+    await own.deliver_all()
+    assert calls(own) == []
+    assert (await own.retrieve(batch_id)).status == "in_progress"
