@@ -19,8 +19,10 @@ from local.provider.completion_objects import (
     text_chunks,
     text_completion,
     text_object,
+    texts,
 )
 from local.provider.completion_requests import EmbeddingRequest, parse, parse_chat, parse_text
+from local.provider.echo_model import last_words
 from local.provider.native import mistral_messages
 from local.provider.refusal import Refusal
 
@@ -59,6 +61,7 @@ async def create_chat_completion(call: CheckedCall) -> Response:
     if call.caller.account.dialect == "mistral":
         mistral_messages.check(call.body)
     request = parse_chat(call.body)
+    call.caller.entry["prompts"] = [last_words(request.messages)]
     answer = chat_completion(request, call.caller.account.dialect, _stamp(call.caller))
     if request.stream:
         return _stream(call.caller, chat_chunks(request, answer))
@@ -69,6 +72,7 @@ async def create_chat_completion(call: CheckedCall) -> Response:
 @router.post("/deployments/{deployment}/completions")
 async def create_completion(call: CheckedCall) -> Response:
     request = parse_text(call.body)
+    call.caller.entry["prompts"] = texts(request.prompt or "")
     answer = text_completion(request, _stamp(call.caller))
     return (
         _stream(call.caller, text_chunks(request, answer))
@@ -80,7 +84,9 @@ async def create_completion(call: CheckedCall) -> Response:
 @router.post("/embeddings")
 @router.post("/deployments/{deployment}/embeddings")
 async def create_embedding(call: CheckedCall) -> dict[str, Any]:
-    return embedding_object(parse(EmbeddingRequest, call.body))
+    request = parse(EmbeddingRequest, call.body)
+    call.caller.entry["prompts"] = texts(request.input)
+    return embedding_object(request)
 
 
 def _stamp(caller: Caller) -> Stamp:
