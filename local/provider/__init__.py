@@ -19,6 +19,7 @@ Each account is a provider's customer with its own key, models, files and batche
     {root}/accounts/{account}/together_ai/v1/files              Together: files and batches alone
     {root}/accounts/{account}/vertex_ai/v1/projects/…           Vertex AI: batches alone, beside them /token and
     {root}/accounts/{account}/vertex_ai/storage/v1/b/{bucket}/o Google Cloud Storage
+    {root}/accounts/{account}/vllm/v1/chat/completions          vLLM: completions alone
     {root}/accounts/{account}/signed/objects/{bucket}/{key}     what is put and got by signed URLs
 
 A model echoes the prompt, as fast as its account's `Latency` lets it. A batch moves by the clock; its state is brought

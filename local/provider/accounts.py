@@ -9,7 +9,7 @@ from local.provider.hosts import HOSTS, Host, HostName
 
 DialectName = Literal[
     "openai", "azure", "anthropic", "bedrock", "cohere", "fireworks_ai", "gemini", "mistral", "openrouter",
-    "together_ai", "vertex_ai", "xai",
+    "together_ai", "vertex_ai", "vllm", "xai",
 ]  # fmt: skip
 BASES: dict[DialectName, str] = {
     "azure": "",
@@ -17,6 +17,7 @@ BASES: dict[DialectName, str] = {
     "mistral": "/mistral/v1",
     "openrouter": "/openrouter/api/v1",
     "together_ai": "/together_ai/v1",
+    "vllm": "/vllm/v1",
 }
 """What follows the account in the base URL of its deployments. OpenAI's is that of the host, any other dialect's its
 name."""
@@ -149,6 +150,12 @@ DEFAULT_ACCOUNTS = (
         frozenset({"openai/gpt-4.1-mini", "anthropic/claude-haiku-4.5", "openai/text-embedding-3-small"}),
     ),
     Account("together", "together_ai", "tgp_v1_simulated", frozenset({"Qwen/Qwen2.5-7B-Instruct-Turbo"})),
+    Account(
+        "vllm",
+        "vllm",
+        "simulated-key-vllm",
+        frozenset({"meta-llama/Llama-3.3-70B-Instruct", "BAAI/bge-m3-embedding"}),
+    ),
     Account("xai", "xai", "xai-simulated-key-0001", frozenset({"grok-4"})),
     *(
         Account(host, "openai", f"simulated-key-{host}", frozenset({model}), host=host)

@@ -20,6 +20,7 @@ from local.provider.native.error_formats import (
     OAuthErrorFormat,
     OpenRouterErrorFormat,
     S3ErrorFormat,
+    VLLMErrorFormat,
     XAIErrorFormat,
 )
 from local.provider.refusal import Refusal
@@ -177,6 +178,7 @@ NATIVE: Mapping[str, ErrorFormat] = {
     "/signed": S3ErrorFormat(),
     "/together_ai": OpenAIDialect(),
     "/vertex_ai": GoogleErrorFormat(),
+    "/vllm": VLLMErrorFormat(),
     "/xai": XAIErrorFormat(),
 }
 PREFIX = re.compile(

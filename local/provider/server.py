@@ -47,6 +47,7 @@ from local.provider.native import (
     signed_objects,
     together_ai,
     vertex_ai,
+    vllm,
     xai,
 )
 from local.provider.pace import Pace
@@ -67,6 +68,7 @@ NATIVE: Mapping[str, Sequence[ModuleType]] = {
     "signed": (signed_objects,),
     "together_ai": (together_ai,),
     "vertex_ai": (vertex_ai, google_tokens, gcs),
+    "vllm": (vllm,),
     "xai": (xai,),
 }
 """The modules with the routes of a dialect, whose name is the first part of its paths. `signed`: of no dialect."""

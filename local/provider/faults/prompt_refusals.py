@@ -29,6 +29,14 @@ _REFUSALS: Mapping[str, Mapping[Reason, Refusal]] = {
     "/gemini": {
         "too_long": Refusal(400, None, "The input token count exceeds the maximum number of tokens allowed (8192)."),
     },
+    "/vllm": {
+        "too_long": Refusal(
+            400,
+            None,
+            "This model's maximum context length is 8192 tokens. However, your request has 9000 input tokens. Please"
+            " reduce the length of the input messages.",
+        ),
+    },
     "/xai": {
         "too_long": Refusal(
             400, None, "This model's maximum prompt length is 8192 but the request contains 9000 tokens."

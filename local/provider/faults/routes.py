@@ -20,6 +20,8 @@ ROUTES = {
     ("POST", r"(/deployments/[^/]+)?/chat/completions"): "chat.create",
     ("POST", r"(/deployments/[^/]+)?/completions"): "completions.create",
     ("POST", r"(/deployments/[^/]+)?/embeddings"): "embeddings.create",
+    ("POST", r"/responses"): "responses.create",
+    ("GET", r"/models"): "models.list",
     ("POST", r"/messages"): "chat.create",
     ("POST", r"/chat"): "chat.create",
     ("POST", r"/models/[^/]+:(generateContent|streamGenerateContent)"): "chat.create",

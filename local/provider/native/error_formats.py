@@ -1,5 +1,6 @@
 """The shape of errors of each provider with an API of its own: of an answer, and within a stream."""
 
+import http.client
 import json
 import struct
 import zlib
@@ -61,6 +62,9 @@ AWS_TYPES = {
 CORAL = "http://internal.amazon.com/coral/com.amazon.bedrock/"
 """What Bedrock has behind the name of an exception."""
 S3_CODES = {400: "InvalidRequest", 403: "AccessDenied", 404: "NoSuchKey", 429: "SlowDown", 503: "SlowDown"}
+VLLM_TYPES = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerError", 501: "NotImplementedError"}
+VLLM_INVALID = "Bad Request"
+"""The code of a refusal of a body that is not valid, which vLLM answers with a type of its own."""
 MISTRAL_TYPES = {404: "not_found", 429: "rate_limited", 500: "internal_server_error", 503: "service_unavailable"}
 BEDROCK_EXCEPTIONS = {
     400: "validationException",
@@ -149,6 +153,25 @@ class OpenRouterErrorFormat(JSONErrorFormat):
 
     def error(self, refusal: Refusal) -> dict[str, Any]:
         return {"error": {"code": refusal.status, "message": refusal.message}}
+
+
+class VLLMErrorFormat(JSONErrorFormat):
+    """https://github.com/vllm-project/vllm/tree/main/vllm/entrypoints/serve/exception_handling
+
+    A wrong key gets a text, as the middleware for keys comes before everything else.
+    """
+
+    def error(self, refusal: Refusal) -> dict[str, Any]:
+        if refusal.status == 401:
+            return {"error": "Unauthorized"}
+        kind = VLLM_TYPES.get(refusal.status) or http.client.responses.get(refusal.status, "Error")
+        named = VLLM_INVALID if refusal.code == VLLM_INVALID else kind
+        error = {"message": refusal.message, "type": named, "param": refusal.param, "code": refusal.status}
+        return {"error": error}
+
+    def event(self, refusal: Refusal) -> bytes:
+        """A stream that breaks off also ends as others do."""
+        return super().event(refusal) + b"data: [DONE]\n\n"
 
 
 class CohereErrorFormat(JSONErrorFormat):
