@@ -87,6 +87,7 @@ async def test_a_large_batch_is_run_in_chunks(own: System) -> None:
     [
         ("/v1/embeddings", "embeddings", {"input": "hello"}, "data"),
         ("/v1/completions", GROUP, {"prompt": "hello"}, "choices"),
+        ("/v1/responses", GROUP, {"input": "hello"}, "output"),
         ("/v1/chat/completions", "both", {"messages": [{"role": "user", "content": "hello"}]}, "choices"),
         ("/v1/chat/completions", "claude-batch", {"messages": [{"role": "user", "content": "hello"}]}, "choices"),
     ],
@@ -268,12 +269,21 @@ async def test_a_limit_of_calls_in_a_minute_is_kept(own: System) -> None:
 async def test_a_job_below_the_providers_minimum_runs_here(own: System) -> None:
     batch = await run_batch(own, chat_lines("too-few", 5))
     assert_complete(own, batch, 5, "too-few")
-    assert len(calls(own)) == 5
+    assert len(calls(own, "openai")) == 5
     assert own.jobs_at_providers() == []
 
 
 async def test_a_larger_one_runs_at_the_provider(own: System) -> None:
     batch = await run_batch(own, chat_lines("too-few", 100))
     assert batch.status == "completed"
-    assert calls(own) == []
+    assert calls(own, "openai") == []
     assert len(own.jobs_at_providers()) == 1
+
+
+async def test_a_group_with_a_provider_and_a_server_uses_both(own: System) -> None:
+    batches = [await created(own, chat_lines("mixed", 5 + number)) for number in range(12)]
+    for number, batch_id in enumerate(batches):
+        assert_complete(own, await own.run_until_ended(batch_id), 5 + number, "mixed")
+    ran = own.select("SELECT execution, count(*) AS jobs FROM jobs GROUP BY execution ORDER BY execution")
+    assert [one["execution"] for one in ran] == ["gateway", "provider"]
+    assert sum(one["jobs"] for one in ran) == 12

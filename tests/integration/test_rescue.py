@@ -5,7 +5,7 @@ import pytest
 from local.provider import Fault
 from local.provider.pace import Pace
 from manifold.schemas import Batch
-from tests.support.own_execution import ACCOUNT, assert_complete, calls, created
+from tests.support.own_execution import assert_complete, calls, created
 from tests.support.provider import chat_lines
 from tests.support.system import System
 
@@ -51,7 +51,7 @@ async def test_what_the_provider_has_not_answered_runs_here(own: System) -> None
 
 
 async def test_a_provider_that_does_not_end_its_job_is_not_waited_for(own: System) -> None:
-    own.provider.fail(Fault(kind="error", account=ACCOUNT, route="batches.cancel", times=None))
+    own.provider.fail(Fault(kind="error", account="openai", route="batches.cancel", times=None))
     batch_id = await waiting(own, SLOW)
     leave(own, 29)
     await own.run_schedule()

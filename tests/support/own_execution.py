@@ -19,7 +19,8 @@ pytest_plugins = ("tests.support.aws_fixtures", "tests.support.provider_fixtures
 
 CONFIG = "../tests/support/own_execution.yaml"
 GROUP = "own-batch"
-ACCOUNT = "openai"
+ACCOUNT = "vllm"
+"""The server without batches."""
 CALLS = "chat.create"
 
 

@@ -373,8 +373,8 @@ def _variables(provider: Simulator) -> dict[str, str]:
         "OPENAI_PROVIDER_API_KEY": keys["openai"],
         "ANTHROPIC_API_BASE": provider.base("anthropic"),
         "ANTHROPIC_API_KEY": keys["anthropic"],
-        "VLLM_API_BASE": provider.base("vllm") if "vllm" in keys else provider.base("openai"),
-        "VLLM_API_KEY": keys.get("vllm", keys["openai"]),
+        "VLLM_API_BASE": provider.base("vllm"),
+        "VLLM_API_KEY": keys["vllm"],
     }
 
 
