@@ -59,7 +59,13 @@ class Functions:
             thread = self._end.enter_context(ThreadPoolExecutor(max_workers=1))
             self._warm[function] = thread, thread.submit(self._start, function).result()
         thread, handler = self._warm[function]
-        return thread.submit(handler, event, Context(function)).result()
+        # The client of completions belongs to one event loop at a time, and here two functions share it.
+        if function == "BatchesExecutor":
+            web._runner.run(close_providers())
+        answer = thread.submit(handler, event, Context(function)).result()
+        if function == "BatchesExecutor":
+            invocation.run(close_providers())
+        return answer
 
     def _start(self, function: str) -> Any:
         loop = asyncio.new_event_loop()

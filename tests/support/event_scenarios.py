@@ -111,6 +111,23 @@ def upload_by_presigned_link(runner: FunctionRunner, key: str) -> None:
     assert answer["headers"]["content-length"] == str(len(content))
 
 
+def batch_of_own_execution(runner: FunctionRunner, key: str) -> None:
+    """A batch of a model that serves completions, which the gateway runs itself. The key may not use that one."""
+    key = runner.master_key
+    presign = load("files.presign", key=key)
+    wanted = json.loads(base64.b64decode(presign["body"])) | {"target_model_names": "command-nightly"}
+    presign["body"] = base64.b64encode(json.dumps(wanted).encode()).decode()
+    link = json.loads(runner.invoke("FilesApi", presign)["body"])
+    stored = urlsplit(link["url"]).path
+    runner.aws.write(stored[stored.index("uploads/") :], _uploaded_lines())
+    file = runner.call("FilesApi", "files.complete", file_id=link["id"], key=key)
+    batch = runner.finish(runner.call("BatchesApi", "batches.create", file_id=file["id"], key=key)["id"], key)
+    assert batch["status"] == "completed", batch
+    lines = [json.loads(line) for line in runner.aws.read(storage_key(batch["output_file_id"])).splitlines()]
+    assert {line["response"]["body"]["model"] for line in lines} == {"command-nightly"}
+    assert batch["request_counts"]["completed"] == len(lines) == batch["request_counts"]["total"]
+
+
 def _uploaded_lines() -> bytes:
     """The file in the body of `uploads.parts`."""
     body = base64.b64decode(load("uploads.parts")["body"])
@@ -225,6 +242,7 @@ SCENARIOS: dict[str, Callable[[FunctionRunner, str], None]] = {
         batch_from_upload_to_deletion,
         upload_in_parts,
         upload_by_presigned_link,
+        batch_of_own_execution,
         webhook_from_create_to_deletion,
         webhook_endpoint_from_create_to_deletion,
         health,
