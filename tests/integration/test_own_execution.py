@@ -287,3 +287,34 @@ async def test_a_group_with_a_provider_and_a_server_uses_both(own: System) -> No
     ran = own.select("SELECT execution, count(*) AS jobs FROM jobs GROUP BY execution ORDER BY execution")
     assert [one["execution"] for one in ran] == ["gateway", "provider"]
     assert sum(one["jobs"] for one in ran) == 12
+
+
+async def test_requests_move_to_another_deployment_where_theirs_stays_down(own: System) -> None:
+    own.provider.state.set_latency(ACCOUNT, Latency(answer=0.02))
+    fail(own, "error", times=None)
+    batch_id = await created(own, chat_lines("pair", 20))
+    batch = await own.run_until_ended(batch_id)
+    assert_complete(own, batch, 20, "pair")
+    ran = own.select("SELECT deployment_id, outcome FROM jobs ORDER BY created_at")
+    assert [tuple(one.values()) for one in ran] == [("pair-first", "failed"), ("pair-second", "completed")]
+
+
+async def test_what_was_answered_before_a_move_is_kept(own: System) -> None:
+    prompts = {f"hello {number}" for number in range(10)}
+    down = False
+    complete = own.gateway.deployments.complete
+
+    async def complete_some(deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
+        nonlocal down
+        if deployment.id == "pair-first" and (down or request.body["messages"][-1]["content"] not in prompts):
+            down = True
+            raise ProviderUnclear("HTTP 500", status=500)
+        return await complete(deployment, request)
+
+    own.gateway.deployments.complete = complete_some  # type: ignore[method-assign]
+    batch = await run_batch(own, chat_lines("pair", 20))
+    assert_complete(own, batch, 20, "pair")
+    usage = own.select("SELECT deployment_id, requests FROM usage ORDER BY deployment_id")
+    assert [one["deployment_id"] for one in usage] == ["pair-first", "pair-second"]
+    assert sum(one["requests"] for one in usage) == 20
+    assert usage[0]["requests"] > 0

@@ -21,7 +21,7 @@ from manifold.jsonl import selected
 from manifold.provider_errors import owner_message
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Piece, Storage
-from manifold.store import Store
+from manifold.store import Store, Tables
 from manifold.store.chunks import ChunkRow
 from manifold.store.files import storage_key
 
@@ -34,8 +34,12 @@ BYTES_A_TOKEN = 4
 PIECE_BYTES = 2 * 1024 * 1024
 FIRST_PAUSE, MAX_PAUSE = 5.0, 300.0
 """Seconds before a chunk is tried again whose provider answered nothing, and the most. The pause doubles each time."""
+MOVE_AFTER, MOST_MOVES = 5, 2
+"""Pauses after which the requests of a job move to another deployment, if there is one, and how often they do."""
 REFUSALS = 4
 """Pauses after which a chunk of which nothing was answered gives up, as the provider refuses our account or the API."""
+UNAVAILABLE = {"code": "unavailable", "message": "The provider answered nothing for minutes."}
+"""Why a job gives up whose requests move."""
 UNCONFIGURED_SECONDS = 300.0
 """Pause of a chunk whose deployment is no longer in `config.yaml`."""
 
@@ -152,6 +156,9 @@ class ChunkExecution:
             await tables.paces.leave(chunk.deployment_id, chunk.lease)  # before chunks, as a renewal locks them
             if stop in (None, "window"):
                 ended = await tables.chunks.end(chunk, completed, failed, writer.counts)
+            elif stop == "down" and self._moves(chunk, run):
+                ended = await tables.chunks.end(chunk, completed, failed, writer.counts, UNAVAILABLE)
+                messages += await _stop_others(tables, chunk) if ended else []
             elif stop == "account" and chunk.pauses >= REFUSALS and run.error is not None:
                 ended = await tables.chunks.give_up(chunk, run.error.code, owner_message(run.error))
             else:
@@ -169,9 +176,17 @@ class ChunkExecution:
         )
         if ended:
             shard = [Message("shard", chunk.shard_id)] if is_last else []
-            await self._queue.announce([*(Message("chunk", next_id) for next_id in next_ids), *shard])
+            await self._queue.announce([*messages, *(Message("chunk", next_id) for next_id in next_ids), *shard])
         else:
             await self._queue.announce(messages, delay=pause)
+
+    def _moves(self, chunk: ChunkRow, run: ChunkRun) -> bool:
+        """Whether the rest of a job is to run on another deployment of its group, as this one has long been down."""
+        deployment = self._deployments.get(chunk.deployment_id, "gateway")
+        if run.answered or chunk.pauses < MOVE_AFTER or chunk.moves >= MOST_MOVES or deployment is None:
+            return False
+        able = self._deployments.able([deployment.group], chunk.endpoint, requests=chunk.requests, left=chunk.left)
+        return any(one.id != deployment.id for one in able)
 
     def _pause(self, chunk: ChunkRow, run: ChunkRun, stop: Stop | None) -> float:
         """Seconds until a chunk that has not ended is run again."""
@@ -184,3 +199,10 @@ class ChunkExecution:
             case "no place":
                 return NO_PLACE_SECONDS
         return 0.0
+
+
+async def _stop_others(tables: Tables, chunk: ChunkRow) -> list[Message]:
+    """Have the other chunks of a job end with what they have; returns messages for those that somebody has begun."""
+    await tables.chunks.stop(chunk.job_id)
+    await tables.chunks.end_untouched([chunk.job_id])
+    return [Message("chunk", chunk_id) for chunk_id in await tables.chunks.stopped([chunk.job_id])]

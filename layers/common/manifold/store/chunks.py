@@ -79,6 +79,8 @@ class ChunkRow:
     endpoint: str
     left: float
     """Seconds to the end of the batch's window, by the database's clock when the row was read."""
+    moves: int
+    """How often the requests of its shard have left a deployment before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,9 @@ class Chunks:
                 AND jobs.id = chunks.job_id AND {_RUNS}
             RETURNING chunks.id, job_id, chunks.deployment_id, chunks.file_id, chunks.start, chunks.bytes, skip,
                 chunks.requests, chunks.attempts, pauses, chunks.lease, jobs.shard_id, jobs.batch_id, input_file_id,
-                endpoint, stopping OR batches.status = 'cancelling' AS stopping, {_LEFT} AS left"""
+                endpoint, stopping OR batches.status = 'cancelling' AS stopping, {_LEFT} AS left,
+                (SELECT round FROM shards WHERE id = jobs.shard_id) + (SELECT count(*) FROM jobs o
+                    WHERE o.shard_id = jobs.shard_id AND o.state = 'settled' AND o.fault IS NOT NULL) AS moves"""
         return await fetch_one(self._connection, ChunkRow, query, {"id": chunk_id, "lease": lease, "seconds": seconds})
 
     async def renew(self, chunk: ChunkRow, completed: int, failed: int, seconds: float) -> float | None:
@@ -237,12 +241,27 @@ class Chunks:
             (seconds, chunk.id, chunk.lease),
         )
 
-    async def end(self, chunk: ChunkRow, completed: int, failed: int, parts: Sequence[Sequence[int]]) -> bool:
-        """open → ended, by the holder of the lease, with where its results are."""
+    async def end(
+        self,
+        chunk: ChunkRow,
+        completed: int,
+        failed: int,
+        parts: Sequence[Sequence[int]],
+        error: Mapping[str, str] | None = None,
+    ) -> bool:
+        """open → ended, by the holder of the lease, with where its results are, and why it gave up, if it did."""
         return await changes_one(
             self._connection,
-            f"UPDATE chunks SET {_ENDED}, completed = %s, failed = %s, parts = %s WHERE id = %s AND lease = %s",
-            (completed, failed, Jsonb([list(part) for part in parts]), chunk.id, chunk.lease),
+            f"""UPDATE chunks SET {_ENDED}, completed = %s, failed = %s, parts = %s, error = %s
+                WHERE id = %s AND lease = %s""",
+            (
+                completed,
+                failed,
+                Jsonb([list(part) for part in parts]),
+                Jsonb(dict(error)) if error else None,
+                chunk.id,
+                chunk.lease,
+            ),
         )
 
     async def give_up(self, chunk: ChunkRow, code: str | None, message: str) -> bool:
