@@ -107,16 +107,22 @@ class ChunkRun:
         self._expected = 0
         while self._stop is None and (self._pending or self._suspects):
             if self._pending:
-                count = min(WORKER_CALLS, len(self._pending))
-                await asyncio.gather(*(self._runner() for _ in range(count)))
+                await self._run_all(min(WORKER_CALLS, len(self._pending)))
             else:
                 await self._probe()
 
+    async def _run_all(self, count: int) -> None:
+        """Have so many requests called at once, until none is pending. Where one raises, the others end."""
+        runners = [asyncio.create_task(self._runner()) for _ in range(count)]
+        try:
+            await asyncio.gather(*runners)
+        finally:
+            for runner in runners:
+                runner.cancel()
+            await asyncio.gather(*runners, return_exceptions=True)
+
     async def _runner(self) -> None:
         while self._pending and self._stop is None:
-            if now() >= self._until:
-                self._end("time")
-                return
             request = self._pending.popleft()
             try:
                 await self._writer.room()
@@ -186,6 +192,8 @@ class ChunkRun:
 
     async def _claim(self) -> float | None:
         """Claim once. Returns the seconds that are left to the chunk; `None` if the lease is lost."""
+        if now() >= self._until:
+            self._end("time")
         waiting = self._expected or len(self._pending)
         claim = self._permits.claim(waiting, self._tokens, LEASE_SECONDS)
         try:

@@ -7,13 +7,14 @@ from typing import Any, Literal
 import orjson
 
 from batches.execution.permits import Closed, Permits, Ramp, Turn
+from manifold import lenient_json, observe
 from manifold.config import Deployment
 from manifold.dispatch.attempts import Attempt, PlannedCall
 from manifold.dispatch.deadline import Cut, Deadline
 from manifold.dispatch.dispatcher import Dispatcher
 from manifold.dispatch.token_usage import estimated
-from manifold.errors import InvalidRequest, ManifoldError, ProviderError, Unavailable
-from manifold.provider_errors import RATE_LIMIT_STATUS, fault_of
+from manifold.errors import InvalidRequest, ManifoldError, ProviderError, ProviderUnclear, Unavailable
+from manifold.provider_errors import RATE_LIMIT_STATUS, client_error, fault_of
 from manifold.providers.completion_provider import Route
 
 ROUTES: Mapping[str, Route] = {
@@ -42,7 +43,7 @@ Means = Literal["answered", "refused", "failed", "busy", "account", "unfinished"
 - `refused`: the request cannot be translated for it;
 - `failed`: each call failed by a fault of the provider;
 - `busy`: it wants no calls for now;
-- `account`: it refused our key, our bill, the model or the API;
+- `account`: it refused our key, our bill, the model or the API, or we have no address or key of it;
 - `unfinished`: the gateway stopped it.
 """
 
@@ -83,23 +84,20 @@ class LineCalls:
 
     async def call(self, request: Request, result_id: str) -> Outcome:
         """Call a request once a call may begin, and again as `config.yaml` says. Raises `Closed` if none begins."""
-        written = orjson.loads(request.line)
+        written = lenient_json.request(request.line)
         body = {name: value for name, value in written["body"].items() if name not in NOT_OF_BATCHES}
         outcome, answer = await self._call(body)
         if outcome.means not in ("answered", "refused", "failed"):
             return outcome
-        result = orjson.dumps(
-            {
-                "id": result_id,
-                "custom_id": written["custom_id"],
-                "response": {"status_code": answer.status, "request_id": result_id, "body": answer.body},
-                "error": None,
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
+        custom_id, failed = written["custom_id"], outcome.failed
+        try:
+            result = _result(result_id, custom_id, answer)
+        except TypeError:  # orjson reads 1,024 levels, and writes 254
+            unreadable = client_error(ProviderUnclear("an answer that is nested too deep"))
+            result, failed = _result(result_id, custom_id, _Answer(unreadable.status, unreadable.body())), True
         if not outcome.failed:
             self._ramp.answered(len(result))
-        return Outcome(outcome.means, result, outcome.failed, outcome.error)
+        return Outcome(outcome.means, result, failed, outcome.error)
 
     async def probe(self) -> bool:
         """Whether the provider answers at all, if only with an error of the request's own. Raises `Closed`."""
@@ -124,6 +122,13 @@ class LineCalls:
             answer = await self._dispatcher.answer(call, Deadline.after(self._seconds), report, turn)
         except ManifoldError as error:
             return self._failed(error, failures), _Answer(error.status, error.body())
+        except Closed:
+            raise
+        except Exception as error:  # one answer that cannot be read must not stop the others
+            observe.fault(error, deployment_id=self._deployment.id)
+            unreadable = ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
+            told = client_error(unreadable)
+            return Outcome("failed", error=unreadable), _Answer(told.status, told.body())
         finally:
             turn.end()
         self._permits.answered()
@@ -136,7 +141,8 @@ class LineCalls:
             return Outcome("refused")
         if isinstance(error, Unavailable) or not isinstance(last, ProviderError) or isinstance(last, Cut):
             return Outcome("unfinished")
-        match fault_of(last):
+        fault = "account" if last.lasting and fault_of(last) == "provider" else fault_of(last)
+        match fault:
             case "request":
                 self._permits.answered()
                 return Outcome("answered", error=last)
@@ -153,10 +159,23 @@ class _Answer:
     body: Mapping[str, Any]
 
 
+def _result(result_id: str, custom_id: str, answer: _Answer) -> bytes:
+    """A line of the output or the error file. https://platform.openai.com/docs/api-reference/batch/request-output"""
+    line = {
+        "id": result_id,
+        "custom_id": custom_id,
+        "response": {"status_code": answer.status, "request_id": result_id, "body": answer.body},
+        "error": None,
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
 def _is_providers(attempt: Attempt) -> bool:
     """Whether an attempt failed by a fault of the provider, which then may be down."""
     error = attempt.error
-    return isinstance(error, ProviderError) and fault_of(error) in ("timeout", "overload", "provider")
+    if not isinstance(error, ProviderError) or error.lasting:
+        return False
+    return fault_of(error) in ("timeout", "overload", "provider")
 
 
 def _pause(attempt: Attempt) -> float:
