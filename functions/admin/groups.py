@@ -132,11 +132,12 @@ def _model_info(deployment: Deployment, *, admin: bool) -> ModelInfo:
         "order": deployment.order,
         "rpm": deployment.rpm,
         "tpm": deployment.tpm,
+        "max_parallel_requests": deployment.max_parallel_requests,
         "timeout": deployment.timeout,
         "max_retries": deployment.max_retries,
         "tags": list(deployment.tags),
     }
-    info["base_model"] = deployment.base_model
+    info |= {"base_model": deployment.base_model, "batch_execution": deployment.execution}
     return ModelInfo(model_name=deployment.group, litellm_params=params, model_info=info)
 
 
@@ -149,7 +150,7 @@ def _group_info(group: str, deployments: tuple[Deployment, ...]) -> GroupInfo:
         mode=mode,
         tpm=_sum(deployment.tpm for deployment in deployments),
         rpm=_sum(deployment.rpm for deployment in deployments),
-        supported_endpoints=["/v1/batch"] if mode == "batch" else [],
+        supported_endpoints=["/v1/batch"] if any(one.runs_batches for one in deployments) else [],
     )
 
 
