@@ -131,7 +131,11 @@ class Submission:
             held = await tables.rooms.held(deployment_ids)
             of_shard = await tables.inputs.of_shard(shard.id) if shard.selection else None
         inputs = await self._inputs(batch.input_file_id, able) if of_shard is None else of_shard
-        return candidates(shard, deployments, inputs, jobs, cooldowns, held)
+        found = candidates(shard, deployments, inputs, jobs, cooldowns, held)
+        here = self._deployments.executing(deployments, batch.endpoint)
+        if here and all(one.too_small for one in found):  # without what cannot be translated
+            return candidates(shard, here, [], jobs, cooldowns, held)
+        return found
 
     async def _inputs(self, file_id: str, deployment_ids: Sequence[str]) -> list[InputRow]:
         """The file's inputs. Where a deployment has none, or none that stays, one is written and announced."""

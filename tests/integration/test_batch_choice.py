@@ -65,6 +65,11 @@ def used(system: System) -> tuple[list[str], list[str]]:
     return inputs, jobs
 
 
+def executions(system: System) -> list[str]:
+    """Who ran each job, the first one first."""
+    return [row["execution"] for row in system.select("SELECT execution FROM jobs ORDER BY created_at")]
+
+
 def codes(batch: Batch) -> list[tuple[str | None, str | None]]:
     assert batch.errors is not None
     return [(error.code, error.message) for error in batch.errors.data]
@@ -100,34 +105,45 @@ async def test_a_batch_that_is_large_enough_is_sent_there(start: Start) -> None:
     assert used(system)[1] == ["groq"]
 
 
-async def test_a_batch_too_small_for_all_fails_and_says_how_many_requests_it_needs(start: Start) -> None:
-    system = start({"groq": {"min_batch_requests": 3}, "openai": {"min_batch_requests": 4}})
+MODERATIONS = b"".join(
+    b'{"custom_id":"%d","method":"POST","url":"/v1/moderations","body":{"model":"group","input":"Hello"}}\n' % number
+    for number in range(2)
+)
+
+
+async def test_a_batch_too_small_for_all_runs_here(start: Start) -> None:
+    system = start({"openai": {"min_batch_requests": 4}})
     batch = await run(system, chat_lines(GROUP, 2))
+    assert (batch.status, batch.request_counts.completed) == ("completed", 2)
+    assert executions(system) == ["gateway"]
+
+
+async def test_a_batch_too_small_without_what_cannot_be_sent_runs_here(start: Start) -> None:
+    system = start({"anthropic": {"min_batch_requests": 3}})
+    batch = await run(system, chat_lines(GROUP, 2) + chat_line(GROUP, "bad", logit_bias={"1": 1}))
+    assert executions(system) == ["gateway"]
+    assert batch.status == "failed", "the address is not Anthropic's"
+
+
+async def test_one_that_cannot_run_here_fails_and_says_how_many_requests_it_needs(start: Start) -> None:
+    """The gateway has no calls of moderations."""
+    system = start({"nebius": {"min_batch_requests": 3}, "openai": {"min_batch_requests": 4}})
+    batch = await run(system, MODERATIONS, "/v1/moderations")
     assert batch.status == "failed"
     message = "The model's deployments run batches of 3 requests and more. Send more requests in one batch."
     assert codes(batch) == [("too_few_requests", message)]
     assert used(system) == ([], [])
 
 
-async def test_a_batch_too_small_without_what_cannot_be_sent_says_so(start: Start) -> None:
-    system = start({"anthropic": {"min_batch_requests": 3}})
-    batch = await run(system, chat_lines(GROUP, 2) + chat_line(GROUP, "bad", logit_bias={"1": 1}))
-    [(code, message)] = codes(batch)
-    assert code == "too_few_requests"
-    assert message is not None
-    assert message.endswith(" 1 of these do not count, as they have something that the model does not take.")
-
-
-async def test_failed_lines_that_are_too_few_do_not_run_again(start: Start) -> None:
-    """Their errors stand: a job of so few requests would be refused."""
+async def test_failed_lines_that_are_too_few_run_again_here(start: Start) -> None:
     content = chat_lines(GROUP, 3) + chat_line(GROUP, "busy", "busy")
     system = start({"openai": {"min_batch_requests": 3}})
     lines = LineFault(status=429, marker="busy").model_dump()
     system.provider.state.batches.defects["openai"] = Defects.model_validate({"lines": lines})
     batch = await system.create((await system.upload(content)).id, retry_failed_lines=2)
     ended = await system.run_until_ended(batch.id)
-    assert (ended.status, ended.request_counts.failed, ended.errors) == ("completed", 1, None)
-    assert len(system.select("SELECT id FROM shards")) == 1
+    assert (ended.status, ended.request_counts.failed, ended.errors) == ("completed", 0, None)
+    assert executions(system) == ["provider", "gateway"]
 
 
 async def test_parts_of_a_batch_run_where_all_their_requests_can_be_translated(

@@ -94,8 +94,13 @@ class Deployments:
         if any(one.rescue_before_expiry is not None and left <= one.rescue_before_expiry for one in able):
             return self._rescuers(groups, endpoint) or able
         if not any(requests >= one.limits.fewest_requests for one in able):
-            return [one.executed_by("gateway") if endpoint in one.profile.completions else one for one in able]
+            return self.executing(able, endpoint) or able
         return able
+
+    @staticmethod
+    def executing(deployments: Iterable[Deployment], endpoint: str) -> list[Deployment]:
+        """Those of these deployments on which the gateway can run this endpoint, as it would run them."""
+        return [one.executed_by("gateway") for one in deployments if endpoint in one.profile.completions]
 
     def fewest_requests(self, groups: Iterable[str], endpoint: str) -> int:
         """The fewest requests that these groups can run: 1 where the gateway can run them."""
@@ -108,16 +113,9 @@ class Deployments:
 
         They are those that serve completions anyway; where there are none, the providers' own of batches.
         """
-        callable_ = [
-            one.executed_by("gateway")
-            for group in groups
-            for one in self._config.groups.get(group, ())
-            if endpoint in one.profile.completions
-        ]
-        usual = [
-            one for one in callable_ if one.serves_completions or self._config.by_id[one.id].execution == "gateway"
-        ]
-        return usual or [one for one in callable_ if one.runs_batches]
+        of_groups = [one for group in groups for one in self._config.groups.get(group, ())]
+        usual = [one for one in of_groups if one.serves_completions or one.execution == "gateway"]
+        return self.executing(usual, endpoint) or self.executing(of_groups, endpoint)
 
     def serving(self, group: str, route: Route) -> list[Deployment]:
         """The deployments of this model group that serve this route."""
