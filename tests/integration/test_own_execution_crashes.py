@@ -11,6 +11,7 @@ from local.provider import Latency
 from manifold.config import Deployment
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.queue import Message
+from manifold.store.chunks import ChunkProgress
 from tests.support.crashes import at_every_step, killed_at
 from tests.support.own_execution import ACCOUNT, GROUP, assert_complete, calls, created
 from tests.support.provider import chat_lines
@@ -79,7 +80,7 @@ async def test_owners_take_turns(own: System) -> None:
     async with own.gateway.store.transaction() as tables:
         chunk = await tables.chunks.claim(first["id"], "lease", 30)
         assert chunk is not None
-        await tables.chunks.end(chunk, 0, 0, [])
+        await tables.chunks.end(chunk, ChunkProgress())
         [following] = await tables.chunks.activate(chunk.deployment_id, 1)
     [row] = own.select(f"SELECT requests FROM chunks WHERE id = '{following}'")
     assert row["requests"] == 10

@@ -22,7 +22,7 @@ from manifold.provider_errors import owner_message
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Piece, Storage
 from manifold.store import Store, Tables
-from manifold.store.chunks import ChunkRow
+from manifold.store.chunks import ChunkProgress, ChunkRow
 from manifold.store.files import storage_key
 
 WORK_SECONDS = 870.0
@@ -42,6 +42,10 @@ UNAVAILABLE = {"code": "unavailable", "message": "The provider answered nothing 
 """Why a job gives up whose requests move."""
 UNCONFIGURED_SECONDS = 300.0
 """Pause of a chunk whose deployment is no longer in `config.yaml`."""
+
+
+class _LeaseLost(Exception):
+    """Rolls a renewal back."""
 
 
 class ChunkExecution:
@@ -87,14 +91,14 @@ class ChunkExecution:
         limits, ramp = PaceLimits.of(deployment), self._ramps.setdefault(deployment.id, Ramp())
         if chunk.pauses:
             ramp.failed()
-        permits = Permits(chunk.lease, limits, ramp, self._settings.num_retries)
+        permits = Permits(chunk.id, limits, ramp, self._settings.num_retries)
         parts = Parts(self._storage, chunk.input_file_id, chunk.job_id, chunk.id)
         writer = ResultWriter(parts, chunk.attempts)
         seconds = self._line_seconds(deployment)
         calls = LineCalls(self._dispatcher, deployment, ROUTES[chunk.endpoint], permits, ramp, seconds)
 
         async def prepare() -> list[Request]:
-            found = await parts.found(chunk.attempts - 1)
+            found = await parts.found(chunk.attempts - 1, chunk.parts)
             writer.resume(found)
             return [] if chunk.stopping or chunk.left <= 0 else await self._requests(chunk, found.answered)
 
@@ -116,7 +120,7 @@ class ChunkExecution:
             stop = await run.run(prepare)
         except ManifoldError as error:  # of S3
             observe.failed("chunk_interrupted", error, chunk_id=chunk.id)
-            stop = "down"
+            stop = "interrupted"
         await self._write_end(chunk, limits, run, writer, stop)
 
     def _line_seconds(self, deployment: Deployment) -> float:
@@ -138,47 +142,52 @@ class ChunkExecution:
         self, chunk: ChunkRow, limits: PaceLimits, claim: Claim, writer: ResultWriter
     ) -> tuple[Grant, float] | None:
         """Renew the lease and the share of the deployment's limits, by one transaction."""
-        written = writer.written
-        async with self._store.transaction() as tables:
-            grant, pace = admit(await tables.paces.lock(chunk.deployment_id), limits, claim)
-            await tables.paces.write(chunk.deployment_id, pace)
-            left = await tables.chunks.renew(chunk, written["output"], written["error"], LEASE_SECONDS)
-        return None if left is None else (grant, left)
+        try:
+            async with self._store.transaction() as tables:
+                grant, pace = admit(await tables.paces.lock(chunk.deployment_id), limits, claim)
+                await tables.paces.write(chunk.deployment_id, pace)
+                left = await tables.chunks.renew(chunk, writer.progress, LEASE_SECONDS)
+                if left is None:
+                    raise _LeaseLost  # the share is another worker's by now
+        except _LeaseLost:
+            return None
+        return grant, left
 
     async def _write_end(
         self, chunk: ChunkRow, limits: PaceLimits, run: ChunkRun, writer: ResultWriter, stop: Stop | None
     ) -> None:
         """Write how a run ended, free its share, and hand its place to the next chunk where it has ended."""
-        completed, failed = writer.written["output"], writer.written["error"]
-        pause = self._pause(chunk, run, stop)
-        messages: list[Message] = []
+        if stop == "lost":
+            observe.warning("lease_lost", chunk_id=chunk.id, job_id=chunk.job_id)
+            return
+        progress, pause = writer.progress, self._pause(chunk, run, stop)
         async with self._store.transaction() as tables:
-            await tables.paces.leave(chunk.deployment_id, chunk.lease)  # before chunks, as a renewal locks them
-            if stop in (None, "window"):
-                ended = await tables.chunks.end(chunk, completed, failed, writer.counts)
-            elif stop == "down" and self._moves(chunk, run):
-                ended = await tables.chunks.end(chunk, completed, failed, writer.counts, UNAVAILABLE)
-                messages += await _stop_others(tables, chunk) if ended else []
-            elif stop == "account" and chunk.pauses >= REFUSALS and run.error is not None:
-                ended = await tables.chunks.give_up(chunk, run.error.code, owner_message(run.error))
-            else:
-                ended = False
-            if not ended and stop != "lost":
-                held = await tables.chunks.release(chunk, completed, failed, pause, answered=run.answered)
-                messages += [Message("chunk", chunk.id)] if held and pause <= MAX_DELAY else []
-            if ended:
-                next_ids = await tables.chunks.activate(chunk.deployment_id, limits.workers)
-                is_last = await tables.chunks.are_ended(chunk.job_id)
-                if is_last:
-                    await tables.shard_leases.wake(chunk.shard_id)
-        observe.event(
-            "chunk_run", chunk_id=chunk.id, job_id=chunk.job_id, stop=stop, completed=completed, failed=failed
-        )
-        if ended:
-            shard = [Message("shard", chunk.shard_id)] if is_last else []
-            await self._queue.announce([*messages, *(Message("chunk", next_id) for next_id in next_ids), *shard])
-        else:
+            await tables.paces.leave(chunk.deployment_id, chunk.id)  # before chunks, as a renewal locks them
+            messages = await self._ended(tables, chunk, run, progress, stop)
+            if messages is not None:
+                pause = 0.0
+                messages += await _followers(tables, chunk, limits)
+            elif await tables.chunks.release(chunk, progress, pause, answered=run.answered):
+                messages = [Message("chunk", chunk.id)]
+        counts = {"completed": progress.completed, "failed": progress.failed} if progress else {}
+        observe.event("chunk_run", chunk_id=chunk.id, job_id=chunk.job_id, stop=stop, **counts)
+        if messages and pause <= MAX_DELAY:  # the schedule sends what is due later
             await self._queue.announce(messages, delay=pause)
+
+    async def _ended(
+        self, tables: Tables, chunk: ChunkRow, run: ChunkRun, progress: ChunkProgress | None, stop: Stop | None
+    ) -> list[Message] | None:
+        """End the chunk, if its run leaves nothing to be done here. Returns messages for what ends with it; `None` if
+        it goes on."""
+        if stop in (None, "window") and progress is not None:
+            return [] if await tables.chunks.end(chunk, progress) else None
+        if stop == "down" and progress is not None and self._moves(chunk, run):
+            ended = await tables.chunks.end(chunk, progress, UNAVAILABLE)
+            return await _stop_others(tables, chunk) if ended else None
+        if stop == "account" and chunk.pauses >= REFUSALS and run.error is not None:
+            gave_up = await tables.chunks.give_up(chunk, run.error.code, owner_message(run.error))
+            return [] if gave_up else None
+        return None
 
     def _moves(self, chunk: ChunkRow, run: ChunkRun) -> bool:
         """Whether the rest of a job is to run on another deployment of its group, as this one has long been down."""
@@ -191,7 +200,7 @@ class ChunkExecution:
     def _pause(self, chunk: ChunkRow, run: ChunkRun, stop: Stop | None) -> float:
         """Seconds until a chunk that has not ended is run again."""
         match stop:
-            case "down" | "account":
+            case "down" | "account" | "interrupted":
                 pauses = 0 if run.answered else chunk.pauses
                 return min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(pauses, 10))
             case "paused":
@@ -206,3 +215,13 @@ async def _stop_others(tables: Tables, chunk: ChunkRow) -> list[Message]:
     await tables.chunks.stop(chunk.job_id)
     await tables.chunks.end_untouched([chunk.job_id])
     return [Message("chunk", chunk_id) for chunk_id in await tables.chunks.stopped([chunk.job_id])]
+
+
+async def _followers(tables: Tables, chunk: ChunkRow, limits: PaceLimits) -> list[Message]:
+    """Make due what follows a chunk that has ended: the next ones of its deployment, and its shard after the last."""
+    next_ids = await tables.chunks.activate(chunk.deployment_id, limits.workers)
+    messages = [Message("chunk", next_id) for next_id in next_ids]
+    if await tables.chunks.are_ended(chunk.job_id):
+        await tables.shard_leases.wake(chunk.shard_id)
+        messages.append(Message("shard", chunk.shard_id))
+    return messages

@@ -19,8 +19,8 @@ CLAIM_SECONDS = 2.0
 """Pause between two claims: after so long at most a worker learns of a cancel, or of a pause."""
 LEASE_SECONDS = 30.0
 """Length of the lease: a worker's death delays its chunk by so much, and a minute of the schedule's."""
-MISSES = 5
-"""Claims in a row that may fail before the lease counts as lost."""
+LEASE_MARGIN = 5.0
+"""Seconds before the end of a lease that could not be renewed at which the run ends."""
 GRACE_SECONDS = 3.0
 """How long the calls that are under way may still take when the batch was cancelled, or its window is over."""
 HELD_PAUSE_SECONDS = 15.0
@@ -28,9 +28,9 @@ HELD_PAUSE_SECONDS = 15.0
 NO_PLACE_SECONDS = 10.0
 """Pause of a chunk for which the deployment's limits leave no call."""
 
-Stop = Literal["time", "window", "down", "account", "paused", "no place", "lost"]
+Stop = Literal["time", "window", "down", "account", "paused", "no place", "interrupted", "lost"]
 """Why a run ends with requests left: its own time, or the batch's window, is over or cancelled; the provider is down,
-refuses our account, or wants a pause; others have all its calls; the lease is lost."""
+refuses our account, or wants a pause; others have all its calls; S3 does not answer; the lease is lost."""
 
 
 Renew = Callable[[Claim], Awaitable[tuple[Grant, float] | None]]
@@ -72,7 +72,7 @@ class ChunkRun:
         self._pending = deque[Request]()
         self._suspects = Suspects()
         self._stop: Stop | None = None
-        self._missed = 0
+        self._lease_until = now() + LEASE_SECONDS - LEASE_MARGIN
 
     @property
     def pause(self) -> float:
@@ -196,16 +196,19 @@ class ChunkRun:
             self._end("time")
         waiting = self._expected or len(self._pending)
         claim = self._permits.claim(waiting, self._tokens, LEASE_SECONDS)
+        began = now()
         try:
-            renewed = await self._renew(claim)
+            async with asyncio.timeout_at(self._lease_until):
+                renewed = await self._renew(claim)
+        except TimeoutError:
+            return None
         except ManifoldError as error:
             observe.failed("claim_failed", error)
-            self._missed += 1
             self._permits.renew(Grant(self._permits.calls, claim.unused_requests, claim.unused_tokens))
-            return CLAIM_SECONDS if self._missed < MISSES else None
-        self._missed = 0
+            return CLAIM_SECONDS
         if renewed is None:
             return None
+        self._lease_until = began + LEASE_SECONDS - LEASE_MARGIN
         grant, left = renewed
         self._permits.renew(grant)
         if grant.paused > HELD_PAUSE_SECONDS:

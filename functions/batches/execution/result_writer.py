@@ -6,6 +6,7 @@ import contextlib
 from manifold import observe
 from manifold.errors import ManifoldError
 from manifold.execution.parts import KINDS, Found, Kind, Parts
+from manifold.store.chunks import ChunkProgress
 
 WRITE_SECONDS = 0.5
 """How long an answer waits for others at most, before they are written."""
@@ -23,10 +24,9 @@ class ResultWriter:
     def __init__(self, parts: Parts, attempt: int) -> None:
         self._parts = parts
         self._attempt = attempt
-        self.counts: list[list[int]] = [[0, 0]]
-        """How many objects there are of each kind: of earlier attempts, then of this one."""
-        self.written: dict[Kind, int] = {"output": 0, "error": 0}
-        """Results that are in S3."""
+        self._counts: list[list[int]] = [[0, 0]]
+        self._written: dict[Kind, int] = {"output": 0, "error": 0}
+        self._is_resumed = False
         self._lines: dict[Kind, list[bytes]] = {"output": [], "error": []}
         self._bytes = 0
         self._added = asyncio.Event()
@@ -37,9 +37,17 @@ class ResultWriter:
 
     def resume(self, found: Found) -> None:
         """Count what earlier attempts have left, before anything is added."""
-        self.counts[:0] = found.counts
+        self._counts[:0] = found.counts
         for kind in found.answered.values():
-            self.written[kind] += 1
+            self._written[kind] += 1
+        self._is_resumed = True
+
+    @property
+    def progress(self) -> ChunkProgress | None:
+        """What is in S3, of earlier attempts and of this one; `None` before it is resumed."""
+        if not self._is_resumed:
+            return None
+        return ChunkProgress(self._written["output"], self._written["error"], self._counts)
 
     def add(self, kind: Kind, line: bytes) -> None:
         """Take a result."""
@@ -72,9 +80,9 @@ class ResultWriter:
             for place, kind in enumerate(KINDS):
                 if lines := self._lines[kind]:
                     content, number = b"".join(lines), len(lines)
-                    await self._put(kind, self.counts[-1][place], content)
-                    self.counts[-1][place] += 1
-                    self.written[kind] += number
+                    await self._put(kind, self._counts[-1][place], content)
+                    self._counts[-1][place] += 1
+                    self._written[kind] += number
                     del lines[:number]
                     self._bytes -= len(content)
             if self._bytes <= HELD_BYTES:

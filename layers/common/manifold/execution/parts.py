@@ -54,13 +54,14 @@ class Parts:
         """Write an object of whole lines."""
         await self._storage.put(self._key(attempt, kind, number), lines)
 
-    async def found(self, attempts: int) -> Found:
-        """What the attempts up to this one have left."""
+    async def found(self, attempts: int, known: Sequence[Sequence[int]] = ()) -> Found:
+        """What the attempts up to this one have left. It is `known` of the first ones how many objects they have."""
         found = Found()
         for attempt in range(1, attempts + 1):
             found.counts.append([0, 0])
+            most = known[attempt - 1] if attempt <= len(known) else (sys.maxsize, sys.maxsize)
             for place, kind in enumerate(KINDS):
-                async with contextlib.aclosing(self._objects(attempt, kind)) as objects:
+                async with contextlib.aclosing(self._objects(attempt, kind, most[place])) as objects:
                     async for content in objects:
                         found.counts[-1][place] += 1
                         for line in BytesIO(content):

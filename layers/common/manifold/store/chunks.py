@@ -12,7 +12,7 @@ A chunk runs only while its job is open. What it has answered is in S3 (`manifol
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
@@ -70,6 +70,8 @@ class ChunkRow:
     attempts: int
     """How often it was leased, this time included."""
     pauses: int
+    parts: list[list[int]]
+    """How many objects of each kind its first attempts have left: of those that a worker has ended."""
     stopping: bool
     lease: str
     shard_id: str
@@ -81,6 +83,16 @@ class ChunkRow:
     """Seconds to the end of the batch's window, by the database's clock when the row was read."""
     moves: int
     """How often the requests of its shard have left a deployment before."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkProgress:
+    """What is stored of a chunk."""
+
+    completed: int = 0
+    failed: int = 0
+    parts: list[list[int]] = field(default_factory=list)
+    """Of each attempt the numbers of its output objects and of its error objects; the first attempt comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,38 +211,56 @@ class Chunks:
                 AND {_FREE}
                 AND jobs.id = chunks.job_id AND {_RUNS}
             RETURNING chunks.id, job_id, chunks.deployment_id, chunks.file_id, chunks.start, chunks.bytes, skip,
-                chunks.requests, chunks.attempts, pauses, chunks.lease, jobs.shard_id, jobs.batch_id, input_file_id,
+                chunks.requests, chunks.attempts, pauses, parts, chunks.lease, jobs.shard_id, jobs.batch_id,
+                input_file_id,
                 endpoint, stopping OR batches.status = 'cancelling' AS stopping, {_LEFT} AS left,
                 (SELECT round FROM shards WHERE id = jobs.shard_id) + (SELECT count(*) FROM jobs o
                     WHERE o.shard_id = jobs.shard_id AND o.state = 'settled' AND o.fault IS NOT NULL) AS moves"""
         return await fetch_one(self._connection, ChunkRow, query, {"id": chunk_id, "lease": lease, "seconds": seconds})
 
-    async def renew(self, chunk: ChunkRow, completed: int, failed: int, seconds: float) -> float | None:
-        """Extend the lease, and note how many requests are answered. Returns the seconds that are left for the chunk:
-        0 or less if it is to stop. `None`: the lease is lost, or the job is closed."""
+    async def renew(self, chunk: ChunkRow, progress: ChunkProgress | None, seconds: float) -> float | None:
+        """Extend the lease, and note how many requests are answered, if that is known yet. Returns the seconds that are
+        left for the chunk: 0 or less if it is to stop. `None`: the lease is lost, or the job is closed."""
         cursor = await self._connection.execute(
             f"""UPDATE chunks SET leased_until = now() + make_interval(secs => %(seconds)s),
-                    completed = %(completed)s, failed = %(failed)s
+                    completed = coalesce(%(completed)s, chunks.completed),
+                    failed = coalesce(%(failed)s, chunks.failed)
                 FROM jobs JOIN batches ON batches.id = jobs.batch_id
                 WHERE chunks.id = %(id)s AND chunks.lease = %(lease)s AND chunks.state = 'open'
                     AND jobs.id = chunks.job_id AND {_RUNS}
                 RETURNING CASE WHEN stopping OR batches.status = 'cancelling' THEN 0 ELSE {_LEFT} END""",
-            {"id": chunk.id, "lease": chunk.lease, "completed": completed, "failed": failed, "seconds": seconds},
+            {
+                "id": chunk.id,
+                "lease": chunk.lease,
+                "completed": progress and progress.completed,
+                "failed": progress and progress.failed,
+                "seconds": seconds,
+            },
         )
         row = await cursor.fetchone()
         return float(row[0]) if row else None
 
-    async def release(self, chunk: ChunkRow, completed: int, failed: int, pause: float, *, answered: bool) -> bool:
+    async def release(self, chunk: ChunkRow, progress: ChunkProgress | None, pause: float, *, answered: bool) -> bool:
         """Give the lease back; the chunk is due again after `pause` seconds. False if the lease is lost.
 
-        `answered`: whether the provider answered anything, so that the next pause is a short one.
+        `progress` is `None` where it is not known. `answered`: whether the provider answered anything, so that the next
+        pause is a short one.
         """
         return await changes_one(
             self._connection,
             """UPDATE chunks SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s),
-                   completed = %s, failed = %s, pauses = CASE WHEN %s THEN 0 ELSE pauses + 1 END
+                   completed = coalesce(%s, completed), failed = coalesce(%s, failed), parts = coalesce(%s, parts),
+                   pauses = CASE WHEN %s THEN 0 ELSE pauses + 1 END
                WHERE id = %s AND lease = %s AND state = 'open'""",
-            (pause, completed, failed, answered, chunk.id, chunk.lease),
+            (
+                pause,
+                progress and progress.completed,
+                progress and progress.failed,
+                Jsonb(progress.parts) if progress else None,
+                answered,
+                chunk.id,
+                chunk.lease,
+            ),
         )
 
     async def put_off(self, chunk: ChunkRow, seconds: float) -> None:
@@ -241,23 +271,16 @@ class Chunks:
             (seconds, chunk.id, chunk.lease),
         )
 
-    async def end(
-        self,
-        chunk: ChunkRow,
-        completed: int,
-        failed: int,
-        parts: Sequence[Sequence[int]],
-        error: Mapping[str, str] | None = None,
-    ) -> bool:
+    async def end(self, chunk: ChunkRow, progress: ChunkProgress, error: Mapping[str, str] | None = None) -> bool:
         """open → ended, by the holder of the lease, with where its results are, and why it gave up, if it did."""
         return await changes_one(
             self._connection,
             f"""UPDATE chunks SET {_ENDED}, completed = %s, failed = %s, parts = %s, error = %s
                 WHERE id = %s AND lease = %s""",
             (
-                completed,
-                failed,
-                Jsonb([list(part) for part in parts]),
+                progress.completed,
+                progress.failed,
+                Jsonb(progress.parts),
                 Jsonb(dict(error)) if error else None,
                 chunk.id,
                 chunk.lease,
