@@ -17,6 +17,7 @@ BENCHES = (
     "completions",
     "batches",
     "poller",
+    "own_execution",
 )
 
 

@@ -28,6 +28,7 @@ NEEDS = {
     "batches.app": (*WEB, "boto3"),
     "batches.worker": (*EVERY, "boto3"),
     "batches.poller": (*EVERY, "boto3"),
+    "batches.executor": (*EVERY, "boto3"),
     "completions.app": WEB,
     "files.app": (*WEB, "boto3"),
     "files.transfers.worker": (*EVERY, "boto3"),

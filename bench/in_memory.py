@@ -29,6 +29,10 @@ class InMemoryStorage(Storage):
         self.calls += 1
         return self._objects[piece.key][piece.start : piece.start + piece.bytes]
 
+    async def get(self, key: str) -> bytes | None:
+        self.calls += 1
+        return self._objects.get(key)
+
     async def etag(self, key: str) -> str | None:
         self.calls += 1
         found = self._objects.get(key)

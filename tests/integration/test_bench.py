@@ -106,3 +106,10 @@ def test_every_order_of_members_is_recognised_as_common(order: str) -> None:
     check.feed(File.of(50_000, ORDERS[order]).data)
 
     assert check.finish().common
+
+
+def test_own_execution_is_compared_with_a_bare_script() -> None:
+    lines = report("bench.own_execution", "--requests", "200", "--milliseconds", "20", "--claims", "1")
+    rows = [line for line in lines if " x 64 calls" in line or line.startswith("a bare script")]
+    assert len(rows) == 4
+    assert any("claims in a second" in line for line in lines)
