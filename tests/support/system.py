@@ -355,6 +355,10 @@ class System:
         """The keys of all objects in the bucket."""
         return self._aws.keys()
 
+    def object(self, key: str) -> bytes:
+        """The bytes of an object in the bucket."""
+        return self._aws.read(key)
+
     def content(self, file_id: str) -> bytes:
         return self._aws.read(f"files/{file_id}")
 
