@@ -72,7 +72,17 @@ def main() -> None:
                     *_row(measured, slow, ideal, bare, requests),
                 )
             )
-        header = ["", "s", "of ideal", "requests/s", "ms of processor", "of the script", "MiB", "statements", "writes"]
+        header = [
+            "",
+            "s",
+            "of ideal",
+            "requests/s",
+            "ms of processor",
+            "of the script",
+            "MiB more",
+            "statements",
+            "writes",
+        ]
         print(table(header, rows))
         print("\nstatements and writes to S3: for 1,000 requests\n")
         taken = asyncio.run(_claims(server, arguments.claims))

@@ -1,6 +1,7 @@
 """One worker of `bench.own_execution`, as a process: runs chunks until all of the batch have ended, or its bare peer.
 
-It prints a JSON object: seconds, processor seconds, statements, writes to S3, and the most memory in MiB.
+It prints a JSON object: seconds, processor seconds, statements, writes to S3, and how many MiB more it had than at most
+before its first call.
 """
 
 import argparse
@@ -48,6 +49,16 @@ def lines(requests: int) -> bytes:
     )
 
 
+class ForgetfulStorage(InMemoryStorage):
+    """A bucket that keeps no results, so that the memory is the worker's own, and that of the file."""
+
+    async def put(self, key: str, body: bytes) -> None:
+        if key == storage_key(FILE_ID):
+            await super().put(key, body)
+        else:
+            self.calls += 1
+
+
 @dataclass
 class Statements:
     """Counts what Postgres is sent in this process, once it is installed."""
@@ -68,7 +79,7 @@ async def execute(requests: int) -> dict[str, float]:
     """Run the chunks that are due, one after the other, with the variables of the process."""
     observe.logger.setLevel("ERROR")
     gateway = Gateway(Environment(dict(os.environ)))
-    storage, statements = InMemoryStorage(), Statements()
+    storage, statements = ForgetfulStorage(), Statements()
     await storage.put(storage_key(FILE_ID), lines(requests))
     settings = gateway.config.router_settings
     dispatcher = Dispatcher(gateway.deployments, settings, gateway.store, gateway.prices, WORK_SECONDS)
@@ -76,13 +87,20 @@ async def execute(requests: int) -> dict[str, float]:
     statements.install()
     storage.calls = 0
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        before = _memory()
         began, computed = time.perf_counter(), time.process_time()
         while (chunk_id := _due(connection)) is not None:
             await (execution.run(chunk_id) if chunk_id else asyncio.sleep(0.05))
         seconds, processor = time.perf_counter() - began, time.process_time() - computed
     await gateway.store.close()
     await close_providers()
-    return {"seconds": seconds, "processor": processor, "statements": statements.count, "writes": storage.calls}
+    counts = {"statements": statements.count, "writes": storage.calls}
+    return {"seconds": seconds, "processor": processor, "memory": _memory() - before, **counts}
+
+
+def _memory() -> float:
+    """The most memory that the process had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _due(connection: psycopg.Connection) -> str | None:
@@ -107,10 +125,11 @@ async def call_bare(requests: int, base_url: str) -> dict[str, float]:
                 async with session.post(f"{base_url}/chat/completions", data=content, headers=headers) as answer:
                     output.write(orjson.dumps({"response": orjson.loads(await answer.read())}) + b"\n")
 
+        before = _memory()
         began, computed = time.perf_counter(), time.process_time()
         await asyncio.gather(*(run() for _ in range(CALLS)))
         seconds, processor = time.perf_counter() - began, time.process_time() - computed
-    return {"seconds": seconds, "processor": processor}
+    return {"seconds": seconds, "processor": processor, "memory": _memory() - before}
 
 
 def main() -> None:
@@ -119,9 +138,7 @@ def main() -> None:
     parser.add_argument("--bare", metavar="BASE_URL")
     arguments = parser.parse_args()
     work = call_bare(arguments.requests, arguments.bare) if arguments.bare else execute(arguments.requests)
-    measured = asyncio.run(work)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(measured | {"memory": memory}))
+    print(json.dumps(asyncio.run(work)))
 
 
 if __name__ == "__main__":
