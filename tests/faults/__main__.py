@@ -5,7 +5,7 @@ import os
 import sys
 
 from tests.faults.database import ServerDatabase
-from tests.faults.dialects import DIALECTS
+from tests.faults.dialects import NAMES
 from tests.faults.many import run_many
 from tests.faults.run import Broken, run
 from tests.support import postgres
@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="the first seed of many")
     parser.add_argument("--runs", type=int, default=1000, help="how many seeds")
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1), help="how many processes")
-    parser.add_argument("--dialect", choices=sorted(DIALECTS), help="the dialect of all providers; by default, none")
+    parser.add_argument("--dialect", choices=sorted(NAMES), help="the dialect of all providers; by default, none")
     given = parser.parse_args()
     with postgres.server() as server:
         if given.seed is not None:

@@ -91,6 +91,10 @@ class SimulatedStorage(MemoryStorage):
                 yield chunk[start : start + _PIECE]
                 _raise_if(await self._reach(f"read on in {key}"))
 
+    async def get(self, key: str) -> bytes | None:
+        _raise_if(await self._reach(f"get {key}"))
+        return await super().get(key)
+
     async def fetch(self, piece: Piece) -> bytes:
         _raise_if(await self._reach(f"fetch {piece}"))
         return await super().fetch(piece)

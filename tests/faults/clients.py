@@ -40,6 +40,8 @@ class Requests:
     """Parameters that the deployments cannot take, of some lines."""
     odd_files: float = 0.0
     """How many files have such lines."""
+    most_lines: int = MOST_LINES
+    """The most lines of a file."""
 
 
 class Client:
@@ -134,7 +136,7 @@ class Client:
         bad = self._random.random() < 0.2
         odd = set[str]()
         share = self._random.choice((0.3, 0.7, 1.0)) if self._is_odd() else 0.0
-        custom_ids = [f"request-{number}" for number in range(self._random.randint(1, MOST_LINES))]
+        custom_ids = [f"request-{number}" for number in range(self._random.randint(1, self._form.most_lines))]
         lines = []
         for custom_id in custom_ids:
             text = ("fail-this-line" if bad and self._random.random() < 0.5 else "hello") + f" {custom_id}"

@@ -13,16 +13,26 @@ class Clock:
 
     def __init__(self, loop: SimulatedLoop, database: ServerDatabase) -> None:
         self._loop, self._database = loop, database
-        self._jumped = 0.0
+        self._jumps: list[tuple[float, float]] = []
+        """When each began, and its seconds."""
 
     def now(self) -> float:
         """Unix seconds."""
-        return BASE + self._loop.time() + self._jumped
+        return BASE + self._loop.time() + sum(seconds for _, seconds in self._jumps)
+
+    def steady(self) -> float:
+        """Seconds that tasks have waited for since the begin."""
+        return self._loop.time()
+
+    def steady_since(self, moment: float) -> float:
+        """Seconds that tasks have waited for since a Unix time; below 0 before it."""
+        jumped = (began + seconds - max(began, moment) for began, seconds in self._jumps)
+        return self.now() - moment - sum(max(0.0, seconds) for seconds in jumped)
 
     def elapse(self, seconds: float) -> None:
         self._loop.advance(seconds)
         self._database.advance(seconds)
 
     def jump(self, seconds: float) -> None:
-        self._jumped += seconds
+        self._jumps.append((self.now(), seconds))
         self._database.advance(seconds)

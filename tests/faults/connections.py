@@ -4,6 +4,7 @@ psycopg makes each exchange with the server in one method, `wait`. Here it is do
 either ends within milliseconds, or waits for a lock, and then others go on.
 """
 
+import asyncio
 import select
 from collections.abc import Generator
 from functools import partial
@@ -26,6 +27,7 @@ RV = TypeVar("RV")
 _READABLE, _WRITABLE = 1, 2
 _WAIT_MS = 4
 _NAMES = {"enter": "begin", "exit": "commit"}
+_OF_TRANSACTIONS = frozenset({"begin", "commit", "rollback"})
 
 
 class SimulatedConnection(psycopg.AsyncConnection[TupleRow]):
@@ -80,7 +82,12 @@ class SimulatedConnection(psycopg.AsyncConnection[TupleRow]):
         timeout: float | None = None,  # noqa: ASYNC109 (psycopg's signature)
     ) -> RV:
         what = _described(gen)
-        await self._reach(what, gen)
+        try:
+            await self._reach(what, gen)
+        except asyncio.CancelledError:
+            if what in _OF_TRANSACTIONS and not self.gone:  # psycopg has sent it by then, and waits for its end
+                await self._drive(gen, what)
+            raise
         fault = self.faults.of("database")
         if fault == "before":
             self._fail(f"FAULT: connection dropped before {what}", gen)

@@ -1,5 +1,6 @@
-"""The deployments of a run: those of `config.yaml`, with limits and retries that the seed decides."""
+"""The deployments of a run: those of `config.yaml` or `own.yaml`, with limits and retries that the seed decides."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -8,10 +9,17 @@ from typing import NoReturn
 
 from manifold.config import BatchLimits, Config, Deployment, Environment
 from manifold.deployments import Deployments
+from manifold.execution.batches import GatewayBatches
 from manifold.gateway import Gateway
+from manifold.queue import Queue
+from manifold.storage import Storage
+from manifold.store import Store
 from tests.faults.accounts import Account
+from tests.faults.own_server import OwnServer
 from tests.faults.provider import Providers
 
+DeploymentsOf = Callable[[Store, Queue, Storage], Deployments]
+"""The deployments as an environment has them, by its own connections."""
 QUOTA = 8
 """Lines that a deployment takes at once, where it has a quota."""
 LIMITS = (
@@ -25,9 +33,11 @@ LIMITS = (
 """What the gateway knows of the limits of the deployments, in some run."""
 
 
-def deployments(random: Random, providers: Providers) -> tuple[Config, Deployments]:
+def deployments(random: Random, providers: Providers) -> tuple[Config, DeploymentsOf]:
     """The deployments, each with an account at the providers. That may have a quota that the gateway does not know."""
-    gateway = _gateway()
+    if isinstance(providers, OwnServer):
+        return _executed(random, providers)
+    gateway = _gateway("config.yaml")
     limits, retried = random.choice(LIMITS), random.choice((0, 0, 2))
     limits = replace(limits, fewest_requests=min(providers.fewest, limits.batch_requests or providers.fewest))
     changed = [replace(one, limits=limits, retry_failed_lines=retried) for one in gateway.config.deployments]
@@ -39,7 +49,28 @@ def deployments(random: Random, providers: Providers) -> tuple[Config, Deploymen
         providers.accounts[address] = _account(random, deployment, quota)
     settings = replace(gateway.config.router_settings, drop_params=providers.drop_params)
     config = replace(gateway.config, deployments=tuple(changed), router_settings=settings)
-    return config, Deployments(config, gateway.secrets, lambda _: providers, _no_completions)
+    made = Deployments(config, gateway.secrets, lambda _: providers, _no_completions)
+    return config, lambda *_: made
+
+
+def _executed(random: Random, server: OwnServer) -> tuple[Config, DeploymentsOf]:
+    """Deployments whose batches the gateway runs itself."""
+    gateway = _gateway("own.yaml")
+    timeout, rpm = random.choice((None, 5.0, 30.0)), random.choice((None, None, 60, 600))
+    retried = random.choice((0, 0, 2))
+    changed = [
+        replace(one, timeout=timeout, rpm=rpm, retry_failed_lines=retried) for one in gateway.config.deployments
+    ]
+    for deployment in changed:
+        server.parallel[deployment.id] = deployment.max_parallel_requests or 0
+    settings = replace(gateway.config.router_settings, num_retries=random.choice((0, 1, 2)))
+    config = replace(gateway.config, deployments=tuple(changed), router_settings=settings)
+
+    def of(store: Store, queue: Queue, storage: Storage) -> Deployments:
+        batches = GatewayBatches(store, lambda: queue, lambda: storage, config)
+        return Deployments(config, gateway.secrets, lambda _: server, lambda _: server.completions, lambda: batches)
+
+    return config, of
 
 
 def _account(random: Random, deployment: Deployment, quota: int | None) -> Account:
@@ -48,9 +79,14 @@ def _account(random: Random, deployment: Deployment, quota: int | None) -> Accou
 
 
 @cache
-def _gateway() -> Gateway:
-    path = Path(__file__).with_name("config.yaml")
-    names = {"MANIFOLD_CONFIG": str(path), "MANIFOLD_MASTER_KEY": "sk-master", "FAULTS_KEY": "key-of-the-faults"}
+def _gateway(config: str) -> Gateway:
+    path = Path(__file__).with_name(config)
+    names = {
+        "MANIFOLD_CONFIG": str(path),
+        "MANIFOLD_MASTER_KEY": "sk-master",
+        "FAULTS_KEY": "key-of-the-faults",
+        "VLLM_API_KEY": "simulated-key-vllm",
+    }
     return Gateway(Environment(names))
 
 

@@ -35,6 +35,7 @@ from tests.faults.clock import Clock
 from tests.faults.dialect_faults import call_fault, job_defects
 from tests.faults.dialect_loop import ProviderClock, running_loop
 from tests.faults.faults import Faults
+from tests.faults.own_server import OwnServer
 from tests.faults.provider import Providers, ShardOf
 from tests.faults.provider_jobs import Answered, Line, ProviderJob
 from tests.faults.scheduler import Scheduler
@@ -43,6 +44,9 @@ from tests.support.in_process_provider import URL, InProcessTransport
 
 Answer = TypeVar("Answer")
 DIALECTS = {dialect.name: dialect for dialect in BATCH_DIALECTS}
+OWN = "own"
+"""Own execution, at servers without batches."""
+NAMES = (*DIALECTS, OWN)
 FOREIGN = 0.2
 """How many creates are just after another job of the same size, which is somebody else's, and how many just before."""
 
@@ -299,7 +303,9 @@ Make = Callable[[Clock, Scheduler, Faults, ShardOf, ExitStack], Providers]
 
 
 def providers_of(name: str | None) -> Make:
-    """What makes the providers of a run: those of a dialect, or of none."""
+    """What makes the providers of a run: those of a dialect or of own execution, by default of none."""
+    if name == OWN:
+        return OwnServer
     if name is None:
         return lambda clock, scheduler, faults, shard_of, _: Providers(clock, scheduler, faults, shard_of)
     dialect = DIALECTS[name]

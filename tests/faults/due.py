@@ -11,6 +11,9 @@ ROWS = """
         WHERE due_at IS NOT NULL
     UNION ALL SELECT 'shard ' || id || ' ' || state, greatest(due_at, leased_until) FROM shards WHERE due_at IS NOT NULL
     UNION ALL SELECT 'job ' || id, greatest(due_at, leased_until) FROM jobs WHERE due_at IS NOT NULL
+    UNION ALL SELECT 'chunk ' || chunks.id, greatest(chunks.due_at, chunks.leased_until)
+        FROM chunks JOIN jobs ON jobs.id = job_id
+        WHERE chunks.due_at IS NOT NULL AND jobs.state IN ('submitting', 'unknown', 'running')
     UNION ALL SELECT 'input ' || id, greatest(due_at, leased_until) FROM inputs WHERE due_at IS NOT NULL
     UNION ALL SELECT 'orphans at ' || deployment_id, doubtful_at + interval '1 hour' FROM inputs
         WHERE doubtful_at IS NOT NULL

@@ -31,9 +31,9 @@ from manifold.storage import Storage
 from manifold.store import Store
 
 ADMIN = Caller(admin=True)
-SECONDS = {"api": 29.0, "control": 60.0, "transfers": 900.0, "poller": 60.0}
+SECONDS = {"api": 29.0, "control": 60.0, "transfers": 900.0, "execution": 900.0, "poller": 60.0}
 """The timeouts of `template.yaml`."""
-VISIBILITY = {"control": 360.0, "transfers": 5400.0}
+VISIBILITY = {"control": 360.0, "transfers": 5400.0, "execution": 5400.0}
 """How long SQS hides a message that failed."""
 
 
@@ -41,6 +41,8 @@ def function_of(message: Message) -> str | None:
     """The function that reads the message's queue; `None` if it is not under test here."""
     if message.kind in ("batch", "shard"):
         return "control"
+    if message.kind == "chunk":
+        return "execution"
     return None if message.kind == "webhook" else "transfers"
 
 
@@ -54,6 +56,8 @@ class Functions:
     deployments: Deployments
     prices: Prices
     config: Config
+    run_chunk: Callable[[str], Awaitable[None]]
+    """What `batches.executor` does for a message."""
 
     # Workers and the schedule.
 
@@ -70,6 +74,7 @@ class Functions:
             "retry": BatchRetry(store, storage, queue).run,
             "file": Purge(store, storage, deployments).run,
             "deployment": Orphans(store, deployments).run,
+            "chunk": self.run_chunk,
         }
         await workers[message.kind](message.id)
 

@@ -44,6 +44,8 @@ class Providers:
     """The fewest requests of a batch."""
     drop_params = False
     """Whether the gateway leaves out the parameters that it cannot translate."""
+    runs_batches = True
+    """Whether they have batches at all, or completions alone."""
 
     def __init__(self, clock: Clock, scheduler: Scheduler, faults: Faults, shard_of: ShardOf) -> None:
         self.accounts: dict[str, Account] = {}

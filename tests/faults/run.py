@@ -10,12 +10,15 @@ from typing import Any
 from unittest.mock import patch
 
 from manifold import observe
+from manifold.dispatch import group_attempts
 from manifold.errors import ManifoldError
 from tests.faults import due, invariants
 from tests.faults.clock import BASE
 from tests.faults.database import ServerDatabase
 from tests.faults.dialects import providers_of
 from tests.faults.environments import current, name_of
+from tests.faults.own_invariants import OWN_INVARIANTS
+from tests.faults.own_server import OwnServer
 from tests.faults.simulation import Simulation
 
 
@@ -40,6 +43,8 @@ def run(database: ServerDatabase, seed: int, *, steps: int = 60, dialect: str | 
             simulation.scheduler.stopped = True
             raise Broken(_told(simulation, name, [f"the run did not end: {error!r}"], steps)) from error
         broken = invariants.broken(simulation)
+        if isinstance(simulation.providers, OwnServer):
+            broken += invariants.told(simulation, OWN_INVARIANTS)
     if broken:
         raise Broken(_told(simulation, name, broken, steps))
     return simulation
@@ -68,6 +73,7 @@ def _deterministic(simulation: Simulation) -> Iterator[None]:
             (time, "time", clock.now),
         ):
             patches.enter_context(patch.object(target, name, value))
+        patches.enter_context(patch.object(group_attempts, "_random", random))
         for name in ("botocore.auth.get_current_datetime", "google.auth._helpers.utcnow"):
             patches.enter_context(patch(name, lambda: datetime.fromtimestamp(clock.now(), UTC).replace(tzinfo=None)))
         patches.enter_context(patch("batches.submission.Random", lambda: random))

@@ -11,6 +11,7 @@ from random import Random
 
 from manifold.errors import ManifoldError
 from manifold.prices import Prices
+from manifold.store.chunks import ChunkRow
 from manifold.store.rooms import Held
 from tests.faults import due
 from tests.faults.aws import Delivery, SimulatedQueue, SimulatedStorage
@@ -24,10 +25,12 @@ from tests.faults.environments import Environment, Work
 from tests.faults.faults import Faults
 from tests.faults.functions import SECONDS, VISIBILITY, Functions, function_of
 from tests.faults.loop import SimulatedLoop
+from tests.faults.own_runs import OwnRun, WatchedExecution
+from tests.faults.own_server import OwnServer
 from tests.faults.scheduler import Choice, Scheduler
 from tests.faults.trace import Trace
 
-COUNTS = {"control": 3, "transfers": 3, "poller": 2}
+COUNTS = {"control": 3, "transfers": 3, "execution": 3, "poller": 2}
 """How many environments of each function there are."""
 SCHEDULE_SECONDS = 60.0
 PATIENCE = 600
@@ -60,6 +63,10 @@ class Simulation:
         self.providers = make_providers(self.clock, self.scheduler, self.faults, self._shard_of, end)
         self.held: Mapping[str, Held] = {}
         """What is held of each deployment's room at the end."""
+        self.runs: list[OwnRun] = []
+        """Of chunks that the gateway runs itself, the first one first."""
+        if isinstance(self.providers, OwnServer):
+            self.providers.runs, self.providers.standing = self.runs, self._standing
         self.unexpected: list[BaseException] = []
         """Exceptions that left a function, and that no fault explains."""
         requests = self.providers.requests
@@ -67,7 +74,7 @@ class Simulation:
         self._chaos_steps = self.random.choice((200, 500, 1000))
         self._again = self.random.choice((0.0, 0.02, 0.2))
         self._jumps = self.random.choice((0.0, 0.0, 0.01, 0.05))
-        self._config, self._deployments = deployments(self.random, self.providers)
+        self._config, self._deployments_of = deployments(self.random, self.providers)
         self._environments: dict[str, list[tuple[Environment, Functions]]] = {}
         self._started = 0
         self._scheduled_at = self.clock.now()
@@ -197,7 +204,9 @@ class Simulation:
         environment = Environment(f"{function}-{self._started}", SECONDS[function])
         store = SimulatedStore(self.database, self.scheduler, self.faults)
         storage = SimulatedStorage(self.objects, self.scheduler, self.faults)
-        return environment, Functions(store, storage, self.queue, self._deployments, PRICES, self._config)
+        deployments = self._deployments_of(store, self.queue, storage)
+        run_chunk = WatchedExecution.made(store, storage, self.queue, deployments, PRICES, self._config, self).run
+        return environment, Functions(store, storage, self.queue, deployments, PRICES, self._config, run_chunk)
 
     def _work(self, function: str, number: int, work: Work, delivery: Delivery | None) -> None:
         environment, _ = self._environments[function][number]
@@ -253,6 +262,14 @@ class Simulation:
         """The shard of one of our jobs, and its state."""
         rows = self.database.execute("SELECT shard_id, state FROM jobs WHERE id = %s", (job_id,))
         return (rows[0][0], rows[0][1]) if rows else None
+
+    def _standing(self, chunk: ChunkRow) -> tuple[bool, float]:
+        """Whether a chunk has the same holder as before, and the Unix time from which on it is not to run."""
+        query = """SELECT chunks.state = 'open' AND chunks.lease = %s AND jobs.state IN ('submitting', 'unknown', 'running'),
+                extract(epoch FROM least(batches.cancelling_at, batches.expires_at))::float8
+            FROM chunks JOIN jobs ON jobs.id = job_id JOIN batches ON batches.id = jobs.batch_id WHERE chunks.id = %s"""
+        [(holds, stops_at)] = self.database.execute(query, (chunk.lease, chunk.id))
+        return bool(holds), stops_at
 
     def _names(self) -> list[str]:
         return [f"owner-{number}" for number in range(1, self.random.choice((1, 2, 3)) + 1)]

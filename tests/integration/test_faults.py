@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.database import ServerDatabase
-from tests.faults.dialects import DIALECTS
+from tests.faults.dialects import NAMES
 from tests.faults.run import run
 
 pytest_plugins = ("tests.support.faults_fixtures",)
@@ -19,7 +19,7 @@ def test_every_invariant_holds_after_a_run_with_faults(faults_database: ServerDa
         run(faults_database, seed)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", NAMES)
 def test_every_invariant_holds_after_runs_with_the_dialect(faults_database: ServerDatabase, dialect: str) -> None:
     for seed in SEEDS[:FOR_EACH_DIALECT]:
         run(faults_database, seed, dialect=dialect)

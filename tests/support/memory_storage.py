@@ -32,6 +32,9 @@ class MemoryStorage(Storage):
         for start in range(0, len(body), _READ):
             yield body[start : start + _READ]
 
+    async def get(self, key: str) -> bytes | None:
+        return self.objects.get(key)
+
     async def fetch(self, piece: Piece) -> bytes:
         return self._object(piece.key)[piece.start : piece.start + piece.bytes]
 
