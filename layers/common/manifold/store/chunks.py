@@ -23,9 +23,11 @@ from manifold.store.rooms import OWNER
 
 _FREE: LiteralString = "(chunks.leased_until IS NULL OR chunks.leased_until <= now())"
 _ENDED: LiteralString = "state = 'ended', due_at = NULL, lease = NULL, leased_until = NULL"
+_TAKEN: LiteralString = "state = 'ended', due_at = NULL, lease = NULL"
+"""The same of a chunk whose worker does not know yet: up to `leased_until` it may write results."""
 CHUNKS_ENDED: LiteralString = f"""
     stopped AS (
-        UPDATE chunks SET {_ENDED} WHERE job_id IN (SELECT id FROM open) AND state = 'open')"""
+        UPDATE chunks SET {_TAKEN} WHERE job_id IN (SELECT id FROM open) AND state = 'open')"""
 """Ends the chunks of jobs that are closed, beside a CTE `open` that has these. Their workers lose the lease."""
 _LEFT: LiteralString = "extract(epoch FROM batches.expires_at - now())::float8"
 _RUNS: LiteralString = "jobs.state IN ('submitting', 'unknown', 'running')"
@@ -291,7 +293,8 @@ class Chunks:
         """End all chunks of a job of which nothing was answered, by the holder of the lease of one; false if something
         was. Other workers lose their leases."""
         cursor = await self._connection.execute(
-            f"""UPDATE chunks SET {_ENDED}, error = CASE WHEN id = %(id)s THEN %(error)s::jsonb END
+            f"""UPDATE chunks SET {_TAKEN}, leased_until = CASE WHEN id <> %(id)s THEN leased_until END,
+                    error = CASE WHEN id = %(id)s THEN %(error)s::jsonb END
                 WHERE job_id = %(job)s AND state = 'open'
                     AND EXISTS (SELECT 1 FROM chunks WHERE id = %(id)s AND lease = %(lease)s)
                     AND NOT EXISTS (SELECT 1 FROM chunks WHERE job_id = %(job)s AND completed + failed > 0)""",

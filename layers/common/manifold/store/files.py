@@ -209,7 +209,7 @@ class Files:
         return [file_id for (file_id,) in await cursor.fetchall()]
 
     async def purgeable(self, file_id: str) -> bool:
-        """Whether the file is deleted, not yet purged, and needed by no open batch."""
+        """Whether the file is deleted, not yet purged, and needed by no open batch, nor by a worker of an ended one."""
         cursor = await self._connection.execute(f"SELECT 1 FROM files f WHERE f.id = %s AND {_PURGEABLE}", (file_id,))
         return await cursor.fetchone() is not None
 
@@ -266,4 +266,7 @@ class Files:
 _LIVE: LiteralString = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())"
 _FREE: LiteralString = "(leased_until IS NULL OR leased_until <= now())"
 _PURGEABLE: LiteralString = """deleted_at <= now() AND purged_at IS NULL
-    AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = f.id AND b.due_at IS NOT NULL)"""
+    AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.input_file_id = f.id AND b.due_at IS NOT NULL)
+    AND NOT EXISTS (
+        SELECT 1 FROM batches b JOIN jobs j ON j.batch_id = b.id JOIN chunks c ON c.job_id = j.id
+        WHERE b.input_file_id = f.id AND c.leased_until > now())"""
