@@ -40,7 +40,7 @@ def a_server_that_is_down_fails_no_request(simulation: Simulation) -> Iterator[s
             failed = [
                 call
                 for call in _calls(simulation)
-                if call.outcome == "failed" and (call.run.chunk.batch_id, call.custom_id) == (batch_id, line["custom_id"])
+                if call.outcome in ("failed", "cut") and (call.run.chunk.batch_id, call.custom_id) == (batch_id, line["custom_id"])
             ]
             if not any(_is_beside_an_answer(simulation, call) for call in failed):
                 yield f"{line['custom_id']} of {batch_id} failed, and nothing was answered after it"
@@ -69,6 +69,18 @@ def no_request_is_called_again_without_need(simulation: Simulation) -> Iterator[
             ended = run.ended if run.ended is not None else later.began
             if earlier.ended is not None and ended - earlier.ended > WRITE_SECONDS and not storage_fails:
                 yield f"{name} was answered at {earlier.ended:.1f}, and not stored up to {ended:.1f}"
+
+
+def no_stored_answer_is_lost(simulation: Simulation) -> Iterator[str]:
+    """What was in the bucket as a worker began is in the files of the batch, unless that was ended by an admin."""
+    query = """SELECT id, output_file_id, error_file_id FROM batches WHERE status IN ('completed', 'expired', 'cancelled')"""
+    for batch_id, output, error in simulation.database.execute(query):
+        results = [*_results(simulation, output), *_results(simulation, error)]
+        kept = {one["custom_id"] for one in results if one["response"] is not None}
+        runs = [run for run in simulation.runs if run.chunk.batch_id == batch_id]
+        lost = frozenset[str]().union(*(run.stored for run in runs)) - kept
+        if lost and results:
+            yield f"{batch_id} has not {sorted(lost)}, which were stored"
 
 
 def no_call_begins_after_the_end(simulation: Simulation) -> Iterator[str]:
@@ -104,6 +116,7 @@ OWN_INVARIANTS = (
     each_request_is_answered_once,
     a_server_that_is_down_fails_no_request,
     no_request_is_called_again_without_need,
+    no_stored_answer_is_lost,
     no_call_begins_after_the_end,
     a_deployment_has_no_more_calls_than_it_takes,
     usage_is_of_the_answers_that_are_kept,
