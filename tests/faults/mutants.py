@@ -4,32 +4,42 @@ Most are the real statements with a guard left out, so a mutant changes with the
 any more is an error.
 """
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
 import psycopg
 
+from batches.execution import chunk_execution
+from batches.execution.chunk_run import CLAIM_SECONDS, ChunkRun
+from batches.execution.line_calls import Outcome, Request
+from batches.execution.result_writer import ResultWriter
 from batches.selection import Candidate
 from batches.submission import Submission
 from files.transfers.line_translation import TranslatedResults
 from files.transfers.request_ids import RequestIds
 from manifold.errors import ProviderError
+from manifold.execution.pace import Claim, Grant, PaceLimits, admit
+from manifold.execution.parts import Found, Parts
 from manifold.providers import Job, unclear_creates
 from manifold.providers.unclear_creates import FirstId, Read
 from manifold.store.idempotency import Idempotency
 from manifold.store.jobs import JobRow
+from manifold.store.paces import PaceRow
 from manifold.store.shards import ShardRow
+from tests.faults.dialects import OWN
 
 _FREE = r"AND \((\w\.)?leased_until IS NULL OR (\w\.)?leased_until <= now\(\)\)"
 _HELD = r"(AND (?:lease|shard_lease) = (?:%s|%\(\w+\)s)|AND lease = held)"
 
 
 _insert = Submission._insert
+_found, _claim, _take = Parts.found, ChunkRun._claim, ChunkRun._take
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,35 @@ def _by_position(self: TranslatedResults, _: object) -> str | None:
     return self._index.get(position)
 
 
+async def _nothing_found(self: Parts, attempts: int, _: object = ()) -> Found:
+    """Only how many objects earlier attempts have left, and not what these answer."""
+    return Found((await _found(self, attempts)).counts)
+
+
+async def _ignoring_the_loss(self: ChunkRun) -> float | None:
+    """Go on as long as the run has time."""
+    left = await _claim(self)
+    return CLAIM_SECONDS if left is None else left
+
+
+def _failed_at_once(self: ChunkRun, request: Request, outcome: Outcome, begun: float) -> None:
+    """Believe each failure."""
+    if outcome.means == "failed":
+        self._keep_result(outcome)
+    else:
+        _take(self, request, outcome, begun)
+
+
+async def _never(_: ResultWriter) -> None:
+    """Leave all answers to the end of the run."""
+    await asyncio.Event().wait()
+
+
+def _alone(pace: PaceRow, limits: PaceLimits, claim: Claim) -> tuple[Grant, PaceRow]:
+    """Grant each worker what would be its own if there was no other."""
+    return admit(replace(pace, leases={}), limits, claim)
+
+
 MUTANTS = (
     Mutant("the lease dropped", ((_FREE, ""), (_HELD, r"AND (true OR (true \1))"))),
     Mutant("the call before the row", methods=((Submission, "_insert", _call_first),)),
@@ -130,4 +169,16 @@ MUTANTS = (
     ),
     Mutant("another's job taken", methods=((unclear_creates, "find", _first_of_the_time),), dialect="anthropic"),
     Mutant("results by position", methods=((TranslatedResults, "_custom_id", _by_position),), dialect="anthropic"),
+    Mutant(
+        "an attempt forgets what earlier ones stored", methods=((Parts, "found", _nothing_found),), dialect=OWN
+    ),
+    Mutant("a lease that is lost is ignored", methods=((ChunkRun, "_claim", _ignoring_the_loss),), dialect=OWN),
+    Mutant("failed requests are failed at once", methods=((ChunkRun, "_take", _failed_at_once),), dialect=OWN),
+    Mutant("answers are written at the end", methods=((ResultWriter, "keep_writing", _never),), dialect=OWN),
+    Mutant("each worker has all calls", methods=((chunk_execution, "admit", _alone),), dialect=OWN),
+    Mutant(
+        "a cancel is not heard",
+        ((r"RETURNING CASE WHEN stopping OR batches.status = 'cancelling' THEN 0 ELSE", "RETURNING CASE WHEN false THEN 0 ELSE"),),
+        dialect=OWN,
+    ),
 )

@@ -8,21 +8,24 @@ Each call is noted with what the provider's log says of it.
 import asyncio
 import re
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import httpx
 import orjson
 
+from batches.execution import chunk_run, permits, result_writer
 from local.provider import Fault, Simulator
 from local.provider.pace import Pace
 from local.provider.server import application
 from local.provider.state import ProviderState
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.execution import chunking, pace
 from manifold.provider_errors import fault_of
 from manifold.providers.completion_client import CompletionClient
 from manifold.providers.failures import failure, failure_within, is_error, read_object
@@ -118,9 +121,27 @@ class OwnServer(Providers):
         """How many calls have a fault."""
         self.hanging = random.choice((0.0, 0.0, 0.05))
         self.latencies = random.choice(((0.0,), (0.3, 1.0), (0.0, 2.0, 20.0)))
+        self.sizes = random.choice(((64, 64, 16), (2, 3, 2), (1, 8, 16)))
+        """The most calls of a worker, the fewest requests of a chunk, and the most answers of an object."""
         self.client = httpx.AsyncClient(transport=InProcessTransport(application(state), time))
         self._loop = end.enter_context(running_loop())
         self._outages = self._drawn_outages()
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The sizes of own execution are such that a few lines are several chunks, for several workers."""
+        calls, requests, together = self.sizes
+        patched: tuple[tuple[object, str, int], ...] = (
+            (pace, "WORKER_CALLS", calls),
+            (permits, "WORKER_CALLS", calls),
+            (chunk_run, "WORKER_CALLS", calls),
+            (chunking, "FEWEST_REQUESTS", requests),
+            (result_writer, "WRITTEN_TOGETHER", together),
+        )
+        with ExitStack() as patches:
+            for module, name, size in patched:
+                patches.enter_context(patch.object(module, name, size))
+            yield
 
     def asked(self, call: HttpCall, body: bytes, fault: Fault | None) -> httpx.Response:
         """What the simulated provider answers, at once. Raises httpx's errors."""

@@ -34,6 +34,8 @@ def run(database: ServerDatabase, seed: int, *, steps: int = 60, dialect: str | 
     with ExitStack() as end:
         simulation = Simulation(database, seed, providers_of(dialect), end)
         end.enter_context(_deterministic(simulation))
+        if isinstance(simulation.providers, OwnServer):
+            end.enter_context(simulation.providers.applied())
         runner = end.enter_context(asyncio.Runner(loop_factory=lambda: simulation.loop))
         simulation.loop.set_exception_handler(lambda loop, context: None)
         _add_owners(simulation)
