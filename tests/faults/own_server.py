@@ -62,12 +62,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(kind="rate_limit", retry_after="40"),
 )
 """What may go wrong with one call, beside answers that never come."""
-Outcome = Literal["under way", "answered", "failed", "cut"]
+Outcome = Literal["on its way", "under way", "answered", "failed", "cut"]
 
 
 @dataclass(eq=False)
 class Call:
-    """A call that reached a server. Times are seconds that tasks have waited for."""
+    """A call to a server. Times are seconds that tasks have waited for."""
 
     deployment: str
     run: OwnRun
@@ -76,8 +76,8 @@ class Call:
     began: float
     prompts: list[str]
     """What the model began to answer, by the provider's log: what is paid."""
-    outcome: Outcome = "under way"
-    """`answered`, also with an error of the request's own; `failed`, by a fault of the server; or cut by the caller."""
+    outcome: Outcome = "on its way"
+    """`on its way` to the server, and `under way` there; `answered`, also with an error of the request's own; `failed`, by a fault of the server; or cut by the caller."""
     ended: float | None = None
     beside: int = 0
     """Other calls at the deployment, of workers that have their leases; 0 if this one's may be lost."""
@@ -176,11 +176,12 @@ class OwnServer(Providers):
         deployment = urlsplit(call.url).hostname or ""
         named = REQUEST.search(content.decode())
         custom_id = named.group() if named else ""
-        await self._scheduler.point(f"call {custom_id} at {deployment}")
         made = Call(deployment, run_of(self.runs, current()), custom_id, self.clock.steady(), [])
-        self._judge(made)
         self.calls.append(made)
         try:
+            await self._scheduler.point(f"call {custom_id} at {deployment}")
+            made.began, made.outcome = self.clock.steady(), "under way"
+            self._judge(made)
             answer = await self._answer(made, call, content)
         except ProviderError as error:
             self._end(made, "answered" if fault_of(error) == "request" else "failed")
@@ -195,7 +196,8 @@ class OwnServer(Providers):
         """Note how the gateway stands as a call begins."""
         run, now = call.run, self.clock.now()
         if run.is_sure(now):
-            under_way = [one for one in self.calls if one.outcome == "under way" and one.deployment == call.deployment]
+            others = [one for one in self.calls if one.outcome == "under way" and one is not call]
+            under_way = [one for one in others if one.deployment == call.deployment]
             call.beside = sum(one.run.is_sure(now) for one in under_way)
         holds, stops_at = self.standing(run.chunk)
         call.stopped_for = max(0.0, self.clock.steady_since(stops_at))

@@ -148,8 +148,9 @@ class Simulation:
         return choices
 
     def _pass_time(self, timeout: float | None) -> None:
-        """Nothing can go on: let time pass up to the next timer or message."""
+        """Nothing can go on: let time pass up to the next timer or message. Those that are there wait for a worker."""
         waits = [one.arrives_at - self.clock.now() for one in self.queue.deliveries]
+        waits = [seconds for seconds in waits if seconds > 0]
         if timeout is None and not self._talking and self._quiet is not None and not self._quiet.done():
             self._quiet.set_result(None)
             return
