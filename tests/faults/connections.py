@@ -5,6 +5,7 @@ either ends within milliseconds, or waits for a lock, and then others go on.
 """
 
 import asyncio
+import contextlib
 import select
 from collections.abc import Generator
 from functools import partial
@@ -125,12 +126,25 @@ class SimulatedConnection(psycopg.AsyncConnection[TupleRow]):
                 if ready:
                     state = gen.send(ready)
                 elif self.database.is_blocked(self.pgconn):
-                    await self.scheduler.point(f"has the lock: {what}", partial(self._unblocked, state))
+                    try:
+                        await self.scheduler.point(f"has the lock: {what}", partial(self._unblocked, state))
+                    except asyncio.CancelledError:
+                        self._cancel(gen, state)
+                        raise
                     if self.gone:
                         raise psycopg.OperationalError("the connection is closed")
         except StopIteration as end:
             result: RV = end.value
             return result
+
+    def _cancel(self, gen: PQGen[Any], state: int) -> None:
+        """Cancel what waits for a lock, and read its end, as psycopg does where a task is cancelled."""
+        if self.gone:
+            return
+        self.database.cancel(self.pgconn)
+        with contextlib.suppress(StopIteration, psycopg.errors.QueryCanceled):
+            while True:
+                state = gen.send(self._ready(state, _WAIT_MS))
 
     def _unblocked(self, state: int) -> bool:
         return self.gone or bool(self._ready(state, 0)) or not self.database.is_blocked(self.pgconn)

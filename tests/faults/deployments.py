@@ -58,9 +58,7 @@ def _executed(random: Random, server: OwnServer) -> tuple[Config, DeploymentsOf]
     gateway = _gateway("own.yaml")
     timeout, rpm = random.choice((None, 5.0, 30.0)), random.choice((None, None, 60, 600))
     retried = random.choice((0, 0, 2))
-    changed = [
-        replace(one, timeout=timeout, rpm=rpm, retry_failed_lines=retried) for one in gateway.config.deployments
-    ]
+    changed = [replace(one, timeout=timeout, rpm=rpm, retry_failed_lines=retried) for one in gateway.config.deployments]
     for deployment in changed:
         server.parallel[deployment.id] = deployment.max_parallel_requests or 0
     settings = replace(gateway.config.router_settings, num_retries=random.choice((0, 1, 2)))

@@ -169,16 +169,19 @@ MUTANTS = (
     ),
     Mutant("another's job taken", methods=((unclear_creates, "find", _first_of_the_time),), dialect="anthropic"),
     Mutant("results by position", methods=((TranslatedResults, "_custom_id", _by_position),), dialect="anthropic"),
-    Mutant(
-        "an attempt forgets what earlier ones stored", methods=((Parts, "found", _nothing_found),), dialect=OWN
-    ),
+    Mutant("an attempt forgets what earlier ones stored", methods=((Parts, "found", _nothing_found),), dialect=OWN),
     Mutant("a lease that is lost is ignored", methods=((ChunkRun, "_claim", _ignoring_the_loss),), dialect=OWN),
     Mutant("failed requests are failed at once", methods=((ChunkRun, "_take", _failed_at_once),), dialect=OWN),
     Mutant("answers are written at the end", methods=((ResultWriter, "keep_writing", _never),), dialect=OWN),
     Mutant("each worker has all calls", methods=((chunk_execution, "admit", _alone),), dialect=OWN),
     Mutant(
         "a cancel is not heard",
-        ((r"RETURNING CASE WHEN stopping OR batches.status = 'cancelling' THEN 0 ELSE", "RETURNING CASE WHEN false THEN 0 ELSE"),),
+        (
+            (
+                r"RETURNING CASE WHEN stopping OR batches.status = 'cancelling' THEN 0 ELSE",
+                "RETURNING CASE WHEN false THEN 0 ELSE",
+            ),
+        ),
         dialect=OWN,
     ),
 )

@@ -40,40 +40,47 @@ def a_server_that_is_down_fails_no_request(simulation: Simulation) -> Iterator[s
             failed = [
                 call
                 for call in _calls(simulation)
-                if call.outcome in ("failed", "cut") and (call.run.chunk.batch_id, call.custom_id) == (batch_id, line["custom_id"])
+                if call.outcome in ("failed", "cut")
+                and (call.run.chunk.batch_id, call.custom_id) == (batch_id, line["custom_id"])
             ]
             if not any(_is_beside_an_answer(simulation, call) for call in failed):
                 yield f"{line['custom_id']} of {batch_id} failed, and nothing was answered after it"
 
 
 def no_request_is_called_again_without_need(simulation: Simulation) -> Iterator[str]:
-    """Only after a call that failed, or whose answer was not stored as its worker died, lost its lease or the bucket."""
-    storage_fails = simulation.faults.rates["storage"] > 0
+    """Only after a call that failed, or whose answer was not stored as its worker died or lost its lease."""
     of_requests = defaultdict[tuple[str, str], list[Call]](list)
     for call in _calls(simulation):
         if call.custom_id:
             of_requests[call.run.chunk.id, call.custom_id].append(call)
     for (chunk_id, custom_id), calls in of_requests.items():
-        name = f"{custom_id} of {chunk_id}"
         for call in calls:
             if custom_id in call.run.stored:
-                yield f"{name} was called at {call.began:.1f}, and its answer was stored before"
+                yield f"{custom_id} of {chunk_id} was called at {call.began:.1f}, and its answer was stored before"
         for earlier, later in pairwise(calls):
-            if earlier.run is later.run and (earlier.ended is None or earlier.outcome == "answered"):
-                yield f"{name} was called twice by one worker, at {earlier.began:.1f} and {later.began:.1f}"
-            if earlier.outcome != "answered" or earlier.run is later.run:
-                continue
-            run = earlier.run
-            if run.how == "returned" and run.stop != "lost" and not storage_fails:
-                yield f"{name} was answered at {earlier.ended:.1f}; its worker ended ({run.stop}), and forgot that"
-            ended = run.ended if run.ended is not None else later.began
-            if earlier.ended is not None and ended - earlier.ended > WRITE_SECONDS and not storage_fails:
-                yield f"{name} was answered at {earlier.ended:.1f}, and not stored up to {ended:.1f}"
+            if why := _needless(earlier, later, storage_fails=simulation.faults.rates["storage"] > 0):
+                yield f"{custom_id} of {chunk_id} was called again at {later.began:.1f}: {why}"
+
+
+def _needless(earlier: Call, later: Call, *, storage_fails: bool) -> str | None:
+    """What is wrong with calling a request again; `None` if nothing is."""
+    run = earlier.run
+    if run is later.run:
+        return "by the same worker" if earlier.ended is None or earlier.outcome == "answered" else None
+    if earlier.outcome != "answered" or earlier.ended is None or storage_fails:
+        return None
+    if run.how == "returned" and run.stop != "lost" and run.ended is not None and run.ended <= later.run.began:
+        return f"it was answered at {earlier.ended:.1f}, and its worker ended ({run.stop}) and forgot that"
+    known_until = min(run.ended if run.ended is not None else later.began, later.run.began)
+    if known_until - earlier.ended > WRITE_SECONDS:
+        return f"it was answered at {earlier.ended:.1f}, and not stored up to {known_until:.1f}"
+    return None
 
 
 def no_stored_answer_is_lost(simulation: Simulation) -> Iterator[str]:
     """What was in the bucket as a worker began is in the files of the batch, unless that was ended by an admin."""
-    query = """SELECT id, output_file_id, error_file_id FROM batches WHERE status IN ('completed', 'expired', 'cancelled')"""
+    query = """SELECT id, output_file_id, error_file_id FROM batches
+        WHERE status IN ('completed', 'expired', 'cancelled')"""
     for batch_id, output, error in simulation.database.execute(query):
         results = [*_results(simulation, output), *_results(simulation, error)]
         kept = {one["custom_id"] for one in results if one["response"] is not None}

@@ -27,6 +27,7 @@ class OwnRun:
 
     chunk: ChunkRow
     environment: Environment
+    began: float
     stored: frozenset[str]
     """The requests (custom_ids) whose results were in the bucket when it began."""
     sure_until: float = 0.0
@@ -84,7 +85,7 @@ class WatchedExecution(ChunkExecution):
     async def _run(self, chunk: ChunkRow, deployment: Deployment, began: float) -> None:
         environment, clock = current(), self.watcher.clock
         assert environment is not None
-        run = OwnRun(chunk, environment, frozenset(stored(self.watcher.objects, chunk)))
+        run = OwnRun(chunk, environment, clock.steady(), frozenset(stored(self.watcher.objects, chunk)))
         self.watcher.runs.append(run)
         environment.on_kill.append(lambda: run.end(clock.steady(), "killed"))
         try:

@@ -47,7 +47,8 @@ POISON = "fail-this-line"
 """A prompt with these words breaks the server: it answers with a 500 each time."""
 REQUEST = re.compile("request-[0-9]+")
 FOREVER = 1e9
-HANG_SECONDS = 10_000.0
+HANG_SECONDS = 100.0
+"""How long a call hangs: longer than any `timeout` that is set."""
 MOST_LINES = 24
 FAULTS: tuple[Fault, ...] = (
     Fault(kind="error"),
@@ -77,7 +78,8 @@ class Call:
     prompts: list[str]
     """What the model began to answer, by the provider's log: what is paid."""
     outcome: Outcome = "on its way"
-    """`on its way` to the server, and `under way` there; `answered`, also with an error of the request's own; `failed`, by a fault of the server; or cut by the caller."""
+    """`on its way` to the server, and `under way` there; `answered`, also with an error of the request's own;
+    `failed`, by a fault of the server; or `cut` by the caller."""
     ended: float | None = None
     beside: int = 0
     """Other calls at the deployment, of workers that have their leases; 0 if this one's may be lost."""
@@ -182,7 +184,7 @@ class OwnServer(Providers):
             await self._scheduler.point(f"call {custom_id} at {deployment}")
             made.began, made.outcome = self.clock.steady(), "under way"
             self._judge(made)
-            answer = await self._answer(made, call, content)
+            answer = await self._answer_to(made, call, content)
         except ProviderError as error:
             self._end(made, "answered" if fault_of(error) == "request" else "failed")
             raise
@@ -211,7 +213,7 @@ class OwnServer(Providers):
         if call.ended is None:
             call.outcome, call.ended = outcome, self.clock.steady()
 
-    async def _answer(self, made: Call, call: HttpCall, content: bytes) -> dict[str, Any]:
+    async def _answer_to(self, made: Call, call: HttpCall, content: bytes) -> dict[str, Any]:
         random = self._random
         seconds, fault = random.choice(self.latencies), self._fault(made, content)
         down, hangs = self.is_down(made.deployment), not self._faults.over and random.random() < self.hanging
@@ -219,7 +221,7 @@ class OwnServer(Providers):
         self._scheduler.trace.add(made.deployment, f"{made.custom_id or 'ping'} {what}, {seconds:g} s")
         if down and random.random() < 0.5:
             raise ProviderRefused(f"no connection to {call.host}")
-        if (down or hangs) and random.random() < (0.1 if down else 0.5):
+        if (down or hangs) and random.random() < (0.03 if down else 0.5):
             await asyncio.sleep(HANG_SECONDS)
         if down:
             fault = Fault(kind="error", status=503)

@@ -76,8 +76,7 @@ class Simulation:
         self._jumps = self.random.choice((0.0, 0.0, 0.01, 0.05))
         self._config, self._deployments_of = deployments(self.random, self.providers)
         self._environments: dict[str, list[tuple[Environment, Functions]]] = {}
-        self._started = 0
-        self._scheduled_at = self.clock.now()
+        self._started, self._scheduled_at = 0, self.clock.now()
         self._quiet: asyncio.Future[None] | None = None
         self._talking = 0
 
@@ -266,7 +265,8 @@ class Simulation:
 
     def _standing(self, chunk: ChunkRow) -> tuple[bool, float]:
         """Whether a chunk has the same holder as before, and the Unix time from which on it is not to run."""
-        query = """SELECT chunks.state = 'open' AND chunks.lease = %s AND jobs.state IN ('submitting', 'unknown', 'running'),
+        query = """SELECT chunks.state = 'open' AND chunks.lease = %s
+                AND jobs.state IN ('submitting', 'unknown', 'running'),
                 extract(epoch FROM least(batches.cancelling_at, batches.expires_at))::float8
             FROM chunks JOIN jobs ON jobs.id = job_id JOIN batches ON batches.id = jobs.batch_id WHERE chunks.id = %s"""
         [(holds, stops_at)] = self.database.execute(query, (chunk.lease, chunk.id))
