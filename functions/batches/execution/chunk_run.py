@@ -72,6 +72,7 @@ class ChunkRun:
         self._pending = deque[Request]()
         self._suspects = Suspects()
         self._stop: Stop | None = None
+        self._prepared = asyncio.Event()
         self._lease_until = now() + LEASE_SECONDS - LEASE_MARGIN
 
     @property
@@ -105,6 +106,7 @@ class ChunkRun:
     async def _work(self, prepare: Callable[[], Awaitable[Iterable[Request]]]) -> None:
         self._pending.extend(await prepare())
         self._expected = 0
+        self._prepared.set()
         while self._stop is None and (self._pending or self._suspects):
             if self._pending:
                 await self._run_all(min(WORKER_CALLS, len(self._pending)))
@@ -188,6 +190,7 @@ class ChunkRun:
             self._permits.close()
         else:
             self._end("window")
+            await self._prepared.wait()  # what earlier attempts have left is part of the chunk's end
             await asyncio.sleep(GRACE_SECONDS)
 
     async def _claim(self) -> float | None:
@@ -211,6 +214,8 @@ class ChunkRun:
         self._lease_until = began + LEASE_SECONDS - LEASE_MARGIN
         grant, left = renewed
         self._permits.renew(grant)
+        if left <= 0:
+            return left
         if grant.paused > HELD_PAUSE_SECONDS:
             self._end("paused")
         elif not grant.calls and claim.requests:
