@@ -67,6 +67,8 @@ def _needless(earlier: Call, later: Call, *, storage_fails: bool) -> str | None:
     run = earlier.run
     if run is later.run:
         return "by the same worker" if earlier.ended is None or earlier.outcome == "answered" else None
+    if later.run.chunk.attempts < run.chunk.attempts:  # its lease had gone to the other, which it does not know yet
+        return None
     if earlier.outcome != "answered" or earlier.ended is None or storage_fails:
         return None
     if run.how == "returned" and run.stop != "lost" and run.ended is not None and run.ended <= later.run.began:
@@ -96,6 +98,8 @@ def no_call_begins_after_the_end(simulation: Simulation) -> Iterator[str]:
         bound = UNHEARD_SECONDS if call.run.missed else LATE_SECONDS
         if call.stopped_for > bound:
             yield f"{call.custom_id} was called {call.stopped_for:.1f} s after its batch was to stop"
+        if call.run.told_at is not None and call.began > call.run.told_at:
+            yield f"{call.custom_id} was called at {call.began:.1f}, as its worker knew that it had lost the lease"
         if call.lost_for > bound:
             yield f"{call.custom_id} was called {call.lost_for:.1f} s after its worker had lost {call.run.chunk.id}"
 

@@ -36,6 +36,8 @@ class OwnRun:
     """Whether it may have been without its lease meanwhile."""
     missed: bool = False
     """Whether a renewal failed."""
+    told_at: float | None = None
+    """When a renewal told it that the lease is lost."""
     lost_at: float | None = None
     """When a call began that found the lease lost, for the first time."""
     stop: Stop | None = None
@@ -109,6 +111,8 @@ class WatchedExecution(ChunkExecution):
             run.lapsed = True
         if renewed is not None:
             run.sure_until = began + LEASE_SECONDS
+        elif run.told_at is None:
+            run.told_at = self.watcher.clock.steady()
         return renewed
 
     async def _write_end(
