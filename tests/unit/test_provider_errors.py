@@ -2,7 +2,7 @@
 
 import pytest
 
-from manifold.errors import TIMEOUT, ProviderRefused, ProviderUnclear
+from manifold.errors import ANSWER_TOO_LARGE, TIMEOUT, ProviderRefused, ProviderUnclear
 from manifold.provider_errors import Fault, client_error, fault_of, owner_message
 
 
@@ -11,6 +11,7 @@ from manifold.provider_errors import Fault, client_error, fault_of, owner_messag
     [
         (400, "bad_value", "request", (400, "bad_value")),
         (413, "invalid_request_error", "request", (413, None)),
+        (None, ANSWER_TOO_LARGE, "request", (400, "answer_too_large")),
         (400, "insufficient_quota", "account", (502, "provider_account")),
         (404, None, "account", (502, "provider_account")),
         (429, "insufficient_quota", "account", (502, "provider_account")),

@@ -217,6 +217,8 @@ class ProviderUnclear(ProviderError):
 
 TIMEOUT = "timeout"
 """The `code` of a `ProviderUnclear` whose answer did not come in time, and of a connection that did not open."""
+ANSWER_TOO_LARGE = "answer_too_large"
+"""The `code` of a `ProviderUnclear` whose answer has more bytes than are read."""
 
 
 class ConfigError(Exception):

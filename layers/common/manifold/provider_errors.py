@@ -14,7 +14,7 @@ All statuses and codes that decide this are listed here. Adapters have put the c
 
 from typing import Literal
 
-from manifold.errors import TIMEOUT, CallFailed, ProviderError
+from manifold.errors import ANSWER_TOO_LARGE, TIMEOUT, CallFailed, ProviderError
 
 Fault = Literal["request", "account", "rate_limit", "timeout", "overload", "provider"]
 
@@ -46,7 +46,7 @@ GENERIC_CODES = frozenset({"invalid_request_error", "BadRequestError", "INVALID_
 
 def fault_of(error: ProviderError) -> Fault:
     """Whose fault the failure of a completion is; the first that fits, in this order."""
-    if error.status in REQUEST_STATUSES and error.code not in ACCOUNT_CODES:
+    if error.code == ANSWER_TOO_LARGE or (error.status in REQUEST_STATUSES and error.code not in ACCOUNT_CODES):
         return "request"
     if error.status in ACCOUNT_STATUSES or error.code in ACCOUNT_CODES:
         return "account"
@@ -61,7 +61,7 @@ def client_error(error: ProviderError) -> CallFailed:
     """What the client of a completion is told: of its own faults in full, of ours and the provider's the kind."""
     match fault_of(error):
         case "request":
-            return _request_error(error)
+            return request_error(error)
         case "account":
             message = "The gateway's own account at the provider was refused: tell whoever runs this gateway."
             return CallFailed(message, status=502, code="provider_account")
@@ -101,7 +101,11 @@ def is_key_refused(error: ProviderError) -> bool:
     return error.status in KEY_STATUSES or error.code in KEY_CODES
 
 
-def _request_error(error: ProviderError) -> CallFailed:
+def request_error(error: ProviderError) -> CallFailed:
+    """What the client is told of a refusal that is the request's own, whatever its status says."""
+    if error.code == ANSWER_TOO_LARGE:
+        message = "The answer is larger than the gateway takes from a provider. Ask for less in one request."
+        return CallFailed(message, status=400, type="invalid_request_error", code=error.code)
     return CallFailed(
         error.detail or "The provider rejected the request as invalid.",
         status=error.status or 400,

@@ -8,7 +8,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator
 
-from manifold.errors import ProviderUnclear
+from manifold.errors import ANSWER_TOO_LARGE, ProviderUnclear
 
 ACCEPT_ENCODING = "gzip, deflate"
 """Sent with every request: the encodings that are decoded here."""
@@ -93,7 +93,7 @@ async def decoded(raw: AsyncIterator[bytes], encoding: str, max_bytes: int) -> A
         async for piece in _inflated(raw, encoding.strip().lower()):
             count += len(piece)
             if count > max_bytes:
-                raise ProviderUnclear(f"an answer of more than {max_bytes} bytes")
+                raise ProviderUnclear(f"an answer of more than {max_bytes} bytes", code=ANSWER_TOO_LARGE)
             yield piece
     except zlib.error as error:
         raise ProviderUnclear("an answer that cannot be decoded") from error
