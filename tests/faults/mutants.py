@@ -119,12 +119,12 @@ async def _ignoring_the_loss(self: ChunkRun) -> float | None:
     return CLAIM_SECONDS if left is None else left
 
 
-def _failed_at_once(self: ChunkRun, request: Request, outcome: Outcome, begun: float) -> None:
+def _failed_at_once(self: ChunkRun, request: Request, outcome: Outcome) -> None:
     """Believe each failure."""
     if outcome.means == "failed":
         self._keep_result(outcome)
     else:
-        _take(self, request, outcome, begun)
+        _take(self, request, outcome)
 
 
 async def _never(_: ResultWriter) -> None:

@@ -44,7 +44,13 @@ from tests.support.in_process_provider import URL, InProcessTransport
 
 ACCOUNT = "vllm"
 POISON = "fail-this-line"
-"""A prompt with these words breaks the server: it answers with a 500 each time."""
+"""A prompt with these words is never answered: in each run one of these is."""
+POISONED: tuple[Fault, ...] = (
+    Fault(kind="error"),
+    Fault(kind="error", status=404),
+    Fault(kind="error", status=403),
+    Fault(kind="rate_limit"),
+)
 REQUEST = re.compile("request-[0-9]+")
 FOREVER = 1e9
 HANG_SECONDS = 100.0
@@ -119,6 +125,9 @@ class OwnServer(Providers):
         """Whether the holder of a chunk still has it, and the Unix time from which on it is not to run."""
         self.completions = OpenAICompletions(_Client(self), "hosted_vllm")
         self.requests = Requests(odd={"temperature": 99}, odd_files=random.choice((0.0, 0.3)), most_lines=MOST_LINES)
+        self.poison = random.choice(POISONED)
+        self.deadly_for = random.choice((0.0, 0.0, 20.0))
+        """Seconds for which such a prompt has the server down."""
         self.broken = random.choice((0.0, 0.02, 0.1, 0.4))
         """How many calls have a fault."""
         self.hanging = random.choice((0.0, 0.0, 0.05))
@@ -237,7 +246,9 @@ class OwnServer(Providers):
 
     def _fault(self, made: Call, content: bytes) -> Fault | None:
         if POISON.encode() in content:
-            return Fault(kind="error")
+            now = self.clock.now()
+            self._outages.append(Outage(made.deployment, now, now + self.deadly_for))
+            return self.poison
         if self._faults.over or self._random.random() >= self.broken:
             return None
         return self._random.choice(FAULTS)

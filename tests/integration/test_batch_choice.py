@@ -121,8 +121,9 @@ async def test_a_batch_too_small_for_all_runs_here(start: Start) -> None:
 async def test_a_batch_too_small_without_what_cannot_be_sent_runs_here(start: Start) -> None:
     system = start({"anthropic": {"min_batch_requests": 3}})
     batch = await run(system, chat_lines(GROUP, 2) + chat_line(GROUP, "bad", logit_bias={"1": 1}))
-    assert executions(system) == ["gateway"]
-    assert batch.status == "failed", "the address is not Anthropic's"
+    assert executions(system) == ["gateway", "gateway"]
+    assert (batch.status, batch.request_counts.failed) == ("completed", 3), "the address is not Anthropic's"
+    assert codes(batch) == [(None, "The provider answered HTTP 404: Not Found")]
 
 
 async def test_one_that_cannot_run_here_fails_and_says_how_many_requests_it_needs(start: Start) -> None:

@@ -33,22 +33,6 @@ def fail(system: System, kind: str, times: int | None = None, **how: Any) -> Non
     system.provider.fail(Fault.model_validate(fault))
 
 
-def poisoned(system: System, prompt: str) -> list[str]:
-    """Have the provider fail at this prompt; returns the prompts at which it did."""
-    asked: list[str] = []
-    complete = system.gateway.deployments.complete
-
-    async def fail_or_complete(deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
-        content = request.body["messages"][-1]["content"]
-        if content == prompt:
-            asked.append(content)
-            raise ProviderUnclear("HTTP 500", status=500)
-        return await complete(deployment, request)
-
-    system.gateway.deployments.complete = fail_or_complete  # type: ignore[method-assign]
-    return asked
-
-
 def line(custom_id: str, url: str, **body: Any) -> bytes:
     return json.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body}).encode() + b"\n"
 
@@ -135,23 +119,6 @@ async def test_a_request_that_cannot_be_translated_is_an_error_line(own: System)
     failed = results(own, batch.error_file_id)["bad"]
     assert failed["response"]["body"]["error"]["param"] == "n"
     assert list(results(own, batch.output_file_id)) == ["good"]
-
-
-@pytest.mark.parametrize("group", ["one-by-one", GROUP])
-async def test_a_request_fails_after_its_retries_once_the_provider_answers_others(own: System, group: str) -> None:
-    asked = poisoned(own, "hello 1")
-    batch = await run_batch(own, chat_lines(group, 5))
-    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 4, 1)
-    error = results(own, batch.error_file_id)["request-1"]["response"]
-    assert (error["status_code"], error["body"]["error"]["code"]) == (502, "provider_error")
-    assert asked == ["hello 1"] * 2
-
-
-async def test_the_last_request_fails_once_a_probe_is_answered(own: System) -> None:
-    fail(own, "error", times=2)
-    batch = await run_batch(own, chat_lines(GROUP, 1))
-    assert (batch.status, batch.request_counts.failed) == ("completed", 1)
-    assert len(calls(own)) == 3
 
 
 @pytest.mark.parametrize("how", [{"kind": "error"}, {"kind": "error", "status": 503}, {"kind": "cut"}])

@@ -87,6 +87,16 @@ def test_tokens_that_were_underestimated_are_paid_back() -> None:
     assert pace.free_tokens == pytest.approx(-700 + 200)
 
 
+def test_a_debt_is_paid_back_within_a_minute_or_so() -> None:
+    """Completions, and answers of millions of tokens, may take more than there is; batches then wait for that long."""
+    limits = PaceLimits(rpm=660, tpm=6600)
+    owing = replace(EMPTY, paced_at=EMPTY.now, free_requests=-1e6, free_tokens=-1e9)
+    _, pace = admit(owing, limits, claim("a"))
+    assert (pace.free_requests, pace.free_tokens) == (-660, -6600)
+    grant, _ = admit(replace(pace, now=pace.now + 70), limits, claim("a", tokens=10))
+    assert grant.requests > 0
+
+
 def test_completions_take_what_batches_then_lack() -> None:
     limits = PaceLimits(rpm=660)
     _, pace = admit(EMPTY, limits, claim("a", requests=0))

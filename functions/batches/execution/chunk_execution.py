@@ -4,7 +4,8 @@ import secrets
 from collections.abc import Container
 from io import BytesIO
 
-from batches.execution.chunk_run import LEASE_SECONDS, NO_PLACE_SECONDS, ChunkRun, Stop
+from batches.execution.backlog import Backlog
+from batches.execution.chunk_run import BYTES_A_TOKEN, LEASE_SECONDS, NO_PLACE_SECONDS, ChunkRun, Stop
 from batches.execution.line_calls import ROUTES, LineCalls, Request
 from batches.execution.permits import Permits, Ramp
 from batches.execution.result_writer import ResultWriter
@@ -13,7 +14,6 @@ from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
 from manifold.dispatch.deadline import now
 from manifold.dispatch.dispatcher import Dispatcher
-from manifold.dispatch.retries import MAX_PAUSE as RETRY_PAUSE
 from manifold.errors import ManifoldError
 from manifold.execution.pace import Claim, Grant, PaceLimits, admit
 from manifold.execution.parts import Parts
@@ -25,19 +25,22 @@ from manifold.store import Store, Tables
 from manifold.store.chunks import ChunkProgress, ChunkRow
 from manifold.store.files import storage_key
 
-WORK_SECONDS = 870.0
-"""Of the 900 s of a worker: after them nothing of it goes on."""
-LINE_SECONDS = 600.0
-"""How long a request may take, with all its attempts, where no `timeout` says less."""
-BYTES_A_TOKEN = 4
-"""Bytes of a line for one token, as a first guess."""
+WORK_SECONDS = 840.0
+"""Of the 900 s of a worker: by then each call has ended, and a minute is left to write."""
+CALL_SECONDS = 600.0
+"""How long a call may take, where no `timeout` says less."""
+LEAST_CALLS = 2
+"""Calls of a request after which it may fail, where `num_retries` says less."""
 PIECE_BYTES = 2 * 1024 * 1024
-FIRST_PAUSE, MAX_PAUSE = 5.0, 300.0
-"""Seconds before a chunk is tried again whose provider answered nothing, and the most. The pause doubles each time."""
-MOVE_AFTER, MOST_MOVES = 5, 2
-"""Pauses after which the requests of a job move to another deployment, if there is one, and how often they do."""
-REFUSALS = 4
-"""Pauses after which a chunk of which nothing was answered gives up, as the provider refuses our account or the API."""
+LEAST_PAUSE, MOST_PAUSE = 5.0, 300.0
+"""Seconds before a chunk is tried again whose provider is silent, and the most: as long as it has been silent."""
+LIMITED_PAUSE = 60.0
+"""The same at least where the provider takes calls, and none of what is left."""
+PATIENCE_SECONDS = 150.0
+"""After so long without a result, the requests of a job move to another deployment, if there is one; if there is none,
+and the provider refuses our account or the API, a job of which nothing was answered fails."""
+MOST_MOVES = 2
+"""How often the requests of a job move."""
 UNAVAILABLE = {"code": "unavailable", "message": "The provider answered nothing for minutes."}
 """Why a job gives up whose requests move."""
 UNCONFIGURED_SECONDS = 300.0
@@ -81,21 +84,36 @@ class ChunkExecution:
             return
         deployment = self._deployments.get(chunk.deployment_id, "gateway")
         if deployment is None:
-            observe.warning("deployment_not_configured", deployment_id=chunk.deployment_id, chunk_id=chunk.id)
+            await self._without_deployment(chunk)
+        else:
+            await self._run(chunk, deployment, began)
+
+    async def _without_deployment(self, chunk: ChunkRow) -> None:
+        """Put a chunk off until `config.yaml` has its deployment again, or end it with what is stored of it."""
+        observe.warning("deployment_not_configured", deployment_id=chunk.deployment_id, chunk_id=chunk.id)
+        if not chunk.stopping and chunk.left > 0:
             async with self._store.session() as tables:
                 await tables.chunks.put_off(chunk, UNCONFIGURED_SECONDS)
             return
-        await self._run(chunk, deployment, began)
+        parts = Parts(self._storage, chunk.input_file_id, chunk.job_id, chunk.id)
+        writer = ResultWriter(parts, chunk.attempts)
+        writer.resume(await parts.found(chunk.attempts - 1, chunk.parts))
+        assert writer.progress is not None  # noqa: S101 (it is resumed)
+        async with self._store.transaction() as tables:
+            ended = await tables.chunks.end(chunk, writer.progress)
+            messages = await _followers(tables, chunk, PaceLimits()) if ended else []
+        await self._queue.announce(messages)
 
     async def _run(self, chunk: ChunkRow, deployment: Deployment, began: float) -> None:
         limits, ramp = PaceLimits.of(deployment), self._ramps.setdefault(deployment.id, Ramp())
-        if chunk.pauses:
+        if chunk.silent is not None:
             ramp.failed()
-        permits = Permits(chunk.id, limits, ramp, self._settings.num_retries)
+        permits = Permits(chunk.id, limits, ramp)
         parts = Parts(self._storage, chunk.input_file_id, chunk.job_id, chunk.id)
         writer = ResultWriter(parts, chunk.attempts)
-        seconds = self._line_seconds(deployment)
-        calls = LineCalls(self._dispatcher, deployment, ROUTES[chunk.endpoint], permits, ramp, seconds)
+        seconds = min(deployment.timeout or self._settings.timeout or CALL_SECONDS, CALL_SECONDS)
+        failures = {int(number): count for number, count in chunk.failures.items()}
+        backlog = Backlog(max(LEAST_CALLS, self._settings.num_retries + 1), failures)
 
         async def prepare() -> list[Request]:
             found = await parts.found(chunk.attempts - 1, chunk.parts)
@@ -106,15 +124,17 @@ class ChunkExecution:
             return await self._renew(chunk, limits, claim, writer)
 
         run = ChunkRun(
-            calls,
+            LineCalls(self._dispatcher, deployment, ROUTES[chunk.endpoint], permits, seconds),
             permits,
-            ramp,
+            backlog,
             writer,
             parts.request_id,
             renew,
-            until=began + WORK_SECONDS - seconds,
+            until=began + WORK_SECONDS,
+            call_seconds=seconds,
             expected=chunk.requests,
             tokens=chunk.bytes // BYTES_A_TOKEN // (chunk.skip + chunk.requests),
+            silent=chunk.silent,
         )
         try:
             stop = await run.run(prepare)
@@ -122,14 +142,6 @@ class ChunkExecution:
             observe.failed("chunk_interrupted", error, chunk_id=chunk.id)
             stop = "interrupted"
         await self._write_end(chunk, limits, run, writer, stop)
-
-    def _line_seconds(self, deployment: Deployment) -> float:
-        """How long a request may take, with all its attempts and the pauses between."""
-        timeout = deployment.timeout or self._settings.timeout
-        if timeout is None:
-            return LINE_SECONDS
-        retries = self._settings.num_retries
-        return min(LINE_SECONDS, timeout * (retries + 1) + RETRY_PAUSE * retries + 1)
 
     async def _requests(self, chunk: ChunkRow, answered: Container[int]) -> list[Request]:
         """The requests of a chunk that are not answered yet."""
@@ -146,68 +158,83 @@ class ChunkExecution:
             async with self._store.transaction() as tables:
                 grant, pace = admit(await tables.paces.lock(chunk.deployment_id), limits, claim)
                 await tables.paces.write(chunk.deployment_id, pace)
-                left = await tables.chunks.renew(chunk, writer.progress, LEASE_SECONDS)
+                yields = not claim.requests  # its last calls are under way
+                left = await tables.chunks.renew(chunk, writer.progress, LEASE_SECONDS, yields=yields)
                 if left is None:
                     raise _LeaseLost  # the share is another worker's by now
+                following = await tables.chunks.activate(chunk.deployment_id, limits.workers) if yields else []
         except _LeaseLost:
             return None
+        if following:
+            await self._queue.announce(Message("chunk", chunk_id) for chunk_id in following)
         return grant, left
 
     async def _write_end(
         self, chunk: ChunkRow, limits: PaceLimits, run: ChunkRun, writer: ResultWriter, stop: Stop | None
     ) -> None:
-        """Write how a run ended, free its share, and hand its place to the next chunk where it has ended."""
+        """Write how a run ended, give back its share, and hand its place to the next chunk where it has ended."""
         if stop == "lost":
             observe.warning("lease_lost", chunk_id=chunk.id, job_id=chunk.job_id)
             return
-        progress, pause = writer.progress, self._pause(chunk, run, stop)
+        progress, pause, again = writer.progress, _pause(run, stop), list[Message]()
         async with self._store.transaction() as tables:
-            await tables.paces.leave(chunk.deployment_id, chunk.id)  # before chunks, as a renewal locks them
-            messages = await self._ended(tables, chunk, run, progress, stop)
-            if messages is not None:
-                pause = 0.0
-                messages += await _followers(tables, chunk, limits)
-            elif await tables.chunks.release(chunk, progress, pause, answered=run.answered):
-                messages = [Message("chunk", chunk.id)]
+            _, pace = admit(await tables.paces.lock(chunk.deployment_id), limits, run.last_claim())
+            await tables.paces.write(chunk.deployment_id, pace)  # before chunks, as a renewal locks them
+            ended = await self._ended(tables, chunk, run, progress, stop)
+            yields = ended is not None or stop == "limited"
+            if ended is None and await tables.chunks.release(
+                chunk, progress, pause, yields=yields, silent=run.silent, failures=run.failures
+            ):
+                again = [Message("chunk", chunk.id)]
+            followers = await _followers(tables, chunk, limits) if yields else []
         counts = {"completed": progress.completed, "failed": progress.failed} if progress else {}
         observe.event("chunk_run", chunk_id=chunk.id, job_id=chunk.job_id, stop=stop, **counts)
-        if messages and pause <= MAX_DELAY:  # the schedule sends what is due later
-            await self._queue.announce(messages, delay=pause)
+        await self._queue.announce([*(ended or ()), *followers])
+        if pause <= MAX_DELAY:  # the schedule sends what is due later
+            await self._queue.announce(again, delay=pause)
 
     async def _ended(
         self, tables: Tables, chunk: ChunkRow, run: ChunkRun, progress: ChunkProgress | None, stop: Stop | None
     ) -> list[Message] | None:
         """End the chunk, if its run leaves nothing to be done here. Returns messages for what ends with it; `None` if
         it goes on."""
-        if stop in (None, "window") and progress is not None:
+        if progress is None:
+            return None
+        if stop in (None, "window"):
             return [] if await tables.chunks.end(chunk, progress) else None
-        if stop == "down" and progress is not None and self._moves(chunk, run):
-            ended = await tables.chunks.end(chunk, progress, UNAVAILABLE)
-            return await _stop_others(tables, chunk) if ended else None
-        if stop == "account" and chunk.pauses >= REFUSALS and run.error is not None:
-            gave_up = await tables.chunks.give_up(chunk, run.error.code, owner_message(run.error))
-            return [] if gave_up else None
-        return None
+        if (run.silent or 0.0) < PATIENCE_SECONDS or stop not in ("down", "account", "paused", "time"):
+            return None
+        if self._moves(chunk):
+            cause = UNAVAILABLE
+        elif stop == "account" and run.error is not None and not await tables.chunks.are_answered(chunk.job_id):
+            cause = {"code": run.error.code or "", "message": owner_message(run.error)}
+        else:
+            return None
+        return await _stop_others(tables, chunk) if await tables.chunks.end(chunk, progress, cause) else None
 
-    def _moves(self, chunk: ChunkRow, run: ChunkRun) -> bool:
-        """Whether the rest of a job is to run on another deployment of its group, as this one has long been down."""
+    def _moves(self, chunk: ChunkRow) -> bool:
+        """Whether the rest of a job can run on another deployment of its group."""
         deployment = self._deployments.get(chunk.deployment_id, "gateway")
-        if run.answered or chunk.pauses < MOVE_AFTER or chunk.moves >= MOST_MOVES or deployment is None:
+        if chunk.moves >= MOST_MOVES or deployment is None:
             return False
         able = self._deployments.able([deployment.group], chunk.endpoint, requests=chunk.requests, left=chunk.left)
         return any(one.id != deployment.id for one in able)
 
-    def _pause(self, chunk: ChunkRow, run: ChunkRun, stop: Stop | None) -> float:
-        """Seconds until a chunk that has not ended is run again."""
-        match stop:
-            case "down" | "account" | "interrupted":
-                pauses = 0 if run.answered else chunk.pauses
-                return min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(pauses, 10))
-            case "paused":
-                return run.pause
-            case "no place":
-                return NO_PLACE_SECONDS
-        return 0.0
+
+def _pause(run: ChunkRun, stop: Stop | None) -> float:
+    """Seconds until a chunk that has not ended is run again."""
+    silent = run.silent
+    backoff = 0.0 if silent is None else min(MOST_PAUSE, max(LEAST_PAUSE, silent))
+    match stop:
+        case "down" | "account" | "interrupted":
+            return max(LEAST_PAUSE, backoff)
+        case "paused":
+            return max(run.pause, backoff)
+        case "limited":
+            return max(LIMITED_PAUSE, run.pause, backoff)
+        case "no place":
+            return NO_PLACE_SECONDS
+    return backoff
 
 
 async def _stop_others(tables: Tables, chunk: ChunkRow) -> list[Message]:
@@ -218,7 +245,7 @@ async def _stop_others(tables: Tables, chunk: ChunkRow) -> list[Message]:
 
 
 async def _followers(tables: Tables, chunk: ChunkRow, limits: PaceLimits) -> list[Message]:
-    """Make due what follows a chunk that has ended: the next ones of its deployment, and its shard after the last."""
+    """Make due what follows a chunk that leaves its place: others of its deployment, and its shard after the last."""
     next_ids = await tables.chunks.activate(chunk.deployment_id, limits.workers)
     messages = [Message("chunk", next_id) for next_id in next_ids]
     if await tables.chunks.are_ended(chunk.job_id):

@@ -2,16 +2,16 @@
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
-from batches.execution.line_calls import Closed, LineCalls, Outcome, Request
-from batches.execution.permits import Permits, Ramp
+from batches.execution.backlog import Backlog
+from batches.execution.line_calls import LineCalls, Outcome, Request
+from batches.execution.permits import Closed, Permits
 from batches.execution.result_writer import ResultWriter
-from batches.execution.suspects import Suspects
 from manifold import observe
 from manifold.dispatch.deadline import now
+from manifold.dispatch.retries import FIRST_PAUSE, MAX_PAUSE
 from manifold.errors import ManifoldError, ProviderError
 from manifold.execution.pace import WORKER_CALLS, Claim, Grant
 
@@ -21,16 +21,25 @@ LEASE_SECONDS = 30.0
 """Length of the lease: a worker's death delays its chunk by so much, and a minute of the schedule's."""
 LEASE_MARGIN = 5.0
 """Seconds before the end of a lease that could not be renewed at which the run ends."""
+BYTES_A_TOKEN = 4
+"""Bytes of a line for one token, as a first guess."""
 GRACE_SECONDS = 3.0
 """How long the calls that are under way may still take when the batch was cancelled, or its window is over."""
 HELD_PAUSE_SECONDS = 15.0
 """A longer pause is not waited for: the chunk is given back until then."""
 NO_PLACE_SECONDS = 10.0
 """Pause of a chunk for which the deployment's limits leave no call."""
+PROBE_AFTER = 8
+"""Successive calls that failed, after which the provider is asked whether it answers at all."""
+PROBE_SECONDS, LAST_PROBE_SECONDS = 120.0, 30.0
+"""How long it may take for that, and how long as the run ends."""
+LIMITED_SECONDS = 1800.0
+"""After so long without any result, requests of which the provider wants no call, and takes others, have failed."""
 
-Stop = Literal["time", "window", "down", "account", "paused", "no place", "interrupted", "lost"]
+Stop = Literal["time", "window", "down", "account", "paused", "limited", "no place", "interrupted", "lost"]
 """Why a run ends with requests left: its own time, or the batch's window, is over or cancelled; the provider is down,
-refuses our account, or wants a pause; others have all its calls; S3 does not answer; the lease is lost."""
+refuses our account, wants a pause, or wants no call of these requests; others have all its calls; S3 does not answer;
+the lease is lost."""
 
 
 Renew = Callable[[Claim], Awaitable[tuple[Grant, float] | None]]
@@ -38,40 +47,45 @@ Renew = Callable[[Claim], Awaitable[tuple[Grant, float] | None]]
 
 
 class ChunkRun:
-    """The state of one run. `run` returns why it stopped, `None` if each request is answered.
+    """The state of one run. `run` returns why it stopped, `None` if each request has a result.
 
-    Calls may begin until the time `until`. `expected` is how many requests there may be, each of about so many
-    `tokens`.
+    A call takes `call_seconds` at most, and the last one has ended at the time `until`. `expected` is how many requests
+    there may be, of about so many `tokens` each, until they are read. The provider has been `silent` for so many
+    seconds: failed, and given the chunk no result; `None` if it has not.
     """
 
     def __init__(
         self,
         calls: LineCalls,
         permits: Permits,
-        ramp: Ramp,
+        backlog: Backlog,
         writer: ResultWriter,
         result_id: Callable[[int], str],
         renew: Renew,
         until: float,
+        call_seconds: float,
         expected: int,
         tokens: int,
+        silent: float | None = None,
     ) -> None:
-        self.answered = False
-        """Whether the provider answered anything."""
         self.error: ProviderError | None = None
         """The last fault of the provider."""
         self._calls = calls
         self._permits = permits
-        self._ramp = ramp
+        self._backlog = backlog
         self._writer = writer
         self._result_id = result_id
         self._renew = renew
         self._until = until
+        self._begin_until = until - LAST_PROBE_SECONDS - call_seconds
         self._expected = expected
         self._tokens = tokens
-        self._pending = deque[Request]()
-        self._suspects = Suspects()
+        self._silent = silent
+        self._began = now()
+        self._has_result = self._has_failed = False
+        self._failures = 0
         self._stop: Stop | None = None
+        self._has_answered = self._is_probing = False
         self._prepared = asyncio.Event()
         self._lease_until = now() + LEASE_SECONDS - LEASE_MARGIN
 
@@ -80,8 +94,24 @@ class ChunkRun:
         """Seconds for which the provider wants no calls."""
         return self._permits.paused
 
-    async def run(self, prepare: Callable[[], Awaitable[Iterable[Request]]]) -> Stop | None:
-        """Call the requests that are not answered yet, which `prepare` returns. Raises `ManifoldError`."""
+    @property
+    def failures(self) -> Mapping[int, int]:
+        """How many calls have failed of each request that was called in vain, by its number."""
+        return self._backlog.failures
+
+    @property
+    def silent(self) -> float | None:
+        """Seconds for which the provider has failed and given no result; `None` if it has not."""
+        if self._has_result or (self._silent is None and not self._has_failed):
+            return None
+        return (self._silent or 0.0) + now() - self._began
+
+    def last_claim(self) -> Claim:
+        """Gives back, after the run, what it was granted."""
+        return self._permits.claim(0, 0, LEASE_SECONDS)
+
+    async def run(self, prepare: Callable[[], Awaitable[Sequence[Request]]]) -> Stop | None:
+        """Call the requests that have no result yet, which `prepare` returns. Raises `ManifoldError`."""
         keeper = asyncio.create_task(self._keep())
         writing = asyncio.create_task(self._writer.keep_writing())
         working = asyncio.create_task(self._work(prepare))
@@ -103,15 +133,27 @@ class ChunkRun:
                 task.cancel()
             await asyncio.gather(keeper, writing, working, return_exceptions=True)
 
-    async def _work(self, prepare: Callable[[], Awaitable[Iterable[Request]]]) -> None:
-        self._pending.extend(await prepare())
+    async def _work(self, prepare: Callable[[], Awaitable[Sequence[Request]]]) -> None:
+        requests = await prepare()
+        self._backlog.add(requests)
+        self._tokens = sum(len(one.line) for one in requests) // BYTES_A_TOKEN // max(1, len(requests))
         self._expected = 0
         self._prepared.set()
-        while self._stop is None and (self._pending or self._suspects):
-            if self._pending:
-                await self._run_all(min(WORKER_CALLS, len(self._pending)))
-            else:
+        if self._silent is not None and requests:
+            self._permits.shares_pauses = not await self._probe()  # a pause may be wanted of these requests alone
+        while self._backlog and self._stop is None:
+            if self._backlog.pending:
+                await self._run_all(min(WORKER_CALLS, self._backlog.pending))
+            elif self._backlog.has_suspects:
                 await self._probe()
+            elif self._backlog.is_limited:
+                if await self._probe():
+                    self._limited()
+            else:
+                await asyncio.sleep(min(MAX_PAUSE, FIRST_PAUSE * 2.0**self._backlog.laps))
+                self._backlog.next_lap()
+        if self._stop == "time" and self._backlog.has_suspects:
+            await self._probe()
 
     async def _run_all(self, count: int) -> None:
         """Have so many requests called at once, until none is pending. Where one raises, the others end."""
@@ -124,62 +166,94 @@ class ChunkRun:
             await asyncio.gather(*runners, return_exceptions=True)
 
     async def _runner(self) -> None:
-        while self._pending and self._stop is None:
-            request = self._pending.popleft()
+        while self._backlog.pending and self._stop is None:
+            request = self._backlog.next()
             try:
                 await self._writer.room()
-                begun = now()
                 outcome = await self._calls.call(request, self._result_id(request.number))
             except Closed:
-                self._pending.appendleft(request)
-                if self._permits.is_down:
-                    self._end("down")
+                self._backlog.put_back(request)
                 return
-            self._take(request, outcome, begun)
+            self._take(request, outcome)
+            if self._failures >= PROBE_AFTER and not self._is_probing and self._stop is None:
+                await self._probe()
 
-    async def _probe(self) -> None:
-        """Only suspects are left: is the fault theirs, or the provider's?"""
+    def _take(self, request: Request, outcome: Outcome) -> None:
+        """Note what the call of a request came to."""
+        self.error = outcome.error or self.error
+        match outcome.means:
+            case "answered" | "refused":
+                self._backlog.ended(request)
+                self._keep_result(outcome)
+                if outcome.means == "answered":
+                    self._permits.shares_pauses = True
+                    self._answered(outcome.begun)
+            case "busy":
+                self._has_failed = True
+                self._backlog.busy(request, outcome)
+            case "account" | "failed":
+                alone = self._has_answered and not self._failures and self._permits.is_single
+                self._has_failed = True
+                self._failures += 1
+                self._backlog.failed(request, outcome, now(), alone=alone)
+        if self._permits.paused > HELD_PAUSE_SECONDS:
+            if outcome.means == "busy" and not self._permits.shares_pauses:
+                self._limited()
+            self._end("paused")
+
+    def _answered(self, begun: float, *, probe: bool = False) -> None:
+        """Note an answer of the provider to a call that began at this time."""
+        self._has_answered = True
+        self._failures = 0
+        for outcome in self._backlog.answered(begun, probe=probe):
+            self._keep_result(outcome)
+
+    async def _probe(self) -> bool:
+        """Whether the provider answers at all, while no other call begins. Where it does not, the run ends."""
+        self._is_probing = True
         begun = now()
         try:
-            answers = await self._calls.probe()
+            with self._permits.held():
+                seconds = min(PROBE_SECONDS, max(LAST_PROBE_SECONDS, self._until - begun))
+                means, error = await self._calls.probe(seconds)
         except Closed:
-            answers = False
-        if not answers:
-            self._end("down")
-            return
-        self._prove(begun)
-
-    def _take(self, request: Request, outcome: Outcome, begun: float) -> None:
-        """Note what the calls of a request came to."""
-        self.error = outcome.error or self.error
-        if outcome.means == "failed":
-            self._suspects.add(request, outcome, now())
-        elif outcome.result:
-            self._keep_result(outcome)
-            if outcome.means == "answered":
-                self.answered = True
-                self._prove(begun)
+            return False
+        finally:
+            self._is_probing = False
+        if means == "answered":
+            self._answered(begun, probe=True)
+            return True
+        self._has_failed = True
+        self.error = error or self.error
+        if means == "busy":
+            self._end("paused")
+        elif means == "account":
+            self._end("account")
         else:
-            self._pending.append(request)
-            if outcome.means == "account":
-                self._end("account")
-            elif self._permits.paused > HELD_PAUSE_SECONDS:
-                self._end("paused")
+            for outcome in self._backlog.unanswered():
+                self._keep_result(outcome)
+            self._end("down")
+        return False
 
-    def _prove(self, begun: float) -> None:
-        for _, outcome in self._suspects.answered(begun):
+    def _limited(self) -> None:
+        """The provider takes other requests, and wants no call of those that are left."""
+        if (self.silent or 0.0) < LIMITED_SECONDS:
+            self._end("limited")
+            return
+        for outcome in self._backlog.give_up():
             self._keep_result(outcome)
 
     def _keep_result(self, outcome: Outcome) -> None:
+        self._has_result = True
         self._writer.add("error" if outcome.failed else "output", outcome.result)
 
     def _end(self, stop: Stop) -> None:
         """Let no more calls begin. Those that are under way go on."""
         if self._stop is None:
             self._stop = stop
-            self._permits.close()
+            self._permits.close(probes=stop != "time")
         if stop in ("down", "account"):
-            self._ramp.failed()
+            self._permits.ramp.failed()
 
     async def _keep(self) -> None:
         """Claim at intervals. Returns when the run has to end at once: the lease is lost, or the window is over."""
@@ -195,10 +269,9 @@ class ChunkRun:
 
     async def _claim(self) -> float | None:
         """Claim once. Returns the seconds that are left to the chunk; `None` if the lease is lost."""
-        if now() >= self._until:
+        if now() >= self._begin_until:
             self._end("time")
-        waiting = self._expected or len(self._pending)
-        claim = self._permits.claim(waiting, self._tokens, LEASE_SECONDS)
+        claim = self._permits.claim(self._expected or len(self._backlog), self._tokens, LEASE_SECONDS)
         began = now()
         try:
             async with asyncio.timeout_at(self._lease_until):
@@ -207,7 +280,7 @@ class ChunkRun:
             return None
         except ManifoldError as error:
             observe.failed("claim_failed", error)
-            self._permits.renew(Grant(self._permits.calls, claim.unused_requests, claim.unused_tokens))
+            self._permits.restore(claim)
             return CLAIM_SECONDS
         if renewed is None:
             return None

@@ -1,20 +1,21 @@
-"""One request of a chunk: its calls through `manifold.dispatch`, and what their outcome means for its line."""
+"""One request of a chunk: a call through `manifold.dispatch`, and what its outcome means for the line."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import orjson
 
-from batches.execution.permits import Closed, Permits, Ramp, Turn
+from batches.execution.permits import Permit, Permits
 from manifold import lenient_json, observe
 from manifold.config import Deployment
-from manifold.dispatch.attempts import Attempt, PlannedCall
-from manifold.dispatch.deadline import Cut, Deadline
+from manifold.dispatch.attempts import PlannedCall
+from manifold.dispatch.deadline import Deadline, now
 from manifold.dispatch.dispatcher import Dispatcher
 from manifold.dispatch.token_usage import estimated
-from manifold.errors import InvalidRequest, ManifoldError, ProviderError, ProviderUnclear, Unavailable
-from manifold.provider_errors import RATE_LIMIT_STATUS, client_error, fault_of
+from manifold.errors import InvalidRequest, ManifoldError, ProviderError, ProviderUnclear
+from manifold.provider_errors import client_error, fault_of, is_key_refused, request_error
 from manifold.providers.completion_provider import Route
 
 ROUTES: Mapping[str, Route] = {
@@ -33,18 +34,18 @@ PROBES: Mapping[Route, dict[str, Any]] = {
     "/responses": {"input": "ping", "max_output_tokens": 16},
 }
 """The smallest request of each route, which tells whether a provider answers at all."""
+SUCCESS = 200
 BUSY_SECONDS = 5.0
 """Pause after a 429 that does not say how long."""
 
-Means = Literal["answered", "refused", "failed", "busy", "account", "unfinished"]
-"""What the calls of a request came to:
+Means = Literal["answered", "refused", "busy", "account", "failed"]
+"""What the call of a request came to:
 
 - `answered`: the provider answered, with an answer or with an error of the request's own;
 - `refused`: the request cannot be translated for it;
-- `failed`: each call failed by a fault of the provider;
 - `busy`: it wants no calls for now;
 - `account`: it refused our key, our bill, the model or the API, or we have no address or key of it;
-- `unfinished`: the gateway stopped it.
+- `failed`: by any other fault of the provider, or of ours.
 """
 
 
@@ -59,104 +60,92 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the calls of a request came to, and its result where it has one."""
+    """What the call of a request came to."""
 
     means: Means
-    result: bytes = b""
-    """The line of the output or the error file; none where the request is to be called again."""
+    result: bytes
+    """The line of the output or the error file, if the request is not called again."""
     failed: bool = True
     error: ProviderError | None = None
-    """The provider's, of the last call."""
+    """The provider's."""
+    begun: float = 0.0
+    """When the call began, by the running event loop's clock."""
 
 
 class LineCalls:
-    """Calls the requests of one chunk. `seconds` is how long one may take, with all its attempts."""
+    """Calls the requests of one chunk, each once: whoever has an outcome decides whether there is another call.
+
+    `seconds` is how long a call may take.
+    """
 
     def __init__(
-        self, dispatcher: Dispatcher, deployment: Deployment, route: Route, permits: Permits, ramp: Ramp, seconds: float
+        self, dispatcher: Dispatcher, deployment: Deployment, route: Route, permits: Permits, seconds: float
     ) -> None:
         self._dispatcher = dispatcher
         self._deployment = deployment
         self._route = route
         self._permits = permits
-        self._ramp = ramp
         self._seconds = seconds
 
     async def call(self, request: Request, result_id: str) -> Outcome:
-        """Call a request once a call may begin, and again as `config.yaml` says. Raises `Closed` if none begins."""
+        """Call a request once a call may begin. Raises `Closed` if none begins any more."""
         written = lenient_json.request(request.line)
         body = {name: value for name, value in written["body"].items() if name not in NOT_OF_BATCHES}
-        outcome, answer = await self._call(body)
-        if outcome.means not in ("answered", "refused", "failed"):
-            return outcome
-        custom_id, failed = written["custom_id"], outcome.failed
+        async with self._permits.at(_prompt_tokens(body)) as permit:
+            begun = now()
+            means, answer, error = await self._call(body, permit)
+        custom_id, failed = written["custom_id"], answer.status != SUCCESS
         try:
             result = _result(result_id, custom_id, answer)
         except TypeError:  # orjson reads 1,024 levels, and writes 254
-            unreadable = client_error(ProviderUnclear("an answer that is nested too deep"))
-            result, failed = _result(result_id, custom_id, _Answer(unreadable.status, unreadable.body())), True
-        if not outcome.failed:
-            self._ramp.answered(len(result))
-        return Outcome(outcome.means, result, failed, outcome.error)
+            unreadable = _Answer.of(client_error(ProviderUnclear("an answer that is nested too deep")))
+            result, failed = _result(result_id, custom_id, unreadable), True
+        if not failed:
+            self._permits.ramp.answered(len(result))
+        return Outcome(means, result, failed, error, begun)
 
-    async def probe(self) -> bool:
-        """Whether the provider answers at all, if only with an error of the request's own. Raises `Closed`."""
-        outcome, _ = await self._call(PROBES[self._route])
-        return outcome.means == "answered"
-
-    async def _call(self, body: dict[str, Any]) -> "tuple[Outcome, _Answer]":
-        tokens = estimated(body)["prompt_tokens"]
-        turn = Turn(self._permits, tokens)
-        await turn.begin()
-        failures = list[Attempt]()
-        call = PlannedCall(self._deployment.group, self._route, body, self._deployment)
-
-        def report(attempt: Attempt) -> None:
-            failures.append(attempt)
-            if _is_providers(attempt):
-                self._permits.failed()
-            if pause := _pause(attempt):
-                self._permits.pause(pause)
-
+    async def probe(self, seconds: float) -> tuple[Means, ProviderError | None]:
+        """What the smallest request comes to within so many seconds. Raises `Closed` if no probe begins any more."""
+        body = PROBES[self._route]
         try:
-            answer = await self._dispatcher.answer(call, Deadline.after(self._seconds), report, turn)
-        except ManifoldError as error:
-            return self._failed(error, failures), _Answer(error.status, error.body())
-        except Closed:
-            raise
+            async with asyncio.timeout(seconds), self._permits.at(_prompt_tokens(body), probes=True) as permit:
+                means, _, error = await self._call(body, permit)
+        except TimeoutError:
+            return "failed", None
+        return means, error
+
+    async def _call(self, body: dict[str, Any], permit: Permit) -> "tuple[Means, _Answer, ProviderError | None]":
+        call = PlannedCall(self._deployment.group, self._route, body)
+        try:
+            answer = await self._dispatcher.attempt(call, self._deployment, Deadline.after(self._seconds))
+        except InvalidRequest as error:
+            permit.unused()
+            return "refused", _Answer.of(error), None
+        except ProviderError as error:
+            failure = error
         except Exception as error:  # one answer that cannot be read must not stop the others
             observe.fault(error, deployment_id=self._deployment.id)
-            unreadable = ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
-            told = client_error(unreadable)
-            return Outcome("failed", error=unreadable), _Answer(told.status, told.body())
-        finally:
-            turn.end()
-        self._permits.answered()
-        self._permits.spend(_tokens(answer.body) - tokens)
-        return Outcome("answered", failed=False), _Answer(200, answer.body)
-
-    def _failed(self, error: ManifoldError, failures: list[Attempt]) -> Outcome:
-        last = failures[-1].error if failures else None
-        if isinstance(error, InvalidRequest):
-            return Outcome("refused")
-        if isinstance(error, Unavailable) or not isinstance(last, ProviderError) or isinstance(last, Cut):
-            return Outcome("unfinished")
-        fault = "account" if last.lasting and fault_of(last) == "provider" else fault_of(last)
-        match fault:
-            case "request":
-                self._permits.answered()
-                return Outcome("answered", error=last)
-            case "account":
-                return Outcome("account", error=last)
-            case "rate_limit":
-                return Outcome("busy", error=last)
-        return Outcome("failed", error=last)
+            failure = ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
+        else:
+            permit.spend(_tokens(answer.body))
+            return "answered", _Answer(SUCCESS, answer.body), None
+        means = _means(failure)
+        if means != "answered":
+            observe.failed("call_failed", failure, deployment_id=self._deployment.id)
+        if pause := failure.retry_after or (BUSY_SECONDS if means == "busy" else 0.0):
+            self._permits.pause(pause)
+        is_own = means == "account" and not is_key_refused(failure)
+        return means, _Answer.of(request_error(failure) if is_own else client_error(failure)), failure
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
     body: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, error: ManifoldError) -> Self:
+        return cls(error.status, error.body())
 
 
 def _result(result_id: str, custom_id: str, answer: _Answer) -> bytes:
@@ -170,20 +159,21 @@ def _result(result_id: str, custom_id: str, answer: _Answer) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _is_providers(attempt: Attempt) -> bool:
-    """Whether an attempt failed by a fault of the provider, which then may be down."""
-    error = attempt.error
-    if not isinstance(error, ProviderError) or error.lasting:
-        return False
-    return fault_of(error) in ("timeout", "overload", "provider")
+def _means(error: ProviderError) -> Means:
+    match fault_of(error):
+        case "request":
+            return "answered"
+        case "rate_limit":
+            return "busy"
+        case "account":
+            return "account"
+        case "provider" if error.lasting:
+            return "account"
+    return "failed"
 
 
-def _pause(attempt: Attempt) -> float:
-    """Seconds for which the provider wants no calls, after an attempt that failed."""
-    error = attempt.error
-    if not isinstance(error, ProviderError):
-        return 0.0
-    return error.retry_after or (BUSY_SECONDS if error.status == RATE_LIMIT_STATUS else 0.0)
+def _prompt_tokens(body: dict[str, Any]) -> int:
+    return int(estimated(body)["prompt_tokens"])
 
 
 def _tokens(answer: Mapping[str, Any]) -> int:
@@ -191,6 +181,3 @@ def _tokens(answer: Mapping[str, Any]) -> int:
     usage = answer.get("usage")
     total = usage.get("total_tokens") if isinstance(usage, dict) else None
     return total if isinstance(total, int) and total > 0 else 0
-
-
-__all__ = ["ROUTES", "Closed", "LineCalls", "Outcome", "Request"]

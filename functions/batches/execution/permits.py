@@ -2,18 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from manifold.config import Deployment
 from manifold.dispatch.deadline import now
-from manifold.execution.pace import WORKER_CALLS, Claim, Grant, PaceLimits
+from manifold.execution.pace import LONGEST_PAUSE, WORKER_CALLS, Claim, Grant, PaceLimits
 
 FIRST_CALLS = 8
 """Calls at once of a worker that has no answer of the deployment yet. Each answer allows one more."""
-DOWN_AFTER = 8
-"""Successive calls without an answer, beyond the retries of one request, after which the provider counts as down."""
 MEMORY_BYTES = 512 * 1024 * 1024
 """For the answers that are being read."""
 ANSWER_COPIES = 8
@@ -41,52 +37,69 @@ class Ramp:
         self._calls = min(WORKER_CALLS, self._calls + 1)
         self._largest = max(size, int(self._largest * 0.99))
 
+    def paused(self) -> None:
+        """Have half as many: the provider wants fewer."""
+        self._calls = max(1, self._calls // 2)
+
     def failed(self) -> None:
         """Begin again, with one call: the provider did not answer."""
         self._calls = 1
 
 
+class Permit:
+    """The permit of one call of about so many tokens."""
+
+    def __init__(self, permits: "Permits", tokens: int) -> None:
+        self._permits = permits
+        self._tokens = tokens
+
+    def spend(self, tokens: int) -> None:
+        """Note that the call took so many tokens."""
+        self._permits.charge(0, tokens - self._tokens)
+
+    def unused(self) -> None:
+        """Note that no call was made."""
+        self._permits.charge(-1, -self._tokens)
+
+
 class Permits:
-    """The permits of one run. A call takes one before it begins, and gives it back when it has ended.
+    """The permits of one run. `claim` says what the run wants until its next claim, `renew` takes what was granted."""
 
-    `claim` says what the run wants until its next claim, `renew` takes what it was granted.
-    """
-
-    def __init__(self, worker: str, limits: PaceLimits, ramp: Ramp, retries: int = 0) -> None:
+    def __init__(self, worker: str, limits: PaceLimits, ramp: Ramp) -> None:
+        self.ramp = ramp
+        self.shares_pauses = True
+        """Whether a pause that the provider wants is one for the other workers, too."""
+        self.was_paused = asyncio.Event()
+        """Set when the other workers are to know of a pause."""
         self._worker = worker
         self._limits = limits
-        self._ramp = ramp
         self._calls = 0
-        self._busy = 0
+        self._under_way = 0
         self._requests = 0
         self._tokens = 0
         self._paused_until = 0.0
         self._pause = 0.0
-        self.was_paused = asyncio.Event()
-        """Set when the provider wants a pause: the other workers are to know."""
-        self._closed = False
-        self._down_after = DOWN_AFTER + retries
-        self._failed = 0
+        self._is_held = self._is_closed = self._is_closed_to_probes = False
         self._waiting = deque[asyncio.Future[None]]()
-
-    @property
-    def calls(self) -> int:
-        """Calls at once that were granted last."""
-        return self._calls
 
     @property
     def paused(self) -> float:
         """Seconds for which no call may begin."""
         return max(0.0, self._paused_until - now())
 
+    @property
+    def is_single(self) -> bool:
+        """Whether calls are made one by one, and none is under way."""
+        return min(self._calls, self.ramp.calls) == 1 and not self._under_way
+
     def claim(self, requests: int, tokens: int, seconds: float) -> Claim:
-        """What to ask for: enough for so many more requests, of about so many tokens each, and for those that wait."""
+        """What to ask for: enough for so many requests, of about so many tokens each, and for those that wait."""
         pause, self._pause = self._pause, 0.0
         requests += sum(1 for waiting in self._waiting if not waiting.done())
         self.was_paused.clear()
         claim = Claim(
             self._worker,
-            min(WORKER_CALLS, requests + self._busy),
+            min(WORKER_CALLS, requests + self._under_way),
             requests,
             requests * tokens,
             self._requests,
@@ -102,102 +115,88 @@ class Permits:
         self._calls = grant.calls
         self._requests += grant.requests
         self._tokens += grant.tokens
-        self._paused_until = now() + grant.paused
+        self._paused_until = max(self._paused_until, now() + grant.paused)
+        self._wake()
+
+    def restore(self, claim: Claim) -> None:
+        """Have again what was claimed in vain."""
+        self._requests += claim.unused_requests
+        self._tokens += claim.unused_tokens
+        self._pause = max(self._pause, claim.pause)
         self._wake()
 
     def pause(self, seconds: float) -> None:
         """The provider wants no calls for so long: none begins here, and the next claim tells the other workers."""
-        self._pause = max(self._pause, seconds)
+        if not self.paused:
+            self.ramp.paused()
+        seconds = min(seconds, LONGEST_PAUSE)
         self._paused_until = max(self._paused_until, now() + seconds)
-        self.was_paused.set()
+        if self.shares_pauses:
+            self._pause = max(self._pause, seconds)
+            self.was_paused.set()
 
-    @property
-    def is_down(self) -> bool:
-        """Whether the provider answers nothing, by all that is known."""
-        return self._failed >= self._down_after
+    def charge(self, requests: int, tokens: int) -> None:
+        """Take calls and tokens of what was granted, or give them back where they are below 0."""
+        self._requests -= requests
+        self._tokens -= tokens
 
-    def answered(self) -> None:
-        """The provider answered a call."""
-        self._failed = 0
-
-    def failed(self) -> None:
-        """A call failed by a fault of the provider. Once it counts as down, no call begins any more."""
-        self._failed += 1
-        if self.is_down:
-            self.close()
-
-    def close(self) -> None:
-        """Let no call begin any more: who waits for one gets `Closed`."""
-        self._closed = True
+    def close(self, *, probes: bool = True) -> None:
+        """Let no call begin any more, or none but a probe: who waits for one gets `Closed`."""
+        self._is_closed = True
+        self._is_closed_to_probes = probes
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
-                waiting.set_exception(Closed())
+                waiting.set_result(None)
 
-    async def take(self, tokens: int) -> None:
-        """Wait until a call of about so many tokens may begin. Raises `Closed`."""
-        while not self._may_begin():
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiting)
-            try:
-                await waiting
-            except asyncio.CancelledError:
-                self._wake()  # it may have been this one's turn
-                raise
-        self._busy += 1
-        self._requests -= 1
-        self._tokens -= tokens
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the context, none but a probe begins."""
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            self._wake()
 
-    def give_back(self) -> None:
-        """A call has ended."""
-        self._busy -= 1
-        self._wake()
+    @asynccontextmanager
+    async def at(self, tokens: int, *, probes: bool = False) -> AsyncIterator[Permit]:
+        """Wait until a call or a probe, of about so many tokens, may begin, and be within it. Raises `Closed`."""
+        while not self._may_begin(probes=probes):
+            await self._turn(first=probes)
+        self._under_way += 1
+        self.charge(1, tokens)
+        try:
+            yield Permit(self, tokens)
+        finally:
+            self._under_way -= 1
+            self._wake()
 
-    def spend(self, tokens: int) -> None:
-        """Note that a call took so many more tokens than was thought, or fewer."""
-        self._tokens -= tokens
-
-    def _may_begin(self) -> bool:
-        if self._closed:
+    def _may_begin(self, *, probes: bool) -> bool:
+        if self._is_closed_to_probes if probes else self._is_closed:
             raise Closed
-        if self._busy >= min(self._calls, self._ramp.calls) or self._paused_until > now():
+        if self._paused_until > now() or (self._is_held and not probes):
+            return False
+        if self._under_way >= min(self._calls, self.ramp.calls):
             return False
         return (self._limits.rpm is None or self._requests > 0) and (self._limits.tpm is None or self._tokens > 0)
 
+    async def _turn(self, *, first: bool) -> None:
+        waiting = asyncio.get_running_loop().create_future()
+        if first:
+            self._waiting.appendleft(waiting)
+        else:
+            self._waiting.append(waiting)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            self._wake()  # it may have been this one's turn
+            raise
+
     def _wake(self) -> None:
-        free = min(self._calls, self._ramp.calls) - self._busy
+        free = 1 if self._is_held else min(self._calls, self.ramp.calls) - self._under_way
         while free > 0 and self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
                 waiting.set_result(None)
                 free -= 1
-
-
-class Turn:
-    """The permits of one request, as `CallLimits`: the first call has the one that was taken for it, others wait."""
-
-    def __init__(self, permits: Permits, tokens: int) -> None:
-        self._permits = permits
-        self._tokens = tokens
-        self._taken = False
-
-    async def begin(self) -> None:
-        """Take the permit of the first call. Raises `Closed`."""
-        await self._permits.take(self._tokens)
-        self._taken = True
-
-    def end(self) -> None:
-        """Give the permit back of a call that was not made."""
-        if self._taken:
-            self._taken = False
-            self._permits.give_back()
-
-    @asynccontextmanager
-    async def at(self, deployment: Deployment, body: Mapping[str, Any]) -> AsyncIterator[None]:
-        if not self._taken:
-            await self._permits.take(self._tokens)
-        self._taken = False
-        try:
-            yield
-        finally:
-            self._permits.give_back()

@@ -15,14 +15,12 @@ Failure = ProviderError | InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A call to a model group, or to one of its deployments."""
+    """A call to a model group, which any of its deployments may answer."""
 
     group: str
     route: Route
     body: dict[str, Any]
     """OpenAI's request body. Its `model`, if it has one, is not read."""
-    deployment: Deployment | None = None
-    """The only deployment that may answer; `None`: any that serves the group and the route."""
 
 
 @dataclass(frozen=True, slots=True)

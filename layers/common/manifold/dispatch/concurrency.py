@@ -1,32 +1,22 @@
 """How many calls a deployment gets at once from this environment."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Protocol
 
 from manifold.config import Deployment
 
 
-class CallLimits(Protocol):
-    """When a deployment may have another call."""
-
-    def at(self, deployment: Deployment, body: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
-        """A context that begins when the deployment may have a call of this body, and ends with it."""
-        ...
-
-
 class ConcurrencyLimits:
-    """The limits of one environment: `max_parallel_requests` or, where that is not set, no more calls than `rpm`."""
+    """The limits of one environment. A deployment with an `rpm` never has more calls than that under way."""
 
     def __init__(self) -> None:
         self._semaphores: dict[str, asyncio.Semaphore] = {}
 
-    def at(self, deployment: Deployment, body: Mapping[str, Any]) -> AbstractAsyncContextManager[None]:
-        most = deployment.max_parallel_requests or deployment.rpm
-        if most is None:
+    def at(self, deployment: Deployment) -> AbstractAsyncContextManager[None]:
+        """A context that begins when the deployment may have another call, and frees that place when it ends."""
+        if deployment.rpm is None:
             return nullcontext()
         semaphore = self._semaphores.get(deployment.id)
         if semaphore is None:
-            semaphore = self._semaphores[deployment.id] = asyncio.Semaphore(most)
+            semaphore = self._semaphores[deployment.id] = asyncio.Semaphore(deployment.rpm)
         return semaphore

@@ -4,14 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from manifold.config import RouterSettings
+from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
 from manifold.dispatch.attempts import Answer, Attempt, PlannedCall, Report
 from manifold.dispatch.choice import Choices, Chooser
-from manifold.dispatch.concurrency import CallLimits, ConcurrencyLimits
+from manifold.dispatch.concurrency import ConcurrencyLimits
 from manifold.dispatch.deadline import Deadline
 from manifold.dispatch.group_attempts import GroupAttempts
-from manifold.dispatch.retries import MAX_PAUSE
 from manifold.dispatch.router import Router
 from manifold.prices import Prices
 from manifold.store import Store
@@ -62,18 +61,17 @@ class Dispatcher:
                 retries=retries,
             )
 
-    async def answer(
-        self, call: PlannedCall, deadline: Deadline, report: Report, limits: CallLimits
-    ) -> Answer[dict[str, Any]]:
-        """The answer of the deployment that the call names, tried again there as `config.yaml` says.
+    async def attempt(self, call: PlannedCall, deployment: Deployment, deadline: Deadline) -> Answer[dict[str, Any]]:
+        """The answer of this deployment, whose limits the caller keeps, to one attempt.
 
-        `limits` say when each attempt may begin. Nothing is written down of it, no other deployment is tried, a pause
-        of more than some seconds is not waited for, and `report` is given the attempts that failed. Raises as
-        `Router.complete` does.
+        Nothing is written down of it, and nothing is tried after it. Raises `ProviderError` or `InvalidRequest`.
         """
-        settings = self._settings
         choices = Choices(self._chooser)
         attempts = GroupAttempts(
-            self._deployments, limits, deadline, report, choices, settings, settings.num_retries, MAX_PAUSE
+            self._deployments, ConcurrencyLimits(), deadline, _unreported, choices, self._settings, retries=0
         )
-        return await attempts.answer(call, self._deployments.complete, has_fallback=False)
+        return await attempts.once(call, deployment, self._deployments.complete)
+
+
+def _unreported(_: Attempt) -> None:
+    """Whoever makes an attempt of its own has its outcome."""

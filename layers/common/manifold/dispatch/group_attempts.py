@@ -1,7 +1,6 @@
 """The attempts of a call at one model group: a deployment, then others or the same one again, until one answers."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from random import Random
 
@@ -10,7 +9,7 @@ from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
 from manifold.dispatch.attempts import Answer, Attempt, Body, Failure, PlannedCall, Report
 from manifold.dispatch.choice import Choices, at_limits, none_available
-from manifold.dispatch.concurrency import CallLimits
+from manifold.dispatch.concurrency import ConcurrencyLimits
 from manifold.dispatch.deadline import Cut, Deadline, TimedOut, cancelled, exceeded, now
 from manifold.dispatch.retries import RetryPlan, retry_scope
 from manifold.dispatch.token_usage import estimated
@@ -29,20 +28,18 @@ class GroupAttempts:
     """The attempts of one request's calls. `Router` calls `answer` once for each group that a call goes to.
 
     Each attempt waits for the deployment's limits, ends within its own bound, and is reported if it gave no answer; an
-    answer is reported by whoever has it, as the usage of a stream is known at its end. After a failure that asks for a
-    pause of `longest_pause` seconds or more, there is no further attempt.
+    answer is reported by whoever has it, as the usage of a stream is known at its end.
     """
 
     def __init__(
         self,
         deployments: Deployments,
-        limits: CallLimits,
+        limits: ConcurrencyLimits,
         deadline: Deadline,
         report: Report,
         choices: Choices,
         settings: RouterSettings,
         retries: int,
-        longest_pause: float = math.inf,
     ) -> None:
         self._deployments = deployments
         self._limits = limits
@@ -51,21 +48,19 @@ class GroupAttempts:
         self._choices = choices
         self._settings = settings
         self._retries = retries
-        self._longest_pause = longest_pause
 
     async def answer(self, call: PlannedCall, send: Send[Body], *, has_fallback: bool) -> Answer[Body]:
-        """The first answer of one of the group's deployments, or of the one that the call names.
+        """The first answer of one of the group's deployments.
 
         Raises `CallFailed` or `InvalidRequest`, the error of the last attempt. `has_fallback` says whether another
         group could still answer: that one is tried at once where each deployment of this group is in cooldown.
         """
-        named = call.deployment
-        deployments = [named] if named else self._deployments.serving(call.group, call.route)
+        deployments = self._deployments.serving(call.group, call.route)
         plan = RetryPlan(deployments, self._retries, _random, self._settings.retry_after)
         if has_fallback and self._choices.all_in_cooldown(plan.candidates):
             raise none_available(call.group)
         while self._deadline.left > 0:
-            deployment = named or await self._choices.choose(plan.candidates)
+            deployment = await self._choices.choose(plan.candidates)
             if deployment is None:
                 raise at_limits(call.group)
             plan.attempts += 1
@@ -74,14 +69,17 @@ class GroupAttempts:
                 return await self._attempt(call, deployment, send, plan.attempts, others=others)
             except (ProviderError, InvalidRequest) as error:
                 failure = error
-            if named is None:
-                await self.count_failure(deployment, call.route, failure)
+            await self.count_failure(deployment, call.route, failure)
             pause = plan.failed(deployment, failure)
             skip = has_fallback and self._choices.all_in_cooldown(plan.candidates)
-            if pause is None or pause >= min(self._deadline.left, self._longest_pause) or skip:
+            if pause is None or pause >= self._deadline.left or skip:
                 raise self._last(failure, deployment, plan.attempts)
             await asyncio.sleep(pause)
         raise exceeded()
+
+    async def once(self, call: PlannedCall, deployment: Deployment, send: Send[Body]) -> Answer[Body]:
+        """The answer of this deployment to one attempt. Raises `ProviderError` or `InvalidRequest`."""
+        return await self._attempt(call, deployment, send, 1, others=False)
 
     async def count_failure(self, deployment: Deployment, route: Route, failure: Failure) -> None:
         """Count a failure, unless it can change nothing, as there is no other deployment to try."""
@@ -101,7 +99,7 @@ class GroupAttempts:
 
         `number` counts the attempts from 1, `others` says whether another one could follow.
         """
-        async with self._limits.at(deployment, call.body):
+        async with self._limits.at(deployment):
             timeout = self.timeout(deployment, stream=call.body.get("stream") is True)
             bound = self._deadline.bound(timeout, others=others)
             request = ProviderRequest(call.route, call.body, bound.uncut + BACKSTOP_SECONDS, self._settings.drop_params)

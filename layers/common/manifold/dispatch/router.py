@@ -11,7 +11,7 @@ from manifold.deployments import Deployments
 from manifold.dispatch import stream
 from manifold.dispatch.attempts import Answer, Attempt, Body, PlannedCall, Report
 from manifold.dispatch.choice import NONE_AVAILABLE, Choices
-from manifold.dispatch.concurrency import CallLimits
+from manifold.dispatch.concurrency import ConcurrencyLimits
 from manifold.dispatch.deadline import NOTE_SECONDS, Deadline, exceeded
 from manifold.dispatch.fallbacks import fallbacks_for, fallbacks_for_withheld, is_withheld
 from manifold.dispatch.group_attempts import BACKSTOP_SECONDS, GroupAttempts, Send
@@ -32,7 +32,7 @@ class Router:
     def __init__(
         self,
         deployments: Deployments,
-        limits: CallLimits,
+        limits: ConcurrencyLimits,
         deadline: Deadline,
         report: Report,
         choices: Choices,

@@ -109,14 +109,17 @@ def _part(limit: int | None, share: float) -> float | None:
 
 
 def _refilled(pace: PaceRow, free: float, limit: float | None) -> float:
-    """What is free by now. A limit of less than a call in `BURST_SECONDS` still lets one begin."""
+    """What is free by now: below 0 after more than there was room for, but by no more than a minute's limit.
+
+    A limit of less than a call in `BURST_SECONDS` still lets one begin.
+    """
     if limit is None:
         return 0.0
     most = max(1.0, limit * BURST_SECONDS / _SECONDS)
     if pace.paced_at is None:
         return most
     passed = max(0.0, pace.now - pace.paced_at)
-    return min(most, free + passed * limit / _SECONDS)
+    return min(most, max(-limit, free) + passed * limit / _SECONDS)
 
 
 def _granted(wanted: int, free: float, limit: float | None) -> int:

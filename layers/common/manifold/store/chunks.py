@@ -71,7 +71,10 @@ class ChunkRow:
     requests: int
     attempts: int
     """How often it was leased, this time included."""
-    pauses: int
+    failures: Mapping[str, int]
+    """The failed calls of requests that were called in vain, by their numbers in the chunk."""
+    silent: float | None
+    """Seconds for which its provider has failed and given no result; `None` if it has not."""
     parts: list[list[int]]
     """How many objects of each kind its first attempts have left: of those that a worker has ended."""
     stopping: bool
@@ -84,7 +87,7 @@ class ChunkRow:
     left: float
     """Seconds to the end of the batch's window, by the database's clock when the row was read."""
     moves: int
-    """How often the requests of its shard have left a deployment before."""
+    """How often its requests have left a deployment of which none was answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,8 @@ class Chunks:
         cursor = await self._connection.execute(
             """WITH active AS MATERIALIZED (
                    SELECT owner, count(*) AS running FROM chunks
-                   WHERE deployment_id = %(deployment)s AND state = 'open' AND due_at IS NOT NULL GROUP BY owner
+                   WHERE deployment_id = %(deployment)s AND state = 'open' AND due_at IS NOT NULL AND NOT yields
+                   GROUP BY owner
                ), queued AS MATERIALIZED (
                    SELECT id, coalesce(running, 0) + row_number() OVER (
                            PARTITION BY owner ORDER BY created_at, job_id, number) AS turn,
@@ -213,18 +217,24 @@ class Chunks:
                 AND {_FREE}
                 AND jobs.id = chunks.job_id AND {_RUNS}
             RETURNING chunks.id, job_id, chunks.deployment_id, chunks.file_id, chunks.start, chunks.bytes, skip,
-                chunks.requests, chunks.attempts, pauses, parts, chunks.lease, jobs.shard_id, jobs.batch_id,
-                input_file_id,
-                endpoint, stopping OR batches.status = 'cancelling' AS stopping, {_LEFT} AS left,
-                (SELECT round FROM shards WHERE id = jobs.shard_id) + (SELECT count(*) FROM jobs o
+                chunks.requests, chunks.attempts, failures,
+                extract(epoch FROM now() - silent_since)::float8 AS silent, parts, chunks.lease, jobs.shard_id,
+                jobs.batch_id, input_file_id, endpoint, stopping OR batches.status = 'cancelling' AS stopping,
+                {_LEFT} AS left,
+                (SELECT count(*) FROM jobs o
                     WHERE o.shard_id = jobs.shard_id AND o.state = 'settled' AND o.fault IS NOT NULL) AS moves"""
         return await fetch_one(self._connection, ChunkRow, query, {"id": chunk_id, "lease": lease, "seconds": seconds})
 
-    async def renew(self, chunk: ChunkRow, progress: ChunkProgress | None, seconds: float) -> float | None:
+    async def renew(
+        self, chunk: ChunkRow, progress: ChunkProgress | None, seconds: float, *, yields: bool = False
+    ) -> float | None:
         """Extend the lease, and note how many requests are answered, if that is known yet. Returns the seconds that are
-        left for the chunk: 0 or less if it is to stop. `None`: the lease is lost, or the job is closed."""
+        left for the chunk: 0 or less if it is to stop. `None`: the lease is lost, or the job is closed.
+
+        A chunk that `yields` its place does not count among those that are due of its deployment.
+        """
         cursor = await self._connection.execute(
-            f"""UPDATE chunks SET leased_until = now() + make_interval(secs => %(seconds)s),
+            f"""UPDATE chunks SET leased_until = now() + make_interval(secs => %(seconds)s), yields = %(yields)s,
                     completed = coalesce(%(completed)s, chunks.completed),
                     failed = coalesce(%(failed)s, chunks.failed)
                 FROM jobs JOIN batches ON batches.id = jobs.batch_id
@@ -237,29 +247,41 @@ class Chunks:
                 "completed": progress and progress.completed,
                 "failed": progress and progress.failed,
                 "seconds": seconds,
+                "yields": yields,
             },
         )
         row = await cursor.fetchone()
         return float(row[0]) if row else None
 
-    async def release(self, chunk: ChunkRow, progress: ChunkProgress | None, pause: float, *, answered: bool) -> bool:
+    async def release(
+        self,
+        chunk: ChunkRow,
+        progress: ChunkProgress | None,
+        pause: float,
+        *,
+        yields: bool,
+        silent: float | None,
+        failures: Mapping[int, int],
+    ) -> bool:
         """Give the lease back; the chunk is due again after `pause` seconds. False if the lease is lost.
 
-        `progress` is `None` where it is not known. `answered`: whether the provider answered anything, so that the next
-        pause is a short one.
+        `progress` is `None` where it is not known; `silent` and `failures` are as in a `ChunkRow`. Until it is due, a
+        chunk that `yields` leaves its place to another.
         """
         return await changes_one(
             self._connection,
             """UPDATE chunks SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s),
                    completed = coalesce(%s, completed), failed = coalesce(%s, failed), parts = coalesce(%s, parts),
-                   pauses = CASE WHEN %s THEN 0 ELSE pauses + 1 END
+                   yields = %s, silent_since = now() - make_interval(secs => %s), failures = %s
                WHERE id = %s AND lease = %s AND state = 'open'""",
             (
                 pause,
                 progress and progress.completed,
                 progress and progress.failed,
                 Jsonb(progress.parts) if progress else None,
-                answered,
+                yields,
+                silent,
+                Jsonb(failures),
                 chunk.id,
                 chunk.lease,
             ),
@@ -268,7 +290,8 @@ class Chunks:
     async def put_off(self, chunk: ChunkRow, seconds: float) -> None:
         """Give the lease back of a chunk that was not begun; it is due again after so many seconds."""
         await self._connection.execute(
-            """UPDATE chunks SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s)
+            """UPDATE chunks SET lease = NULL, leased_until = NULL, due_at = now() + make_interval(secs => %s),
+                   attempts = attempts - 1
                WHERE id = %s AND lease = %s AND state = 'open'""",
             (seconds, chunk.id, chunk.lease),
         )
@@ -288,24 +311,6 @@ class Chunks:
                 chunk.lease,
             ),
         )
-
-    async def give_up(self, chunk: ChunkRow, code: str | None, message: str) -> bool:
-        """End all chunks of a job of which nothing was answered, by the holder of the lease of one; false if something
-        was. Other workers lose their leases."""
-        cursor = await self._connection.execute(
-            f"""UPDATE chunks SET {_TAKEN}, leased_until = CASE WHEN id <> %(id)s THEN leased_until END,
-                    error = CASE WHEN id = %(id)s THEN %(error)s::jsonb END
-                WHERE job_id = %(job)s AND state = 'open'
-                    AND EXISTS (SELECT 1 FROM chunks WHERE id = %(id)s AND lease = %(lease)s)
-                    AND NOT EXISTS (SELECT 1 FROM chunks WHERE job_id = %(job)s AND completed + failed > 0)""",
-            {
-                "id": chunk.id,
-                "job": chunk.job_id,
-                "lease": chunk.lease,
-                "error": Jsonb({"code": code or "", "message": message}),
-            },
-        )
-        return cursor.rowcount > 0
 
     async def stop(self, job_id: str) -> None:
         """Have the chunks of a job stop: their workers learn of it at their next renewal."""
@@ -347,6 +352,14 @@ class Chunks:
             WHERE job_id = ANY(%(jobs)s) GROUP BY job_id"""
         rows = await fetch_all(self._connection, ChunkSums, query, {"jobs": list(job_ids)})
         return {row.job_id: row for row in rows}
+
+    async def are_answered(self, job_id: str) -> bool:
+        """Whether a request of the job has an answer."""
+        cursor = await self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM chunks WHERE job_id = %s AND completed > 0)", (job_id,)
+        )
+        row = await cursor.fetchone()
+        return bool(row and row[0])
 
     async def are_ended(self, job_id: str) -> bool:
         """Whether no chunk of a job is open."""

@@ -64,9 +64,3 @@ class Paces:
                 deployment_id,
             ),
         )
-
-    async def leave(self, deployment_id: str, worker: str) -> None:
-        """Free the calls that a worker might have had under way."""
-        await self._connection.execute(
-            "UPDATE traffic SET leases = leases - %s::text WHERE deployment_id = %s", (worker, deployment_id)
-        )

@@ -22,7 +22,9 @@ CREATE TABLE chunks (
     completed      integer     NOT NULL DEFAULT 0,
     failed         integer     NOT NULL DEFAULT 0,
     attempts       integer     NOT NULL DEFAULT 0,
-    pauses         integer     NOT NULL DEFAULT 0,      -- successive ones, as its provider answers nothing
+    failures       jsonb       NOT NULL DEFAULT '{}',   -- failed calls of requests without a result, by their numbers
+    yields         boolean     NOT NULL DEFAULT false,  -- it needs no further calls for now: others may begin
+    silent_since   timestamptz,                         -- since then its provider has failed, and given no result
     parts          jsonb       NOT NULL DEFAULT '[]',   -- how many objects each attempt has left, once it has ended
     error          jsonb,                               -- why it gave up: code and message
     due_at         timestamptz,                         -- null: it waits for its turn, or has ended
