@@ -189,19 +189,12 @@ class Chunks:
         )
         return [chunk_id for (chunk_id,) in await cursor.fetchall()]
 
-    async def activate_stalled(self) -> list[str]:
-        """Make one queued chunk due of each deployment that has no other; returns their ids."""
+    async def with_queued(self) -> list[str]:
+        """The deployments (ids) that have queued chunks."""
         cursor = await self._connection.execute(
-            """WITH first AS (
-                   SELECT DISTINCT ON (deployment_id) id FROM chunks c
-                   WHERE state = 'open' AND due_at IS NULL AND NOT EXISTS (
-                       SELECT 1 FROM chunks o WHERE o.deployment_id = c.deployment_id AND o.state = 'open'
-                           AND o.due_at IS NOT NULL)
-                   ORDER BY deployment_id, created_at, job_id, number
-               )
-               UPDATE chunks SET due_at = now() FROM first WHERE chunks.id = first.id RETURNING chunks.id"""
+            "SELECT DISTINCT deployment_id FROM chunks WHERE state = 'open' AND due_at IS NULL ORDER BY deployment_id"
         )
-        return [chunk_id for (chunk_id,) in await cursor.fetchall()]
+        return [deployment_id for (deployment_id,) in await cursor.fetchall()]
 
     async def claim(self, chunk_id: str, lease: str, seconds: float) -> ChunkRow | None:
         """Lease a due chunk of an open job for so many seconds; `None` if it is not due, or another worker has it."""
