@@ -1,5 +1,5 @@
-"""Two that change several chunks at once wait for each other, and neither is ended by Postgres for a deadlock: rows are
-locked in the order of their ids."""
+"""Two that change several chunks at once wait for each other, and neither is ended by Postgres for a deadlock, or misses
+what the other wrote: rows are locked in the order of their ids."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from manifold.store import Store, Tables
+from manifold.store.chunks import NewChunk
 from tests.support import postgres
 from tests.support.own_execution import created
 from tests.support.provider import chat_lines
@@ -77,6 +78,26 @@ async def test_the_turns_of_owners_are_locked_in_order(store: Store, database_ur
         await _activate(tables, job)
     query = "SELECT owner FROM chunk_turns WHERE owner = 'key:{}'"
     await _assert_locked_in_order(store, database_url, job, _activate, query)
+
+
+async def test_chunks_that_are_written_while_their_batch_is_ended_are_ended_too(
+    own: System, store: Store, database_url: str, job: str
+) -> None:
+    [first, *_] = own.select("SELECT file_id, start, bytes, skip, requests FROM chunks")
+    own.select("DELETE FROM chunks RETURNING id")
+    own.select("UPDATE jobs SET state = 'submitting' RETURNING id")
+
+    async def end() -> None:
+        async with store.transaction() as tables:
+            await _abandon(tables, job)
+
+    async with own.gateway.store.transaction() as tables:
+        assert await tables.chunks.plan(job, [NewChunk("chunk_1", 0, **first)])
+        assert await tables.chunks.activate("wide", 4) == ["chunk_1"]
+        ending = asyncio.create_task(end())
+        await _waits_for_a_lock(database_url)
+    await ending
+    assert own.select("SELECT state, due_at FROM chunks") == [{"state": "ended", "due_at": None}]
 
 
 async def _assert_locked_in_order(store: Store, database_url: str, job_id: str, change: Change, query: str) -> None:
