@@ -1,4 +1,4 @@
-"""Two that change several chunks at once wait for each other, and neither is ended by Postgres for a deadlock, or misses
+"""Two that change several chunks at once wait for each other, and neither is ended by Postgres for a deadlock or misses
 what the other wrote: rows are locked in the order of their ids."""
 
 import asyncio
