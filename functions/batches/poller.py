@@ -39,7 +39,7 @@ def idleness() -> Idleness:
 
 def sweep() -> Sweep:
     config = gateway.config
-    return Sweep(gateway.store, gateway.queue, config.calls_retention, config.batch_retention)
+    return Sweep(gateway.store, gateway.queue, config.by_id, config.calls_retention, config.batch_retention)
 
 
 async def poll() -> dict[str, int]:

@@ -1,10 +1,13 @@
 """The safety net under the messages: what has waited too long is sent again, what has expired is deleted."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
+from manifold.config import Deployment
+from manifold.execution.pace import PaceLimits
 from manifold.idempotency import KEY_SECONDS
 from manifold.queue import Message, Queue
-from manifold.store import Store
+from manifold.store import Store, Tables
 
 MANY = 500
 """How many rows of each kind one sweep takes; the next one takes the rest."""
@@ -21,15 +24,21 @@ STATEMENTS = 10
 class Sweep:
     """What the schedule does to rows that nobody waits for; used by `batches.poller`.
 
-    `retention` is how long the rows of calls are kept, `batch_retention` those of ended batches and purged files;
-    `None`: for ever.
+    `deployments` are those of `config.yaml`, by id. `retention` is how long the rows of calls are kept,
+    `batch_retention` those of ended batches and purged files; `None`: for ever.
     """
 
     def __init__(
-        self, store: Store, queue: Queue, retention: timedelta | None, batch_retention: timedelta | None = None
+        self,
+        store: Store,
+        queue: Queue,
+        deployments: Mapping[str, Deployment],
+        retention: timedelta | None,
+        batch_retention: timedelta | None = None,
     ) -> None:
         self._store = store
         self._queue = queue
+        self._deployments = deployments
         self._retention = retention
         self._batch_retention = batch_retention
         self._behind = True
@@ -45,7 +54,7 @@ class Sweep:
                 *(Message("batch", batch_id) for batch_id in await tables.batch_leases.due(MANY)),
                 *(Message("shard", shard_id) for shard_id in await tables.shard_leases.due(MANY)),
                 *(Message("input", input_id) for input_id in await tables.inputs.due(MANY)),
-                *(Message("chunk", chunk_id) for chunk_id in await tables.chunks.activate_stalled()),
+                *(Message("chunk", chunk_id) for chunk_id in await self._activated(tables)),
                 *(Message("chunk", chunk_id) for chunk_id in await tables.chunks.due(MANY)),
                 *(Message("job", job_id) for job_id in await tables.job_results.due(MANY)),
                 *(Message("file", file_id) for file_id in [*expired, *await tables.files.to_purge(MANY)]),
@@ -62,6 +71,15 @@ class Sweep:
         """Whether `run` succeeded and deleted all old rows that there were, and nothing is open."""
         async with self._store.session() as tables:
             return not self._behind and not await tables.open_work.any()
+
+    async def _activated(self, tables: Tables) -> list[str]:
+        """Make queued chunks due in place of those that ended without a worker; returns their ids."""
+        activated = list[str]()
+        for deployment_id in await tables.chunks.with_queued():
+            deployment = self._deployments.get(deployment_id)
+            workers = PaceLimits.of(deployment).workers if deployment else 1
+            activated += await tables.chunks.activate(deployment_id, workers)
+        return activated
 
     async def _forget_calls(self) -> bool:
         """Whether all old rows are deleted."""

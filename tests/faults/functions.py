@@ -80,7 +80,7 @@ class Functions:
 
     async def run_schedule(self) -> None:
         """What the poller does every minute."""
-        await Sweep(self.store, self.queue, None).run()
+        await Sweep(self.store, self.queue, self.config.by_id, None).run()
         await self._engine().poll_due(100)
 
     # Requests.

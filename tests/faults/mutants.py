@@ -181,6 +181,7 @@ MUTANTS = (
                 r"RETURNING CASE WHEN stopping OR batches.status = 'cancelling' THEN 0 ELSE",
                 "RETURNING CASE WHEN false THEN 0 ELSE",
             ),
+            (r"stopping OR batches.status = 'cancelling' AS stopping", "false AS stopping"),
         ),
         dialect=OWN,
     ),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from batches.execution.result_writer import WRITTEN_TOGETHER
+from batches.sweep import Sweep
 from local.provider import Latency
 from manifold.config import Deployment
 from manifold.execution.pace import WORKER_CALLS
@@ -96,6 +97,41 @@ async def test_lost_messages_are_sent_again(own: System) -> None:
         await deliver(own, waiting)
     assert_complete(own, await own.run_until_ended(batch_id), LINES)
     assert len(calls(own)) == LINES
+
+
+async def test_places_of_chunks_that_ended_without_a_worker_are_filled_by_the_schedule(own: System) -> None:
+    cancelled, waiting = [await created(own, chat_lines("wide", lines)) for lines in (150, 800)]
+    for batch_id in (cancelled, waiting):
+        await own.step(batch_id)
+        await own.step(batch_id)
+    assert due_of(own, cancelled) == 3
+    assert due_of(own, waiting) == 1
+    await own.cancel(cancelled)
+    await own.step(cancelled)
+    assert own.select("SELECT state FROM chunks WHERE state = 'ended'") == [{"state": "ended"}] * 3
+    own.queue.messages.clear()
+    await own.run_schedule()
+    assert due_of(own, waiting) == 4
+    assert [message.kind for message in own.queue.messages].count("chunk") == 3
+    assert_complete(own, await own.run_until_ended(waiting), 800, "wide")
+
+
+async def test_a_deployment_that_is_gone_from_the_configuration_has_one_place(own: System) -> None:
+    batch_id = await created(own, chat_lines("wide", 800))
+    await own.step(batch_id)
+    await own.step(batch_id)
+    own.select("UPDATE chunks SET due_at = NULL RETURNING id")
+    for _ in range(2):
+        await Sweep(own.gateway.store, own.queue, {}, None).run()
+        assert due_of(own, batch_id) == 1
+
+
+def due_of(system: System, batch_id: str) -> int:
+    """How many chunks of a batch are due."""
+    query = f"""SELECT count(*) FROM chunks JOIN jobs ON jobs.id = job_id
+        WHERE batch_id = '{batch_id}' AND chunks.due_at IS NOT NULL"""
+    [row] = system.select(query)
+    return int(row["count"])
 
 
 async def deliver(system: System, messages: Sequence[Message]) -> None:

@@ -260,6 +260,6 @@ async def test_the_schedule_deletes_rows_older_than_configured(
     await record(gateway, call)
     await age(database_url, call, days=2)
 
-    await Sweep(gateway.store, cast(Queue, Deaf()), None if days is None else timedelta(days=days)).run()
+    await Sweep(gateway.store, cast(Queue, Deaf()), {}, None if days is None else timedelta(days=days)).run()
 
     assert len(await logs(api)) == kept

@@ -176,7 +176,7 @@ async def test_the_schedule_deletes_rows_older_than_configured(
         await spender(tables)
         sql(database_url, OLD.format(await ended(tables)))
 
-    await Sweep(store, cast(Queue, Deaf()), None, None if days is None else timedelta(days=days)).run()
+    await Sweep(store, cast(Queue, Deaf()), {}, None, None if days is None else timedelta(days=days)).run()
 
     assert sql(database_url, "SELECT count(*) FROM batches") == [(kept,)]
 

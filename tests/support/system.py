@@ -305,7 +305,8 @@ class System:
     async def run_schedule(self) -> None:
         """What the poller does every minute."""
         config = self.gateway.config
-        await Sweep(self.gateway.store, self.gateway.queue, config.calls_retention, config.batch_retention).run()
+        retentions = (config.calls_retention, config.batch_retention)
+        await Sweep(self.gateway.store, self.gateway.queue, config.by_id, *retentions).run()
         await self.engine().poll_due(100)
 
     def delivery_run(self) -> DeliveryRun:

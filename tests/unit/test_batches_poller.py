@@ -27,7 +27,8 @@ class Awake:
         return False
 
 
-PARTS = SimpleNamespace(store=Store(), queue=None, config=SimpleNamespace(calls_retention=None, batch_retention=None))
+CONFIG = SimpleNamespace(by_id={}, calls_retention=None, batch_retention=None)
+PARTS = SimpleNamespace(store=Store(), queue=None, config=CONFIG)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 """Requests on their way to a provider with lines of its own, and their results on the way back."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import pytest
@@ -196,3 +198,22 @@ async def test_many_failures_and_long_ids_are_kept_on_the_disk(monkeypatch: pyte
     _, failures, _ = await results(*({"key": f"{INPUT}-{number}", "failure": "x" * 90} for number in range(4)))
 
     assert [line["custom_id"] for line in failures] == IDS
+
+
+async def test_ids_that_break_off_leave_no_file_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = list[SpooledTemporaryFile[bytes]]()
+
+    def opened(size: int) -> SpooledTemporaryFile[bytes]:
+        files.append(SpooledTemporaryFile(size))  # noqa: SIM115 (closed by the index)
+        return files[-1]
+
+    async def ids() -> AsyncIterator[list[str]]:
+        yield IDS
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(custom_id_index, "SpooledTemporaryFile", opened)
+
+    with pytest.raises(asyncio.CancelledError):
+        await CustomIdIndex.of(ids())
+
+    assert [file.closed for file in files] == [True]

@@ -48,7 +48,7 @@ UNCONFIGURED_SECONDS = 300.0
 
 
 class _LeaseLost(Exception):
-    """Rolls a renewal back."""
+    """Rolls back what only the holder of a chunk's lease may write."""
 
 
 class ChunkExecution:
@@ -173,25 +173,28 @@ class ChunkExecution:
         self, chunk: ChunkRow, limits: PaceLimits, run: ChunkRun, writer: ResultWriter, stop: Stop | None
     ) -> None:
         """Write how a run ended, give back its share, and hand its place to the next chunk where it has ended."""
-        if stop == "lost":
+        progress, pause = writer.progress, _pause(run, stop)
+        try:
+            if stop == "lost":
+                raise _LeaseLost
+            async with self._store.transaction() as tables:
+                _, pace = admit(await tables.paces.lock(chunk.deployment_id), limits, run.last_claim())
+                await tables.paces.write(chunk.deployment_id, pace)  # before chunks, as a renewal locks them
+                ended = await self._ended(tables, chunk, run, progress, stop)
+                yields = ended is not None or stop == "limited"
+                if ended is None and not await tables.chunks.release(
+                    chunk, progress, pause, yields=yields, silent=run.silent, failures=run.failures
+                ):
+                    raise _LeaseLost
+                followers = await _followers(tables, chunk, limits) if yields else []
+        except _LeaseLost:
             observe.warning("lease_lost", chunk_id=chunk.id, job_id=chunk.job_id)
             return
-        progress, pause, again = writer.progress, _pause(run, stop), list[Message]()
-        async with self._store.transaction() as tables:
-            _, pace = admit(await tables.paces.lock(chunk.deployment_id), limits, run.last_claim())
-            await tables.paces.write(chunk.deployment_id, pace)  # before chunks, as a renewal locks them
-            ended = await self._ended(tables, chunk, run, progress, stop)
-            yields = ended is not None or stop == "limited"
-            if ended is None and await tables.chunks.release(
-                chunk, progress, pause, yields=yields, silent=run.silent, failures=run.failures
-            ):
-                again = [Message("chunk", chunk.id)]
-            followers = await _followers(tables, chunk, limits) if yields else []
         counts = {"completed": progress.completed, "failed": progress.failed} if progress else {}
         observe.event("chunk_run", chunk_id=chunk.id, job_id=chunk.job_id, stop=stop, **counts)
         await self._queue.announce([*(ended or ()), *followers])
-        if pause <= MAX_DELAY:  # the schedule sends what is due later
-            await self._queue.announce(again, delay=pause)
+        if ended is None and pause <= MAX_DELAY:  # the schedule sends what is due later
+            await self._queue.announce([Message("chunk", chunk.id)], delay=pause)
 
     async def _ended(
         self, tables: Tables, chunk: ChunkRow, run: ChunkRun, progress: ChunkProgress | None, stop: Stop | None
@@ -200,17 +203,25 @@ class ChunkExecution:
         it goes on."""
         if progress is None:
             return None
-        if stop in (None, "window"):
-            return [] if await tables.chunks.end(chunk, progress) else None
+        cause, messages = None, list[Message]()
+        if stop not in (None, "window"):
+            cause = await self._cause(tables, chunk, run, stop)
+            if cause is None:
+                return None
+            messages = await _stop_others(tables, chunk)  # first, as it locks all chunks of the job in their order
+        if not await tables.chunks.end(chunk, progress, cause):
+            raise _LeaseLost
+        return messages
+
+    async def _cause(self, tables: Tables, chunk: ChunkRow, run: ChunkRun, stop: Stop) -> dict[str, str] | None:
+        """Why the job gives up, as its provider has long been silent; `None` if it does not."""
         if (run.silent or 0.0) < PATIENCE_SECONDS or stop not in ("down", "account", "paused", "time"):
             return None
         if self._moves(chunk):
-            cause = UNAVAILABLE
-        elif stop == "account" and run.error is not None and not await tables.chunks.are_answered(chunk.job_id):
-            cause = {"code": run.error.code or "", "message": owner_message(run.error)}
-        else:
-            return None
-        return await _stop_others(tables, chunk) if await tables.chunks.end(chunk, progress, cause) else None
+            return UNAVAILABLE
+        if stop == "account" and run.error is not None and not await tables.chunks.are_answered(chunk.job_id):
+            return {"code": run.error.code or "", "message": owner_message(run.error)}
+        return None
 
     def _moves(self, chunk: ChunkRow) -> bool:
         """Whether the rest of a job can run on another deployment of its group."""

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from typing import Self
 
@@ -18,10 +19,13 @@ class CustomIdIndex:
 
     @classmethod
     async def of(cls, ids: AsyncIterator[list[str]]) -> Self:
-        """The index of these ids, which come some at a time."""
+        """The index of these ids, which come some at a time. Where they break off, nothing of it is left."""
         index = cls()
-        async for some in ids:
-            index.extend(some)
+        with ExitStack() as unfinished:
+            unfinished.enter_context(index)
+            async for some in ids:
+                index.extend(some)
+            unfinished.pop_all()
         return index
 
     def __enter__(self) -> Self:

@@ -35,8 +35,8 @@ class TranslatedFetching:
     async def fetch(self, translator: LineTranslator, requests: ShardRequests, results: FetchedResults) -> None:
         """Copy the results, whose faults and scans are then in `results`."""
         job, input_id = self._job, self._job.input_id or ""
-        index = await CustomIdIndex.of(requests.ids(self._storage))
         scrubber = self._deployments.scrubber(self._deployment, {job.provider_ref or "": job.batch_id})
+        index = await CustomIdIndex.of(requests.ids(self._storage))
         with index, TranslatedResults(translator, input_id, index, scrubber) as translated:
             try:
                 if job.output_file_id is not None:

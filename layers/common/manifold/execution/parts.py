@@ -69,11 +69,13 @@ class Parts:
         return found
 
     async def lines(self, kind: Kind, counts: Sequence[Sequence[int]]) -> AsyncIterator[bytes]:
-        """The lines of these objects, some at a time, each request's once: the first that was written.
+        """The lines of these objects, some at a time, each request's once, and only where `found` counts its kind: the
+        first that was written.
 
         Raises `Unavailable` if one of the objects is missing.
         """
-        seen = set[int]()
+        found = await self.found(len(counts), counts) if _may_overlap(counts) else Found()
+        seen = {number for number, first in found.answered.items() if first != kind}
         for attempt, of_attempt in enumerate(counts, start=1):
             left = of_attempt[KINDS.index(kind)]
             async with contextlib.aclosing(self._objects(attempt, kind, left)) as objects:
@@ -103,6 +105,11 @@ class Parts:
 
     def _key(self, attempt: int, kind: Kind, number: int) -> str:
         return f"{self._prefix}{attempt}-{number}.{kind}.jsonl"
+
+
+def _may_overlap(counts: Sequence[Sequence[int]]) -> bool:
+    """Whether a request may be among both kinds. One attempt writes it once."""
+    return sum(map(any, counts)) > 1 and all(map(any, zip(*counts, strict=True)))
 
 
 def _number(line: bytes) -> int:

@@ -26,9 +26,13 @@ _ENDED: LiteralString = "state = 'ended', due_at = NULL, lease = NULL, leased_un
 _TAKEN: LiteralString = "state = 'ended', due_at = NULL, lease = NULL"
 """The same of a chunk whose worker does not know yet: up to `leased_until` it may write results."""
 CHUNKS_ENDED: LiteralString = f"""
-    stopped AS (
-        UPDATE chunks SET {_TAKEN} WHERE job_id IN (SELECT id FROM open) AND state = 'open')"""
-"""Ends the chunks of jobs that are closed, beside a CTE `open` that has these. Their workers lose the lease."""
+    WITH of_closed AS (SELECT id FROM chunks WHERE job_id = ANY(%s) AND state = 'open' ORDER BY id FOR UPDATE)
+    UPDATE chunks SET {_TAKEN} WHERE id IN (SELECT id FROM of_closed)"""
+"""Ends the chunks of jobs (ids) that are closed. Their workers lose the lease."""
+_TO_STOP: LiteralString = """
+    chunks JOIN jobs ON jobs.id = job_id JOIN batches ON batches.id = jobs.batch_id
+    WHERE job_id = ANY(%s) AND chunks.state = 'open'
+        AND (stopping OR batches.status = 'cancelling' OR batches.expires_at <= now())"""
 _LEFT: LiteralString = "extract(epoch FROM batches.expires_at - now())::float8"
 _RUNS: LiteralString = "jobs.state IN ('submitting', 'unknown', 'running')"
 
@@ -185,7 +189,8 @@ class Chunks:
                ), activated AS (
                    UPDATE chunks SET due_at = now() WHERE id IN (SELECT id FROM free) RETURNING id, owner
                ), turns AS (
-                   INSERT INTO chunk_turns SELECT %(deployment)s, owner, clock_timestamp() FROM activated GROUP BY owner
+                   INSERT INTO chunk_turns SELECT %(deployment)s, owner, clock_timestamp() FROM activated
+                   GROUP BY owner ORDER BY owner
                    ON CONFLICT (deployment_id, owner) DO UPDATE SET taken_at = excluded.taken_at
                )
                SELECT id FROM activated""",
@@ -193,19 +198,12 @@ class Chunks:
         )
         return [chunk_id for (chunk_id,) in await cursor.fetchall()]
 
-    async def activate_stalled(self) -> list[str]:
-        """Make one queued chunk due of each deployment that has no other; returns their ids."""
+    async def with_queued(self) -> list[str]:
+        """The deployments (ids) that have queued chunks."""
         cursor = await self._connection.execute(
-            """WITH first AS (
-                   SELECT DISTINCT ON (deployment_id) id FROM chunks c
-                   WHERE state = 'open' AND due_at IS NULL AND NOT EXISTS (
-                       SELECT 1 FROM chunks o WHERE o.deployment_id = c.deployment_id AND o.state = 'open'
-                           AND o.due_at IS NOT NULL)
-                   ORDER BY deployment_id, created_at, job_id, number
-               )
-               UPDATE chunks SET due_at = now() FROM first WHERE chunks.id = first.id RETURNING chunks.id"""
+            "SELECT DISTINCT deployment_id FROM chunks WHERE state = 'open' AND due_at IS NULL ORDER BY deployment_id"
         )
-        return [chunk_id for (chunk_id,) in await cursor.fetchall()]
+        return [deployment_id for (deployment_id,) in await cursor.fetchall()]
 
     async def claim(self, chunk_id: str, lease: str, seconds: float) -> ChunkRow | None:
         """Lease a due chunk of an open job for so many seconds; `None` if it is not due, or another worker has it."""
@@ -315,19 +313,17 @@ class Chunks:
     async def stop(self, job_id: str) -> None:
         """Have the chunks of a job stop: their workers learn of it at their next renewal."""
         await self._connection.execute(
-            "UPDATE chunks SET stopping = true WHERE job_id = %s AND state = 'open'", (job_id,)
+            """WITH open AS (SELECT id FROM chunks WHERE job_id = %s AND state = 'open' ORDER BY id FOR UPDATE)
+               UPDATE chunks SET stopping = true WHERE id IN (SELECT id FROM open)""",
+            (job_id,),
         )
 
     async def stopped(self, job_ids: Sequence[str]) -> list[str]:
         """The chunks (ids) of these jobs that are to stop, as their batch is cancelled or its window is over, and that
         nobody holds. They become due, so that a worker ends them with what is stored of them."""
         cursor = await self._connection.execute(
-            f"""UPDATE chunks SET due_at = least(chunks.due_at, now())
-                FROM jobs JOIN batches ON batches.id = jobs.batch_id
-                WHERE jobs.id = ANY(%s) AND jobs.id = chunks.job_id AND chunks.state = 'open'
-                    AND {_FREE}
-                    AND (stopping OR batches.status = 'cancelling' OR batches.expires_at <= now())
-                RETURNING chunks.id""",
+            f"""WITH free AS (SELECT chunks.id FROM {_TO_STOP} AND {_FREE} ORDER BY chunks.id FOR UPDATE OF chunks)
+                UPDATE chunks SET due_at = least(due_at, now()) WHERE id IN (SELECT id FROM free) RETURNING id""",
             (list(job_ids),),
         )
         return [chunk_id for (chunk_id,) in await cursor.fetchall()]
@@ -335,9 +331,9 @@ class Chunks:
     async def end_untouched(self, job_ids: Sequence[str]) -> None:
         """open → ended, of those of these jobs that are to stop and that no worker has ever held: nothing is stored."""
         await self._connection.execute(
-            f"""UPDATE chunks SET {_ENDED} FROM jobs JOIN batches ON batches.id = jobs.batch_id
-                WHERE jobs.id = ANY(%s) AND jobs.id = chunks.job_id AND chunks.state = 'open' AND chunks.attempts = 0
-                    AND (stopping OR batches.status = 'cancelling' OR batches.expires_at <= now())""",
+            f"""WITH untouched AS (
+                    SELECT chunks.id FROM {_TO_STOP} AND chunks.attempts = 0 ORDER BY chunks.id FOR UPDATE OF chunks)
+                UPDATE chunks SET {_ENDED} WHERE id IN (SELECT id FROM untouched)""",
             (list(job_ids),),
         )
 

@@ -226,16 +226,22 @@ class Jobs:
         )
 
     async def abandon(self, batch_id: str) -> list[JobRow]:
-        """Any open state → abandoned: its results will not be used. Returns the jobs as they were before."""
+        """Any open state → abandoned: its results will not be used. Returns the jobs as they were before.
+
+        Within a transaction of the caller's. The chunks come in a statement of their own: it sees those that were
+        written while the first one waited.
+        """
         query: LiteralString = f"""
             WITH open AS (
                 SELECT {COLUMNS} FROM jobs WHERE batch_id = %(batch)s AND {OPEN} ORDER BY id FOR UPDATE),
             closed AS (
                 UPDATE jobs SET state = 'abandoned', outcome = NULL, due_at = NULL, lease = NULL, leased_until = NULL
-                WHERE id IN (SELECT id FROM open)),
-            {CHUNKS_ENDED}
+                WHERE id IN (SELECT id FROM open))
             SELECT * FROM open"""
-        return await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
+        jobs = await fetch_all(self._connection, JobRow, query, {"batch": batch_id})
+        if jobs:
+            await self._connection.execute(CHUNKS_ENDED, ([job.id for job in jobs],))
+        return jobs
 
     async def give_up(self, job_ids: Sequence[str]) -> set[str]:
         """running → abandoned, of these jobs, as another one is to run their shards; the ids of those that changed."""
