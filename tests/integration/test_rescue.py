@@ -4,10 +4,11 @@ import pytest
 
 from local.provider import Fault
 from local.provider.pace import Pace
+from manifold.config import Deployment
 from manifold.schemas import Batch
 from tests.support.own_execution import assert_complete, calls, created
 from tests.support.provider import chat_lines
-from tests.support.system import System
+from tests.support.system import FAST_PACE, System
 
 pytest_plugins = ("tests.support.own_execution",)
 
@@ -79,3 +80,18 @@ async def test_before_that_the_provider_has_its_time(own: System, minutes: float
     await own.deliver_all()
     assert calls(own) == []
     assert (await own.retrieve(batch_id)).status == "in_progress"
+
+
+async def test_a_provider_keeps_what_the_gateway_cannot_call(own: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deployment, "completion_endpoints", frozenset[str]())
+    batch_id = await waiting(own, SLOW)
+    for minutes in (29, 19, 1):
+        leave(own, minutes)
+        await own.run_schedule()
+        await own.deliver_all()
+    assert [job.state for job in own.jobs_at_providers()] == ["in_progress"]
+    assert own.select("SELECT state, execution FROM jobs") == [{"state": "running", "execution": "provider"}]
+
+    own.provider.state.batches.pace = FAST_PACE
+    assert_complete(own, await own.run_until_ended(batch_id), LINES, GROUP)
+    assert calls(own) == []
