@@ -8,7 +8,7 @@ from manifold.config import Deployment
 from manifold.schemas import Batch
 from tests.support.own_execution import assert_complete, calls, created
 from tests.support.provider import chat_lines
-from tests.support.system import FAST_PACE, System
+from tests.support.system import ENDED, FAST_PACE, System
 
 pytest_plugins = ("tests.support.own_execution",)
 
@@ -95,3 +95,65 @@ async def test_a_provider_keeps_what_the_gateway_cannot_call(own: System, monkey
     own.provider.state.batches.pace = FAST_PACE
     assert_complete(own, await own.run_until_ended(batch_id), LINES, GROUP)
     assert calls(own) == []
+
+
+def answer_half(system: System) -> None:
+    """Let the provider have answered half of its job by now."""
+    [job] = system.jobs_at_providers()
+    job.since -= SLOW.in_progress / 2
+
+
+async def counted(system: System, batch_id: str) -> tuple[Batch, list[tuple[int, int]]]:
+    """The batch once it has ended, and how many completed and failed requests it had after each step."""
+    seen = [(0, 0)]
+    for _ in range(60):
+        while system.queue.messages:
+            await system.deliver(system.queue.messages.pop(0))
+            batch = await system.retrieve(batch_id)
+            counts = batch.request_counts
+            assert counts.completed + counts.failed <= counts.total == LINES
+            if seen[-1] != (counts.completed, counts.failed):
+                seen.append((counts.completed, counts.failed))
+            if batch.status in ENDED:
+                return batch, seen
+        system.age(30)
+        await system.run_schedule()
+    raise AssertionError("the batch has not ended")
+
+
+async def test_a_request_that_the_provider_answered_counts_once(own: System) -> None:
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, 29)
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert seen == [(0, 0), (3, 0), (6, 0)]
+    assert len(calls(own)) == 3
+
+
+async def test_a_request_that_runs_again_does_not_count_before(own: System) -> None:
+    own.provider.fail(Fault(kind="error", account="openai", route="batches.cancel", times=None))
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, 29)
+    await own.run_schedule()
+    assert (await own.retrieve(batch_id)).request_counts.completed == 3
+    leave(own, 19)
+    await own.run_schedule()
+    assert (await own.retrieve(batch_id)).request_counts.completed == 0
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert seen == [(0, 0), (6, 0)]
+    assert len(calls(own)) == LINES
+
+
+async def test_a_rescue_that_fails_counts_nothing_that_has_no_result(own: System) -> None:
+    own.provider.fail(Fault(kind="error", account="openai", route="batches.cancel", times=None))
+    own.provider.fail(Fault(kind="error", account="vllm", route="chat.create", times=None, status=401))
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, 19)
+    batch, _ = await counted(own, batch_id)
+    assert batch.status == "failed"
+    assert (batch.output_file_id, batch.error_file_id) == (None, None)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (0, 0)
