@@ -17,10 +17,10 @@ SLOW = Pace(validating=0.0, in_progress=36000.0, finalizing=0.0, cancelling=0.0,
 LINES = 6
 
 
-async def waiting(system: System, pace: Pace) -> str:
+async def waiting(system: System, pace: Pace, group: str = GROUP) -> str:
     """A batch whose job runs at the provider, at this pace."""
     system.provider.state.batches.pace = pace
-    batch_id = await created(system, chat_lines(GROUP, LINES))
+    batch_id = await created(system, chat_lines(group, LINES))
     for _ in range(4):
         await system.deliver_all()
         system.age(10)
@@ -99,7 +99,8 @@ async def test_a_provider_keeps_what_the_gateway_cannot_call(own: System, monkey
 
 def answer_half(system: System) -> None:
     """Let the provider have answered half of its job by now."""
-    [job] = system.jobs_at_providers()
+    batches = system.provider.state.batches
+    job = batches.known(batches.ids()[-1])
     job.since -= SLOW.in_progress / 2
 
 
@@ -157,3 +158,23 @@ async def test_a_rescue_that_fails_counts_nothing_that_has_no_result(own: System
     assert batch.status == "failed"
     assert (batch.output_file_id, batch.error_file_id) == (None, None)
     assert (batch.request_counts.completed, batch.request_counts.failed) == (0, 0)
+
+
+async def test_a_request_that_the_provider_says_it_has_not_run_runs_here(own: System) -> None:
+    batch_id = await waiting(own, SLOW, "rescued-claude")
+    answer_half(own)
+    leave(own, 29)
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, "rescued-claude")
+    assert seen[-1] == (6, 0)
+    assert len(calls(own)) == 3
+
+
+async def test_a_request_that_expired_at_the_provider_runs_here(own: System) -> None:
+    batch_id = await waiting(own, SLOW)
+    leave(own, 29)
+    own.provider.state.batches.expire("openai", None)
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert seen[-1] == (6, 0)
+    assert len(calls(own)) == 3

@@ -167,3 +167,12 @@ def test_only_what_the_gateway_can_call_is_rescued(tmp_path: Path, endpoint: str
     assert made.rescue_before_expiry(deployment.executed_by("gateway"), ["general"], endpoint) is None
     [able] = made.able(["general"], endpoint, requests=1, left=60)
     assert able.execution == ("provider" if rescue is None else "gateway")
+
+
+@pytest.mark.parametrize(("left", "fewest"), [(86400, 100), (60, 1)])
+def test_a_rescue_takes_fewer_requests_than_a_job_must_have(tmp_path: Path, left: float, fewest: int) -> None:
+    rescued = VERTEX.replace("mode: batch", "mode: batch, rescue_before_expiry: 30m")
+    rescued = rescued.replace("    model_info", "      min_batch_requests: 100\n    model_info")
+    rescuer = "{model: hosted_vllm/llama, api_base: http://127.0.0.1:1, api_key: none}"
+    made = loaded(tmp_path, f"{rescued}  - {{model_name: gemini, litellm_params: {rescuer}}}", **VERTEX_VALUES)
+    assert made.fewest_requests(["gemini"], "/v1/chat/completions", left=left) == fewest

@@ -113,11 +113,10 @@ class Deployments:
         """Those of these deployments on which the gateway can run this endpoint, as it would run them."""
         return [one.executed_by("gateway") for one in deployments if endpoint in one.completion_endpoints]
 
-    def fewest_requests(self, groups: Iterable[str], endpoint: str) -> int:
-        """The fewest requests that these groups can run: 1 where the gateway can run them."""
-        able = self.of(groups, endpoint)
-        fewest = [1 if endpoint in one.completion_endpoints else one.limits.fewest_requests for one in able]
-        return min(fewest, default=1)
+    def fewest_requests(self, groups: Iterable[str], endpoint: str, *, left: float) -> int:
+        """The fewest requests that these groups can run, with `left` seconds: 1 where the gateway can run them."""
+        able = self.able(groups, endpoint, requests=1, left=left)
+        return min((one.limits.fewest_requests for one in able), default=1)
 
     def _rescuers(self, groups: Iterable[str], endpoint: str) -> list[Deployment]:
         """Those on which the gateway can run what a provider may not end in time.
