@@ -6,8 +6,8 @@ from local.provider import Fault
 from local.provider.pace import Pace
 from manifold.config import Deployment
 from manifold.schemas import Batch
-from tests.support.own_execution import assert_complete, calls, created
-from tests.support.provider import chat_lines
+from tests.support.own_execution import assert_complete, calls, created, results
+from tests.support.provider import chat_line, chat_lines
 from tests.support.system import ENDED, FAST_PACE, System
 
 pytest_plugins = ("tests.support.own_execution",)
@@ -17,10 +17,10 @@ SLOW = Pace(validating=0.0, in_progress=36000.0, finalizing=0.0, cancelling=0.0,
 LINES = 6
 
 
-async def waiting(system: System, pace: Pace, group: str = GROUP) -> str:
+async def waiting(system: System, pace: Pace, content: bytes = chat_lines(GROUP, LINES)) -> str:
     """A batch whose job runs at the provider, at this pace."""
     system.provider.state.batches.pace = pace
-    batch_id = await created(system, chat_lines(group, LINES))
+    batch_id = await created(system, content)
     for _ in range(4):
         await system.deliver_all()
         system.age(10)
@@ -132,6 +132,20 @@ async def test_a_request_that_the_provider_answered_counts_once(own: System) -> 
     assert len(calls(own)) == 3
 
 
+async def test_a_request_that_failed_counts_once_wherever_it_ran(own: System) -> None:
+    lines = [chat_line(GROUP, f"request-{number}") for number in range(1, LINES - 1)]
+    first, last = [chat_line(GROUP, f"request-{number}", temperature=7) for number in (0, LINES - 1)]
+    content = b"".join([first, *lines, last])
+    batch_id = await waiting(own, SLOW, content)
+    answer_half(own)
+    leave(own, 29)
+    batch, seen = await counted(own, batch_id)
+    assert batch.status == "completed"
+    assert seen[-1] == (len(results(own, batch.output_file_id)), len(results(own, batch.error_file_id))) == (4, 2)
+    sums = [completed + failed for completed, failed in seen]
+    assert sums == sorted(sums)
+
+
 async def test_a_request_that_runs_again_does_not_count_before(own: System) -> None:
     own.provider.fail(Fault(kind="error", account="openai", route="batches.cancel", times=None))
     batch_id = await waiting(own, SLOW)
@@ -161,7 +175,7 @@ async def test_a_rescue_that_fails_counts_nothing_that_has_no_result(own: System
 
 
 async def test_a_request_that_the_provider_says_it_has_not_run_runs_here(own: System) -> None:
-    batch_id = await waiting(own, SLOW, "rescued-claude")
+    batch_id = await waiting(own, SLOW, chat_lines("rescued-claude", LINES))
     answer_half(own)
     leave(own, 29)
     batch, seen = await counted(own, batch_id)
