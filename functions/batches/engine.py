@@ -170,13 +170,17 @@ class Engine:
             if job is None or job.state != "running":
                 passed_over.append((shard, 0))
             elif deployment := self._deployments.get(job.deployment_id, job.execution):
-                running.append(RunningJob(batches[shard.batch_id], shard, job, deployment))
+                running.append(self._running(batches[shard.batch_id], shard, job, deployment))
             else:
                 passed_over.append((shard, UNCONFIGURED_SECONDS))
                 unconfigured[job.deployment_id] += 1
         for deployment_id, count in unconfigured.items():
             observe.warning("deployment_not_configured", deployment_id=deployment_id, jobs=count)
         return running, passed_over
+
+    def _running(self, batch: BatchRow, shard: ShardRow, job: JobRow, deployment: Deployment) -> RunningJob:
+        rescue = self._deployments.rescue_before_expiry(deployment, batch.groups, batch.endpoint)
+        return RunningJob(batch, shard, job, deployment, rescue)
 
     async def _step(self, batch: BatchRow, shard: ShardRow, job: JobRow | None) -> float | None:
         """Take the step that the shard and its open job need; returns the seconds to the next, `None` at the end."""
@@ -193,7 +197,7 @@ class Engine:
         if job.state in ("submitting", "unknown"):
             return await self._submission.reconcile(batch, shard, job, deployment)
         if job.state == "running":
-            return await self._poll(RunningJob(batch, shard, job, deployment))
+            return await self._poll(self._running(batch, shard, job, deployment))
         await self._queue.announce([Message("job", job.id)])
         return RESULTS_CHECK_SECONDS
 

@@ -1,7 +1,7 @@
 """What polls brought, written for many jobs at once: progress, ends, and the pause before each shard's next step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +82,13 @@ class PollResult:
             return False
         return (running.job.end_seen_for or 0) < PREMATURE_END_SECONDS
 
+    def late(self, running: RunningJob) -> bool:
+        """Whether the gateway is to run all of a job, as its provider has not ended it in time."""
+        return running.until_given_up <= 0 and self.ended(running) is None
+
+
+Write = Callable[[Sequence[RunningJob], PollResult], Awaitable[None]]
+
 
 class PollResults:
     """Writes what polls brought; used by `Polling`, under the shards' leases."""
@@ -92,18 +99,21 @@ class PollResults:
 
     async def write(self, result: PollResult) -> None:
         """Write how the jobs stand, and fill in the pauses, the missed shards and the messages. Raises nothing."""
-        for start in range(0, len(result.jobs), WRITTEN_TOGETHER):
-            await self._write_or_log(result.jobs[start : start + WRITTEN_TOGETHER], result)
+        late = [running for running in result.jobs if result.late(running)]
+        others = [running for running in result.jobs if not result.late(running)]
+        for write, jobs in ((self._give_up, late), (self._write, others)):
+            for start in range(0, len(jobs), WRITTEN_TOGETHER):
+                await self._write_or_log(write, jobs[start : start + WRITTEN_TOGETHER], result)
 
-    async def _write_or_log(self, jobs: Sequence[RunningJob], result: PollResult) -> None:
+    async def _write_or_log(self, write: Write, jobs: Sequence[RunningJob], result: PollResult) -> None:
         """Write jobs together. One that cannot be written is found by halving, and holds up no other."""
         try:
-            await self._write(jobs, result)
+            await write(jobs, result)
         except Exception as error:
             if len(jobs) > 1 and not isinstance(error, Unavailable):
                 half = len(jobs) // 2
-                await self._write_or_log(jobs[:half], result)
-                await self._write_or_log(jobs[half:], result)
+                await self._write_or_log(write, jobs[:half], result)
+                await self._write_or_log(write, jobs[half:], result)
                 return
             first = jobs[0]
             observe.fault(error, batch_id=first.batch.id, job_id=first.job.id, jobs=len(jobs))
@@ -123,20 +133,36 @@ class PollResults:
             if polls:
                 await tables.jobs.polled(polls)
             changed = await tables.jobs.ended(ends) if ends else set[str]()
-            given_up = await _give_up(tables, [one for one in jobs if one.job.id not in ends])
             await _write_progress(tables, jobs, result)
             if ends:
                 await tables.batches.finalizing([one.batch.id for one in jobs if _is_last(one, ends.get(one.job.id))])
-            woken = await wake_line(tables, result.deployment) if ends or given_up else []
+            woken = await wake_line(tables, result.deployment) if ends else []
         result.messages.extend(Message("shard", shard_id) for shard_id in woken)
         result.messages.extend(
             Message("job", job_id) for job_id, end in ends.items() if end.stores and job_id in changed
         )
         for running in jobs:
-            if running.job.id in given_up:
-                result.pauses.append((running.shard, 0))
-            else:
-                _set_pause(running, result, ends.get(running.job.id))
+            _set_pause(running, result, ends.get(running.job.id))
+
+    async def _give_up(self, jobs: Sequence[RunningJob], result: PollResult) -> None:
+        """Give up these jobs, and have all of their lines run again. Rows are locked in the same order."""
+        async with self._store.transaction() as tables:
+            given_up = await tables.jobs.give_up([running.job.id for running in jobs])
+            again = [running for running in jobs if running.job.id in given_up]
+            await tables.shards.uncount([running.shard for running in again])
+            for running in again:
+                await tables.shards.wait(running.shard)
+            woken = await wake_line(tables, result.deployment)
+        result.messages.extend(Message("shard", shard_id) for shard_id in woken)
+        result.pauses.extend((running.shard, 0) for running in jobs)
+        for running in again:
+            observe.warning(
+                "job_rescued",
+                job_id=running.job.id,
+                batch_id=running.batch.id,
+                deployment_id=running.deployment.id,
+                provider_ref=running.ref,
+            )
 
     async def _ends(self, jobs: Sequence[RunningJob], result: PollResult) -> dict[str, JobEnd]:
         """The ends of those jobs that have ended, by the job's id."""
@@ -183,23 +209,6 @@ class PollResults:
         """
         output, error = self._deployments.result_files(running.deployment, status)
         return output, error or (running.job.refused > 0 and fault in (None, "input"))
-
-
-async def _give_up(tables: Tables, jobs: Sequence[RunningJob]) -> set[str]:
-    """Give those jobs up (ids) that the gateway is to run, and whose providers have not ended them in time."""
-    late = [running for running in jobs if running.until_given_up <= 0]
-    given_up = await tables.jobs.give_up([running.job.id for running in late]) if late else set[str]()
-    for running in late:
-        if running.job.id in given_up:
-            await tables.shards.wait(running.shard)
-            observe.warning(
-                "job_rescued",
-                job_id=running.job.id,
-                batch_id=running.batch.id,
-                deployment_id=running.deployment.id,
-                provider_ref=running.ref,
-            )
-    return given_up
 
 
 def _poll(running: RunningJob, result: PollResult) -> JobPoll:

@@ -21,6 +21,8 @@ class RunningJob:
     shard: ShardRow
     job: JobRow
     deployment: Deployment
+    rescue_before_expiry: float | None = None
+    """Seconds before the end of the batch's window from which on the gateway runs it; `None`: never."""
 
     @property
     def ref(self) -> str:
@@ -32,16 +34,14 @@ class RunningJob:
     @property
     def until_rescue(self) -> float:
         """Seconds until the gateway is to run what the provider has not: 0 or less from then on."""
-        rescue = self.deployment.rescue_before_expiry
-        if rescue is None or self.deployment.execution == "gateway" or self.batch.status == "cancelling":
+        if self.rescue_before_expiry is None or self.batch.status == "cancelling":
             return math.inf
-        return self.batch.left - rescue
+        return self.batch.left - self.rescue_before_expiry
 
     @property
     def until_given_up(self) -> float:
         """Seconds until the gateway no longer waits for what the provider has answered by then."""
-        rescue = self.deployment.rescue_before_expiry or 0.0
-        return self.until_rescue + min(RESCUE_PATIENCE_SECONDS, rescue / 3)
+        return self.until_rescue + min(RESCUE_PATIENCE_SECONDS, (self.rescue_before_expiry or 0.0) / 3)
 
     @property
     def sent(self) -> int:

@@ -86,6 +86,7 @@ class Settlement:
         ]
         cooldown = min(MAX_COOLDOWN_SECONDS, COOLDOWN_SECONDS * 2.0 ** min(len(failed), 10))
         settled = await tables.jobs.settled(job, cooldown=cooldown, lasting=not quota)
+        await tables.shards.uncount([shard])
         if not (settled and await tables.shards.wait(shard)):
             raise LeaseLost(shard.id)
 

@@ -134,6 +134,17 @@ async def test_a_request_that_was_counted_as_failed_and_has_no_result_is_counted
     assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 2, 0)
 
 
+async def test_what_a_failed_job_counted_counts_no_more_once_its_lines_are_to_run_again(system: System) -> None:
+    defects = Defects(ending=Ending(state="failed"), counts={"total": 2, "completed": 0, "failed": 2})
+    system.provider.fail(Fault(kind="job", times=None, job=defects))
+
+    batch = await run(system, SINGLE)
+
+    assert batch.status == "failed"
+    counts = batch.request_counts
+    assert (counts.total, counts.completed, counts.failed) == (2, 0, 0)
+
+
 async def test_a_job_that_is_gone_runs_elsewhere(system: System) -> None:
     fail_jobs(system, state="gone", polls=1)
     batch = await run(system)

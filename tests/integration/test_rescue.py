@@ -4,10 +4,11 @@ import pytest
 
 from local.provider import Fault
 from local.provider.pace import Pace
+from manifold.config import Deployment
 from manifold.schemas import Batch
-from tests.support.own_execution import assert_complete, calls, created
-from tests.support.provider import chat_lines
-from tests.support.system import System
+from tests.support.own_execution import assert_complete, calls, created, results
+from tests.support.provider import chat_line, chat_lines
+from tests.support.system import ENDED, FAST_PACE, System
 
 pytest_plugins = ("tests.support.own_execution",)
 
@@ -16,10 +17,10 @@ SLOW = Pace(validating=0.0, in_progress=36000.0, finalizing=0.0, cancelling=0.0,
 LINES = 6
 
 
-async def waiting(system: System, pace: Pace) -> str:
+async def waiting(system: System, pace: Pace, content: bytes = chat_lines(GROUP, LINES)) -> str:
     """A batch whose job runs at the provider, at this pace."""
     system.provider.state.batches.pace = pace
-    batch_id = await created(system, chat_lines(GROUP, LINES))
+    batch_id = await created(system, content)
     for _ in range(4):
         await system.deliver_all()
         system.age(10)
@@ -79,3 +80,115 @@ async def test_before_that_the_provider_has_its_time(own: System, minutes: float
     await own.deliver_all()
     assert calls(own) == []
     assert (await own.retrieve(batch_id)).status == "in_progress"
+
+
+async def test_a_provider_keeps_what_the_gateway_cannot_call(own: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deployment, "completion_endpoints", frozenset[str]())
+    batch_id = await waiting(own, SLOW)
+    for minutes in (29, 19, 1):
+        leave(own, minutes)
+        await own.run_schedule()
+        await own.deliver_all()
+    assert [job.state for job in own.jobs_at_providers()] == ["in_progress"]
+    assert own.select("SELECT state, execution FROM jobs") == [{"state": "running", "execution": "provider"}]
+
+    own.provider.state.batches.pace = FAST_PACE
+    assert_complete(own, await own.run_until_ended(batch_id), LINES, GROUP)
+    assert calls(own) == []
+
+
+def answer_half(system: System) -> None:
+    """Let the provider have answered half of its job by now."""
+    batches = system.provider.state.batches
+    job = batches.known(batches.ids()[-1])
+    job.since -= SLOW.in_progress / 2
+
+
+async def counted(system: System, batch_id: str) -> tuple[Batch, list[tuple[int, int]]]:
+    """The batch once it has ended, and how many completed and failed requests it had after each step."""
+    seen = [(0, 0)]
+    for _ in range(60):
+        while system.queue.messages:
+            await system.deliver(system.queue.messages.pop(0))
+            batch = await system.retrieve(batch_id)
+            counts = batch.request_counts
+            assert counts.completed + counts.failed <= counts.total == LINES
+            if seen[-1] != (counts.completed, counts.failed):
+                seen.append((counts.completed, counts.failed))
+            if batch.status in ENDED:
+                return batch, seen
+        system.age(30)
+        await system.run_schedule()
+    raise AssertionError("the batch has not ended")
+
+
+async def test_a_request_that_the_provider_answered_counts_once(own: System) -> None:
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, 29)
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert seen == [(0, 0), (3, 0), (6, 0)]
+    assert len(calls(own)) == 3
+
+
+async def test_a_request_that_failed_counts_once_wherever_it_ran(own: System) -> None:
+    lines = [chat_line(GROUP, f"request-{number}") for number in range(1, LINES - 1)]
+    first, last = [chat_line(GROUP, f"request-{number}", temperature=7) for number in (0, LINES - 1)]
+    content = b"".join([first, *lines, last])
+    batch_id = await waiting(own, SLOW, content)
+    answer_half(own)
+    leave(own, 29)
+    batch, seen = await counted(own, batch_id)
+    assert batch.status == "completed"
+    assert seen[-1] == (len(results(own, batch.output_file_id)), len(results(own, batch.error_file_id))) == (4, 2)
+    sums = [completed + failed for completed, failed in seen]
+    assert sums == sorted(sums)
+
+
+async def test_a_request_that_runs_again_does_not_count_before(own: System) -> None:
+    own.provider.fail(Fault(kind="error", account="openai", route="batches.cancel", times=None))
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, 29)
+    await own.run_schedule()
+    assert (await own.retrieve(batch_id)).request_counts.completed == 3
+    leave(own, 19)
+    await own.run_schedule()
+    assert (await own.retrieve(batch_id)).request_counts.completed == 0
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert seen == [(0, 0), (6, 0)]
+    assert len(calls(own)) == LINES
+
+
+async def test_a_rescue_that_fails_counts_nothing_that_has_no_result(own: System) -> None:
+    own.provider.fail(Fault(kind="error", account="openai", route="batches.cancel", times=None))
+    own.provider.fail(Fault(kind="error", account="vllm", route="chat.create", times=None, status=401))
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, 19)
+    batch, _ = await counted(own, batch_id)
+    assert batch.status == "failed"
+    assert (batch.output_file_id, batch.error_file_id) == (None, None)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (0, 0)
+
+
+async def test_a_request_that_the_provider_says_it_has_not_run_runs_here(own: System) -> None:
+    batch_id = await waiting(own, SLOW, chat_lines("rescued-claude", LINES))
+    answer_half(own)
+    leave(own, 29)
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, "rescued-claude")
+    assert seen[-1] == (6, 0)
+    assert len(calls(own)) == 3
+
+
+async def test_a_request_that_expired_at_the_provider_runs_here(own: System) -> None:
+    batch_id = await waiting(own, SLOW)
+    leave(own, 29)
+    own.provider.state.batches.expire("openai", None)
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert seen[-1] == (6, 0)
+    assert len(calls(own)) == 3

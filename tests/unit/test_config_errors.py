@@ -223,6 +223,29 @@ def test_the_gateway_cannot_run_batches_of_what_it_cannot_call(tmp_path: Path) -
     )
 
 
+RESCUED = """
+model_list:
+  - model_name: g
+    litellm_params: {model: vertex_ai/gemini-2.5-pro, vertex_project: p, vertex_location: l, vertex_credentials: "{}",
+      gcs_bucket_name: b}
+    model_info: {mode: batch, rescue_before_expiry: 30m}
+  - model_name: %s
+    litellm_params: {model: %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("group", "model"),
+    [("other", "openai/x"), ("g", "vertex_ai/gemini-2.5-flash"), ("g", "hosted_vllm/llama")],
+    ids=["another group", "no completions", "no address"],
+)
+def test_a_rescue_needs_a_deployment_that_can_be_called(tmp_path: Path, group: str, model: str) -> None:
+    assert refusal(tmp_path, RESCUED % (group, model)) == [
+        "model_list[0].model_info.rescue_before_expiry: the gateway can call single requests of no deployment of 'g': "
+        "add one that it can call"
+    ]
+
+
 @pytest.mark.parametrize(
     ("model", "missing"),
     [

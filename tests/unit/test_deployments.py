@@ -105,8 +105,12 @@ VERTEX_VALUES = {
 
 
 def vertex(tmp_path: Path, **values: str) -> Deployments:
+    return loaded(tmp_path, VERTEX, **values)
+
+
+def loaded(tmp_path: Path, text: str, **values: str) -> Deployments:
     path = tmp_path / "config.yaml"
-    path.write_text(VERTEX)
+    path.write_text(text)
     adapter: Any = None
     return Deployments(config.load(path, values.get), Secrets(None, values), lambda _: adapter, lambda _: adapter)
 
@@ -144,3 +148,31 @@ def test_no_client_reads_whose_account_it_is(tmp_path: Path) -> None:
     told = f"no gs://acme-batches in {VERTEX_VALUES['VERTEX_CREDENTIALS']}: acme-batches of acme-prod-7 in europe-west4"
     shown = deployments.scrubber(deployment, {}).text(told)
     assert shown == "no *** in ***: *** of *** in europe-west4"
+
+
+RESCUED = """
+model_list:
+  - model_name: general
+    litellm_params: {model: openai/gpt-4.1-mini}
+    model_info: {id: rescued, mode: batch, rescue_before_expiry: 30m}
+"""
+
+
+@pytest.mark.parametrize(("endpoint", "rescue"), [("/v1/chat/completions", 1800.0), ("/v1/moderations", None)])
+def test_only_what_the_gateway_can_call_is_rescued(tmp_path: Path, endpoint: str, rescue: float | None) -> None:
+    made = loaded(tmp_path, RESCUED)
+    deployment = made.get("rescued")
+    assert deployment is not None
+    assert made.rescue_before_expiry(deployment, ["general"], endpoint) == rescue
+    assert made.rescue_before_expiry(deployment.executed_by("gateway"), ["general"], endpoint) is None
+    [able] = made.able(["general"], endpoint, requests=1, left=60)
+    assert able.execution == ("provider" if rescue is None else "gateway")
+
+
+@pytest.mark.parametrize(("left", "fewest"), [(86400, 100), (60, 1)])
+def test_a_rescue_takes_fewer_requests_than_a_job_must_have(tmp_path: Path, left: float, fewest: int) -> None:
+    rescued = VERTEX.replace("mode: batch", "mode: batch, rescue_before_expiry: 30m")
+    rescued = rescued.replace("    model_info", "      min_batch_requests: 100\n    model_info")
+    rescuer = "{model: hosted_vllm/llama, api_base: http://127.0.0.1:1, api_key: none}"
+    made = loaded(tmp_path, f"{rescued}  - {{model_name: gemini, litellm_params: {rescuer}}}", **VERTEX_VALUES)
+    assert made.fewest_requests(["gemini"], "/v1/chat/completions", left=left) == fewest

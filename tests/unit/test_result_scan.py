@@ -216,12 +216,28 @@ async def test_the_request_of_a_line_too_long_to_hold_is_read(begun: bytes, monk
         ({}, 0),
         ({"error": {"code": "batch_expired", "message": "late"}}, 1),
         ({"error": {"code": "invalid_request", "message": "wrong"}}, 0),
+        ({"error": {"code": ["batch_expired"]}}, 0),
         ({"error": "late"}, 0),
     ],
 )
 async def test_a_failure_that_another_attempt_may_change(failure: dict[str, Any], retriable: int) -> None:
     assert (await scanned(line(**failure))).retriable == retriable
     assert (await scanned(line(**failure).replace(b"batch_req_1", rb"\ud83d"))).retriable == retriable
+
+
+@pytest.mark.parametrize(
+    ("failure", "unsent"),
+    [
+        ({"error": {"code": "batch_cancelled"}}, 1),
+        ({"error": {"code": "batch_expired"}}, 1),
+        ({"error": {"code": "server_error"}}, 0),
+        ({"status": 500}, 0),
+        ({}, 0),
+    ],
+)
+async def test_a_request_that_was_not_run(failure: dict[str, Any], unsent: int) -> None:
+    assert (await scanned(line(**failure))).unsent == unsent
+    assert (await scanned(line(**failure).replace(b"batch_req_1", rb"\ud83d"))).unsent == unsent
 
 
 def test_a_request_is_marked_once() -> None:

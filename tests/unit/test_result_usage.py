@@ -20,7 +20,7 @@ LONG = replace(deployment("long", provider="gemini"), model="gemini-2.5-pro")
 def usage_of(*usages: Mapping[str, Any], prices: LinePrices, failed: bool = False) -> ResultUsage:
     made = ResultUsage()
     for number, usage in enumerate(usages):
-        made.add(Result(str(number), failed, False, usage, ()), prices)
+        made.add(Result(str(number), failed, False, False, usage, ()), prices)
     return made
 
 

@@ -27,11 +27,6 @@ class FetchedResults:
         """The results in all files, each of another request."""
         return sum(scan.lines for scan in self.files.values())
 
-    @property
-    def retriable(self) -> int:
-        """Those of them that are failures which another attempt may change."""
-        return sum(scan.retriable for scan in self.files.values())
-
     def new_scan(self, kind: str, group: str) -> ResultScan:
         """The scan of one file, in whose lines the model becomes this group."""
         self.files[kind] = ResultScan(group, self.answered, self.prices)

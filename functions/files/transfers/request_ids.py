@@ -77,6 +77,8 @@ class AnsweredRequests(RequestIds):
         """The `custom_id_checksum` of the requests."""
         self.repeated = 0
         """How many results answer a request that an earlier result answers."""
+        self.unsent = RequestIds()
+        """Those whose result says that they were not run."""
 
     def add(self, custom_id: str) -> bool:
         """Note a result of the request with this id; whether it is the first one."""

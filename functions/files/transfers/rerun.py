@@ -10,6 +10,7 @@ from typing import Any
 
 from files.transfers.fetched_results import FetchedResults
 from files.transfers.request_ids import AnsweredRequests
+from files.transfers.result_scan import ResultScan
 from files.transfers.shard_requests import ShardRequests, id_of
 from manifold import ids
 from manifold.jsonl import Check
@@ -33,6 +34,7 @@ class RunsAgain:
     failed: bool
     """Those whose failure another attempt may change."""
     unanswered: bool
+    """Those without an answer, also where the provider says of them that it has not run them."""
 
     @classmethod
     def of(cls, batch: BatchRow, shard: ShardRow, job: JobRow) -> "RunsAgain":
@@ -47,7 +49,11 @@ class RunsAgain:
         """Whether the line with this id runs again."""
         if self.failed and answered.is_marked(custom_id):
             return True
-        return self.unanswered and custom_id not in answered
+        return self.unanswered and (custom_id not in answered or custom_id in answered.unsent)
+
+    def concerns(self, scan: ResultScan) -> bool:
+        """Whether lines run again that have a result in this file."""
+        return (self.failed and scan.retriable > 0) or (self.unanswered and scan.unsent > 0)
 
 
 class Rerun:
@@ -69,13 +75,13 @@ class Rerun:
         fewest: int,
     ) -> dict[str, Any] | None:
         """Write them, and return what a shard of them needs (`file_id`, `requests`, `bytes`, `tokens`), how many
-        `failed`, and how many of those are in the `output`; `None` if there are none, or fewer than the `fewest` that a
-        deployment takes: then what they have been answered stands.
+        `failed`, and whether any of those is in the `output`; `None` if there are none, or fewer than the `fewest` that
+        a deployment takes: then what they have been answered stands.
 
         Nothing is read where nothing failed or is missing. Raises `ManifoldError`.
         """
-        retriable = results.retriable if which.failed else 0
-        if not results.lines or not (retriable or (which.unanswered and not exact)):
+        concerned = {kind for kind, scan in results.files.items() if which.concerns(scan)}
+        if not results.lines or not (concerned or (which.unanswered and not exact)):
             return None
         file = NewFile(ids.new("file"), "batch", f"{batch.id}_{shard.round + 1}.jsonl", 0, batch.groups)
         keep = int(max(0.0, batch.left) + GRACE_SECONDS + SPARE_SECONDS)
@@ -95,7 +101,7 @@ class Rerun:
             "bytes": report.bytes,
             "tokens": sum(report.input_tokens or ()),
             "failed": taken.failed,
-            "output": results.files["output"].retriable if which.failed and "output" in results.files else 0,
+            "output": "output" in concerned,
         }
 
     async def _taken(

@@ -36,6 +36,8 @@ class ResultScan:
         """Those of them whose request is not known: they are too long to be held, and do not begin with it."""
         self.retriable = 0
         """Those that are failures which another attempt may change: marked in `answered`."""
+        self.unsent = 0
+        """Those that say that their request was not run: `unsent` of `answered`."""
         self.invalid = 0
         """Lines that are neither blank nor an object with a `custom_id`. They are kept where there are results, too."""
         self.is_torn = False
@@ -103,4 +105,7 @@ class ResultScan:
         if result.retriable:
             self._answered.mark(result.custom_id)
             self.retriable += 1
+        if result.unsent:
+            self._answered.unsent.add(result.custom_id)
+            self.unsent += 1
         return renamed(line, result.models, self._group)

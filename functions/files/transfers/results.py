@@ -203,7 +203,7 @@ class Results:
         if not (batch and shard and lines):
             return {"exact": exact}
         which = RunsAgain.of(batch, shard, job)
-        fewest = self._deployments.fewest_requests(batch.groups, batch.endpoint)
+        fewest = self._deployments.fewest_requests(batch.groups, batch.endpoint, left=batch.left)
         again = await self._rerun.write(which, batch, shard, lines, results, exact=exact, fewest=fewest)
         return {"exact": exact, "again": again} if again else {"exact": exact}
 

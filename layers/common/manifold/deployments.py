@@ -91,22 +91,32 @@ class Deployments:
         """
         groups = list(groups)
         able = self.of(groups, endpoint)
-        if any(one.rescue_before_expiry is not None and left <= one.rescue_before_expiry for one in able):
-            return self._rescuers(groups, endpoint) or able
+        rescues = [self.rescue_before_expiry(one, groups, endpoint) for one in able]
+        if any(rescue is not None and left <= rescue for rescue in rescues):
+            return self._rescuers(groups, endpoint)
         if not any(requests >= one.limits.fewest_requests for one in able):
             return self.executing(able, endpoint) or able
         return able
 
+    def rescue_before_expiry(self, deployment: Deployment, groups: Iterable[str], endpoint: str) -> float | None:
+        """Seconds before the end of a batch's window from which on the gateway runs what this deployment has not.
+
+        `None`: never, also where it can run this endpoint on no deployment of the batch's groups.
+        """
+        rescue = deployment.rescue_before_expiry
+        if rescue is None or deployment.execution == "gateway":
+            return None
+        return rescue if self._rescuers(groups, endpoint) else None
+
     @staticmethod
     def executing(deployments: Iterable[Deployment], endpoint: str) -> list[Deployment]:
         """Those of these deployments on which the gateway can run this endpoint, as it would run them."""
-        return [one.executed_by("gateway") for one in deployments if endpoint in one.profile.completions]
+        return [one.executed_by("gateway") for one in deployments if endpoint in one.completion_endpoints]
 
-    def fewest_requests(self, groups: Iterable[str], endpoint: str) -> int:
-        """The fewest requests that these groups can run: 1 where the gateway can run them."""
-        able = self.of(groups, endpoint)
-        fewest = [1 if endpoint in one.profile.completions else one.limits.fewest_requests for one in able]
-        return min(fewest, default=1)
+    def fewest_requests(self, groups: Iterable[str], endpoint: str, *, left: float) -> int:
+        """The fewest requests that these groups can run, with `left` seconds: 1 where the gateway can run them."""
+        able = self.able(groups, endpoint, requests=1, left=left)
+        return min((one.limits.fewest_requests for one in able), default=1)
 
     def _rescuers(self, groups: Iterable[str], endpoint: str) -> list[Deployment]:
         """Those on which the gateway can run what a provider may not end in time.

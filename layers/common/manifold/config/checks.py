@@ -28,7 +28,7 @@ def problems(deployments: Iterable[Deployment]) -> list[str]:
     """Each problem with its path in the file; empty if the deployments are valid."""
     deployments = list(deployments)
     each = [problem for one in deployments for problem in (*_address(one), *_signature(one), *_batches(one))]
-    return [*each, *_equal_ids(deployments)]
+    return [*each, *_rescues(deployments), *_equal_ids(deployments)]
 
 
 def unknown_groups(deployments: Iterable[Deployment], settings: RouterSettings) -> Iterator[str]:
@@ -115,6 +115,21 @@ def _execution(one: Deployment) -> Iterator[str]:
         yield f"{one.path}.model_info.batch_execution: the gateway cannot call single requests of {one.provider!r}"
     elif one.api_base is None and one.aws is None:
         yield f"{one.path}.litellm_params.api_base: is missing, and no default is known for {one.provider!r}"
+
+
+def _rescues(deployments: Iterable[Deployment]) -> Iterator[str]:
+    """What the gateway needs to run what a provider may not end in time: a deployment that it can call."""
+    callable_endpoints: dict[str, frozenset[str]] = {}
+    for one in deployments:
+        callable_endpoints[one.group] = callable_endpoints.get(one.group, frozenset()) | one.completion_endpoints
+    for one in deployments:
+        if one.rescue_before_expiry is None or one.mode != "batch" or one.execution == "gateway":
+            continue
+        if not one.batch_endpoints & callable_endpoints[one.group]:
+            yield (
+                f"{one.path}.model_info.rescue_before_expiry: the gateway can call single requests of no deployment of "
+                f"{one.group!r}: add one that it can call"
+            )
 
 
 def _forms(one: Deployment) -> Iterator[str]:

@@ -92,7 +92,13 @@ class Deployment:
     @property
     def batch_endpoints(self) -> frozenset[str]:
         """The APIs that lines of its batches may call, as a batch's `endpoint` names them."""
-        return self.profile.completions if self.execution == "gateway" else self.profile.endpoints
+        return self.completion_endpoints if self.execution == "gateway" else self.profile.endpoints
+
+    @property
+    def completion_endpoints(self) -> frozenset[str]:
+        """The APIs that the gateway can call there one request at a time, named likewise."""
+        has_address = self.api_base is not None or self.aws is not None
+        return self.profile.completions if has_address else frozenset()
 
     def executed_by(self, execution: Execution) -> Self:
         """The same deployment, with its batches run by the provider or by the gateway.

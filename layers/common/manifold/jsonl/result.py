@@ -26,6 +26,8 @@ _BEGUN = re.compile(
 _BUSY, _BROKEN = 429, 500
 _EXPIRED = frozenset({"batch_expired", "expired", "request_expired"})
 """Codes of an error that say that the request was not run in time."""
+_UNSENT = _EXPIRED | {"batch_cancelled", "batch_canceled", "cancelled", "canceled"}
+"""Likewise, or that its batch was cancelled before."""
 _NOTHING = (b"null", b"false", b"{}", b'""')
 
 
@@ -38,6 +40,8 @@ class Result:
     """Whether the line has an error, or a status of 400 and above."""
     retriable: bool
     """Whether it failed with a 429 or a 5xx, or was not run in time: another attempt may change that."""
+    unsent: bool
+    """Whether it says that the request was not run, as its batch had expired or was cancelled."""
     usage: Mapping[str, Any]
     """The usage object, as far as it can be read."""
     models: tuple[Span, ...]
@@ -59,7 +63,7 @@ def read(line: bytes) -> Result | None:
     failed = bool(error) or status >= FAILED
     retriable = failed and _may_change(status, error)
     models = _models_of_valid(line) if "model" in body else ()
-    return Result(custom_id, failed, retriable, part(body, "usage"), models)
+    return Result(custom_id, failed, retriable, _has_code(status, error, _UNSENT), part(body, "usage"), models)
 
 
 def begun_id(line: bytes) -> str | None:
@@ -110,17 +114,24 @@ def _search(line: bytes) -> Result | None:
     response = list(_inner(line, top, "response"))
     body = list(_inner(line, response, "body"))
     usage = _value(line, _last(body, "usage"))
-    error, status = _last(top, "error"), _status(line, _last(response, "status_code"))
-    failed = _has_error(line, error) or status >= FAILED
-    retriable = failed and _may_change(status, _value(line, error))
-    return Result(custom_id, failed, retriable, usage if isinstance(usage, dict) else {}, tuple(_models(line, top)))
+    member, status = _last(top, "error"), _status(line, _last(response, "status_code"))
+    error = _value(line, member)
+    failed = _has_error(line, member) or status >= FAILED
+    retriable, unsent = failed and _may_change(status, error), _has_code(status, error, _UNSENT)
+    usage = usage if isinstance(usage, dict) else {}
+    return Result(custom_id, failed, retriable, unsent, usage, tuple(_models(line, top)))
 
 
 def _may_change(status: int, error: object) -> bool:
     """Whether another attempt may change a failure with this status (0: none) and error."""
     if status:
         return status == _BUSY or status >= _BROKEN
-    return isinstance(error, dict) and error.get("code") in _EXPIRED
+    return _has_code(status, error, _EXPIRED)
+
+
+def _has_code(status: int, error: object, codes: frozenset[str]) -> bool:
+    """Whether an error without a status has one of these codes."""
+    return not status and isinstance(error, dict) and str(error.get("code")) in codes
 
 
 def _models(line: bytes, top: Iterable[Member]) -> Iterator[Span]:

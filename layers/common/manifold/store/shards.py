@@ -222,12 +222,20 @@ class Shards:
         )
         return await cursor.fetchone() is None
 
+    async def uncount(self, shards: Sequence[ShardRow]) -> None:
+        """Take off what was counted of these shards, as another job is to run all of their lines.
+
+        Rows are locked as by `progress`.
+        """
+        if counted := [shard for shard in shards if shard.completed or shard.failed]:
+            await self.progress([Counts(shard.id, shard.requests, 0, 0) for shard in counted], final=True)
+
     async def progress(self, counts: Sequence[Counts], *, final: bool = False) -> None:
         """Write the counts of shards, and add what is new to those of their batches.
 
         A shard has `requests` in all at most. Where the sum is below the one that is there, nothing is written, as a
-        late poll brings old counts; unless these are `final`: those of the stored results. The batches are locked
-        first, until the transaction ends.
+        late poll brings old counts; unless these are `final`: those of stored results. The batches are locked first,
+        until the transaction ends.
         """
         await self._connection.execute(
             """WITH owners AS MATERIALIZED (
