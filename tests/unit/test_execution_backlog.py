@@ -4,7 +4,6 @@ from batches.execution.backlog import Backlog
 from batches.execution.line_calls import Outcome, Request
 
 FAILED = Outcome("failed", b"{}\n")
-BUSY = Outcome("busy", b"{}\n")
 FIRST, SECOND, THIRD = (Request(number, b"") for number in range(3))
 
 
@@ -30,7 +29,7 @@ def test_a_failure_without_an_answer_counts_against_nobody() -> None:
     requests = backlog(FIRST)
     requests.failed(requests.next(), FAILED, at=1.0)
     assert requests.unanswered() == []
-    assert requests.failures == {}
+    assert requests.failures == {0: 0}, "it comes last in the next run"
     assert requests.has_suspects
 
 
@@ -39,7 +38,7 @@ def test_the_one_call_after_which_nothing_was_answered_counts() -> None:
     requests.failed(requests.next(), FAILED, at=1.0, alone=True)
     requests.failed(requests.next(), FAILED, at=2.0)
     assert requests.unanswered() == []
-    assert requests.failures == {0: 1}
+    assert requests.failures == {0: 1, 1: 0}
 
 
 def test_those_that_were_called_in_vain_come_last() -> None:
@@ -51,7 +50,7 @@ def test_those_that_were_called_in_vain_come_last() -> None:
 
 def test_what_is_to_be_called_again_waits_for_the_next_lap() -> None:
     requests = backlog(FIRST, SECOND)
-    requests.busy(requests.next(), BUSY)
+    requests.busy(requests.next())
     requests.put_back(requests.next())
     assert (requests.pending, len(requests)) == (1, 2)
     requests.ended(requests.next())
@@ -60,19 +59,17 @@ def test_what_is_to_be_called_again_waits_for_the_next_lap() -> None:
     assert requests.next() is FIRST
 
 
-def test_two_laps_in_which_no_call_is_wanted_are_a_limit() -> None:
+def test_two_laps_in_which_no_call_is_wanted_are_fruitless() -> None:
     requests = backlog(FIRST, SECOND)
     for answered in (True, False, False):
-        assert not requests.is_limited
-        requests.busy(requests.next(), BUSY)
+        assert not requests.is_fruitless
+        requests.busy(requests.next())
         if requests.pending:
             requests.ended(requests.next())
         if answered:
             requests.answered(1.0)
-        if len(requests) and not requests.is_limited:
+        if len(requests) and not requests.is_fruitless:
             requests.next_lap()
-    assert requests.is_limited
+    assert requests.is_fruitless
     assert requests.answered(5.0, probe=True) == []
-    assert requests.is_limited, "that other calls are taken is no answer to these"
-    assert requests.give_up() == [BUSY]
-    assert len(requests) == 0
+    assert requests.is_fruitless, "that other calls are taken is no answer to these"

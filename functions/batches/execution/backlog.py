@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from batches.execution.line_calls import Outcome, Request
 
 FRUITLESS_LAPS = 2
-"""After so many laps without an answer, in which the provider wanted no call of all that are left, it is asked why."""
+"""After so many laps without an answer, in which the provider wanted no call of all that are left, it is probed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Backlog:
         self._pending = deque[Request]()
         self._suspects = list[_Suspect]()
         self._again = list[Request]()
-        self._busy = dict[int, Outcome]()
+        self._busy = 0
         self._has_answers = False
         self._fruitless = 0
 
@@ -60,9 +60,9 @@ class Backlog:
         return bool(self._suspects)
 
     @property
-    def is_limited(self) -> bool:
+    def is_fruitless(self) -> bool:
         """Whether the provider, lap after lap, wants no call of all that are left."""
-        return self._is_fruitless and self._fruitless + 1 >= FRUITLESS_LAPS
+        return self._is_all_busy and self._fruitless + 1 >= FRUITLESS_LAPS
 
     def add(self, requests: Iterable[Request]) -> None:
         """Take requests. Those come last that were called in vain, as one may break or block the server for all."""
@@ -80,15 +80,16 @@ class Backlog:
         """It has its result."""
         self.failures.pop(request.number, None)
 
-    def busy(self, request: Request, outcome: Outcome) -> None:
+    def busy(self, request: Request) -> None:
         """The provider wants no calls now."""
         self._again.append(request)
-        self._busy[request.number] = outcome
+        self._busy += 1
         self.failures.setdefault(request.number, 0)
 
     def failed(self, request: Request, outcome: Outcome, at: float, *, alone: bool = False) -> None:
         """Its call failed at this time; `alone`: no other was under way, and the one before was answered."""
         self._suspects.append(_Suspect(request, outcome, at, alone))
+        self.failures.setdefault(request.number, 0)
 
     def answered(self, begun: float, *, probe: bool = False) -> list[Outcome]:
         """Note that the provider answered a call which began at this time. Returns the outcomes of those requests that
@@ -101,26 +102,18 @@ class Backlog:
         returns its outcome, if it has failed by that."""
         return self._blamed([one for one in self._suspects if one.alone])
 
-    def give_up(self) -> list[Outcome]:
-        """The outcomes of those of which the provider wants no call: they have failed."""
-        outcomes = list(self._busy.values())
-        for request in self._again:
-            self.ended(request)
-        self._again.clear()
-        return outcomes
-
     def next_lap(self) -> None:
         """Have those called that are to be called again."""
-        self._fruitless = self._fruitless + 1 if self._is_fruitless else 0
+        self._fruitless = self._fruitless + 1 if self._is_all_busy else 0
         self._pending.extend(self._again)
         self._again.clear()
-        self._busy.clear()
+        self._busy = 0
         self._has_answers = False
         self.laps += 1
 
     @property
-    def _is_fruitless(self) -> bool:
-        return not self._has_answers and bool(self._again) and len(self._busy) == len(self._again)
+    def _is_all_busy(self) -> bool:
+        return not self._has_answers and bool(self._again) and self._busy == len(self._again)
 
     def _blamed(self, suspects: Sequence[_Suspect]) -> list[Outcome]:
         self._suspects = [one for one in self._suspects if one not in suspects]

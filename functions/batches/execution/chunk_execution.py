@@ -173,7 +173,7 @@ class ChunkExecution:
         self, chunk: ChunkRow, limits: PaceLimits, run: ChunkRun, writer: ResultWriter, stop: Stop | None
     ) -> None:
         """Write how a run ended, give back its share, and hand its place to the next chunk where it has ended."""
-        progress, pause = writer.progress, _pause(run, stop)
+        progress, pause = writer.progress, min(_pause(run, stop), max(0.0, chunk.left - run.seconds))
         try:
             if stop == "lost":
                 raise _LeaseLost
@@ -215,7 +215,7 @@ class ChunkExecution:
 
     async def _cause(self, tables: Tables, chunk: ChunkRow, run: ChunkRun, stop: Stop) -> dict[str, str] | None:
         """Why the job gives up, as its provider has long been silent; `None` if it does not."""
-        if (run.silent or 0.0) < PATIENCE_SECONDS or stop not in ("down", "account", "paused", "time"):
+        if (run.silent or 0.0) < PATIENCE_SECONDS or stop not in ("down", "account", "paused"):
             return None
         if self._moves(chunk):
             return UNAVAILABLE

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 from batches.execution.backlog import Backlog
-from batches.execution.line_calls import LineCalls, Outcome, Request
+from batches.execution.line_calls import BUSY_SECONDS, LineCalls, Means, Outcome, Request
 from batches.execution.permits import Closed, Permits
 from batches.execution.result_writer import ResultWriter
 from manifold import observe
 from manifold.dispatch.deadline import now
 from manifold.dispatch.retries import FIRST_PAUSE, MAX_PAUSE
-from manifold.errors import ManifoldError, ProviderError
-from manifold.execution.pace import WORKER_CALLS, Claim, Grant
+from manifold.errors import ManifoldError, ProviderError, Unavailable
+from manifold.execution.pace import LONGEST_PAUSE, WORKER_CALLS, Claim, Grant
 
 CLAIM_SECONDS = 2.0
 """Pause between two claims: after so long at most a worker learns of a cancel, or of a pause."""
@@ -29,12 +29,16 @@ HELD_PAUSE_SECONDS = 15.0
 """A longer pause is not waited for: the chunk is given back until then."""
 NO_PLACE_SECONDS = 10.0
 """Pause of a chunk for which the deployment's limits leave no call."""
+STARVED_CLAIMS = 8
+"""Successive claims that were granted no call, after which the chunk is given back."""
 PROBE_AFTER = 8
-"""Successive calls that failed, after which the provider is asked whether it answers at all."""
+"""Successive calls without an answer, after which the provider is probed."""
 PROBE_SECONDS, LAST_PROBE_SECONDS = 120.0, 30.0
-"""How long it may take for that, and how long as the run ends."""
+"""How long a probe may take, and how long as the run ends."""
 LIMITED_SECONDS = 1800.0
 """After so long without any result, requests of which the provider wants no call, and takes others, have failed."""
+WRITE_SECONDS = 30.0
+"""For what is written as the run ends."""
 
 Stop = Literal["time", "window", "down", "account", "paused", "limited", "no place", "interrupted", "lost"]
 """Why a run ends with requests left: its own time, or the batch's window, is over or cancelled; the provider is down,
@@ -83,16 +87,26 @@ class ChunkRun:
         self._silent = silent
         self._began = now()
         self._has_result = self._has_failed = False
-        self._failures = 0
+        self._gives_up = False
+        """Whether requests of which the provider wants no call have failed by that."""
+        self._unanswered = self._busy = 0
+        """Successive calls without an answer, and those among them of which the provider wanted none."""
+        self._starved = 0
         self._stop: Stop | None = None
         self._has_answered = self._is_probing = False
         self._prepared = asyncio.Event()
+        self._claiming = asyncio.Lock()
         self._lease_until = now() + LEASE_SECONDS - LEASE_MARGIN
 
     @property
     def pause(self) -> float:
         """Seconds for which the provider wants no calls."""
         return self._permits.paused
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return now() - self._began
 
     @property
     def failures(self) -> Mapping[int, int]:
@@ -104,7 +118,7 @@ class ChunkRun:
         """Seconds for which the provider has failed and given no result; `None` if it has not."""
         if self._has_result or (self._silent is None and not self._has_failed):
             return None
-        return (self._silent or 0.0) + now() - self._began
+        return (self._silent or 0.0) + self.seconds
 
     def last_claim(self) -> Claim:
         """Gives back, after the run, what it was granted."""
@@ -125,13 +139,28 @@ class ChunkRun:
                 writing.result()
             else:
                 working.result()
+            await self._stop_claiming(keeper)
             if self._stop != "lost":
-                await self._writer.write()
+                await self._write()
             return self._stop
         finally:
             for task in (keeper, writing, working):
                 task.cancel()
             await asyncio.gather(keeper, writing, working, return_exceptions=True)
+
+    async def _stop_claiming(self, keeper: asyncio.Task[None]) -> None:
+        """Stop the keeper, but let a claim be written that is under way: it may tell others of a pause."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLAIM_SECONDS), self._claiming:
+                keeper.cancel()
+
+    async def _write(self) -> None:
+        """Write what is not written yet, while the worker has time."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._writer.write()
+        except TimeoutError:
+            raise Unavailable("The file storage did not answer in time.") from None
 
     async def _work(self, prepare: Callable[[], Awaitable[Sequence[Request]]]) -> None:
         requests = await prepare()
@@ -140,20 +169,38 @@ class ChunkRun:
         self._expected = 0
         self._prepared.set()
         if self._silent is not None and requests:
-            self._permits.shares_pauses = not await self._probe()  # a pause may be wanted of these requests alone
+            await self._resume(self._silent)
         while self._backlog and self._stop is None:
             if self._backlog.pending:
                 await self._run_all(min(WORKER_CALLS, self._backlog.pending))
             elif self._backlog.has_suspects:
                 await self._probe()
-            elif self._backlog.is_limited:
+            elif self._backlog.is_fruitless:
                 if await self._probe():
-                    self._limited()
+                    self._end("limited")
             else:
                 await asyncio.sleep(min(MAX_PAUSE, FIRST_PAUSE * 2.0**self._backlog.laps))
                 self._backlog.next_lap()
         if self._stop == "time" and self._backlog.has_suspects:
             await self._probe()
+
+    async def _resume(self, silent: float) -> None:
+        """Begin after so many seconds of silence: probe the provider.
+
+        If that fails, one request is called all the same, as the provider may refuse the probe alone.
+        """
+        means = await self._ask()
+        if means == "answered":
+            self._permits.shares_pauses = False  # a pause may be wanted of these requests alone
+            if silent >= LIMITED_SECONDS:
+                self._gives_up = True
+                self._permits.longest_pause = BUSY_SECONDS
+        elif means in ("account", "failed", "refused"):
+            await self._call(self._backlog.next())
+            if not self._has_answered:
+                self._end_as(means)
+        else:
+            self._end_as(means)
 
     async def _run_all(self, count: int) -> None:
         """Have so many requests called at once, until none is pending. Where one raises, the others end."""
@@ -167,16 +214,20 @@ class ChunkRun:
 
     async def _runner(self) -> None:
         while self._backlog.pending and self._stop is None:
-            request = self._backlog.next()
-            try:
-                await self._writer.room()
-                outcome = await self._calls.call(request, self._result_id(request.number))
-            except Closed:
-                self._backlog.put_back(request)
-                return
+            await self._call(self._backlog.next())
+            if self._unanswered >= PROBE_AFTER and not self._is_probing and self._stop is None:
+                only_busy = self._busy >= self._unanswered and not self._has_result
+                if await self._probe() and only_busy and not self._gives_up:
+                    self._end("limited")
+
+    async def _call(self, request: Request) -> None:
+        try:
+            await self._writer.room()
+            outcome = await self._calls.call(request, self._result_id(request.number))
+        except Closed:
+            self._backlog.put_back(request)
+        else:
             self._take(request, outcome)
-            if self._failures >= PROBE_AFTER and not self._is_probing and self._stop is None:
-                await self._probe()
 
     def _take(self, request: Request, outcome: Outcome) -> None:
         """Note what the call of a request came to."""
@@ -186,30 +237,44 @@ class ChunkRun:
                 self._backlog.ended(request)
                 self._keep_result(outcome)
                 if outcome.means == "answered":
-                    self._permits.shares_pauses = True
+                    self._permits.shares_pauses, self._permits.longest_pause = True, LONGEST_PAUSE
+                    self._gives_up = False
                     self._answered(outcome.begun)
             case "busy":
-                self._has_failed = True
-                self._backlog.busy(request, outcome)
+                self._fails()
+                self._busy += 1
+                if self._gives_up:
+                    self._backlog.ended(request)
+                    self._writer.add("error", outcome.result)  # no answer of the provider: the silence goes on
+                else:
+                    self._backlog.busy(request)
             case "account" | "failed":
-                alone = self._has_answered and not self._failures and self._permits.is_single
-                self._has_failed = True
-                self._failures += 1
+                alone = self._has_answered and not self._unanswered and self._permits.is_single
+                self._fails()
                 self._backlog.failed(request, outcome, now(), alone=alone)
         if self._permits.paused > HELD_PAUSE_SECONDS:
-            if outcome.means == "busy" and not self._permits.shares_pauses:
-                self._limited()
             self._end("paused")
+
+    def _fails(self) -> None:
+        self._has_failed = True
+        self._unanswered += 1
 
     def _answered(self, begun: float, *, probe: bool = False) -> None:
         """Note an answer of the provider to a call that began at this time."""
         self._has_answered = True
-        self._failures = 0
+        self._unanswered = self._busy = 0
         for outcome in self._backlog.answered(begun, probe=probe):
             self._keep_result(outcome)
 
     async def _probe(self) -> bool:
-        """Whether the provider answers at all, while no other call begins. Where it does not, the run ends."""
+        """Whether the provider answers at all. Where it does not, the run ends."""
+        means = await self._ask()
+        if means != "answered":
+            self._end_as(means)
+        return means == "answered"
+
+    async def _ask(self) -> Means | None:
+        """What a probe comes to, while no other call begins; `None` if it may not begin."""
         self._is_probing = True
         begun = now()
         try:
@@ -217,40 +282,39 @@ class ChunkRun:
                 seconds = min(PROBE_SECONDS, max(LAST_PROBE_SECONDS, self._until - begun))
                 means, error = await self._calls.probe(seconds)
         except Closed:
-            return False
+            return None
         finally:
             self._is_probing = False
         if means == "answered":
             self._answered(begun, probe=True)
-            return True
-        self._has_failed = True
-        self.error = error or self.error
-        if means == "busy":
-            self._end("paused")
-        elif means == "account":
-            self._end("account")
-        else:
-            for outcome in self._backlog.unanswered():
-                self._keep_result(outcome)
-            self._end("down")
-        return False
+        elif means is not None:
+            self._has_failed = True
+            self.error = error or self.error
+        return means
 
-    def _limited(self) -> None:
-        """The provider takes other requests, and wants no call of those that are left."""
-        if (self.silent or 0.0) < LIMITED_SECONDS:
-            self._end("limited")
-            return
-        for outcome in self._backlog.give_up():
-            self._keep_result(outcome)
+    def _end_as(self, means: Means | None) -> None:
+        """End the run, as a probe was not answered."""
+        match means:
+            case None:
+                self._end("no place")
+            case "busy":
+                self._end("paused")
+            case "account":
+                self._end("account")
+            case _:
+                for outcome in self._backlog.unanswered():
+                    self._keep_result(outcome)
+                self._end("down")
 
     def _keep_result(self, outcome: Outcome) -> None:
         self._has_result = True
         self._writer.add("error" if outcome.failed else "output", outcome.result)
 
     def _end(self, stop: Stop) -> None:
-        """Let no more calls begin. Those that are under way go on."""
-        if self._stop is None:
-            self._stop = stop
+        """Let no more calls begin. Those that are under way go on. A later reason counts only where it says more."""
+        if self._stop is None or stop == "window" or (self._stop == "time" and stop in ("down", "account")):
+            limited = stop == "paused" and not self._permits.shares_pauses
+            self._stop = "limited" if limited else stop
             self._permits.close(probes=stop != "time")
         if stop in ("down", "account"):
             self._permits.ramp.failed()
@@ -271,13 +335,16 @@ class ChunkRun:
         """Claim once. Returns the seconds that are left to the chunk; `None` if the lease is lost."""
         if now() >= self._begin_until:
             self._end("time")
-        claim = self._permits.claim(self._expected or len(self._backlog), self._tokens, LEASE_SECONDS)
+        claim = self._permits.claim(self._wanted, self._tokens, LEASE_SECONDS)
         began = now()
         try:
-            async with asyncio.timeout_at(self._lease_until):
+            async with asyncio.timeout_at(self._lease_until), self._claiming:
                 renewed = await self._renew(claim)
         except TimeoutError:
             return None
+        except asyncio.CancelledError:
+            self._permits.restore(claim)
+            raise
         except ManifoldError as error:
             observe.failed("claim_failed", error)
             self._permits.restore(claim)
@@ -287,13 +354,24 @@ class ChunkRun:
         self._lease_until = began + LEASE_SECONDS - LEASE_MARGIN
         grant, left = renewed
         self._permits.renew(grant)
-        if left <= 0:
-            return left
+        if left > 0:
+            self._heed(grant, claim)
+        return left
+
+    @property
+    def _wanted(self) -> int:
+        """How many calls may still begin: one at most, a probe's, once the run's time is over."""
+        if self._stop is not None:
+            return int(self._stop == "time" and self._backlog.has_suspects)
+        return self._expected or len(self._backlog)
+
+    def _heed(self, grant: Grant, claim: Claim) -> None:
+        """End the run where it is granted nothing."""
+        self._starved = self._starved + 1 if claim.requests and self._permits.is_starved else 0
         if grant.paused > HELD_PAUSE_SECONDS:
             self._end("paused")
-        elif not grant.calls and claim.requests:
+        elif (not grant.calls and claim.requests) or self._starved >= STARVED_CLAIMS:
             self._end("no place")
-        return left
 
     async def _until_next_claim(self, seconds: float) -> None:
         """Wait for so long, or until the provider wants a pause."""

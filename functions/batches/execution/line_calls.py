@@ -8,12 +8,12 @@ from typing import Any, Literal, Self
 import orjson
 
 from batches.execution.permits import Permit, Permits
-from manifold import lenient_json, observe
+from manifold import lenient_json, observe, storable
 from manifold.config import Deployment
 from manifold.dispatch.attempts import PlannedCall
 from manifold.dispatch.deadline import Deadline, now
 from manifold.dispatch.dispatcher import Dispatcher
-from manifold.dispatch.token_usage import estimated
+from manifold.dispatch.token_usage import estimated, usage_of
 from manifold.errors import InvalidRequest, ManifoldError, ProviderError, ProviderUnclear
 from manifold.provider_errors import client_error, fault_of, is_key_refused, request_error
 from manifold.providers.completion_provider import Route
@@ -43,7 +43,7 @@ Means = Literal["answered", "refused", "busy", "account", "failed"]
 
 - `answered`: the provider answered, with an answer or with an error of the request's own;
 - `refused`: the request cannot be translated for it;
-- `busy`: it wants no calls for now;
+- `busy`: it wants no calls for now, or is overloaded;
 - `account`: it refused our key, our bill, the model or the API, or we have no address or key of it;
 - `failed`: by any other fault of the provider, or of ours.
 """
@@ -104,14 +104,18 @@ class LineCalls:
             self._permits.ramp.answered(len(result))
         return Outcome(means, result, failed, error, begun)
 
-    async def probe(self, seconds: float) -> tuple[Means, ProviderError | None]:
-        """What the smallest request comes to within so many seconds. Raises `Closed` if no probe begins any more."""
-        body = PROBES[self._route]
+    async def probe(self, seconds: float) -> tuple[Means | None, ProviderError | None]:
+        """What the smallest request comes to within so many seconds; `None` if it may not be called in that time.
+
+        Raises `Closed` if no probe begins any more.
+        """
+        body, begun = PROBES[self._route], False
         try:
             async with asyncio.timeout(seconds), self._permits.at(_prompt_tokens(body), probes=True) as permit:
+                begun = True
                 means, _, error = await self._call(body, permit)
         except TimeoutError:
-            return "failed", None
+            return ("failed" if begun else None), None
         return means, error
 
     async def _call(self, body: dict[str, Any], permit: Permit) -> "tuple[Means, _Answer, ProviderError | None]":
@@ -127,13 +131,13 @@ class LineCalls:
             observe.fault(error, deployment_id=self._deployment.id)
             failure = ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
         else:
-            permit.spend(_tokens(answer.body))
+            permit.spend(_tokens(body, answer.body))
             return "answered", _Answer(SUCCESS, answer.body), None
         means = _means(failure)
         if means != "answered":
             observe.failed("call_failed", failure, deployment_id=self._deployment.id)
-        if pause := failure.retry_after or (BUSY_SECONDS if means == "busy" else 0.0):
-            self._permits.pause(pause)
+        if means == "busy":
+            self._permits.pause(failure.retry_after or BUSY_SECONDS)
         is_own = means == "account" and not is_key_refused(failure)
         return means, _Answer.of(request_error(failure) if is_own else client_error(failure)), failure
 
@@ -163,7 +167,7 @@ def _means(error: ProviderError) -> Means:
     match fault_of(error):
         case "request":
             return "answered"
-        case "rate_limit":
+        case "rate_limit" | "overload":
             return "busy"
         case "account":
             return "account"
@@ -176,8 +180,8 @@ def _prompt_tokens(body: dict[str, Any]) -> int:
     return int(estimated(body)["prompt_tokens"])
 
 
-def _tokens(answer: Mapping[str, Any]) -> int:
-    """All tokens of an answer, as far as it says."""
+def _tokens(body: dict[str, Any], answer: Mapping[str, Any]) -> int:
+    """All tokens of a call: as its answer says or, where that says none, as estimated."""
     usage = answer.get("usage")
-    total = usage.get("total_tokens") if isinstance(usage, dict) else None
-    return total if isinstance(total, int) and total > 0 else 0
+    total = storable.count(usage.get("total_tokens")) if isinstance(usage, dict) else 0
+    return total or sum(usage_of(body, {**answer, "usage": None}).values())

@@ -69,6 +69,8 @@ class Permits:
         self.ramp = ramp
         self.shares_pauses = True
         """Whether a pause that the provider wants is one for the other workers, too."""
+        self.longest_pause = LONGEST_PAUSE
+        """Seconds for which a pause is believed."""
         self.was_paused = asyncio.Event()
         """Set when the other workers are to know of a pause."""
         self._worker = worker
@@ -91,6 +93,11 @@ class Permits:
     def is_single(self) -> bool:
         """Whether calls are made one by one, and none is under way."""
         return min(self._calls, self.ramp.calls) == 1 and not self._under_way
+
+    @property
+    def is_starved(self) -> bool:
+        """Whether no call is under way, and none may begin, as nothing is left of what was granted."""
+        return not (self._under_way or self.paused or self._has_grant)
 
     def claim(self, requests: int, tokens: int, seconds: float) -> Claim:
         """What to ask for: enough for so many requests, of about so many tokens each, and for those that wait."""
@@ -129,7 +136,7 @@ class Permits:
         """The provider wants no calls for so long: none begins here, and the next claim tells the other workers."""
         if not self.paused:
             self.ramp.paused()
-        seconds = min(seconds, LONGEST_PAUSE)
+        seconds = min(seconds, self.longest_pause)
         self._paused_until = max(self._paused_until, now() + seconds)
         if self.shares_pauses:
             self._pause = max(self._pause, seconds)
@@ -177,8 +184,10 @@ class Permits:
             raise Closed
         if self._paused_until > now() or (self._is_held and not probes):
             return False
-        if self._under_way >= min(self._calls, self.ramp.calls):
-            return False
+        return self._has_grant and self._under_way < min(self._calls, self.ramp.calls)
+
+    @property
+    def _has_grant(self) -> bool:
         return (self._limits.rpm is None or self._requests > 0) and (self._limits.tpm is None or self._tokens > 0)
 
     async def _turn(self, *, first: bool) -> None:

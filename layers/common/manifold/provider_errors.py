@@ -105,7 +105,7 @@ def request_error(error: ProviderError) -> CallFailed:
     """What the client is told of a refusal that is the request's own, whatever its status says."""
     if error.code == ANSWER_TOO_LARGE:
         message = "The answer is larger than the gateway takes from a provider. Ask for less in one request."
-        return CallFailed(message, status=400, type="invalid_request_error", code=error.code)
+        return CallFailed(message, status=400, type="invalid_request_error", code="answer_too_large")
     return CallFailed(
         error.detail or "The provider rejected the request as invalid.",
         status=error.status or 400,
