@@ -193,12 +193,15 @@ def test_the_pages_that_the_code_names_exist() -> None:
 
 
 def test_the_environment_is_read_in_one_module() -> None:
-    readers = [
+    readers = sorted(
         str(file.relative_to(ROOT))
         for file in (*code("functions"), *code("layers"))
         if re.search(r"\bos\.(environ|getenv)\b(?!/)", file.read_text())
+    )
+    assert readers == [
+        "layers/common/manifold/config/environment.py",
+        "layers/common/manifold/runtime/environment.py",  # Lambda's own
     ]
-    assert readers == ["layers/common/manifold/config/environment.py"]
 
 
 READ_THE_CLOCK = {
@@ -214,6 +217,7 @@ READ_THE_CLOCK = {
     "layers/common/manifold/providers/failures.py": "a provider's date, bounded",
     "layers/common/manifold/providers/dialect.py": "`created` of an answer",
     "layers/common/manifold/providers/google_api.py": "`created` of an answer",
+    "layers/common/manifold/runtime/loop.py": "the deadline of an invocation, as Lambda gives it",
     "layers/common/manifold/secrets.py": "what this environment remembers of the secret",
     "layers/common/manifold/store/connection.py": "whether the connection has rested",
 }

@@ -88,4 +88,4 @@ def test_nothing_else_reads_the_process_environment() -> None:
         or "(os.environ)" in text
         or "os.environ." in text
     }
-    assert readers == {"environment.py"}
+    assert readers == {"environment.py"}, "that of manifold.config, and that of manifold.runtime"
