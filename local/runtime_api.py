@@ -156,6 +156,9 @@ class RuntimeApi:
         *_, invocation_id, verb = request.path.split("/")
         if request.path == PREFIX + "init/error":
             self.init_error = _error(request, await _content(reader, request))
+            if self.waiting:  # nobody else may come for it
+                invocation_id = (refused := self._waiting.get_nowait()).id
+                refused.add(self.init_error)
         elif (invocation := self._open.get(invocation_id)) is None:
             await _content(reader, request)
             await _answer(writer, 400, b'{"errorType": "InvalidRequestID", "errorMessage": "Invalid request ID"}')

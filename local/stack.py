@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from local import deployment, emulator, postgres, values
+from local import deployment, emulator, postgres, streamed, values
 from local.emulator import Emulator
 from local.errors import StackError
 from local.lock import Lock
@@ -23,6 +23,7 @@ from local.running import Running, generate_key, warm
 from manifold.config import Config, SecretName
 
 _PROVIDER_SECONDS = 30.0
+_FRONT_SECONDS = 60.0
 _SECRET = "manifold"
 _TOOLS = ("uv", "sam", "ministack")
 
@@ -83,6 +84,7 @@ class Stack:
         self._emulator = Service("ministack", self.logs)
         self._aws: Emulator | None = None
         self._provider = Service("provider", self.logs)
+        self._front = Service("front", self.logs)
 
     def __enter__(self) -> Running:
         self.down()
@@ -149,6 +151,7 @@ class Stack:
 
     def _stop(self) -> None:
         self._state.unlink(missing_ok=True)
+        self._front.stop()
         self._emulator.stop()
         self._provider.stop()
         self._postgres.stop()
@@ -172,8 +175,10 @@ class Stack:
         parts = self._start_parts(plan.provider_port)
         say("deploying (sam deploy)")
         outputs = self._deploy(parts, plan.secret)
+        say("starting what streams")
+        base_url = self._start_front(parts, outputs)
         say("making a virtual key, warming the functions")
-        running = _open(plan, parts, outputs)
+        running = _open(plan, parts, outputs, base_url)
         say(f"up at {running.base_url}")
         return running
 
@@ -200,6 +205,19 @@ class Stack:
         self._provider.await_answer(f"{url}/control/health", _PROVIDER_SECONDS)
         return url
 
+    def _start_front(self, parts: _Parts, outputs: Mapping[str, str]) -> str:
+        """Start the API of the stack; returns the base URL of OpenAI's SDKs."""
+        functions = streamed.streamed(parts.template, parts.aws, deployment.STACK, self.directory / "functions")
+        file = self.directory / "streamed.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps([asdict(one) for one in functions]))
+        port = free_port(self._host)
+        api = f"{parts.aws.url}/_aws/execute-api/{outputs['ApiId']}/v1"
+        command = [sys.executable, "-m", "local.front", "--host", self._host, "--port", str(port), "--emulator", api]
+        self._front.start([*command, "--functions", file], {"PYTHONPATH": os.pathsep.join(sys.path)}, ROOT)
+        self._front.await_answer(f"http://{self._host}:{port}/v1/health/liveliness", _FRONT_SECONDS)
+        return f"http://{self._host}:{port}/v1"
+
     def _deploy(self, parts: _Parts, secret: Mapping[str, str]) -> dict[str, str]:
         parameters = {
             "SecretArn": parts.aws.create_secret(_SECRET, {**secret, "DATABASE_URL": parts.database_url}),
@@ -222,9 +240,8 @@ def _with_time(say: Callable[[str], None]) -> Callable[[str], None]:
     return lambda text: say(f"{time.monotonic() - began:6.1f} s  {text}")
 
 
-def _open(plan: _Plan, parts: _Parts, outputs: dict[str, str]) -> Running:
+def _open(plan: _Plan, parts: _Parts, outputs: dict[str, str], base_url: str) -> Running:
     """The deployed stack, with a new virtual key."""
-    base_url = f"{parts.aws.url}/_aws/execute-api/{outputs['ApiId']}/v1"
     master = plan.config.master_key
     master_key = plan.secret[master.name] if isinstance(master, SecretName) else master.text
     api_key = generate_key(base_url, master_key, plan.config.groups)

@@ -6,6 +6,9 @@ from typing import Any
 
 from manifold.dispatch.deadline import Deadline
 
+IDLE_SECONDS = 300.0
+"""After so long without a byte API Gateway ends a response.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode.html"""
 MARGIN_SECONDS = 1.0
 """Kept free before API Gateway's timeout, to write the answer and to send it."""
 

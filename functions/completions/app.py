@@ -1,5 +1,6 @@
 """`/chat/completions`, `/embeddings`, `/completions`: https://platform.openai.com/docs/api-reference/chat"""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cache
@@ -19,6 +20,7 @@ from manifold.dispatch.dispatcher import Dispatcher
 from manifold.errors import CallFailed, PayloadTooLarge
 from manifold.gateway import Gateway
 from manifold.providers.completion_provider import Route
+from manifold.runtime import STREAMED
 
 MAX_BYTES = 6 * 1024 * 1024
 """Of a request's body: more than Lambda takes."""
@@ -47,11 +49,14 @@ async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
     by_prompt = plan.calls_by_prompt(completion, caller, gateway.deployments)
     calls = [call for of_prompt in by_prompt for call in of_prompt]
     scopes: Scopes = request.app.state.scopes()
+    held = STREAMED not in request.scope.get("extensions", {})
     async with scopes.open(completion, calls, caller, request.scope.get("aws.event")) as scope:
         if completion.stream:
-            stream = await streams.begin(scope.router, calls)
-            return _EventStream(await scope.until_read(stream.events()), stream.headers)
-        content, headers = await RequestCalls(scope.router, completion, by_prompt).answer()
+            beginning = asyncio.create_task(streams.begin(scope.router, calls, held=held))
+            events, headers = await streams.answer(beginning)
+            return _EventStream(await scope.until_read(events), headers)
+        room = rendering.MAX_BYTES if held else rendering.MAX_STREAMED_BYTES
+        content, headers = await RequestCalls(scope.router, completion, by_prompt, room).answer()
     return Response(content, 200, headers, "application/json")
 
 

@@ -16,6 +16,8 @@ Outcome = Completion | ManifoldError
 
 MAX_BYTES = 6_291_556 - 64 * 1024
 """Of a body within Lambda's response, whose limit was measured; the rest is for headers and what is around them."""
+MAX_STREAMED_BYTES = 64 * 1024 * 1024
+"""Of a body that is streamed to API Gateway: a bound of our own, as what is not a stream of events is held."""
 ERROR_BYTES = 512
 """Kept free for an error value in each place."""
 
@@ -26,22 +28,22 @@ def carried_bytes(content: bytes) -> int:
 
 
 def too_large() -> InvalidRequest:
-    """The error in place of an answer that Lambda would not carry."""
-    message = "The answer is larger than the gateway can return (6 MB). Ask for less in one request."
+    """The error in place of an answer that has no room."""
+    message = "The answer is larger than the gateway can return. Ask for less in one request."
     return InvalidRequest(message, code="response_too_large")
 
 
-def single(answer: Completion) -> bytes:
+def single(answer: Completion, room: int = MAX_BYTES) -> bytes:
     """The one answer; `InvalidRequest` if it is too large."""
     content = json_of(answer.body)
-    if carried_bytes(content) > MAX_BYTES:
+    if carried_bytes(content) > room:
         raise too_large()
     return content
 
 
-def several(rows: Sequence[Sequence[Outcome]], *, nested: bool) -> bytes:
+def several(rows: Sequence[Sequence[Outcome]], room: int = MAX_BYTES, *, nested: bool) -> bytes:
     """An array of the answers in their order; with `nested`, an array of one array for each row."""
-    elements = _elements([outcome for row in rows for outcome in row])
+    elements = _elements([outcome for row in rows for outcome in row], room)
     if not nested:
         return _array(list(elements))
     return _array([_array([next(elements) for _ in row]) for row in rows])
@@ -51,9 +53,9 @@ def _array(elements: Sequence[bytes]) -> bytes:
     return b"[" + b",".join(elements) + b"]"
 
 
-def _elements(outcomes: Sequence[Outcome]) -> Iterator[bytes]:
+def _elements(outcomes: Sequence[Outcome], room: int) -> Iterator[bytes]:
     """Each outcome as JSON. One that no longer fits becomes an error value, for which bytes were kept free."""
-    left = MAX_BYTES - ERROR_BYTES * len(outcomes)
+    left = room - ERROR_BYTES * len(outcomes)
     for outcome in outcomes:
         content = _content(outcome)
         size = carried_bytes(content) - ERROR_BYTES

@@ -15,12 +15,14 @@ class RequestCalls:
     """The calls of one request that is not streamed: all of them, or of each prompt's the first that succeeds.
 
     The app makes it with the scope's router. The shape of its answer is that of the request alone: a list for a list.
+    `room` is how many bytes it may have.
     """
 
-    def __init__(self, router: Router, request: CompletionRequest, by_prompt: CallsByPrompt) -> None:
+    def __init__(self, router: Router, request: CompletionRequest, by_prompt: CallsByPrompt, room: int) -> None:
         self._router = router
         self._request = request
         self._by_prompt = by_prompt
+        self._room = room
 
     async def answer(self) -> tuple[bytes, dict[str, str]]:
         """The answer as JSON, and the response's headers.
@@ -30,10 +32,10 @@ class RequestCalls:
         request = self._request
         if not request.several_prompts and (request.fastest or not request.several_models):
             answer = await self._fastest(self._by_prompt[0])
-            return rendering.single(answer), rendering.headers(answer)
+            return rendering.single(answer, self._room), rendering.headers(answer)
         outcomes = await (self._fastest_of_each() if request.fastest else self._all())
         nested = request.several_prompts and request.several_models and not request.fastest
-        return rendering.several(outcomes, nested=nested), rendering.headers_of_several(outcomes)
+        return rendering.several(outcomes, self._room, nested=nested), rendering.headers_of_several(outcomes)
 
     async def _all(self) -> Sequence[Sequence[Outcome]]:
         calls = [call for of_prompt in self._by_prompt for call in of_prompt]

@@ -42,7 +42,8 @@ class Scopes:
     ) -> AsyncIterator[Scope]:
         """The scope of a request that comes to these calls, each of which was planned for this caller.
 
-        1. Its deadline counts from its arrival at API Gateway, by `event`; without one, from now.
+        1. Its deadline counts from its arrival at API Gateway, by `event`; without one, from now. An answer that is
+           not a stream is sent within `IDLE_SECONDS`.
         2. The ledger admits the calls. It comes first, so that a request over a limit makes none: `TooManyRequests`
            or `BudgetExceeded`.
         3. The router is made, with the request's own `timeout` and `num_retries`, and the ledger's report.
@@ -51,7 +52,8 @@ class Scopes:
         last, as it must have every attempt. Both happen whatever ends the request: an answer, an error, or a client
         that leaves.
         """
-        deadline = api_gateway.deadline(event, self._timeout)
+        timeout = self._timeout if request.stream else min(self._timeout, api_gateway.IDLE_SECONDS)
+        deadline = api_gateway.deadline(event, timeout)
         async with AsyncExitStack() as stack:
             report = await stack.enter_async_context(self._ledger.admitted(caller, [call.group for call in calls]))
             router = await stack.enter_async_context(

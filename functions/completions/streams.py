@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import math
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from completions import rendering
@@ -16,16 +17,65 @@ from manifold.dispatch.stream import Begun
 from manifold.errors import CallFailed, ManifoldError, ProviderError
 
 DONE = b"data: [DONE]\n\n"
+COMMENT = b": the model goes on\n\n"
+"""What clients do not see. https://html.spec.whatwg.org/multipage/server-sent-events.html#authoring-notes"""
+COMMENT_SECONDS = 15.0
+"""A pause after which a comment keeps the connection alive, for what is between the gateway and the client."""
+HEAD_SECONDS = 60.0
+"""After so long without a first token the response begins with a comment: a later failure is then an event."""
 
 
-async def begin(router: Router, calls: Sequence[PlannedCall]) -> "Stream":
-    """The stream of the only call, or of the one whose first token comes first; the others are closed."""
+async def begin(router: Router, calls: Sequence[PlannedCall], *, held: bool = True) -> "Stream":
+    """The stream of the only call, or of the one whose first token comes first; the others are closed.
+
+    `held`: Lambda holds what is sent, up to its limit.
+    """
     if len(calls) == 1:
         begun = await router.begin(calls[0])
     else:
         works = [(call.group, router.begin(call)) for call in calls]
-        begun = await first_of(works, lambda late: Stream(late, calls[0], router).give_up())
-    return Stream(begun, calls[0], router)
+        begun = await first_of(works, lambda late: Stream(late, calls[0], router, held=held).give_up())
+    return Stream(begun, calls[0], router, held=held)
+
+
+async def answer(beginning: "asyncio.Task[Stream]") -> tuple[AsyncGenerator[bytes, None], dict[str, str]]:
+    """The events of a stream, and the response's headers. Raises as `begin` does within `HEAD_SECONDS`."""
+    try:
+        await asyncio.wait((beginning,), timeout=HEAD_SECONDS)
+        if beginning.done():
+            stream = beginning.result()
+            return stream.events(), stream.headers
+    except asyncio.CancelledError:
+        await _end(beginning)
+        raise
+    return _late_events(beginning), {}
+
+
+async def _late_events(beginning: "asyncio.Task[Stream]") -> AsyncGenerator[bytes, None]:
+    """The events of a stream that has not begun, with comments until it does."""
+    try:
+        yield b""
+        while not beginning.done():
+            yield COMMENT
+            await asyncio.wait((beginning,), timeout=COMMENT_SECONDS)
+        events = beginning.result().events()
+    except ManifoldError as error:
+        yield _event(error.body())
+        return
+    except (asyncio.CancelledError, GeneratorExit):
+        await _end(beginning)
+        raise
+    async with contextlib.aclosing(events):
+        async for event in events:
+            yield event
+
+
+async def _end(beginning: "asyncio.Task[Stream]") -> None:
+    """End a stream that nobody reads, whether it has begun or not."""
+    beginning.cancel()
+    await asyncio.wait((beginning,))
+    if not beginning.cancelled() and beginning.exception() is None:
+        await beginning.result().give_up("cancelled")
 
 
 class Stream:
@@ -34,10 +84,11 @@ class Stream:
     `begin` makes it and the app sends its `events`, the response's body; `headers` go before it.
     """
 
-    def __init__(self, begun: Answer[Begun], call: PlannedCall, router: Router) -> None:
+    def __init__(self, begun: Answer[Begun], call: PlannedCall, router: Router, *, held: bool) -> None:
         self._begun = begun
         self._call = call
         self._router = router
+        self._held = held
         self._usage: dict[str, Any] | None = None
         self._pieces = 0
         self._error: ProviderError | ManifoldError | None = None
@@ -49,16 +100,17 @@ class Stream:
 
         They begin with an empty text. Once that has been read, closing them reports the attempt.
         """
-        left = rendering.MAX_BYTES - rendering.ERROR_BYTES
+        left = rendering.MAX_BYTES - rendering.ERROR_BYTES if self._held else math.inf
         try:
             async with contextlib.aclosing(self._begun.body.rest):
                 yield b""
-                async for chunk in self._chunks():
-                    event = _event(chunk)
-                    left -= rendering.carried_bytes(event)
-                    if left < 0:
-                        raise rendering.too_large()
-                    yield event
+                async with contextlib.aclosing(self._chunks()) as chunks:
+                    async for chunk in chunks:
+                        event = COMMENT if chunk is None else _event(chunk)
+                        left -= rendering.carried_bytes(event)
+                        if left < 0:
+                            raise rendering.too_large()
+                        yield event
         except ManifoldError as error:
             self._error = self._error or error
             yield _event(error.body())
@@ -70,33 +122,46 @@ class Stream:
         finally:
             self._report()
 
-    async def give_up(self) -> None:
-        """Close it, as another model's began first, and report that."""
+    async def give_up(self, why: str = OUTRUN) -> None:
+        """Close it, as another model's began first, or as the client has left, and report that."""
         for chunk in self._begun.body.head:
             self._note(chunk)
         await self._begun.body.rest.aclose()
-        self._error = Cut(499, OUTRUN)
+        self._error = Cut(499, why)
         self._report()
 
     def _note(self, chunk: dict[str, Any]) -> None:
         self._usage = chunk.get("usage") or self._usage
         self._pieces += token_usage.pieces(chunk)
 
-    async def _chunks(self) -> AsyncIterator[dict[str, Any]]:
-        """The chunks that the client is to see."""
+    async def _chunks(self) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """The chunks that the client is to see; `None` after each long pause."""
         shown = token_usage.is_requested(self._call.body)
-        async for chunk in self._all():
-            self._note(chunk)
-            if shown or not token_usage.is_only_usage(chunk):
-                if not shown and chunk.get("usage", ...) is None:
-                    del chunk["usage"]  # it is there as the gateway asked for it
-                yield chunk
+        async with contextlib.aclosing(self._all()) as chunks:
+            async for chunk in chunks:
+                if chunk is None:
+                    yield None
+                    continue
+                self._note(chunk)
+                if shown or not token_usage.is_only_usage(chunk):
+                    if not shown and chunk.get("usage", ...) is None:
+                        del chunk["usage"]  # it is there as the gateway asked for it
+                    yield chunk
 
-    async def _all(self) -> AsyncIterator[dict[str, Any]]:
+    async def _all(self) -> AsyncGenerator[dict[str, Any] | None, None]:
         for chunk in self._begun.body.head:
             yield chunk
         try:
-            while (following := await self._router.next(self._begun, self._call.route)) is not None:
+            while True:
+                coming = asyncio.ensure_future(self._router.next(self._begun, self._call.route))
+                try:
+                    while not (await asyncio.wait((coming,), timeout=COMMENT_SECONDS))[0]:
+                        yield None
+                finally:
+                    coming.cancel()
+                    await asyncio.wait((coming,))
+                if (following := coming.result()) is None:
+                    return
                 yield following
         except ProviderError as error:
             self._error = error

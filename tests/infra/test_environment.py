@@ -6,16 +6,19 @@ from pathlib import Path
 
 from local.places import ROOT
 from manifold.config import environment
+from manifold.runtime import environment as lambda_environment
 from tests.infra.template import Template
 
+RUNTIME = {"CompletionsApi": {"AWS_LAMBDA_EXEC_WRAPPER"}}
+"""The variables that Lambda reads, of each function."""
 LIBRARIES = {"AWS_ENDPOINT_URL", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_SERVICE_NAME"}
 """The variables that boto3 and Powertools read."""
 SECRET_WORDS = ("KEY", "PASSWORD", "TOKEN", "DATABASE")
 
 
 def test_what_is_set_is_read_and_what_is_read_is_set(template: Template) -> None:
-    for function in template.functions().values():
-        assert set(function["Environment"]["Variables"]) == _read() | LIBRARIES
+    for name, function in template.functions().items():
+        assert set(function["Environment"]["Variables"]) == _read() | LIBRARIES | RUNTIME.get(name, set())
 
 
 def test_nothing_secret_is_set(template: Template) -> None:
@@ -27,7 +30,7 @@ def test_nothing_secret_is_set(template: Template) -> None:
 def test_one_module_reads_the_environment() -> None:
     code = [*(ROOT / "layers").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
     readers = {file for file in code if _reads_environment(file)}
-    assert readers == {Path(environment.__file__)}
+    assert readers == {Path(environment.__file__), Path(lambda_environment.__file__)}
 
 
 def _read() -> set[str]:

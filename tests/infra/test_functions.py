@@ -1,10 +1,12 @@
 """Each function of the template: its code, its limits, its log, its role."""
 
+import os
 from importlib import import_module
 from typing import Any
 
 import pytest
 
+from local.places import ROOT
 from local.running import WARM_INVOKED, WARM_READS, WARM_REFUSAL
 from tests.infra.template import Template
 
@@ -43,7 +45,8 @@ def test_every_function_has_a_timeout_of_its_own(written: dict[str, Any], templa
     answering = {function for _, function in template.routes()}
     for name, function in template.functions().items():
         timeout = _default_of(function["Timeout"], written)
-        assert 0 < timeout <= (GATEWAY_SECONDS if name in answering else LAMBDA_SECONDS)
+        waits = name in answering and "AWS_LAMBDA_EXEC_WRAPPER" not in function["Environment"]["Variables"]
+        assert 0 < timeout <= (GATEWAY_SECONDS if waits else LAMBDA_SECONDS), "API Gateway waits longer for streams"
 
 
 def test_completions_and_api_gateway_have_one_timeout(written: dict[str, Any], template: Template) -> None:
@@ -55,6 +58,14 @@ def test_completions_and_api_gateway_have_one_timeout(written: dict[str, Any], t
         if behind == "CompletionsApi":
             integration = api["Body"]["paths"][path][method.lower()]["x-amazon-apigateway-integration"]
             assert integration["timeoutInMillis"] == {"Fn::Sub": "${CompletionsTimeout}000"}
+            assert integration["responseTransferMode"] == "STREAM"
+            assert "/response-streaming-invocations" in str(integration["uri"])
+
+
+def test_the_wrapper_of_completions_is_in_the_layer_and_can_be_run(template: Template) -> None:
+    wrapper = template.functions()["CompletionsApi"]["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"]
+    file = ROOT / "layers" / "common" / wrapper.removeprefix("/opt/python/")
+    assert os.access(file, os.X_OK)
 
 
 def test_every_function_has_memory_and_the_layer(template: Template) -> None:

@@ -10,7 +10,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 from starlette.types import Message
 
-from local.provider import Fault
+from local.provider import Fault, Latency
 from manifold.access import Caller
 from manifold.store.spend import SpendFilter
 from tests.support.completions_app import HELLO, NO_RETRIES, CompletionsApp, answer_text
@@ -67,6 +67,43 @@ async def test_headers_tell_how_it_was_come_by(completions_app: CompletionsApp) 
 
     assert answer.headers["x-manifold-deployment"] == "pair-special"
     assert answer.headers["x-manifold-attempts"] == "2"
+
+
+async def test_a_silent_model_keeps_the_connection_alive(
+    completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By comments, which SDKs pass over."""
+    monkeypatch.setattr("completions.streams.COMMENT_SECONDS", 0.05)
+    completions_app.provider.state.set_latency("openai", Latency(between_tokens=0.2))
+    answer = await completions_app.post(model="mini", messages=HELLO, stream=True)
+    assert answer.text.count(": the model goes on\n\n") > 3
+    async with completions_app.sdk() as sdk:
+        stream = await sdk.chat.completions.create(model="mini", messages=PROMPT, stream=True)
+        chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
+async def test_a_model_that_thinks_for_long_has_its_response_begun(
+    completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("completions.streams.HEAD_SECONDS", 0.1)
+    monkeypatch.setattr("completions.streams.COMMENT_SECONDS", 0.1)
+    completions_app.provider.state.set_latency("openai", Latency(answer=0.5))
+    answer = await completions_app.post(model="mini", messages=HELLO, stream=True)
+    assert answer.text.startswith(": the model goes on\n\n: the model goes on\n\n")
+    assert answer.text.endswith("data: [DONE]\n\n")
+
+
+async def test_a_failure_after_the_response_has_begun_is_an_event(
+    completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("completions.streams.HEAD_SECONDS", 0.1)
+    completions_app.provider.state.set_latency("openai", Latency(answer=0.5))
+    completions_app.provider.fail(Fault(kind="error", account="openai", times=None, when="after"))
+    answer = await completions_app.post(**NO_RETRIES | {"model": "mini", "messages": HELLO, "stream": True})
+    assert answer.status_code == 200
+    *_, last = answer.text.strip().split("\n\n")
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "provider_error"
 
 
 async def test_text_completions_stream_too(completions_app: CompletionsApp) -> None:

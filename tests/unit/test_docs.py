@@ -96,7 +96,7 @@ def variables() -> set[str]:
 
 
 def test_the_variables_are_those_of_the_code() -> None:
-    ours, _ = sections("##")["Environment variables"].split("These are read by libraries:")
+    ours, _ = sections("##")["Environment variables"].split("These are read by libraries and by Lambda:")
     assert {name for name, _ in rows(ours)} == variables()
 
 

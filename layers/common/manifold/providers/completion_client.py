@@ -22,8 +22,8 @@ from manifold.providers.sse import Event, Reader
 KEEPALIVE_SECONDS = 15.0
 DNS_SECONDS = 60
 EVENT_STREAM = "text/event-stream"
-MAX_ANSWER = 8 * 1024 * 1024
-"""Bytes of one decoded answer. Lambda returns 6 MB; providers also send white space, which the gateway does not."""
+MAX_ANSWER = 32 * 1024 * 1024
+"""Bytes of one decoded answer."""
 MAX_ANSWERS = 64 * 1024 * 1024
 """Bytes of all answers that are read at the same time: one request may have a hundred."""
 MAX_STREAM = 32 * 1024 * 1024
