@@ -157,8 +157,9 @@ class RuntimeApi:
         if request.path == PREFIX + "init/error":
             self.init_error = _error(request, await _content(reader, request))
             if self.waiting:  # nobody else may come for it
-                invocation_id = (refused := self._waiting.get_nowait()).id
+                refused = self._waiting.get_nowait()
                 refused.add(self.init_error)
+                invocation_id = refused.id
         elif (invocation := self._open.get(invocation_id)) is None:
             await _content(reader, request)
             await _answer(writer, 400, b'{"errorType": "InvalidRequestID", "errorMessage": "Invalid request ID"}')

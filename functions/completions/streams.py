@@ -25,7 +25,7 @@ HEAD_SECONDS = 60.0
 """After so long without a first token the response begins with a comment: a later failure is then an event."""
 
 
-async def begin(router: Router, calls: Sequence[PlannedCall], *, held: bool = True) -> "Stream":
+async def begin(router: Router, calls: Sequence[PlannedCall], *, held: bool) -> "Stream":
     """The stream of the only call, or of the one whose first token comes first; the others are closed.
 
     `held`: Lambda holds what is sent, up to its limit.

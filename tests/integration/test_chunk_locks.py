@@ -2,7 +2,7 @@
 what the other wrote: rows are locked in the order of their ids."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import psycopg
 import pytest
@@ -17,14 +17,6 @@ from tests.support.system import System
 pytest_plugins = ("tests.support.own_execution",)
 
 Change = Callable[[Tables, str], Awaitable[object]]
-
-
-@pytest.fixture
-async def store(database_url: str) -> AsyncIterator[Store]:
-    """Another environment's."""
-    opened = Store(lambda: database_url)
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture

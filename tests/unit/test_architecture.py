@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from local.streamed import Template
 from manifold.store.batch_leases import BatchLeases
 from manifold.store.batches import Batches
 from manifold.store.deliveries import Deliveries
@@ -245,13 +246,6 @@ def test_numbers_of_the_page_are_those_of_the_code(row: list[str]) -> None:
 
 
 LIMITS = ("Timeout", "MemorySize")
-
-
-class Template(yaml.SafeLoader):
-    """YAML in which CloudFormation's own tags mean nothing but the name that they refer to."""
-
-
-Template.add_multi_constructor("!", lambda loader, suffix, node: getattr(node, "value", None))
 
 
 def test_timeouts_and_memory_are_those_of_the_template() -> None:
