@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from completions import plan, rendering, streams
 from completions.ledger import Ledger
 from completions.request import read
-from completions.request_calls import RequestCalls
+from completions.request_calls import END, RequestCalls
 from completions.scope import Scopes
 from manifold import observe, web
 from manifold.app import GatewayDep, application
@@ -24,6 +24,7 @@ from manifold.runtime import STREAMED
 
 MAX_BYTES = 6 * 1024 * 1024
 """Of a request's body: more than Lambda takes."""
+JSON = "application/json"
 
 routes = APIRouter(route_class=web.KeyFirst)
 
@@ -54,21 +55,23 @@ async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
         if completion.stream:
             beginning = asyncio.create_task(streams.begin(scope.router, calls, held=held))
             events, headers = await streams.answer(beginning)
-            return _EventStream(await scope.until_read(events), headers)
-        room = rendering.MAX_BYTES if held else rendering.MAX_STREAMED_BYTES
-        content, headers = await RequestCalls(scope.router, completion, by_prompt, room).answer()
-    return Response(content, 200, headers, "application/json")
+            return _Pieces(await scope.until_read(events, streams.DONE), headers, "text/event-stream")
+        request_calls = RequestCalls(scope.router, completion, by_prompt, held=held)
+        if completion.several_answers:
+            return _Pieces(await scope.until_read(request_calls.array(), END), {}, JSON)
+        content, headers = await request_calls.single()
+    return Response(content, 200, headers, JSON)
 
 
-class _EventStream(StreamingResponse):
-    """Closes its events however it ends. Starlette closes none if the client leaves, even before the first is sent."""
+class _Pieces(StreamingResponse):
+    """Closes its pieces however it ends. Starlette closes none if the client leaves, even before the first is sent."""
 
-    def __init__(self, events: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
-        super().__init__(events, 200, headers, media_type="text/event-stream")
-        self._events = events
+    def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(pieces, 200, headers, media_type=media_type)
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._events):
+        async with aclosing(self._pieces):
             await super().__call__(scope, receive, send)
 
 

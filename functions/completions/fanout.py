@@ -1,8 +1,8 @@
-"""Many calls at once: the outcome of each, in its place, or the first that succeeds."""
+"""Many calls at once: what comes of each, in its place, or the first that succeeds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from manifold import observe
 from manifold.dispatch.deadline import OUTRUN
@@ -10,21 +10,91 @@ from manifold.errors import CallFailed, ManifoldError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+AHEAD_BYTES = 16 * 1024 * 1024
+"""Of answers that wait for an earlier one: so many hold back the calls that have not begun."""
+MAX_AHEAD_BYTES = 64 * 1024 * 1024
+"""Of answers that wait for an earlier one: one that does not fit is given up."""
 
 
-async def all_of(items: Sequence[Item], work: Callable[[Item], Awaitable[Result]], workers: int) -> list[Result]:
-    """The result of `work` for each item, in their order, with at most `workers` of them under way."""
-    results: dict[int, Result] = {}
-    waiting = iter(enumerate(items))
+class InOrder(Generic[Item]):
+    """What comes of each item as bytes, in the items' order, each as soon as it and those before it are there.
 
-    async def worker() -> None:
+    `work` makes it, for `workers` items at once. None is begun while `AHEAD_BYTES` wait for an earlier one or for the
+    reader, and what comes once `MAX_AHEAD_BYTES` do is replaced by `in_place`.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], work: Callable[[Item], Awaitable[bytes]], workers: int, in_place: bytes
+    ) -> None:
+        self._items = items
+        self._work = work
+        self._workers = workers
+        self._in_place = in_place
+        self._ready: dict[int, bytes] = {}
+        self._ahead = 0
+        self._next = 0
+        self._came = asyncio.Event()
+        self._has_room = asyncio.Event()
+
+    async def results(self, pause: float) -> AsyncGenerator[bytes | None, None]:
+        """Each result; `None` after each `pause` seconds without one. Closing them cancels what is under way."""
+        waiting = iter(enumerate(self._items))
+        workers = [asyncio.create_task(self._worker(waiting)) for _ in range(min(self._workers, len(self._items)))]
+        for worker in workers:
+            worker.add_done_callback(lambda _: self._came.set())
+        self._has_room.set()
+        try:
+            while self._next < len(self._items):
+                if self._next in self._ready:
+                    yield self._taken()
+                elif not await _set_within(self._came, pause):
+                    yield None
+                else:
+                    self._came.clear()
+                    _raise_of(workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.wait(workers)
+
+    async def _worker(self, waiting: Iterator[tuple[int, Item]]) -> None:
         for index, item in waiting:
-            results[index] = await work(item)
+            await self._has_room.wait()
+            result = await self._work(item)
+            if index > self._next and self._ahead + len(result) > MAX_AHEAD_BYTES:
+                result = self._in_place
+            self._ready[index] = result
+            self._ahead += len(result)
+            self._note_room()
+            if index == self._next:
+                self._came.set()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(workers, len(items))):
-            group.create_task(worker())
-    return [results[index] for index in range(len(items))]
+    def _taken(self) -> bytes:
+        result = self._ready.pop(self._next)
+        self._next += 1
+        self._ahead -= len(result)
+        self._note_room()
+        return result
+
+    def _note_room(self) -> None:
+        if self._ahead < AHEAD_BYTES:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+def _raise_of(workers: Sequence[asyncio.Task[None]]) -> None:
+    for worker in workers:
+        if worker.done():
+            worker.result()
 
 
 async def outcome(work: Awaitable[Result]) -> Result | ManifoldError:

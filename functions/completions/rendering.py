@@ -1,6 +1,7 @@
-"""Answers as a response: OpenAI's objects and error values as JSON, no more of it than Lambda carries, and headers."""
+"""Answers as a response: OpenAI's objects and error values as JSON, no more of it than Lambda holds, and headers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -16,8 +17,6 @@ Outcome = Completion | ManifoldError
 
 MAX_BYTES = 6_291_556 - 64 * 1024
 """Of a body within Lambda's response, whose limit was measured; the rest is for headers and what is around them."""
-MAX_STREAMED_BYTES = 64 * 1024 * 1024
-"""Of a body that is streamed to API Gateway: a bound of our own, as what is not a stream of events is held."""
 ERROR_BYTES = 512
 """Kept free for an error value in each place."""
 
@@ -33,40 +32,53 @@ def too_large() -> InvalidRequest:
     return InvalidRequest(message, code="response_too_large")
 
 
-def single(answer: Completion, room: int = MAX_BYTES) -> bytes:
-    """The one answer; `InvalidRequest` if it is too large."""
+def single(answer: Completion, *, held: bool) -> bytes:
+    """The one answer; `InvalidRequest` if it is too large for Lambda, which holds it."""
     content = json_of(answer.body)
-    if carried_bytes(content) > room:
+    if held and carried_bytes(content) > MAX_BYTES:
         raise too_large()
     return content
 
 
-def several(rows: Sequence[Sequence[Outcome]], room: int = MAX_BYTES, *, nested: bool) -> bytes:
-    """An array of the answers in their order; with `nested`, an array of one array for each row."""
-    elements = _elements([outcome for row in rows for outcome in row], room)
-    if not nested:
-        return _array(list(elements))
-    return _array([_array([next(elements) for _ in row]) for row in rows])
+class Array:
+    """The JSON of so many places, one after the other; `width` is how many make a row of their own, if any do.
+
+    Where Lambda holds it (`held`), a place that no longer fits becomes an error value, for which bytes are kept free.
+    """
+
+    def __init__(self, places: int, width: int | None, *, held: bool) -> None:
+        self._width = width
+        self._index = 0
+        self._left = MAX_BYTES - ERROR_BYTES * places if held else math.inf
+
+    def next(self, content: bytes) -> bytes:
+        """The next place, with what is between it and the one before."""
+        if self._left != math.inf:
+            content = self._fitting(content)
+        first = self._index == 0
+        self._index += 1
+        if self._width is None:
+            return content if first else b"," + content
+        column = (self._index - 1) % self._width
+        begin = b"" if column else b"["
+        end = b"]" if column == self._width - 1 else b""
+        return (b"" if first else b",") + begin + content + end
+
+    def _fitting(self, content: bytes) -> bytes:
+        size = max(carried_bytes(content) - ERROR_BYTES, 0)
+        if size > self._left:
+            return too_large_in_place()
+        self._left -= size
+        return content
 
 
-def _array(elements: Sequence[bytes]) -> bytes:
-    return b"[" + b",".join(elements) + b"]"
+def too_large_in_place() -> bytes:
+    """The error in the place of an answer among several."""
+    return orjson.dumps(too_large().body())
 
 
-def _elements(outcomes: Sequence[Outcome], room: int) -> Iterator[bytes]:
-    """Each outcome as JSON. One that no longer fits becomes an error value, for which bytes were kept free."""
-    left = room - ERROR_BYTES * len(outcomes)
-    for outcome in outcomes:
-        content = _content(outcome)
-        size = carried_bytes(content) - ERROR_BYTES
-        if size > left:
-            content = orjson.dumps(too_large().body())
-        else:
-            left -= max(size, 0)
-        yield content
-
-
-def _content(outcome: Outcome) -> bytes:
+def in_place(outcome: Outcome) -> bytes:
+    """An answer or an error as one of several."""
     if isinstance(outcome, ManifoldError):
         return json_of(outcome.body())
     try:
@@ -90,17 +102,6 @@ def headers(answer: Answer[Body]) -> dict[str, str]:
         "x-manifold-deployment": quote(answer.deployment.id),  # an id may hold any character, a header may not
         "x-manifold-attempts": str(answer.attempts),
         "x-manifold-latency-ms": f"{answer.seconds * 1000:.1f}",
-    }
-
-
-def headers_of_several(rows: Sequence[Sequence[Outcome]]) -> dict[str, str]:
-    """How many answers and how many errors there are, and how many milliseconds the slowest answer took."""
-    outcomes = [outcome for row in rows for outcome in row]
-    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-    return {
-        "x-manifold-answers": str(len(answers)),
-        "x-manifold-errors": str(len(outcomes) - len(answers)),
-        "x-manifold-latency-ms": f"{max((answer.seconds for answer in answers), default=0.0) * 1000:.1f}",
     }
 
 

@@ -40,6 +40,11 @@ class CompletionRequest:
     retries: int | None
     """Attempts of each call after its first; `None`: as `config.yaml` says."""
 
+    @property
+    def several_answers(self) -> bool:
+        """Whether its answer is an array."""
+        return self.several_prompts or (self.several_models and not self.fastest)
+
 
 def read(content: bytes, route: Route) -> CompletionRequest:
     """Read the body of a request. Raises `InvalidRequest`, whose `param` names the member that is wrong."""

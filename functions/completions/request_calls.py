@@ -1,51 +1,61 @@
-"""The calls of one request, and the one body that answers them."""
+"""The calls of one request that is not a stream of events, and the body that answers them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from completions import rendering
-from completions.fanout import all_of, first_of, outcome
+from completions.fanout import InOrder, first_of, outcome
 from completions.plan import CallsByPrompt
-from completions.rendering import Completion, Outcome
+from completions.rendering import Completion
 from completions.request import CompletionRequest
 from manifold.dispatch.attempts import PlannedCall
 from manifold.dispatch.router import Router
 
+END = b"]"
+"""Of an array."""
+BLANK = b"\n"
+"""Of an array, where JSON allows it: keeps the connection alive for what is between the gateway and the client."""
+BLANK_SECONDS = 15.0
+
 
 class RequestCalls:
-    """The calls of one request that is not streamed: all of them, or of each prompt's the first that succeeds.
+    """The calls of one request: all of them, or of each prompt's the first that succeeds.
 
     The app makes it with the scope's router. The shape of its answer is that of the request alone: a list for a list.
-    `room` is how many bytes it may have.
+    `held`: Lambda holds the answer, up to its limit.
     """
 
-    def __init__(self, router: Router, request: CompletionRequest, by_prompt: CallsByPrompt, room: int) -> None:
+    def __init__(self, router: Router, request: CompletionRequest, by_prompt: CallsByPrompt, *, held: bool) -> None:
         self._router = router
         self._request = request
         self._by_prompt = by_prompt
-        self._room = room
+        self._held = held
 
-    async def answer(self) -> tuple[bytes, dict[str, str]]:
-        """The answer as JSON, and the response's headers.
+    async def single(self) -> tuple[bytes, dict[str, str]]:
+        """The only answer as JSON, and the response's headers. Raises `CallFailed` or `InvalidRequest`."""
+        answer = await self._fastest(self._by_prompt[0])
+        return rendering.single(answer, held=self._held), rendering.headers(answer)
 
-        A single answer's error is raised: `CallFailed` or `InvalidRequest`. Of several, it stands in its place.
+    async def array(self) -> AsyncGenerator[bytes, None]:
+        """The answers as an array, each once it and those before it are there; an error stands in its place.
+
+        It begins with an empty text and ends with `END`. Closing it cancels the calls that are under way.
         """
+        yield b""
         request = self._request
-        if not request.several_prompts and (request.fastest or not request.several_models):
-            answer = await self._fastest(self._by_prompt[0])
-            return rendering.single(answer, self._room), rendering.headers(answer)
-        outcomes = await (self._fastest_of_each() if request.fastest else self._all())
-        nested = request.several_prompts and request.several_models and not request.fastest
-        return rendering.several(outcomes, self._room, nested=nested), rendering.headers_of_several(outcomes)
+        rows = self._by_prompt if request.fastest else [[call] for calls in self._by_prompt for call in calls]
+        width = len(request.models) if request.several_prompts and request.several_models else None
+        array = rendering.Array(len(rows), None if request.fastest else width, held=self._held)
+        workers = max(1, request.workers // len(rows[0]))
+        in_order = InOrder(rows, self._in_place, workers, rendering.too_large_in_place())
+        yield b"["
+        async with aclosing(in_order.results(BLANK_SECONDS)) as results:
+            async for content in results:
+                yield BLANK if content is None else array.next(content)
+        yield END
 
-    async def _all(self) -> Sequence[Sequence[Outcome]]:
-        calls = [call for of_prompt in self._by_prompt for call in of_prompt]
-        outcomes = iter(await all_of(calls, lambda call: outcome(self._router.complete(call)), self._request.workers))
-        return [[next(outcomes) for _ in of_prompt] for of_prompt in self._by_prompt]
-
-    async def _fastest_of_each(self) -> Sequence[Sequence[Outcome]]:
-        at_once = max(1, self._request.workers // len(self._request.models))
-        outcomes = await all_of(self._by_prompt, lambda calls: outcome(self._fastest(calls)), at_once)
-        return [[one] for one in outcomes]
+    async def _in_place(self, calls: Sequence[PlannedCall]) -> bytes:
+        return rendering.in_place(await outcome(self._fastest(calls)))
 
     async def _fastest(self, calls: Sequence[PlannedCall]) -> Completion:
         if len(calls) == 1:

@@ -21,9 +21,12 @@ class Scope:
         self.router = router
         self._stack = stack
 
-    async def until_read(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The events of a stream, without their empty first. The scope stays open until they end or are closed."""
-        closing = _then_close(self._stack.pop_all(), events)
+    async def until_read(self, pieces: AsyncGenerator[bytes, None], end: bytes) -> AsyncGenerator[bytes, None]:
+        """The pieces of an answer, without their empty first. The scope stays open until they end or are closed.
+
+        It is closed before `end`, the last piece of a whole answer, so that who has all of it finds its record.
+        """
+        closing = _then_close(self._stack.pop_all(), pieces, end)
         await anext(closing)  # closing a generator that has not begun runs none of its code
         return closing
 
@@ -42,8 +45,8 @@ class Scopes:
     ) -> AsyncIterator[Scope]:
         """The scope of a request that comes to these calls, each of which was planned for this caller.
 
-        1. Its deadline counts from its arrival at API Gateway, by `event`; without one, from now. An answer that is
-           not a stream is sent within `IDLE_SECONDS`.
+        1. Its deadline counts from its arrival at API Gateway, by `event`; without one, from now. An answer of which
+           nothing leaves before all of it is sent within `IDLE_SECONDS`.
         2. The ledger admits the calls. It comes first, so that a request over a limit makes none: `TooManyRequests`
            or `BudgetExceeded`.
         3. The router is made, with the request's own `timeout` and `num_retries`, and the ledger's report.
@@ -52,7 +55,8 @@ class Scopes:
         last, as it must have every attempt. Both happen whatever ends the request: an answer, an error, or a client
         that leaves.
         """
-        timeout = self._timeout if request.stream else min(self._timeout, api_gateway.IDLE_SECONDS)
+        begins_at_once = request.stream or request.several_answers
+        timeout = self._timeout if begins_at_once else min(self._timeout, api_gateway.IDLE_SECONDS)
         deadline = api_gateway.deadline(event, timeout)
         async with AsyncExitStack() as stack:
             report = await stack.enter_async_context(self._ledger.admitted(caller, [call.group for call in calls]))
@@ -64,10 +68,18 @@ class Scopes:
             yield Scope(router, stack)
 
 
-async def _then_close(stack: AsyncExitStack, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _then_close(
+    stack: AsyncExitStack, pieces: AsyncGenerator[bytes, None], end: bytes
+) -> AsyncGenerator[bytes, None]:
+    is_whole = False
     try:
-        async with aclosing(events):
-            async for event in events:
-                yield event
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if piece == end:
+                    is_whole = True
+                    break
+                yield piece
     finally:
         await asyncio.shield(stack.aclose())  # a client that leaves cancels this, and its calls were made
+    if is_whole:
+        yield end

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from completions.fanout import all_of, first_of, outcome
+from completions import fanout
+from completions.fanout import InOrder, first_of, outcome
 from manifold.errors import CallFailed, InvalidRequest, ManifoldError
 
 
@@ -39,14 +40,121 @@ def works() -> Works:
 async def test_answers_are_in_the_order_of_the_calls(works: Works) -> None:
     seconds = {"slow": 0.02, "fast": 0.0, "middle": 0.01}
 
-    assert await all_of(list(seconds), lambda name: works.do(name, seconds[name]), 9) == ["slow", "fast", "middle"]
+    async def work(name: str) -> bytes:
+        return (await works.do(name, seconds[name])).encode()
+
+    assert [one async for one in InOrder(list(seconds), work, 9, b"").results(9)] == [b"slow", b"fast", b"middle"]
 
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 1), (3, 3), (99, 10)])
 async def test_concurrency_is_bounded(works: Works, workers: int, most: int) -> None:
-    await all_of(range(10), lambda number: works.do(str(number), 0.001), workers)
+    async def work(number: int) -> bytes:
+        return (await works.do(str(number), 0.001)).encode()
 
+    assert len([one async for one in InOrder(range(10), work, workers, b"").results(9)]) == 10
     assert works.most == most
+
+
+async def test_an_answer_leaves_once_those_before_it_have() -> None:
+    gates = [asyncio.Event() for _ in range(4)]
+
+    async def work(number: int) -> bytes:
+        await gates[number].wait()
+        return b"%d" % number
+
+    results = InOrder(range(4), work, 4, b"").results(9)
+    gates[0].set()
+    assert await anext(results) == b"0"
+    gates[2].set()
+    following = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0.01)
+    assert not following.done()
+    gates[1].set()
+    assert [await following, await anext(results)] == [b"1", b"2"]
+    await results.aclose()
+
+
+async def test_a_long_pause_is_told() -> None:
+    async def work(number: int) -> bytes:
+        await asyncio.sleep(0.05)
+        return b"%d" % number
+
+    results = [one async for one in InOrder(range(1), work, 1, b"").results(0.01)]
+    assert (results[0], results[-1]) == (None, b"0")
+
+
+async def test_a_slow_answer_holds_back_calls_once_much_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "AHEAD_BYTES", 100)
+    first, begun = asyncio.Event(), list[int]()
+
+    async def work(number: int) -> bytes:
+        begun.append(number)
+        if number == 0:
+            await first.wait()
+        return b"x" * 40
+
+    results = InOrder(range(20), work, 2, b"").results(9)
+    coming = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0.01)
+    assert begun == [0, 1, 2, 3], "three answers of 40 bytes wait"
+    first.set()
+    assert len([await coming, *[one async for one in results]]) == 20
+
+
+async def test_a_reader_who_takes_nothing_holds_back_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout, "AHEAD_BYTES", 100)
+    begun = list[int]()
+
+    async def work(number: int) -> bytes:
+        begun.append(number)
+        return b"x" * 40
+
+    results = InOrder(range(20), work, 2, b"").results(9)
+    await anext(results)
+    await asyncio.sleep(0.01)
+    assert begun == [0, 1, 2, 3, 4], "each worker goes on once, as there is room for 20 bytes"
+    await results.aclose()
+
+
+async def test_what_waits_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of calls that were under way together can be more than what holds back others."""
+    monkeypatch.setattr(fanout, "AHEAD_BYTES", 100)
+    monkeypatch.setattr(fanout, "MAX_AHEAD_BYTES", 1000)
+    first = asyncio.Event()
+
+    async def work(number: int) -> bytes:
+        if number == 0:
+            await first.wait()
+            return b"x" * 5000
+        await asyncio.sleep(0.001 * number)
+        return b"x" * 400
+
+    results = InOrder(range(5), work, 5, b"in place").results(9)
+    coming = asyncio.ensure_future(anext(results))
+    await asyncio.sleep(0.05)
+    first.set()
+    answers = [await coming, *[one async for one in results]]
+    assert [len(one or b"") for one in answers] == [5000, 400, 400, 8, 8]
+
+
+async def test_a_fault_of_a_call_is_raised(works: Works) -> None:
+    async def work(number: int) -> bytes:
+        return (await works.do(str(number), 0.0 if number else 9, RuntimeError("a bug"))).encode()
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await anext(InOrder(range(3), work, 3, b"").results(9))
+    assert works.cancelled == ["0"]
+
+
+async def test_a_reader_that_leaves_cancels_all_calls(works: Works) -> None:
+    async def work(number: int) -> bytes:
+        return (await works.do(str(number), 9 if number else 0)).encode()
+
+    results = InOrder(range(9), work, 3, b"").results(9)
+    assert await anext(results) == b"0"
+    await asyncio.sleep(0.01)
+    await results.aclose()
+    assert (sorted(works.cancelled), works.under_way) == (["1", "2", "3"], 0)
 
 
 async def test_an_error_is_a_value(works: Works) -> None:

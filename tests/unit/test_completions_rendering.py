@@ -23,7 +23,7 @@ def response_bytes(content: bytes) -> int:
 
 
 def test_a_single_answer() -> None:
-    assert json.loads(rendering.single(answer("Hello"))) == {"choices": [{"message": {"content": "Hello"}}]}
+    assert json.loads(rendering.single(answer("Hello"), held=True)) == {"choices": [{"message": {"content": "Hello"}}]}
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,20 @@ def test_a_single_answer() -> None:
 )
 def test_a_single_answer_that_lambda_would_not_carry(text: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        rendering.single(answer(text))
+        rendering.single(answer(text), held=True)
 
     assert refused.value.code == "response_too_large"
+    assert len(rendering.single(answer(text), held=False)) > 2_200_000
 
 
 @pytest.mark.parametrize("text", ["x" * 6_200_000, '"' * 1_500_000, "ä" * 3_100_000])
 def test_what_is_let_through_is_carried(text: str) -> None:
-    assert response_bytes(rendering.single(answer(text))) < LAMBDA_BYTES
+    assert response_bytes(rendering.single(answer(text), held=True)) < LAMBDA_BYTES
+
+
+def array(outcomes: list[rendering.Outcome], width: int | None = None, *, held: bool = True) -> bytes:
+    places = rendering.Array(len(outcomes), width, held=held)
+    return b"[" + b"".join(places.next(rendering.in_place(one)) for one in outcomes) + b"]"
 
 
 def deep(levels: int) -> rendering.Completion:
@@ -47,39 +53,41 @@ def deep(levels: int) -> rendering.Completion:
 
 
 def test_an_answer_that_is_nested_too_deep_is_an_error_in_its_place() -> None:
-    content = rendering.several([[deep(10), deep(300), answer("Hello")]], nested=False)
+    content = array([deep(10), deep(300), answer("Hello")])
 
     first, second, third = json.loads(content)
     assert second["error"]["code"] == "provider_error"
     assert ("deep" in first, "choices" in third) == (True, True)
     with pytest.raises(CallFailed, match="nested too deep"):
-        rendering.single(deep(300))
+        rendering.single(deep(300), held=True)
 
 
 def test_of_several_those_that_fit_are_kept() -> None:
     large, small = answer("x" * 2_500_000), answer("small")
 
-    content = rendering.several([[large, large, large, small]], nested=False)
+    content = array([large, large, large, small])
 
     kinds = ["error" if "error" in one else "answer" for one in json.loads(content)]
     assert kinds == ["answer", "answer", "error", "answer"]
     assert json.loads(content)[2]["error"]["code"] == "response_too_large"
     assert response_bytes(content) < LAMBDA_BYTES
+    assert len(array([large, large, large, small], held=False)) > 7_500_000
 
 
 def test_a_thousand_answers_never_come_to_more() -> None:
-    content = rendering.several([[answer("x" * 10_000)] * 1000], nested=False)
+    content = array([answer("x" * 10_000)] * 1000)
 
     assert len(json.loads(content)) == 1000
     assert response_bytes(content) < LAMBDA_BYTES
 
 
 def test_rows_are_nested_where_both_prompts_and_models_are_several() -> None:
-    rows: list[list[rendering.Outcome]] = [[answer("a"), CallFailed("down", status=502)], [answer("b"), answer("c")]]
+    outcomes: list[rendering.Outcome] = [answer("a"), CallFailed("down", status=502), answer("b"), answer("c")]
 
-    flat, nested = (json.loads(rendering.several(rows, nested=how)) for how in (False, True))
+    flat, nested, narrow = (json.loads(array(outcomes, width)) for width in (None, 2, 1))
 
     assert nested == [flat[:2], flat[2:]]
+    assert narrow == [[one] for one in flat]
     assert flat[1] == CallFailed("down", status=502).body()
 
 
