@@ -86,7 +86,7 @@ class VirtualKeys:
         return await self._change(body.key, _changes(body), shown=body.key, ignored=body.ignored)
 
     async def block(self, reference: str, *, blocked: bool) -> KeyResponse:
-        """Block or unblock a key. Environments that cache keys follow within `user_api_key_cache_ttl` seconds."""
+        """Block or unblock a key. No answer leaves after it was blocked, also where an environment remembers it."""
         return await self._change(reference, {"blocked": blocked}, shown=reference)
 
     async def regenerate(self, body: KeyRegenerate) -> KeyResponse:

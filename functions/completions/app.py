@@ -54,7 +54,7 @@ async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
     async with scopes.open(completion, calls, caller, request.scope.get("aws.event")) as scope:
         if completion.stream:
             beginning = asyncio.create_task(streams.begin(scope.router, calls, held=held))
-            events, headers = await streams.answer(beginning)
+            events, headers = await streams.answer(beginning, scope.admission.verify())
             return _Pieces(await scope.until_read(events, streams.DONE), headers, "text/event-stream")
         request_calls = RequestCalls(scope.router, completion, by_prompt, held=held)
         if completion.several_answers:
@@ -91,14 +91,15 @@ async def _failed(_: Request, error: CallFailed) -> Response:
 
 def _scopes(gateway: Gateway) -> Scopes:
     seconds = gateway.environment.completions_timeout
-    ledger = Ledger(gateway.store, gateway.prices, seconds)
+    ledger = Ledger(gateway.store, gateway.keys, gateway.prices, seconds)
     dispatcher = Dispatcher(gateway.deployments, gateway.config.router_settings, gateway.store, gateway.prices, seconds)
     return Scopes(ledger, dispatcher, seconds)
 
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
-    app = application("Manifold completions", gateway, routes)
+    # The ledger verifies remembered keys.
+    app = application("Manifold completions", gateway, routes, authenticate=gateway.recall)
     app.state.scopes = cache(lambda: _scopes(gateway))  # config.yaml is not read when the module is imported
     app.exception_handler(CallFailed)(_failed)
     return app

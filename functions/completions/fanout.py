@@ -1,8 +1,8 @@
 """Many calls at once: what comes of each, in its place, or the first that succeeds."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Generic, Self, TypeVar
 
 from manifold import observe
 from manifold.dispatch.deadline import OUTRUN
@@ -19,8 +19,9 @@ MAX_AHEAD_BYTES = 64 * 1024 * 1024
 class InOrder(Generic[Item]):
     """What comes of each item as bytes, in the items' order, each as soon as it and those before it are there.
 
-    `work` makes it, for `workers` items at once. None is begun while `AHEAD_BYTES` wait for an earlier one or for the
-    reader, and what comes once `MAX_AHEAD_BYTES` do is replaced by `in_place`.
+    Within its context `work` makes it, for `workers` items at once; what is under way at the end is cancelled. None is
+    begun while `AHEAD_BYTES` wait for an earlier one or for the reader, and what comes once `MAX_AHEAD_BYTES` do is
+    replaced by `in_place`.
     """
 
     def __init__(
@@ -35,27 +36,32 @@ class InOrder(Generic[Item]):
         self._next = 0
         self._came = asyncio.Event()
         self._has_room = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def results(self, pause: float) -> AsyncGenerator[bytes | None, None]:
-        """Each result; `None` after each `pause` seconds without one. Closing them cancels what is under way."""
+    async def __aenter__(self) -> Self:
         waiting = iter(enumerate(self._items))
-        workers = [asyncio.create_task(self._worker(waiting)) for _ in range(min(self._workers, len(self._items)))]
-        for worker in workers:
-            worker.add_done_callback(lambda _: self._came.set())
         self._has_room.set()
-        try:
-            while self._next < len(self._items):
-                if self._next in self._ready:
-                    yield self._taken()
-                elif not await _set_within(self._came, pause):
-                    yield None
-                else:
-                    self._came.clear()
-                    _raise_of(workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.wait(workers)
+        for _ in range(min(self._workers, len(self._items))):
+            task = asyncio.create_task(self._worker(waiting))
+            task.add_done_callback(lambda _: self._came.set())
+            self._tasks.append(task)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+
+    async def results(self, pause: float) -> AsyncIterator[bytes | None]:
+        """Each result; `None` after each `pause` seconds without one."""
+        while self._next < len(self._items):
+            if self._next in self._ready:
+                yield self._taken()
+            elif not await _set_within(self._came, pause):
+                yield None
+            else:
+                self._came.clear()
+                _raise_of(self._tasks)
 
     async def _worker(self, waiting: Iterator[tuple[int, Item]]) -> None:
         for index, item in waiting:

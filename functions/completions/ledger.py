@@ -1,6 +1,8 @@
 """Which calls a caller may make, and the record of each: admitted before the first call, written after the last.
 
-A caller without limits costs one statement a request, the one that writes the calls down. Limits cost one more.
+A caller whose key is remembered costs one statement a request: the one that writes the calls down also says what the
+key may do now, and an answer that it may no longer have does not leave. Limits cost one more, and so does an answer
+that leaves piece by piece, whose key is verified before the first piece.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -9,13 +11,51 @@ from decimal import Decimal
 
 from manifold import ids, limits, observe
 from manifold.access import Caller
-from manifold.dispatch.attempts import Attempt, Report
+from manifold.auth import KeyMemory
+from manifold.dispatch.attempts import Attempt
 from manifold.dispatch.token_usage import tokens_of
-from manifold.errors import ManifoldError
+from manifold.errors import ManifoldError, Unavailable
 from manifold.prices import Prices, Tokens
 from manifold.reported_cost import cost_of
 from manifold.store import Store
 from manifold.store.calls import CallRecord
+
+
+class Admission:
+    """The calls of one request that the ledger has admitted, and whether its key may still have what comes of them."""
+
+    def __init__(self, keys: KeyMemory, caller: Caller, groups: Sequence[str], lease: str = "") -> None:
+        self.caller = caller
+        self.lease = lease
+        self.attempts: list[Attempt] = []
+        self.is_verified = caller.credential is None or not caller.credential.remembered
+        """Whether what the key may do was looked up for this request."""
+        self.is_leaving = False
+        """Whether the answer leaves before its calls are recorded."""
+        self._keys = keys
+        self._groups = groups
+
+    def report(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+
+    async def verify(self) -> None:
+        """Verify the key before the first piece of an answer leaves. Raises as `check` does."""
+        self.is_leaving = True
+        credential = self.caller.credential
+        if credential is not None and not self.is_verified:
+            (await self._keys.look_up(credential.token_hash)).require(self._groups)
+            self.is_verified = True
+
+    def check(self, grant: str | None) -> Caller:
+        """The caller by what its key may do now.
+
+        Raises `AuthenticationFailed` or `PermissionDenied` where it may no longer have what it asked for.
+        """
+        if self.caller.credential is None:
+            return self.caller
+        caller = self._keys.note(self.caller.credential.token_hash, grant)
+        caller.require(self._groups)
+        return caller
 
 
 class Ledger:
@@ -24,46 +64,64 @@ class Ledger:
     `max_seconds` is how long a request may last: its calls count as under way for no longer.
     """
 
-    def __init__(self, store: Store, prices: Prices, max_seconds: float) -> None:
+    def __init__(self, store: Store, keys: KeyMemory, prices: Prices, max_seconds: float) -> None:
         self._store = store
+        self._keys = keys
         self._prices = prices
         self._max_seconds = max_seconds
 
     @asynccontextmanager
-    async def admitted(self, caller: Caller, groups: Sequence[str]) -> AsyncIterator[Report]:
+    async def admitted(self, caller: Caller, groups: Sequence[str]) -> AsyncIterator[Admission]:
         """Admit one call to each of `groups` (a group as often as it is called), or raise before any call is made.
 
-        `TooManyRequests` or `BudgetExceeded` says which limit of key, user or team does not allow all of them. The
-        context is given a function that takes every attempt. When it ends, before the response has gone, one statement
-        writes them all; if that fails, the fault is logged, and the answers leave nevertheless: they are paid for.
+        `TooManyRequests` or `BudgetExceeded` says which limit of key, user or team does not allow all of them. When the
+        context ends, before the response has gone, one statement writes down all attempts. It raises where the key may
+        no longer have the answer, unless that has begun to leave.
         """
-        lease = ids.new("call") if caller.limited else ""
-        await self._admit(caller, len(groups), lease)
+        admission = await self._admit(caller, groups)
         self._prices.read()
-        attempts: list[Attempt] = []
         try:
-            yield attempts.append
-        finally:
-            await self._record(caller, attempts, lease)
+            yield admission
+        except Exception:
+            await self._record(admission)
+            raise
+        except BaseException:  # nobody waits for an answer
+            admission.is_leaving = True
+            await self._record(admission)
+            raise
+        await self._record(admission)
 
-    async def _admit(self, caller: Caller, calls: int, lease: str) -> None:
-        if not caller.limited:
-            return
-        async with self._store.session() as tables:
-            statuses = await tables.meters.admit(caller.limited, calls, lease, self._max_seconds)
-        refused = limits.refusal(caller.limited, statuses, calls)
-        if refused is not None:
-            raise refused
+    async def _admit(self, caller: Caller, groups: Sequence[str]) -> Admission:
+        """The admission by the caller's limits, which may be others than those that were remembered."""
+        while caller.limited and caller.credential is not None:
+            admission = Admission(self._keys, caller, groups, ids.new("call"))
+            async with self._store.session() as tables:
+                grant, statuses = await tables.meters.admit_of(
+                    caller.credential, caller.limited, len(groups), admission.lease, self._max_seconds
+                )
+            if grant == caller.credential.grant:
+                refused = limits.refusal(caller.limited, statuses, len(groups))
+                if refused is not None:
+                    raise refused
+                admission.is_verified = True
+                return admission
+            caller = admission.check(grant)
+        return Admission(self._keys, caller, groups)
 
-    async def _record(self, caller: Caller, attempts: Sequence[Attempt], lease: str) -> None:
-        if not attempts and not caller.limited:
+    async def _record(self, admission: Admission) -> None:
+        if not admission.attempts and not admission.lease:
             return
-        calls = [self._call(attempt) for attempt in attempts]
+        calls = [self._call(attempt) for attempt in admission.attempts]
         try:
             async with self._store.session() as tables:
-                await tables.calls.record(calls, caller, lease)
+                grant = await tables.calls.record(calls, admission.caller, admission.lease)
         except ManifoldError as error:
             observe.fault(error, calls=str(len(calls)))
+            if not admission.is_verified and not admission.is_leaving:
+                raise Unavailable("The key could not be verified. Try again shortly.") from error
+            return
+        if not admission.is_leaving:
+            admission.check(grant)
 
     def _call(self, attempt: Attempt) -> CallRecord:
         usage = attempt.usage or {}

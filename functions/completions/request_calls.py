@@ -1,7 +1,6 @@
 """The calls of one request that is not a stream of events, and the body that answers them."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 
 from completions import rendering
 from completions.fanout import InOrder, first_of, outcome
@@ -39,18 +38,18 @@ class RequestCalls:
     async def array(self) -> AsyncGenerator[bytes, None]:
         """The answers as an array, each once it and those before it are there; an error stands in its place.
 
-        It begins with an empty text and ends with `END`. Closing it cancels the calls that are under way.
+        It begins with an empty text, once the calls begin, and ends with `END`. Closing it cancels the calls that are
+        under way.
         """
-        yield b""
         request = self._request
         rows = self._by_prompt if request.fastest else [[call] for calls in self._by_prompt for call in calls]
         width = len(request.models) if request.several_prompts and request.several_models else None
         array = rendering.Array(len(rows), None if request.fastest else width, held=self._held)
         workers = max(1, request.workers // len(rows[0]))
-        in_order = InOrder(rows, self._in_place, workers, rendering.too_large_in_place())
-        yield b"["
-        async with aclosing(in_order.results(BLANK_SECONDS)) as results:
-            async for content in results:
+        async with InOrder(rows, self._in_place, workers, rendering.too_large_in_place()) as in_order:
+            yield b""
+            yield b"["
+            async for content in in_order.results(BLANK_SECONDS):
                 yield BLANK if content is None else array.next(content)
         yield END
 

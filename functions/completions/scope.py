@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
 
 from completions import api_gateway
-from completions.ledger import Ledger
+from completions.ledger import Admission, Ledger
 from completions.request import CompletionRequest
 from manifold.access import Caller
 from manifold.dispatch.attempts import PlannedCall
@@ -17,17 +17,24 @@ from manifold.dispatch.router import Router
 class Scope:
     """One request's open parts, and the router that makes its calls with them."""
 
-    def __init__(self, router: Router, stack: AsyncExitStack) -> None:
+    def __init__(self, router: Router, admission: Admission, stack: AsyncExitStack) -> None:
         self.router = router
+        self.admission = admission
         self._stack = stack
 
     async def until_read(self, pieces: AsyncGenerator[bytes, None], end: bytes) -> AsyncGenerator[bytes, None]:
         """The pieces of an answer, without their empty first. The scope stays open until they end or are closed.
 
-        It is closed before `end`, the last piece of a whole answer, so that who has all of it finds its record.
+        The key is verified before the first of them, which raises as `Admission.check` does. The scope is closed before
+        `end`, the last piece of a whole answer, so that who has all of it finds its record.
         """
         closing = _then_close(self._stack.pop_all(), pieces, end)
         await anext(closing)  # closing a generator that has not begun runs none of its code
+        try:
+            await self.admission.verify()
+        except BaseException:
+            await closing.aclose()
+            raise
         return closing
 
 
@@ -59,13 +66,13 @@ class Scopes:
         timeout = self._timeout if begins_at_once else min(self._timeout, api_gateway.IDLE_SECONDS)
         deadline = api_gateway.deadline(event, timeout)
         async with AsyncExitStack() as stack:
-            report = await stack.enter_async_context(self._ledger.admitted(caller, [call.group for call in calls]))
+            admission = await stack.enter_async_context(self._ledger.admitted(caller, [call.group for call in calls]))
             router = await stack.enter_async_context(
                 self._dispatcher.router(
-                    deadline.within(request.timeout), report, caller.may_use, retries=request.retries
+                    deadline.within(request.timeout), admission.report, caller.may_use, retries=request.retries
                 )
             )
-            yield Scope(router, stack)
+            yield Scope(router, admission, stack)
 
 
 async def _then_close(

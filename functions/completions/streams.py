@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any
 
 from completions import rendering
@@ -38,14 +38,20 @@ async def begin(router: Router, calls: Sequence[PlannedCall], *, held: bool) -> 
     return Stream(begun, calls[0], router, held=held)
 
 
-async def answer(beginning: "asyncio.Task[Stream]") -> tuple[AsyncGenerator[bytes, None], dict[str, str]]:
-    """The events of a stream, and the response's headers. Raises as `begin` does within `HEAD_SECONDS`."""
+async def answer(
+    beginning: "asyncio.Task[Stream]", verified: Awaitable[None]
+) -> tuple[AsyncGenerator[bytes, None], dict[str, str]]:
+    """The events of a stream, and the response's headers. Raises as `begin` does within `HEAD_SECONDS`.
+
+    Raises as `verified` does, which is awaited first, while the stream begins.
+    """
     try:
+        await verified
         await asyncio.wait((beginning,), timeout=HEAD_SECONDS)
         if beginning.done():
             stream = beginning.result()
             return stream.events(), stream.headers
-    except asyncio.CancelledError:
+    except BaseException:
         await _end(beginning)
         raise
     return _late_events(beginning), {}

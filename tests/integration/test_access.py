@@ -1,6 +1,5 @@
 """Virtual keys on Postgres: which are accepted, whose they are, and which model groups they may use."""
 
-import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,18 +81,20 @@ async def test_a_blocked_key_or_team_is_refused(store: Store, gateway: Gateway, 
         await gateway.authenticate(VALUE)
 
 
-@pytest.mark.parametrize(("seconds", "let_in"), [(0.0, False), (60.0, True)])
-async def test_a_blocked_key_is_refused_at_once_unless_it_is_cached(
-    store: Store, gateway: Gateway, seconds: float, let_in: bool
+async def test_a_blocked_key_is_refused_at_once_but_where_remembered_keys_are_verified(
+    store: Store, gateway: Gateway
 ) -> None:
-    gateway.config = replace(gateway.config, key_cache_ttl=seconds)
     key = await insert(store)
     await gateway.authenticate(VALUE)
     async with store.session() as tables:
         await tables.keys.save(replace(key, blocked=True))
 
-    with contextlib.nullcontext() if let_in else pytest.raises(PermissionDenied, match="blocked"):
-        assert (await gateway.authenticate(VALUE)).key_id == key.id
+    remembered = await gateway.recall(VALUE)
+    assert (remembered.key_id, remembered.credential and remembered.credential.remembered) == (key.id, True)
+    with pytest.raises(PermissionDenied, match="blocked"):
+        await gateway.authenticate(VALUE)
+    with pytest.raises(PermissionDenied, match="blocked"):
+        await gateway.recall(VALUE)
 
 
 @pytest.mark.parametrize(

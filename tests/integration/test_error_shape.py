@@ -136,7 +136,8 @@ async def test_a_fault_of_ours(app_name: str, gateway: Gateway, monkeypatch: pyt
     async def broken(_: str) -> None:
         raise RuntimeError(NOWHERE)
 
-    monkeypatch.setattr(gateway, "authenticate", broken)
+    for how in ("authenticate", "recall"):
+        monkeypatch.setattr(gateway, how, broken)
     app = apps.create(app_name, gateway)
     method, path = next(route for route in apps.routes(app) if route not in apps.PUBLIC)
 

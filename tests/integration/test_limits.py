@@ -1,6 +1,7 @@
 """The limits of keys, users and teams for completions, and what is recorded of each call."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -49,6 +50,11 @@ async def ask(completions_app: CompletionsApp, key: str = KEY, model: object = "
 
 def statuses(answers: Sequence[httpx.Response]) -> list[int]:
     return sorted(answer.status_code for answer in answers)
+
+
+def functions(queries: Sequence[str]) -> list[str]:
+    """Those of the schema that are called."""
+    return [re.sub(r"SELECT (\* FROM )?(\w+)\(.*", r"\2", query, flags=re.DOTALL) for query in queries]
 
 
 def rows(url: str, query: str) -> list[dict[str, Any]]:
@@ -294,7 +300,7 @@ class TestCalls:
         await completions_app.post(model=["mini", "special"], messages=[HELLO, HELLO, HELLO])
 
         assert rows(database_url, "SELECT count(*) FROM calls") == [{"count": 6}]
-        assert [query.split()[0] for query in queries] == ["INSERT"]
+        assert functions(queries) == ["record_calls"]
 
     async def test_an_answer_is_returned_even_if_its_calls_cannot_be_recorded(
         self, completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch
@@ -310,15 +316,16 @@ class TestCalls:
 class TestStatements:
     """The statements of a request."""
 
-    async def test_without_limits_the_key_and_the_calls_are_the_only_statements(
+    async def test_a_remembered_key_needs_the_record_alone(
         self, completions_app: CompletionsApp, queries: list[str]
     ) -> None:
         await add_key(completions_app)
         queries.clear()
 
-        await ask(completions_app)
+        answers = [await ask(completions_app) for _ in range(3)]
 
-        assert [query.split()[0] for query in queries] == ["SELECT", "INSERT"]
+        assert statuses(answers) == [200, 200, 200]
+        assert functions(queries) == ["grant_of_hash", *["record_calls"] * 3]
 
     async def test_limits_need_one_more_statement(self, completions_app: CompletionsApp, queries: list[str]) -> None:
         await add_key(completions_app, team=Team(id="blue", tpm_limit=1_000_000), rpm_limit=10)
@@ -327,4 +334,18 @@ class TestStatements:
 
         await ask(completions_app)
 
-        assert [query.split()[0] for query in queries] == ["SELECT", "WITH", "WITH"]
+        assert functions(queries) == ["admit_calls_of", "record_calls"]
+
+    @pytest.mark.parametrize("limits", [{}, {"rpm_limit": 10}])
+    @pytest.mark.parametrize("body", [{"stream": True}, {"model": ["mini", "general"]}])
+    async def test_pieces_are_verified_before_the_first(
+        self, completions_app: CompletionsApp, queries: list[str], body: dict[str, Any], limits: dict[str, Any]
+    ) -> None:
+        """Limits verify, too."""
+        await add_key(completions_app, **limits)
+        await ask(completions_app)
+        queries.clear()
+
+        await ask(completions_app, **body)
+
+        assert functions(queries) == ["admit_calls_of" if limits else "grant_of_hash", "record_calls"]

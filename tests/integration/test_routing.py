@@ -91,7 +91,7 @@ class TestStatements:
     ) -> None:
         await completions_app.post(model=["pair", "mini"], messages=HELLO)
 
-        assert [query.split()[:3] for query in queries] == [["INSERT", "INTO", "calls"]]
+        assert [query.split("(")[0] for query in queries] == ["SELECT record_calls"]
 
     async def test_a_failure_without_an_alternative_costs_no_statement(
         self, completions_app: CompletionsApp, queries: list[str]

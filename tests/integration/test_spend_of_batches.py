@@ -275,16 +275,16 @@ async def test_what_the_provider_says_that_a_completion_cost(gateway: Gateway, a
     usage = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
     router, grok = deployment("router", provider="openrouter"), deployment("grok", provider="xai")
     mini = deployment("mini")
-    ledger = Ledger(gateway.store, Prices(), 29)
+    ledger = Ledger(gateway.store, gateway.keys, Prices(), 29)
 
-    async with ledger.admitted(HOLDER, ["chat"]) as report:
+    async with ledger.admitted(HOLDER, ["chat"]) as admission:
         for one, said in (
             (router, {"cost": 0.125}),
             (grok, {"cost_in_usd_ticks": 2_500_000_000}),
             (grok, {"cost_in_usd_ticks": "many"}),
             (mini, {"cost": 7}),
         ):
-            report(Attempt(one, "/chat/completions", 0.1, usage | said))
+            admission.report(Attempt(one, "/chat/completions", 0.1, usage | said))
 
     async with gateway.store.session() as tables:
         rows = await tables.spend.page(HOLDER, SpendFilter(), limit=10)

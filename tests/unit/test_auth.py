@@ -1,13 +1,14 @@
 """Authentication without a database: the caller of a key, and what a caller may do."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from manifold.access import Caller
-from manifold.auth import MAX_CACHED_KEYS, Allowance, KeyCache, KeyGrant, authenticate, key_hash
+from manifold.auth import MAX_REMEMBERED, Allowance, KeyGrant, KeyMemory, authenticate, caller_of, key_hash
 from manifold.errors import AuthenticationFailed, ManifoldError, PermissionDenied
 from manifold.limits import Limits
 
@@ -28,16 +29,20 @@ GRANT = KeyGrant(
 )
 
 
+def text_of(grant: KeyGrant | None) -> str | None:
+    return None if grant is None else json.dumps(asdict(grant))
+
+
 async def authenticated(grant: KeyGrant | None, key: str = "sk-1") -> Caller:
-    async def find(token_hash: str) -> KeyGrant | None:
+    async def find(token_hash: str) -> Caller:
         assert token_hash == key_hash(key)
-        return grant
+        return caller_of(text_of(grant), token_hash)
 
     return await authenticate(key, MASTER, find)
 
 
 async def test_the_master_key_is_never_looked_up() -> None:
-    async def find(_: str) -> KeyGrant | None:
+    async def find(_: str) -> Caller:
         raise AssertionError("not called")
 
     assert (await authenticate(MASTER, MASTER, find)).admin
@@ -134,48 +139,93 @@ async def test_the_key_says_first_how_often_failed_lines_run_again(
     assert (await authenticated(grant)).retry_failed_lines == retries
 
 
-class CountingLookup:
-    """Knows one key, and counts how often it is called."""
+class Database:
+    """What the database says of keys, and how often it was asked."""
 
     def __init__(self) -> None:
         self.times = 0
+        self.grants: dict[str, KeyGrant] = {"a": replace(GRANT, key_id="a"), "b": replace(GRANT, key_id="b")}
 
-    async def __call__(self, token_hash: str) -> KeyGrant | None:
+    async def __call__(self, token_hash: str) -> str | None:
         self.times += 1
-        return replace(GRANT, key_id=token_hash) if token_hash != "nobody's" else None
+        return text_of(self.grants.get(token_hash))
 
 
-async def test_a_key_is_cached_for_its_ttl() -> None:
-    lookup, now = CountingLookup(), [1000.0]
-    cache = KeyCache(lookup, 5.0, clock=lambda: now[0])
+async def test_a_key_is_remembered_for_its_time() -> None:
+    database, now = Database(), [1000.0]
+    memory = KeyMemory(database, 5.0, clock=lambda: now[0])
 
-    assert await cache("a") == await cache("a") == replace(GRANT, key_id="a")
-    assert lookup.times == 1
+    first, second = await memory.caller("a"), await memory.caller("a")
+    assert first == second
+    assert [one.credential and one.credential.remembered for one in (first, second)] == [False, True]
+    assert database.times == 1
     now[0] += 5.0
-    assert await cache("a") == replace(GRANT, key_id="a")
-    assert lookup.times == 2
+    await memory.caller("a")
+    assert database.times == 2
 
 
-@pytest.mark.parametrize(("seconds", "token_hash"), [(0.0, "a"), (5.0, "nobody's")])
-async def test_a_key_is_read_each_time_by_default(seconds: float, token_hash: str) -> None:
-    lookup = CountingLookup()
-    cache = KeyCache(lookup, seconds)
-    await cache(token_hash)
-    await cache(token_hash)
-    assert lookup.times == 2
+async def test_what_the_database_says_renews_the_memory() -> None:
+    database, now = Database(), [1000.0]
+    memory = KeyMemory(database, 5.0, clock=lambda: now[0])
+    await memory.caller("a")
+    now[0] += 4.0
+    assert memory.note("a", text_of(database.grants["a"])).key_id == "a"
+    now[0] += 4.0
+    await memory.caller("a")
+    assert database.times == 1
 
 
-async def test_the_key_cache_is_bounded() -> None:
-    lookup = CountingLookup()
-    cache = KeyCache(lookup, 60.0)
-    for number in range(MAX_CACHED_KEYS + 1):
-        await cache(str(number))
-    lookup.times = 0
-    await cache(str(MAX_CACHED_KEYS))
-    await cache("1")
-    assert lookup.times == 0
-    await cache("0")
-    assert lookup.times == 1
+async def test_what_changed_is_remembered_as_it_is_now() -> None:
+    memory = KeyMemory(Database(), 60.0)
+    await memory.caller("a")
+    changed = replace(GRANT, key_id="a", key=allowance("one"))
+    assert memory.note("a", text_of(changed)).allowed == (frozenset({"one"}),)
+    again = await memory.caller("a")
+    assert again.allowed == (frozenset({"one"}),)
+    assert again.credential is not None
+    assert (again.credential.remembered, again.credential.grant) == (True, text_of(changed))
+
+
+@pytest.mark.parametrize(
+    ("now", "error"),
+    [
+        (None, AuthenticationFailed),
+        (replace(GRANT, expired=True), AuthenticationFailed),
+        (replace(GRANT, key=allowance(blocked=True)), PermissionDenied),
+    ],
+)
+async def test_a_key_that_may_do_nothing_more_is_forgotten(now: KeyGrant | None, error: type[ManifoldError]) -> None:
+    database = Database()
+    memory = KeyMemory(database, 60.0)
+    await memory.caller("a")
+    with pytest.raises(error):
+        memory.note("a", text_of(now))
+    await memory.caller("a")
+    assert database.times == 2
+
+
+async def test_with_no_time_nothing_is_remembered_and_an_unknown_key_never_is() -> None:
+    database = Database()
+    memory = KeyMemory(database, 0.0)
+    for _ in range(2):
+        await memory.caller("a")
+    remembering = KeyMemory(database, 60.0)
+    for _ in range(2):
+        with pytest.raises(AuthenticationFailed):
+            await remembering.caller("nobody's")
+    assert database.times == 4
+
+
+async def test_the_memory_is_bounded() -> None:
+    database = Database()
+    memory = KeyMemory(database, 60.0)
+    for number in range(MAX_REMEMBERED + 1):
+        memory.note(str(number), text_of(replace(GRANT, key_id=str(number))))
+    await memory.caller(str(MAX_REMEMBERED))
+    await memory.caller("1")
+    assert database.times == 0
+    with pytest.raises(AuthenticationFailed):
+        await memory.caller("0")
 
 
 def test_a_caller_without_access_is_told_of_which_model() -> None:

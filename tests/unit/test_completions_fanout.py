@@ -1,6 +1,8 @@
 """The fan-out: many calls at once, without a network."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,12 @@ class Works:
         return name
 
 
+async def results(in_order: InOrder[Any], pause: float = 9) -> AsyncGenerator[bytes | None, None]:
+    async with in_order:
+        async for result in in_order.results(pause):
+            yield result
+
+
 @pytest.fixture
 def works() -> Works:
     return Works()
@@ -43,7 +51,7 @@ async def test_answers_are_in_the_order_of_the_calls(works: Works) -> None:
     async def work(name: str) -> bytes:
         return (await works.do(name, seconds[name])).encode()
 
-    assert [one async for one in InOrder(list(seconds), work, 9, b"").results(9)] == [b"slow", b"fast", b"middle"]
+    assert [one async for one in results(InOrder(list(seconds), work, 9, b""))] == [b"slow", b"fast", b"middle"]
 
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 1), (3, 3), (99, 10)])
@@ -51,7 +59,7 @@ async def test_concurrency_is_bounded(works: Works, workers: int, most: int) -> 
     async def work(number: int) -> bytes:
         return (await works.do(str(number), 0.001)).encode()
 
-    assert len([one async for one in InOrder(range(10), work, workers, b"").results(9)]) == 10
+    assert len([one async for one in results(InOrder(range(10), work, workers, b""))]) == 10
     assert works.most == most
 
 
@@ -62,16 +70,16 @@ async def test_an_answer_leaves_once_those_before_it_have() -> None:
         await gates[number].wait()
         return b"%d" % number
 
-    results = InOrder(range(4), work, 4, b"").results(9)
+    answers = results(InOrder(range(4), work, 4, b""))
     gates[0].set()
-    assert await anext(results) == b"0"
+    assert await anext(answers) == b"0"
     gates[2].set()
-    following = asyncio.ensure_future(anext(results))
+    following = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0.01)
     assert not following.done()
     gates[1].set()
-    assert [await following, await anext(results)] == [b"1", b"2"]
-    await results.aclose()
+    assert [await following, await anext(answers)] == [b"1", b"2"]
+    await answers.aclose()
 
 
 async def test_a_long_pause_is_told() -> None:
@@ -79,8 +87,8 @@ async def test_a_long_pause_is_told() -> None:
         await asyncio.sleep(0.05)
         return b"%d" % number
 
-    results = [one async for one in InOrder(range(1), work, 1, b"").results(0.01)]
-    assert (results[0], results[-1]) == (None, b"0")
+    told = [one async for one in results(InOrder(range(1), work, 1, b""), 0.01)]
+    assert (told[0], told[-1]) == (None, b"0")
 
 
 async def test_a_slow_answer_holds_back_calls_once_much_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,12 +101,12 @@ async def test_a_slow_answer_holds_back_calls_once_much_waits_for_it(monkeypatch
             await first.wait()
         return b"x" * 40
 
-    results = InOrder(range(20), work, 2, b"").results(9)
-    coming = asyncio.ensure_future(anext(results))
+    answers = results(InOrder(range(20), work, 2, b""))
+    coming = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0.01)
     assert begun == [0, 1, 2, 3], "three answers of 40 bytes wait"
     first.set()
-    assert len([await coming, *[one async for one in results]]) == 20
+    assert len([await coming, *[one async for one in answers]]) == 20
 
 
 async def test_a_reader_who_takes_nothing_holds_back_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +117,11 @@ async def test_a_reader_who_takes_nothing_holds_back_calls(monkeypatch: pytest.M
         begun.append(number)
         return b"x" * 40
 
-    results = InOrder(range(20), work, 2, b"").results(9)
-    await anext(results)
+    answers = results(InOrder(range(20), work, 2, b""))
+    await anext(answers)
     await asyncio.sleep(0.01)
     assert begun == [0, 1, 2, 3, 4], "each worker goes on once, as there is room for 20 bytes"
-    await results.aclose()
+    await answers.aclose()
 
 
 async def test_what_waits_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,12 +137,12 @@ async def test_what_waits_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.sleep(0.001 * number)
         return b"x" * 400
 
-    results = InOrder(range(5), work, 5, b"in place").results(9)
-    coming = asyncio.ensure_future(anext(results))
+    answers = results(InOrder(range(5), work, 5, b"in place"))
+    coming = asyncio.ensure_future(anext(answers))
     await asyncio.sleep(0.05)
     first.set()
-    answers = [await coming, *[one async for one in results]]
-    assert [len(one or b"") for one in answers] == [5000, 400, 400, 8, 8]
+    all_of_them = [await coming, *[one async for one in answers]]
+    assert [len(one or b"") for one in all_of_them] == [5000, 400, 400, 8, 8]
 
 
 async def test_a_fault_of_a_call_is_raised(works: Works) -> None:
@@ -142,7 +150,7 @@ async def test_a_fault_of_a_call_is_raised(works: Works) -> None:
         return (await works.do(str(number), 0.0 if number else 9, RuntimeError("a bug"))).encode()
 
     with pytest.raises(RuntimeError, match="a bug"):
-        await anext(InOrder(range(3), work, 3, b"").results(9))
+        await anext(results(InOrder(range(3), work, 3, b"")))
     assert works.cancelled == ["0"]
 
 
@@ -150,10 +158,10 @@ async def test_a_reader_that_leaves_cancels_all_calls(works: Works) -> None:
     async def work(number: int) -> bytes:
         return (await works.do(str(number), 9 if number else 0)).encode()
 
-    results = InOrder(range(9), work, 3, b"").results(9)
-    assert await anext(results) == b"0"
+    answers = results(InOrder(range(9), work, 3, b""))
+    assert await anext(answers) == b"0"
     await asyncio.sleep(0.01)
-    await results.aclose()
+    await answers.aclose()
     assert (sorted(works.cancelled), works.under_way) == (["1", "2", "3"], 0)
 
 

@@ -11,6 +11,17 @@ ALL_MODELS = frozenset({"all-proxy-models", "*"})
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """The virtual key of a request, and what the database said of it."""
+
+    token_hash: str
+    grant: str
+    """What the key may do: the text that `manifold.auth` reads."""
+    remembered: bool = False
+    """Whether the database said so for an earlier request."""
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """The holder of a virtual key, or of the master key (`admin`).
 
@@ -29,6 +40,8 @@ class Caller:
     """The key, its user and its team, as far as they have limits of completions."""
     batch_limited: tuple[LimitedHolder, ...] = ()
     """The same, as far as they have limits of batches."""
+    credential: Credential | None = field(default=None, compare=False, repr=False)
+    """That of its request; `None` for the master key, and where a worker acts in the caller's name."""
     retry_failed_lines: int | None = None
     """How often failed lines of its batches run again; `None`: neither the key nor its user or team says so."""
 

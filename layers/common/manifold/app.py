@@ -20,9 +20,11 @@ from manifold import observe, web
 from manifold.gateway import Gateway
 
 
-def application(title: str, gateway: Gateway, *routes: APIRouter) -> FastAPI:
-    """The app that serves these routes on a gateway's parts."""
-    app = web.base_application(title, gateway.authenticate, observe.fault)
+def application(
+    title: str, gateway: Gateway, *routes: APIRouter, authenticate: web.Authenticate | None = None
+) -> FastAPI:
+    """The app that serves these routes on a gateway's parts. Its callers are the gateway's, unless found otherwise."""
+    app = web.base_application(title, authenticate or gateway.authenticate, observe.fault)
     app.state.gateway = gateway
     for router in routes:
         app.include_router(router)

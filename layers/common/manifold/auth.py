@@ -4,16 +4,18 @@ import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from manifold.access import Caller
+import orjson
+
+from manifold.access import Caller, Credential
 from manifold.errors import WRONG_KEY, AuthenticationFailed, PermissionDenied
 from manifold.limits import Holder, batch_limited_holder, limited_holder
 
 
 class Allowance(TypedDict):
-    """What a key, a user or a team may use, as the store returns it."""
+    """What a key, a user or a team may use."""
 
     models: list[str]
     blocked: bool
@@ -24,7 +26,7 @@ class Allowance(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class KeyGrant:
-    """A virtual key with its user and its team, as one query returns them."""
+    """What a virtual key with its user and its team may do: the members of the text that the database writes."""
 
     key_id: str
     user_id: str | None
@@ -36,35 +38,62 @@ class KeyGrant:
     team: Allowance | None = None
 
 
-FindKey = Callable[[str], Awaitable[KeyGrant | None]]
+FindGrant = Callable[[str], Awaitable[str | None]]
+"""Returns the text of a `KeyGrant`, a JSON object; `None` if there is no such key."""
 
-MAX_CACHED_KEYS = 1_000
-"""Keys that a `KeyCache` holds; the oldest is dropped for the next."""
+MAX_REMEMBERED = 1_000
+"""Keys that a `KeyMemory` holds; the oldest is dropped for the next."""
 
 
-class KeyCache:
-    """Returns a grant that was found less than `seconds` ago without a query, so an admin's changes come that late.
+class KeyMemory:
+    """Callers whose keys the database was asked for less than `seconds` ago. With 0 seconds, nothing is remembered.
 
-    A key that was not found is not cached, so a new key works at once. With 0 seconds, nothing is cached.
+    Whoever gives an unverified caller something has the database say once more what its key may do, and tells it here.
     """
 
-    def __init__(self, find: FindKey, seconds: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, find: FindGrant, seconds: float, clock: Callable[[], float] = time.time) -> None:
         self._find = find
         self._seconds = seconds
         self._clock = clock
-        self._cached: dict[str, tuple[float, KeyGrant]] = {}
+        self._remembered: dict[str, _Remembered] = {}
 
-    async def __call__(self, token_hash: str) -> KeyGrant | None:
-        until, known = self._cached.get(token_hash, (0.0, None))
-        if self._clock() < until:
-            return known
-        grant = await self._find(token_hash)
-        self._cached.pop(token_hash, None)
-        if grant is not None and self._seconds > 0:
-            if len(self._cached) >= MAX_CACHED_KEYS:
-                del self._cached[next(iter(self._cached))]  # the oldest
-            self._cached[token_hash] = (self._clock() + self._seconds, grant)
-        return grant
+    async def caller(self, token_hash: str) -> Caller:
+        """The caller of the key with this hash, remembered or looked up. Raises as `authenticate` does."""
+        known = self._remembered.get(token_hash)
+        if known is not None and self._clock() < known.until:
+            return known.again
+        return await self.look_up(token_hash)
+
+    async def look_up(self, token_hash: str) -> Caller:
+        """The caller of the key with this hash, as the database says now."""
+        return self.note(token_hash, await self._find(token_hash))
+
+    def note(self, token_hash: str, grant: str | None) -> Caller:
+        """The caller by what the database says of its key now.
+
+        Raises as `authenticate` does, and forgets the key then.
+        """
+        known = self._remembered.pop(token_hash, None)
+        if known is None or known.grant != grant:
+            caller = caller_of(grant, token_hash)
+            known = _Remembered(0.0, caller, replace(caller, credential=Credential(token_hash, grant or "", True)))
+        if self._seconds > 0:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]  # the oldest
+            self._remembered[token_hash] = replace(known, until=self._clock() + self._seconds)
+        return known.caller
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    until: float
+    caller: Caller
+    again: Caller
+    """The same for a later request."""
+
+    @property
+    def grant(self) -> str | None:
+        return None if self.caller.credential is None else self.caller.credential.grant
 
 
 def key_hash(key: str) -> str:
@@ -72,17 +101,24 @@ def key_hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
-    """The caller of a key. Raises `AuthenticationFailed`, or `PermissionDenied` for a blocked key, user or team."""
+async def authenticate(key: str, master_key: str, find: Callable[[str], Awaitable[Caller]]) -> Caller:
+    """The caller of a key; `find` returns that of the virtual key with a hash.
+
+    Raises `AuthenticationFailed`, or `PermissionDenied` for a blocked key, user or team.
+    """
     if hmac.compare_digest(key.encode(), master_key.encode()):
         return Caller(admin=True)
-    grant = await find(key_hash(key))
+    return await find(key_hash(key))
+
+
+def caller_of(grant: str | None, token_hash: str) -> Caller:
+    """The caller of the key with this hash, by its grant. Raises as `authenticate` does."""
     if grant is None:
         raise AuthenticationFailed(f"{WRONG_KEY}: it is not known. Check it, or ask an admin for a new one.")
-    return _caller(grant)
+    return _caller(grant, Credential(token_hash, grant))
 
 
-async def authorize(key_id: str | None, find: FindKey) -> Caller:
+async def authorize(key_id: str | None, find: FindGrant) -> Caller:
     """The caller of the key with this id, of the master key for `None`, in whose name a worker acts.
 
     `find` is by id. Raises as `authenticate` does, also for a key that was deleted.
@@ -95,7 +131,8 @@ async def authorize(key_id: str | None, find: FindKey) -> Caller:
     return _caller(grant)
 
 
-def _caller(grant: KeyGrant) -> Caller:
+def _caller(text: str, credential: Credential | None = None) -> Caller:
+    grant = KeyGrant(**orjson.loads(text))
     if grant.expired:
         raise AuthenticationFailed(f"{WRONG_KEY}: it has expired. Ask an admin for a new one.", code="expired_api_key")
     allowances = [one for one in (grant.key, grant.user, grant.team) if one is not None]
@@ -111,6 +148,7 @@ def _caller(grant: KeyGrant) -> Caller:
         limited=tuple(one for holder in _holders(grant) for one in limited_holder(*holder)),
         batch_limited=tuple(one for holder in _holders(grant) for one in batch_limited_holder(*holder)),
         retry_failed_lines=next((times for times in retries if times is not None), None),
+        credential=credential,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from manifold import auth, config, observe
 from manifold.access import Caller
 from manifold.activity import ActivityMark
-from manifold.auth import KeyGrant
+from manifold.auth import KeyMemory
 from manifold.config import Config, Environment
 from manifold.secrets import Secrets
 from manifold.store import Store
@@ -122,13 +122,17 @@ class Gateway:
         return self.secrets.resolve(self.config.master_key)
 
     async def authenticate(self, key: str) -> Caller:
-        """The caller of a key, by one query at most; raises as `manifold.auth.authenticate` does."""
-        return await auth.authenticate(key, self.master_key, self._find_grant)
+        """The caller of a key, as the database says now; raises as `manifold.auth.authenticate` does."""
+        return await auth.authenticate(key, self.master_key, self.keys.look_up)
+
+    async def recall(self, key: str) -> Caller:
+        """The caller of a key, which may be remembered: its credential says so, and is then to be verified."""
+        return await auth.authenticate(key, self.master_key, self.keys.caller)
 
     @cached_property
-    def _find_grant(self) -> auth.FindKey:
-        return auth.KeyCache(self._grant, self.config.key_cache_ttl)
+    def keys(self) -> KeyMemory:
+        return KeyMemory(self._grant, self.config.key_cache_ttl)
 
-    async def _grant(self, token_hash: str) -> KeyGrant | None:
+    async def _grant(self, token_hash: str) -> str | None:
         async with self.store.session() as tables:
             return await tables.keys.grant(token_hash)

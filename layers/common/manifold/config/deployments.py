@@ -136,8 +136,8 @@ class Config:
     """How long the rows of calls are kept; `None`: forever."""
     batch_retention: timedelta | None = None
     """How long the rows of ended batches and purged files are kept; `None`: forever."""
-    key_cache_ttl: float = 0.0
-    """Seconds for which an environment caches a key that it has looked up."""
+    key_cache_ttl: float = 60.0
+    """Seconds for which an environment remembers a key of completions that it has looked up or verified."""
     looked_up: tuple[str, ...] = ()
     """The names in the file whose values this object contains, as they were looked up when the file was read."""
 

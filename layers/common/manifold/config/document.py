@@ -148,7 +148,7 @@ class Model(Section):
 class GeneralSettings(Section):
     master_key: SettingValue = SecretName("MANIFOLD_MASTER_KEY")
     enforce_fallback_model_access: Switch = False
-    user_api_key_cache_ttl: Pause = 0.0
+    user_api_key_cache_ttl: Pause = 60.0
     maximum_spend_logs_retention_period: Annotated[Duration, ByName] | None = timedelta(days=90)
     batch_retention_period: Annotated[Duration, ByName] | None = timedelta(days=90)
 

@@ -10,7 +10,6 @@ import orjson
 from manifold import storable
 from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.meters import USED
 from manifold.store.ownership import owner
 from manifold.store.spend import KEPT
 
@@ -40,12 +39,6 @@ class CallRecord:
 LONGEST_ERROR = 200
 """Characters that are kept of a provider's error code."""
 
-_INSERT: LiteralString = """
-    INSERT INTO calls (key_id, user_id, team_id, id, model_group, deployment_id, route, status, error,
-        input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, seconds)
-    SELECT %(key_id)s, %(user_id)s, %(team_id)s, call.* FROM json_to_recordset(%(calls)s::json) AS call (
-        id text, model_group text, deployment_id text, route text, status integer, error text, input_tokens bigint,
-        cached_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cost numeric, seconds float8)"""
 _FORGET: LiteralString = f"""
     WITH old AS (
         SELECT id FROM calls WHERE created_at < now() - make_interval(secs => %(seconds)s)
@@ -54,7 +47,8 @@ _FORGET: LiteralString = f"""
         DELETE FROM calls USING old WHERE calls.id = old.id RETURNING key_id, user_id, team_id, cost
     ), {KEPT}
     SELECT count(*) FROM spent"""
-_METERED: LiteralString = f"WITH recorded AS ({_INSERT}), {USED}"
+_RECORD: LiteralString = """SELECT record_calls(%(calls)s::json, %(key_id)s, %(user_id)s, %(team_id)s, %(hash)s,
+    %(subjects)s::text[], %(tokens)s::bigint, %(spent)s::numeric, %(lease)s)"""
 
 
 class Calls:
@@ -63,8 +57,8 @@ class Calls:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def record(self, calls: Sequence[CallRecord], caller: Caller, lease: str) -> None:
-        """Write the calls of one request, by one statement.
+    async def record(self, calls: Sequence[CallRecord], caller: Caller, lease: str) -> str | None:
+        """Write the calls of one request, and return what its key may do now (`manifold.auth`), by one statement.
 
         For a caller that has limits, the statement also adds tokens and cost to its meters, and ends the lease of its
         admission. A provider's value that cannot be stored is mended, so that no record is lost.
@@ -72,16 +66,16 @@ class Calls:
         calls = [_storable(call) for call in calls]
         # As one text: psycopg takes twice as long over an array for each column.
         written = {"calls": orjson.dumps(calls, default=str).decode()} | owner(caller)
-        if not caller.limited:
-            await self._connection.execute(_INSERT, written)
-            return
         used = {
-            "subjects": [one.subject for one in caller.limited],
+            "hash": caller.credential and caller.credential.token_hash,
+            "subjects": [one.subject for one in caller.limited] or None,
             "tokens": sum(call.input_tokens + call.output_tokens for call in calls),
             "spent": sum((call.cost or Decimal(0) for call in calls), Decimal(0)),
             "lease": lease,
         }
-        await self._connection.execute(_METERED, written | used)
+        cursor = await self._connection.execute(_RECORD, written | used)
+        [(grant,)] = await cursor.fetchall()
+        return None if grant is None else str(grant)
 
     async def forget(self, older_than_seconds: float, many: int) -> int:
         """Delete the oldest of those calls, `many` at most, and return how many there were.

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import LiteralString
 
 from manifold import storable
 from manifold.store.batches import BatchRow
 from manifold.store.connection import Connection
 from manifold.store.jobs import JobRow
-from manifold.store.meters import USED
-
-_SPENT: LiteralString = f"WITH {USED}"
+from manifold.store.meters import Meters
 
 
 class JobUsage:
@@ -48,4 +45,4 @@ class JobUsage:
         holders = {"key": batch.key_id, "user": batch.user_id, "team": batch.team_id}
         subjects = [f"{holder}:{holder_id}" for holder, holder_id in holders.items() if holder_id is not None]
         if cost is not None and subjects:
-            await self._connection.execute(_SPENT, {"subjects": subjects, "spent": cost, "tokens": 0, "lease": ""})
+            await Meters(self._connection).use(subjects, cost)

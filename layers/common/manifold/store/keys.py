@@ -4,11 +4,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, LiteralString
 
-import orjson
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
-from manifold.auth import KeyGrant
 from manifold.errors import Conflict
 from manifold.store import holders
 from manifold.store.connection import Connection
@@ -53,11 +51,11 @@ class Keys:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def grant(self, token_hash: str) -> KeyGrant | None:
-        """All that authentication needs, by one query; `None` if no key has this hash."""
+    async def grant(self, token_hash: str) -> str | None:
+        """All that authentication needs (`manifold.auth`), by one query; `None` if no key has this hash."""
         return await self._grant("SELECT grant_of_hash(%s)", token_hash)
 
-    async def grant_of(self, key_id: str) -> KeyGrant | None:
+    async def grant_of(self, key_id: str) -> str | None:
         """The same for the key with this id; `None` if it was deleted."""
         return await self._grant("SELECT grant_of_key(%s)", key_id)
 
@@ -122,9 +120,9 @@ class Keys:
             "UPDATE api_keys SET deleted_at = now() WHERE id = %s AND deleted_at IS NULL", (key_id,)
         )
 
-    async def _grant(self, query: LiteralString, value: str) -> KeyGrant | None:
-        row = await (await self._connection.execute(query, (value,))).fetchone()
-        return None if row is None or row[0] is None else KeyGrant(**orjson.loads(row[0]))
+    async def _grant(self, query: LiteralString, value: str) -> str | None:
+        [(grant,)] = await (await self._connection.execute(query, (value,))).fetchall()
+        return None if grant is None else str(grant)
 
     async def _write(self, query: LiteralString, key: Key) -> KeyRow:
         values = asdict(key) | {"aliases": Jsonb(key.aliases), "metadata": Jsonb(key.metadata)}
