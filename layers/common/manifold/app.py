@@ -22,7 +22,7 @@ from manifold.gateway import Gateway
 
 def application(title: str, gateway: Gateway, *routes: APIRouter) -> FastAPI:
     """The app that serves these routes on a gateway's parts."""
-    app = web.base_application(title, gateway.authenticate, observe.fault)
+    app = web.base_application(title, gateway.authenticate, lambda: gateway.environment.allowed_origins, observe.fault)
     app.state.gateway = gateway
     for router in routes:
         app.include_router(router)
