@@ -86,7 +86,7 @@ def test_a_line_of_the_access_log_is_json_without_a_secret(template: Template) -
     assert "$context.requestId" in logged
     expected = {"requestTimeEpoch", "requestId", "httpMethod", "resourcePath", "path", "status", "responseLength"}
     expected |= {"responseLatency", "integration.status", "integration.requestId", "integrationLatency"}
-    expected |= {"error.responseType", "identity.sourceIp"}
+    expected |= {"integration.timeToFirstContent", "error.responseType", "identity.sourceIp"}
     assert logged == {f"$context.{name}" for name in expected}
 
 
