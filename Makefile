@@ -20,8 +20,8 @@ help: ## this list
 demo: tools ## the whole stack, examples/batch_walkthrough.py against it, and all torn down again
 	$(RUN) -m local demo
 
-up: tools ## start the stack and keep it; CONFIG=other.yaml takes another configuration
-	$(RUN) -m local up $(if $(CONFIG),--config '$(CONFIG)')
+up: tools ## start the stack and keep it; CONFIG=other.yaml takes another configuration, ORIGINS='*' lets web pages call it
+	$(RUN) -m local up $(if $(CONFIG),--config '$(CONFIG)') $(if $(ORIGINS),--allowed-origins '$(ORIGINS)')
 
 down: .venv/.installed ## end the stack of `make up` and remove what it left
 	$(RUN) -m local down

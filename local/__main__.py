@@ -17,9 +17,9 @@ _ENV = HOME / "env"
 _WALKTHROUGH = ROOT / "examples" / "batch_walkthrough.py"
 
 
-def up(config: Path | None) -> None:
+def up(config: Path | None, allowed_origins: str) -> None:
     """Start the stack, print how to reach it, and leave it running."""
-    stack = Stack(HOME / "stack", config)
+    stack = Stack(HOME / "stack", config, allowed_origins=allowed_origins)
     running = stack.up()
     values.write_env(_ENV, running.environment())
     stack.leave()
@@ -53,6 +53,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     starting = commands.add_parser("up", help=up.__doc__)
     starting.add_argument("--config", type=Path, help="a configuration other than functions/config.yaml")
+    starting.add_argument("--allowed-origins", default="", help="origins whose pages may call the API, or *")
     commands.add_parser("down", help=down.__doc__)
     commands.add_parser("demo", help=demo.__doc__)
     given = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> int:
     try:
         match given.command:
             case "up":
-                up(given.config)
+                up(given.config, given.allowed_origins)
             case "down":
                 down()
             case "demo":

@@ -37,6 +37,16 @@ OF_CONNECTIONS = frozenset({"connection", "content-length", "date", "keep-alive"
 """Headers that are of one connection, and are not passed on."""
 
 
+class _Failed(Exception):
+    """The function did not answer."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+
+
 def application(functions: list[StreamedFunction], emulator: str, interpreter: Path) -> Starlette:
     """The app of a stack: its streamed functions, run by `interpreter`, and the address of the emulator's API."""
     command: list[str | Path] = [interpreter, "-m", "manifold.runtime"]
@@ -52,9 +62,15 @@ def application(functions: list[StreamedFunction], emulator: str, interpreter: P
             await one.stop()
         await client.aclose()
 
-    def streamed(environments: Environments, resource: str) -> Any:
+    def streamed(function: StreamedFunction, environments: Environments, resource: str) -> Any:
+        with_cors = bool(function.environment.get("MANIFOLD_ALLOWED_ORIGINS"))
+
         async def answer(request: Request) -> Response:
-            return await _streamed(request, environments, resource)
+            event = await _event(request, resource)
+            try:
+                return await _streamed(request, environments, event)
+            except _Failed as failed:
+                return _failed(failed, event["requestContext"]["requestId"], with_cors)
 
         return answer
 
@@ -62,24 +78,24 @@ def application(functions: list[StreamedFunction], emulator: str, interpreter: P
         return await _passed(request, client)
 
     routes = [
-        Route(STAGE + path, streamed(environments, path), methods=[method])
+        Route(STAGE + path, streamed(function, environments, path), methods=[method])
         for function, environments in runtimes
         for method, path in function.routes
     ]
     return Starlette(routes=[*routes, Route("/{path:path}", passed, methods=METHODS)], lifespan=lifespan)
 
 
-async def _streamed(request: Request, environments: Environments, resource: str) -> Response:
-    invocation = await environments.invoke(await _event(request, resource))
+async def _streamed(request: Request, environments: Environments, event: dict[str, Any]) -> Response:
+    invocation = await environments.invoke(event)
     ends = time.monotonic() + LONGEST_SECONDS
     try:
         async with asyncio.timeout(IDLE_SECONDS):
             head, first = await _unless_left(request, invocation)
     except TimeoutError:
         invocation.leave()
-        return _failed(504, "The request took too long. Try again.", "timeout")
-    except FunctionError:
-        return _failed(502, "The request failed inside the gateway. Try again.", "bad_gateway")
+        raise _Failed(504, "The request took too long. Try again.", "timeout") from None
+    except FunctionError as error:
+        raise _Failed(502, "The request failed inside the gateway. Try again.", "bad_gateway") from error
     answer = StreamingResponse(_body(invocation, first, ends), head["statusCode"])
     answer.raw_headers = [
         (name.encode("latin-1"), value.encode("latin-1"))
@@ -183,8 +199,13 @@ async def _pieces(answer: httpx.Response) -> AsyncIterator[bytes]:
         await answer.aclose()
 
 
-def _failed(status: int, message: str, code: str) -> Response:
-    return JSONResponse({"error": {"message": message, "type": "server_error", "param": None, "code": code}}, status)
+def _failed(failed: _Failed, request_id: str, with_cors: bool) -> Response:
+    """The gateway response of the template for this failure."""
+    headers = {"x-request-id": request_id}
+    if with_cors:
+        headers |= {"access-control-allow-origin": "*", "access-control-expose-headers": "x-request-id"}
+    error = {"message": failed.message, "type": "server_error", "param": None, "code": failed.code}
+    return JSONResponse({"error": error}, failed.status, headers)
 
 
 def main() -> None:

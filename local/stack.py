@@ -57,7 +57,7 @@ class Stack:
     `config` is the shipped one by default. `simulated` says whether the simulated provider's addresses and keys stand
     for what the configuration names (by default for the shipped one alone); `given` has the values of all other names
     (by default the shell's variables and those of `.env`), and a `DATABASE_URL` in it takes the place of the embedded
-    Postgres.
+    Postgres. `allowed_origins`, separated by commas, are those whose pages browsers let call the API.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Stack:
         *,
         simulated: bool | None = None,
         given: Mapping[str, str] | None = None,
+        allowed_origins: str = "",
         host: str = "127.0.0.1",
         say: Callable[[str], None] = print,
     ) -> None:
@@ -76,6 +77,7 @@ class Stack:
         self._simulated = config is None if simulated is None else simulated
         self._given = dict(values.given() if given is None else given)
         self._database_url = self._given.get("DATABASE_URL")
+        self._allowed_origins = allowed_origins
         self._host = host
         self._say = say
         self._state = self.directory / "stack.json"
@@ -226,6 +228,8 @@ class Stack:
             "AwsEndpointUrl": parts.aws.url,
             "PrivateWebhooks": "true",
         }
+        if self._allowed_origins:
+            parameters["AllowedOrigins"] = self._allowed_origins
         return deployment.deploy(parts.template, parts.aws, parameters, self.logs / "sam-deploy.log")
 
 

@@ -32,18 +32,28 @@ class Template:
         return self.resources[attribute_of(mapping["EventSourceArn"])]["Properties"]
 
     def routes(self) -> Iterator[tuple[Route, str]]:
-        """Each route of the API, with the function that answers it."""
-        (api,) = self.properties("AWS::ApiGateway::RestApi").values()
-        for path, methods in api["Body"]["paths"].items():
+        """Each route of the API, with the function that answers it; browsers' OPTIONS are no routes."""
+        for path, methods in self.paths().items():
             for method, operation in methods.items():
-                uri = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
-                (function,) = re.findall(r"\$\{(\w+)\.Arn\}", uri)
-                yield (method.upper(), path), function
+                if method != "options":
+                    yield (method.upper(), path), function_of(operation)
+
+    def paths(self) -> dict[str, Any]:
+        """The operations of each path of the API, by method in lower case."""
+        (api,) = self.properties("AWS::ApiGateway::RestApi").values()
+        paths: dict[str, Any] = api["Body"]["paths"]
+        return paths
 
     def gateway_responses(self) -> dict[str, Any]:
         (api,) = self.properties("AWS::ApiGateway::RestApi").values()
         responses: dict[str, Any] = api["Body"]["x-amazon-apigateway-gateway-responses"]
         return responses
+
+
+def function_of(operation: Any) -> str:
+    """The logical id of the function that answers an operation."""
+    (function,) = re.findall(r"\$\{(\w+)\.Arn\}", operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"])
+    return str(function)
 
 
 def attribute_of(value: Any) -> str:

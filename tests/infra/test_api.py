@@ -1,13 +1,16 @@
 """The API in the template has the routes of the apps, and the apps have those of the template."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from manifold import web
 from manifold.errors import PayloadTooLarge
 from tests.infra.template import Template
 from tests.support import apps
+from tests.support.origins import NO_ORIGINS, ORIGINS
 
 
 def test_apps_and_template_have_the_same_routes(template: Template) -> None:
@@ -17,6 +20,47 @@ def test_apps_and_template_have_the_same_routes(template: Template) -> None:
 
 def test_methods_are_written_out(template: Template) -> None:
     assert {method for (method, _), _ in template.routes()} <= {"GET", "HEAD", "POST", "DELETE"}
+
+
+def test_browsers_may_send_a_preflight_to_each_path(template: Template) -> None:
+    for methods in template.paths().values():
+        preflight = methods["options"]
+        assert all(operation == preflight for operation in methods.values()), "one function, which streams or does not"
+
+
+NOTHING = {"Ref": "AWS::NoValue"}
+
+
+def test_what_the_gateway_itself_answers_can_be_read_by_pages_where_any_may_call(template: Template) -> None:
+    for response in template.gateway_responses().values():
+        parameters = response["responseParameters"]
+        assert parameters == {
+            "gatewayresponse.header.x-request-id": "context.requestId",
+            "gatewayresponse.header.Access-Control-Allow-Origin": {"Fn::If": ["CorsIsOn", "'*'", NOTHING]},
+            "gatewayresponse.header.Access-Control-Expose-Headers": {"Fn::If": ["CorsIsOn", "'x-request-id'", NOTHING]},
+        }
+
+
+def test_pages_of_allowed_origins_upload_to_links_and_any_redirected_request_reads_them(template: Template) -> None:
+    (bucket,) = template.properties("AWS::S3::Bucket").values()
+    condition, configuration, otherwise = bucket["CorsConfiguration"]["Fn::If"]
+    assert (condition, otherwise) == ("CorsIsOn", NOTHING)
+    upload, download = configuration["CorsRules"]
+    assert (upload["AllowedMethods"], upload["AllowedOrigins"]) == (["PUT"], {"Ref": "AllowedOrigins"})
+    assert (download["AllowedMethods"], download["AllowedOrigins"]) == (["GET", "HEAD"], ["*"])
+    assert upload["AllowedHeaders"] == download["AllowedHeaders"] == ["*"]
+    assert {name.lower() for name in download["ExposedHeaders"]} <= set(web.EXPOSED_HEADERS)
+
+
+def test_cors_is_off_by_default_and_the_parameter_takes_what_the_code_takes(written: dict[str, Any]) -> None:
+    parameter = written["Parameters"]["AllowedOrigins"]
+    assert (parameter["Type"], parameter["Default"]) == ("CommaDelimitedList", "")
+    assert written["Conditions"]["CorsIsOn"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": "AllowedOrigins"}]}, ""]}]
+    }
+    pattern = re.compile(parameter["AllowedPattern"])  # CloudFormation compares each entry of the list, as a whole
+    assert all(pattern.fullmatch(one) for one in ["", *ORIGINS])
+    assert not any(pattern.fullmatch(one) for one in NO_ORIGINS)
 
 
 def test_the_stage_is_the_version_and_the_only_one(template: Template) -> None:
@@ -42,7 +86,7 @@ def test_a_line_of_the_access_log_is_json_without_a_secret(template: Template) -
     assert "$context.requestId" in logged
     expected = {"requestTimeEpoch", "requestId", "httpMethod", "resourcePath", "path", "status", "responseLength"}
     expected |= {"responseLatency", "integration.status", "integration.requestId", "integrationLatency"}
-    expected |= {"error.responseType", "identity.sourceIp"}
+    expected |= {"integration.timeToFirstContent", "error.responseType", "identity.sourceIp"}
     assert logged == {f"$context.{name}" for name in expected}
 
 
@@ -74,11 +118,6 @@ def test_what_the_gateway_itself_answers_has_openais_shape(template: Template) -
 )
 def test_what_the_gateway_itself_answers_has_the_right_status(name: str, status: int, template: Template) -> None:
     assert template.gateway_responses()[name]["statusCode"] == str(status)
-
-
-def test_what_the_gateway_itself_answers_has_a_request_id(template: Template) -> None:
-    for response in template.gateway_responses().values():
-        assert response["responseParameters"] == {"gatewayresponse.header.x-request-id": "context.requestId"}
 
 
 def test_other_errors_of_the_gateway_are_answered_too(template: Template) -> None:

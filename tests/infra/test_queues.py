@@ -128,5 +128,17 @@ def test_functions_that_fail_raise_an_alarm_by_lambdas_own_metric(
     assert {one["ReturnData"] for one in each} == {False}
 
 
+def test_slow_requests_raise_an_alarm_but_no_slow_model_or_large_file_does(template: Template) -> None:
+    alarm = _alarms(template)["ApiLatencyAlarm"]
+    highest, *each = alarm["Metrics"]
+    assert highest["Expression"] == "MAX(METRICS())"
+    assert (alarm["Threshold"], alarm["EvaluationPeriods"]) == (3000, 3)
+    assert {(one["MetricStat"]["Stat"], one["MetricStat"]["Period"]) for one in each} == {("p90", 300)}
+    metrics = [one["MetricStat"]["Metric"] for one in each]
+    assert {(one["Namespace"], one["MetricName"]) for one in metrics} == {("AWS/Lambda", "Duration")}
+    watched = {one["Dimensions"][0]["Value"]["Ref"] for one in metrics}
+    assert watched == {function for _, function in template.routes()} - {"CompletionsApi", "FilesApi"}
+
+
 def test_no_alarm_fires_for_a_providers_errors(template: Template) -> None:
     assert "AWS/ApiGateway" not in {alarm.get("Namespace") for alarm in _alarms(template).values()}

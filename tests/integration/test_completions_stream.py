@@ -10,9 +10,13 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 from starlette.types import Message
 
+from completions.app import create
 from local.provider import Fault, Latency
 from manifold.access import Caller
+from manifold.config import Environment
+from manifold.gateway import Gateway
 from manifold.store.spend import SpendFilter
+from tests.support import gateways
 from tests.support.completions_app import HELLO, NO_RETRIES, CompletionsApp, answer_text
 
 pytest_plugins = ("tests.support.completions_app",)
@@ -58,6 +62,20 @@ async def test_usage_is_sent_to_those_who_ask(completions_app: CompletionsApp) -
     *chunks, done = await events(completions_app, model="mini")
     assert done == "[DONE]"
     assert all(chunk["choices"] and "usage" not in chunk for chunk in chunks)
+
+
+async def test_a_page_of_an_allowed_origin_reads_a_stream(completions_app: CompletionsApp) -> None:
+    variables = {**completions_app.gateway.environment.values, "MANIFOLD_ALLOWED_ORIGINS": "https://app.example.com"}
+    app = create(Gateway(Environment(variables)))
+    async with gateways.client(app) as client:
+        client.headers["origin"] = "https://app.example.com"
+        answer = await client.post("/chat/completions", json={"model": "mini", "messages": HELLO, "stream": True})
+
+    assert answer.text.endswith("data: [DONE]\n\n")
+    assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+    assert {"x-manifold-deployment", "x-manifold-attempts", "x-request-id"} <= set(answer.headers) & set(
+        answer.headers["access-control-expose-headers"].split(", ")
+    )
 
 
 async def test_headers_tell_how_it_was_come_by(completions_app: CompletionsApp) -> None:

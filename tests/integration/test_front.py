@@ -50,11 +50,20 @@ async def test_a_function_that_fails_is_a_502() -> None:
         answer = await client.get("/v1/ends")
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "bad_gateway")
         assert (await client.get("/v1/echo")).json()["calls"] == 1, "in another environment"
+        assert answer.headers["x-request-id"]
+        assert "access-control-allow-origin" not in answer.headers
     async with front(FAILS_TO_START="yes") as client:
         assert (await client.get("/v1/echo")).status_code == 502
 
 
+async def test_pages_may_read_that_a_function_failed_where_any_may_call() -> None:
+    async with front(MANIFOLD_ALLOWED_ORIGINS="https://app.example.com") as client:
+        answer = await client.get("/v1/ends", headers={"origin": "https://app.example.com"})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (502, "*")
+
+
 def test_the_streamed_routes_are_those_of_the_template() -> None:
+    paths = ("/chat/completions", "/completions", "/embeddings")
     assert routes(ROOT / "template.yaml") == {
-        "CompletionsApi": [("POST", "/chat/completions"), ("POST", "/completions"), ("POST", "/embeddings")]
+        "CompletionsApi": [(method, path) for method in ("POST", "OPTIONS") for path in paths]
     }

@@ -11,11 +11,14 @@ from local.places import HOME, tool
 from local.running import Running
 from local.stack import Stack
 
+ORIGIN = "https://app.example.com"
+"""The origin whose pages may call the stack."""
+
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest) -> Iterator[Running]:
     """The running stack. Its logs are kept, and their place is printed, if a test failed."""
-    stack = Stack(HOME / f"test-stack-{os.getpid()}", given={})
+    stack = Stack(HOME / f"test-stack-{os.getpid()}", given={}, allowed_origins=ORIGIN)
     yield stack.up()
     if request.session.testsfailed:
         stack.abandon()

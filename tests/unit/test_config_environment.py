@@ -1,5 +1,6 @@
 """The function's environment: read in one place; a missing variable is an error only when it is used."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from manifold.config import Environment
 from manifold.errors import ConfigError
+from tests.support.origins import NO_ORIGINS
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +48,30 @@ def test_a_missing_variable_is_named_at_use(name: str, value: str | None) -> Non
 def test_statements_are_prepared_where_it_is_asked_for(value: str | None, prepared: bool) -> None:
     environment = Environment({} if value is None else {"MANIFOLD_PREPARED_STATEMENTS": value})
     assert environment.prepared_statements is prepared
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        (None, ()),
+        ("", ()),
+        ("*", ("*",)),
+        ("https://app.example.com", ("https://app.example.com",)),
+        ("https://app.example.com, http://localhost:3000", ("https://app.example.com", "http://localhost:3000")),
+        ("http://[::1]:3000", ("http://[::1]:3000",)),
+        ("capacitor://localhost", ("capacitor://localhost",)),
+    ],
+)
+def test_origins_are_separated_by_commas(value: str | None, origins: tuple[str, ...]) -> None:
+    environment = Environment({} if value is None else {"MANIFOLD_ALLOWED_ORIGINS": value})
+    assert environment.allowed_origins == origins
+
+
+@pytest.mark.parametrize("wrong", NO_ORIGINS)
+def test_what_is_no_origin_is_named(wrong: str) -> None:
+    environment = Environment({"MANIFOLD_ALLOWED_ORIGINS": f"https://app.example.com,{wrong}"})
+    with pytest.raises(ConfigError, match=f"{re.escape(repr(wrong))} in MANIFOLD_ALLOWED_ORIGINS is not an origin"):
+        _ = environment.allowed_origins
 
 
 def test_no_secret_is_no_error() -> None:

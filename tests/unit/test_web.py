@@ -100,7 +100,7 @@ def app(faults: Faults) -> FastAPI:
             raise AuthenticationFailed("not known")
         return Caller(admin=key == "sk-admin", key_id=key)
 
-    app = web.base_application("Test", authenticate, faults)
+    app = web.base_application("Test", authenticate, tuple, faults)
 
     app.include_router(routes)
     return app

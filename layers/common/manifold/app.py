@@ -24,7 +24,9 @@ def application(
     title: str, gateway: Gateway, *routes: APIRouter, authenticate: web.Authenticate | None = None
 ) -> FastAPI:
     """The app that serves these routes on a gateway's parts. Its callers are the gateway's, unless found otherwise."""
-    app = web.base_application(title, authenticate or gateway.authenticate, observe.fault)
+    app = web.base_application(
+        title, authenticate or gateway.authenticate, lambda: gateway.environment.allowed_origins, observe.fault
+    )
     app.state.gateway = gateway
     for router in routes:
         app.include_router(router)

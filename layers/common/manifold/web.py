@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -13,6 +14,7 @@ from mangum import Mangum
 from pydantic import BaseModel
 from starlette.datastructures import Headers, ImmutableMultiDict, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manifold import ids
@@ -21,6 +23,7 @@ from manifold.create_body import names_in
 from manifold.errors import (
     WRONG_KEY,
     AuthenticationFailed,
+    ConfigError,
     InvalidRequest,
     ManifoldError,
     NotFound,
@@ -30,6 +33,16 @@ from manifold.errors import (
 )
 
 Authenticate = Callable[[str], Awaitable[Caller]]
+AllowedOrigins = Callable[[], Sequence[str]]
+
+METHODS = ("DELETE", "GET", "HEAD", "POST")
+EXPOSED_HEADERS = (
+    "accept-ranges", "content-disposition", "content-range", "etag", "retry-after", "x-manifold-attempts",
+    "x-manifold-deployment", "x-manifold-latency-ms", "x-request-id", "x-should-retry",
+)  # fmt: skip
+"""The headers of answers that pages of other origins may read, beside those that browsers always show."""
+PREFLIGHT_SECONDS = 7200
+"""For which a browser may keep the answer to a preflight; Chromium keeps none longer."""
 
 _runner = asyncio.Runner()
 _GROUP_NAMES = re.compile(r"target_model_names(?:\[\d*\]|\.\d+)?|x-target-model-names")
@@ -41,16 +54,22 @@ class OnFault(Protocol):
     def __call__(self, error: BaseException, /, **fields: str) -> None: ...
 
 
-def base_application(title: str, authenticate: Authenticate, on_fault: OnFault) -> FastAPI:
+def base_application(
+    title: str, authenticate: Authenticate, allowed_origins: AllowedOrigins, on_fault: OnFault
+) -> FastAPI:
     """An app without routes, which answers every failure in OpenAI's shape.
 
-    `authenticate` finds the caller of a key, for routes that declare an `Authenticated` or an `Admin`. `on_fault` gets
-    each failure of ours, to log and count it: Mangum swallows exceptions, so Lambda's own error metric stays at zero.
+    `authenticate` finds the caller of a key, for routes that declare an `Authenticated` or an `Admin`.
+    `allowed_origins` is called at the first request, and may raise a `ConfigError`: pages of these origins may call the
+    app (CORS). `on_fault` gets each failure of ours, to log and count it: Mangum swallows exceptions, so Lambda's own
+    error metric stays at zero.
     """
     app = FastAPI(title=title, openapi_url=None, redirect_slashes=False)
     app.state.authenticate = authenticate
     app.state.on_fault = on_fault
     app.add_middleware(_ErrorMiddleware)
+    # Outside, so that errors have its headers.
+    app.add_middleware(_CrossOriginMiddleware, allowed_origins=allowed_origins)
     app.exception_handler(ManifoldError)(_manifold_error)
     app.exception_handler(RequestValidationError)(_validation_error)
     app.exception_handler(HTTPException)(_http_error)
@@ -172,6 +191,41 @@ class _ErrorMiddleware:
                 raise
             fault = ManifoldError("The gateway failed to answer. Try again; it has been logged.", code="internal_error")
             await _error_response(fault)(scope, receive, send_with_id)
+
+
+class _CrossOriginMiddleware:
+    """Starlette's `CORSMiddleware` for the allowed origins, made at the first request; nothing if there are none."""
+
+    def __init__(self, app: ASGIApp, allowed_origins: AllowedOrigins) -> None:
+        self._app = app
+        self._allowed_origins = allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._inner(scope, receive, send)
+
+    @cached_property
+    def _inner(self) -> ASGIApp:
+        try:
+            origins = self._allowed_origins()
+        except ConfigError as error:
+            return _ErrorMiddleware(_failing(error))
+        if not origins:
+            return self._app
+        return CORSMiddleware(
+            self._app,
+            allow_origins=origins,
+            allow_methods=METHODS,
+            allow_headers=("*",),
+            expose_headers=EXPOSED_HEADERS,
+            max_age=PREFLIGHT_SECONDS,
+        )
+
+
+def _failing(error: Exception) -> ASGIApp:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
+
+    return fail
 
 
 def _report(request: Request, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """The function's environment variables, read in this module alone."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import MappingProxyType
 from manifold.errors import ConfigError
 
 _FUNCTIONS = Path(__file__).parents[4] / "functions"  # of a checkout; in Lambda the layer lies elsewhere
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,22 @@ class Environment:
     def private_webhooks(self) -> bool:
         """Whether webhooks may have plain HTTP and private addresses: on one machine, or within a VPC."""
         return self.values.get("MANIFOLD_PRIVATE_WEBHOOKS") == "true"
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins whose pages browsers let call the API: `("*",)` for all of them, `()` for none.
+
+        An origin is written as browsers send it (https://fetch.spec.whatwg.org/#origin-header). Raises `ConfigError`.
+        """
+        entries = [entry.strip() for entry in self.values.get("MANIFOLD_ALLOWED_ORIGINS", "").split(",")]
+        origins = tuple(entry for entry in entries if entry)
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"{origin!r} in MANIFOLD_ALLOWED_ORIGINS is not an origin. Write scheme and host in lower case, "
+                    "without a path or a slash at the end: https://app.example.com, or * for all origins."
+                )
+        return origins
 
     @property
     def event_bus_arn(self) -> str | None:
