@@ -67,7 +67,8 @@ async def test_errors_can_be_read(app_name: str, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError(NOWHERE)
 
     on = gateway(ORIGINS)
-    monkeypatch.setattr(on, "authenticate", broken)
+    for how in ("authenticate", "recall"):
+        monkeypatch.setattr(on, how, broken)
     method, path = next(route[1:] for route in ROUTES if route[0] == app_name and route[1:] not in apps.PUBLIC)
     async with browser(app_name, on) as client:
         answers = [await client.request(method, path), await client.get("/nowhere"), await client.patch(path)]
