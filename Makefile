@@ -8,6 +8,9 @@ RUN := .venv/bin/python
 SAM := $(TOOLS)/sam/bin/sam
 # How many processes run the tests: a number, or as many as there are processors.
 WORKERS ?= logical
+# The tests in tests/integration that run behind PgBouncer, too.
+POOLED := access access_matrix crashes divided_batches_crashes upload_crashes remembered_keys limits completions spend \
+	admin_migrations
 
 export PYTHONPATH := layers/common:functions:.
 export SAM_CLI_TELEMETRY := 0
@@ -26,9 +29,11 @@ up: tools ## start the stack and keep it; CONFIG=other.yaml takes another config
 down: .venv/.installed ## end the stack of `make up` and remove what it left
 	$(RUN) -m local down
 
-test: tools $(TOOLS)/openai2/.installed ## all tests but those of `make test-sam`; WORKERS=0 runs them in one process
+test: tools $(TOOLS)/openai2/.installed $(TOOLS)/pgbouncer/.installed ## all tests but those of `make test-sam`; WORKERS=0 runs them in one process
 	@echo "testing on $$($(RUN) --version)"
 	$(RUN) -m pytest --ignore=tests/sam --numprocesses $(WORKERS) --maxprocesses 4
+	@echo "testing behind a pooler in transaction mode"
+	$(RUN) -m pytest --pooled --numprocesses $(WORKERS) --maxprocesses 4 $(addprefix tests/integration/test_,$(addsuffix .py,$(POOLED)))
 
 test-faults: .venv/.installed ## RUNS=1000 seeded runs under faults, DIALECT= of one dialect; SEED=n shows one again
 	$(RUN) -m tests.faults $(if $(DIALECT),--dialect $(DIALECT)) $(if $(SEED),--seed $(SEED),--runs $(or $(RUNS),1000))
@@ -78,6 +83,16 @@ $(UV): requirements/uv.txt
 	@echo "installing the development environment"
 	@test -x $(RUN) || $(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --compile-bytecode --python $(RUN) --require-hashes requirements/dev.txt
+	@touch $@
+
+# Debian's package and what it needs, unpacked: nothing is installed, and no service started.
+$(TOOLS)/pgbouncer/.installed:
+	@echo "installing pgbouncer"
+	@rm -rf $(@D) && mkdir -p $(@D)/archives/partial
+	@test -x /usr/sbin/pgbouncer || command -v pgbouncer >/dev/null || { apt-get -qq update && \
+		apt-get -qq --yes --download-only --no-install-recommends -o Dir::Cache::archives=$(abspath $(@D))/archives install pgbouncer && \
+		for package in $(@D)/archives/*.deb; do dpkg -x $$package $(@D) || exit 1; done; } || \
+		{ echo "PgBouncer could not be installed: install it yourself (apt install pgbouncer)" >&2; exit 1; }
 	@touch $@
 
 $(TOOLS)/%/.installed: requirements/%.txt $(UV)

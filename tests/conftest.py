@@ -36,5 +36,9 @@ class Scheduling(LoadScopeScheduling):
         return left[0][1] if left else None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pooled", action="store_true", help="put PgBouncer in transaction mode before the database")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     return Scheduling(config, log)

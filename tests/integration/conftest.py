@@ -1,14 +1,15 @@
 """Fixtures on a real Postgres: one server and one migrated database a session, emptied before each test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from manifold.gateway import Gateway
 from manifold.store import Store, migrations
-from tests.support import gateways, postgres
+from tests.support import gateways, pgbouncer, postgres
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +20,21 @@ def database_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(database_server: str) -> Iterator[str]:
+def pooled(database_server: str, pytestconfig: pytest.Config) -> Iterator[Callable[[str], str]]:
+    """Turns the URL of a database into that behind a pooler, if the tests are to run behind one."""
+    if not pytestconfig.getoption("--pooled"):
+        yield lambda url: url
+        return
+    with pgbouncer.pooler(database_server) as pooler:
+        yield lambda url: make_conninfo(pooler, dbname=conninfo_to_dict(url)["dbname"])
+
+
+@pytest.fixture(scope="session")
+def migrated_database(database_server: str, pooled: Callable[[str], str]) -> Iterator[str]:
     with postgres.database(database_server) as url:
-        asyncio.run(_migrate(url))
-        yield url
+        asyncio.run(_migrate(pooled(url)))
+        yield pooled(url)
+        postgres.close(pooled(url))
 
 
 @pytest.fixture
@@ -33,10 +45,11 @@ def database_url(migrated_database: str) -> str:
 
 
 @pytest.fixture
-def empty_database_url(database_server: str) -> Iterator[str]:
+def empty_database_url(database_server: str, pooled: Callable[[str], str]) -> Iterator[str]:
     """A database without any table."""
     with postgres.database(database_server) as url:
-        yield url
+        yield pooled(url)
+        postgres.close(pooled(url))
 
 
 @pytest.fixture

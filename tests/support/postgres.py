@@ -47,8 +47,7 @@ def database(server_url: str) -> Iterator[str]:
         try:
             yield url
         finally:
-            if url in _connections:
-                _connections.pop(url).close()
+            close(url)
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -58,8 +57,15 @@ _connections: dict[str, psycopg.Connection] = {}
 def connection(database_url: str) -> psycopg.Connection:
     """The connection of the tests' own statements, in autocommit; closed when the database is dropped."""
     if database_url not in _connections:
-        _connections[database_url] = psycopg.connect(database_url, autocommit=True)
+        # A pooler keeps no prepared statements.
+        _connections[database_url] = psycopg.connect(database_url, autocommit=True, prepare_threshold=None)
     return _connections[database_url]
+
+
+def close(database_url: str) -> None:
+    """Close that connection."""
+    if database_url in _connections:
+        _connections.pop(database_url).close()
 
 
 def empty(database_url: str) -> None:
