@@ -2,10 +2,10 @@
 
     python -m bench.first_request [--rounds N] [--baseline CHECKOUT]
 
-A process of the function's own runtime asks a Runtime API for invocations. Before it does, it starts; what is measured is
-how long that takes, and then its first two requests. The provider, Secrets Manager and Postgres are on this machine, and
-answer at once. Then the pieces, one after the other, in another fresh process each round.
-With a baseline, another checkout's code is measured in turn.
+A process of the function's own runtime asks a Runtime API for invocations. What is measured is how long it takes until
+then, and its first two requests. The provider, Secrets Manager and Postgres are on this machine, and answer at once.
+Then the pieces are measured one after the other, in another fresh process each round.
+With a baseline, the start of another checkout's code is measured in turn.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -33,6 +33,7 @@ from local.runtime_api import Invocation, RuntimeApi
 from tests.support.secrets_manager import secrets_manager
 
 START_SECONDS = 60.0
+SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:completions"
 PIECES = """
 import sys
@@ -96,13 +97,16 @@ def main() -> None:
         (directory / "config.yaml").write_text(config(provider))
         secret = {"DATABASE_URL": stack.enter_context(database()), "MANIFOLD_MASTER_KEY": MASTER_KEY}
         server = stack.enter_context(secrets_manager(secret))
+        environments = {code: _environment(path, directory) | server.environment for code, path in codes.items()}
         for number in range(args.rounds + 1):
-            for code, path in codes.items():
-                environment = _environment(path, directory) | server.environment
-                started, piecemeal = asyncio.run(_start(environment)), _pieces(environment)
+            for code, environment in environments.items():
+                started = asyncio.run(_start(environment))
                 if number:  # the first round writes the byte code
                     _add(starts, code, started)
-                    _add(pieces, code, piecemeal)
+            restored, piecemeal = asyncio.run(_restored(environments[""])), _pieces(environments[""])
+            if number:
+                _add(starts, "", restored)
+                _add(pieces, "", piecemeal)
     print(f"The start of the completions function, {machine()}; medians of {args.rounds} fresh processes.\n")
     print(_table("", starts))
     print()
@@ -141,29 +145,52 @@ def _environment(code: Path, directory: Path) -> dict[str, str]:
 
 async def _start(environment: Mapping[str, str]) -> dict[str, Times]:
     """The start of one process, its first request and its second."""
+    began = time.perf_counter()
+    async with _function(environment) as (api, process):
+        await api.asked.wait()
+        measured = {"until it asks for an invocation": Times(time.perf_counter() - began, _processor(process))}
+        return measured | await _requests(api, process)
+
+
+async def _restored(environment: Mapping[str, str]) -> dict[str, Times]:
+    """The same process from its snapshot on: as it is after a restore, without what Lambda does for it."""
+    async with _function({**environment, **SNAP_START}) as (api, process):
+        await api.snapshot.wait()
+        began, used = time.perf_counter(), _processor(process)
+        api.restore()
+        await api.asked.wait()
+        measured = {"until it asks": Times(time.perf_counter() - began, _processor(process) - used)}
+        measured |= await _requests(api, process)
+    return {f"from a snapshot: {name}": one for name, one in measured.items()}
+
+
+@asynccontextmanager
+async def _function(environment: Mapping[str, str]) -> AsyncIterator[tuple[RuntimeApi, psutil.Process]]:
+    """A process of the function, and the Runtime API that it asks."""
     api = RuntimeApi(ARN, START_SECONDS)
     await api.start()
-    began = time.perf_counter()
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-c", "import sys; sys.modules['pydantic.v1'] = None; import runpy; "
         "runpy.run_module('manifold.runtime', run_name='__main__')",
         env={**environment, "AWS_LAMBDA_RUNTIME_API": api.address},
         cwd=ROOT,
     )  # fmt: skip
-    process = psutil.Process(child.pid)
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not api.idle:
-                await asyncio.sleep(0.001)
-        measured = {"until it asks for an invocation": Times(time.perf_counter() - began, _processor(process))}
-        for name in ("the first request", "the second"):
-            began, used = time.perf_counter(), _processor(process)
-            await _answered(api.invoke(_event()))
-            measured[name] = Times(time.perf_counter() - began, _processor(process) - used)
+            yield api, psutil.Process(child.pid)
     finally:
         child.kill()
         await child.wait()
         await api.stop()
+
+
+async def _requests(api: RuntimeApi, process: psutil.Process) -> dict[str, Times]:
+    """The first request and the second."""
+    measured: dict[str, Times] = {}
+    for name in ("the first request", "the second"):
+        began, used = time.perf_counter(), _processor(process)
+        await _answered(api.invoke(_event()))
+        measured[name] = Times(time.perf_counter() - began, _processor(process) - used)
     return measured
 
 

@@ -5,7 +5,6 @@ moto fakes it within a test's process alone; this one serves functions that run 
 
 import json
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,14 +13,13 @@ ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:manifold"
 
 
 class SecretsManager(ThreadingHTTPServer):
-    """The server, with the secret's `values`. `seconds` is how long it takes to answer; `reads` counts its answers."""
+    """The server, with the secret's `values`. `reads` counts how often it was asked."""
 
     daemon_threads = True
 
     def __init__(self, values: Mapping[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.values = dict(values)
-        self.seconds = 0.0
         self.refuses = False
         self.reads = 0
 
@@ -57,12 +55,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        time.sleep(self.server.seconds)
         self.server.reads += 1
         if self.server.refuses:
-            return self._answer(400, {"__type": "AccessDeniedException", "Message": "not allowed"})
-        secret = json.dumps(self.server.values)
-        self._answer(200, {"ARN": ARN, "Name": "manifold", "VersionId": "1" * 32, "SecretString": secret})
+            self._answer(400, {"__type": "AccessDeniedException", "Message": "not allowed"})
+        else:
+            secret = json.dumps(self.server.values)
+            self._answer(200, {"ARN": ARN, "Name": "manifold", "VersionId": "1" * 32, "SecretString": secret})
 
     def _answer(self, status: int, body: Mapping[str, str]) -> None:
         content = json.dumps(body).encode()
