@@ -1,9 +1,14 @@
 """Questions that tests ask of an expanded template."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
 
 Resource = dict[str, Any]
 Route = tuple[str, str]
@@ -37,13 +42,29 @@ class Template:
         for path, methods in api["Body"]["paths"].items():
             for method, operation in methods.items():
                 uri = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
-                (function,) = re.findall(r"\$\{(\w+)\.Arn\}", uri)
-                yield (method.upper(), path), function
+                (name,) = re.findall(r"\$\{(\w+)(?:\.Arn)?\}/", uri)
+                alias = self.resources[name]["Properties"].get("FunctionName", {})
+                yield (method.upper(), path), alias.get("Ref", name)
 
     def gateway_responses(self) -> dict[str, Any]:
         (api,) = self.properties("AWS::ApiGateway::RestApi").values()
         responses: dict[str, Any] = api["Body"]["x-amazon-apigateway-gateway-responses"]
         return responses
+
+
+def expanded(
+    written: Mapping[str, Any], parameters: Mapping[str, str] | None = None, layer: str = "s3://bucket/key"
+) -> Template:
+    """The template that `sam deploy` sends to CloudFormation, with these parameters and this content of the layer."""
+    packaged = deepcopy(dict(written))
+    for resource in packaged["Resources"].values():
+        for place, content in (("CodeUri", "s3://bucket/key"), ("ContentUri", layer)):
+            if place in resource["Properties"]:
+                resource["Properties"][place] = content
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        translator = Translator(managed_policy_map={}, sam_parser=Parser())
+        return Template(translator.translate(packaged, dict(parameters or {}))["Resources"])
 
 
 def attribute_of(value: Any) -> str:
