@@ -15,6 +15,7 @@ BENCHES = (
     "large_file",
     "large_batch",
     "completions",
+    "first_request",
     "batches",
     "poller",
     "own_execution",

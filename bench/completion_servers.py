@@ -57,18 +57,18 @@ def start_servers() -> Iterator[list[Server]]:
         processors = os.sched_getaffinity(0)
         own = {min(processors)}
         os.sched_setaffinity(0, processors - own or processors)  # what starts from here on inherits it
-        provider, answering = _start(stack, directory, "provider", ("-m", "bench.instant_provider"), {})
-        (directory / "config.yaml").write_text(_config(provider))
-        (directory / "tuned.yaml").write_text(_config(provider, user_api_key_cache_ttl=5))
-        database = stack.enter_context(_database())
+        provider, answering = start_server(stack, directory, "provider", ("-m", "bench.instant_provider"), {})
+        (directory / "config.yaml").write_text(config(provider))
+        (directory / "tuned.yaml").write_text(config(provider, user_api_key_cache_ttl=5))
+        database_url = stack.enter_context(database())
         servers = [Server("direct", provider, "bench", answering)]
         os.sched_setaffinity(0, own)
         for name in BASELINES:
             app = f"bench.baseline:{name.rpartition(' ')[2]}"
-            url, process = _start(stack, directory, name, _uvicorn(app), {"PROVIDER_URL": provider})
+            url, process = start_server(stack, directory, name, _uvicorn(app), {"PROVIDER_URL": provider})
             servers.append(Server(name, url, "bench", process))
         variables = {
-            "DATABASE_URL": database,
+            "DATABASE_URL": database_url,
             "MANIFOLD_CONFIG": str(directory / "config.yaml"),
             "MANIFOLD_MASTER_KEY": MASTER_KEY,
             "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
@@ -77,7 +77,7 @@ def start_servers() -> Iterator[list[Server]]:
         for name in ("manifold", TUNED):
             if name == TUNED:
                 variables |= {"MANIFOLD_PREPARED_STATEMENTS": "true", "MANIFOLD_CONFIG": str(directory / "tuned.yaml")}
-            url, process = _start(stack, directory, name, _uvicorn("completions.app:app"), variables)
+            url, process = start_server(stack, directory, name, _uvicorn("completions.app:app"), variables)
             servers.append(Server(name, url, CLIENT_KEY, process))
         servers += _litellm(stack, directory)
         os.sched_setaffinity(0, processors - own or processors)
@@ -97,14 +97,14 @@ def _litellm(stack: ExitStack, directory: Path) -> list[Server]:
         "HOME": str(directory),
         "PATH": "/usr/bin:/bin",
     }
-    config = ("--config", str(directory / "config.yaml"), "--host", "127.0.0.1", "--port", str(port))
-    process = service.start([command, *config, "--telemetry", "False"], environment, ROOT)
+    options = ("--config", str(directory / "config.yaml"), "--host", "127.0.0.1", "--port", str(port))
+    process = service.start([command, *options, "--telemetry", "False"], environment, ROOT)
     stack.callback(service.stop)
     service.await_answer(f"http://127.0.0.1:{port}/health/liveliness", START_SECONDS)
     return [Server("litellm", f"http://127.0.0.1:{port}", MASTER_KEY, process)]
 
 
-def _start(
+def start_server(
     stack: ExitStack,
     directory: Path,
     name: str,
@@ -135,7 +135,7 @@ def _uvicorn(app: str) -> tuple[str, ...]:
     return ("-m", "uvicorn", app, "--host", "127.0.0.1", "--log-level", "error", "--lifespan", "off")
 
 
-def _config(provider: str, **settings: float) -> str:
+def config(provider: str, **settings: float) -> str:
     """A `config.yaml` that both gateways read. Both know the price of the model."""
     params = {"model": "openai/gpt-4o-mini", "api_base": provider, "api_key": "bench"}
     models = [{"model_name": name, "litellm_params": params, "model_info": {"id": name}} for name in MODELS]
@@ -143,7 +143,7 @@ def _config(provider: str, **settings: float) -> str:
 
 
 @contextmanager
-def _database() -> Iterator[str]:
+def database() -> Iterator[str]:
     """A migrated database with the client's key in it."""
     with postgres.server() as server, postgres.database(server) as url:
         asyncio.run(_prepare(url))

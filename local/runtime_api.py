@@ -1,6 +1,7 @@
 """Lambda's Runtime API for functions on this machine, with answers that stream; as AWS documents it.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html,
+https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-custom.html,
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
 """
 
@@ -91,14 +92,21 @@ class _Request:
 class RuntimeApi:
     """The API of one function: any number of its environments ask it for invocations.
 
-    `invoke` hands an event to the next environment that asks. `init_error` is why one could not start.
+    `invoke` hands an event to the next environment that asks. `init_error` is why one could not start, `restore_error`
+    why one could not go on after a snapshot. `restore` lets those go on that wait at their snapshot.
     """
 
     def __init__(self, function_arn: str, seconds: float) -> None:
         self.init_error: FunctionError | None = None
+        self.restore_error: FunctionError | None = None
         self.address = ""
         self.idle = 0
         """Environments that wait for an invocation."""
+        self.asked = asyncio.Event()
+        """Whether one has asked for an invocation."""
+        self.snapshot = asyncio.Event()
+        """Whether one has come to its snapshot, at which it waits for `restore`."""
+        self._restored = asyncio.Event()
         self._function_arn = function_arn
         self._seconds = seconds
         self._waiting: asyncio.Queue[Invocation] = asyncio.Queue()
@@ -127,6 +135,10 @@ class RuntimeApi:
         self._waiting.put_nowait(invocation)
         return invocation
 
+    def restore(self) -> None:
+        """Let the environments go on that wait at their snapshot."""
+        self._restored.set()
+
     @property
     def waiting(self) -> int:
         """Invocations that no environment has taken."""
@@ -138,7 +150,9 @@ class RuntimeApi:
         self._connections.add(writer)
         try:
             while (request := await _request(reader)) is not None:
-                if request.path != PREFIX + "invocation/next":
+                if request.path == PREFIX + "restore/next":
+                    await self._restore(reader, writer)
+                elif request.path != PREFIX + "invocation/next":
                     await self._posted(request, reader, writer)
                 elif (taken := await self._next(reader, writer)) is None:
                     return
@@ -160,6 +174,8 @@ class RuntimeApi:
                 refused = self._waiting.get_nowait()
                 refused.add(self.init_error)
                 invocation_id = refused.id
+        elif request.path == PREFIX + "restore/error":
+            self.restore_error = _error(request, await _content(reader, request))
         elif (invocation := self._open.get(invocation_id)) is None:
             await _content(reader, request)
             await _answer(writer, 400, b'{"errorType": "InvalidRequestID", "errorMessage": "Invalid request ID"}')
@@ -172,9 +188,23 @@ class RuntimeApi:
         self._open.pop(invocation_id, None)
         await _answer(writer, 202, b'{"status": "OK"}')
 
+    async def _restore(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Have the environment go on once it is restored, unless it ends before."""
+        self.snapshot.set()
+        restored = asyncio.create_task(self._restored.wait())
+        gone = asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait((restored, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            restored.cancel()
+        await asyncio.wait((gone,))
+        await _answer(writer, 200, b"{}")
+
     async def _next(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Invocation | None:
         """Hand over the next invocation, unless the environment ends before there is one."""
         self.idle += 1
+        self.asked.set()
         coming = asyncio.create_task(self._waiting.get())
         gone = asyncio.create_task(reader.read(1))
         try:

@@ -19,6 +19,7 @@ from manifold.app import GatewayDep, application
 from manifold.dispatch.dispatcher import Dispatcher
 from manifold.errors import CallFailed, PayloadTooLarge
 from manifold.gateway import Gateway
+from manifold.lifecycle import Lifecycle
 from manifold.providers.completion_provider import Route
 from manifold.runtime import STREAMED
 
@@ -106,4 +107,5 @@ def create(gateway: Gateway) -> FastAPI:
 
 
 app = create(Gateway())
+lifecycle = Lifecycle(app.state.gateway, app.state.scopes)
 handler = observe.observed(web.handler(app))

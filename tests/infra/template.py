@@ -1,9 +1,14 @@
 """Questions that tests ask of an expanded template."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
+
+import pytest
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
 
 Resource = dict[str, Any]
 Route = tuple[str, str]
@@ -36,7 +41,7 @@ class Template:
         for path, methods in self.paths().items():
             for method, operation in methods.items():
                 if method != "options":
-                    yield (method.upper(), path), function_of(operation)
+                    yield (method.upper(), path), self.function_of(operation)
 
     def paths(self) -> dict[str, Any]:
         """The operations of each path of the API, by method in lower case."""
@@ -44,16 +49,32 @@ class Template:
         paths: dict[str, Any] = api["Body"]["paths"]
         return paths
 
+    def function_of(self, operation: Any) -> str:
+        """The logical id of the function that answers an operation, itself or by its alias."""
+        uri = operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+        (name,) = re.findall(r"\$\{(\w+)(?:\.Arn)?\}/", uri)
+        alias = self.resources[name]["Properties"].get("FunctionName", {})
+        return str(alias.get("Ref", name))
+
     def gateway_responses(self) -> dict[str, Any]:
         (api,) = self.properties("AWS::ApiGateway::RestApi").values()
         responses: dict[str, Any] = api["Body"]["x-amazon-apigateway-gateway-responses"]
         return responses
 
 
-def function_of(operation: Any) -> str:
-    """The logical id of the function that answers an operation."""
-    (function,) = re.findall(r"\$\{(\w+)\.Arn\}", operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"])
-    return str(function)
+def expanded(
+    written: Mapping[str, Any], parameters: Mapping[str, str] | None = None, layer: str = "s3://bucket/key"
+) -> Template:
+    """The template that `sam deploy` sends to CloudFormation, with these parameters and this content of the layer."""
+    packaged = deepcopy(dict(written))
+    for resource in packaged["Resources"].values():
+        for place, content in (("CodeUri", "s3://bucket/key"), ("ContentUri", layer)):
+            if place in resource["Properties"]:
+                resource["Properties"][place] = content
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        translator = Translator(managed_policy_map={}, sam_parser=Parser())
+        return Template(translator.translate(packaged, dict(parameters or {}))["Resources"])
 
 
 def attribute_of(value: Any) -> str:

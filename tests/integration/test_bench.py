@@ -113,3 +113,9 @@ def test_own_execution_is_compared_with_a_bare_script() -> None:
     rows = [line for line in lines if " x 64 calls" in line or line.startswith("a bare script")]
     assert len(rows) == 4
     assert any("claims in a second" in line for line in lines)
+
+
+def test_the_start_of_completions_is_measured_piece_by_piece(database_server: str) -> None:
+    lines = report("bench.first_request", "--rounds", "1", environment={"DATABASE_URL": database_server})
+    for name in ("the first request ", "from a snapshot: the first request ", "importing completions.app ", "aiohttp "):
+        assert [line for line in lines if line.startswith(name)]

@@ -1,88 +1,16 @@
 """The runtime of functions whose answers stream, as a process, against a Runtime API written from the protocol."""
 
 import asyncio
-import json
-import os
 import signal
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import psutil
 import pytest
 
-from local.places import ROOT
-from local.runtime_api import FunctionError, Invocation, RuntimeApi
-
-ARN = "arn:aws:lambda:us-east-1:000000000000:function:streams"
-
-
-class Function:
-    """A function with one environment."""
-
-    def __init__(self, api: RuntimeApi, process: asyncio.subprocess.Process) -> None:
-        self.api = api
-        self.process = process
-
-    def invoke(self, path: str, body: str | None = None, method: str = "GET", **query: object) -> Invocation:
-        """Send API Gateway's event of a request."""
-        return self.api.invoke(
-            {
-                "resource": path,
-                "path": path,
-                "httpMethod": method,
-                "headers": {"content-type": "application/json"},
-                "multiValueHeaders": {"content-type": ["application/json"]},
-                "queryStringParameters": {name: str(value) for name, value in query.items()},
-                "multiValueQueryStringParameters": {name: [str(value)] for name, value in query.items()},
-                "requestContext": {"requestId": "request", "identity": {"sourceIp": "127.0.0.1"}},
-                "body": body,
-                "isBase64Encoded": False,
-            }
-        )
-
-    async def answer(self, path: str, **how: Any) -> tuple[dict[str, Any], bytes]:
-        """The head and the body of an answer."""
-        invocation = self.invoke(path, **how)
-        head, first = await invocation.head()
-        return head, first + await rest(invocation)
-
-    async def echo(self, **how: Any) -> Any:
-        _, content = await self.answer("/echo", **how)
-        return json.loads(content)
-
-
-async def rest(invocation: Invocation) -> bytes:
-    return b"".join([piece async for piece in invocation.body()])
-
-
-@asynccontextmanager
-async def function(seconds: float = 30.0, **environment: str) -> AsyncIterator[Function]:
-    api = RuntimeApi(ARN, seconds)
-    await api.start()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "manifold.runtime",
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "PYTHONPATH": "layers/common:functions:.",
-            "AWS_LAMBDA_RUNTIME_API": api.address,
-            "AWS_LAMBDA_FUNCTION_NAME": "streams",
-            "_HANDLER": "tests.support.streaming_app.handler",
-        }
-        | environment,
-        stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield Function(api, process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await api.stop()
+from local.runtime_api import FunctionError
+from tests.support.runtime_function import Function, function, rest
 
 
 @pytest.fixture
@@ -186,7 +114,7 @@ async def test_a_client_that_leaves_ends_the_answer(streams: Function) -> None:
 
 
 async def test_a_function_that_cannot_start_says_why() -> None:
-    async with function(FAILS_TO_START="yes") as streams:
+    async with function({"FAILS_TO_START": "yes"}) as streams:
         await streams.process.wait()
         assert streams.api.init_error is not None
         assert streams.api.init_error.details["errorMessage"] == "no configuration"
@@ -214,9 +142,11 @@ async def test_many_invocations_leave_nothing(streams: Function) -> None:
     for _ in range(500):
         await streams.echo()
     objects = (await streams.echo(objects=1))["objects"]
+    await streams.until(lambda: streams.api.idle == 1)
     memory, files = process.memory_info().rss, process.num_fds()
     for _ in range(10_000):
         await streams.answer("/echo")
     assert (await streams.echo(objects=1))["objects"] < objects + 500
+    await streams.until(lambda: streams.api.idle == 1)
     assert process.num_fds() <= files
     assert process.memory_info().rss - memory < 8 * 2**20

@@ -37,12 +37,16 @@ class Manager:
         self.text = json.dumps(values)
         self.fails = False
         self.fetches = 0
+        self.closed = 0
 
     def get_secret_value(self, **_: Any) -> dict[str, str]:
         self.fetches += 1
         if self.fails:
             raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow"}}, "GetSecretValue")
         return {"SecretString": self.text}
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 @pytest.fixture
@@ -64,6 +68,24 @@ def test_without_a_secret_the_environment_is_asked() -> None:
     subject = Secrets(None, {"A": "environment"}, client_factory=pytest.fail)
     assert subject.get("A") == "environment"
     assert not subject.refresh()
+
+
+def test_what_is_forgotten_is_fetched_anew_whatever_the_clock_says(clock: Clock) -> None:
+    manager = Manager(A="before")
+    subject = secrets(manager, clock)
+    subject.forget()
+    assert manager.closed == 0, "there is no client yet"
+    subject.load()
+    subject.load()
+    assert manager.fetches == 1
+    manager.text = json.dumps({"A": "after"})
+    subject.forget()
+    clock.now -= 1_000_000
+    assert (subject.get("A"), manager.fetches, manager.closed) == ("after", 2, 1)
+    manager.fails = True
+    subject.forget()
+    with pytest.raises(ConfigError):
+        subject.get("A")
 
 
 def test_a_missing_value_is_named(clock: Clock) -> None:

@@ -194,6 +194,11 @@ class Deployments:
         secrets += [value for name, value in endpoint.options.items() if name in ACCOUNT_OPTIONS]
         return replace(known, host=host_of(endpoint.base_url), secrets=[one for one in secrets if one])
 
+    def import_completion_providers(self) -> None:
+        """Import the adapters of the deployments that clients may call; else the first call of each does."""
+        for provider in {one.provider for one in self._config.deployments if one.serves_completions}:
+            self._completion_provider_for(provider)
+
     async def complete(self, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
         """OpenAI's answer object, with the group's name as `model`. A 401 is tried once more, as in `call`."""
         provider = self._completion_provider_for(deployment.provider)

@@ -117,6 +117,12 @@ class Gateway:
 
         return Prices()
 
+    def forget(self) -> None:
+        """Drop what was read: the secret, `config.yaml`, and what was built on them. The next use reads it again."""
+        self.secrets.forget()
+        for part in ("config", "deployments", "own_execution", "prices", "keys"):
+            self.__dict__.pop(part, None)
+
     @property
     def master_key(self) -> str:
         return self.secrets.resolve(self.config.master_key)

@@ -1,13 +1,14 @@
 """What an answer costs, by the price tables of genai-prices: https://github.com/pydantic/genai-prices
 
-Loading the tables takes 0.3 s of CPU, so a thread loads them while a function makes its first call to a provider.
+Loading the tables takes 0.3 s of CPU. Completions do it before their first request (`manifold.lifecycle`); elsewhere a
+thread loads them while a function makes its first call to a provider.
 Finding a model in them takes 0.2 ms, so it is done once for each deployment. Their computation of a price takes
 0.15 ms, so prices of tokens are computed here.
 """
 
 import gc
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -121,6 +122,14 @@ class Prices:
         if self._reading is None:
             self._reading = threading.Thread(target=_read, daemon=True)
             self._reading.start()
+
+    def load(self, deployments: Iterable[Deployment]) -> None:
+        """Load the tables, and find the models of these deployments in them."""
+        self.read()
+        if self._reading is not None:
+            self._reading.join()
+        for deployment in deployments:
+            self.tariff(deployment)
 
     def of(self, deployment: Deployment, tokens: Tokens) -> Decimal | None:
         """US dollars for the tokens of one request of a completion at this deployment.

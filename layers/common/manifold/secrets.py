@@ -96,6 +96,18 @@ class Secrets:
             case None:
                 return None
 
+    def load(self) -> None:
+        """Fetch the secret, unless it is there. Raises as `find` does."""
+        self._secret()
+
+    def forget(self) -> None:
+        """Drop the values, and close the connection by which they came: the next look-up fetches them again."""
+        with self._lock:
+            self._values = None
+            self._fetched_at = self._fetch_at = float("-inf")
+            if self._client is not None:
+                self._client.close()
+
     def refresh(self) -> bool:
         """Make the next look-up fetch again, after a provider's 401.
 

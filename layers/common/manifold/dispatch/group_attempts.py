@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from random import Random
+from random import SystemRandom
 
 from manifold import observe
 from manifold.config import Deployment, RouterSettings
@@ -21,7 +21,7 @@ Send = Callable[[Deployment, ProviderRequest], Awaitable[Body]]
 BACKSTOP_SECONDS = 1.0
 """The HTTP client's own timeout is so much later than the attempt's bound, which alone decides whose failure it is. It
 depends on no caller's `timeout`, as the time for a connection is part of it."""
-_random = Random()
+_random = SystemRandom()  # it has no state that a snapshot would repeat
 
 
 class GroupAttempts:

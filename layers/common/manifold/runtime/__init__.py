@@ -5,6 +5,7 @@ other, has the function's ASGI app answer it, and posts the answer as it comes.
 
     environment   what Lambda says by variables
     api           the Runtime API, over HTTP
+    start_up      what comes before the first invocation, and around a snapshot
     stream        the answer to one invocation, in API Gateway's form of a stream
     loop          one invocation after the other, on one event loop
 """

@@ -55,12 +55,23 @@ class RuntimeApi:
         """Answer an invocation with an error."""
         self._post_error(f"runtime/invocation/{invocation.id}/error", error)
 
-    def fail_init(self, error: BaseException) -> None:
-        """Say that the function cannot be started."""
-        self._post_error("runtime/init/error", error)
+    def fail_init(self, error: BaseException, kind: str | None = None) -> None:
+        """Say that the function cannot be started; `kind` is what the error is called, if not by its own name."""
+        self._post_error("runtime/init/error", error, kind)
 
-    def _post_error(self, path: str, error: BaseException) -> None:
-        self._call("POST", path, body_of(error), {ERROR_TYPE: type_of(error), "Content-Type": "application/json"})
+    def await_restore(self) -> None:
+        """Wait until Lambda has taken its snapshot: this returns in each environment that begins with it."""
+        self._connection.close()  # the one on which Lambda takes the snapshot is new
+        self._call("GET", "runtime/restore/next")
+        self._connection.close()
+
+    def fail_restore(self, error: BaseException, kind: str | None = None) -> None:
+        """Say that the function cannot go on after a restore."""
+        self._post_error("runtime/restore/error", error, kind)
+
+    def _post_error(self, path: str, error: BaseException, kind: str | None = None) -> None:
+        headers = {ERROR_TYPE: kind or type_of(error), "Content-Type": "application/json"}
+        self._call("POST", path, body_of(error), headers)
 
     def _call(
         self,

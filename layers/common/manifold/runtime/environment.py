@@ -22,6 +22,8 @@ class FunctionVariables:
     """MB."""
     log_group: str
     log_stream: str
+    initialization: str
+    """`on-demand`, `provisioned-concurrency` or `snap-start`."""
 
     @classmethod
     def read(cls) -> "FunctionVariables":
@@ -35,6 +37,7 @@ class FunctionVariables:
             named("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"),
             named("AWS_LAMBDA_LOG_GROUP_NAME", ""),
             named("AWS_LAMBDA_LOG_STREAM_NAME", ""),
+            named("AWS_LAMBDA_INITIALIZATION_TYPE", ""),
         )
 
 
