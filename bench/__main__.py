@@ -15,6 +15,7 @@ BENCHES = (
     "large_file",
     "large_batch",
     "completions",
+    "streams",
     "batches",
     "poller",
     "own_execution",
