@@ -78,9 +78,10 @@ async def _measure(servers: Sequence[Server]) -> Results:
     async with connected() as session:
         for scenario in (ALONE, LOADED, PACED):
             run = [server for server in servers if scenario is not LOADED or server.name != RUNTIME]
-            for server in run:
-                await _load(session, server, replace(scenario, parallel=PARALLEL), Result())  # starts all environments
-            await _rest(run)
+            for _ in range(2):  # the first starts all environments, the second gives each of them a stream
+                for server in run:
+                    await _load(session, server, replace(scenario, parallel=PARALLEL), Result())
+                await _rest(run)
             for _ in range(ROUNDS):
                 for server in run:
                     await _load(session, server, scenario, results.setdefault((scenario.name, server.name), Result()))

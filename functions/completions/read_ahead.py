@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
-MOST = 64
-"""Items that are read before the first of them is taken: a reader that is slow slows its source."""
+MOST = 16
+"""Items that are read before the first of them is taken: a slow reader slows its source, and others get their turn."""
 
 
 class ReadAhead(Generic[Item]):
