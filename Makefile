@@ -1,4 +1,5 @@
 # Everything that is installed or made goes below .local/ and .venv/. Needed: make, git and Python 3.11 or later with venv.
+# Where npm is, tests of streams run by OpenAI's SDK for Node, too.
 
 # The Python of the functions, where there is one that starts; else any.
 PYTHON ?= $(firstword $(foreach python,python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13*/bin/python3.13),$(shell $(python) -c 'import sys; print(sys.executable)' 2>/dev/null)) python3)
@@ -6,6 +7,7 @@ TOOLS := .local/tools
 UV := $(TOOLS)/uv/bin/uv
 RUN := .venv/bin/python
 SAM := $(TOOLS)/sam/bin/sam
+NODE_SDK := $(if $(shell command -v npm),$(TOOLS)/openai-node/.installed)
 # How many processes run the tests: a number, or as many as there are processors.
 WORKERS ?= logical
 # The tests in tests/integration that run behind PgBouncer, too.
@@ -29,7 +31,7 @@ up: tools ## start the stack and keep it; CONFIG=other.yaml takes another config
 down: .venv/.installed ## end the stack of `make up` and remove what it left
 	$(RUN) -m local down
 
-test: tools $(TOOLS)/openai2/.installed $(TOOLS)/pgbouncer/.installed ## all tests but those of `make test-sam`; WORKERS=0 runs them in one process
+test: tools $(TOOLS)/openai2/.installed $(TOOLS)/pgbouncer/.installed $(NODE_SDK) ## all tests but those of `make test-sam`; WORKERS=0 runs them in one process
 	@echo "testing on $$($(RUN) --version)"
 	$(RUN) -m pytest --ignore=tests/sam --numprocesses $(WORKERS) --maxprocesses 4
 	@echo "testing behind a pooler in transaction mode"
@@ -62,6 +64,8 @@ lock: $(UV) ## take the newest versions that requirements/*.in and layers/common
 		$(UV) pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --universal --python-version 3.11 \
 			--no-emit-index-url --no-emit-find-links $$name.in -o $$name.txt || exit 1; \
 	done
+	$(if $(NODE_SDK),cd requirements/openai-node && rm -f package-lock.json && \
+		npm install --silent --package-lock-only --omit-lockfile-registry-resolved)
 
 clean: ## end the stack, and remove all that was installed or made
 	test ! -x $(RUN) || $(RUN) -m local down
@@ -100,3 +104,8 @@ $(TOOLS)/%/.installed: requirements/%.txt $(UV)
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(TOOLS)/$*
 	@$(UV) pip sync --quiet --python $(TOOLS)/$*/bin/python --require-hashes requirements/$*.txt
 	@touch $@
+
+$(TOOLS)/openai-node/.installed: requirements/openai-node/package-lock.json
+	@echo "installing openai-node"
+	@mkdir -p $(@D) && cp requirements/openai-node/package*.json $(@D)
+	@cd $(@D) && npm ci --silent && touch .installed || echo "it could not be installed: its tests are skipped" >&2

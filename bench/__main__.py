@@ -16,6 +16,7 @@ BENCHES = (
     "large_batch",
     "completions",
     "first_request",
+    "streams",
     "batches",
     "poller",
     "own_execution",

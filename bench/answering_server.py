@@ -23,32 +23,48 @@ BLANK = b"\r\n\r\n"
 LENGTH = b"content-length:"
 
 
-class AnsweringServer(asyncio.Protocol):
-    """A connection whose requests are answered one after the other, each `seconds` after it has come."""
+class RequestReader(asyncio.Protocol):
+    """A connection of HTTP/1.1: `received` is called with the body of each request, which it answers to `transport`."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
         self._received = b""
-        self._transport: asyncio.Transport
+
+    def received(self, body: bytes) -> None:
+        """Answer a request."""
+        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         while (end := self._received.find(BLANK)) >= 0:
             head = self._received[:end].lower()
             _, given, rest = head.partition(LENGTH)
+            start = end + len(BLANK)
             length = int(rest.split(b"\r\n", 1)[0]) if given else 0
-            if len(self._received) < end + len(BLANK) + length:
+            if len(self._received) < start + length:
                 return
-            self._received = self._received[end + len(BLANK) + length :]
-            asyncio.get_running_loop().call_later(self._seconds, self._answer)
+            body, self._received = self._received[start : start + length], self._received[start + length :]
+            self.received(body)
+
+
+class AnsweringServer(RequestReader):
+    """A connection whose requests are answered one after the other, each `seconds` after it has come."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def received(self, body: bytes) -> None:
+        asyncio.get_running_loop().call_later(self._seconds, self._answer)
 
     def _answer(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(RESPONSE)
+        if not self.transport.is_closing():
+            self.transport.write(RESPONSE)
 
 
 async def serve(port: int, seconds: float) -> None:

@@ -1,6 +1,7 @@
-"""The servers of `bench.completions`: the provider, the baselines, Manifold and LiteLLM, each on its processor."""
+"""The servers of `bench.completions` and `bench.streams`: provider, baselines, Manifold and LiteLLM on processors."""
 
 import asyncio
+import json
 import os
 import socket
 import sys
@@ -15,7 +16,8 @@ import psutil
 import psycopg
 import yaml
 
-from bench import PATHS, ROOT
+from bench import CODE, PATHS, ROOT
+from local.front import STAGE
 from local.places import tool
 from local.processes import Service, free_port
 from manifold.auth import key_hash
@@ -27,6 +29,7 @@ MASTER_KEY = "sk-master-of-the-bench"
 CLIENT_KEY = "sk-client-of-the-bench"
 MODELS = ("m1", "m2", "m3", "m4")
 START_SECONDS = 90.0
+FUNCTION_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +43,39 @@ class Server:
 
     def processor(self) -> float:
         """Seconds of the processor that it has used so far."""
-        times = self.process.cpu_times()
-        return times.user + times.system
+        return _used(self.process)
+
+
+class RuntimeServer(Server):
+    """Manifold's function in its own runtime, behind the front that is API Gateway on one machine."""
+
+    def processor(self) -> float:
+        """That of the function's environments, without the front."""
+        return sum(map(_used, self.process.children()))
+
+
+def _used(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 BASELINE = "baseline, aiohttp"
 BASELINES = (BASELINE, "baseline, httpx")
 TUNED = "manifold, tuned"
+RUNTIME = "manifold, its runtime"
+MODULE_OF_PROVIDER = "bench.instant_provider"
 
 
 @contextmanager
-def start_servers() -> Iterator[list[Server]]:
+def start_servers(provider_module: str = MODULE_OF_PROVIDER, *, with_runtime: bool = False) -> Iterator[list[Server]]:
     """Start the provider and every server in front of it, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="manifold-bench-") as home, ExitStack() as stack:
         directory = Path(home)
         processors = os.sched_getaffinity(0)
         own = {min(processors)}
         os.sched_setaffinity(0, processors - own or processors)  # what starts from here on inherits it
-        provider, answering = start_server(stack, directory, "provider", ("-m", "bench.instant_provider"), {})
+        provider, answering = start_server(stack, directory, "provider", ("-m", provider_module), {})
         (directory / "config.yaml").write_text(config(provider))
-        (directory / "tuned.yaml").write_text(config(provider, user_api_key_cache_ttl=5))
         database_url = stack.enter_context(database())
         servers = [Server("direct", provider, "bench", answering)]
         os.sched_setaffinity(0, own)
@@ -76,12 +92,20 @@ def start_servers() -> Iterator[list[Server]]:
         }
         for name in ("manifold", TUNED):
             if name == TUNED:
-                variables |= {"MANIFOLD_PREPARED_STATEMENTS": "true", "MANIFOLD_CONFIG": str(directory / "tuned.yaml")}
+                variables |= {"MANIFOLD_PREPARED_STATEMENTS": "true"}
             url, process = start_server(stack, directory, name, _uvicorn("completions.app:app"), variables)
             servers.append(Server(name, url, CLIENT_KEY, process))
+        if with_runtime:
+            servers.append(_runtime(stack, directory, variables))
         servers += _litellm(stack, directory)
         os.sched_setaffinity(0, processors - own or processors)
         yield servers
+
+
+def absent(servers: Sequence[Server]) -> str:
+    """A sentence, if LiteLLM is not among them."""
+    present = "litellm" in {server.name for server in servers}
+    return "" if present else "\nLiteLLM is not installed: `make bench` installs it."
 
 
 def _litellm(stack: ExitStack, directory: Path) -> list[Server]:
@@ -104,6 +128,22 @@ def _litellm(stack: ExitStack, directory: Path) -> list[Server]:
     return [Server("litellm", f"http://127.0.0.1:{port}", MASTER_KEY, process)]
 
 
+def _runtime(stack: ExitStack, directory: Path, variables: Mapping[str, str]) -> Server:
+    """The function as AWS runs it: each environment, a process, has one request at a time."""
+    environment = {
+        **_environment({**variables, "MANIFOLD_COMPLETIONS_TIMEOUT": str(FUNCTION_SECONDS)}),
+        "_HANDLER": "completions.app.handler",
+        "LAMBDA_TASK_ROOT": str(CODE / "functions"),
+    }
+    routes = [("POST", "/chat/completions")]
+    function = {"arn": "arn:bench", "seconds": FUNCTION_SECONDS, "environment": environment, "routes": routes}
+    (directory / "functions.json").write_text(json.dumps([function]))
+    nowhere = ("--emulator", "http://127.0.0.1:9", "--functions", str(directory / "functions.json"))
+    arguments = ("-m", "local.front", "--interpreter", sys.executable, *nowhere)
+    url, process = start_server(stack, directory, RUNTIME, arguments, {})
+    return RuntimeServer(RUNTIME, url + STAGE, CLIENT_KEY, process)
+
+
 def start_server(
     stack: ExitStack,
     directory: Path,
@@ -114,11 +154,15 @@ def start_server(
     """Start a server on a free port. Returns its URL and its process."""
     port = free_port("127.0.0.1")
     service = Service(name, directory)
-    environment = {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "PATH": os.environ["PATH"], **variables}
-    process = service.start([sys.executable, *arguments, "--port", str(port)], environment, ROOT)
+    command = [sys.executable, *arguments, "--port", str(port)]
+    process = service.start(command, _environment(variables), ROOT)
     stack.callback(service.stop)
     _await_port(port)
     return f"http://127.0.0.1:{port}", process
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "PATH": os.environ["PATH"], **variables}
 
 
 def _await_port(port: int) -> None:

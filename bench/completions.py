@@ -12,14 +12,13 @@ measures other programs.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 import aiohttp
 
-from bench.completion_servers import BASELINE, BASELINES, MODELS, TUNED, Server, start_servers
+from bench.completion_servers import BASELINE, BASELINES, MODELS, TUNED, Server, absent, start_servers
 from bench.measure import machine, milliseconds, p99, table
 
 PROMPT = [{"role": "user", "content": "Say hello, please."}]
@@ -65,15 +64,19 @@ SCENARIOS = (
 
 def main() -> None:
     print(f"Completions, {machine()}.", flush=True)
-    with ExitStack() as stack:
-        servers = stack.enter_context(start_servers())
+    with start_servers() as servers:
         print(_report(asyncio.run(_measure(servers)), servers))
+
+
+def connected() -> aiohttp.ClientSession:
+    """The load's session, in the running event loop: as many connections as there are requests."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2))
 
 
 async def _measure(servers: Sequence[Server]) -> dict[tuple[str, str], Result]:
     """In rounds, so that a slow moment of the machine affects all servers alike."""
     results: dict[tuple[str, str], Result] = {}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2)) as session:
+    async with connected() as session:
         for scenario in SCENARIOS:
             run = [server for server in servers if server.name in scenario.servers]
             for server in run:
@@ -146,9 +149,7 @@ def _report(results: Mapping[tuple[str, str], Result], servers: Sequence[Server]
         "rate ÷",
         "CPU ÷",
     )
-    present = {server.name for server in servers}
-    absent = "" if "litellm" in present else "\nLiteLLM is not installed: `make bench` installs it."
-    return f"{table(header, rows)}\nThe last four columns compare with the baseline on aiohttp.{absent}"
+    return f"{table(header, rows)}\nThe last four columns compare with the baseline on aiohttp.{absent(servers)}"
 
 
 if __name__ == "__main__":

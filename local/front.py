@@ -214,9 +214,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--emulator", required=True, help="the address of the emulator's API")
     parser.add_argument("--functions", type=Path, required=True, help="the streamed functions, as JSON")
+    parser.add_argument("--interpreter", type=Path, default=tool("ministack", "python"), help="the Python of functions")
     given = parser.parse_args()
     functions = [StreamedFunction(**one) for one in json.loads(given.functions.read_text())]
-    app = application(functions, given.emulator, tool("ministack", "python"))
+    app = application(functions, given.emulator, given.interpreter)
     config = uvicorn.Config(app, given.host, given.port, log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run()
 

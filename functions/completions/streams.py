@@ -8,6 +8,7 @@ from typing import Any
 
 from completions import rendering
 from completions.fanout import first_of
+from completions.read_ahead import ReadAhead
 from manifold import observe
 from manifold.dispatch import token_usage
 from manifold.dispatch.attempts import Answer, Attempt, PlannedCall
@@ -104,19 +105,15 @@ class Stream:
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Each chunk as an event, then `[DONE]`; or, where it breaks off, the error as an event, and nothing more.
 
-        They begin with an empty text. Once that has been read, closing them reports the attempt.
+        They begin with an empty text. Once that has been read, closing them reports the attempt. Events that have come
+        by the time the last ones have been sent are one text.
         """
-        left = rendering.MAX_BYTES - rendering.ERROR_BYTES if self._held else math.inf
         try:
             async with contextlib.aclosing(self._begun.body.rest):
                 yield b""
-                async with contextlib.aclosing(self._chunks()) as chunks:
-                    async for chunk in chunks:
-                        event = COMMENT if chunk is None else _event(chunk)
-                        left -= rendering.carried_bytes(event)
-                        if left < 0:
-                            raise rendering.too_large()
-                        yield event
+                async with ReadAhead(self._events()) as coming:
+                    while (events := await coming.take(COMMENT_SECONDS)) is not None:
+                        yield b"".join(events) or COMMENT
         except ManifoldError as error:
             self._error = self._error or error
             yield _event(error.body())
@@ -140,34 +137,30 @@ class Stream:
         self._usage = chunk.get("usage") or self._usage
         self._pieces += token_usage.pieces(chunk)
 
-    async def _chunks(self) -> AsyncGenerator[dict[str, Any] | None, None]:
-        """The chunks that the client is to see; `None` after each long pause."""
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        """The chunks that the client is to see, as events. Raises `InvalidRequest` where they become too large."""
         shown = token_usage.is_requested(self._call.body)
-        async with contextlib.aclosing(self._all()) as chunks:
+        left = rendering.MAX_BYTES - rendering.ERROR_BYTES if self._held else math.inf
+        async with contextlib.aclosing(self._chunks()) as chunks:
             async for chunk in chunks:
-                if chunk is None:
-                    yield None
-                    continue
                 self._note(chunk)
-                if shown or not token_usage.is_only_usage(chunk):
-                    if not shown and chunk.get("usage", ...) is None:
+                if not shown:
+                    if token_usage.is_only_usage(chunk):
+                        continue
+                    if chunk.get("usage", ...) is None:
                         del chunk["usage"]  # it is there as the gateway asked for it
-                    yield chunk
+                event = _event(chunk)
+                if self._held:
+                    left -= rendering.carried_bytes(event)
+                    if left < 0:
+                        raise rendering.too_large()
+                yield event
 
-    async def _all(self) -> AsyncGenerator[dict[str, Any] | None, None]:
+    async def _chunks(self) -> AsyncGenerator[dict[str, Any], None]:
         for chunk in self._begun.body.head:
             yield chunk
         try:
-            while True:
-                coming = asyncio.ensure_future(self._router.next(self._begun, self._call.route))
-                try:
-                    while not (await asyncio.wait((coming,), timeout=COMMENT_SECONDS))[0]:
-                        yield None
-                finally:
-                    coming.cancel()
-                    await asyncio.wait((coming,))
-                if (following := coming.result()) is None:
-                    return
+            while (following := await self._router.next(self._begun, self._call.route)) is not None:
                 yield following
         except ProviderError as error:
             self._error = error

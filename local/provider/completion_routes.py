@@ -95,12 +95,14 @@ def _stamp(caller: Caller) -> Stamp:
 
 def _stream(caller: Caller, chunks: Iterator[dict[str, Any]]) -> StreamingResponse:
     latency = caller.state.latency(caller.account.name)
+    sent: list[float] = caller.entry.setdefault("sent", [])
 
     async def events() -> AsyncIterator[bytes]:
         pause = latency.first_token
         for chunk in chunks:
             await caller.state.clock.sleep(pause)
             pause = latency.between_tokens
+            sent.append(caller.state.clock.now())
             yield b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
         yield b"data: [DONE]\n\n"
 

@@ -55,7 +55,8 @@ def health() -> dict[str, str]:
 def log(request: Request, account: str | None = None, route: str | None = None) -> list[dict[str, Any]]:
     """Each call received, oldest first: `at client method path account route status fault`, and by route `file_id
     file_name bytes sha256 lines models`, `metadata labels input_file_id batch_id` or `model stream parameters body
-    prompts ended disconnected`. `prompts` are the texts that a model began to answer: each time, they are paid."""
+    prompts sent ended disconnected`. `prompts` are the texts that a model began to answer: each time, they are paid.
+    `sent` is when each chunk of a stream was, in OpenAI's dialect."""
     return _state(request).log(account, route)
 
 

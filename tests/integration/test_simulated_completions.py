@@ -1,5 +1,6 @@
 """Contract test of the simulated provider's completions: the SDK's types, and the requests that OpenAI refuses."""
 
+import itertools
 import time
 from typing import Any
 
@@ -205,6 +206,18 @@ def test_an_account_has_the_latency_that_was_set(client: OpenAI, simulated_provi
     for _ in client.chat.completions.create(model=MODEL, messages=answer_text("one two"), stream=True):
         pass
     assert time.monotonic() - started > 0.2 + 4 * 0.02
+
+
+def test_when_each_chunk_was_sent_is_noted(client: OpenAI, simulated_provider: Simulator) -> None:
+    simulated_provider.state.set_latency("openai", Latency(between_tokens=0.02))
+    before = time.time()
+    chunks = list(client.chat.completions.create(model=MODEL, messages=answer_text("one two"), stream=True))
+    (entry,) = simulated_provider.log(route="chat.create")
+    sent = entry["sent"]
+    assert len(sent) == len(chunks)
+    assert before < sent[0]
+    assert all(later - earlier > 0.015 for earlier, later in itertools.pairwise(sent))
+    assert sent[-1] < time.time()
 
 
 def test_a_client_that_leaves_is_noted(client: OpenAI, simulated_provider: Simulator) -> None:
