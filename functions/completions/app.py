@@ -15,7 +15,7 @@ from completions.request import read
 from completions.request_calls import END, RequestCalls
 from completions.scope import Scopes
 from manifold import observe, web
-from manifold.app import GatewayDep, application
+from manifold.app import application
 from manifold.dispatch.dispatcher import Dispatcher
 from manifold.errors import CallFailed, PayloadTooLarge
 from manifold.gateway import Gateway
@@ -31,21 +31,22 @@ routes = APIRouter(route_class=web.KeyFirst)
 
 
 @routes.post("/chat/completions")
-async def create_chat_completion(request: Request, gateway: GatewayDep) -> Response:
-    return await _answer(request, gateway, "/chat/completions")
+async def create_chat_completion(request: Request) -> Response:
+    return await _answer(request, "/chat/completions")
 
 
 @routes.post("/completions")
-async def create_completion(request: Request, gateway: GatewayDep) -> Response:
-    return await _answer(request, gateway, "/completions")
+async def create_completion(request: Request) -> Response:
+    return await _answer(request, "/completions")
 
 
 @routes.post("/embeddings")
-async def create_embedding(request: Request, gateway: GatewayDep) -> Response:
-    return await _answer(request, gateway, "/embeddings")
+async def create_embedding(request: Request) -> Response:
+    return await _answer(request, "/embeddings")
 
 
-async def _answer(request: Request, gateway: Gateway, route: Route) -> Response:
+async def _answer(request: Request, route: Route) -> Response:
+    gateway: Gateway = request.app.state.gateway  # FastAPI takes a twentieth of a request for a dependency
     caller = await web.caller(request)
     completion = read(await _content(request), route)
     by_prompt = plan.calls_by_prompt(completion, caller, gateway.deployments)

@@ -76,20 +76,21 @@ class KeyMemory:
         known = self._remembered.pop(token_hash, None)
         if known is None or known.grant != grant:
             caller = caller_of(grant, token_hash)
-            known = _Remembered(0.0, caller, replace(caller, credential=Credential(token_hash, grant or "", True)))
+            known = _Remembered(caller, replace(caller, credential=Credential(token_hash, grant or "", True)))
         if self._seconds > 0:
             if len(self._remembered) >= MAX_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]  # the oldest
-            self._remembered[token_hash] = replace(known, until=self._clock() + self._seconds)
+            known.until = self._clock() + self._seconds
+            self._remembered[token_hash] = known
         return known.caller
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Remembered:
-    until: float
     caller: Caller
     again: Caller
     """The same for a later request."""
+    until: float = 0.0
 
     @property
     def grant(self) -> str | None:
