@@ -8,6 +8,7 @@ from bench import ROOT
 
 BENCHES = (
     "handlers",
+    "round_trips",
     "imports",
     "lines",
     "batch_lines",

@@ -8,8 +8,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -21,13 +21,16 @@ from batches import app as batches
 from batches import poller
 from batches import worker as control
 from bench import PATHS, ROOT
+from bench.delaying_proxy import delayed
 from bench.events import CONTEXT, event
 from bench.in_memory import InMemoryQueue, InMemoryStorage
+from completions import app as completions
 from files import app as files
 from files.transfers import worker as transfers
 from local.processes import Service, free_port
 from local.provider.accounts import DEFAULT_ACCOUNTS
 from local.provider.server import defaults
+from manifold.auth import key_hash
 from manifold.config import Environment
 from manifold.gateway import Gateway
 from manifold.invocation import run
@@ -37,8 +40,6 @@ from manifold.store import Store, migrations
 from tests.support import postgres
 
 MASTER_KEY = "sk-master-of-the-bench"
-KEY_CACHE_SECONDS = 5.0
-"""Seconds that keys are cached, if the gateway is tuned."""
 RUNNING = 50
 """Batches of the caller that run at the provider."""
 OWNERS = 100
@@ -49,6 +50,7 @@ PAST = 100
 _GATEWAYS: tuple[Gateway, ...] = (
     admin.app.state.gateway,
     batches.app.state.gateway,
+    completions.app.state.gateway,
     files.app.state.gateway,
     control.gateway,
     poller.gateway,
@@ -62,6 +64,8 @@ class Fixture:
 
     connection: psycopg.Connection
     key: str = ""
+    limited_key: str = ""
+    """Another key of the caller's user, which has limits."""
     file_id: str = ""
     inputs: list[str] = field(default_factory=list)
     ended: str = ""
@@ -83,16 +87,23 @@ class Fixture:
 
 
 @contextmanager
-def fixture(*, tuned: bool = False) -> Iterator[Fixture]:
-    """Set everything up, `tuned` with prepared statements and cached keys; take it down at the end."""
-    with postgres.server() as server, postgres.database(server) as url, provider() as port:
+def fixture(*, tuned: bool = False, delay: float | None = None) -> Iterator[Fixture]:
+    """Set everything up, and take it down at the end.
+
+    `tuned`: with prepared statements. `delay`: seconds that each round trip to Postgres takes more; `None`: there is no
+    proxy that could take some.
+    """
+    with ExitStack() as stack:
+        url = stack.enter_context(postgres.database(stack.enter_context(postgres.server())))
+        port = stack.enter_context(provider())
         queue = InMemoryQueue()
         variables = {
-            "DATABASE_URL": url,
+            "DATABASE_URL": url if delay is None else stack.enter_context(delayed(url, delay)),
             "MANIFOLD_MASTER_KEY": MASTER_KEY,
+            "MANIFOLD_COMPLETIONS_TIMEOUT": "29",
             "MANIFOLD_PREPARED_STATEMENTS": str(tuned).lower(),
         }
-        _compose(Environment(variables | defaults(port)), queue, KEY_CACHE_SECONDS if tuned else 0.0)
+        _compose(Environment(variables | defaults(port)), queue)
         with psycopg.connect(url, autocommit=True) as connection:
             try:
                 _stall(port)
@@ -123,12 +134,11 @@ def _stall(port: int) -> None:
         httpx.post(f"http://127.0.0.1:{port}/control/stall", json=body).raise_for_status()
 
 
-def _compose(environment: Environment, queue: Queue, key_cache_ttl: float) -> None:
+def _compose(environment: Environment, queue: Queue) -> None:
     storage = InMemoryStorage()
     for gateway in _GATEWAYS:
         gateway.environment, gateway.queue, gateway.storage = environment, queue, storage
         gateway.transfer_storage = storage
-        gateway.config = replace(gateway.config, key_cache_ttl=key_cache_ttl)
     run(_migrate())
 
 
@@ -146,6 +156,10 @@ async def _close() -> None:
 def _populate(made: Fixture, queue: InMemoryQueue) -> Fixture:
     """Make what the caller owns through the handlers, and write the history into the database."""
     made.key = _answer(admin.handler, made.event("key.generate"))["key"]
+    made.sql("UPDATE api_keys SET alias = NULL")  # the event's, which no other key may have meanwhile
+    made.limited_key = _answer(admin.handler, made.event("key.generate"))["key"]
+    made.sql("UPDATE api_keys SET models = models || '{gpt-3.5-turbo}'")
+    made.sql("UPDATE api_keys SET rpm_limit = 1000000 WHERE token_hash = %s", key_hash(made.limited_key))
     made.file_id = _answer(files.handler, made.event("files.create"))["id"]
     made.inputs = queue.take("input")
     for input_id in made.inputs:

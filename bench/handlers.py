@@ -75,12 +75,13 @@ def bare_with_queries(store: "Store") -> Handler:
 def cases(fixture: "Fixture") -> Iterator[Case]:
     """All cases; those that add rows come last."""
     yield Case("(bare route + 2 SELECT 1)", bare_with_queries(fixture.store), fixture.event("batches.retrieve"))
-    yield from _reads(fixture)
+    yield from reads(fixture)
     yield from _background(fixture)
     yield from _creates(fixture)
 
 
-def _reads(fixture: "Fixture") -> Iterator[Case]:
+def reads(fixture: "Fixture") -> Iterator[Case]:
+    """Those that change nothing."""
     from admin import app as admin
     from batches import app as batches
     from files import app as files
@@ -192,7 +193,7 @@ def _table(comparisons: Sequence[Comparison]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.handlers", description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=300)
-    parser.add_argument("--tuned", action="store_true", help="with prepared statements and keys remembered")
+    parser.add_argument("--tuned", action="store_true", help="with prepared statements")
     args = parser.parse_args()
     print(
         f"Each handler {args.requests} times, warm, in turn with a bare FastAPI + Mangum route. Postgres is real; the"
