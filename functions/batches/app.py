@@ -13,7 +13,7 @@ from batches.serializers import batch_object
 from batches.termination import Termination
 from manifold import idempotency, observe, web
 from manifold.announcement import announce_end
-from manifold.app import GatewayDep, application, mark_activity
+from manifold.app import GatewayDep, ReadingDep, application, mark_activity
 from manifold.gateway import Gateway
 
 routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
@@ -24,7 +24,12 @@ async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
     return Catalog(gateway.store, gateway.queue, caller, reserving, gateway.config.retry_failed_lines)
 
 
+async def retrieval(gateway: GatewayDep, reading: ReadingDep) -> Retrieval:
+    return Retrieval(gateway.store, gateway.queue, reading, gateway.config.by_id.get)
+
+
 CatalogDep = Annotated[Catalog, Depends(catalog)]
+RetrievalDep = Annotated[Retrieval, Depends(retrieval)]
 
 
 @routes.post("/batches")
@@ -36,18 +41,17 @@ async def create_batch(request: Request, body: BatchCreate, batches: CatalogDep,
 @routes.get("/batches")
 async def list_batches(
     request: Request,
-    batches: CatalogDep,
+    batches: RetrievalDep,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
-    groups = web.group_names(request.query_params)
-    return web.json(await batches.page(after=after, limit=limit, groups=groups))
+    names = web.group_names(request.query_params)
+    return web.json(await batches.page(after=after, limit=limit, names=names))
 
 
 @routes.get("/batches/{batch_id}")
-async def retrieve_batch(gateway: GatewayDep, batch_id: str, caller: web.Authenticated) -> Response:
-    retrieval = Retrieval(gateway.store, gateway.queue, caller, gateway.config.by_id.get)
-    return web.json(await retrieval.retrieve(batch_id))
+async def retrieve_batch(batch_id: str, batches: RetrievalDep) -> Response:
+    return web.json(await batches.retrieve(batch_id))
 
 
 @routes.post("/batches/{batch_id}/cancel")

@@ -19,7 +19,7 @@ from files.upload_completion import Completion, CompletionOrder
 from files.uploads import UploadRequest, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.access import Caller
-from manifold.app import GatewayDep, application, mark_activity
+from manifold.app import GatewayDep, ReadingDep, application, mark_activity
 from manifold.create_body import names_in
 from manifold.gateway import Gateway
 from manifold.schemas import FilePurpose
@@ -30,28 +30,15 @@ routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases of one request. Each is made when the route needs it."""
+    """The use cases of one request that changes something. Each is made when the route needs it."""
 
     gateway: Gateway
     caller: Caller
 
     @property
-    def catalog(self) -> Catalog:
-        return Catalog(self.gateway.store, self.gateway.deployments, self.caller)
-
-    @property
     def creation(self) -> Creation:
         parts = self.gateway
         return Creation(parts.store, parts.storage, parts.queue, parts.deployments, self.caller)
-
-    @property
-    def content(self) -> Content:
-        return Content(self.gateway.store, self.gateway.storage, self.caller)
-
-    @property
-    def cost_estimates(self) -> CostEstimates:
-        parts = self.gateway
-        return CostEstimates(parts.store, parts.deployments, parts.prices, self.caller)
 
     @property
     def deletion(self) -> Deletion:
@@ -72,7 +59,22 @@ async def _use_cases(gateway: GatewayDep, caller: web.Authenticated) -> UseCases
     return UseCases(gateway, caller)
 
 
+async def _catalog(gateway: GatewayDep, reading: ReadingDep) -> Catalog:
+    return Catalog(reading, gateway.deployments)
+
+
+async def _content(gateway: GatewayDep, reading: ReadingDep) -> Content:
+    return Content(reading, gateway.storage)
+
+
+async def _cost_estimates(gateway: GatewayDep, reading: ReadingDep) -> CostEstimates:
+    return CostEstimates(reading, gateway.deployments, gateway.prices)
+
+
 UseCasesDep = Annotated[UseCases, Depends(_use_cases)]
+CatalogDep = Annotated[Catalog, Depends(_catalog)]
+ContentDep = Annotated[Content, Depends(_content)]
+CostEstimatesDep = Annotated[CostEstimates, Depends(_cost_estimates)]
 
 
 async def _upload(upload_id: str, use: UseCasesDep) -> UploadRow:
@@ -99,19 +101,19 @@ async def create_file(request: Request, use: UseCasesDep) -> Response:
 @routes.get("/files")
 async def list_files(
     request: Request,
-    use: UseCasesDep,
+    catalog: CatalogDep,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     purpose: FilePurpose | None = None,
 ) -> Response:
     names = web.group_names(request.query_params)
-    return web.json(await use.catalog.page(limit=limit, order=order, after=after, purpose=purpose, names=names))
+    return web.json(await catalog.page(limit=limit, order=order, after=after, purpose=purpose, names=names))
 
 
 @routes.get("/files/{file_id}")
-async def retrieve_file(file_id: str, use: UseCasesDep) -> Response:
-    return web.json(await use.catalog.retrieve(file_id))
+async def retrieve_file(file_id: str, catalog: CatalogDep) -> Response:
+    return web.json(await catalog.retrieve(file_id))
 
 
 @routes.delete("/files/{file_id}")
@@ -120,18 +122,18 @@ async def delete_file(file_id: str, request: Request, use: UseCasesDep) -> Respo
 
 
 @routes.get("/files/{file_id}/content")
-async def file_content(file_id: str, request: Request, use: UseCasesDep) -> Response:
-    return _download(await use.content.get(file_id, request.headers))
+async def file_content(file_id: str, request: Request, content: ContentDep) -> Response:
+    return _download(await content.get(file_id, request.headers))
 
 
 @routes.head("/files/{file_id}/content")
-async def file_content_head(file_id: str, request: Request, use: UseCasesDep) -> Response:
-    return _download(await use.content.head(file_id, request.headers))
+async def file_content_head(file_id: str, request: Request, content: ContentDep) -> Response:
+    return _download(await content.head(file_id, request.headers))
 
 
 @routes.get("/files/{file_id}/cost-estimate")
-async def file_cost_estimate(file_id: str, use: UseCasesDep) -> Response:
-    return web.json(await use.cost_estimates.of(file_id))
+async def file_cost_estimate(file_id: str, estimates: CostEstimatesDep) -> Response:
+    return web.json(await estimates.of(file_id))
 
 
 @routes.post("/files/presign")
@@ -142,22 +144,24 @@ async def presign_file(body: FilePresign, request: Request, use: UseCasesDep) ->
 
 
 @routes.post("/files/{file_id}/complete")
-async def complete_file(row: UploadOfFileDep, use: UseCasesDep, body: FileComplete | None = None) -> Response:
+async def complete_file(
+    row: UploadOfFileDep, use: UseCasesDep, catalog: CatalogDep, body: FileComplete | None = None
+) -> Response:
     order = CompletionOrder([CONTENT_PART], body.md5 if body else None, presigned=True)
     completed = await use.completion.complete(row, order)
-    return web.json(await use.catalog.file_of(completed))
+    return web.json(await catalog.file_of(completed))
 
 
 @routes.post("/uploads")
-async def create_upload(body: UploadCreate, request: Request, use: UseCasesDep) -> Response:
+async def create_upload(body: UploadCreate, request: Request, use: UseCasesDep, catalog: CatalogDep) -> Response:
     upload = UploadRequest.of(body, _model_names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(use.caller, "POST /uploads", upload.identity(), request.headers)
-    return web.json(await use.catalog.upload(await use.uploads.create(upload, attempt)))
+    return web.json(await catalog.upload(await use.uploads.create(upload, attempt)))
 
 
 @routes.get("/uploads/{upload_id}")
-async def retrieve_upload(row: UploadDep, use: UseCasesDep) -> Response:
-    return web.json(await use.catalog.upload(row))
+async def retrieve_upload(row: UploadDep, catalog: CatalogDep) -> Response:
+    return web.json(await catalog.upload(row))
 
 
 @routes.post("/uploads/{upload_id}/parts")
@@ -169,14 +173,14 @@ async def add_upload_part(row: UploadDep, request: Request, use: UseCasesDep) ->
 
 
 @routes.post("/uploads/{upload_id}/complete")
-async def complete_upload(body: UploadComplete, row: UploadDep, use: UseCasesDep) -> Response:
+async def complete_upload(body: UploadComplete, row: UploadDep, use: UseCasesDep, catalog: CatalogDep) -> Response:
     completed = await use.completion.complete(row, CompletionOrder(body.part_ids, body.md5))
-    return web.json(await use.catalog.upload(completed))
+    return web.json(await catalog.upload(completed))
 
 
 @routes.post("/uploads/{upload_id}/cancel")
-async def cancel_upload(row: UploadDep, use: UseCasesDep) -> Response:
-    return web.json(await use.catalog.upload(await use.uploads.cancel(row)))
+async def cancel_upload(row: UploadDep, use: UseCasesDep, catalog: CatalogDep) -> Response:
+    return web.json(await catalog.upload(await use.uploads.cancel(row)))
 
 
 def _download(download: Download) -> Response:

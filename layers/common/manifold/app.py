@@ -7,9 +7,9 @@
     handler = observe.observed(web.handler(app))
 
 The routes are of `web.KeyFirst`, so that the key is checked before anything else of the request. A route declares its
-caller as `caller: web.Authenticated` (or `web.Admin`), and its use case as a dependency on `GatewayDep`. A router of
-routes that write rows with something due depends on `mark_activity`. Nothing is read when the module is imported:
-neither the environment nor `config.yaml`.
+caller as `caller: web.Authenticated` (or `web.Admin`), or takes a `ReadingDep`, which finds the caller with the rows.
+Its use case is a dependency on `GatewayDep`. A router of routes that write rows with something due depends on
+`mark_activity`. Nothing is read when the module is imported: neither the environment nor `config.yaml`.
 """
 
 from typing import Annotated
@@ -18,6 +18,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 
 from manifold import observe, web
 from manifold.gateway import Gateway
+from manifold.reading import Reading
 
 
 def application(title: str, gateway: Gateway, *routes: APIRouter) -> FastAPI:
@@ -35,10 +36,19 @@ async def gateway_of(request: Request) -> Gateway:
     return gateway
 
 
-async def mark_activity(request: Request, _: web.Authenticated) -> None:
-    """A dependency of routers whose routes make work: before a request changes anything, the poller can learn of it."""
-    if request.method not in ("GET", "HEAD"):
-        await (await gateway_of(request)).activity_mark.write()
-
-
 GatewayDep = Annotated[Gateway, Depends(gateway_of)]
+
+
+async def reading_of(request: Request, gateway: GatewayDep) -> Reading:
+    """What the request reads by its key; raises as `web.bearer` does."""
+    return Reading(gateway.store, web.presented_key(request), gateway.master_key)
+
+
+ReadingDep = Annotated[Reading, Depends(reading_of)]
+
+
+async def mark_activity(request: Request) -> None:
+    """A dependency of routers whose routes make work: before a request changes anything, the poller can learn of it."""
+    if request.method not in web.READS:
+        await web.caller(request)
+        await (await gateway_of(request)).activity_mark.write()

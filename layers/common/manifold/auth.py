@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+import orjson
+
 from manifold.access import Caller
 from manifold.errors import WRONG_KEY, AuthenticationFailed, PermissionDenied
 from manifold.limits import Holder, batch_limited_holder, limited_holder
@@ -74,12 +76,18 @@ def key_hash(key: str) -> str:
 
 async def authenticate(key: str, master_key: str, find: FindKey) -> Caller:
     """The caller of a key. Raises `AuthenticationFailed`, or `PermissionDenied` for a blocked key, user or team."""
-    if hmac.compare_digest(key.encode(), master_key.encode()):
-        return Caller(admin=True)
-    grant = await find(key_hash(key))
-    if grant is None:
-        raise AuthenticationFailed(f"{WRONG_KEY}: it is not known. Check it, or ask an admin for a new one.")
-    return _caller(grant)
+    token_hash = hash_unless_master(key, master_key)
+    return Caller(admin=True) if token_hash is None else _known(await find(token_hash))
+
+
+def hash_unless_master(key: str, master_key: str) -> str | None:
+    """The hash of a virtual key; `None` for the master key."""
+    return None if hmac.compare_digest(key.encode(), master_key.encode()) else key_hash(key)
+
+
+def caller_of(grant: str | None) -> Caller:
+    """The caller by the text of its key's `KeyGrant`, which a read has found. Raises as `authenticate` does."""
+    return _known(None if grant is None else KeyGrant(**orjson.loads(grant)))
 
 
 async def authorize(key_id: str | None, find: FindKey) -> Caller:
@@ -92,6 +100,12 @@ async def authorize(key_id: str | None, find: FindKey) -> Caller:
     grant = await find(key_id)
     if grant is None:
         raise AuthenticationFailed("The key that sent this was deleted. Send it again with another one.")
+    return _caller(grant)
+
+
+def _known(grant: KeyGrant | None) -> Caller:
+    if grant is None:
+        raise AuthenticationFailed(f"{WRONG_KEY}: it is not known. Check it, or ask an admin for a new one.")
     return _caller(grant)
 
 

@@ -1,7 +1,10 @@
 """Statements of all tables: rows become records, whose fields the columns are named as, and changes of one row."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, LiteralString, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any, LiteralString, TypeVar, get_args, get_type_hints
 
 from psycopg import AsyncCursor
 from psycopg.rows import class_row
@@ -25,11 +28,32 @@ async def fetch_all(
     return await (await _execute(connection, record, query, parameters)).fetchall()
 
 
+def from_json(record: type[Record], members: Mapping[str, Any]) -> Record:
+    """The record of a row that a function of the schema wrote as JSON: times in ISO 8601, numerics as text."""
+    kind: Any = record
+    values = dict(members)
+    for name, parse in _parsers(kind):
+        if values[name] is not None:
+            values[name] = parse(values[name])
+    return record(**values)
+
+
 async def changes_one(
     connection: Connection, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]
 ) -> bool:
     """Whether the statement changed a row: it did not where one of its guards does not hold."""
     return (await connection.execute(query, parameters)).rowcount == 1
+
+
+@cache
+def _parsers(record: type[Any]) -> list[tuple[str, Callable[[str], Any]]]:
+    parsers: dict[type, Callable[[str], Any]] = {datetime: datetime.fromisoformat, Decimal: Decimal}
+    return [
+        (name, parsers[kind])
+        for name, hint in get_type_hints(record).items()
+        for kind in (get_args(hint) or (hint,))
+        if kind in parsers
+    ]
 
 
 async def _execute(
