@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from admin import health
 from admin.bodies import KeyBlock, KeyCreate, KeyRegenerate, KeysDelete, KeyUpdate, TeamCreate, Text, UserCreate
@@ -11,7 +11,7 @@ from admin.keys import VirtualKeys
 from admin.owners import Teams, Users
 from admin.spend import Spend, parse_time
 from manifold import observe, web
-from manifold.app import GatewayDep, ReadingDep, application
+from manifold.app import GatewayDep, application, reading_of
 from manifold.gateway import Gateway
 from manifold.store.spend import SpendFilter
 from manifold.web import Admin, Authenticated
@@ -54,8 +54,8 @@ async def generate_key(_: Admin, keys: KeysDep, body: KeyCreate) -> Response:
 
 
 @routes.get("/key/info")
-async def key_info(reading: ReadingDep, keys: KeysDep, key: Text | None = None) -> Response:
-    return web.json(await keys.info(reading, key))
+async def key_info(request: Request, keys: KeysDep, key: Text | None = None) -> Response:
+    return web.json(await keys.info(reading_of(request), key))
 
 
 @routes.get("/key/list")
@@ -102,8 +102,8 @@ async def new_user(_: Admin, users: UsersDep, body: UserCreate) -> Response:
 
 
 @routes.get("/user/info")
-async def user_info(reading: ReadingDep, users: UsersDep, user_id: Text | None = None) -> Response:
-    return web.json(await users.info(reading, user_id))
+async def user_info(request: Request, users: UsersDep, user_id: Text | None = None) -> Response:
+    return web.json(await users.info(reading_of(request), user_id))
 
 
 @routes.post("/team/new")
@@ -112,8 +112,8 @@ async def new_team(_: Admin, teams: TeamsDep, body: TeamCreate) -> Response:
 
 
 @routes.get("/team/info")
-async def team_info(reading: ReadingDep, teams: TeamsDep, team_id: Text | None = None) -> Response:
-    return web.json(await teams.info(reading, team_id))
+async def team_info(request: Request, teams: TeamsDep, team_id: Text | None = None) -> Response:
+    return web.json(await teams.info(reading_of(request), team_id))
 
 
 @routes.get("/spend/logs")

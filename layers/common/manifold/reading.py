@@ -28,8 +28,8 @@ class Reading:
         """
         token_hash = hash_unless_master(self._key.value, self._master_key)
         try:
-            async with self._store.session() as tables:
-                grant, seen = await rows(Reads(tables.connection, token_hash))
+            async with self._store.database.session() as connection:
+                grant, seen = await rows(Reads(connection, token_hash))
         except Unavailable:
             self._key.looked_up = True  # another look-up would have to wait as long
             raise

@@ -74,7 +74,7 @@ class Reads:
         grant, seen = await self._read("SELECT read_batch(%s, %s, %s, %s)", batch_id, MOST_ATTEMPTS, fresh_seconds)
         if seen is None:
             return Read(grant, None)
-        return Read(grant, (from_json(BatchView, seen["batch"]), from_json(Progress, seen["progress"])))
+        return Read(grant, (from_json(BatchView, seen["batches"][0]), from_json(Progress, seen["progress"])))
 
     async def batches(self, *, after: str | None, names: Sequence[str], limit: int) -> Read[list[BatchView] | None]:
         """The newest first; one more than `limit`, if there is one."""
@@ -85,7 +85,7 @@ class Reads:
     async def file(self, file_id: str, *, inputs: bool = False, report: bool = False) -> Read[SeenFile | None]:
         """A file that is neither deleted nor expired."""
         grant, seen = await self._read("SELECT read_file(%s, %s, %s, %s)", file_id, inputs, report)
-        return Read(grant, None if seen is None else _seen_file(seen["file"], seen["report"]))
+        return Read(grant, None if seen is None else _seen_file(seen["files"][0], seen["report"]))
 
     async def files(
         self,

@@ -18,12 +18,6 @@ CREATE FUNCTION sees(key api_keys, of_user text, of_team text, of_key text) RETU
         OR (of_user IS NULL AND of_team IS NULL AND of_key = key.id)
 $$;
 
--- The answer of a read.
-CREATE FUNCTION read_answer(key api_keys, seen json) RETURNS text LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN CASE WHEN key.id IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen::text, 'null');
-END $$;
-
 -- The model groups that the holder of a key means by these names; null for none.
 CREATE FUNCTION groups_of(key api_keys, names text[]) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
@@ -32,9 +26,9 @@ BEGIN
 END $$;
 
 -- Batches in this order, as manifold.store.batches.BatchView.
-CREATE FUNCTION batch_views(batch_ids text[]) RETURNS json LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION batch_views(batch_ids text[]) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN (SELECT json_agg(view ORDER BY place) FROM (
+    RETURN (SELECT coalesce(json_agg(view ORDER BY place)::text, '[]') FROM (
         SELECT place, row_to_json(batch) AS view
         FROM unnest(batch_ids) WITH ORDINALITY AS ids (batch_id, place) CROSS JOIN LATERAL (
             SELECT id, input_file_id, endpoint, completion_window, groups, metadata, status, errors, output_file_id,
@@ -47,51 +41,61 @@ BEGIN
 END $$;
 
 -- How a batch's shards and newest jobs stand, as manifold.store.progress.Progress.
-CREATE FUNCTION batch_progress(of_batch text, most_attempts integer, fresh_seconds float8) RETURNS json LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION batch_progress(of_batch text, most_attempts integer, fresh_seconds float8) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    counted record;
+    stale boolean := false;
+    reason text;
+    since bigint;
+    waiting_shards bigint;
+    attempts json;
 BEGIN
-    RETURN (
-        WITH counted AS (
-            SELECT count(*) AS total, count(*) FILTER (WHERE state = 'waiting') AS waiting,
-                count(*) FILTER (WHERE state = 'running') AS running, count(*) FILTER (WHERE state = 'ended') AS ended,
-                coalesce(bool_or(state = 'running' AND due_at > clock_timestamp() AND EXISTS (
-                    SELECT 1 FROM jobs WHERE shard_id = shards.id AND jobs.state = 'running'
-                        AND coalesce(polled_at, submitted_at) < clock_timestamp() - make_interval(secs => fresh_seconds))), false)
-                AS stale
-            FROM shards WHERE batch_id = of_batch
-        ), waits AS (
-            SELECT waiting_for, count(*) AS waiting_shards, floor(extract(epoch FROM min(coalesce(
-                (SELECT max(coalesce(ended_at, created_at)) FROM jobs WHERE shard_id = shards.id), created_at
-            ))))::bigint AS waiting_since
-            FROM shards WHERE batch_id = of_batch AND state = 'waiting' AND waiting_for IS NOT NULL
-            GROUP BY waiting_for ORDER BY array_position(ARRAY['room', 'cooldown', 'input'], waiting_for) LIMIT 1
-        ), attempted AS (
-            SELECT coalesce((SELECT number FROM shards WHERE id = shard_id), 0) AS shard, deployment_id, state, outcome,
-                requests, error, errors -> 0 AS first_error, floor(extract(epoch FROM created_at))::bigint AS created_at,
-                floor(extract(epoch FROM submitted_at))::bigint AS submitted_at,
-                floor(extract(epoch FROM ended_at))::bigint AS ended_at
-            FROM jobs WHERE batch_id = of_batch ORDER BY jobs.created_at DESC, id DESC LIMIT most_attempts
-        )
-        SELECT row_to_json(progress) FROM (
-            SELECT counted.*, waiting_for, waiting_since, waiting_shards,
-                coalesce((SELECT json_agg(attempted) FROM attempted), '[]') AS attempts
-            FROM counted LEFT JOIN waits ON true) AS progress);
+    SELECT count(*) AS total, count(*) FILTER (WHERE state = 'waiting') AS waiting,
+        count(*) FILTER (WHERE state = 'running') AS running, count(*) FILTER (WHERE state = 'ended') AS ended
+    INTO counted FROM shards WHERE batch_id = of_batch;
+    IF counted.running > 0 THEN
+        stale := EXISTS (
+            SELECT 1 FROM shards JOIN jobs ON jobs.shard_id = shards.id
+            WHERE shards.batch_id = of_batch AND shards.state = 'running' AND shards.due_at > clock_timestamp()
+                AND jobs.state = 'running' AND coalesce(polled_at, submitted_at)
+                    < clock_timestamp() - make_interval(secs => fresh_seconds));
+    END IF;
+    IF counted.waiting > 0 THEN
+        SELECT waiting_for, count(*), floor(extract(epoch FROM min(coalesce(
+            (SELECT max(coalesce(ended_at, created_at)) FROM jobs WHERE shard_id = shards.id), created_at))))::bigint
+        INTO reason, waiting_shards, since
+        FROM shards WHERE batch_id = of_batch AND state = 'waiting' AND waiting_for IS NOT NULL
+        GROUP BY waiting_for ORDER BY array_position(ARRAY['room', 'cooldown', 'input'], waiting_for) LIMIT 1;
+    END IF;
+    SELECT json_agg(attempt) INTO attempts FROM (
+        SELECT coalesce((SELECT number FROM shards WHERE id = shard_id), 0) AS shard, deployment_id, state, outcome,
+            requests, error, errors -> 0 AS first_error, floor(extract(epoch FROM created_at))::bigint AS created_at,
+            floor(extract(epoch FROM submitted_at))::bigint AS submitted_at,
+            floor(extract(epoch FROM ended_at))::bigint AS ended_at
+        FROM jobs WHERE batch_id = of_batch ORDER BY jobs.created_at DESC, id DESC LIMIT most_attempts) AS attempt;
+    RETURN json_build_object('total', counted.total, 'waiting', counted.waiting, 'running', counted.running,
+        'ended', counted.ended, 'stale', stale, 'waiting_for', reason,
+        'waiting_since', since, 'waiting_shards', waiting_shards,
+        'attempts', coalesce(attempts, '[]'))::text;
 END $$;
 
+-- A batch, and how it stands.
 CREATE FUNCTION read_batch(hash text, of_batch text, most_attempts integer, fresh_seconds float8) RETURNS text
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     key api_keys;
-    seen json;
+    seen text := 'null';
 BEGIN
     SELECT * INTO key FROM api_keys WHERE token_hash = hash AND deleted_at IS NULL;
     IF hash IS NOT NULL AND key.id IS NULL THEN
         RETURN NULL;
     END IF;
     IF EXISTS (SELECT 1 FROM batches WHERE id = of_batch AND sees(key, user_id, team_id, key_id)) THEN
-        seen := json_build_object('batch', batch_views(ARRAY[of_batch]) -> 0,
-            'progress', batch_progress(of_batch, most_attempts, fresh_seconds));
+        seen := '{"batches":' || batch_views(ARRAY[of_batch])
+            || ',"progress":' || batch_progress(of_batch, most_attempts, fresh_seconds) || '}';
     END IF;
-    RETURN read_answer(key, seen);
+    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || seen;
 END $$;
 
 -- Batches, the newest first, `most` at most, from just after the batch `after` if it is not null: no rows without it.
@@ -102,6 +106,7 @@ DECLARE
     last_at timestamptz := 'infinity';
     last_id text := '';
     meant text[];
+    page text[];
 BEGIN
     SELECT * INTO key FROM api_keys WHERE token_hash = hash AND deleted_at IS NULL;
     IF hash IS NOT NULL AND key.id IS NULL THEN
@@ -111,12 +116,12 @@ BEGIN
         SELECT created_at, id INTO last_at, last_id FROM batches
         WHERE id = after AND sees(key, user_id, team_id, key_id);
         IF NOT FOUND THEN
-            RETURN read_answer(key, NULL);
+            RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || 'null';
         END IF;
     END IF;
     meant := groups_of(key, names);
     -- One index for each way to see a batch: no order of rows or statistics makes a page slow.
-    RETURN read_answer(key, coalesce(batch_views(ARRAY(
+    page := ARRAY(
         SELECT id FROM (
             (SELECT created_at, id FROM batches
              WHERE hash IS NULL AND (created_at, id) < (last_at, last_id) AND CASE WHEN meant IS NULL THEN true ELSE groups && meant END
@@ -135,14 +140,15 @@ BEGIN
             (SELECT created_at, id FROM batches
              WHERE key_id = key.id AND user_id IS NULL AND team_id IS NULL AND (created_at, id) < (last_at, last_id)
                  AND CASE WHEN meant IS NULL THEN true ELSE groups && meant END
-             ORDER BY created_at DESC, id DESC LIMIT most)) AS page
-        ORDER BY created_at DESC, id DESC LIMIT most)), '[]'));
+             ORDER BY created_at DESC, id DESC LIMIT most)) AS visible
+        ORDER BY created_at DESC, id DESC LIMIT most);
+    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || batch_views(page);
 END $$;
 
 -- Files in this order, as manifold.store.files.FileView, each with its inputs as manifold.store.inputs.InputView.
-CREATE FUNCTION file_views(file_ids text[], with_inputs boolean) RETURNS json LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION file_views(file_ids text[], with_inputs boolean) RETURNS text LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN (SELECT json_agg(view ORDER BY place) FROM (
+    RETURN (SELECT coalesce(json_agg(view ORDER BY place)::text, '[]') FROM (
         SELECT place, json_build_object('file', row_to_json(file), 'inputs', inputs) AS view
         FROM unnest(file_ids) WITH ORDINALITY AS ids (of_file, place) CROSS JOIN LATERAL (
             SELECT id, purpose, filename, bytes, status, status_details, groups, created_at, expires_at
@@ -153,21 +159,26 @@ BEGIN
             FROM inputs WHERE with_inputs AND inputs.file_id = of_file AND state <> 'discarded') AS of_file) AS views);
 END $$;
 
+-- A file with its inputs, or with its report, or with neither.
 CREATE FUNCTION read_file(hash text, of_file text, with_inputs boolean, with_report boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     key api_keys;
-    seen json;
+    of_lines jsonb;
+    seen text := 'null';
 BEGIN
     SELECT * INTO key FROM api_keys WHERE token_hash = hash AND deleted_at IS NULL;
     IF hash IS NOT NULL AND key.id IS NULL THEN
         RETURN NULL;
     END IF;
-    SELECT json_build_object('file', file_views(ARRAY[of_file], with_inputs) -> 0,
-        'report', CASE WHEN with_report THEN report END) INTO seen
-    FROM files WHERE id = of_file AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
+    SELECT CASE WHEN with_report THEN report END INTO of_lines FROM files
+    WHERE id = of_file AND deleted_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())
         AND sees(key, user_id, team_id, key_id);
-    RETURN read_answer(key, seen);
+    IF FOUND THEN
+        seen := '{"files":' || file_views(ARRAY[of_file], with_inputs)
+            || ',"report":' || coalesce(of_lines::text, 'null') || '}';
+    END IF;
+    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || seen;
 END $$;
 
 -- Files by age, `most` at most, from just after the file `after` if it is not null: no rows without it.
@@ -187,7 +198,7 @@ BEGIN
     IF after IS NOT NULL THEN
         SELECT created_at, id INTO last_at, last_id FROM files WHERE id = after AND sees(key, user_id, team_id, key_id);
         IF NOT FOUND THEN
-            RETURN read_answer(key, NULL);
+            RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || 'null';
         END IF;
     END IF;
     meant := groups_of(key, names);
@@ -246,7 +257,7 @@ BEGIN
                  ORDER BY created_at DESC, id DESC LIMIT most)) AS visible
             ORDER BY created_at DESC, id DESC LIMIT most);
     END IF;
-    RETURN read_answer(key, coalesce(file_views(page, true), '[]'));
+    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || file_views(page, true);
 END $$;
 
 -- A key as manifold.store.keys.KeyRow, and users and teams as the rows of theirs. Budgets are text, to keep their digits.
@@ -311,7 +322,7 @@ BEGIN
     IF shown.id IS NOT NULL AND (hash IS NULL OR shown.id = key.id) THEN
         seen := json_build_object('row', key_view(shown), 'spend', spend_of_key(shown.id)::text);
     END IF;
-    RETURN read_answer(key, seen);
+    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen::text, 'null');
 END $$;
 
 -- The user of this id, or the key's own where it is null, with what it has cost and, of its newest `most` keys, those that
@@ -336,7 +347,7 @@ BEGIN
             max_budget::text AS max_budget, budget_duration, batch_enqueued_token_limit, batch_enqueued_request_limit,
             batch_over_limit, retry_failed_lines, created_at, updated_at
         FROM users WHERE id = coalesce(of_user, key.user_id) AND (hash IS NULL OR id = key.user_id)) AS shown;
-    RETURN read_answer(key, seen);
+    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen::text, 'null');
 END $$;
 
 -- The same of a team.
@@ -360,5 +371,5 @@ BEGIN
             max_budget::text AS max_budget, budget_duration, batch_enqueued_token_limit, batch_enqueued_request_limit,
             batch_over_limit, retry_failed_lines, created_at, updated_at
         FROM teams WHERE id = coalesce(of_team, key.team_id) AND (hash IS NULL OR id = key.team_id)) AS shown;
-    RETURN read_answer(key, seen);
+    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen::text, 'null');
 END $$;
