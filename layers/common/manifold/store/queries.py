@@ -6,7 +6,12 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, LiteralString, TypeVar, get_args, get_type_hints
 
-from psycopg import AsyncCursor
+from psycopg import AsyncCursor, generators
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 from psycopg.rows import class_row
 
 from manifold.store.connection import Connection
@@ -28,6 +33,19 @@ async def fetch_all(
     return await (await _execute(connection, record, query, parameters)).fetchall()
 
 
+async def fetch_text(connection: Connection, query: LiteralString, parameters: Sequence[object]) -> str | None:
+    """The text that a function of the schema returns. The query names its parameters as Postgres does: `$1`.
+
+    Raises as a cursor does. It is sent without one: what a cursor does for any query takes 0.06 ms.
+    """
+    async with connection.lock:
+        [result] = await connection.wait(_exchange(connection, query, parameters))
+    if result.status != ExecStatus.TUPLES_OK:
+        raise error_from_result(result, connection.info.encoding)
+    value = result.get_value(0, 0)
+    return None if value is None else value.decode()
+
+
 def from_json(record: type[Record], members: Mapping[str, Any]) -> Record:
     """The record of a row that a function of the schema wrote as JSON: times in ISO 8601, numerics as text."""
     kind: Any = record
@@ -43,6 +61,14 @@ async def changes_one(
 ) -> bool:
     """Whether the statement changed a row: it did not where one of its guards does not hold."""
     return (await connection.execute(query, parameters)).rowcount == 1
+
+
+def _exchange(connection: Connection, query: str, parameters: Sequence[object]) -> PQGen[list[PGresult]]:
+    adapted = Transformer(connection)
+    values = adapted.dump_sequence(parameters, [PyFormat.AUTO] * len(parameters))
+    connection.pgconn.send_query_params(query.encode(), values, adapted.types, adapted.formats)
+    results: list[PGresult] = yield from generators.execute(connection.pgconn)
+    return results
 
 
 @cache

@@ -18,7 +18,7 @@ from manifold.store.files import FileView
 from manifold.store.inputs import InputView
 from manifold.store.keys import KeyRow
 from manifold.store.progress import Progress
-from manifold.store.queries import from_json
+from manifold.store.queries import fetch_text, from_json
 from manifold.store.teams import TeamRow
 from manifold.store.users import UserRow
 
@@ -71,20 +71,20 @@ class Reads:
 
     async def batch(self, batch_id: str, fresh_seconds: float) -> Read[tuple[BatchView, Progress] | None]:
         """A batch and how it stands, which is stale if its provider was last asked longer ago than this."""
-        grant, seen = await self._read("SELECT read_batch(%s, %s, %s, %s)", batch_id, MOST_ATTEMPTS, fresh_seconds)
+        grant, seen = await self._read("SELECT read_batch($1, $2, $3, $4)", batch_id, MOST_ATTEMPTS, fresh_seconds)
         if seen is None:
             return Read(grant, None)
         return Read(grant, (from_json(BatchView, seen["batches"][0]), from_json(Progress, seen["progress"])))
 
     async def batches(self, *, after: str | None, names: Sequence[str], limit: int) -> Read[list[BatchView] | None]:
         """The newest first; one more than `limit`, if there is one."""
-        query: LiteralString = "SELECT read_batches(%s, %s, %s, %s)"
+        query: LiteralString = "SELECT read_batches($1, $2, $3, $4)"
         grant, seen = await self._read(query, after, list(names), limit + 1)
         return Read(grant, None if seen is None else [from_json(BatchView, batch) for batch in seen])
 
     async def file(self, file_id: str, *, inputs: bool = False, report: bool = False) -> Read[SeenFile | None]:
         """A file that is neither deleted nor expired."""
-        grant, seen = await self._read("SELECT read_file(%s, %s, %s, %s)", file_id, inputs, report)
+        grant, seen = await self._read("SELECT read_file($1, $2, $3, $4)", file_id, inputs, report)
         return Read(grant, None if seen is None else _seen_file(seen["files"][0], seen["report"]))
 
     async def files(
@@ -97,7 +97,7 @@ class Reads:
         limit: int,
     ) -> Read[list[SeenFile] | None]:
         """Files by age, with their inputs; one more than `limit`, if there is one. `after` may be deleted."""
-        query: LiteralString = "SELECT read_files(%s, %s, %s, %s, %s, %s)"
+        query: LiteralString = "SELECT read_files($1, $2, $3, $4, $5, $6)"
         grant, seen = await self._read(query, after, order == "asc", purpose, list(names), limit + 1)
         return Read(grant, None if seen is None else [_seen_file(file) for file in seen])
 
@@ -105,27 +105,27 @@ class Reads:
         self, by: Literal["id", "token_hash", "alias"] | None, value: str | None
     ) -> Read[SeenHolder[KeyRow] | None]:
         """A key, or the holder's own if `by` is `None`."""
-        grant, seen = await self._read("SELECT read_key(%s, %s, %s)", by, value, loads=json.loads)
+        grant, seen = await self._read("SELECT read_key($1, $2, $3)", by, value, loads=json.loads)
         return Read(grant, _seen_holder(KeyRow, seen))
 
     async def user(self, user_id: str | None) -> Read[SeenHolder[UserRow] | None]:
         """A user, or the key's own if there is no `user_id`."""
-        grant, seen = await self._read("SELECT read_user(%s, %s, %s)", user_id, MOST_KEYS, loads=json.loads)
+        grant, seen = await self._read("SELECT read_user($1, $2, $3)", user_id, MOST_KEYS, loads=json.loads)
         return Read(grant, _seen_holder(UserRow, seen))
 
     async def team(self, team_id: str | None) -> Read[SeenHolder[TeamRow] | None]:
         """A team, or the key's own if there is no `team_id`."""
-        grant, seen = await self._read("SELECT read_team(%s, %s, %s)", team_id, MOST_KEYS, loads=json.loads)
+        grant, seen = await self._read("SELECT read_team($1, $2, $3)", team_id, MOST_KEYS, loads=json.loads)
         return Read(grant, _seen_holder(TeamRow, seen))
 
     async def _read(
         self, query: LiteralString, *parameters: object, loads: Callable[[str], Any] = orjson.loads
     ) -> tuple[str | None, Any]:
         """The key's grant, and what was found. An admin's `metadata` may have numbers that only `json.loads` keeps."""
-        row = await (await self._connection.execute(query, (self._hash, *parameters))).fetchone()
-        if row is None or row[0] is None:
+        text = await fetch_text(self._connection, query, (self._hash, *parameters))
+        if text is None:
             return None, None
-        grant, _, seen = row[0].partition("\n")
+        grant, _, seen = text.partition("\n")
         return grant, loads(seen)
 
 
