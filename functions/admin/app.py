@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from admin import health
 from admin.bodies import KeyBlock, KeyCreate, KeyRegenerate, KeysDelete, KeyUpdate, TeamCreate, Text, UserCreate
@@ -11,7 +11,7 @@ from admin.keys import VirtualKeys
 from admin.owners import Teams, Users
 from admin.spend import Spend, parse_time
 from manifold import observe, web
-from manifold.app import GatewayDep, application
+from manifold.app import GatewayDep, application, gateway_of, reading_of
 from manifold.gateway import Gateway
 from manifold.store.spend import SpendFilter
 from manifold.web import Admin, Authenticated
@@ -21,8 +21,12 @@ open_routes = APIRouter()
 """Routes that need no key."""
 
 
-async def _keys(gateway: GatewayDep) -> VirtualKeys:
+def _keys_of(gateway: Gateway) -> VirtualKeys:
     return VirtualKeys(gateway.store, gateway.config, gateway.master_key)
+
+
+async def _keys(gateway: GatewayDep) -> VirtualKeys:
+    return _keys_of(gateway)
 
 
 async def _users(gateway: GatewayDep) -> Users:
@@ -37,15 +41,14 @@ async def _spend(gateway: GatewayDep, caller: Authenticated) -> Spend:
     return Spend(gateway.store, caller)
 
 
-async def _groups(gateway: GatewayDep, caller: Authenticated) -> Groups:
-    return Groups(gateway.config, caller)
+async def _groups(request: Request) -> Groups:
+    return Groups(gateway_of(request).config, await web.caller(request))
 
 
 KeysDep = Annotated[VirtualKeys, Depends(_keys)]
 UsersDep = Annotated[Users, Depends(_users)]
 TeamsDep = Annotated[Teams, Depends(_teams)]
 SpendDep = Annotated[Spend, Depends(_spend)]
-GroupsDep = Annotated[Groups, Depends(_groups)]
 
 
 @routes.post("/key/generate")
@@ -54,8 +57,8 @@ async def generate_key(_: Admin, keys: KeysDep, body: KeyCreate) -> Response:
 
 
 @routes.get("/key/info")
-async def key_info(caller: Authenticated, keys: KeysDep, key: Text | None = None) -> Response:
-    return web.json(await keys.info(caller, key))
+async def key_info(request: Request, key: Text | None = None) -> Response:
+    return web.json(await _keys_of(gateway_of(request)).info(reading_of(request), key))
 
 
 @routes.get("/key/list")
@@ -102,8 +105,8 @@ async def new_user(_: Admin, users: UsersDep, body: UserCreate) -> Response:
 
 
 @routes.get("/user/info")
-async def user_info(caller: Authenticated, users: UsersDep, user_id: Text | None = None) -> Response:
-    return web.json(await users.info(caller, user_id))
+async def user_info(request: Request, users: UsersDep, user_id: Text | None = None) -> Response:
+    return web.json(await users.info(reading_of(request), user_id))
 
 
 @routes.post("/team/new")
@@ -112,8 +115,8 @@ async def new_team(_: Admin, teams: TeamsDep, body: TeamCreate) -> Response:
 
 
 @routes.get("/team/info")
-async def team_info(caller: Authenticated, teams: TeamsDep, team_id: Text | None = None) -> Response:
-    return web.json(await teams.info(caller, team_id))
+async def team_info(request: Request, teams: TeamsDep, team_id: Text | None = None) -> Response:
+    return web.json(await teams.info(reading_of(request), team_id))
 
 
 @routes.get("/spend/logs")
@@ -137,23 +140,23 @@ async def spend_logs(
 
 
 @routes.get("/models")
-async def list_models(groups: GroupsDep) -> Response:
-    return web.json(groups.models())
+async def list_models(request: Request) -> Response:
+    return web.json((await _groups(request)).models())
 
 
 @routes.get("/models/{model:path}")
-async def retrieve_model(groups: GroupsDep, model: str) -> Response:
-    return web.json(groups.model(model))
+async def retrieve_model(request: Request, model: str) -> Response:
+    return web.json((await _groups(request)).model(model))
 
 
 @routes.get("/model/info")
-async def model_info(groups: GroupsDep) -> Response:
-    return web.json(groups.deployments())
+async def model_info(request: Request) -> Response:
+    return web.json((await _groups(request)).deployments())
 
 
 @routes.get("/model_group/info")
-async def model_group_info(groups: GroupsDep, model_group: str | None = None) -> Response:
-    return web.json(groups.groups(model_group))
+async def model_group_info(request: Request, model_group: str | None = None) -> Response:
+    return web.json((await _groups(request)).groups(model_group))
 
 
 @open_routes.get("/health/liveliness")

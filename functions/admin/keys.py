@@ -20,10 +20,10 @@ from admin.bodies import (
 )
 from admin.groups import require_known
 from manifold import ids
-from manifold.access import Caller
 from manifold.auth import key_hash
 from manifold.config import Config
 from manifold.errors import InvalidRequest, NotFound
+from manifold.reading import Reading
 from manifold.store import Store, Tables
 from manifold.store.keys import Key, KeyRow
 from manifold.store.paging import Cursor
@@ -55,20 +55,16 @@ class VirtualKeys:
         async with self._store.transaction() as tables:
             return await create_key(tables, body, body.key, body.ignored)
 
-    async def info(self, caller: Caller, reference: str | None) -> KeyInfoResponse:
-        """The key of this reference, or the caller's own. Only admins see other keys."""
-        if reference is None and caller.key_id is None:
+    async def info(self, reading: Reading, reference: str | None) -> KeyInfoResponse:
+        """The key of this reference, or the request's own. Only admins see other keys."""
+        by, value = parse_reference(reference) if reference else (None, None)
+        caller, seen = await reading.read(lambda reads: reads.key(by, value))
+        if reference is None and caller.admin:
             raise InvalidRequest("The master key is not a virtual key. Send one, as in ?key=sk-….", param="key")
-        async with self._store.session() as tables:
-            row = await (
-                tables.keys.find(*parse_reference(reference))
-                if reference
-                else tables.keys.find("id", caller.key_id or "")
-            )
-            if row is None or not (caller.admin or row.id == caller.key_id):
-                raise _not_found()
-            spend = await tables.spend.of("key", row.id)
-        return KeyInfoResponse(key=row.token_hash, info=KeyInfoWithSpend.model_validate(asdict(row) | {"spend": spend}))
+        if seen is None:
+            raise _not_found()
+        info = KeyInfoWithSpend.model_validate(asdict(seen.row) | {"spend": seen.spend})
+        return KeyInfoResponse(key=seen.row.token_hash, info=info)
 
     async def page(
         self, *, size: int, after: str | None, user_id: str | None, team_id: str | None, alias: str | None

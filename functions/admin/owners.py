@@ -1,5 +1,6 @@
 """Users and teams: the owners of keys, and of what their keys make."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,15 +20,13 @@ from admin.bodies import (
 from admin.groups import require_known
 from admin.keys import create_key
 from manifold import ids
-from manifold.access import Caller
 from manifold.config import Config
 from manifold.errors import InvalidRequest, NotFound
+from manifold.reading import Reading
 from manifold.store import Store
 from manifold.store.keys import KeyRow
 from manifold.store.teams import Team
 from manifold.store.users import User
-
-_KEYS_SHOWN = 100
 
 
 class Users:
@@ -59,19 +58,16 @@ class Users:
         of_key = key.model_dump(include=shown) if key else {}
         return UserResponse.model_validate(asdict(row) | of_key | {"ignored": body.ignored})
 
-    async def info(self, caller: Caller, user_id: str | None) -> UserInfoResponse:
-        """A user and its newest keys; without `user_id` the caller's own. Only admins see others and their keys."""
+    async def info(self, reading: Reading, user_id: str | None) -> UserInfoResponse:
+        """A user and its newest keys; without `user_id` the key's own. Only admins see others and their keys."""
+        caller, seen = await reading.read(lambda reads: reads.user(user_id))
         user_id = user_id or caller.user_id
         if user_id is None:
             raise InvalidRequest("This key belongs to no user. Send one, as in ?user_id=….", param="user_id")
-        async with self._store.session() as tables:
-            row = await tables.users.get(user_id) if caller.admin or caller.user_id == user_id else None
-            if row is None:
-                raise NotFound(f"There is no user '{user_id}'.", param="user_id")
-            keys = await tables.keys.page(limit=_KEYS_SHOWN, user_id=user_id)
-            spend = await tables.spend.of("user", row.id)
-        info = UserInfoWithSpend.model_validate(asdict(row) | {"spend": spend})
-        return UserInfoResponse(user_id=row.id, user_info=info, keys=_visible(keys, caller))
+        if seen is None:
+            raise NotFound(f"There is no user '{user_id}'.", param="user_id")
+        info = UserInfoWithSpend.model_validate(asdict(seen.row) | {"spend": seen.spend})
+        return UserInfoResponse(user_id=seen.row.id, user_info=info, keys=_infos(seen.keys))
 
 
 class Teams:
@@ -96,19 +92,16 @@ class Teams:
             row = await tables.teams.insert(team)
         return TeamResponse.model_validate(asdict(row) | {"ignored": body.ignored})
 
-    async def info(self, caller: Caller, team_id: str | None) -> TeamInfoResponse:
-        """A team and its newest keys; without `team_id` the caller's own. Only admins see others and their keys."""
+    async def info(self, reading: Reading, team_id: str | None) -> TeamInfoResponse:
+        """A team and its newest keys; without `team_id` the key's own. Only admins see others and their keys."""
+        caller, seen = await reading.read(lambda reads: reads.team(team_id))
         team_id = team_id or caller.team_id
         if team_id is None:
             raise InvalidRequest("This key belongs to no team. Send one, as in ?team_id=….", param="team_id")
-        async with self._store.session() as tables:
-            row = await tables.teams.get(team_id) if caller.admin or caller.team_id == team_id else None
-            if row is None:
-                raise NotFound(f"There is no team '{team_id}'.", param="team_id")
-            keys = await tables.keys.page(limit=_KEYS_SHOWN, team_id=team_id)
-            spend = await tables.spend.of("team", row.id)
-        info = TeamInfoWithSpend.model_validate(asdict(row) | {"spend": spend})
-        return TeamInfoResponse(team_id=row.id, team_info=info, keys=_visible(keys, caller))
+        if seen is None:
+            raise NotFound(f"There is no team '{team_id}'.", param="team_id")
+        info = TeamInfoWithSpend.model_validate(asdict(seen.row) | {"spend": seen.spend})
+        return TeamInfoResponse(team_id=seen.row.id, team_info=info, keys=_infos(seen.keys))
 
 
 def _limits(body: LimitFields) -> dict[str, Any]:
@@ -125,7 +118,5 @@ def _first_key(body: UserCreate, user_id: str) -> KeyFields:
     )
 
 
-def _visible(keys: list[KeyRow], caller: Caller) -> list[KeyInfo]:
-    """All keys for an admin, the caller's own for anyone else."""
-    shown = [key for key in keys[:_KEYS_SHOWN] if caller.admin or key.id == caller.key_id]
-    return [KeyInfo.model_validate(key) for key in shown]
+def _infos(keys: Sequence[KeyRow]) -> list[KeyInfo]:
+    return [KeyInfo.model_validate(key) for key in keys]

@@ -13,10 +13,11 @@ from batches.serializers import batch_object
 from batches.termination import Termination
 from manifold import idempotency, observe, web
 from manifold.announcement import announce_end
-from manifold.app import GatewayDep, application, mark_activity
+from manifold.app import GatewayDep, application, gateway_of, mark_activity, reading_of
 from manifold.gateway import Gateway
 
-routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
+reads = APIRouter(route_class=web.KeyFirst)
+changes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
 async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
@@ -24,45 +25,48 @@ async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
     return Catalog(gateway.store, gateway.queue, caller, reserving, gateway.config.retry_failed_lines)
 
 
+def _retrieval(request: Request) -> Retrieval:
+    gateway = gateway_of(request)
+    return Retrieval(gateway.store, gateway.queue, reading_of(request), gateway.config.by_id.get)
+
+
 CatalogDep = Annotated[Catalog, Depends(catalog)]
 
 
-@routes.post("/batches")
+@changes.post("/batches")
 async def create_batch(request: Request, body: BatchCreate, batches: CatalogDep, caller: web.Authenticated) -> Response:
     attempt = idempotency.attempt(caller, "POST /batches", body.model_dump_json().encode(), request.headers)
     return web.json(await batches.create(body, attempt))
 
 
-@routes.get("/batches")
+@reads.get("/batches")
 async def list_batches(
     request: Request,
-    batches: CatalogDep,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
-    groups = web.group_names(request.query_params)
-    return web.json(await batches.page(after=after, limit=limit, groups=groups))
+    names = web.group_names(request.query_params)
+    return web.json(await _retrieval(request).page(after=after, limit=limit, names=names))
 
 
-@routes.get("/batches/{batch_id}")
-async def retrieve_batch(gateway: GatewayDep, batch_id: str, caller: web.Authenticated) -> Response:
-    retrieval = Retrieval(gateway.store, gateway.queue, caller, gateway.config.by_id.get)
-    return web.json(await retrieval.retrieve(batch_id))
+@reads.get("/batches/{batch_id}")
+async def retrieve_batch(request: Request, batch_id: str) -> Response:
+    return web.json(await _retrieval(request).retrieve(batch_id))
 
 
-@routes.post("/batches/{batch_id}/cancel")
+@changes.post("/batches/{batch_id}/cancel")
 async def cancel_batch(gateway: GatewayDep, batch_id: str, caller: web.Authenticated) -> Response:
     row = await CancelRequests(gateway.store, gateway.queue).accept(batch_id, caller)
     return web.json(batch_object(row))
 
 
-@routes.post("/batches/{batch_id}/retry")
+@changes.post("/batches/{batch_id}/retry")
 async def retry_batch(request: Request, batch_id: str, batches: CatalogDep, caller: web.Authenticated) -> Response:
     attempt = idempotency.attempt(caller, f"POST /batches/{batch_id}/retry", b"", request.headers)
     return web.json(await batches.retry(batch_id, attempt))
 
 
-@routes.post("/batches/{batch_id}/end")
+@changes.post("/batches/{batch_id}/end")
 async def end_batch(gateway: GatewayDep, batch_id: str, admin: web.Admin) -> Response:
     row = await Termination(gateway.store).stop(batch_id, admin)
     await announce_end(gateway.store, gateway.queue, batch_id)
@@ -71,7 +75,7 @@ async def end_batch(gateway: GatewayDep, batch_id: str, admin: web.Admin) -> Res
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
-    return application("Manifold batches", gateway, routes)
+    return application("Manifold batches", gateway, reads, changes)
 
 
 app = create(Gateway())

@@ -1,6 +1,6 @@
-"""A client's batches: create and list. No provider is called: a row is written, then a message is sent."""
+"""A client's batches: create and retry. No provider is called: a row is written, then a message is sent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from batches.admission import Reserving
 from batches.bodies import BatchCreate
@@ -13,19 +13,18 @@ from manifold.errors import InvalidRequest, NotFound
 from manifold.idempotency import CreateAttempt
 from manifold.jsonl import Report
 from manifold.queue import Message, Queue
-from manifold.schemas import Batch, Page
+from manifold.schemas import Batch
 from manifold.store import Store
 from manifold.store.batches import NewBatch
 from manifold.store.files import FileRow
-from manifold.store.paging import Cursor
 
 WINDOW_SECONDS = 86_400
 """Length of the completion window, which is always `24h`."""
 
 
 class Catalog:
-    """The batches that one caller may see; used by the routes. A retrieve is in `batches.retrieval`, a
-    cancel in `batches.cancellation`."""
+    """Creates the batches of one caller; used by the routes. Reads are in `batches.retrieval`, a cancel in
+    `batches.cancellation`."""
 
     def __init__(
         self,
@@ -81,22 +80,6 @@ class Catalog:
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.announce([Message("batch", row.id)])
         return batch_object(row)
-
-    async def page(self, *, after: str | None, limit: int, groups: Sequence[str]) -> Page[Batch]:
-        """The caller's batches, newest first; with `groups`, those that any of these model groups may run.
-
-        Raises `InvalidRequest` (`invalid_cursor`) if `after` is no batch of the caller's.
-        """
-        async with self._store.session() as tables:
-            cursor = None
-            if after is not None:
-                last = await tables.batches.get(after, self._caller)
-                if last is None:
-                    raise InvalidRequest(f"No batch found with id '{after}'.", param="after", code="invalid_cursor")
-                cursor = Cursor(last.created_at, last.id)
-            resolved = [self._caller.group(group) for group in groups]
-            rows = await tables.batches.page(self._caller, limit=limit, after=cursor, groups=resolved)
-        return Page[Batch].of([batch_object(row) for row in rows], limit)
 
     def _batch(self, request: BatchCreate, file: FileRow | None) -> tuple[NewBatch, Report]:
         """The batch that the request asks for, once its file and model are checked, and the file's report."""

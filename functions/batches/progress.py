@@ -5,7 +5,7 @@ from collections.abc import Callable
 from manifold.config import Deployment
 from manifold.schemas import AttemptOutcome, BatchAttempt, BatchAttemptError, ShardCounts, WaitingFor
 from manifold.store import shards
-from manifold.store.batches import BatchRow
+from manifold.store.batches import BatchView
 from manifold.store.progress import Attempt, Progress
 
 _MESSAGES: dict[shards.WaitingFor, str] = {
@@ -16,7 +16,7 @@ _MESSAGES: dict[shards.WaitingFor, str] = {
 }
 
 
-def waiting_for(batch: BatchRow, progress: Progress) -> WaitingFor | None:
+def waiting_for(batch: BatchView, progress: Progress) -> WaitingFor | None:
     """What the batch, or a part of it, waits for; `None` if nothing waits, or if it is not to run any more."""
     if batch.status not in ("validating", "in_progress") or progress.waiting_for is None:
         return None
@@ -33,12 +33,14 @@ def shard_counts(progress: Progress) -> ShardCounts:
     return ShardCounts(total=progress.total, waiting=progress.waiting, running=progress.running, ended=progress.ended)
 
 
-def attempts(batch: BatchRow, progress: Progress, deployment: Callable[[str], Deployment | None]) -> list[BatchAttempt]:
+def attempts(
+    batch: BatchView, progress: Progress, deployment: Callable[[str], Deployment | None]
+) -> list[BatchAttempt]:
     """The batch's jobs, the newest first. `deployment` gives the deployment with an id."""
     return [_attempt(batch, attempt, deployment(attempt["deployment_id"])) for attempt in progress.attempts]
 
 
-def _attempt(batch: BatchRow, attempt: Attempt, deployment: Deployment | None) -> BatchAttempt:
+def _attempt(batch: BatchView, attempt: Attempt, deployment: Deployment | None) -> BatchAttempt:
     return BatchAttempt(
         shard=attempt["shard"],
         model=_group(batch, deployment),
@@ -51,7 +53,7 @@ def _attempt(batch: BatchRow, attempt: Attempt, deployment: Deployment | None) -
     )
 
 
-def _group(batch: BatchRow, deployment: Deployment | None) -> str | None:
+def _group(batch: BatchView, deployment: Deployment | None) -> str | None:
     """The model group that it ran in; `None` where that is not known any more."""
     if len(batch.groups) == 1:
         return batch.groups[0]

@@ -1,14 +1,15 @@
-"""A client's `GET` of one batch: its row, and how its shards and attempts stand. No provider is called."""
+"""A client's `GET` of batches: their rows, and how the shards and attempts of one stand. No provider is called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from batches.errors import batch_not_found
 from batches.progress import attempts, shard_counts, waiting_for
 from batches.serializers import batch_object
-from manifold.access import Caller
 from manifold.config import Deployment
+from manifold.errors import InvalidRequest
 from manifold.queue import Message, Queue
-from manifold.schemas import Batch
+from manifold.reading import Reading
+from manifold.schemas import Batch, Page
 from manifold.store import Store
 
 FRESH_SECONDS = 15.0
@@ -16,26 +17,25 @@ FRESH_SECONDS = 15.0
 
 
 class Retrieval:
-    """Reads one batch for a caller; used by the route. `deployment` gives the deployment with an id."""
+    """Reads the batches that the holder of a key sees; used by the routes. `deployment` gives the deployment with an
+    id."""
 
     def __init__(
-        self, store: Store, queue: Queue, caller: Caller, deployment: Callable[[str], Deployment | None]
+        self, store: Store, queue: Queue, reading: Reading, deployment: Callable[[str], Deployment | None]
     ) -> None:
         self._store = store
         self._queue = queue
-        self._caller = caller
+        self._reading = reading
         self._deployment = deployment
 
     async def retrieve(self, batch_id: str) -> Batch:
         """The batch as its rows have it, with a poll soon if the last was `FRESH_SECONDS` ago. Raises `NotFound`."""
-        async with self._store.session() as tables:
-            row = await tables.batches.get(batch_id, self._caller)
-            if row is None:
-                raise batch_not_found(batch_id)
-            progress = await tables.progress.of(batch_id)
-            running = progress.running and row.status in ("in_progress", "cancelling")
-            stale = await tables.shard_leases.wake_stale(batch_id, FRESH_SECONDS) if running else []
-        await self._queue.announce(Message("shard", shard_id) for shard_id in stale)
+        _, seen = await self._reading.read(lambda reads: reads.batch(batch_id, FRESH_SECONDS))
+        if seen is None:
+            raise batch_not_found(batch_id)
+        row, progress = seen
+        if progress.stale and row.status in ("in_progress", "cancelling"):
+            await self._wake(batch_id)
         batch = batch_object(row)
         return batch.model_copy(
             update={
@@ -44,3 +44,18 @@ class Retrieval:
                 "attempts": attempts(row, progress, self._deployment),
             }
         )
+
+    async def page(self, *, after: str | None, limit: int, names: Sequence[str]) -> Page[Batch]:
+        """The batches, newest first; with `names`, those that any of these model groups may run.
+
+        Raises `InvalidRequest` (`invalid_cursor`) if `after` is no batch that the holder sees.
+        """
+        _, rows = await self._reading.read(lambda reads: reads.batches(after=after, names=names, limit=limit))
+        if rows is None:
+            raise InvalidRequest(f"No batch found with id '{after}'.", param="after", code="invalid_cursor")
+        return Page[Batch].of([batch_object(row) for row in rows], limit)
+
+    async def _wake(self, batch_id: str) -> None:
+        async with self._store.session() as tables:
+            stale = await tables.shard_leases.wake_stale(batch_id, FRESH_SECONDS)
+        await self._queue.announce(Message("shard", shard_id) for shard_id in stale)

@@ -11,10 +11,10 @@ from manifold.schemas import (
     WaitingFor,
     unix_time,
 )
-from manifold.store.batches import BatchRow
+from manifold.store.batches import BatchView
 
 
-def batch_object(row: BatchRow) -> Batch:
+def batch_object(row: BatchView) -> Batch:
     """Every member of OpenAI's object. `model` is the model group, where the batch has just one."""
     return Batch(
         id=row.id,
@@ -42,7 +42,7 @@ def batch_object(row: BatchRow) -> Batch:
     )
 
 
-def _waiting_for(row: BatchRow) -> WaitingFor | None:
+def _waiting_for(row: BatchView) -> WaitingFor | None:
     if row.held_for is None or row.status != "validating":
         return None
     holder = row.held_for.partition(":")[0]

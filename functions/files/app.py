@@ -19,39 +19,27 @@ from files.upload_completion import Completion, CompletionOrder
 from files.uploads import UploadRequest, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.access import Caller
-from manifold.app import GatewayDep, application, mark_activity
+from manifold.app import GatewayDep, application, gateway_of, mark_activity, reading_of
 from manifold.create_body import names_in
 from manifold.gateway import Gateway
 from manifold.schemas import FilePurpose
 from manifold.store.uploads import UploadRow
 
-routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
+reads = APIRouter(route_class=web.KeyFirst)
+changes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
 @dataclass(frozen=True, slots=True)
 class UseCases:
-    """The use cases of one request. Each is made when the route needs it."""
+    """The use cases of one request that changes something. Each is made when the route needs it."""
 
     gateway: Gateway
     caller: Caller
 
     @property
-    def catalog(self) -> Catalog:
-        return Catalog(self.gateway.store, self.gateway.deployments, self.caller)
-
-    @property
     def creation(self) -> Creation:
         parts = self.gateway
         return Creation(parts.store, parts.storage, parts.queue, parts.deployments, self.caller)
-
-    @property
-    def content(self) -> Content:
-        return Content(self.gateway.store, self.gateway.storage, self.caller)
-
-    @property
-    def cost_estimates(self) -> CostEstimates:
-        parts = self.gateway
-        return CostEstimates(parts.store, parts.deployments, parts.prices, self.caller)
 
     @property
     def deletion(self) -> Deletion:
@@ -72,6 +60,19 @@ async def _use_cases(gateway: GatewayDep, caller: web.Authenticated) -> UseCases
     return UseCases(gateway, caller)
 
 
+def _catalog(request: Request) -> Catalog:
+    return Catalog(reading_of(request), gateway_of(request).deployments)
+
+
+def _content(request: Request) -> Content:
+    return Content(reading_of(request), gateway_of(request).storage)
+
+
+def _cost_estimates(request: Request) -> CostEstimates:
+    gateway = gateway_of(request)
+    return CostEstimates(reading_of(request), gateway.deployments, gateway.prices)
+
+
 UseCasesDep = Annotated[UseCases, Depends(_use_cases)]
 
 
@@ -88,7 +89,7 @@ UploadDep = Annotated[UploadRow, Depends(_upload)]
 UploadOfFileDep = Annotated[UploadRow, Depends(_upload_of_file)]
 
 
-@routes.post("/files")
+@changes.post("/files")
 async def create_file(request: Request, use: UseCasesDep) -> Response:
     async with read_form(request) as form:
         file = await _file_request(request, form)
@@ -96,71 +97,72 @@ async def create_file(request: Request, use: UseCasesDep) -> Response:
     return web.json(await use.creation.create(file, attempt))
 
 
-@routes.get("/files")
+@reads.get("/files")
 async def list_files(
     request: Request,
-    use: UseCasesDep,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     purpose: FilePurpose | None = None,
 ) -> Response:
     names = web.group_names(request.query_params)
-    return web.json(await use.catalog.page(limit=limit, order=order, after=after, purpose=purpose, names=names))
+    return web.json(await _catalog(request).page(limit=limit, order=order, after=after, purpose=purpose, names=names))
 
 
-@routes.get("/files/{file_id}")
-async def retrieve_file(file_id: str, use: UseCasesDep) -> Response:
-    return web.json(await use.catalog.retrieve(file_id))
+@reads.get("/files/{file_id}")
+async def retrieve_file(file_id: str, request: Request) -> Response:
+    return web.json(await _catalog(request).retrieve(file_id))
 
 
-@routes.delete("/files/{file_id}")
+@changes.delete("/files/{file_id}")
 async def delete_file(file_id: str, request: Request, use: UseCasesDep) -> Response:
     return web.json(await use.deletion.delete(file_id, is_retry=idempotency.is_retry(request.headers)))
 
 
-@routes.get("/files/{file_id}/content")
-async def file_content(file_id: str, request: Request, use: UseCasesDep) -> Response:
-    return _download(await use.content.get(file_id, request.headers))
+@reads.get("/files/{file_id}/content")
+async def file_content(file_id: str, request: Request) -> Response:
+    return _download(await _content(request).get(file_id, request.headers))
 
 
-@routes.head("/files/{file_id}/content")
-async def file_content_head(file_id: str, request: Request, use: UseCasesDep) -> Response:
-    return _download(await use.content.head(file_id, request.headers))
+@reads.head("/files/{file_id}/content")
+async def file_content_head(file_id: str, request: Request) -> Response:
+    return _download(await _content(request).head(file_id, request.headers))
 
 
-@routes.get("/files/{file_id}/cost-estimate")
-async def file_cost_estimate(file_id: str, use: UseCasesDep) -> Response:
-    return web.json(await use.cost_estimates.of(file_id))
+@reads.get("/files/{file_id}/cost-estimate")
+async def file_cost_estimate(file_id: str, request: Request) -> Response:
+    return web.json(await _cost_estimates(request).of(file_id))
 
 
-@routes.post("/files/presign")
+@changes.post("/files/presign")
 async def presign_file(body: FilePresign, request: Request, use: UseCasesDep) -> Response:
     upload = UploadRequest.of(body, _model_names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(use.caller, "POST /files/presign", upload.identity(), request.headers)
     return web.json(presigned(await use.uploads.create(upload, attempt), use.gateway.storage))
 
 
-@routes.post("/files/{file_id}/complete")
-async def complete_file(row: UploadOfFileDep, use: UseCasesDep, body: FileComplete | None = None) -> Response:
+@changes.post("/files/{file_id}/complete")
+async def complete_file(
+    row: UploadOfFileDep, use: UseCasesDep, request: Request, body: FileComplete | None = None
+) -> Response:
     order = CompletionOrder([CONTENT_PART], body.md5 if body else None, presigned=True)
     completed = await use.completion.complete(row, order)
-    return web.json(await use.catalog.file_of(completed))
+    return web.json(await _catalog(request).file_of(completed))
 
 
-@routes.post("/uploads")
+@changes.post("/uploads")
 async def create_upload(body: UploadCreate, request: Request, use: UseCasesDep) -> Response:
     upload = UploadRequest.of(body, _model_names(body.target_model_names, body.model, request))
     attempt = idempotency.attempt(use.caller, "POST /uploads", upload.identity(), request.headers)
-    return web.json(await use.catalog.upload(await use.uploads.create(upload, attempt)))
+    return web.json(await _catalog(request).upload(await use.uploads.create(upload, attempt)))
 
 
-@routes.get("/uploads/{upload_id}")
-async def retrieve_upload(row: UploadDep, use: UseCasesDep) -> Response:
-    return web.json(await use.catalog.upload(row))
+@reads.get("/uploads/{upload_id}")
+async def retrieve_upload(row: UploadDep, request: Request) -> Response:
+    return web.json(await _catalog(request).upload(row))
 
 
-@routes.post("/uploads/{upload_id}/parts")
+@changes.post("/uploads/{upload_id}/parts")
 async def add_upload_part(row: UploadDep, request: Request, use: UseCasesDep) -> Response:
     require_pending(row)
     async with read_form(request) as form:
@@ -168,15 +170,15 @@ async def add_upload_part(row: UploadDep, request: Request, use: UseCasesDep) ->
     return web.json(await use.uploads.add_part(row, content))
 
 
-@routes.post("/uploads/{upload_id}/complete")
-async def complete_upload(body: UploadComplete, row: UploadDep, use: UseCasesDep) -> Response:
+@changes.post("/uploads/{upload_id}/complete")
+async def complete_upload(body: UploadComplete, row: UploadDep, use: UseCasesDep, request: Request) -> Response:
     completed = await use.completion.complete(row, CompletionOrder(body.part_ids, body.md5))
-    return web.json(await use.catalog.upload(completed))
+    return web.json(await _catalog(request).upload(completed))
 
 
-@routes.post("/uploads/{upload_id}/cancel")
-async def cancel_upload(row: UploadDep, use: UseCasesDep) -> Response:
-    return web.json(await use.catalog.upload(await use.uploads.cancel(row)))
+@changes.post("/uploads/{upload_id}/cancel")
+async def cancel_upload(row: UploadDep, use: UseCasesDep, request: Request) -> Response:
+    return web.json(await _catalog(request).upload(await use.uploads.cancel(row)))
 
 
 def _download(download: Download) -> Response:
@@ -209,7 +211,7 @@ async def _file_request(request: Request, form: FormData) -> FileRequest:
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
-    return application("Manifold files", gateway, routes)
+    return application("Manifold files", gateway, reads, changes)
 
 
 app = create(Gateway())

@@ -1,17 +1,13 @@
-"""The files and uploads that a caller sees."""
+"""The files and uploads that the holder of a key sees."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
 from files.serializers import file_object, future_file, upload_object
-from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
+from manifold.reading import Reading
 from manifold.schemas import File, FilePurpose, Page, Upload
-from manifold.store import Store, Tables
-from manifold.store.inputs import InputRow
-from manifold.store.paging import Cursor
 from manifold.store.uploads import UploadRow
 
 MAX_PAGE_BYTES = 5_000_000
@@ -19,15 +15,15 @@ MAX_PAGE_BYTES = 5_000_000
 
 
 class Catalog:
-    """Reads the files of a caller, with the states of their inputs. The routes that show a file or an upload call it.
+    """Reads the files that the holder of a key sees, with the states of their inputs. The routes that show a file or an
+    upload call it.
 
-    Holds the store and the deployments. Raises `NotFound` for a file that the caller does not have.
+    Holds the reading and the deployments. Raises `NotFound` for a file that the holder does not see.
     """
 
-    def __init__(self, store: Store, deployments: Deployments, caller: Caller) -> None:
-        self._store = store
+    def __init__(self, reading: Reading, deployments: Deployments) -> None:
+        self._reading = reading
         self._deployments = deployments
-        self._caller = caller
 
     async def retrieve(self, file_id: str) -> File:
         """A file, with the states of its inputs."""
@@ -53,36 +49,21 @@ class Catalog:
         purpose: FilePurpose | None,
         names: Sequence[str],
     ) -> Page[File]:
-        """The caller's files by age. With `names`, only those that one of these model groups may run.
+        """The files by age. With `names`, only those that one of these model groups may run.
 
-        Raises `InvalidRequest` if `after` is no file of the caller.
+        Raises `InvalidRequest` (`invalid_cursor`) if `after` is no file that the holder sees.
         """
-        groups = [self._caller.group(name) for name in names]
-        async with self._store.session() as tables:
-            cursor = await self._cursor(tables, after)
-            rows = await tables.files.page(
-                self._caller, limit=limit, order=order, after=cursor, purpose=purpose, groups=groups
-            )
-            inputs = await tables.inputs.of_files([row.id for row in rows])
-        by_file: dict[str, list[InputRow]] = defaultdict(list)
-        for one in inputs:
-            by_file[one.file_id or ""].append(one)
-        files = [file_object(row, by_file[row.id], self._deployments) for row in rows]
+        _, seen = await self._reading.read(
+            lambda reads: reads.files(limit=limit, order=order, after=after, purpose=purpose, names=names)
+        )
+        if seen is None:
+            raise InvalidRequest(f"No such File object: {after}.", param="after", code="invalid_cursor")
+        files = [file_object(one.file, one.inputs, self._deployments) for one in seen]
         return Page[File].of(files, min(limit, _fitting(files)))
 
     async def _find(self, file_id: str) -> File | None:
-        async with self._store.session() as tables:
-            row = await tables.files.get(file_id, self._caller)
-            inputs = await tables.inputs.of_file(file_id) if row else []
-        return file_object(row, inputs, self._deployments) if row else None
-
-    async def _cursor(self, tables: Tables, after: str | None) -> Cursor | None:
-        if after is None:
-            return None
-        cursor = await tables.files.cursor(after, self._caller)
-        if cursor is None:
-            raise InvalidRequest(f"No such File object: {after}.", param="after", code="invalid_cursor")
-        return cursor
+        _, seen = await self._reading.read(lambda reads: reads.file(file_id, inputs=True))
+        return file_object(seen.file, seen.inputs, self._deployments) if seen else None
 
 
 def file_not_found(file_id: str) -> NotFound:

@@ -6,10 +6,9 @@ from typing import Literal
 
 from files import ranges
 from files.catalog import file_not_found
-from manifold.access import Caller
+from manifold.reading import Reading
 from manifold.storage import Piece, Storage, attachment
-from manifold.store import Store
-from manifold.store.files import FileRow
+from manifold.store.files import FileView
 
 INLINE_BYTES = 4 * 1024 * 1024
 """Bytes of content in one response: Lambda answers with 6 MB at most, in which bytes are base64."""
@@ -35,16 +34,15 @@ class Download:
 
 
 class Content:
-    """Serves the content of a caller's files. The routes `…/content` call it.
+    """Serves the content of the files that the holder of a key sees. The routes `…/content` call it.
 
-    Holds the store and the storage. Raises `NotFound` for a file that the caller does not have, `RangeNotSatisfiable`,
+    Holds the reading and the storage. Raises `NotFound` for a file that it does not see, `RangeNotSatisfiable`,
     and `Unavailable` if Postgres or S3 does not answer.
     """
 
-    def __init__(self, store: Store, storage: Storage, caller: Caller) -> None:
-        self._store = store
+    def __init__(self, reading: Reading, storage: Storage) -> None:
+        self._reading = reading
         self._storage = storage
-        self._caller = caller
 
     async def get(self, file_id: str, headers: Mapping[str, str]) -> Download:
         """The file's bytes, or the range of them that the request's headers name. A longer answer is a redirect."""
@@ -67,24 +65,23 @@ class Content:
             return self._redirect(row, "head_object")
         return Download(200, _headers(row, headers) | {"content-length": str(row.bytes)})
 
-    def _redirect(self, row: FileRow, method: Literal["get_object", "head_object"], hint: bytes = b"") -> Download:
+    def _redirect(self, row: FileView, method: Literal["get_object", "head_object"], hint: bytes = b"") -> Download:
         """A redirect to a link that works for five minutes, for this method alone, and has the file's own name."""
         link = self._storage.link(row.storage_key, filename=row.filename, content_type=TYPE, method=method)
         return Download(302, {"location": link, "cache-control": "no-store", "content-type": "text/plain"}, hint)
 
-    async def _row(self, file_id: str) -> FileRow:
-        async with self._store.session() as tables:
-            row = await tables.files.get(file_id, self._caller)
-        if row is None:
+    async def _row(self, file_id: str) -> FileView:
+        _, seen = await self._reading.read(lambda reads: reads.file(file_id))
+        if seen is None:
             raise file_not_found(file_id)
-        return row
+        return seen.file
 
 
-def _etag(row: FileRow) -> str:
+def _etag(row: FileView) -> str:
     return f'"{row.id}"'  # a file never changes
 
 
-def _headers(row: FileRow, request: Mapping[str, str]) -> dict[str, str]:
+def _headers(row: FileView, request: Mapping[str, str]) -> dict[str, str]:
     return {
         "content-type": _SAME_TYPE if request.get("accept") == _SAME_TYPE else TYPE,
         "content-disposition": attachment(row.filename),

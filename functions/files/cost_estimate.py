@@ -6,14 +6,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from files.catalog import file_not_found
-from manifold.access import Caller
 from manifold.batch_estimate import BatchEstimate
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest
 from manifold.jsonl import Report
+from manifold.reading import Reading
 from manifold.schemas import CostEstimate, CostRange, ModelCost
-from manifold.store import Store
-from manifold.store.files import FileRow
+from manifold.store.reads import SeenFile
 
 if TYPE_CHECKING:
     from manifold.prices import Prices
@@ -33,23 +32,25 @@ _ERRORS = "The file has bad lines, so a batch of it fails, and costs nothing."
 
 
 class CostEstimates:
-    """Estimates what a batch of a caller's file costs. The route `…/cost-estimate` calls it.
+    """Estimates what a batch of a file costs that the holder of a key sees. The route `…/cost-estimate` calls it.
 
-    Holds the store, the deployments and the prices. Raises `NotFound` for a file that the caller does not have, and
+    Holds the reading, the deployments and the prices. Raises `NotFound` for a file that the holder does not see, and
     `InvalidRequest` for one that is no input of a batch.
     """
 
-    def __init__(self, store: Store, deployments: Deployments, prices: "Prices", caller: Caller) -> None:
-        self._store = store
+    def __init__(self, reading: Reading, deployments: Deployments, prices: "Prices") -> None:
+        self._reading = reading
         self._deployments = deployments
         self._prices = prices
-        self._caller = caller
 
     async def of(self, file_id: str) -> CostEstimate:
         """The estimate for each model group of the file that the caller may use."""
-        row, report = await self._file(file_id)
+        caller, seen = await self._reading.read(lambda reads: reads.file(file_id, report=True))
+        if seen is None:
+            raise file_not_found(file_id)
+        row, report = seen.file, _report(seen)
         batch = BatchEstimate.of(report)
-        groups = [group for group in row.groups if self._caller.may_use(group)]
+        groups = [group for group in row.groups if caller.may_use(group)]
         if batch is None:
             models = [ModelCost(model=group) for group in groups]
         else:
@@ -63,15 +64,12 @@ class CostEstimates:
             note=_note(report, batch, models),
         )
 
-    async def _file(self, file_id: str) -> tuple[FileRow, Report]:
-        async with self._store.session() as tables:
-            row = await tables.files.get(file_id, self._caller)
-        if row is None:
-            raise file_not_found(file_id)
-        if row.purpose != "batch" or row.report is None:
-            message = f"The file {file_id} is no input of a batch. Upload one with the purpose 'batch'."
-            raise InvalidRequest(message, param="file_id", code="invalid_purpose")
-        return row, Report.from_json(row.report)
+
+def _report(seen: SeenFile) -> Report:
+    if seen.file.purpose != "batch" or seen.report is None:
+        message = f"The file {seen.file.id} is no input of a batch. Upload one with the purpose 'batch'."
+        raise InvalidRequest(message, param="file_id", code="invalid_purpose")
+    return Report.from_json(seen.report)
 
 
 def _models(groups: Sequence[str], deployments: Deployments, prices: "Prices", batch: BatchEstimate) -> list[ModelCost]:

@@ -5,12 +5,12 @@ from typing import cast
 
 from manifold.deployments import Deployments
 from manifold.schemas import File, FilePurpose, InputState, Upload, unix_time
-from manifold.store.files import FileRow
-from manifold.store.inputs import InputRow
+from manifold.store.files import FileView
+from manifold.store.inputs import InputView
 from manifold.store.uploads import UploadRow
 
 
-def file_object(row: FileRow, inputs: Sequence[InputRow], deployments: Deployments) -> File:
+def file_object(row: FileView, inputs: Sequence[InputView], deployments: Deployments) -> File:
     """OpenAI's File object, with every member. `inputs` are those of this file."""
     return File(
         id=row.id,
@@ -54,7 +54,7 @@ def upload_object(row: UploadRow, file: File | None) -> Upload:
     )
 
 
-def _input_state(row: InputRow, deployments: Deployments) -> InputState:
+def _input_state(row: InputView, deployments: Deployments) -> InputState:
     deployment = deployments.get(row.deployment_id)
     return InputState(
         deployment=row.deployment_id,

@@ -11,7 +11,8 @@ from webhooks.bodies import EndpointCreate, EndpointUpdate, SampleRequest, Secre
 from webhooks.catalog import Catalog
 from webhooks.endpoints import Endpoints, event_types
 
-routes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
+reads = APIRouter(route_class=web.KeyFirst)
+changes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
 async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
@@ -22,7 +23,7 @@ CatalogDep = Annotated[Catalog, Depends(catalog)]
 LimitQuery = Annotated[int, Query(ge=1, le=100)]
 
 
-@routes.post("/webhooks")
+@changes.post("/webhooks")
 async def create_webhook(
     gateway: GatewayDep, request: Request, body: WebhookCreate, webhooks: CatalogDep, caller: web.Authenticated
 ) -> Response:
@@ -30,29 +31,29 @@ async def create_webhook(
     return web.json(await webhooks.create(body, attempt, private=gateway.environment.private_webhooks))
 
 
-@routes.get("/webhooks")
+@reads.get("/webhooks")
 async def list_webhooks(webhooks: CatalogDep, after: str | None = None, limit: LimitQuery = 20) -> Response:
     return web.json(await webhooks.page(after=after, limit=limit))
 
 
-@routes.get("/webhooks/{webhook_id}")
+@reads.get("/webhooks/{webhook_id}")
 async def retrieve_webhook(webhook_id: str, webhooks: CatalogDep) -> Response:
     return web.json(await webhooks.retrieve(webhook_id))
 
 
-@routes.delete("/webhooks/{webhook_id}")
+@changes.delete("/webhooks/{webhook_id}")
 async def delete_webhook(webhook_id: str, webhooks: CatalogDep) -> Response:
     return web.json(await webhooks.delete(webhook_id))
 
 
-@routes.get("/webhooks/{webhook_id}/deliveries")
+@reads.get("/webhooks/{webhook_id}/deliveries")
 async def list_deliveries(
     webhook_id: str, webhooks: CatalogDep, after: str | None = None, limit: LimitQuery = 20
 ) -> Response:
     return web.json(await webhooks.deliveries(webhook_id, after=after, limit=limit))
 
 
-@routes.post("/webhooks/{webhook_id}/deliveries/{delivery_id}/replay")
+@changes.post("/webhooks/{webhook_id}/deliveries/{delivery_id}/replay")
 async def replay_delivery(webhook_id: str, delivery_id: str, webhooks: CatalogDep) -> Response:
     return web.json(await webhooks.replay(webhook_id, delivery_id))
 
@@ -67,12 +68,12 @@ async def endpoints(gateway: GatewayDep, webhooks: CatalogDep) -> Endpoints:
 EndpointsDep = Annotated[Endpoints, Depends(endpoints)]
 
 
-@routes.get("/webhook_event_types")
+@reads.get("/webhook_event_types")
 async def list_event_types(_: web.Authenticated) -> Response:
     return web.json(event_types())
 
 
-@routes.post("/webhook_endpoints")
+@changes.post("/webhook_endpoints")
 async def create_endpoint(
     request: Request, body: EndpointCreate, webhooks: EndpointsDep, caller: web.Authenticated
 ) -> Response:
@@ -80,39 +81,39 @@ async def create_endpoint(
     return web.json(await webhooks.create(body, attempt))
 
 
-@routes.get("/webhook_endpoints")
+@reads.get("/webhook_endpoints")
 async def list_endpoints(webhooks: EndpointsDep, after: str | None = None, limit: LimitQuery = 20) -> Response:
     return web.json(await webhooks.page(after=after, limit=limit))
 
 
-@routes.get("/webhook_endpoints/{webhook_id}")
+@reads.get("/webhook_endpoints/{webhook_id}")
 async def retrieve_endpoint(webhook_id: str, webhooks: EndpointsDep) -> Response:
     return web.json(await webhooks.retrieve(webhook_id))
 
 
-@routes.post("/webhook_endpoints/{webhook_id}")
+@changes.post("/webhook_endpoints/{webhook_id}")
 async def update_endpoint(webhook_id: str, body: EndpointUpdate, webhooks: EndpointsDep) -> Response:
     return web.json(await webhooks.update(webhook_id, body))
 
 
-@routes.delete("/webhook_endpoints/{webhook_id}")
+@changes.delete("/webhook_endpoints/{webhook_id}")
 async def delete_endpoint(webhook_id: str, webhooks: EndpointsDep) -> Response:
     return web.json(await webhooks.delete(webhook_id))
 
 
-@routes.post("/webhook_endpoints/{webhook_id}/rotate_secret")
+@changes.post("/webhook_endpoints/{webhook_id}/rotate_secret")
 async def rotate_secret(webhook_id: str, webhooks: EndpointsDep, body: SecretRotation | None = None) -> Response:
     return web.json(await webhooks.rotate_secret(webhook_id, body or SecretRotation()))
 
 
-@routes.post("/webhook_endpoints/{webhook_id}/test")
+@changes.post("/webhook_endpoints/{webhook_id}/test")
 async def send_sample(gateway: GatewayDep, webhook_id: str, body: SampleRequest, webhooks: EndpointsDep) -> Response:
     return web.json(await webhooks.test(webhook_id, body.event_type, gateway.webhook_client))
 
 
 def create(gateway: Gateway) -> FastAPI:
     """The app on a gateway's parts."""
-    return application("Manifold webhooks", gateway, routes)
+    return application("Manifold webhooks", gateway, reads, changes)
 
 
 app = create(Gateway())

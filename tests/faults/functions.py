@@ -20,12 +20,13 @@ from files.transfers.replication import Replication
 from files.transfers.result_join import ResultJoin
 from files.transfers.results import Results
 from manifold import idempotency
-from manifold.access import Caller
+from manifold.access import Caller, PresentedKey
 from manifold.announcement import announce_end
 from manifold.config import Config
 from manifold.deployments import Deployments
 from manifold.prices import Prices
 from manifold.queue import Kind, Message, Queue
+from manifold.reading import Reading
 from manifold.schemas import Batch, File
 from manifold.storage import Storage
 from manifold.store import Store
@@ -103,7 +104,8 @@ class Functions:
         return await self._catalog(caller).create(body, attempt)
 
     async def retrieve(self, caller: Caller, batch_id: str) -> Batch:
-        return await Retrieval(self.store, self.queue, caller, self.deployments.get).retrieve(batch_id)
+        reading = Reading(self.store, PresentedKey(caller.key_id or ""), "sk-master")
+        return await Retrieval(self.store, self.queue, reading, self.deployments.get).retrieve(batch_id)
 
     async def cancel(self, caller: Caller, batch_id: str) -> None:
         await CancelRequests(self.store, self.queue).accept(batch_id, caller)

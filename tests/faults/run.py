@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from manifold import observe
+from manifold.auth import key_hash
 from manifold.dispatch import group_attempts
 from manifold.errors import ManifoldError
 from tests.faults import due, invariants
@@ -60,8 +61,10 @@ def _told(simulation: Simulation, name: str, broken: list[str], steps: int) -> s
 
 def _add_owners(simulation: Simulation) -> None:
     for client in simulation.clients:
-        key = client.caller.key_id
-        simulation.database.execute("INSERT INTO api_keys (id, token_hash, name) VALUES (%s, %s, %s)", (key, key, key))
+        key = client.caller.key_id or ""
+        simulation.database.execute(
+            "INSERT INTO api_keys (id, token_hash, name) VALUES (%s, %s, %s)", (key, key_hash(key), key)
+        )
 
 
 @contextmanager

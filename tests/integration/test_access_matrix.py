@@ -4,7 +4,7 @@ A route that the table does not know fails, so that nobody adds one without deci
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,9 +17,6 @@ from manifold import ids
 from manifold.access import Caller
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
-from manifold.queue import Message as Wake
-from manifold.queue import Queue
-from manifold.storage import Piece, Storage
 from manifold.store import Tables
 from manifold.store.batches import NewBatch
 from manifold.store.calls import CallRecord
@@ -28,6 +25,7 @@ from manifold.store.keys import Key
 from manifold.store.teams import Team
 from tests.support import apps
 from tests.support.gateways import MASTER_KEY, client
+from tests.support.silence import OneByte, Silent
 
 ADMINS_ALONE = {
     ("POST", "/key/generate"),
@@ -134,26 +132,6 @@ HOLDERS = [ADMIN, ANN, ANN_AGAIN, ANN_IN_BLUE, BOB, BOB_IN_BLUE, BLUE, RED, ALON
 each_holder = pytest.mark.parametrize("holder", HOLDERS, ids=lambda holder: holder.name)
 
 
-class Silent(Queue):
-    """A queue that drops its messages."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def send(self, messages: Sequence[Wake], *, delay: float = 0) -> list[Wake]:
-        return []
-
-
-class OneByte(Storage):
-    """A bucket with one byte in every file."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def fetch(self, piece: Piece) -> bytes:
-        return b"x"
-
-
 @pytest.fixture(autouse=True)
 async def _holders(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Insert every holder's key. Links to files can be signed; AWS is not called."""
@@ -250,6 +228,28 @@ async def test_which_keys_may_use_each_route(gateway: Gateway, app: str, method:
     if (method, path) in ADMINS_ALONE:
         assert statuses.pop("ann") == 403
     assert not {401, 403} & set(statuses.values())
+
+
+@pytest.mark.parametrize(
+    ("app", "path"),
+    [
+        ("batches", "/batches?limit=none"),
+        ("batches", "/batches?after=%00"),
+        ("batches", "/batches/%00"),
+        ("files", "/files?order=none"),
+        ("files", "/files/%00/content"),
+        ("admin", "/key/info?key="),
+        ("webhooks", "/webhooks?limit=none"),
+    ],
+)
+async def test_the_key_is_checked_before_a_parameter_that_is_wrong(gateway: Gateway, app: str, path: str) -> None:
+    nobody = Holder("nobody")
+    async with client(apps.create(app, gateway), None) as api:
+        statuses = [(await ask(api, holder, "GET", path)).status_code for holder in (nobody, *LOCKED_OUT, ANN, ADMIN)]
+        without_key = await api.get(path)
+
+    assert statuses == [401, 403, 401, 400, 400]
+    assert without_key.status_code == 401
 
 
 @each_holder

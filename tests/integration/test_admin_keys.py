@@ -154,6 +154,19 @@ async def test_metadata_of_an_update_is_checked_and_returned(
     assert (await refusal(api, "/key/update", {"key": key["key"], "metadata": nested(500)}))[:2] == (400, "metadata")
 
 
+async def test_a_key_is_read_as_exactly_as_it_was_written(api: httpx.AsyncClient) -> None:
+    metadata = {"big": 2**70 + 1, "small": 0.1, "text": "a\nb"}
+    limits = {"tpm_limit": 2**63 - 1, "max_budget": "12345678.123456789"}
+    made = await post(api, "/key/generate", {"metadata": metadata, "duration": "1d", "user_id": "ann"} | limits)
+    own = {"authorization": f"Bearer {made['key']}"}
+
+    shown = (await api.get("/key/info", headers=own)).json()["info"]
+    [of_user] = (await api.get("/user/info", headers=own)).json()["keys"]
+
+    assert {name: shown[name] for name in of_user} == {name: made[name] for name in of_user} == of_user
+    assert (shown["metadata"], shown["tpm_limit"], shown["max_budget"]) == (metadata, 2**63 - 1, 12345678.123456789)
+
+
 async def test_a_value_or_an_alias_in_use_is_a_conflict(api: httpx.AsyncClient) -> None:
     await post(api, "/key/generate", {"key": OWN_VALUE, "key_alias": "ours"})
 

@@ -20,6 +20,7 @@ from manifold.jsonl import Report
 from manifold.jsonl.report import UrlUse
 from manifold.store.files import NewFile
 from manifold.store.keys import Key
+from manifold.store.reads import Reads
 from manifold.store.teams import Team
 from manifold.store.users import User
 from tests.support import gateways
@@ -45,7 +46,7 @@ class Client:
         async with self.gateway.store.transaction() as tables:
             if team and await tables.teams.get(team.id) is None:
                 await tables.teams.insert(team)
-            if user and await tables.users.get(user.id) is None:
+            if user and (await Reads(tables.connection, None).user(user.id)).seen is None:
                 await tables.users.insert(user)
             owners: dict[str, Any] = {"team_id": team and team.id, "user_id": user and user.id}
             await tables.keys.insert(Key(id=f"key_{value}", token_hash=key_hash(value), name="k", **owners, **more))

@@ -6,6 +6,7 @@ import openai.types
 
 from local.provider import Fault
 from local.provider.defects import Defects, Ending
+from tests.support import postgres
 from tests.support.provider import chat_lines
 from tests.support.system import System
 
@@ -129,16 +130,21 @@ async def test_nothing_tells_where_a_batch_ran(system: System) -> None:
             assert hidden not in told
 
 
-async def test_only_a_retrieve_reads_the_attempts_with_one_statement(system: System, queries: list[str]) -> None:
+async def test_only_a_retrieve_reads_the_attempts_and_has_an_old_status_asked_for_again(
+    system: System, queries: list[str], database_url: str
+) -> None:
     system.provider.state.stall("openai", "in_progress")
     batch_id = await created(system)
     await system.deliver_all()
 
-    for path, statements in (("", 1), ("?limit=1", 0)):
+    for seconds, statements in ((0, 1), (20, 2)):
+        postgres.connection(database_url).execute(
+            "UPDATE jobs SET submitted_at = submitted_at - make_interval(secs => %s), polled_at = NULL", (seconds,)
+        )
         queries.clear()
-        answer = await system.call("GET", f"/batches/{batch_id}" if not path else f"/batches{path}")
-        assert sum("attempted" in query for query in queries) == statements
-    [listed] = answer["data"]
+        answer = await system.call("GET", f"/batches/{batch_id}")
+        assert (len(queries), len(answer["attempts"])) == (statements, 1)
+    [listed] = (await system.call("GET", "/batches?limit=1"))["data"]
     assert (listed["waiting_for"], listed["shards"], listed["attempts"]) == (None, None, None)
 
 

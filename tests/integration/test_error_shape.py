@@ -133,11 +133,10 @@ async def test_a_method_that_the_path_does_not_have(app: FastAPI, method: str, p
 
 @pytest.mark.parametrize("app_name", apps.NAMES)
 async def test_a_fault_of_ours(app_name: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(_: str) -> None:
+    def broken() -> None:
         raise RuntimeError(NOWHERE)
 
-    for how in ("authenticate", "recall"):
-        monkeypatch.setattr(gateway, how, broken)
+    monkeypatch.setattr(gateway.store.database, "session", broken)
     app = apps.create(app_name, gateway)
     method, path = next(route for route in apps.routes(app) if route not in apps.PUBLIC)
 

@@ -15,6 +15,7 @@ from local.provider import Fault
 from manifold.auth import key_hash
 from manifold.store import Store
 from manifold.store.keys import Key
+from manifold.store.reads import Reads
 from manifold.store.teams import Team
 from manifold.store.users import User
 from tests.support.completions_app import HELLO, CompletionsApp
@@ -36,7 +37,7 @@ async def add_key(
     async with completions_app.gateway.store.transaction() as tables:
         if team and await tables.teams.get(team.id) is None:
             await tables.teams.insert(team)
-        if user and await tables.users.get(user.id) is None:
+        if user and (await Reads(tables.connection, None).user(user.id)).seen is None:
             await tables.users.insert(user)
         ids: dict[str, Any] = {"team_id": team and team.id, "user_id": user and user.id}
         await tables.keys.insert(Key(id=f"key_{value}", token_hash=key_hash(value), name=value, **ids, **limits))

@@ -19,7 +19,6 @@ from manifold.store.job_changes import JobEnd
 from manifold.store.jobs import JobRow
 from manifold.store.rooms import _LINE, MOST_OF_OWNER
 from manifold.store.shards import NewShard, ShardRow
-from manifold.store.users import User
 from tests.support import postgres
 from tests.support.deployments import deployment
 
@@ -37,8 +36,8 @@ def limited(**limits: int) -> Deployment:
 async def add_shards(tables: Tables, count: int, *, tokens: int = TOKENS, user: str | None = None) -> list[ShardRow]:
     """Batches of one user that each have one shard, whose lease is "mine"."""
     caller = Caller(admin=user is None, user_id=user)
-    if user and await tables.users.get(user) is None:
-        await tables.users.insert(User(id=user))
+    if user:
+        await tables.users.ensure(user)
     file = await tables.files.insert(NewFile(ids.new("file"), "batch", "in.jsonl", 1, ["group"]), caller)
     rows = list[ShardRow]()
     for _ in range(count):

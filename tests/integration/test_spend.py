@@ -23,6 +23,7 @@ from manifold.store import Store
 from manifold.store.calls import CallRecord
 from manifold.store.keys import Key
 from tests.support import gateways
+from tests.support.owners import spent_by_key
 
 VALUE = "sk-the-key-that-spends"
 OWN = {"authorization": f"Bearer {VALUE}"}
@@ -236,7 +237,7 @@ async def test_two_sweeps_at_once_count_each_call_once(
             async with store.session() as tables:
                 gone += await tables.calls.forget(86_400, 10)
             async with gateway.store.session() as tables:
-                assert await tables.spend.of("key", "key_spender") == 400  # whoever looks meanwhile
+                assert await spent_by_key(tables, "key_spender") == 400  # whoever looks meanwhile
         await store.close()
         return gone
 

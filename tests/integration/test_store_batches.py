@@ -18,6 +18,7 @@ from manifold.store.job_changes import JobEnd, JobPoll
 from manifold.store.jobs import JobRow
 from manifold.store.keys import Key
 from manifold.store.shards import Counts, NewShard, ShardRow
+from tests.support.owners import spent_by_key
 from tests.support.shards import plan_one
 
 ADMIN = Caller(admin=True)
@@ -252,7 +253,7 @@ async def test_a_batch_counts_against_the_budget_of_its_key(store: Store) -> Non
 
         [status] = await tables.meters.admit([one], 1, "lease", 60)
         assert (status.spent, status.reached) == (Decimal("1.5"), ["max_budget"])
-        assert await tables.spend.of("key", one.id) == Decimal("1.5")
+        assert await spent_by_key(tables, one.id) == Decimal("1.5")
 
 
 async def test_a_copy_that_lives_for_an_hour_is_not_made_again_at_once(store: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 from manifold.errors import InvalidRequest, Unavailable
 from manifold.store import Store, Tables
 from manifold.store import connection as connection_module
+from manifold.store.queries import fetch_text
 from manifold.store.users import User
 from tests.support.stalling_proxy import StallingProxy
 
@@ -198,3 +199,41 @@ async def test_an_idle_connection_is_checked_whatever_the_monotonic_clock_says(
     monkeypatch.setattr("time.time", lambda: thawed)
 
     assert await count_users(store) == 0
+
+
+async def test_a_text_is_fetched_with_parameters_of_any_kind(store: Store) -> None:
+    async with store.session() as tables:
+        query = "SELECT jsonb_build_array($1::text, $2::text[], $3::boolean, $4::bigint, $5::float8, $6::text)::text"
+        fetched = await fetch_text(tables.connection, query, ["é", ['a"b', "c,d"], True, 2**40, 0.5, None])
+        nothing = await fetch_text(tables.connection, "SELECT $1::text", [None])
+
+    assert fetched == '["é", ["a\\"b", "c,d"], true, 1099511627776, 0.5, null]'
+    assert nothing is None
+
+
+async def test_a_text_that_is_fetched_fails_as_a_query_does(store: Store, database_url: str) -> None:
+    with pytest.raises(InvalidRequest, match="NUL"):
+        async with store.session() as tables:
+            await fetch_text(tables.connection, "SELECT $1::text", ["a\0b"])
+    with pytest.raises(psycopg.errors.UndefinedFunction):
+        async with store.session() as tables:
+            await fetch_text(tables.connection, "SELECT no_function($1)", ["a"])
+    with pytest.raises(Unavailable):
+        async with store.database.session(0.01) as connection:
+            await fetch_text(connection, "SELECT pg_sleep(60)::text", [])
+    async with store.session() as tables:
+        await close_by_server(tables, database_url)
+        with pytest.raises(psycopg.OperationalError):
+            await fetch_text(tables.connection, "SELECT $1::text", ["a"])
+
+    assert await count_users(store) == 0
+
+
+async def test_a_fetch_that_is_cancelled_leaves_the_connection_usable(store: Store) -> None:
+    async with store.session() as tables:
+        waiting = asyncio.create_task(fetch_text(tables.connection, "SELECT pg_sleep(60)::text", []))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await fetch_text(tables.connection, "SELECT $1::text", ["a"]) == "a"

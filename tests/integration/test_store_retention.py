@@ -18,6 +18,7 @@ from manifold.store.batches import NewBatch, Outcome
 from manifold.store.files import NewFile
 from manifold.store.job_changes import JobEnd
 from manifold.store.keys import Key
+from tests.support.owners import spent_by_key
 from tests.support.shards import plan_one
 
 DAY = 86_400
@@ -74,7 +75,7 @@ async def test_a_batch_that_ended_long_ago_is_deleted_and_its_cost_is_kept(
 
         assert sql(database_url, "SELECT id FROM batches") == [(new,)]
         assert sql(database_url, "SELECT DISTINCT batch_id FROM jobs") == [(new,)]
-        assert await tables.spend.of("key", "key_spender") == Decimal("0.5")
+        assert await spent_by_key(tables, "key_spender") == Decimal("0.5")
 
 
 async def test_a_batch_that_was_given_up_long_ago_is_deleted(store: Store, database_url: str) -> None:
@@ -165,7 +166,7 @@ async def test_two_sweeps_at_once_count_each_batch_once(store: Store, database_u
 
     assert sum(await asyncio.gather(*map(sweep, stores))) == 12
     async with store.session() as tables:
-        assert await tables.spend.of("key", "key_spender") == 12
+        assert await spent_by_key(tables, "key_spender") == 12
 
 
 @pytest.mark.parametrize(("days", "kept"), [(90, 0), (None, 1)])

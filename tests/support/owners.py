@@ -1,9 +1,12 @@
-"""Keys of several owners, and their batches."""
+"""Keys of several owners, what they spent, and their batches."""
 
+from decimal import Decimal
 from typing import Any
 
 from manifold.auth import key_hash
+from manifold.store import Tables
 from manifold.store.keys import Key
+from manifold.store.reads import Reads
 from tests.support.system import System
 
 
@@ -12,6 +15,13 @@ async def add_keys(system: System, names: list[str]) -> None:
     async with system.gateway.store.transaction() as tables:
         for name in names:
             await tables.keys.insert(Key(id=f"key_{name}", token_hash=key_hash(f"sk-{name}"), name=name))
+
+
+async def spent_by_key(tables: Tables, key_id: str) -> Decimal:
+    """What a key has spent, as the master key reads it."""
+    _, seen = await Reads(tables.connection, None).key("id", key_id)
+    assert seen is not None
+    return seen.spend
 
 
 async def upload_as(system: System, name: str, content: bytes) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from manifold.store import queries as store_queries
+
 
 @pytest.fixture
 def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -16,5 +18,12 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         sent.append(str(query))
         return await execute(cursor, query, *more, **named)
 
+    exchange = store_queries._exchange
+
+    def noted_exchange(connection: Any, query: str, parameters: Any) -> Any:
+        sent.append(query)
+        return exchange(connection, query, parameters)
+
     monkeypatch.setattr(psycopg.AsyncCursor, "execute", noted)
+    monkeypatch.setattr(store_queries, "_exchange", noted_exchange)
     return sent

@@ -37,7 +37,20 @@ SHARD = ShardRow(
 
 def prepared(refused: int) -> InputRow:
     created = datetime(2026, 1, 1, tzinfo=UTC)
-    return InputRow("input_a", "file_a", None, "a", "ready", "ref", None, 1, None, None, created, refused)
+    return InputRow(
+        id="input_a",
+        file_id="file_a",
+        shard_id=None,
+        deployment_id="a",
+        state="ready",
+        provider_ref="ref",
+        error=None,
+        attempts=1,
+        lease=None,
+        expires_at=None,
+        created_at=created,
+        refused=refused,
+    )
 
 
 def refused_job(status: int | None) -> JobRow:

@@ -63,12 +63,11 @@ def test_the_methods_are_those_of_the_routes() -> None:
 
 @each_app
 async def test_errors_can_be_read(app_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(_: str) -> None:
+    def broken() -> None:
         raise RuntimeError(NOWHERE)
 
     on = gateway(ORIGINS)
-    for how in ("authenticate", "recall"):
-        monkeypatch.setattr(on, how, broken)
+    monkeypatch.setattr(on.store.database, "session", broken)
     method, path = next(route[1:] for route in ROUTES if route[0] == app_name and route[1:] not in apps.PUBLIC)
     async with browser(app_name, on) as client:
         answers = [await client.request(method, path), await client.get("/nowhere"), await client.patch(path)]

@@ -107,9 +107,13 @@ async def authenticate(key: str, master_key: str, find: Callable[[str], Awaitabl
 
     Raises `AuthenticationFailed`, or `PermissionDenied` for a blocked key, user or team.
     """
-    if hmac.compare_digest(key.encode(), master_key.encode()):
-        return Caller(admin=True)
-    return await find(key_hash(key))
+    token_hash = hash_unless_master(key, master_key)
+    return Caller(admin=True) if token_hash is None else await find(token_hash)
+
+
+def hash_unless_master(key: str, master_key: str) -> str | None:
+    """The hash of a virtual key; `None` for the master key."""
+    return None if hmac.compare_digest(key.encode(), master_key.encode()) else key_hash(key)
 
 
 def caller_of(grant: str | None, token_hash: str) -> Caller:

@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from manifold import ids
-from manifold.access import Caller
+from manifold.access import Caller, PresentedKey
 from manifold.create_body import names_in
 from manifold.errors import (
     WRONG_KEY,
@@ -43,6 +43,9 @@ EXPOSED_HEADERS = (
 """The headers of answers that pages of other origins may read, beside those that browsers always show."""
 PREFLIGHT_SECONDS = 7200
 """For which a browser may keep the answer to a preflight; Chromium keeps none longer."""
+
+READS = frozenset({"GET", "HEAD"})
+"""The methods that change nothing."""
 
 _runner = asyncio.Runner()
 _GROUP_NAMES = re.compile(r"target_model_names(?:\[\d*\]|\.\d+)?|x-target-model-names")
@@ -89,19 +92,35 @@ def handler(app: FastAPI) -> Callable[[Any, Any], Any]:
 
 
 class KeyFirst(APIRoute):
-    """A route that checks the key before the body is read or parsed.
+    """A route whose key is checked before anything else of the request.
 
-    FastAPI itself parses the body first, and then calls the dependencies.
+    FastAPI itself parses parameters and body first, and then calls the dependencies. So the key is looked up before
+    that, but of a GET: its route may leave that to the statement that reads. What fails before this statement is
+    answered after the key is checked.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        reads = (self.methods or set()) <= READS
 
         async def authenticated(request: Request) -> Response:
-            await caller(request)
-            return await handle(request)
+            if not reads:
+                await caller(request)
+            try:
+                return await handle(request)
+            finally:
+                if not presented_key(request).looked_up:
+                    await caller(request)
 
         return authenticated
+
+
+def presented_key(request: Request) -> PresentedKey:
+    """The request's key, the same at each call; raises as `bearer` does."""
+    known: PresentedKey | None = getattr(request.state, "key", None)
+    if known is None:
+        known = request.state.key = PresentedKey(bearer(request))
+    return known
 
 
 async def caller(request: Request) -> Caller:
@@ -109,7 +128,9 @@ async def caller(request: Request) -> Caller:
     known: Caller | None = getattr(request.state, "caller", None)
     if known is None:
         authenticate: Authenticate = request.app.state.authenticate
-        known = request.state.caller = await authenticate(bearer(request))
+        key = presented_key(request)
+        key.looked_up = True
+        known = request.state.caller = await authenticate(key.value)
     return known
 
 

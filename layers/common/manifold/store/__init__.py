@@ -19,7 +19,6 @@ from manifold.store.keys import Keys
 from manifold.store.meters import Meters
 from manifold.store.open_work import OpenWork
 from manifold.store.paces import Paces
-from manifold.store.progress import BatchProgress
 from manifold.store.reservations import Reservations
 from manifold.store.retention import Retention
 from manifold.store.rooms import Rooms
@@ -48,7 +47,6 @@ class Tables:
         self.batch_leases = BatchLeases(connection)
         self.shards = Shards(connection)
         self.shard_leases = ShardLeases(connection)
-        self.progress = BatchProgress(connection)
         self.rooms = Rooms(connection)
         self.reservations = Reservations(connection)
         self.jobs = Jobs(connection)

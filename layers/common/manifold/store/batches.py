@@ -34,7 +34,6 @@ from manifold.store.connection import Connection
 from manifold.store.deliveries import ANNOUNCED
 from manifold.store.job_states import OPEN
 from manifold.store.ownership import owner, visible
-from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all, fetch_one
 
 if TYPE_CHECKING:
@@ -83,9 +82,9 @@ orphan.
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRow:
-    """A row of `batches`, with the ages that decide and the usage of its jobs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchView:
+    """What clients read of a row of `batches`, with the usage of its jobs."""
 
     id: str
     input_file_id: str
@@ -100,10 +99,6 @@ class BatchRow:
     total: int
     completed: int
     failed: int
-    output_expires_after: int | None
-    user_id: str | None
-    team_id: str | None
-    key_id: str | None
     created_at: datetime
     in_progress_at: datetime | None
     expires_at: datetime
@@ -113,12 +108,23 @@ class BatchRow:
     expired_at: datetime | None
     cancelling_at: datetime | None
     cancelled_at: datetime | None
+    held_for: str | None
+    """The holder (`team:team_…`) for whose limit it waits; `manifold.store.reservations` has the rules."""
+    usage: dict[str, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRow(BatchView):
+    """A row of `batches`, with the ages that decide."""
+
+    output_expires_after: int | None
+    user_id: str | None
+    team_id: str | None
+    key_id: str | None
     due_at: datetime | None
     lease: str | None
     reserved_tokens: int
     reserved_requests: int
-    held_for: str | None
-    """The holder (`team:team_…`) for whose limit it waits; `manifold.store.reservations` has the rules."""
     age: float
     """Seconds since it was created, by the database's clock when the row was read; so are the next two."""
     left: float
@@ -129,7 +135,6 @@ class BatchRow:
     """How often lines of it that failed run again."""
     retry_of: str | None
     """The batch whose failed lines it runs."""
-    usage: dict[str, int] | None
 
     @property
     def overdue(self) -> bool:
@@ -164,7 +169,7 @@ class NewBatch:
 
 
 class Batches:
-    """What clients read of batches, and the statements that set a status; the leases are `BatchLeases`."""
+    """The batches that clients change, and the statements that set a status; the leases are `BatchLeases`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -197,17 +202,6 @@ class Batches:
         query: LiteralString = f"SELECT {COLUMNS} FROM batches WHERE id = ANY(%(ids)s)"
         rows = await fetch_all(self._connection, BatchRow, query, {"ids": list(batch_ids)})
         return {row.id: row for row in rows}
-
-    async def page(
-        self, caller: Caller, *, limit: int, after: Cursor | None = None, groups: Sequence[str] | None = None
-    ) -> list[BatchRow]:
-        """Newest first; one row more than `limit`, if there is one."""
-        by_group: LiteralString = " AND groups && %(groups)s" if groups else ""
-        query: LiteralString = (
-            f"SELECT {COLUMNS} FROM batches WHERE {visible(caller)}" + by_group + page_clause(after, "desc")
-        )
-        parameters = owner(caller) | page_parameters(after, limit) | {"groups": list(groups or ())}
-        return await fetch_all(self._connection, BatchRow, query, parameters)
 
     async def cancel(self, batch_id: str, caller: Caller) -> BatchRow | None:
         """validating | in_progress → cancelling; `None` if the batch is in another status or not the caller's."""

@@ -10,7 +10,7 @@ import orjson
 from manifold import storable
 from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.ownership import owner
+from manifold.store.queries import fetch_text
 from manifold.store.spend import KEPT
 
 
@@ -47,8 +47,7 @@ _FORGET: LiteralString = f"""
         DELETE FROM calls USING old WHERE calls.id = old.id RETURNING key_id, user_id, team_id, cost
     ), {KEPT}
     SELECT count(*) FROM spent"""
-_RECORD: LiteralString = """SELECT record_calls(%(calls)s::json, %(key_id)s, %(user_id)s, %(team_id)s, %(hash)s,
-    %(subjects)s::text[], %(tokens)s::bigint, %(spent)s::numeric, %(lease)s)"""
+_RECORD: LiteralString = "SELECT record_calls($1::json, $2, $3, $4, $5, $6::text[], $7::bigint, $8::numeric, $9)"
 
 
 class Calls:
@@ -64,18 +63,18 @@ class Calls:
         admission. A provider's value that cannot be stored is mended, so that no record is lost.
         """
         calls = [_storable(call) for call in calls]
-        # As one text: psycopg takes twice as long over an array for each column.
-        written = {"calls": orjson.dumps(calls, default=str).decode()} | owner(caller)
-        used = {
-            "hash": caller.credential and caller.credential.token_hash,
-            "subjects": [one.subject for one in caller.limited] or None,
-            "tokens": sum(call.input_tokens + call.output_tokens for call in calls),
-            "spent": sum((call.cost or Decimal(0) for call in calls), Decimal(0)),
-            "lease": lease,
-        }
-        cursor = await self._connection.execute(_RECORD, written | used)
-        [(grant,)] = await cursor.fetchall()
-        return None if grant is None else str(grant)
+        parameters = (
+            orjson.dumps(calls, default=str).decode(),  # one text: psycopg takes twice as long over an array a column
+            caller.key_id,
+            caller.user_id,
+            caller.team_id,
+            caller.credential and caller.credential.token_hash,
+            [one.subject for one in caller.limited] or None,
+            sum(call.input_tokens + call.output_tokens for call in calls),
+            sum((call.cost or Decimal(0) for call in calls), Decimal(0)),
+            lease,
+        )
+        return await fetch_text(self._connection, _RECORD, parameters)
 
     async def forget(self, older_than_seconds: float, many: int) -> int:
         """Delete the oldest of those calls, `many` at most, and return how many there were.

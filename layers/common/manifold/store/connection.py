@@ -139,15 +139,18 @@ class Database:
 @asynccontextmanager
 async def _ended_by(connection: Connection, until: float) -> AsyncIterator[None]:
     """Make what runs on the connection fail with an `OperationalError` at `until`, a time of the event loop."""
-    watch = asyncio.create_task(_end(connection, until))
+    ending: list[asyncio.Task[None]] = []
+    loop = asyncio.get_running_loop()
+    watch = loop.call_at(until, lambda: ending.append(loop.create_task(_end(connection))))
     try:
         yield
     finally:
         watch.cancel()
+        for task in ending:
+            task.cancel()
 
 
-async def _end(connection: Connection, until: float) -> None:
-    await asyncio.sleep(until - asyncio.get_running_loop().time())
+async def _end(connection: Connection) -> None:
     with contextlib.suppress(psycopg.Error):
         await connection.cancel_safe(timeout=_CANCEL_SECONDS)
     await asyncio.sleep(_CANCEL_SECONDS)

@@ -10,21 +10,18 @@ from psycopg.types.json import Jsonb
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.ownership import owner, visible
-from manifold.store.paging import Cursor, page_clause, page_parameters
-from manifold.store.queries import fetch_all, fetch_one
+from manifold.store.queries import fetch_one
 
-_BRIEF: LiteralString = """id, purpose, filename, bytes, status, status_details, groups, user_id, team_id, key_id,
-    created_at, expires_at, deleted_at"""
-_COLUMNS: LiteralString = _BRIEF + ", report"
-_LISTED: LiteralString = _BRIEF + ", NULL::jsonb AS report"
+_COLUMNS: LiteralString = """id, purpose, filename, bytes, status, status_details, groups, user_id, team_id, key_id,
+    created_at, expires_at, deleted_at, report"""
 
 RESERVED_SECONDS = 3600
 """How long a file of one request stays reserved while its bytes are stored: many times what that takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A row of `files`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileView:
+    """What clients read of a row of `files`."""
 
     id: str
     purpose: str
@@ -33,17 +30,23 @@ class FileRow:
     status: Literal["uploaded", "processed", "error"]
     status_details: str | None
     groups: list[str]
-    report: dict[str, Any] | None
-    user_id: str | None
-    team_id: str | None
-    key_id: str | None
     created_at: datetime
     expires_at: datetime | None
-    deleted_at: datetime | None
 
     @property
     def storage_key(self) -> str:
         return storage_key(self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow(FileView):
+    """A row of `files`."""
+
+    report: dict[str, Any] | None
+    user_id: str | None
+    team_id: str | None
+    key_id: str | None
+    deleted_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,30 +150,6 @@ class Files:
         """Any file that is not purged, for the workers: also one that was deleted while a batch needs it."""
         query: LiteralString = f"SELECT {_COLUMNS} FROM files WHERE id = %(id)s AND purged_at IS NULL"
         return await fetch_one(self._connection, FileRow, query, {"id": file_id})
-
-    async def page(
-        self,
-        caller: Caller,
-        *,
-        limit: int,
-        order: Literal["asc", "desc"] = "desc",
-        after: Cursor | None = None,
-        purpose: str | None = None,
-        groups: list[str] | None = None,
-    ) -> list[FileRow]:
-        """A page of files without their reports, and one row more than `limit` if there is another page."""
-        by_purpose: LiteralString = " AND purpose = %(purpose)s" if purpose else ""
-        by_group: LiteralString = " AND groups && %(groups)s" if groups else ""
-        query: LiteralString = f"SELECT {_LISTED} FROM files WHERE {_LIVE} AND {visible(caller)}" + (
-            by_purpose + by_group + page_clause(after, order)
-        )
-        parameters = owner(caller) | page_parameters(after, limit) | {"purpose": purpose, "groups": groups}
-        return await fetch_all(self._connection, FileRow, query, parameters)
-
-    async def cursor(self, file_id: str, caller: Caller) -> Cursor | None:
-        """The cursor of the page after this file, also of a deleted one; `None` if the caller never had the file."""
-        query: LiteralString = f"SELECT created_at, id FROM files WHERE id = %(id)s AND {visible(caller)}"
-        return await fetch_one(self._connection, Cursor, query, {"id": file_id} | owner(caller))
 
     async def delete(self, file_id: str, caller: Caller) -> FileRow | None:
         """live → deleted, by its owner; `None` if the caller has no such file."""

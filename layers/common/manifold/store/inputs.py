@@ -26,8 +26,17 @@ _COLUMNS: LiteralString = f"""id, file_id, shard_id, deployment_id, state, provi
     expires_at, created_at, refused, {_FRESH} AS fresh"""
 
 
-@dataclass(frozen=True, slots=True)
-class InputRow:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputView:
+    """What clients read of a row of `inputs`."""
+
+    deployment_id: str
+    state: InputStates
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRow(InputView):
     """A row of `inputs`."""
 
     id: str
@@ -35,10 +44,7 @@ class InputRow:
     """The file, if it is an input of all its lines."""
     shard_id: str | None
     """The shard, if it is one of a shard's lines."""
-    deployment_id: str
-    state: InputStates
     provider_ref: str | None
-    error: str | None
     attempts: int
     lease: str | None
     expires_at: datetime | None
@@ -101,13 +107,6 @@ class Inputs:
                 SELECT s.id FROM shards s JOIN batches b ON b.id = s.batch_id WHERE b.input_file_id = %(file)s))
             ORDER BY created_at, deployment_id"""
         return await fetch_all(self._connection, InputRow, query, {"file": file_id})
-
-    async def of_files(self, file_ids: Sequence[str]) -> list[InputRow]:
-        """The same of several files."""
-        query: LiteralString = f"""
-            SELECT {_COLUMNS} FROM inputs WHERE file_id = ANY(%(files)s) AND state <> 'discarded'
-            ORDER BY created_at, deployment_id"""
-        return await fetch_all(self._connection, InputRow, query, {"files": list(file_ids)})
 
     async def ensure(self, file_id: str, deployment_ids: Iterable[str]) -> list[str]:
         """Add an input for each of these deployments that has none; returns the ids of those to upload.

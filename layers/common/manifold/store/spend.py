@@ -1,9 +1,10 @@
-"""What completions and batches cost: the list of both, newest first, and the sums of keys, users and teams."""
+"""What completions and batches cost: the list of both, newest first. The sums of a holder are in
+`manifold.store.reads`."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, LiteralString
+from typing import LiteralString
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
@@ -82,23 +83,6 @@ _JOBS: LiteralString = """
         u.input_tokens, u.cached_tokens, u.output_tokens, u.reasoning_tokens, u.cost,
         b.created_at AS started_at, u.created_at
     FROM usage u JOIN jobs j ON j.id = u.job_id JOIN batches b ON b.id = u.batch_id"""
-_OF_KEY: LiteralString = """
-    SELECT coalesce((SELECT sum(cost) FROM calls WHERE key_id = %(id)s), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE key_id = %(id)s), 0)
-        + coalesce((SELECT cost FROM past_spend WHERE key_id = %(id)s), 0)"""
-_OF_USER: LiteralString = """
-    SELECT coalesce((SELECT sum(cost) FROM calls WHERE user_id = %(id)s), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE user_id = %(id)s), 0)
-        + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'user:' || %(id)s), 0)
-        + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
-            WHERE api_keys.user_id = %(id)s), 0)"""
-_OF_TEAM: LiteralString = """
-    SELECT coalesce((SELECT sum(cost) FROM calls WHERE team_id = %(id)s), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE team_id = %(id)s), 0)
-        + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'team:' || %(id)s), 0)
-        + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
-            WHERE api_keys.team_id = %(id)s), 0)"""
-_OF: dict[str, LiteralString] = {"key": _OF_KEY, "user": _OF_USER, "team": _OF_TEAM}
 
 KEPT: LiteralString = """
     kept AS (
@@ -154,11 +138,3 @@ class Spend:
             WHERE {visible(caller)} ORDER BY created_at, id LIMIT 1"""
         row = await (await self._connection.execute(query, {"id": row_id} | owner(caller))).fetchone()
         return None if row is None else Cursor(*row)
-
-    async def of(self, holder: Literal["key", "user", "team"], holder_id: str) -> Decimal:
-        """What a key, user or team has cost so far, as far as prices are known: US dollars.
-
-        Completions and batches, also those whose rows were deleted.
-        """
-        row = await (await self._connection.execute(_OF[holder], {"id": holder_id})).fetchone()
-        return Decimal(row[0]) if row else Decimal(0)

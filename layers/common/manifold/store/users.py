@@ -35,7 +35,7 @@ class UserRow(User):
 
 
 class Users:
-    """Reads and writes users."""
+    """Writes users."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -58,7 +58,3 @@ class Users:
     async def ensure(self, user_id: str) -> None:
         """Insert a user with this id alone, unless it exists."""
         await self._connection.execute("INSERT INTO users (id) VALUES (%s) ON CONFLICT DO NOTHING", (user_id,))
-
-    async def get(self, user_id: str) -> UserRow | None:
-        query: LiteralString = f"SELECT {_COLUMNS} FROM users WHERE id = %(id)s"
-        return await fetch_one(self._connection, UserRow, query, {"id": user_id})
