@@ -78,6 +78,15 @@ async def broken_stream() -> StreamingResponse:
     return StreamingResponse(lines())
 
 
+keyed = APIRouter(route_class=web.KeyFirst)
+
+
+@keyed.get("/secret")
+async def secret(number: int) -> int:
+    """A route that forgets to look its key up."""
+    return number
+
+
 class Faults:
     """Records the calls of `on_fault`."""
 
@@ -103,6 +112,7 @@ def app(faults: Faults) -> FastAPI:
     app = web.base_application("Test", authenticate, tuple, faults)
 
     app.include_router(routes)
+    app.include_router(keyed)
     return app
 
 
@@ -289,3 +299,13 @@ def test_the_handler_answers_a_fault_in_shape(app: FastAPI, faults: Faults) -> N
     assert answer["statusCode"] == 500
     assert json.loads(answer["body"])["error"]["code"] == "internal_error"
     assert faults.seen[0][1]["request_id"] == "from-api-gateway"
+
+
+@pytest.mark.parametrize(("number", "status"), [("1", 200), ("one", 400)])
+async def test_a_read_is_answered_only_to_a_key_that_was_looked_up(
+    client: httpx.AsyncClient, number: str, status: int
+) -> None:
+    keys: tuple[dict[str, str], ...] = ({}, {"authorization": "Bearer sk-unknown"}, {"authorization": "Bearer sk-ann"})
+    answers = [await client.get("/secret", params={"number": number}, headers=key) for key in keys]
+
+    assert [answer.status_code for answer in answers] == [401, 401, status]
