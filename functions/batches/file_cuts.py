@@ -7,7 +7,7 @@ from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
-from manifold.jsonl import Block
+from manifold.jsonl.report import Block
 
 
 class Amounts(NamedTuple):

@@ -12,7 +12,7 @@ import orjson
 
 from batches.file_cuts import Amounts, FileCuts, Size
 from manifold.config import BatchLimits
-from manifold.jsonl import Block, Report
+from manifold.jsonl.report import Block, Report
 from manifold.selection import Selection
 
 MAX_SHARDS = 1000

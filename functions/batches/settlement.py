@@ -12,11 +12,11 @@ from batches.errors import FAILED_WITHOUT_CAUSE
 from batches.failures import is_quota
 from batches.shard_end import wake_if_last
 from manifold import ids, observe
+from manifold.batch_status import batch_error
 from manifold.config import Deployment
 from manifold.observe import Metric
 from manifold.prices import Prices, Tokens
 from manifold.queue import Message, Queue
-from manifold.schemas import batch_error
 from manifold.selection import Selection
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, Outcome

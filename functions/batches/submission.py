@@ -16,13 +16,13 @@ from batches.rooms import take_room, wake_line
 from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
 from batches.shard_end import end_shard
 from manifold import ids, observe
+from manifold.batch_status import ErrorEntry, batch_error
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.observe import Metric
 from manifold.provider_errors import QUOTA_CODES, owner_message
 from manifold.queue import Message, Queue
-from manifold.schemas import ErrorEntry, batch_error
 from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.inputs import InputRow

@@ -8,7 +8,8 @@ from files.serializers import file_object, future_file, upload_object
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
-from manifold.schemas import File, FilePurpose, Page, Upload
+from manifold.responses import Page
+from manifold.schemas import File, FilePurpose, Upload
 from manifold.store import Store, Tables
 from manifold.store.inputs import InputRow
 from manifold.store.paging import Cursor

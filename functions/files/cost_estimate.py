@@ -10,7 +10,7 @@ from manifold.access import Caller
 from manifold.batch_estimate import BatchEstimate
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.schemas import CostEstimate, CostRange, ModelCost
 from manifold.store import Store
 from manifold.store.files import FileRow

@@ -25,6 +25,7 @@ from files.transfers.retry_policy import (
 )
 from files.transfers.shard_requests import ShardRequests
 from manifold import ids, observe
+from manifold.batch_status import ErrorEntry
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError, ProviderUnclear, Unavailable
@@ -32,7 +33,6 @@ from manifold.prices import Prices
 from manifold.provider_errors import is_key_refused
 from manifold.providers import ENDED, JobStatus
 from manifold.queue import MAX_DELAY, Message, Queue
-from manifold.schemas import ErrorEntry
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.batches import LAST_SECONDS, BatchRow

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Self
 
 from manifold.config import Deployment
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 
 if TYPE_CHECKING:
     from manifold.prices import Prices

@@ -29,7 +29,7 @@ from psycopg.types.json import Jsonb
 
 from manifold import storable
 from manifold.access import Caller
-from manifold.schemas import BatchStatus
+from manifold.batch_status import BatchStatus
 from manifold.store.connection import Connection
 from manifold.store.deliveries import ANNOUNCED
 from manifold.store.job_states import OPEN

@@ -20,7 +20,7 @@ from typing import Any, Literal, LiteralString, NamedTuple
 from psycopg.types.json import Jsonb
 
 from manifold import storable
-from manifold.schemas import ErrorEntry
+from manifold.batch_status import ErrorEntry
 from manifold.store.batches import RELEASED, BatchRow, Outcome
 from manifold.store.connection import Connection
 from manifold.store.job_states import OPEN
