@@ -246,7 +246,9 @@ async def test_the_cost_of_deleted_rows_stays_where_it_was(
     sql(database_url, "UPDATE calls SET created_at = created_at - interval '101 days'")
     sql(database_url, "UPDATE batches SET completed_at = completed_at - interval '101 days'")
 
+    sql(database_url, "UPDATE usage SET created_at = created_at - interval '101 days'")
     async with gateway.store.session() as tables:
+        assert await tables.spend.sum_up(2)
         counts = [await tables.calls.forget(OLD, 9), await tables.retention.forget_batches(OLD, 9)]
         counts += [await tables.calls.forget(OLD, 9), await tables.retention.forget_batches(OLD, 9)]
     sql(database_url, "UPDATE api_keys SET team_id = 'team_red' WHERE id = 'key_other'")
@@ -266,6 +268,7 @@ async def test_cost_that_was_kept_for_a_key_alone_counts_for_its_owners(
     await add_call(gateway, cost=Decimal("0.5"))
     sql(database_url, "UPDATE calls SET created_at = created_at - interval '101 days'")
     async with gateway.store.session() as tables:
+        assert await tables.spend.sum_up(9)
         assert await tables.calls.forget(OLD, 9) == 1
 
     assert await spend(api) == (3.5, 3.5, 3.5)

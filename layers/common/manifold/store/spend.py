@@ -1,4 +1,7 @@
-"""What completions and batches cost: the list of both, newest first, and the sums of keys, users and teams."""
+"""What completions and batches cost: the list of both, newest first, and the sums of keys, users and teams.
+
+The sums are of all rows that were written before a moment, `spend_summed_until()`. Those rows may be deleted.
+"""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -10,6 +13,11 @@ from manifold.store.connection import Connection
 from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all
+
+MARGIN_SECONDS = 300.0
+"""Age from which rows are summed: 25 times what a unit of work may take, whose rows have the time of its begin."""
+EVERY_SECONDS = 3_600.0
+"""Time that is summed at least: so often the sums change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,41 +90,25 @@ _JOBS: LiteralString = """
         u.input_tokens, u.cached_tokens, u.output_tokens, u.reasoning_tokens, u.cost,
         b.created_at AS started_at, u.created_at
     FROM usage u JOIN jobs j ON j.id = u.job_id JOIN batches b ON b.id = u.batch_id"""
-_OF_KEY: LiteralString = """
-    SELECT coalesce((SELECT sum(cost) FROM calls WHERE key_id = %(id)s), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE key_id = %(id)s), 0)
+_SINCE: LiteralString = "created_at >= spend_summed_until()"
+"""The rows that are in no sum yet. Postgres calls the function to plan, and so sees that they are few."""
+_OF_KEY: LiteralString = f"""
+    SELECT coalesce((SELECT sum(cost) FROM calls WHERE key_id = %(id)s AND {_SINCE}), 0)
+        + coalesce((SELECT sum(cost) FROM usage WHERE key_id = %(id)s AND {_SINCE}), 0)
         + coalesce((SELECT cost FROM past_spend WHERE key_id = %(id)s), 0)"""
-_OF_USER: LiteralString = """
-    SELECT coalesce((SELECT sum(cost) FROM calls WHERE user_id = %(id)s), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE user_id = %(id)s), 0)
+_OF_USER: LiteralString = f"""
+    SELECT coalesce((SELECT sum(cost) FROM calls WHERE user_id = %(id)s AND {_SINCE}), 0)
+        + coalesce((SELECT sum(cost) FROM usage WHERE user_id = %(id)s AND {_SINCE}), 0)
         + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'user:' || %(id)s), 0)
         + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
             WHERE api_keys.user_id = %(id)s), 0)"""
-_OF_TEAM: LiteralString = """
-    SELECT coalesce((SELECT sum(cost) FROM calls WHERE team_id = %(id)s), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE team_id = %(id)s), 0)
+_OF_TEAM: LiteralString = f"""
+    SELECT coalesce((SELECT sum(cost) FROM calls WHERE team_id = %(id)s AND {_SINCE}), 0)
+        + coalesce((SELECT sum(cost) FROM usage WHERE team_id = %(id)s AND {_SINCE}), 0)
         + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'team:' || %(id)s), 0)
         + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
             WHERE api_keys.team_id = %(id)s), 0)"""
 _OF: dict[str, LiteralString] = {"key": _OF_KEY, "user": _OF_USER, "team": _OF_TEAM}
-
-KEPT: LiteralString = """
-    kept AS (
-        INSERT INTO past_spend (key_id, cost, owned)
-        SELECT key_id, sum(cost), sum(cost) FROM spent WHERE key_id IS NOT NULL AND cost IS NOT NULL
-        GROUP BY key_id ORDER BY key_id
-        ON CONFLICT (key_id) DO UPDATE
-            SET cost = past_spend.cost + excluded.cost, owned = past_spend.owned + excluded.owned
-    ), kept_for_owners AS (
-        INSERT INTO past_owner_spend (owner, cost)
-        SELECT owner, sum(cost) FROM spent CROSS JOIN LATERAL (VALUES ('user:' || user_id), ('team:' || team_id))
-            AS owners (owner)
-        WHERE owner IS NOT NULL AND cost IS NOT NULL
-        GROUP BY owner ORDER BY owner
-        ON CONFLICT (owner) DO UPDATE SET cost = past_owner_spend.cost + excluded.cost
-    )"""
-"""Parts of a statement that deletes rows: keep what they cost in the sums. A part before them, `spent`, has the deleted
-rows' `key_id`, `user_id`, `team_id` and `cost`."""
 
 
 class Spend:
@@ -162,3 +154,13 @@ class Spend:
         """
         row = await (await self._connection.execute(_OF[holder], {"id": holder_id})).fetchone()
         return Decimal(row[0]) if row else Decimal(0)
+
+    async def sum_up(self, many: int, *, margin: float = MARGIN_SECONDS, every: float = EVERY_SECONDS) -> bool:
+        """Add about `many` further calls and as many jobs to the sums, the oldest first; whether no more are due.
+
+        Those are due that are older than `margin` (seconds) and than every open transaction, once they are of
+        `every` seconds or more. While another sweep adds some, this one does nothing.
+        """
+        cursor = await self._connection.execute("SELECT sum_spend(%s, %s, %s)", (many, margin, every))
+        row = await cursor.fetchone()
+        return bool(row and row[0])
