@@ -196,10 +196,10 @@ class Submission:
 
         Where the batch is `cancelling` by now, its cancel is sent in the next step, at once.
         """
-        async with self._store.transaction() as tables:
-            if not await tables.jobs.running(job, ref):
-                return None
-            status = await tables.batches.started(batch.id)
+        async with self._store.session() as tables:
+            status = await tables.jobs.running(job, ref)
+        if status is None:
+            return None
         observe.event("job_submitted", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_SUBMITTED)
         return 0 if status == "cancelling" else FIRST_POLL_SECONDS

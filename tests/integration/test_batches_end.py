@@ -256,7 +256,7 @@ async def test_results_stored_too_late_are_not_used(system: System) -> None:
     assert job is not None
     await system.call("POST", f"/batches/{row['batch_id']}/end")
     async with system.gateway.store.session() as tables:
-        assert not await tables.job_results.stored(job, {})
+        assert await tables.job_results.stored(job, {}) == (False, False)
         assert not await tables.job_results.retry(job, "late", 5)
     assert (await system.retrieve(row["batch_id"])).output_file_id is None
 

@@ -209,9 +209,8 @@ class Results:
 
     async def _finish(self, job: JobRow, results: dict[str, Any]) -> None:
         """Mark the job as stored, with these facts of its results, and wake its shard."""
-        async with self._store.transaction() as tables:
-            stored = await tables.job_results.stored(job, results)
-            woken = stored and job.shard_id and await tables.shard_leases.wake(job.shard_id)
+        async with self._store.session() as tables:
+            stored, woken = await tables.job_results.stored(job, results)
         if stored and job.execution == "gateway":
             await self._discard(job)
         if woken and job.shard_id:
