@@ -5,8 +5,8 @@ size as one deployment's limits demand: that deployment's with which the group i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import orjson
 
@@ -29,8 +29,7 @@ class TooManyShards(Exception):
     """The batch would have more than `MAX_SHARDS` shards. The message says to its owner which limit is too low."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedShard:
+class PlannedShard(NamedTuple):
     """A shard as it is to be written."""
 
     selection: Selection

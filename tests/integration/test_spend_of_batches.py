@@ -12,7 +12,7 @@ import pytest
 
 from admin.app import create as create_admin_app
 from batches.app import create as create_batches_app
-from batches.settlement import Settlement
+from batches.settlement import cost_of
 from completions.app import create as create_completions_app
 from completions.ledger import Ledger
 from files.app import create as create_files_app
@@ -367,12 +367,11 @@ async def test_a_batch_that_ends_after_its_budgets_period_begins_the_next(system
         assert (await create_batch(system, batches)).status_code == 200
 
 
-def test_results_that_an_older_version_stored_are_priced_by_their_tokens(system: System) -> None:
-    settlement = Settlement(system.gateway.store, system.queue, Prices())
+def test_results_that_an_older_version_stored_are_priced_by_their_tokens() -> None:
     mini = replace(deployment("mini"), model="gpt-4o-mini")
     usage = COUNTS | {"input_tokens": 1_000_000, "output_tokens": 0, "cached_tokens": 0}
 
-    assert settlement._cost({"usage": usage}, mini) == Decimal("0.075")
-    assert settlement._cost({"usage": usage}, None) is None
-    assert settlement._cost({"usage": usage, "cost": "3.5"}, None) == Decimal("3.5")
-    assert settlement._cost({"usage": usage, "cost": None}, mini) is None
+    assert cost_of({"usage": usage}, mini) == Decimal("0.075")
+    assert cost_of({"usage": usage}, None) is None
+    assert cost_of({"usage": usage, "cost": "3.5"}, None) == Decimal("3.5")
+    assert cost_of({"usage": usage, "cost": None}, mini) is None

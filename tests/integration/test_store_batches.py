@@ -1,7 +1,6 @@
 """Leases, wakes and transitions of batches and jobs, each on its own."""
 
 import time
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -66,7 +65,7 @@ async def test_a_lease_that_ran_out_is_taken_over(store: Store) -> None:
         batch = await new_batch(tables)
         assert await tables.batch_leases.claim(batch.id, "dead", 0)
         first = await claimed(tables, batch, "alive")
-        assert not await tables.batches.end(replace(first, lease="dead"), "failed")
+        assert not await tables.batches.end(first._replace(lease="dead"), "failed")
         assert await tables.batches.end(first, "failed")
 
 

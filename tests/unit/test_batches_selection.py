@@ -101,10 +101,10 @@ def test_a_deployment_never_runs_a_shard_that_is_smaller_than_a_job_there_must_b
     """Not even where no other one can take it: it would refuse the job for certain."""
     bedrock = replace(deployment("a"), limits=BatchLimits(fewest_requests=100))
     for others in ([], [deployment("b")]):
-        small, *_ = candidates(replace(SHARD, requests=99), [bedrock, *others], [], [], {}, {})
+        small, *_ = candidates(SHARD._replace(requests=99), [bedrock, *others], [], [], {}, {})
         assert small.too_small
         assert small.exhausted
-    [enough] = candidates(replace(SHARD, requests=100), [bedrock], [], [], {}, {})
+    [enough] = candidates(SHARD._replace(requests=100), [bedrock], [], [], {}, {})
     assert not enough.exhausted
 
 
@@ -112,7 +112,7 @@ def test_a_deployment_never_runs_a_shard_that_is_smaller_than_a_job_there_must_b
 def test_requests_that_cannot_be_translated_do_not_count(refused: int, too_small: bool) -> None:
     """Where none can be, the shard ends without a job."""
     bedrock = replace(deployment("a"), limits=BatchLimits(fewest_requests=100))
-    shard = replace(SHARD, requests=100)
+    shard = SHARD._replace(requests=100)
     [candidate] = candidates(shard, [bedrock], [prepared(refused)], [], {}, {})
     assert candidate.too_small is too_small
 
@@ -129,7 +129,7 @@ def option(name: str, refused: int | None = 0, **how: Any) -> Candidate:
 
 
 def preparing(name: str) -> Candidate:
-    return Candidate(deployment(name), replace(prepared(0), state="pending"))
+    return Candidate(deployment(name), prepared(0)._replace(state="pending"))
 
 
 def test_one_that_takes_not_all_requests_waits_for_those_that_are_about_to_be_ready() -> None:

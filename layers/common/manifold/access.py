@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from manifold.errors import PermissionDenied
 from manifold.limits import LimitedHolder
@@ -10,8 +11,7 @@ ALL_MODELS = frozenset({"all-proxy-models", "*"})
 """Names in a `models` list that stand for every model group, as LiteLLM spells them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """The virtual key of a request, and what the database said of it."""
 
     token_hash: str

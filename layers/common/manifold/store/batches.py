@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -31,7 +31,7 @@ from manifold import storable
 from manifold.access import Caller
 from manifold.batch_status import BatchStatus
 from manifold.store.connection import Connection
-from manifold.store.deliveries import ANNOUNCED
+from manifold.store.end_events import ANNOUNCED
 from manifold.store.job_states import OPEN
 from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
@@ -83,8 +83,7 @@ orphan.
 _ENDED: LiteralString = "('failed', 'completed', 'expired', 'cancelled')"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRow:
+class BatchRow(NamedTuple):
     """A row of `batches`, with the ages that decide and the usage of its jobs."""
 
     id: str

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -22,8 +22,7 @@ RESERVED_SECONDS = 3600
 """How long a file of one request stays reserved while its bytes are stored: many times what that takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(NamedTuple):
     """A row of `files`."""
 
     id: str
@@ -60,8 +59,7 @@ class NewFile:
     status: Literal["uploaded", "processed"] = "processed"
 
 
-@dataclass(frozen=True, slots=True)
-class PurgeRow:
+class PurgeRow(NamedTuple):
     """A deleted file that a worker has leased to purge it."""
 
     id: str

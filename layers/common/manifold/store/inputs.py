@@ -7,7 +7,6 @@ pending ──► ready ──► discarded
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, LiteralString, NamedTuple, Self
 
@@ -26,8 +25,7 @@ _COLUMNS: LiteralString = f"""id, file_id, shard_id, deployment_id, state, provi
     expires_at, created_at, refused, {_FRESH} AS fresh"""
 
 
-@dataclass(frozen=True, slots=True)
-class InputRow:
+class InputRow(NamedTuple):
     """A row of `inputs`."""
 
     id: str

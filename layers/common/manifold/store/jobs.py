@@ -13,9 +13,8 @@ there, but their results are not used. ended → stored is in `manifold.store.jo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -23,10 +22,9 @@ from manifold import storable
 from manifold.batch_status import BatchStatus
 from manifold.profiles import Execution
 from manifold.store.batches import Outcome
-from manifold.store.chunks import CHUNKS_ENDED
 from manifold.store.connection import Connection
 from manifold.store.job_changes import Fault, JobEnd, JobPoll, columns
-from manifold.store.job_states import OPEN
+from manifold.store.job_states import CHUNKS_ENDED, OPEN
 from manifold.store.queries import changes_one, fetch_all, fetch_one
 from manifold.store.shards import OUT_OF_LINE, ShardRow
 
@@ -42,8 +40,7 @@ COLUMNS: LiteralString = """id, batch_id, shard_id, input_id, deployment_id, sta
     (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS overdue_for"""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(NamedTuple):
     """A row of `jobs`, with the ages that decide and what they need of the batch."""
 
     id: str

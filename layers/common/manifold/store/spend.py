@@ -6,7 +6,7 @@ The sums are of all rows that were written before a moment, `spend_summed_until(
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, LiteralString
+from typing import Literal, LiteralString, NamedTuple
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
@@ -20,8 +20,7 @@ EVERY_SECONDS = 3_600.0
 """Time that is summed at least: so often the sums change."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpendRow:
+class SpendRow(NamedTuple):
     """A call that was sent to a deployment, or a job that ran a batch there."""
 
     id: str
