@@ -24,7 +24,9 @@ import orjson
 from bench.measure import Measure, machine, processor, table
 from bench.peer import litellm_rewrite
 from bench.replication import replicated
-from manifold.jsonl import Check, Report, Rewrite
+from manifold.jsonl.check import Check
+from manifold.jsonl.report import Report
+from manifold.jsonl.rewrite import Rewrite
 
 CHUNK_BYTES = 1024 * 1024
 MODEL = "gpt-4o-mini-batch-westeurope"

@@ -33,7 +33,7 @@ from manifold.config import Environment
 from manifold.execution.batches import GatewayBatches
 from manifold.execution.pace import Claim, PaceLimits, admit
 from manifold.gateway import Gateway
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 from manifold.providers import Endpoint, Job
 from manifold.store import Store, migrations
 from tests.support import postgres

@@ -12,7 +12,7 @@ from bench.fixture import provider
 from bench.measure import Measure, processor
 from files.transfers.replication import rewritten
 from local.provider.server import defaults
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.providers import Endpoint, Input
 from manifold.providers.batch_client import BatchClient
 from manifold.providers.openai.batches import OpenAIBatches

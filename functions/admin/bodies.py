@@ -22,7 +22,7 @@ from pydantic import (
 
 from manifold.durations import Duration, DurationText
 from manifold.limits import OverLimit
-from manifold.schemas import ResponseModel
+from manifold.responses import ResponseModel
 
 NOT_ACTED_ON = frozenset({
     "access_group_ids", "admins", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_routes",
@@ -90,7 +90,7 @@ _IN_METADATA = "batch_enqueued_token_limit"
 """The limit that LiteLLM has in the metadata of a key or a team."""
 
 
-class LimitFields(Body):
+class LimitFields(Body, defer_build=True):
     """Limits of a key, a user or a team for completions and batches, and the default of its batches.
 
     `batch_enqueued_token_limit` may be in `metadata`, too, where LiteLLM has it. It is the same limit.
@@ -132,15 +132,15 @@ class KeyFields(LimitFields):
     blocked: bool | None = None
 
 
-class KeyCreate(KeyFields):
+class KeyCreate(KeyFields, defer_build=False):
     key: KeyValue | None = None
 
 
-class KeyUpdate(KeyFields):
+class KeyUpdate(KeyFields, defer_build=False):
     key: Text
 
 
-class KeyRegenerate(KeyFields):
+class KeyRegenerate(KeyFields, defer_build=False):
     key: Text
     new_key: KeyValue | None = None
 
@@ -154,7 +154,7 @@ class KeysDelete(Body):
     key_aliases: list[Text] = []
 
 
-class UserCreate(LimitFields):
+class UserCreate(LimitFields, defer_build=False):
     """A user and, by default, its first key, to which `key_alias`, `duration`, `team_id` and `aliases` belong."""
 
     user_id: Text | None = None
@@ -169,7 +169,7 @@ class UserCreate(LimitFields):
     aliases: dict[Text, Text] | None = None
 
 
-class TeamCreate(LimitFields):
+class TeamCreate(LimitFields, defer_build=False):
     team_id: Text | None = None
     team_alias: Text | None = None
     models: list[Text] | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 from manifold.access import ALL_MODELS, Caller
 from manifold.config import Config, Deployment
 from manifold.errors import InvalidRequest, NotFound
-from manifold.schemas import ResponseModel
+from manifold.responses import ResponseModel
 
 
 class Model(ResponseModel):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from manifold.schemas import ResponseModel
+from manifold.responses import ResponseModel
 from manifold.store import Store
 
 

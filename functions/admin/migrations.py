@@ -16,10 +16,10 @@ from functools import partial
 from typing import Any
 
 from manifold import invocation, observe
+from manifold.batch_status import EVENT_TYPES
 from manifold.config import Config
 from manifold.errors import ConfigError, ManifoldError
 from manifold.gateway import Gateway
-from manifold.schemas import EVENT_TYPES
 from manifold.store import Tables
 from manifold.store.migrations import TableBusy, apply
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from admin.keys import parse_reference
 from manifold.access import Caller
 from manifold.errors import InvalidRequest
-from manifold.schemas import ResponseModel
+from manifold.responses import ResponseModel
 from manifold.store import Store, Tables
 from manifold.store.paging import Cursor
 from manifold.store.spend import SpendFilter, SpendRow

@@ -16,7 +16,7 @@ from manifold.access import Caller
 from manifold.announcement import WOKEN_TOGETHER, wake_waiting
 from manifold.batch_estimate import BatchEstimate
 from manifold.config import Config
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.queue import Queue
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch

@@ -11,7 +11,7 @@ from manifold import ids
 from manifold.access import Caller
 from manifold.errors import InvalidRequest, NotFound
 from manifold.idempotency import CreateAttempt
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch
 from manifold.store import Store

@@ -26,7 +26,6 @@ from manifold import observe
 from manifold.announcement import announce_end
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.prices import Prices
 from manifold.queue import Message, Queue
 from manifold.store import Store
 from manifold.store.batches import GRACE_SECONDS, LAST_SECONDS, BatchRow
@@ -58,7 +57,7 @@ class Engine:
         self._submission = Submission(store, queue, deployments, storage)
         self._cancellation = Cancellation(store, deployments)
         self._polling = Polling(store, deployments, self._cancellation)
-        self._settlement = Settlement(store, queue, Prices())
+        self._settlement = Settlement(store, queue)
         self._termination = Termination(store)
 
     async def advance(self, batch_id: str) -> None:

@@ -1,7 +1,7 @@
 """The errors that several routes of `/batches` answer with, and entries of `errors.data` that several steps write."""
 
+from manifold.batch_status import ErrorEntry, batch_error
 from manifold.errors import NotFound
-from manifold.schemas import ErrorEntry, batch_error
 
 EXPIRED = batch_error("batch_expired", "No deployment accepted the batch within its completion window.")
 FAILED_WITHOUT_CAUSE = batch_error("batch_failed", "The provider failed the batch and gave no cause.")

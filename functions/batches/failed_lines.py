@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from batches.errors import batch_not_found
 from manifold import ids
 from manifold.errors import InvalidRequest, NotFound
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.store.batches import GRACE_SECONDS, BatchRow, NewBatch
 from manifold.store.files import FileRow, NewFile
 

@@ -2,12 +2,11 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
-from manifold.jsonl import Block
+from manifold.jsonl.report import Block
 
 
 class Amounts(NamedTuple):
@@ -19,8 +18,7 @@ class Amounts(NamedTuple):
     """Of the input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """What a shard may have at most; `None`: any number."""
 
     requests: int | None

@@ -1,7 +1,7 @@
 """Why a batch's input file cannot be run, as the entries of its `errors.data`."""
 
-from manifold.jsonl import LineError, Report
-from manifold.schemas import ErrorEntry, batch_error
+from manifold.batch_status import ErrorEntry, batch_error
+from manifold.jsonl.report import LineError, Report
 from manifold.store.batches import BatchRow
 from manifold.store.files import FileRow
 

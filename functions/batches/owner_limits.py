@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from manifold.errors import BudgetExceeded, InvalidRequest, TooManyRequests
 from manifold.limits import LimitedHolder, LimitStatus
@@ -24,8 +25,7 @@ class Need:
     """Whether the cost has the output, too: only if every line states its maximum."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shortage:
+class Shortage(NamedTuple):
     """A limit that has no room for a batch now."""
 
     holder: LimitedHolder

@@ -5,14 +5,14 @@ size as one deployment's limits demand: that deployment's with which the group i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 import orjson
 
 from batches.file_cuts import Amounts, FileCuts, Size
 from manifold.config import BatchLimits
-from manifold.jsonl import Block, Report
+from manifold.jsonl.report import Block, Report
 from manifold.selection import Selection
 
 MAX_SHARDS = 1000
@@ -29,8 +29,7 @@ class TooManyShards(Exception):
     """The batch would have more than `MAX_SHARDS` shards. The message says to its owner which limit is too low."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedShard:
+class PlannedShard(NamedTuple):
     """A shard as it is to be written."""
 
     selection: Selection

@@ -7,10 +7,10 @@ from batches.errors import EXPIRED
 from batches.input_errors import input_errors
 from batches.plan import TooManyShards, growth, plan
 from manifold import ids, observe
+from manifold.batch_status import ErrorEntry, batch_error
 from manifold.deployments import Deployments
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.observe import Metric
-from manifold.schemas import ErrorEntry, batch_error
 from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.files import FileRow

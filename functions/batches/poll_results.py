@@ -9,12 +9,12 @@ from batches import cancellation, failures
 from batches.rooms import wake_line
 from batches.running_job import RunningJob
 from manifold import ids, observe
+from manifold.batch_status import batch_error
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import Unavailable
 from manifold.providers import JobState, JobStatus, LineFailure
 from manifold.queue import Message
-from manifold.schemas import batch_error
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables
 from manifold.store.batches import Outcome

@@ -9,7 +9,8 @@ from manifold.config import Deployment
 from manifold.errors import InvalidRequest
 from manifold.queue import Message, Queue
 from manifold.reading import Reading
-from manifold.schemas import Batch, Page
+from manifold.responses import Page
+from manifold.schemas import Batch
 from manifold.store import Store
 
 FRESH_SECONDS = 15.0

@@ -1,7 +1,7 @@
 """A job that runs at its provider, with what polling and cancellation need to know of it."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from manifold.config import Deployment
 from manifold.store.batches import BatchRow
@@ -13,8 +13,7 @@ RESCUE_PATIENCE_SECONDS = 600.0
 time at most that the rescue has."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunningJob:
+class RunningJob(NamedTuple):
     """A shard under our lease with its batch, its job in the state `running`, and the deployment that it runs on."""
 
     batch: BatchRow

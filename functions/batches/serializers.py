@@ -1,5 +1,6 @@
 """A batch's row as OpenAI's Batch object."""
 
+from manifold.responses import unix_time
 from manifold.schemas import (
     Batch,
     BatchError,
@@ -9,7 +10,6 @@ from manifold.schemas import (
     OutputTokensDetails,
     RequestCounts,
     WaitingFor,
-    unix_time,
 )
 from manifold.store.batches import BatchView
 

@@ -12,11 +12,10 @@ from batches.errors import FAILED_WITHOUT_CAUSE
 from batches.failures import is_quota
 from batches.shard_end import wake_if_last
 from manifold import ids, observe
+from manifold.batch_status import batch_error
 from manifold.config import Deployment
 from manifold.observe import Metric
-from manifold.prices import Prices, Tokens
 from manifold.queue import Message, Queue
-from manifold.schemas import batch_error
 from manifold.selection import Selection
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, Outcome
@@ -44,10 +43,9 @@ class LeaseLost(Exception):
 class Settlement:
     """Settles jobs in the state `stored`, and so ends their shards; used by `Engine`, under the shard's lease."""
 
-    def __init__(self, store: Store, queue: Queue, prices: Prices) -> None:
+    def __init__(self, store: Store, queue: Queue) -> None:
         self._store = store
         self._queue = queue
-        self._prices = prices
 
     async def settle(self, batch: BatchRow, shard: ShardRow, job: JobRow, deployment: Deployment | None) -> bool:
         """stored → settled: record usage and cost, and end the shard as its job ended, or have it tried again.
@@ -60,7 +58,7 @@ class Settlement:
         results = job.results or {}
         usage = results.get("usage", _NO_USAGE)
         group = deployment.group if deployment else batch.groups[0]
-        cost = await asyncio.to_thread(self._cost, results, deployment)
+        cost = await asyncio.to_thread(cost_of, results, deployment)
         tried_again = _is_tried_again(batch, job, usage)
         again = None if tried_again else _again(batch, shard, job)
         async with self._store.transaction() as tables:
@@ -121,15 +119,18 @@ class Settlement:
         if not ended:
             raise LeaseLost(shard.id)
 
-    def _cost(self, results: Mapping[str, Any], deployment: Deployment | None) -> Decimal | None:
-        """What the results cost, line by line, as `files.transfers` has summed it; of results that were stored before
-        it did, by their tokens."""
-        if "cost" in results:
-            return None if results["cost"] is None else Decimal(results["cost"])
-        tariff = self._prices.tariff(deployment, batch=True) if deployment else None
-        usage = results.get("usage", _NO_USAGE)
-        tokens = Tokens(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"])
-        return tariff.cost(tokens) if tariff else None
+
+def cost_of(results: Mapping[str, Any], deployment: Deployment | None) -> Decimal | None:
+    """What the results cost, line by line, as `files.transfers` has summed it; of results that were stored before
+    it did, by their tokens. Loads the price tables for these."""
+    if "cost" in results:
+        return None if results["cost"] is None else Decimal(results["cost"])
+    from manifold.prices import Prices, Tokens
+
+    tariff = Prices().tariff(deployment, batch=True) if deployment else None
+    usage = results.get("usage", _NO_USAGE)
+    tokens = Tokens(usage["input_tokens"], usage["output_tokens"], usage["cached_tokens"])
+    return tariff.cost(tokens) if tariff else None
 
 
 async def _register(

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from manifold import observe
+from manifold.batch_status import ErrorEntry
 from manifold.observe import Metric
-from manifold.schemas import ErrorEntry
 from manifold.store import Tables
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.shards import ShardRow

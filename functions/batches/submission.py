@@ -16,13 +16,13 @@ from batches.rooms import take_room, wake_line
 from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
 from batches.shard_end import end_shard
 from manifold import ids, observe
+from manifold.batch_status import ErrorEntry, batch_error
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.observe import Metric
 from manifold.provider_errors import QUOTA_CODES, owner_message
 from manifold.queue import Message, Queue
-from manifold.schemas import ErrorEntry, batch_error
 from manifold.store import Store
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.inputs import InputRow
@@ -196,10 +196,10 @@ class Submission:
 
         Where the batch is `cancelling` by now, its cancel is sent in the next step, at once.
         """
-        async with self._store.transaction() as tables:
-            if not await tables.jobs.running(job, ref):
-                return None
-            status = await tables.batches.started(batch.id)
+        async with self._store.session() as tables:
+            status = await tables.jobs.running(job, ref)
+        if status is None:
+            return None
         observe.event("job_submitted", job_id=job.id, batch_id=batch.id, deployment_id=job.deployment_id)
         observe.count(Metric.JOBS_SUBMITTED)
         return 0 if status == "cancelling" else FIRST_POLL_SECONDS

@@ -17,6 +17,8 @@ ANNOUNCE_SECONDS = 10.0
 """Time limit for sending the messages of one sweep."""
 MANY_CALLS = 5_000
 """How many rows of calls one statement deletes."""
+MANY_SUMMED = 20_000
+"""How many rows of calls, and of usage, one statement adds to the sums of spend."""
 STATEMENTS = 10
 """How many such statements one sweep runs: it keeps up with 800 calls a second."""
 
@@ -44,7 +46,7 @@ class Sweep:
         self._behind = True
 
     async def run(self) -> int:
-        """Send again the messages of what is overdue, delete what has expired; returns how many messages were sent."""
+        """Send messages of what is overdue again, sum up spend, delete what has expired; returns how many were sent."""
         async with self._store.session() as tables:
             await tables.idempotency.forget(KEY_SECONDS)
             expired = await tables.files.expire(MANY)
@@ -63,12 +65,12 @@ class Sweep:
                 *(Message("webhook", webhook_id) for webhook_id in await tables.webhooks.due(MANY_WEBHOOKS)),
             ]
         await self._queue.announce(overdue, seconds=ANNOUNCE_SECONDS)
-        forgotten = [await self._forget_calls(), await self._forget_batches()]
-        self._behind = not all(forgotten)
+        done = [await self._sum_up_spend(), await self._forget_calls(), await self._forget_batches()]
+        self._behind = not all(done)
         return len(overdue)
 
     async def nothing_left(self) -> bool:
-        """Whether `run` succeeded and deleted all old rows that there were, and nothing is open."""
+        """Whether `run` succeeded, summed up and deleted all that it could, and nothing is open."""
         async with self._store.session() as tables:
             return not self._behind and not await tables.open_work.any()
 
@@ -80,6 +82,14 @@ class Sweep:
             workers = PaceLimits.of(deployment).workers if deployment else 1
             activated += await tables.chunks.activate(deployment_id, workers)
         return activated
+
+    async def _sum_up_spend(self) -> bool:
+        """Whether all that can be summed up is."""
+        async with self._store.session() as tables:
+            for _ in range(STATEMENTS):
+                if await tables.spend.sum_up(MANY_SUMMED):
+                    return True
+        return False
 
     async def _forget_calls(self) -> bool:
         """Whether all old rows are deleted."""

@@ -12,8 +12,8 @@ from batches.rooms import wake_lines
 from batches.shard_end import wake_if_last
 from manifold import observe
 from manifold.access import Caller
+from manifold.batch_status import batch_error
 from manifold.observe import Metric
-from manifold.schemas import batch_error
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.jobs import JobRow

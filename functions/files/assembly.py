@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from manifold.errors import Unavailable
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 from manifold.storage import Piece, Storage
 from manifold.store import Store
 from manifold.store.files import storage_key

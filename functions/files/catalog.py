@@ -7,7 +7,8 @@ from files.serializers import file_object, future_file, upload_object
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
 from manifold.reading import Reading
-from manifold.schemas import File, FilePurpose, Page, Upload
+from manifold.responses import Page
+from manifold.schemas import File, FilePurpose, Upload
 from manifold.store.uploads import UploadRow
 
 MAX_PAGE_BYTES = 5_000_000

@@ -9,7 +9,7 @@ from files.catalog import file_not_found
 from manifold.batch_estimate import BatchEstimate
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.reading import Reading
 from manifold.schemas import CostEstimate, CostRange, ModelCost
 from manifold.store.reads import SeenFile

@@ -12,7 +12,8 @@ from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import Unavailable
 from manifold.idempotency import CreateAttempt
-from manifold.jsonl import Check, Report
+from manifold.jsonl.check import Check
+from manifold.jsonl.report import Report
 from manifold.queue import Message, Queue
 from manifold.schemas import File, FilePurpose
 from manifold.storage import Storage

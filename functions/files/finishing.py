@@ -5,7 +5,7 @@ from files.target_groups import TargetGroups
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, ManifoldError, Unavailable
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.queue import Message, Queue
 from manifold.store import Store, Tables
 from manifold.store.files import FileRow

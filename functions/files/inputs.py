@@ -2,7 +2,7 @@
 
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.store import Tables
 from manifold.store.files import FileRow
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from manifold.deployments import Deployments
-from manifold.schemas import File, FilePurpose, InputState, Upload, unix_time
+from manifold.responses import unix_time
+from manifold.schemas import File, FilePurpose, InputState, Upload
 from manifold.store.files import FileView
 from manifold.store.inputs import InputView
 from manifold.store.uploads import UploadRow

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from manifold.access import Caller
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.schemas import FilePurpose
 
 PARAM = "target_model_names"

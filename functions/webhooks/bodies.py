@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from manifold.batch_status import EventType
 from manifold.create_body import CreateBody
-from manifold.schemas import EventType
 
 Events = Annotated[list[EventType], Field(min_length=1, max_length=16)]
 Name = Annotated[str, StringConstraints(max_length=256)]

@@ -9,7 +9,7 @@ from manifold.access import Caller
 from manifold.errors import Conflict, InvalidRequest, NotFound
 from manifold.idempotency import CreateAttempt
 from manifold.queue import Message, Queue
-from manifold.schemas import Page
+from manifold.responses import Page
 from manifold.store import Store, Tables
 from manifold.store.paging import Cursor
 from manifold.store.webhooks import EVENT_BUS, WebhookRow

@@ -6,9 +6,10 @@ https://platform.openai.com/docs/api-reference/webhook-endpoints
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from manifold.batch_status import EVENT_TYPES
 from manifold.errors import InvalidRequest
 from manifold.idempotency import CreateAttempt
-from manifold.schemas import EVENT_TYPES, Page
+from manifold.responses import Page
 from manifold.signed_event import NotAnswered
 from webhooks.bodies import EndpointCreate, EndpointUpdate, SecretRotation, WebhookCreate
 from webhooks.catalog import Catalog

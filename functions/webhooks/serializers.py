@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from manifold.schemas import HasId, ResponseModel, unix_time
+from manifold.responses import HasId, ResponseModel, unix_time
 from manifold.store.deliveries import DeliveryRow, DeliveryStatus
 from manifold.store.webhooks import WebhookRow
 

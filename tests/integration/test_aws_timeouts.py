@@ -11,7 +11,7 @@ from files.app import create as create_files_app
 from manifold import queue as queue_module
 from manifold.errors import Unavailable
 from manifold.gateway import Gateway
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 from manifold.queue import Message, Queue
 from manifold.storage import Piece, Storage, Timeouts
 from manifold.store.files import NewFile

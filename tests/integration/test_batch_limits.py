@@ -16,8 +16,7 @@ from batches.app import create as create_batches_app
 from manifold import ids
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
-from manifold.jsonl import Report
-from manifold.jsonl.report import UrlUse
+from manifold.jsonl.report import Report, UrlUse
 from manifold.store.files import NewFile
 from manifold.store.keys import Key
 from manifold.store.reads import Reads

@@ -14,7 +14,6 @@ from local.provider.defects import Defects
 from manifold import ids
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.prices import Prices
 from manifold.queue import Message
 from tests.support.provider import chat_lines
 from tests.support.system import System
@@ -256,7 +255,7 @@ async def test_results_stored_too_late_are_not_used(system: System) -> None:
     assert job is not None
     await system.call("POST", f"/batches/{row['batch_id']}/end")
     async with system.gateway.store.session() as tables:
-        assert not await tables.job_results.stored(job, {})
+        assert await tables.job_results.stored(job, {}) == (False, False)
         assert not await tables.job_results.retry(job, "late", 5)
     assert (await system.retrieve(row["batch_id"])).output_file_id is None
 
@@ -276,7 +275,7 @@ async def test_a_job_is_not_settled_once_an_admin_has_ended_its_batch(system: Sy
     await system.call("POST", f"/batches/{batch_id}/end")
 
     with pytest.raises(LeaseLost):
-        await Settlement(system.gateway.store, system.queue, Prices()).settle(batch, shard, job, None)
+        await Settlement(system.gateway.store, system.queue).settle(batch, shard, job, None)
 
     assert system.select("SELECT 1 FROM usage") == []
     assert (await system.retrieve(batch_id)).output_file_id is None

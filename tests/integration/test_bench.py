@@ -13,7 +13,7 @@ from bench.batch_rounds import STEPS
 from bench.imports import NEEDS, packages
 from bench.lines import ORDERS, File
 from manifold.config import load
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 
 
 def report(*arguments: str, environment: Mapping[str, str] | None = None) -> list[str]:

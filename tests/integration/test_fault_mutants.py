@@ -8,7 +8,7 @@ from tests.faults.run import Broken, run
 
 pytest_plugins = ("tests.support.faults_fixtures",)
 
-SEEDS = range(2_000_000, 2_000_060)
+SEEDS = range(2_000_001, 2_000_061)
 
 
 def seed_that_breaks(database: ServerDatabase, dialect: str | None) -> int | None:

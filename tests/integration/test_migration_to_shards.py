@@ -7,7 +7,7 @@ import pytest
 
 from local.provider import Simulator
 from manifold import ids
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 from manifold.providers import Input, Job
 from manifold.providers.registry import close_providers
 from manifold.store import migrations

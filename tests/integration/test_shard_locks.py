@@ -15,7 +15,6 @@ from manifold import ids
 from manifold.access import Caller
 from manifold.errors import ProviderRefused
 from manifold.gateway import Gateway
-from manifold.prices import Prices
 from manifold.store import Store, Tables
 from manifold.store.batches import BatchRow, NewBatch
 from manifold.store.files import NewFile
@@ -135,7 +134,7 @@ async def test_a_batch_is_cancelled_while_a_shard_whose_counts_are_known_is_sett
     shard = running.shards[0]
     async with store.session() as tables:
         [job] = await tables.jobs.of_shard(shard.id)
-    settlement = Settlement(other_store, InMemoryQueue(CrashPoints()), Prices())
+    settlement = Settlement(other_store, InMemoryQueue(CrashPoints()))
 
     async with asyncio.TaskGroup() as tasks, store.transaction() as tables:
         assert await tables.batches.cancel(running.batch.id, ADMIN)

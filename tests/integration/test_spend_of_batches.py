@@ -12,7 +12,7 @@ import pytest
 
 from admin.app import create as create_admin_app
 from batches.app import create as create_batches_app
-from batches.settlement import Settlement
+from batches.settlement import cost_of
 from completions.app import create as create_completions_app
 from completions.ledger import Ledger
 from files.app import create as create_files_app
@@ -246,7 +246,9 @@ async def test_the_cost_of_deleted_rows_stays_where_it_was(
     sql(database_url, "UPDATE calls SET created_at = created_at - interval '101 days'")
     sql(database_url, "UPDATE batches SET completed_at = completed_at - interval '101 days'")
 
+    sql(database_url, "UPDATE usage SET created_at = created_at - interval '101 days'")
     async with gateway.store.session() as tables:
+        assert await tables.spend.sum_up(2)
         counts = [await tables.calls.forget(OLD, 9), await tables.retention.forget_batches(OLD, 9)]
         counts += [await tables.calls.forget(OLD, 9), await tables.retention.forget_batches(OLD, 9)]
     sql(database_url, "UPDATE api_keys SET team_id = 'team_red' WHERE id = 'key_other'")
@@ -266,6 +268,7 @@ async def test_cost_that_was_kept_for_a_key_alone_counts_for_its_owners(
     await add_call(gateway, cost=Decimal("0.5"))
     sql(database_url, "UPDATE calls SET created_at = created_at - interval '101 days'")
     async with gateway.store.session() as tables:
+        assert await tables.spend.sum_up(9)
         assert await tables.calls.forget(OLD, 9) == 1
 
     assert await spend(api) == (3.5, 3.5, 3.5)
@@ -364,12 +367,11 @@ async def test_a_batch_that_ends_after_its_budgets_period_begins_the_next(system
         assert (await create_batch(system, batches)).status_code == 200
 
 
-def test_results_that_an_older_version_stored_are_priced_by_their_tokens(system: System) -> None:
-    settlement = Settlement(system.gateway.store, system.queue, Prices())
+def test_results_that_an_older_version_stored_are_priced_by_their_tokens() -> None:
     mini = replace(deployment("mini"), model="gpt-4o-mini")
     usage = COUNTS | {"input_tokens": 1_000_000, "output_tokens": 0, "cached_tokens": 0}
 
-    assert settlement._cost({"usage": usage}, mini) == Decimal("0.075")
-    assert settlement._cost({"usage": usage}, None) is None
-    assert settlement._cost({"usage": usage, "cost": "3.5"}, None) == Decimal("3.5")
-    assert settlement._cost({"usage": usage, "cost": None}, mini) is None
+    assert cost_of({"usage": usage}, mini) == Decimal("0.075")
+    assert cost_of({"usage": usage}, None) is None
+    assert cost_of({"usage": usage, "cost": "3.5"}, None) == Decimal("3.5")
+    assert cost_of({"usage": usage, "cost": None}, mini) is None

@@ -9,7 +9,7 @@ from manifold import ids
 from manifold.access import Caller
 from manifold.auth import key_hash
 from manifold.gateway import Gateway
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 from manifold.store.batches import NewBatch
 from manifold.store.calls import CallRecord
 from manifold.store.files import NewFile

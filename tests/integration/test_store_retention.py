@@ -59,7 +59,8 @@ async def ended(tables: Tables, outcome: Outcome = "completed", cost: Decimal = 
 
 OLD = """UPDATE batches SET
     completed_at = completed_at - interval '91 days', failed_at = failed_at - interval '91 days',
-    expired_at = expired_at - interval '91 days', cancelled_at = cancelled_at - interval '91 days' WHERE id = '{}'"""
+    expired_at = expired_at - interval '91 days', cancelled_at = cancelled_at - interval '91 days' WHERE id = '{0}';
+    UPDATE usage SET created_at = created_at - interval '91 days' WHERE batch_id = '{0}'"""
 
 
 @pytest.mark.parametrize("outcome", ["completed", "failed", "expired", "cancelled"])
@@ -71,6 +72,8 @@ async def test_a_batch_that_ended_long_ago_is_deleted_and_its_cost_is_kept(
         old, new = await ended(tables, outcome), await ended(tables, outcome)
         sql(database_url, OLD.format(old))
 
+        assert await tables.retention.forget_batches(90 * DAY, 10) == 0  # its cost is in no sum yet
+        assert await tables.spend.sum_up(10)
         assert [await tables.retention.forget_batches(90 * DAY, 10) for _ in range(2)] == [1, 0]
 
         assert sql(database_url, "SELECT id FROM batches") == [(new,)]
@@ -84,6 +87,7 @@ async def test_a_batch_that_was_given_up_long_ago_is_deleted(store: Store, datab
         batch_id = await ended(tables, "expired")
         sql(database_url, OLD.format(batch_id))
         sql(database_url, "UPDATE jobs SET state = 'abandoned', outcome = NULL")
+        assert await tables.spend.sum_up(10)
 
         assert await tables.retention.forget_batches(90 * DAY, 10) == 1
 
@@ -94,6 +98,7 @@ async def test_an_open_batch_is_kept_however_old(store: Store, database_url: str
         batch_id = await ended(tables)
         sql(database_url, OLD.format(batch_id))
         sql(database_url, "UPDATE batches SET status = 'finalizing', due_at = now()")
+        assert await tables.spend.sum_up(10)
 
         assert await tables.retention.forget_batches(90 * DAY, 10) == 0
 
@@ -105,6 +110,7 @@ async def test_a_batch_is_kept_until_its_event_is_sent_or_given_up(store: Store,
         await tables.webhooks.insert("webhook_1", "https://example.com/", ["batch.completed"], None, "s", HOLDER, 10)
         batch_id = await ended(tables)
         sql(database_url, OLD.format(batch_id))
+        assert await tables.spend.sum_up(10)
 
         assert await tables.retention.forget_batches(DAY, 10) == 0
         sql(database_url, "UPDATE deliveries SET status = 'failed', due_at = NULL")
@@ -120,6 +126,7 @@ async def test_a_purged_file_is_deleted_when_no_batch_uses_it(store: Store, data
 
         assert await tables.retention.forget_files(90 * DAY, 10) == 0
         sql(database_url, OLD.format(batch_id))
+        assert await tables.spend.sum_up(10)
         assert await tables.retention.forget_batches(90 * DAY, 10) == 1
         assert await tables.retention.forget_files(90 * DAY, 10) == 2
 
@@ -160,6 +167,8 @@ async def test_two_sweeps_at_once_count_each_batch_once(store: Store, database_u
 
     async def sweep(one: Store) -> int:
         async with one.session() as tables:
+            await tables.spend.sum_up(5)
+            await tables.spend.sum_up(10)
             gone = sum([await tables.retention.forget_batches(90 * DAY, 2) for _ in range(8)])
         await one.close()
         return gone

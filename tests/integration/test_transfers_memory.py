@@ -13,7 +13,8 @@ import pytest
 from files.app import create
 from local.places import ROOT
 from local.provider import Simulator
-from manifold.jsonl import MAX_LINE_BYTES, Check
+from manifold.jsonl.check import Check
+from manifold.jsonl.lines import MAX_LINE_BYTES
 from tests.support import gateways
 from tests.support.files_app import SPECIAL
 from tests.support.plain_s3 import PlainS3, serving

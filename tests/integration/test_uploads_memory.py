@@ -11,7 +11,8 @@ import pytest
 
 from files.app import create
 from local.places import ROOT
-from manifold.jsonl import MAX_LINE_BYTES, Report
+from manifold.jsonl.lines import MAX_LINE_BYTES
+from manifold.jsonl.report import Report
 from tests.support import gateways
 from tests.support.plain_s3 import PlainS3, serving
 from tests.support.provider import chat_line

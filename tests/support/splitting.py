@@ -4,7 +4,7 @@ import pytest
 
 from batches.planning import Planning
 from manifold import ids
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.selection import Selection
 from manifold.store.batches import BatchRow
 from manifold.store.files import FileRow

@@ -1,7 +1,6 @@
 """Authentication without a database: the caller of a key, and what a caller may do."""
 
 import json
-from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
@@ -30,7 +29,7 @@ GRANT = KeyGrant(
 
 
 def text_of(grant: KeyGrant | None) -> str | None:
-    return None if grant is None else json.dumps(asdict(grant))
+    return None if grant is None else json.dumps(grant._asdict())
 
 
 async def authenticated(grant: KeyGrant | None, key: str = "sk-1") -> Caller:
@@ -75,7 +74,7 @@ async def test_a_caller_is_described_by_its_grant() -> None:
 )
 async def test_a_key_that_no_longer_works(changes: dict[str, Any], error: type[ManifoldError], code: str) -> None:
     with pytest.raises(error) as refused:
-        await authenticated(replace(GRANT, **changes))
+        await authenticated(GRANT._replace(**changes))
     assert refused.value.code == code
     assert refused.value.message.startswith("Incorrect API key provided: it "), "LiteLLM looks for OpenAI's words"
 
@@ -95,7 +94,7 @@ async def test_a_key_that_no_longer_works(changes: dict[str, Any], error: type[M
 async def test_a_model_must_be_open_to_key_user_and_team(
     key_models: list[str], user_models: list[str], team_models: list[str], usable: str
 ) -> None:
-    grant = replace(GRANT, key=allowance(*key_models), user=allowance(*user_models), team=allowance(*team_models))
+    grant = GRANT._replace(key=allowance(*key_models), user=allowance(*user_models), team=allowance(*team_models))
 
     caller = await authenticated(grant)
 
@@ -103,9 +102,9 @@ async def test_a_model_must_be_open_to_key_user_and_team(
 
 
 async def test_a_caller_has_the_limits_of_key_user_and_team() -> None:
-    grant = replace(GRANT, key=allowance(rpm_limit=1), user=allowance(rpm_limit=None), team=allowance(tpm_limit=3))
+    grant = GRANT._replace(key=allowance(rpm_limit=1), user=allowance(rpm_limit=None), team=allowance(tpm_limit=3))
 
-    caller = await authenticated(replace(grant, team_id="team"))
+    caller = await authenticated(grant._replace(team_id="team"))
 
     assert [(one.subject, one.limits) for one in caller.limited] == [
         ("key:key_1", Limits(rpm_limit=1)),
@@ -118,7 +117,7 @@ async def test_a_caller_has_the_limits_of_batches_of_key_user_and_team() -> None
     user = allowance(rpm_limit=2, batch_over_limit="wait")
     team = allowance(batch_enqueued_token_limit=3, batch_enqueued_request_limit=None, batch_over_limit="wait")
 
-    caller = await authenticated(replace(GRANT, key=key, user=user, team=team, team_id="team"))
+    caller = await authenticated(GRANT._replace(key=key, user=user, team=team, team_id="team"))
 
     assert [(one.subject, one.limits) for one in caller.batch_limited] == [
         ("key:key_1", Limits(max_budget=Decimal("1.5"), budget_duration="1d")),
@@ -133,8 +132,8 @@ async def test_a_caller_has_the_limits_of_batches_of_key_user_and_team() -> None
 async def test_the_key_says_first_how_often_failed_lines_run_again(
     key: int | None, user: int | None, team: int | None, retries: int | None
 ) -> None:
-    grant = replace(
-        GRANT, key=allowance(retries=key), user=allowance(retries=user), team=allowance(retries=team), team_id="team"
+    grant = GRANT._replace(
+        key=allowance(retries=key), user=allowance(retries=user), team=allowance(retries=team), team_id="team"
     )
     assert (await authenticated(grant)).retry_failed_lines == retries
 
@@ -144,7 +143,7 @@ class Database:
 
     def __init__(self) -> None:
         self.times = 0
-        self.grants: dict[str, KeyGrant] = {"a": replace(GRANT, key_id="a"), "b": replace(GRANT, key_id="b")}
+        self.grants: dict[str, KeyGrant] = {"a": GRANT._replace(key_id="a"), "b": GRANT._replace(key_id="b")}
 
     async def __call__(self, token_hash: str) -> str | None:
         self.times += 1
@@ -178,7 +177,7 @@ async def test_what_the_database_says_renews_the_memory() -> None:
 async def test_what_changed_is_remembered_as_it_is_now() -> None:
     memory = KeyMemory(Database(), 60.0)
     await memory.caller("a")
-    changed = replace(GRANT, key_id="a", key=allowance("one"))
+    changed = GRANT._replace(key_id="a", key=allowance("one"))
     assert memory.note("a", text_of(changed)).allowed == (frozenset({"one"}),)
     again = await memory.caller("a")
     assert again.allowed == (frozenset({"one"}),)
@@ -190,8 +189,8 @@ async def test_what_changed_is_remembered_as_it_is_now() -> None:
     ("now", "error"),
     [
         (None, AuthenticationFailed),
-        (replace(GRANT, expired=True), AuthenticationFailed),
-        (replace(GRANT, key=allowance(blocked=True)), PermissionDenied),
+        (GRANT._replace(expired=True), AuthenticationFailed),
+        (GRANT._replace(key=allowance(blocked=True)), PermissionDenied),
     ],
 )
 async def test_a_key_that_may_do_nothing_more_is_forgotten(now: KeyGrant | None, error: type[ManifoldError]) -> None:
@@ -220,7 +219,7 @@ async def test_the_memory_is_bounded() -> None:
     database = Database()
     memory = KeyMemory(database, 60.0)
     for number in range(MAX_REMEMBERED + 1):
-        memory.note(str(number), text_of(replace(GRANT, key_id=str(number))))
+        memory.note(str(number), text_of(GRANT._replace(key_id=str(number))))
     await memory.caller(str(MAX_REMEMBERED))
     await memory.caller("1")
     assert database.times == 0

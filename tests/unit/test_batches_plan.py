@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from batches.plan import MAX_SHARDS, PlannedShard, TooManyShards, growth, plan
 from manifold.config import BatchLimits
-from manifold.jsonl import Block, Check
+from manifold.jsonl.check import Check
+from manifold.jsonl.report import Block
 from manifold.selection import Selection
 
 

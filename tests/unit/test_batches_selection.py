@@ -114,10 +114,10 @@ def test_a_deployment_never_runs_a_shard_that_is_smaller_than_a_job_there_must_b
     """Not even where no other one can take it: it would refuse the job for certain."""
     bedrock = replace(deployment("a"), limits=BatchLimits(fewest_requests=100))
     for others in ([], [deployment("b")]):
-        small, *_ = candidates(replace(SHARD, requests=99), [bedrock, *others], [], [], {}, {})
+        small, *_ = candidates(SHARD._replace(requests=99), [bedrock, *others], [], [], {}, {})
         assert small.too_small
         assert small.exhausted
-    [enough] = candidates(replace(SHARD, requests=100), [bedrock], [], [], {}, {})
+    [enough] = candidates(SHARD._replace(requests=100), [bedrock], [], [], {}, {})
     assert not enough.exhausted
 
 
@@ -125,7 +125,7 @@ def test_a_deployment_never_runs_a_shard_that_is_smaller_than_a_job_there_must_b
 def test_requests_that_cannot_be_translated_do_not_count(refused: int, too_small: bool) -> None:
     """Where none can be, the shard ends without a job."""
     bedrock = replace(deployment("a"), limits=BatchLimits(fewest_requests=100))
-    shard = replace(SHARD, requests=100)
+    shard = SHARD._replace(requests=100)
     [candidate] = candidates(shard, [bedrock], [prepared(refused)], [], {}, {})
     assert candidate.too_small is too_small
 

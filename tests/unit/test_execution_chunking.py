@@ -3,7 +3,7 @@
 import pytest
 
 from manifold.execution.chunking import chunks_of
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 from manifold.selection import Selection
 from tests.support.provider import chat_lines
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold.jsonl import Block, Check, Report, custom_id_checksum
+from manifold.jsonl.check import Check
+from manifold.jsonl.custom_ids import custom_id_checksum
 from manifold.jsonl.position import BLOCK_BYTES, BLOCK_REQUESTS
+from manifold.jsonl.report import Block, Report
 
 
 def line(custom_id: str, **members: Any) -> bytes:

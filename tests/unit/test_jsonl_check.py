@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold.jsonl import MAX_LINE_BYTES, Check, Report, UrlUse
+from manifold.jsonl.check import Check
 from manifold.jsonl.custom_ids import CustomIds
+from manifold.jsonl.lines import MAX_LINE_BYTES
+from manifold.jsonl.report import Report, UrlUse
 
 
 def request(custom_id: str = "a", **members: Any) -> dict[str, Any]:

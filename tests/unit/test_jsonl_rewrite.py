@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold.jsonl import Check, Report, Rewrite
+from manifold.jsonl.check import Check
+from manifold.jsonl.report import Report
+from manifold.jsonl.rewrite import Rewrite
 
 NEW = 'new "größer" model\\'
 TOKEN = json.dumps(NEW, ensure_ascii=False).encode()

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifold.jsonl import Block, ByteRange, Check, byte_range, selected
+from manifold.jsonl.check import Check
+from manifold.jsonl.report import Block
+from manifold.jsonl.selected_lines import ByteRange, byte_range, selected
 
 BOM = b"\xef\xbb\xbf"
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bench import ROOT, tokens
-from manifold.jsonl import Check, Report
+from manifold.jsonl.check import Check
+from manifold.jsonl.report import Report
 from manifold.jsonl.token_estimate import (
     AUDIO_TOKENS,
     FILE_TOKENS,

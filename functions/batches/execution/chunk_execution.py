@@ -17,7 +17,7 @@ from manifold.dispatch.dispatcher import Dispatcher
 from manifold.errors import ManifoldError
 from manifold.execution.pace import Claim, Grant, PaceLimits, admit
 from manifold.execution.parts import Parts
-from manifold.jsonl import selected
+from manifold.jsonl.selected_lines import selected
 from manifold.provider_errors import owner_message
 from manifold.queue import MAX_DELAY, Message, Queue
 from manifold.storage import Piece, Storage

@@ -12,12 +12,13 @@ from files.transfers.request_ids import RequestIds
 from files.transfers.shard_requests import ShardRequests, id_of
 from manifold import observe
 from manifold.announcement import announce_end
+from manifold.batch_status import batch_error
 from manifold.errors import ManifoldError
-from manifold.jsonl import Check, Report
+from manifold.jsonl.check import Check
+from manifold.jsonl.report import Report
 from manifold.jsonl.result import begun_id, read
 from manifold.observe import Metric
 from manifold.queue import Message, Queue
-from manifold.schemas import batch_error
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.batches import BatchRow

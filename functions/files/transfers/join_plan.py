@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from manifold.schemas import ErrorEntry, batch_error
+from manifold.batch_status import ErrorEntry, batch_error
 from manifold.store.batches import BatchRow, Outcome
 from manifold.store.jobs import JobRow
 from manifold.store.shards import ShardRow

@@ -13,7 +13,8 @@ from manifold import observe
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError
-from manifold.jsonl import Report, Rewrite
+from manifold.jsonl.report import Report
+from manifold.jsonl.rewrite import Rewrite
 from manifold.providers import BatchProvider, Endpoint, Input, Prepared
 from manifold.providers.batch_lines import LineTranslator
 from manifold.queue import MAX_DELAY, Message, Queue

@@ -13,7 +13,7 @@ from files.transfers.request_ids import AnsweredRequests
 from files.transfers.result_scan import ResultScan
 from files.transfers.shard_requests import ShardRequests, id_of
 from manifold import ids
-from manifold.jsonl import Check
+from manifold.jsonl.check import Check
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.batches import GRACE_SECONDS, BatchRow

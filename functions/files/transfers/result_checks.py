@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from files.transfers.fetched_results import FetchedResults
 from files.transfers.result_scan import ResultScan
 from files.transfers.retry_policy import owner_message
-from manifold.schemas import ErrorEntry, batch_error
+from manifold.batch_status import ErrorEntry, batch_error
 from manifold.store.jobs import JobRow
 
 

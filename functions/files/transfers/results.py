@@ -25,6 +25,7 @@ from files.transfers.retry_policy import (
 )
 from files.transfers.shard_requests import ShardRequests
 from manifold import ids, observe
+from manifold.batch_status import ErrorEntry
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ManifoldError, ProviderError, ProviderUnclear, Unavailable
@@ -32,7 +33,6 @@ from manifold.prices import Prices
 from manifold.provider_errors import is_key_refused
 from manifold.providers import ENDED, JobStatus
 from manifold.queue import MAX_DELAY, Message, Queue
-from manifold.schemas import ErrorEntry
 from manifold.storage import Storage
 from manifold.store import Store
 from manifold.store.batches import LAST_SECONDS, BatchRow
@@ -209,9 +209,8 @@ class Results:
 
     async def _finish(self, job: JobRow, results: dict[str, Any]) -> None:
         """Mark the job as stored, with these facts of its results, and wake its shard."""
-        async with self._store.transaction() as tables:
-            stored = await tables.job_results.stored(job, results)
-            woken = stored and job.shard_id and await tables.shard_leases.wake(job.shard_id)
+        async with self._store.session() as tables:
+            stored, woken = await tables.job_results.stored(job, results)
         if stored and job.execution == "gateway":
             await self._discard(job)
         if woken and job.shard_id:

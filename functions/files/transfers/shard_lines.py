@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from manifold.jsonl import Report, byte_range, selected
+from manifold.jsonl.report import Report
+from manifold.jsonl.selected_lines import byte_range, selected
 from manifold.selection import Selection
 from manifold.storage import Piece, Storage
 from manifold.store.files import FileRow, storage_key

@@ -8,7 +8,9 @@ from typing import Self
 import orjson
 
 from files.transfers.shard_lines import shard_lines
-from manifold.jsonl import Report, custom_id_checksum, selected
+from manifold.jsonl.custom_ids import custom_id_checksum
+from manifold.jsonl.report import Report
+from manifold.jsonl.selected_lines import selected
 from manifold.selection import Selection
 from manifold.storage import Storage
 from manifold.store import Tables

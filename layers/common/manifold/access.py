@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from manifold.errors import PermissionDenied
 from manifold.limits import LimitedHolder
@@ -19,8 +20,7 @@ class PresentedKey:
     """Whether it was, with whatever result, and need not be again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """The virtual key of a request, and what the database said of it."""
 
     token_hash: str

@@ -5,7 +5,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import orjson
 
@@ -24,8 +24,7 @@ class Allowance(TypedDict):
     retry_failed_lines: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyGrant:
+class KeyGrant(NamedTuple):
     """What a virtual key with its user and its team may do: the members of the text that the database writes."""
 
     key_id: str

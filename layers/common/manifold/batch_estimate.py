@@ -1,11 +1,10 @@
 """What a batch of a file holds and costs, as estimated from the file's report before it runs."""
 
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from manifold.config import Deployment
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 
 if TYPE_CHECKING:
     from manifold.prices import Prices
@@ -14,8 +13,7 @@ _NO_OUTPUT = frozenset({"/v1/embeddings", "/v1/moderations"})
 """Endpoints that bill no output tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchEstimate:
+class BatchEstimate(NamedTuple):
     """The tokens of a batch of all lines of a file: input as estimated, output as the lines state their maximum."""
 
     requests: int

@@ -4,21 +4,23 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from manifold import observe
 from manifold.config import Aws, Config, Deployment, Execution
 from manifold.errors import TIMEOUT, ConfigError, ManifoldError, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import BatchProvider, Endpoint, JobStatus, Signature
 from manifold.providers.batch_lines import LineTranslator
-from manifold.providers.completion_provider import CompletionProvider, ProviderRequest, Route
 from manifold.providers.http_call import host_of
 from manifold.scrubbing import Scrubber
 from manifold.secrets import Secrets
 
+if TYPE_CHECKING:
+    from manifold.providers.completion_provider import CompletionProvider, ProviderRequest, Route
+
 Answer = TypeVar("Answer")
 BatchProviderFor = Callable[[str], BatchProvider]
-CompletionProviderFor = Callable[[str], CompletionProvider]
+CompletionProviderFor = Callable[[str], "CompletionProvider"]
 
 _TIMEOUT = 20.0
 """Seconds for a request that moves no file, if the deployment sets no `timeout`. Three fit into the control worker."""
@@ -32,7 +34,7 @@ ACCOUNT_OPTIONS = frozenset(
     }
 )  # fmt: skip
 """The settings that tell whose account a deployment is, which no client reads."""
-_SERVING: Mapping[Route, frozenset[str | None]] = {
+_SERVING: Mapping["Route", frozenset[str | None]] = {
     "/responses": frozenset(),
     "/chat/completions": frozenset({None, "chat"}),
     "/completions": frozenset({None, "chat", "completion"}),
@@ -127,7 +129,7 @@ class Deployments:
         usual = [one for one in of_groups if one.serves_completions or one.execution == "gateway"]
         return self.executing(usual, endpoint) or self.executing(of_groups, endpoint)
 
-    def serving(self, group: str, route: Route) -> list[Deployment]:
+    def serving(self, group: str, route: "Route") -> list[Deployment]:
         """The deployments of this model group that serve this route."""
         modes = _SERVING[route]
         return [one for one in self._config.groups.get(group, ()) if one.mode in modes]
@@ -199,13 +201,13 @@ class Deployments:
         for provider in {one.provider for one in self._config.deployments if one.serves_completions}:
             self._completion_provider_for(provider)
 
-    async def complete(self, deployment: Deployment, request: ProviderRequest) -> dict[str, Any]:
+    async def complete(self, deployment: Deployment, request: "ProviderRequest") -> dict[str, Any]:
         """OpenAI's answer object, with the group's name as `model`. A 401 is tried once more, as in `call`."""
         provider = self._completion_provider_for(deployment.provider)
         answer = await self._with_key(deployment, lambda endpoint: provider.complete(endpoint, request))
         return _named(answer, deployment)
 
-    async def stream(self, deployment: Deployment, request: ProviderRequest) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, deployment: Deployment, request: "ProviderRequest") -> AsyncGenerator[dict[str, Any], None]:
         """OpenAI's chunks, with the group's name as `model`. A 401 is tried once more, as in `call`."""
         provider = self._completion_provider_for(deployment.provider)
         begun = False

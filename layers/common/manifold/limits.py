@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from manifold import durations
 from manifold.errors import BudgetExceeded, ManifoldError, TooManyRequests
@@ -39,8 +39,7 @@ class Limits:
     batch_over_limit: OverLimit = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class LimitedHolder:
+class LimitedHolder(NamedTuple):
     """A key, user or team that has a limit."""
 
     holder: Holder
@@ -64,8 +63,7 @@ _NAMES: tuple[LimitName, ...] = get_args(LimitName)
 _BATCH_NAMES = ("max_budget", "batch_enqueued_token_limit", "batch_enqueued_request_limit")
 
 
-@dataclass(frozen=True, slots=True)
-class LimitStatus:
+class LimitStatus(NamedTuple):
     """How far a holder has used its limits when it requests calls."""
 
     subject: str

@@ -13,8 +13,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import boto3
 from botocore.config import Config
@@ -49,8 +48,7 @@ def config(connect_seconds: float, read_seconds: float) -> Config:
 _CONFIG = config(1, 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """The row that a worker is to work on. A `batch` and a `shard` go to the control queue, a `chunk` to the execution
     queue, a `webhook` to the webhooks queue, and the others to the transfers queue."""
 

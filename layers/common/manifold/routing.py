@@ -5,9 +5,8 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 Strategy = Literal[
     "simple-shuffle",
@@ -40,8 +39,7 @@ class Named(Weighted, Protocol):
     def id(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """The load of a deployment now."""
 
     busy: int = 0

@@ -3,66 +3,24 @@
 They have every field that OpenAI's SDK types declare, null where OpenAI has null, so that strict clients parse them.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Item = TypeVar("Item", bound="HasId")
+from manifold.batch_status import BatchStatus
+from manifold.responses import HasId, ResponseModel
 
 FilePurpose = Literal[
     "assistants", "assistants_output", "batch", "batch_output", "fine-tune", "fine-tune-results", "vision",
     "user_data", "evals",
 ]  # fmt: skip
-BatchStatus = Literal[
-    "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
-]
-EventType = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
-EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
-"""The events of batches."""
 BatchEndpoint = Literal[
     "/v1/responses", "/v1/chat/completions", "/v1/embeddings", "/v1/completions", "/v1/moderations",
     "/v1/images/generations", "/v1/images/edits", "/v1/videos",
 ]  # fmt: skip
 MIN_EXPIRY, MAX_EXPIRY = 3600, 2_592_000
 """Bounds of `expires_after.seconds`: one hour to thirty days."""
-
-
-def unix_time(time: datetime | None) -> int | None:
-    """A time as OpenAI's objects have it: whole seconds."""
-    return None if time is None else int(time.timestamp())
-
-
-class ResponseModel(BaseModel):
-    """Base of response bodies. A validator is built at its first use, as a request needs one or two of many."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-class HasId(ResponseModel):
-    id: str
-
-
-class Page(ResponseModel, Generic[Item]):
-    """A page of a list. `after=last_id` requests the next page."""
-
-    object: Literal["list"] = "list"
-    data: list[Item]
-    first_id: str | None = None
-    last_id: str | None = None
-    has_more: bool = False
-
-    @classmethod
-    def of(cls, items: Sequence[Item], limit: int) -> "Page[Item]":
-        """The page of the first `limit` items; an item beyond them, which callers query for, sets `has_more`."""
-        shown = list(items[:limit])
-        return cls(
-            data=shown,
-            first_id=shown[0].id if shown else None,
-            last_id=shown[-1].id if shown else None,
-            has_more=len(items) > limit,
-        )
 
 
 class ExpiresAfter(BaseModel):
@@ -174,15 +132,6 @@ class BatchError(ResponseModel):
     message: str | None = None
     param: str | None = None
     line: int | None = None
-
-
-ErrorEntry = dict[str, Any]
-"""An entry of a batch's `errors.data`, as Postgres keeps it: the members of `BatchError`."""
-
-
-def batch_error(code: str | None, message: str, *, param: str | None = None, line: int | None = None) -> ErrorEntry:
-    """An entry of `errors.data`. `line` is the number of the input's line that it is about, from 1."""
-    return {"code": code, "message": message, "param": param, "line": line}
 
 
 class BatchErrors(ResponseModel):

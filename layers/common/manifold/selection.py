@@ -1,14 +1,12 @@
 """Which lines of a batch a shard or an input has, and how a column of the database holds it."""
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 _TEXT = re.compile(r"(?P<first>\d+)-(?P<last>\d+)|lines:(?P<object>[\w-]+)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """All requests of a batch's file, a range of them, or the lines of another object.
 
     Its text is `''`, `'<first>-<last>'`, both inclusive and counted from 0, or `'lines:<id>'`.

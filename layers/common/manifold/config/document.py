@@ -64,9 +64,12 @@ Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), Number
 
 
 class Section(BaseModel):
-    """A mapping of the file. Keys that it does not declare are kept, so that a warning can name them."""
+    """A mapping of the file. Keys that it does not declare are kept, so that a warning can name them.
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+    Only the whole `Document` validates, so that no validator is built of its parts alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -182,6 +185,8 @@ class LitellmSettings(Section):
 
 
 class Document(Section):
+    model_config = ConfigDict(defer_build=False)
+
     model_list: Annotated[list[Model], Field(min_length=1)]
     router_settings: RouterSection = RouterSection()
     litellm_settings: LitellmSettings = LitellmSettings()

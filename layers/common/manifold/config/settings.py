@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from pydantic import PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 REFERENCE = "os.environ/"
 
@@ -67,4 +66,11 @@ def _parse(written: object) -> Setting:
     return PlainText(written) if name is None else SecretName(name)
 
 
-SettingValue = Annotated[Setting, PlainValidator(_parse)]
+class _Parsed:
+    """Has pydantic call `_parse`. A `PlainValidator` would also build the schema of `Setting`, for each field anew."""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_parse)
+
+
+SettingValue = Annotated[Setting, _Parsed()]

@@ -10,7 +10,6 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from random import Random
 
 from manifold import ids, observe, routing
@@ -92,7 +91,7 @@ class Choices:
             self._ended[attempt.deployment.id].append(attempt)
         load = self._loads.get(attempt.deployment.id)
         if load is not None:
-            self._loads[attempt.deployment.id] = replace(load, busy=max(0, load.busy - 1))
+            self._loads[attempt.deployment.id] = load._replace(busy=max(0, load.busy - 1))
 
     async def failed(self, deployment: Deployment, error: Failure) -> None:
         """Count a failure of a deployment, where another one could be tried in its place."""
@@ -148,7 +147,7 @@ class Choices:
     async def _begin(self, chosen: Deployment) -> None:
         load = self._loads.get(chosen.id)
         if load is not None:
-            self._loads[chosen.id] = replace(load, busy=load.busy + 1, requests=load.requests + 1)
+            self._loads[chosen.id] = load._replace(busy=load.busy + 1, requests=load.requests + 1)
         self._lease = self._lease or ids.new("call")
         self._begun[chosen.id] += 1
         async with self._chooser.store.session() as tables:

@@ -8,7 +8,7 @@ from manifold.config import Config
 from manifold.errors import ProviderRefused, ProviderUnclear, Unavailable
 from manifold.execution.chunking import chunks_of
 from manifold.execution.pace import PaceLimits
-from manifold.jsonl import Report
+from manifold.jsonl.report import Report
 from manifold.providers import Endpoint, Input, Job, JobState, JobStatus, LineFailure, Listed, Prepared
 from manifold.providers.batch_lines import LineTranslator
 from manifold.queue import Message, Queue

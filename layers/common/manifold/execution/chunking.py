@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 from manifold import ids
-from manifold.jsonl import Block
+from manifold.jsonl.report import Block
 from manifold.selection import Selection
 from manifold.store.chunks import NewChunk
 

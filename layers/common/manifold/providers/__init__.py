@@ -13,7 +13,7 @@ effect) or `ProviderUnclear` (it may have had its effect): see `manifold.errors`
 
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from manifold.providers.batch_lines import LineTranslator
 
@@ -83,8 +83,7 @@ class Input:
         return f"{self.id}.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An input as the provider holds it."""
 
     ref: str | None
@@ -93,8 +92,7 @@ class Prepared:
     """When the provider deletes the input (Unix seconds), if it says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """An input as the provider lists it."""
 
     ref: str
@@ -126,8 +124,7 @@ class Job:
     """The provider's ids of our other jobs of this input, and of those of the same time, which `find` skips."""
 
 
-@dataclass(frozen=True, slots=True)
-class LineFailure:
+class LineFailure(NamedTuple):
     """One entry of a failed job's `errors.data`."""
 
     code: str | None
@@ -136,8 +133,7 @@ class LineFailure:
     line: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobStatus:
+class JobStatus(NamedTuple):
     """The status of a job, as OpenAI's Batch object has it."""
 
     state: JobState

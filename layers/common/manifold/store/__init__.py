@@ -2,67 +2,82 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from manifold.store.batch_leases import BatchLeases
-from manifold.store.batches import Batches
-from manifold.store.calls import Calls
-from manifold.store.chunks import Chunks
 from manifold.store.connection import Connection, Database
-from manifold.store.deliveries import Deliveries
-from manifold.store.files import Files
-from manifold.store.idempotency import Idempotency
-from manifold.store.inputs import Inputs
-from manifold.store.job_results import JobResults
-from manifold.store.job_usage import JobUsage
-from manifold.store.jobs import Jobs
-from manifold.store.keys import Keys
-from manifold.store.meters import Meters
-from manifold.store.open_work import OpenWork
-from manifold.store.paces import Paces
-from manifold.store.reservations import Reservations
-from manifold.store.retention import Retention
-from manifold.store.rooms import Rooms
-from manifold.store.shard_leases import ShardLeases
-from manifold.store.shards import Shards
-from manifold.store.spend import Spend
-from manifold.store.teams import Teams
-from manifold.store.traffic import Traffic
-from manifold.store.uploads import Uploads
-from manifold.store.users import Users
-from manifold.store.webhooks import Webhooks
+
+if TYPE_CHECKING:
+    from manifold.store.batch_leases import BatchLeases
+    from manifold.store.batches import Batches
+    from manifold.store.calls import Calls
+    from manifold.store.chunks import Chunks
+    from manifold.store.deliveries import Deliveries
+    from manifold.store.files import Files
+    from manifold.store.idempotency import Idempotency
+    from manifold.store.inputs import Inputs
+    from manifold.store.job_results import JobResults
+    from manifold.store.job_usage import JobUsage
+    from manifold.store.jobs import Jobs
+    from manifold.store.keys import Keys
+    from manifold.store.meters import Meters
+    from manifold.store.open_work import OpenWork
+    from manifold.store.paces import Paces
+    from manifold.store.reservations import Reservations
+    from manifold.store.retention import Retention
+    from manifold.store.rooms import Rooms
+    from manifold.store.shard_leases import ShardLeases
+    from manifold.store.shards import Shards
+    from manifold.store.spend import Spend
+    from manifold.store.teams import Teams
+    from manifold.store.traffic import Traffic
+    from manifold.store.uploads import Uploads
+    from manifold.store.users import Users
+    from manifold.store.webhooks import Webhooks
 
 
 class Tables:
-    """The statements of every subject, all on one connection."""
+    """The statements of every subject, all on one connection.
+
+    A subject's module has its name. It is imported when it is first used, as a function uses some of many.
+    """
+
+    keys: "Keys"
+    users: "Users"
+    teams: "Teams"
+    files: "Files"
+    uploads: "Uploads"
+    inputs: "Inputs"
+    batches: "Batches"
+    batch_leases: "BatchLeases"
+    shards: "Shards"
+    shard_leases: "ShardLeases"
+    rooms: "Rooms"
+    reservations: "Reservations"
+    jobs: "Jobs"
+    job_results: "JobResults"
+    job_usage: "JobUsage"
+    chunks: "Chunks"
+    meters: "Meters"
+    calls: "Calls"
+    spend: "Spend"
+    traffic: "Traffic"
+    paces: "Paces"
+    open_work: "OpenWork"
+    retention: "Retention"
+    idempotency: "Idempotency"
+    webhooks: "Webhooks"
+    deliveries: "Deliveries"
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.keys = Keys(connection)
-        self.users = Users(connection)
-        self.teams = Teams(connection)
-        self.files = Files(connection)
-        self.uploads = Uploads(connection)
-        self.inputs = Inputs(connection)
-        self.batches = Batches(connection)
-        self.batch_leases = BatchLeases(connection)
-        self.shards = Shards(connection)
-        self.shard_leases = ShardLeases(connection)
-        self.rooms = Rooms(connection)
-        self.reservations = Reservations(connection)
-        self.jobs = Jobs(connection)
-        self.job_results = JobResults(connection)
-        self.job_usage = JobUsage(connection)
-        self.chunks = Chunks(connection)
-        self.meters = Meters(connection)
-        self.calls = Calls(connection)
-        self.spend = Spend(connection)
-        self.traffic = Traffic(connection)
-        self.paces = Paces(connection)
-        self.open_work = OpenWork(connection)
-        self.retention = Retention(connection)
-        self.idempotency = Idempotency(connection)
-        self.webhooks = Webhooks(connection)
-        self.deliveries = Deliveries(connection)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in Tables.__annotations__:
+            raise AttributeError(name, name=name, obj=self)
+        subject = getattr(import_module(f"{__name__}.{name}"), Tables.__annotations__[name])(self.connection)
+        setattr(self, name, subject)
+        return subject
 
 
 class Store:

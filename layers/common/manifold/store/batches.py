@@ -29,9 +29,9 @@ from psycopg.types.json import Jsonb
 
 from manifold import storable
 from manifold.access import Caller
-from manifold.schemas import BatchStatus
+from manifold.batch_status import BatchStatus
 from manifold.store.connection import Connection
-from manifold.store.deliveries import ANNOUNCED
+from manifold.store.end_events import ANNOUNCED
 from manifold.store.job_states import OPEN
 from manifold.store.ownership import owner, visible
 from manifold.store.queries import fetch_all, fetch_one

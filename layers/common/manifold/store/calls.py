@@ -11,7 +11,6 @@ from manifold import storable
 from manifold.access import Caller
 from manifold.store.connection import Connection
 from manifold.store.queries import fetch_text
-from manifold.store.spend import KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +38,13 @@ class CallRecord:
 LONGEST_ERROR = 200
 """Characters that are kept of a provider's error code."""
 
-_FORGET: LiteralString = f"""
+_FORGET: LiteralString = """
     WITH old AS (
-        SELECT id FROM calls WHERE created_at < now() - make_interval(secs => %(seconds)s)
+        SELECT id FROM calls
+        WHERE created_at < least(now() - make_interval(secs => %(seconds)s), spend_summed_until())
         ORDER BY created_at, id LIMIT %(many)s FOR UPDATE SKIP LOCKED
-    ), spent AS (
-        DELETE FROM calls USING old WHERE calls.id = old.id RETURNING key_id, user_id, team_id, cost
-    ), {KEPT}
-    SELECT count(*) FROM spent"""
+    )
+    DELETE FROM calls USING old WHERE calls.id = old.id"""
 _RECORD: LiteralString = "SELECT record_calls($1::json, $2, $3, $4, $5, $6::text[], $7::bigint, $8::numeric, $9)"
 
 
@@ -79,12 +77,9 @@ class Calls:
     async def forget(self, older_than_seconds: float, many: int) -> int:
         """Delete the oldest of those calls, `many` at most, and return how many there were.
 
-        Their cost stays in the spend of keys, users and teams: the same statement adds it to the past spend, so that
-        nobody sees it twice or not at all.
+        One that is not in the sums of spend yet is not deleted.
         """
-        cursor = await self._connection.execute(_FORGET, {"seconds": older_than_seconds, "many": many})
-        row = await cursor.fetchone()
-        return int(row[0]) if row else 0
+        return (await self._connection.execute(_FORGET, {"seconds": older_than_seconds, "many": many})).rowcount
 
 
 def _storable(call: CallRecord) -> CallRecord:

@@ -23,12 +23,6 @@ from manifold.store.rooms import OWNER
 
 _FREE: LiteralString = "(chunks.leased_until IS NULL OR chunks.leased_until <= now())"
 _ENDED: LiteralString = "state = 'ended', due_at = NULL, lease = NULL, leased_until = NULL"
-_TAKEN: LiteralString = "state = 'ended', due_at = NULL, lease = NULL"
-"""The same of a chunk whose worker does not know yet: up to `leased_until` it may write results."""
-CHUNKS_ENDED: LiteralString = f"""
-    WITH of_closed AS (SELECT id FROM chunks WHERE job_id = ANY(%s) AND state = 'open' ORDER BY id FOR UPDATE)
-    UPDATE chunks SET {_TAKEN} WHERE id IN (SELECT id FROM of_closed)"""
-"""Ends the chunks of jobs (ids) that are closed. Their workers lose the lease."""
 _TO_STOP: LiteralString = """
     chunks JOIN jobs ON jobs.id = job_id JOIN batches ON batches.id = jobs.batch_id
     WHERE job_id = ANY(%s) AND chunks.state = 'open'

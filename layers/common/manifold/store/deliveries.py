@@ -13,7 +13,7 @@ from typing import Literal, LiteralString
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
-from manifold.store.ownership import RECEIVES, owner, visible
+from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import changes_one, fetch_all, fetch_one
 from manifold.store.webhooks import WebhookRow
@@ -22,21 +22,6 @@ DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 _COLUMNS: LiteralString = """id, webhook_id, batch_id, event_id, type, status, attempts, status_code, error, due_at,
     attempted_at, delivered_at, created_at"""
-ANNOUNCED: LiteralString = f"""
-    receivers AS (
-        SELECT w.id FROM webhooks w, ended b
-        WHERE w.disabled_at IS NULL AND 'batch.' || b.status = ANY(w.events) AND {RECEIVES}
-        FOR KEY SHARE OF w
-    ), announced AS (
-        INSERT INTO deliveries (id, webhook_id, batch_id, event_id, type)
-        SELECT 'delivery_' || replace(gen_random_uuid()::text, '-', ''), w.id, b.id, 'evt_' || substr(b.id, 7),
-            'batch.' || b.status
-        FROM receivers w, ended b
-    )"""
-"""Writes the deliveries of a batch's end, beside a CTE `ended` that has the row of the batch as it ended.
-
-A webhook that is deleted at the same moment is left out: the lock waits for the delete.
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -63,8 +63,7 @@ class NewFile:
     status: Literal["uploaded", "processed"] = "processed"
 
 
-@dataclass(frozen=True, slots=True)
-class PurgeRow:
+class PurgeRow(NamedTuple):
     """A deleted file that a worker has leased to purge it."""
 
     id: str

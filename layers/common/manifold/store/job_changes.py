@@ -1,8 +1,7 @@
 """What happened to a running job, as `manifold.store.jobs` writes it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from manifold import storable
 from manifold.store.batches import Outcome
@@ -10,8 +9,7 @@ from manifold.store.batches import Outcome
 Fault = Literal["provider", "input", "unknown"]
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnd:
+class JobEnd(NamedTuple):
     """How a job ended at its provider, and the ids that our files of its results will have."""
 
     outcome: Outcome
@@ -29,8 +27,7 @@ class JobEnd:
         return self.output_file_id is not None or self.error_file_id is not None
 
 
-@dataclass(frozen=True, slots=True)
-class JobPoll:
+class JobPoll(NamedTuple):
     """A poll of a running job that did not end it."""
 
     job_id: str

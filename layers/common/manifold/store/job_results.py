@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 from psycopg.types.json import Jsonb
 
 from manifold import storable
+from manifold.store.batches import WOKEN
 from manifold.store.connection import Connection
 from manifold.store.jobs import COLUMNS, JobRow
 from manifold.store.queries import changes_one, fetch_one
@@ -48,15 +49,22 @@ class JobResults:
             (seconds, job.id, job.lease),
         )
 
-    async def stored(self, job: JobRow, results: Mapping[str, Any]) -> bool:
-        """ended → stored, by the holder of the lease."""
-        return await changes_one(
-            self._connection,
-            """UPDATE jobs SET state = 'stored', results = %s, error = NULL, due_at = NULL, lease = NULL,
-                   leased_until = NULL
-               WHERE id = %s AND state = 'ended' AND lease = %s""",
+    async def stored(self, job: JobRow, results: Mapping[str, Any]) -> tuple[bool, bool]:
+        """ended → stored, by the holder of the lease, and its shard is due. Returns whether it was stored, and whether
+        its shard is open."""
+        cursor = await self._connection.execute(
+            f"""WITH job AS (
+                    UPDATE jobs SET state = 'stored', results = %s, error = NULL, due_at = NULL, lease = NULL,
+                        leased_until = NULL
+                    WHERE id = %s AND state = 'ended' AND lease = %s RETURNING shard_id
+                ), shard AS (
+                    UPDATE shards SET {WOKEN} FROM job WHERE id = job.shard_id AND due_at IS NOT NULL RETURNING 1
+                )
+                SELECT EXISTS (SELECT 1 FROM job), EXISTS (SELECT 1 FROM shard)""",
             (Jsonb(storable.value(dict(results))), job.id, job.lease),
         )
+        [(stored, woken)] = await cursor.fetchall()
+        return stored, woken
 
     async def retry(
         self,

@@ -13,19 +13,18 @@ there, but their results are not used. ended → stored is in `manifold.store.jo
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from manifold import storable
+from manifold.batch_status import BatchStatus
 from manifold.profiles import Execution
 from manifold.store.batches import Outcome
-from manifold.store.chunks import CHUNKS_ENDED
 from manifold.store.connection import Connection
 from manifold.store.job_changes import Fault, JobEnd, JobPoll, columns
-from manifold.store.job_states import OPEN
+from manifold.store.job_states import CHUNKS_ENDED, OPEN
 from manifold.store.queries import changes_one, fetch_all, fetch_one
 from manifold.store.shards import OUT_OF_LINE, ShardRow
 
@@ -41,8 +40,7 @@ COLUMNS: LiteralString = """id, batch_id, shard_id, input_id, deployment_id, sta
     (SELECT extract(epoch FROM now() - overdue_at)::float8 FROM batches WHERE id = jobs.batch_id) AS overdue_for"""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(NamedTuple):
     """A row of `jobs`, with the ages that decide and what they need of the batch."""
 
     id: str
@@ -186,16 +184,32 @@ class Jobs:
         )
         return {(deployment_id, execution): seconds for deployment_id, execution, seconds in await cursor.fetchall()}
 
-    async def running(self, job: JobRow, provider_ref: str) -> bool:
-        """submitting | unknown → running: the provider has it. False also if it is another job of ours there."""
-        return await changes_one(
-            self._connection,
-            """UPDATE jobs SET state = 'running', provider_ref = %(ref)s, submitted_at = now(), error = NULL
-               WHERE id = %(id)s AND state IN ('submitting', 'unknown') AND NOT EXISTS (
-                   SELECT 1 FROM jobs other WHERE other.deployment_id = %(deployment)s AND other.provider_ref = %(ref)s)
-            """,
+    async def running(self, job: JobRow, provider_ref: str) -> BatchStatus | None:
+        """submitting | unknown → running: the provider has it. Its batch is validating → in_progress, as by
+        `Batches.started`, with the same statement.
+
+        Returns the batch's status: `cancelling` if a cancel came while the job was submitted. `None`, and nothing is
+        changed, if the job is no longer submitted, or if it is another one of ours there.
+        """
+        cursor = await self._connection.execute(
+            """WITH job AS (
+                    UPDATE jobs SET state = 'running', provider_ref = %(ref)s, submitted_at = now(), error = NULL
+                    WHERE id = %(id)s AND state IN ('submitting', 'unknown') AND NOT EXISTS (
+                        SELECT 1 FROM jobs other
+                        WHERE other.deployment_id = %(deployment)s AND other.provider_ref = %(ref)s)
+                    RETURNING batch_id
+                ), started AS (
+                    UPDATE batches SET status = CASE status WHEN 'validating' THEN 'in_progress' ELSE status END,
+                        in_progress_at = coalesce(in_progress_at, now())
+                    FROM job WHERE id = job.batch_id AND status IN ('validating', 'in_progress', 'cancelling')
+                    RETURNING status
+                )
+                SELECT coalesce((SELECT status FROM started), batches.status)
+                FROM job JOIN batches ON batches.id = job.batch_id""",
             {"ref": provider_ref, "id": job.id, "deployment": job.deployment_id},
         )
+        row = await cursor.fetchone()
+        return row[0] if row else None
 
     async def ended_unsent(self, job: JobRow, error_file_id: str) -> bool:
         """submitting → ended: none of its requests can be translated, so it never comes to be at the provider."""

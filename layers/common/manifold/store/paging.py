@@ -1,12 +1,10 @@
 """Pages of a list, by keyset: each begins just after the last row of the page before."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(NamedTuple):
     """The row after which a page begins, by its creation time and id."""
 
     created_at: datetime

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypedDict
 
-from manifold.schemas import ErrorEntry
+from manifold.batch_status import ErrorEntry
 from manifold.store.batches import Outcome
 from manifold.store.jobs import States
 from manifold.store.shards import WaitingFor

@@ -6,9 +6,8 @@ transaction has locked (`Meters.admit`) in a statement before: each create and e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from manifold.limits import Holder, LimitedHolder, batch_limited_holder
 from manifold.store import holders
@@ -31,8 +30,7 @@ _UNSPENT: LiteralString = """coalesce(sum(greatest(0, reserved_cost
     - coalesce((SELECT sum(cost) FROM usage WHERE batch_id = batches.id), 0))), 0)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Outstanding:
+class Outstanding(NamedTuple):
     """What the open batches of one holder hold."""
 
     subject: str

@@ -2,14 +2,13 @@
 
 Each method is one statement. It locks the rows that it deletes, and skips those that another sweep has locked. A row
 that is open, or that a remaining row refers to, is not deleted, nor a batch whose event is still to be sent, or whose
-shards may have copies at providers.
+shards may have copies at providers, or whose cost is not in the sums of spend yet.
 """
 
 from typing import LiteralString
 
 from manifold.store.connection import Connection
 from manifold.store.job_states import OPEN
-from manifold.store.spend import KEPT
 
 _BATCHES: LiteralString = f"""
     WITH old AS (
@@ -19,10 +18,12 @@ _BATCHES: LiteralString = f"""
             AND NOT EXISTS (SELECT 1 FROM shards s JOIN inputs i ON i.shard_id = s.id WHERE s.batch_id = batches.id
                 AND (i.state <> 'discarded' OR i.doubtful_at IS NOT NULL))
             AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.batch_id = batches.id AND d.status = 'pending')
+            AND NOT EXISTS (SELECT 1 FROM usage WHERE batch_id = batches.id
+                AND usage.created_at >= spend_summed_until())
         ORDER BY coalesce(completed_at, failed_at, expired_at, cancelled_at) LIMIT %(many)s FOR UPDATE SKIP LOCKED
     ), spent AS (
-        DELETE FROM usage USING old WHERE usage.batch_id = old.id RETURNING key_id, user_id, team_id, cost
-    ), {KEPT}, submitted AS (
+        DELETE FROM usage USING old WHERE usage.batch_id = old.id
+    ), submitted AS (
         DELETE FROM jobs USING old WHERE jobs.batch_id = old.id
     ), gone AS (
         DELETE FROM batches USING old WHERE batches.id = old.id RETURNING 1

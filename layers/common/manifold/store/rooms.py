@@ -5,8 +5,7 @@ so it cannot drift from them. Whoever takes room locks the deployment's row firs
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from manifold.store.batches import WOKEN
 from manifold.store.connection import Connection
@@ -40,8 +39,7 @@ _LINE: LiteralString = f"""
     ORDER BY place, places.created_at, places.number, places.id LIMIT {MOST_IN_LINE}"""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What the open jobs at a deployment hold, and what it is believed to take."""
 
     deployment_id: str
@@ -52,8 +50,7 @@ class Held:
     """`None`: no refusal for its quota says that it is less than configured."""
 
 
-@dataclass(frozen=True, slots=True)
-class InLine:
+class InLine(NamedTuple):
     """A shard that waits for room at a deployment."""
 
     id: str

@@ -14,13 +14,12 @@ A batch that fits one deployment is one shard of all its lines.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from manifold import storable
-from manifold.schemas import ErrorEntry
+from manifold.batch_status import ErrorEntry
 from manifold.store.batches import RELEASED, BatchRow, Outcome
 from manifold.store.connection import Connection
 from manifold.store.job_states import OPEN
@@ -48,8 +47,7 @@ class Counts(NamedTuple):
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRow:
+class ShardRow(NamedTuple):
     """A row of `shards`."""
 
     id: str
@@ -84,8 +82,7 @@ class ShardRow:
         return Counts(self.id, self.requests, self.completed, self.failed)
 
 
-@dataclass(frozen=True, slots=True)
-class NewShard:
+class NewShard(NamedTuple):
     """A shard to be added."""
 
     id: str
@@ -135,7 +132,7 @@ class Shards:
         }
         rows = await fetch_all(self._connection, ShardRow, query, parameters)
         # the statement does not see the rows that it writes
-        return sorted((replace(row, alone=len(rows) == 1) for row in rows), key=lambda row: row.number)
+        return sorted((row._replace(alone=len(rows) == 1) for row in rows), key=lambda row: row.number)
 
     async def add_round(self, shard: ShardRow, again: NewShard, failed: int) -> bool:
         """Write a shard of lines of this shard that run again, and take the `failed` ones of them off its counts.

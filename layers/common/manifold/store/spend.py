@@ -1,10 +1,13 @@
-"""What completions and batches cost: the list of both, newest first. The sums of a holder are in
-`manifold.store.reads`."""
+"""What completions and batches cost: the list of both, newest first, and the sums of keys, users and teams.
+
+The sums are of all rows that were written before a moment, `spend_summed_until()`. Those rows may be deleted. The spend
+of a holder is read with the holder, by `manifold.store.reads`.
+"""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from manifold.access import Caller
 from manifold.store.connection import Connection
@@ -12,9 +15,13 @@ from manifold.store.ownership import owner, visible
 from manifold.store.paging import Cursor, page_clause, page_parameters
 from manifold.store.queries import fetch_all
 
+MARGIN_SECONDS = 300.0
+"""Age from which rows are summed: 25 times what a unit of work may take, whose rows have the time of its begin."""
+EVERY_SECONDS = 3_600.0
+"""Time that is summed at least: so often the sums change."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpendRow:
+
+class SpendRow(NamedTuple):
     """A call that was sent to a deployment, or a job that ran a batch there."""
 
     id: str
@@ -84,24 +91,6 @@ _JOBS: LiteralString = """
         b.created_at AS started_at, u.created_at
     FROM usage u JOIN jobs j ON j.id = u.job_id JOIN batches b ON b.id = u.batch_id"""
 
-KEPT: LiteralString = """
-    kept AS (
-        INSERT INTO past_spend (key_id, cost, owned)
-        SELECT key_id, sum(cost), sum(cost) FROM spent WHERE key_id IS NOT NULL AND cost IS NOT NULL
-        GROUP BY key_id ORDER BY key_id
-        ON CONFLICT (key_id) DO UPDATE
-            SET cost = past_spend.cost + excluded.cost, owned = past_spend.owned + excluded.owned
-    ), kept_for_owners AS (
-        INSERT INTO past_owner_spend (owner, cost)
-        SELECT owner, sum(cost) FROM spent CROSS JOIN LATERAL (VALUES ('user:' || user_id), ('team:' || team_id))
-            AS owners (owner)
-        WHERE owner IS NOT NULL AND cost IS NOT NULL
-        GROUP BY owner ORDER BY owner
-        ON CONFLICT (owner) DO UPDATE SET cost = past_owner_spend.cost + excluded.cost
-    )"""
-"""Parts of a statement that deletes rows: keep what they cost in the sums. A part before them, `spent`, has the deleted
-rows' `key_id`, `user_id`, `team_id` and `cost`."""
-
 
 class Spend:
     """Reads the tables `calls` and `usage` as one list. `Calls` and `JobUsage` write them."""
@@ -138,3 +127,13 @@ class Spend:
             WHERE {visible(caller)} ORDER BY created_at, id LIMIT 1"""
         row = await (await self._connection.execute(query, {"id": row_id} | owner(caller))).fetchone()
         return None if row is None else Cursor(*row)
+
+    async def sum_up(self, many: int, *, margin: float = MARGIN_SECONDS, every: float = EVERY_SECONDS) -> bool:
+        """Add about `many` further calls and as many jobs to the sums, the oldest first; whether no more are due.
+
+        Those are due that are older than `margin` (seconds) and than every open transaction, once they are of
+        `every` seconds or more. While another sweep adds some, this one does nothing.
+        """
+        cursor = await self._connection.execute("SELECT sum_spend(%s, %s, %s)", (many, margin, every))
+        row = await cursor.fetchone()
+        return bool(row and row[0])

@@ -274,33 +274,6 @@ BEGIN
         'updated_at', key.updated_at);
 END $$;
 
--- What a key, a user and a team have cost so far, as far as prices are known: US dollars. Completions and batches, also
--- those whose rows were deleted.
-CREATE FUNCTION spend_of_key(of_key text) RETURNS numeric LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN coalesce((SELECT sum(cost) FROM calls WHERE key_id = of_key), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE key_id = of_key), 0)
-        + coalesce((SELECT cost FROM past_spend WHERE key_id = of_key), 0);
-END $$;
-
-CREATE FUNCTION spend_of_user(of_user text) RETURNS numeric LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN coalesce((SELECT sum(cost) FROM calls WHERE user_id = of_user), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE user_id = of_user), 0)
-        + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'user:' || of_user), 0)
-        + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
-            WHERE api_keys.user_id = of_user), 0);
-END $$;
-
-CREATE FUNCTION spend_of_team(of_team text) RETURNS numeric LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN coalesce((SELECT sum(cost) FROM calls WHERE team_id = of_team), 0)
-        + coalesce((SELECT sum(cost) FROM usage WHERE team_id = of_team), 0)
-        + coalesce((SELECT cost FROM past_owner_spend WHERE owner = 'team:' || of_team), 0)
-        + coalesce((SELECT sum(past.cost - past.owned) FROM past_spend past JOIN api_keys ON api_keys.id = past.key_id
-            WHERE api_keys.team_id = of_team), 0);
-END $$;
-
 -- The key of this hash, id or alias (`by`), or the holder's own where `by` is null, with what it has cost.
 CREATE FUNCTION read_key(hash text, by text, value text) RETURNS text
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
