@@ -11,13 +11,14 @@ from starlette.types import Receive, Scope, Send
 
 from completions import plan, rendering, streams
 from completions.ledger import Ledger
-from completions.request import read
+from completions.request import CompletionRequest, read
 from completions.request_calls import END, RequestCalls
 from completions.scope import Scopes
 from manifold import observe, web
+from manifold.access import Caller
 from manifold.app import application
 from manifold.dispatch.dispatcher import Dispatcher
-from manifold.errors import CallFailed, PayloadTooLarge
+from manifold.errors import CallFailed, ManifoldError, PayloadTooLarge
 from manifold.gateway import Gateway
 from manifold.lifecycle import Lifecycle
 from manifold.providers.completion_provider import Route
@@ -48,8 +49,14 @@ async def create_embedding(request: Request) -> Response:
 async def _answer(request: Request, route: Route) -> Response:
     gateway: Gateway = request.app.state.gateway  # FastAPI takes a twentieth of a request for a dependency
     caller = await web.caller(request)
-    completion = read(await _content(request), route)
-    by_prompt = plan.calls_by_prompt(completion, caller, gateway.deployments)
+    content = await _content(request)
+    try:
+        completion, by_prompt = _planned(content, route, caller, gateway)
+    except ManifoldError:
+        if caller.credential is None or not caller.credential.remembered:
+            raise
+        caller = await gateway.keys.look_up(caller.credential.token_hash)  # it may do other things now, or none
+        completion, by_prompt = _planned(content, route, caller, gateway)
     calls = [call for of_prompt in by_prompt for call in of_prompt]
     scopes: Scopes = request.app.state.scopes()
     held = STREAMED not in request.scope.get("extensions", {})
@@ -63,6 +70,13 @@ async def _answer(request: Request, route: Route) -> Response:
             return _Pieces(await scope.until_read(request_calls.array(), END), {}, JSON)
         content, headers = await request_calls.single()
     return Response(content, 200, headers, JSON)
+
+
+def _planned(
+    content: bytes, route: Route, caller: Caller, gateway: Gateway
+) -> tuple[CompletionRequest, plan.CallsByPrompt]:
+    completion = read(content, route)
+    return completion, plan.calls_by_prompt(completion, caller, gateway.deployments)
 
 
 class _Pieces(StreamingResponse):

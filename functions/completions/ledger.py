@@ -34,6 +34,12 @@ class Admission:
         """Whether the answer leaves before its calls are recorded."""
         self._keys = keys
         self._groups = groups
+        self._asked = set[str]()
+
+    def may_use(self, group: str) -> bool:
+        """Whether the caller may use a fallback group, by what is known by now."""
+        self._asked.add(group)
+        return self.caller.may_use(group)
 
     def report(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
@@ -43,7 +49,8 @@ class Admission:
         self.is_leaving = True
         credential = self.caller.credential
         if credential is not None and not self.is_verified:
-            (await self._keys.look_up(credential.token_hash)).require(self._groups)
+            self.caller = await self._keys.look_up(credential.token_hash)
+            self.caller.require(self._needed)
             self.is_verified = True
 
     def check(self, grant: str | None) -> Caller:
@@ -54,8 +61,14 @@ class Admission:
         if self.caller.credential is None:
             return self.caller
         caller = self._keys.note(self.caller.credential.token_hash, grant)
-        caller.require(self._groups)
+        caller.require(self._needed)
         return caller
+
+    @property
+    def _needed(self) -> list[str]:
+        """The groups of the request, and those of its answers that it was asked about."""
+        answered = {attempt.deployment.group for attempt in self.attempts if attempt.error is None}
+        return [*self._groups, *sorted(answered & self._asked)]
 
 
 class Ledger:
@@ -110,6 +123,8 @@ class Ledger:
 
     async def _record(self, admission: Admission) -> None:
         if not admission.attempts and not admission.lease:
+            if not admission.is_leaving:  # an error, which is the key's own if that may do nothing any more
+                await admission.verify()
             return
         calls = [self._call(attempt) for attempt in admission.attempts]
         try:

@@ -1,9 +1,10 @@
 """What a completion request holds from its first call to the last byte of its answer."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any
+
+from anyio import CancelScope
 
 from completions import api_gateway
 from completions.ledger import Admission, Ledger
@@ -69,7 +70,7 @@ class Scopes:
             admission = await stack.enter_async_context(self._ledger.admitted(caller, [call.group for call in calls]))
             router = await stack.enter_async_context(
                 self._dispatcher.router(
-                    deadline.within(request.timeout), admission.report, caller.may_use, retries=request.retries
+                    deadline.within(request.timeout), admission.report, admission.may_use, retries=request.retries
                 )
             )
             yield Scope(router, admission, stack)
@@ -87,6 +88,7 @@ async def _then_close(
                     break
                 yield piece
     finally:
-        await asyncio.shield(stack.aclose())  # a client that leaves cancels this, and its calls were made
+        with CancelScope(shield=True):  # a client that leaves cancels this, and its calls were made
+            await stack.aclose()
     if is_whole:
         yield end

@@ -178,6 +178,7 @@ async def test_an_old_batch_is_forgotten_with_its_shards_and_only_without_copies
     await run_schedule(system)
 
     async with system.gateway.store.session() as tables:
+        assert await tables.spend.sum_up(100, every=0)
         assert await tables.retention.forget_batches(500, 10) == 1
 
     for table in ("batches", "shards", "jobs", "inputs"):

@@ -12,6 +12,7 @@ from starlette.types import Message
 from local.provider import Fault
 from manifold.access import Caller
 from manifold.runtime import STREAMED
+from manifold.store.calls import Calls
 from manifold.store.spend import SpendFilter, SpendRow
 from tests.support.completions_app import HELLO, NO_RETRIES, CompletionsApp, completion
 from tests.support.gateways import MASTER_KEY
@@ -131,6 +132,26 @@ async def test_a_client_that_leaves_is_charged_for_what_came(completions_app: Co
         await client.ask(model=["mini", "general"], messages=HELLO)
     statuses = {entry.model_group: (entry.status, entry.output_tokens > 0) for entry in await records(completions_app)}
     assert statuses == {"mini": (200, True), "general": (499, False)}
+
+
+@pytest.mark.parametrize("body", [{"model": ["mini", "general"]}, {"model": "mini", "stream": True}])
+async def test_the_record_is_written_before_the_app_ends(
+    completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    """Also if the client leaves: nothing runs between two invocations."""
+    record = Calls.record
+
+    async def slow(calls: Calls, *arguments: Any) -> str | None:
+        await asyncio.sleep(0.2)
+        return await record(calls, *arguments)
+
+    monkeypatch.setattr(Calls, "record", slow)
+    completions_app.set_latency("mini", between_tokens=0.1)
+    completions_app.set_latency("general", answer=9)
+    client = Client(completions_app, leaves_after='"mini"')
+    async with asyncio.timeout(3):
+        await client.ask(messages=HELLO, **body)
+    assert len(await records(completions_app)) == (1 if "stream" in body else 2)
 
 
 async def test_an_array_may_take_longer_than_api_gateway_waits_for_a_byte(

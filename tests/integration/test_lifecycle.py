@@ -5,6 +5,7 @@ import random
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from functools import cache
 
@@ -96,12 +97,21 @@ def test_no_module_of_the_function_has_a_random_state() -> None:
 async def test_a_start_does_not_wait_for_a_secret_that_does_not_come(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """All else would wait for the one fetch, without a limit, as it needs the secret."""
     monkeypatch.setattr(lifecycle, "SECRET_SECONDS", 0.05)
     comes = threading.Event()
-    monkeypatch.setattr(gateway.secrets, "load", comes.wait)
+
+    def fetch(arn: str) -> dict[str, str]:
+        comes.wait(20)
+        return {"MANIFOLD_MASTER_KEY": "sk-master"}
+
+    gateway.secrets = Secrets("arn:aws:secretsmanager:us-east-1:1:secret:x", {})
+    monkeypatch.setattr(gateway.secrets, "_fetch", fetch)
+    gateway.__dict__.pop("config", None)
     built = list[int]()
-    await Lifecycle(gateway, cache(lambda: built.append(1))).prepare(connect=False)
-    assert built == [1], "what needs no secret is made none the less"
+    began = time.monotonic()
+    await Lifecycle(gateway, cache(lambda: built.append(1))).prepare()
+    assert (built, time.monotonic() - began < 5) == ([], True)
     comes.set()
 
 

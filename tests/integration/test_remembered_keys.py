@@ -151,6 +151,55 @@ async def test_a_failure_of_the_provider_does_not_hide_that_a_key_is_blocked(env
     assert (answer.status_code, environments.recorded()) == (403, 1)
 
 
+@pytest.mark.parametrize("body", [{"model": "none"}, {"model": 5}, {"model": "mini", "messages": 5}])
+@pytest.mark.parametrize("change_name", ["blocked", "deleted"])
+async def test_an_error_of_the_request_tells_nothing_to_a_key_that_may_do_nothing(
+    environments: Environments, change_name: str, body: dict[str, Any]
+) -> None:
+    change, status, code = CHANGES[change_name]
+    await environments.change(change)
+    answer = await ask(environments.apps[0], **body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+async def test_a_key_that_was_given_more_has_it_at_once(environments: Environments) -> None:
+    app = environments.apps[0]
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, models=["mini"])))
+    assert [(await ask(app, model=model)).status_code for model in ("mini", "general")] == [200, 403]
+    await environments.change(
+        lambda tables, key: tables.keys.save(replace(key, models=["mini", "general"], aliases={"fast": "general"}))
+    )
+    assert [(await ask(app, model=model)).status_code for model in ("general", "fast")] == [200, 200]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("limits", [{}, {"rpm_limit": 9}])
+async def test_a_fallback_that_the_key_may_no_longer_use_does_not_answer(
+    environments: Environments, limits: dict[str, Any], stream: bool
+) -> None:
+    app = environments.apps[1]
+    settings = replace(
+        app.gateway.config.router_settings, fallbacks={"mini": ("special",)}, enforce_fallback_model_access=True
+    )
+    app.gateway.config = replace(app.gateway.config, router_settings=settings)
+    app.app.state.scopes.cache_clear()
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, **limits)))
+    await ask(app)
+    app.provider.fail(Fault(kind="error", account="openai", times=None))
+    assert (await ask(app, stream=stream)).status_code == 200
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, models=["mini"])))
+    answer = await ask(app, stream=stream)
+    assert answer.status_code in (403, 502), answer.text
+
+
+async def test_a_call_is_of_the_team_that_the_key_has_now(environments: Environments) -> None:
+    async with environments.store.transaction() as tables:
+        await tables.teams.insert(Team(id="red"))
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, team_id="red")))
+    assert (await ask(environments.apps[0])).status_code == 200
+    assert postgres.connection(environments.url).execute("SELECT team_id FROM calls").fetchall() == [("red",)]
+
+
 async def test_limits_that_were_added_or_changed_are_kept_by_the_next_request(environments: Environments) -> None:
     app = environments.apps[0]
     await environments.change(lambda tables, key: tables.keys.save(replace(key, rpm_limit=1)))

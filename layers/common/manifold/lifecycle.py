@@ -43,7 +43,8 @@ class Lifecycle:
 
     async def prepare(self, *, connect: bool = True) -> None:
         """Import, read and build what the first request needs, and connect to Postgres, unless not to `connect`."""
-        await _attempted("secret", self._read_secret)
+        if not await _attempted("secret", self._read_secret):
+            return  # what follows would wait for the secret, too, and hold up the start
         await _attempted("parts", self._build)
         if connect:
             await _attempted("database", self._connect)
@@ -79,9 +80,11 @@ class Lifecycle:
             pass
 
 
-async def _attempted(what: str, step: Callable[[], Awaitable[None]]) -> None:
+async def _attempted(what: str, step: Callable[[], Awaitable[None]]) -> bool:
     try:
         await step()
+        return True
     except Exception as error:  # the first request meets it, and says so to its client
         ours = isinstance(error, ManifoldError | ConfigError)
         observe.warning("start_incomplete", what=what, cause=str(error) if ours else type(error).__name__)
+        return False

@@ -6,10 +6,10 @@ https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-custom.html
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from manifold.runtime.api import RuntimeApi
+from manifold.runtime.api import RuntimeApi, RuntimeApiError
 from manifold.runtime.environment import FunctionVariables
 
 SNAP_START = "snap-start"
@@ -39,7 +39,7 @@ def start(lifecycle: Lifecycle, api: RuntimeApi, runner: asyncio.Runner, functio
     if snap_start:
         with _told(api.fail_init, BEFORE_SNAPSHOT_ERROR):
             runner.run(lifecycle.before_snapshot())
-            api.await_restore()
+        api.await_restore()
         with _told(api.fail_restore, AFTER_RESTORE_ERROR):
             runner.run(lifecycle.after_restore())
 
@@ -50,5 +50,6 @@ def _told(tell: Callable[[BaseException, str | None], None], kind: str | None = 
     try:
         yield
     except BaseException as error:
-        tell(error, kind)
+        with suppress(RuntimeApiError):  # the error itself matters more
+            tell(error, kind)
         raise

@@ -87,13 +87,22 @@ BEGIN
 END $$;
 
 -- Writes calls that have ended, adds what they used to the meters of these holders, and returns what the key with this
--- hash may do now: the answers of a key that may no longer have them do not leave.
+-- hash may do now: the answers of a key that may no longer have them do not leave. The calls are those of the key's user
+-- and team as they are now; without such a key, of those that are given.
 CREATE FUNCTION record_calls(
     calls json, key_id text, user_id text, team_id text, hash text,
     of_subjects text[], more_tokens bigint, more_spent numeric, ended_lease text
 ) RETURNS text LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
+DECLARE
+    of_key api_keys;
 BEGIN
+    SELECT * INTO of_key FROM api_keys WHERE token_hash = hash;
+    IF FOUND THEN
+        key_id := of_key.id;
+        user_id := of_key.user_id;
+        team_id := of_key.team_id;
+    END IF;
     INSERT INTO calls (key_id, user_id, team_id, id, model_group, deployment_id, route, status, error,
         input_tokens, cached_tokens, output_tokens, reasoning_tokens, cost, seconds)
     SELECT key_id, user_id, team_id, call.* FROM json_to_recordset(calls) AS call (
@@ -102,8 +111,5 @@ BEGIN
     IF of_subjects IS NOT NULL THEN
         PERFORM use_meters(of_subjects, more_tokens, more_spent, ended_lease);
     END IF;
-    IF hash IS NULL THEN
-        RETURN NULL;
-    END IF;
-    RETURN (SELECT key_grant(api_keys) FROM api_keys WHERE token_hash = hash AND deleted_at IS NULL);
+    RETURN CASE WHEN of_key.id IS NOT NULL AND of_key.deleted_at IS NULL THEN key_grant(of_key) END;
 END $$;

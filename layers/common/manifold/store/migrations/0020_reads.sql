@@ -183,7 +183,7 @@ END $$;
 
 -- Files by age, `most` at most, from just after the file `after` if it is not null: no rows without it.
 CREATE FUNCTION read_files(hash text, after text, ascending boolean, of_purpose text, names text[], most bigint)
-RETURNS text LANGUAGE plpgsql STABLE AS $$
+RETURNS text LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     key api_keys;
     last_at timestamptz := CASE WHEN ascending THEN '-infinity' ELSE 'infinity' END;
