@@ -74,6 +74,7 @@ def _deterministic(simulation: Simulation) -> Iterator[None]:
     with ExitStack() as patches:
         for target, name, value in (
             (secrets, "randbelow", random.randrange),
+            (secrets, "token_bytes", random.randbytes),
             (secrets, "token_hex", lambda size=8: random.randbytes(size).hex()),
             (time, "time", clock.now),
         ):
