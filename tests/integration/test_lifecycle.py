@@ -20,26 +20,17 @@ from manifold.providers import registry
 from manifold.secrets import Secrets
 from tests.support import gateways, postgres
 
-CONNECTIONS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'manifold'"
-)
-
-
-def connections(database_url: str) -> int:
-    """The gateway's connections, as Postgres counts them."""
-    [(count,)] = postgres.connection(database_url).execute(CONNECTIONS).fetchall()
-    return int(count)
-
 
 async def ended(database_url: str) -> None:
     """Wait until Postgres has noticed that the connections are closed."""
     async with asyncio.timeout(5):
-        while connections(database_url):  # noqa: ASYNC110 (Postgres does not tell)
+        while postgres.connections(database_url):  # noqa: ASYNC110 (Postgres does not tell)
             await asyncio.sleep(0.01)
 
 
 @pytest.fixture
-async def made(gateway: Gateway) -> AsyncIterator[Lifecycle]:
+async def made(gateway: Gateway, database_url: str) -> AsyncIterator[Lifecycle]:
+    postgres.disconnect(database_url)
     yield Lifecycle(gateway, cache(lambda: object()))
     await registry.close_providers()
 
@@ -47,7 +38,7 @@ async def made(gateway: Gateway) -> AsyncIterator[Lifecycle]:
 async def test_a_snapshot_closes_what_was_open(made: Lifecycle, gateway: Gateway, database_url: str) -> None:
     await made.prepare()
     session = registry._completion_client()._open()
-    assert connections(database_url) == 1
+    assert postgres.connections(database_url) == 1
     await made.before_snapshot()
     assert session.closed
     await ended(database_url)

@@ -20,9 +20,6 @@ pytest_plugins = ("tests.support.provider_fixtures",)
 PREPARED = {"_HANDLER": "tests.support.prepared_app.handler"}
 SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
 CONFIG = Path(__file__).parents[1] / "support" / "completions.yaml"
-CONNECTIONS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'manifold'"
-)
 BODY = json.dumps({"model": "mini", "messages": [{"role": "user", "content": "Hello"}]})
 
 
@@ -87,12 +84,12 @@ class Completions:
 
     def connections(self) -> int:
         """The function's connections, as Postgres counts them."""
-        [(count,)] = postgres.connection(self._database_url).execute(CONNECTIONS).fetchall()
-        return int(count)
+        return postgres.connections(self._database_url)
 
 
 @pytest.fixture
 def completions(database_url: str, simulated_provider: Simulator) -> Iterator[Completions]:
+    postgres.disconnect(database_url)
     with secrets_manager({"DATABASE_URL": database_url, "MANIFOLD_MASTER_KEY": MASTER_KEY}) as secret:
         yield Completions(secret, database_url, simulated_provider)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -51,6 +52,9 @@ def database(server_url: str) -> Iterator[str]:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+_OF_THE_CODE: LiteralString = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'manifold'"
+)
 _connections: dict[str, psycopg.Connection] = {}
 
 
@@ -66,6 +70,17 @@ def close(database_url: str) -> None:
     """Close that connection."""
     if database_url in _connections:
         _connections.pop(database_url).close()
+
+
+def connections(database_url: str) -> int:
+    """How many connections the code under test has to the database, as Postgres counts them."""
+    [(count,)] = connection(database_url).execute(f"SELECT count(*) {_OF_THE_CODE}").fetchall()
+    return int(count)
+
+
+def disconnect(database_url: str) -> None:
+    """End those connections, which tests before may have left, and wait until Postgres has noticed."""
+    connection(database_url).execute(f"SELECT pg_terminate_backend(pid, 5000) {_OF_THE_CODE}")
 
 
 def empty(database_url: str) -> None:
