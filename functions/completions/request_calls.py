@@ -43,8 +43,8 @@ class RequestCalls:
         """
         request = self._request
         rows = self._by_prompt if request.fastest else [[call] for calls in self._by_prompt for call in calls]
-        width = len(request.models) if request.several_prompts and request.several_models else None
-        array = rendering.Array(len(rows), None if request.fastest else width, held=self._held)
+        nested = request.several_prompts and request.several_models and not request.fastest
+        array = rendering.Array(len(rows), len(request.models) if nested else None, held=self._held)
         workers = max(1, request.workers // len(rows[0]))
         async with InOrder(rows, self._in_place, workers, rendering.too_large_in_place()) as in_order:
             yield b""

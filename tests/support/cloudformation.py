@@ -4,11 +4,11 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requests
 """
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+
+from tests.support.threaded_server import threaded
 
 
 class CloudFormation(HTTPServer):
@@ -55,14 +55,6 @@ class _Answers(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def listening(host: str = "127.0.0.1") -> Iterator[CloudFormation]:
+def listening(host: str = "127.0.0.1") -> AbstractContextManager[CloudFormation]:
     """A server on a free port of this address, until the block ends."""
-    with CloudFormation(host) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return threaded(CloudFormation(host))

@@ -5,12 +5,12 @@ It checks no signature, and keeps objects in memory. `tests/integration/test_sto
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.threaded_server import threaded
 
 
 class PlainS3(ThreadingHTTPServer):
@@ -28,17 +28,9 @@ class PlainS3(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-@contextmanager
-def serving(latency: float = 0.0) -> Iterator[PlainS3]:
+def serving(latency: float = 0.0) -> AbstractContextManager[PlainS3]:
     """A server, each of whose answers takes `latency` seconds to begin."""
-    with PlainS3(latency) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return threaded(PlainS3(latency))
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -4,10 +4,11 @@ moto fakes it within a test's process alone; this one serves functions that run 
 """
 
 import json
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.threaded_server import threaded
 
 ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:manifold"
 
@@ -35,18 +36,9 @@ class SecretsManager(ThreadingHTTPServer):
         }
 
 
-@contextmanager
-def secrets_manager(values: Mapping[str, str]) -> Iterator[SecretsManager]:
+def secrets_manager(values: Mapping[str, str]) -> AbstractContextManager[SecretsManager]:
     """A server, until the block ends."""
-    server = SecretsManager(values)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return threaded(SecretsManager(values))
 
 
 class _Handler(BaseHTTPRequestHandler):

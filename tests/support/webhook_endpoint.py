@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.threaded_server import threaded
+
 
 @dataclass(frozen=True)
 class Received:
@@ -71,14 +73,10 @@ def listening() -> Iterator[WebhookEndpoint]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with threaded(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         endpoint.url = f"http://127.0.0.1:{server.server_port}/events"
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
         try:
             yield endpoint
         finally:
             endpoint.endless = False
             endpoint.released.set()
-            server.shutdown()
-            thread.join()

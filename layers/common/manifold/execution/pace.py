@@ -122,8 +122,8 @@ def _refilled(pace: PaceRow, free: float, limit: float | None) -> float:
     return min(most, max(-limit, free) + passed * limit / _SECONDS)
 
 
-def _granted(wanted: int, free: float, limit: float | None) -> int:
-    return wanted if limit is None else max(0, min(wanted, int(free)))
+def _granted(requested: int, free: float, limit: float | None) -> int:
+    return requested if limit is None else max(0, min(requested, int(free)))
 
 
 def _calls(lease: object) -> int:

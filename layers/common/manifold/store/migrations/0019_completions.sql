@@ -78,7 +78,7 @@ CREATE FUNCTION admit_calls_of(
     periods float8[], calls bigint, lease text, seconds float8, OUT grant_now text, OUT standings text
 ) LANGUAGE plpgsql AS $$
 BEGIN
-    grant_now := (SELECT key_grant(api_keys) FROM api_keys WHERE token_hash = hash AND deleted_at IS NULL);
+    grant_now := grant_of_hash(hash);
     IF grant_now = known THEN
         standings := (SELECT json_agg(json_build_object('subject', one.subject, 'reached', one.reached,
                 'spent', one.spent::text, 'minute_left', one.minute_left))

@@ -18,6 +18,11 @@ CREATE FUNCTION sees(key api_keys, of_user text, of_team text, of_key text) RETU
         OR (of_user IS NULL AND of_team IS NULL AND of_key = key.id)
 $$;
 
+-- What a read returns of what the holder of a key sees, which is null where it sees nothing.
+CREATE FUNCTION read_text(hash text, key api_keys, seen text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen, 'null')
+$$;
+
 -- The model groups that the holder of a key means by these names; null for none.
 CREATE FUNCTION groups_of(key api_keys, names text[]) RETURNS text[] LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
@@ -85,7 +90,7 @@ CREATE FUNCTION read_batch(hash text, of_batch text, most_attempts integer, fres
 LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     key api_keys;
-    seen text := 'null';
+    seen text;
 BEGIN
     SELECT * INTO key FROM api_keys WHERE token_hash = hash AND deleted_at IS NULL;
     IF hash IS NOT NULL AND key.id IS NULL THEN
@@ -95,7 +100,7 @@ BEGIN
         seen := '{"batches":' || batch_views(ARRAY[of_batch])
             || ',"progress":' || batch_progress(of_batch, most_attempts, fresh_seconds) || '}';
     END IF;
-    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || seen;
+    RETURN read_text(hash, key, seen);
 END $$;
 
 -- Batches, the newest first, `most` at most, from just after the batch `after` if it is not null: no rows without it.
@@ -116,7 +121,7 @@ BEGIN
         SELECT created_at, id INTO last_at, last_id FROM batches
         WHERE id = after AND sees(key, user_id, team_id, key_id);
         IF NOT FOUND THEN
-            RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || 'null';
+            RETURN read_text(hash, key, NULL);
         END IF;
     END IF;
     meant := groups_of(key, names);
@@ -142,7 +147,7 @@ BEGIN
                  AND CASE WHEN meant IS NULL THEN true ELSE groups && meant END
              ORDER BY created_at DESC, id DESC LIMIT most)) AS visible
         ORDER BY created_at DESC, id DESC LIMIT most);
-    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || batch_views(page);
+    RETURN read_text(hash, key, batch_views(page));
 END $$;
 
 -- Files in this order, as manifold.store.files.FileView, each with its inputs as manifold.store.inputs.InputView.
@@ -165,7 +170,7 @@ LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     key api_keys;
     of_lines jsonb;
-    seen text := 'null';
+    seen text;
 BEGIN
     SELECT * INTO key FROM api_keys WHERE token_hash = hash AND deleted_at IS NULL;
     IF hash IS NOT NULL AND key.id IS NULL THEN
@@ -178,7 +183,7 @@ BEGIN
         seen := '{"files":' || file_views(ARRAY[of_file], with_inputs)
             || ',"report":' || coalesce(of_lines::text, 'null') || '}';
     END IF;
-    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || seen;
+    RETURN read_text(hash, key, seen);
 END $$;
 
 -- Files by age, `most` at most, from just after the file `after` if it is not null: no rows without it.
@@ -198,7 +203,7 @@ BEGIN
     IF after IS NOT NULL THEN
         SELECT created_at, id INTO last_at, last_id FROM files WHERE id = after AND sees(key, user_id, team_id, key_id);
         IF NOT FOUND THEN
-            RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || 'null';
+            RETURN read_text(hash, key, NULL);
         END IF;
     END IF;
     meant := groups_of(key, names);
@@ -257,7 +262,7 @@ BEGIN
                  ORDER BY created_at DESC, id DESC LIMIT most)) AS visible
             ORDER BY created_at DESC, id DESC LIMIT most);
     END IF;
-    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || file_views(page, true);
+    RETURN read_text(hash, key, file_views(page, true));
 END $$;
 
 -- A key as manifold.store.keys.KeyRow, and users and teams as the rows of theirs. Budgets are text, to keep their digits.
@@ -295,7 +300,7 @@ BEGIN
     IF shown.id IS NOT NULL AND (hash IS NULL OR shown.id = key.id) THEN
         seen := json_build_object('row', key_view(shown), 'spend', spend_of_key(shown.id)::text);
     END IF;
-    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen::text, 'null');
+    RETURN read_text(hash, key, seen::text);
 END $$;
 
 -- The user of this id, or the key's own where it is null, with what it has cost and, of its newest `most` keys, those that
@@ -320,7 +325,7 @@ BEGIN
             max_budget::text AS max_budget, budget_duration, batch_enqueued_token_limit, batch_enqueued_request_limit,
             batch_over_limit, retry_failed_lines, created_at, updated_at
         FROM users WHERE id = coalesce(of_user, key.user_id) AND (hash IS NULL OR id = key.user_id)) AS shown;
-    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen::text, 'null');
+    RETURN read_text(hash, key, seen::text);
 END $$;
 
 -- The same of a team.
@@ -344,5 +349,5 @@ BEGIN
             max_budget::text AS max_budget, budget_duration, batch_enqueued_token_limit, batch_enqueued_request_limit,
             batch_over_limit, retry_failed_lines, created_at, updated_at
         FROM teams WHERE id = coalesce(of_team, key.team_id) AND (hash IS NULL OR id = key.team_id)) AS shown;
-    RETURN CASE WHEN hash IS NULL THEN '' ELSE key_grant(key) END || E'\n' || coalesce(seen::text, 'null');
+    RETURN read_text(hash, key, seen::text);
 END $$;
