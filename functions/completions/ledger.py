@@ -108,10 +108,9 @@ class Ledger:
         """The admission by the caller's limits, which may be others than those that were remembered."""
         while caller.limited and caller.credential is not None:
             admission = Admission(self._keys, caller, groups, ids.new("call"))
-            async with self._store.session() as tables:
-                grant, statuses = await tables.meters.admit_of(
-                    caller.credential, caller.limited, len(groups), admission.lease, self._max_seconds
-                )
+            grant, statuses = await self._store.functions.admit(
+                caller.credential, caller.limited, len(groups), admission.lease, self._max_seconds
+            )
             if grant == caller.credential.grant:
                 refused = limits.refusal(caller.limited, statuses, len(groups))
                 if refused is not None:
@@ -128,8 +127,7 @@ class Ledger:
             return
         calls = [self._call(attempt) for attempt in admission.attempts]
         try:
-            async with self._store.session() as tables:
-                grant = await tables.calls.record(calls, admission.caller, admission.lease)
+            grant = await self._store.functions.record(calls, admission.caller, admission.lease)
         except ManifoldError as error:
             observe.fault(error, calls=str(len(calls)))
             if not admission.is_verified and not admission.is_leaving:

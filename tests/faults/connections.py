@@ -7,7 +7,7 @@ either ends within milliseconds, or waits for a lock, and then others go on.
 import asyncio
 import contextlib
 import select
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +18,8 @@ from psycopg.rows import TupleRow
 
 from manifold.errors import Unavailable
 from manifold.store import Store
-from manifold.store.connection import Connection, Database
+from manifold.store.connection import Connection, Database, Query
+from manifold.store.queries import fetch_text
 from tests.faults.database import ServerDatabase
 from tests.faults.environments import Environment, Killed, current, name_of
 from tests.faults.faults import Faults
@@ -170,6 +171,11 @@ class _SimulatedDatabase(Database):
     def __init__(self, database: ServerDatabase, scheduler: Scheduler, faults: Faults) -> None:
         super().__init__(lambda: database.url)
         self._parts = (database, scheduler, faults)
+
+    async def fetch_text(self, query: Query, parameters: Sequence[object]) -> str | None:
+        """As one of several statements: the simulated event loop has no sockets, which a pipeline reads."""
+        async with self.session() as connection:
+            return await fetch_text(connection, query, parameters)
 
     async def _connect(self) -> Connection:
         _, scheduler, faults = self._parts

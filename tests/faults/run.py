@@ -83,7 +83,7 @@ def _deterministic(simulation: Simulation) -> Iterator[None]:
         for name in ("botocore.auth.get_current_datetime", "google.auth._helpers.utcnow"):
             patches.enter_context(patch(name, lambda: datetime.fromtimestamp(clock.now(), UTC).replace(tzinfo=None)))
         patches.enter_context(patch("batches.submission.Random", lambda: random))
-        patches.enter_context(patch("manifold.store.connection._shut", lambda connection: connection.drop()))
+        patches.enter_context(patch("manifold.store.time_limit._shut", lambda connection: connection.drop()))
         for name in ("event", "warning", "failed", "fault", "count"):
             patches.enter_context(patch.object(observe, name, _logged(simulation, name)))
         yield

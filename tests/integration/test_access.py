@@ -152,7 +152,7 @@ async def test_two_users_cannot_have_one_id(store: Store) -> None:
         await tables.users.ensure("ann")
         with pytest.raises(Conflict, match="'ann'"):
             await tables.users.insert(User(id="ann"))
-        _, seen = await Reads(tables.connection, None).user("ann")
+        _, seen = await Reads(tables.fetch_text, None).user("ann")
     assert seen is not None
     assert seen.row.email == "ann@example.com"
 

@@ -206,7 +206,7 @@ async def call_of(gateway: Gateway, owner: Holder) -> str:
         id=ids.new("call"), model_group="gpt", deployment_id="one", route="/embeddings", status=200, seconds=0.1
     )
     async with gateway.store.session() as tables:
-        await tables.calls.record([call], owner.caller, "")
+        await tables.functions.record([call], owner.caller, "")
     return call.id
 
 

@@ -45,7 +45,7 @@ class Client:
         async with self.gateway.store.transaction() as tables:
             if team and await tables.teams.get(team.id) is None:
                 await tables.teams.insert(team)
-            if user and (await Reads(tables.connection, None).user(user.id)).seen is None:
+            if user and (await Reads(tables.fetch_text, None).user(user.id)).seen is None:
                 await tables.users.insert(user)
             owners: dict[str, Any] = {"team_id": team and team.id, "user_id": user and user.id}
             await tables.keys.insert(Key(id=f"key_{value}", token_hash=key_hash(value), name="k", **owners, **more))

@@ -12,7 +12,7 @@ from starlette.types import Message
 from local.provider import Fault
 from manifold.access import Caller
 from manifold.runtime import STREAMED
-from manifold.store.calls import Calls
+from manifold.store.functions import Functions
 from manifold.store.spend import SpendFilter, SpendRow
 from tests.support.completions_app import HELLO, NO_RETRIES, CompletionsApp, completion
 from tests.support.gateways import MASTER_KEY
@@ -139,13 +139,13 @@ async def test_the_record_is_written_before_the_app_ends(
     completions_app: CompletionsApp, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
 ) -> None:
     """Also if the client leaves: nothing runs between two invocations."""
-    record = Calls.record
+    record = Functions.record
 
-    async def slow(calls: Calls, *arguments: Any) -> str | None:
+    async def slow(functions: Functions, *arguments: Any) -> str | None:
         await asyncio.sleep(0.2)
-        return await record(calls, *arguments)
+        return await record(functions, *arguments)
 
-    monkeypatch.setattr(Calls, "record", slow)
+    monkeypatch.setattr(Functions, "record", slow)
     completions_app.set_latency("mini", between_tokens=0.1)
     completions_app.set_latency("general", answer=9)
     client = Client(completions_app, leaves_after='"mini"')

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from local.provider import Fault, Simulator, defaults
@@ -222,15 +221,9 @@ async def test_a_limited_key_is_refused_before_it_calls(environments: Environmen
     assert postgres.connection(environments.url).execute("SELECT FROM meters").fetchall() == [], "nothing was admitted"
 
 
-async def test_an_answer_whose_key_cannot_be_verified_does_not_leave(
-    environments: Environments, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("no_record")
+async def test_an_answer_whose_key_cannot_be_verified_does_not_leave(environments: Environments) -> None:
     """Of a key that was looked up for the request it does: the call is paid."""
-
-    async def unavailable(*_: object) -> None:
-        raise psycopg.OperationalError("the server is gone")
-
-    monkeypatch.setattr("manifold.store.calls.Calls.record", unavailable)
     answer = await ask(environments.apps[0])
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, Unavailable.default_code)
     assert (await ask(environments.new)).status_code == 200

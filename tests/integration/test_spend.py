@@ -51,7 +51,7 @@ def call_record(**more: Any) -> CallRecord:
 
 async def record(gateway: Gateway, *calls: CallRecord, caller: Caller = HOLDER) -> None:
     async with gateway.store.session() as tables:
-        await tables.calls.record(calls, caller, "")
+        await tables.functions.record(calls, caller, "")
 
 
 async def logs(api: httpx.AsyncClient, **query: Any) -> list[str]:
@@ -115,7 +115,7 @@ async def test_a_providers_text_does_not_lose_the_other_calls(
     ]
 
     async with gateway.store.session() as tables:
-        await tables.calls.record([call_record(input_tokens=5), *odd], limited, "lease")
+        await tables.functions.record([call_record(input_tokens=5), *odd], limited, "lease")
 
     assert len(await logs(api)) == 4
     with psycopg.connect(database_url) as connection:

@@ -109,7 +109,7 @@ async def add_call(gateway: Gateway, caller: Caller = HOLDER, **more: Any) -> st
     facts |= {"id": ids.new("call"), "status": 200, "seconds": 1.5}
     call = CallRecord(**facts | more)
     async with gateway.store.session() as tables:
-        await tables.calls.record([call], caller, "")
+        await tables.functions.record([call], caller, "")
     return call.id
 
 

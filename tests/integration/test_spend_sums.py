@@ -47,7 +47,7 @@ def call(cost: Decimal | None = STEP) -> CallRecord:
 
 async def write(tables: Tables, database_url: str, count: int, *, moments: int = 1) -> None:
     """Calls of the holder that were written two days ago and in the seconds before, so many at each moment."""
-    await tables.calls.record([call() for _ in range(count)], HOLDER, "")
+    await tables.functions.record([call() for _ in range(count)], HOLDER, "")
     connection(database_url).execute(
         """UPDATE calls SET created_at = now() - interval '2 days' - make_interval(secs => number / %s)
            FROM (SELECT id, row_number() OVER () - 1 AS number FROM calls) AS old WHERE old.id = calls.id""",
@@ -85,7 +85,7 @@ async def test_spend_is_the_same_after_each_step(tables: Tables, database_url: s
 
     assert steps > 0
     assert await spent(tables) == {1_000 * STEP}
-    await tables.calls.record([call(), call(None)], HOLDER, "")
+    await tables.functions.record([call(), call(None)], HOLDER, "")
     assert await spent(tables) == {1_001 * STEP}
     assert await tables.calls.forget(DAY, 2_000) == 1_000
     assert await spent(tables) == {1_001 * STEP}
@@ -106,7 +106,7 @@ async def test_several_sum_up_while_others_write_and_delete(tables: Tables, stor
     async def look() -> None:
         nonlocal written
         for _ in range(30):
-            await tables.calls.record([call()], HOLDER, "")
+            await tables.functions.record([call()], HOLDER, "")
             written += 1
             assert await spent(tables) == {written * STEP}
 
@@ -121,8 +121,8 @@ async def test_a_call_whose_transaction_is_open_is_summed_up_later(tables: Table
     """However long it takes, as where Postgres itself hangs in its commit."""
     other = Store(lambda: database_url)
     async with other.transaction() as slow:
-        await slow.calls.record([call()], HOLDER, "")
-        await tables.calls.record([call()], HOLDER, "")
+        await slow.functions.record([call()], HOLDER, "")
+        await tables.functions.record([call()], HOLDER, "")
         assert await tables.spend.sum_up(10, margin=0, every=0)
         assert await spent(tables) == {STEP}
     await other.close()
@@ -193,7 +193,7 @@ async def test_code_of_before_deletes_no_row_that_is_summed_up(tables: Tables, d
 async def test_a_keys_spend_reads_only_what_is_not_summed_up(tables: Tables, store: Store, database_url: str) -> None:
     await write(tables, database_url, 5_000)
     assert await tables.spend.sum_up(50_000)
-    await tables.calls.record([call(), call()], HOLDER, "")
+    await tables.functions.record([call(), call()], HOLDER, "")
     connection(database_url).execute("ANALYZE calls")
     other = Store(lambda: database_url)
 

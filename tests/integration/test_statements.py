@@ -69,7 +69,7 @@ async def _rows(gateway: Gateway) -> dict[str, str]:
         webhook = await tables.webhooks.insert(
             ids.new("webhook"), "https://example.com", ["batch.failed"], None, "whsec_AAAA", ANN, 10
         )
-        await tables.calls.record([call], ANN, "")
+        await tables.functions.record([call], ANN, "")
     assert webhook is not None
     return {
         "file_id": file.id, "batch_id": batch.id, "upload_id": upload.id, "webhook_id": webhook.id, "call_id": call.id

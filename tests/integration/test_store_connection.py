@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -12,7 +11,10 @@ from manifold.store import Store, Tables
 from manifold.store import connection as connection_module
 from manifold.store.queries import fetch_text
 from manifold.store.users import User
+from tests.support.proxied_store_fixtures import count_users
 from tests.support.stalling_proxy import StallingProxy
+
+pytest_plugins = ("tests.support.proxied_store_fixtures",)
 
 
 async def close_by_server(tables: Tables, database_url: str) -> None:
@@ -20,13 +22,6 @@ async def close_by_server(tables: Tables, database_url: str) -> None:
     pid = tables.connection.info.backend_pid
     async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
         await other.execute("SELECT pg_terminate_backend(%s)", (pid,))
-
-
-async def count_users(store: Store) -> int:
-    async with store.session() as tables:
-        row = await (await tables.connection.execute("SELECT count(*) FROM users")).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 async def test_concurrent_transactions_lose_no_write(store: Store) -> None:
@@ -104,27 +99,6 @@ async def test_text_that_postgres_cannot_store_is_an_invalid_request(store: Stor
     with pytest.raises(InvalidRequest, match="NUL"):
         async with store.session() as tables:
             await tables.users.insert(User(id="ann", metadata={"note": "\0"}))
-
-
-@pytest.fixture
-async def proxy(database_url: str) -> AsyncIterator[StallingProxy]:
-    there = psycopg.conninfo.conninfo_to_dict(database_url)
-    async with StallingProxy.to(str(there["host"]), int(str(there["port"]))) as between:
-        yield between
-
-
-@pytest.fixture
-async def proxied_store(
-    proxy: StallingProxy, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Store]:
-    """A store behind the proxy, with short timeouts."""
-    for name in ("TURN_SECONDS", "UNIT_SECONDS"):
-        monkeypatch.setattr(connection_module, name, 0.5)
-    for name in ("_CANCEL_SECONDS", "_CHECK_SECONDS", "_CONNECT_SECONDS"):
-        monkeypatch.setattr(connection_module, name, 0.2)
-    opened = Store(lambda: psycopg.conninfo.make_conninfo(database_url, host="127.0.0.1", port=proxy.port))
-    yield opened
-    await opened.close()
 
 
 async def test_a_connection_that_stalls_fails_its_unit_of_work_in_time_and_is_closed(
@@ -237,3 +211,33 @@ async def test_a_fetch_that_is_cancelled_leaves_the_connection_usable(store: Sto
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert await fetch_text(tables.connection, "SELECT $1::text", ["a"]) == "a"
+
+
+async def test_a_lost_connection_fails_every_single_statement_under_way_and_not_the_next(
+    store: Store, database_url: str
+) -> None:
+    fetch = store.database.fetch_text
+    pid = await fetch("SELECT pg_backend_pid()::text", [])
+    under_way = [asyncio.create_task(fetch("SELECT pg_sleep(60)::text", [])) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+        await other.execute("SELECT pg_terminate_backend(%s)", (int(pid or ""),))
+    answers = await asyncio.gather(*under_way, return_exceptions=True)
+
+    assert {type(one) for one in answers} == {Unavailable}
+    assert await fetch("SELECT $1::text", ["a"]) == "a"
+    assert await count_users(store) == 0
+
+
+async def test_a_connection_lost_while_idle_is_reopened_for_a_single_statement(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = store.database.fetch_text
+    assert await fetch("SELECT $1::text", ["a"]) == "a"
+    pid = await fetch("SELECT pg_backend_pid()::text", [])
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as other:
+        await other.execute("SELECT pg_terminate_backend(%s)", (int(pid or ""),))
+    frozen = time.time() + 60
+    monkeypatch.setattr("time.time", lambda: frozen)
+
+    assert await fetch("SELECT $1::text", ["a"]) == "a"

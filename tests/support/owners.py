@@ -19,7 +19,7 @@ async def add_keys(system: System, names: list[str]) -> None:
 
 async def spent_by_key(tables: Tables, key_id: str) -> Decimal:
     """What a key has spent, as the master key reads it."""
-    _, seen = await Reads(tables.connection, None).key("id", key_id)
+    _, seen = await Reads(tables.fetch_text, None).key("id", key_id)
     assert seen is not None
     return seen.spend
 

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from manifold.store import queries as store_queries
+from manifold.store.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -24,6 +25,26 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         sent.append(query)
         return exchange(connection, query, parameters)
 
+    send = Pipeline.send
+
+    def noted_send(pipeline: Pipeline, query: str, *more: Any) -> Any:
+        sent.append(query)
+        return send(pipeline, query, *more)
+
     monkeypatch.setattr(psycopg.AsyncCursor, "execute", noted)
+    monkeypatch.setattr(Pipeline, "send", noted_send)
     monkeypatch.setattr(store_queries, "_exchange", noted_exchange)
     return sent
+
+
+@pytest.fixture
+def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is lost at each record of calls."""
+    send = Pipeline.send
+
+    def lost(pipeline: Pipeline, query: str, *more: Any) -> Any:
+        if "record_calls" in query:
+            raise psycopg.OperationalError("the server is gone")
+        return send(pipeline, query, *more)
+
+    monkeypatch.setattr(Pipeline, "send", lost)

@@ -5,7 +5,7 @@ import pytest
 from files.upload_completion import WAIT_SECONDS
 from manifold import queue
 from manifold.storage import REQUEST, TRANSFER
-from manifold.store import connection
+from manifold.store import connection, time_limit
 
 GATEWAY_SECONDS = 29.0
 BACKOFF_SECONDS = 1.0  # before botocore's second attempt, at most
@@ -22,7 +22,7 @@ def test_a_worker_waits_longer_than_a_request_and_not_for_ever() -> None:
 
 
 def test_a_request_outlives_a_silent_queue_behind_a_slow_database() -> None:
-    unit = connection.UNIT_SECONDS + 2 * connection._CANCEL_SECONDS
+    unit = connection.UNIT_SECONDS + 2 * time_limit.CANCEL_SECONDS
 
     assert unit + queue.ANNOUNCE_SECONDS < GATEWAY_SECONDS
     assert unit + connection.TURN_SECONDS < GATEWAY_SECONDS

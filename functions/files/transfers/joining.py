@@ -57,7 +57,7 @@ class Joining:
 
     async def _sender(self, row: UploadRow) -> Caller:
         async with self._store.session() as tables:
-            return await authorize(row.key_id, tables.keys.grant_of)
+            return await authorize(row.key_id, tables.functions.grant_of)
 
     async def _renew(self, row: UploadRow, seconds: float) -> bool:
         async with self._store.session() as tables:

@@ -137,8 +137,4 @@ class Gateway:
 
     @cached_property
     def keys(self) -> KeyMemory:
-        return KeyMemory(self._grant, self.config.key_cache_ttl)
-
-    async def _grant(self, token_hash: str) -> str | None:
-        async with self.store.session() as tables:
-            return await tables.keys.grant(token_hash)
+        return KeyMemory(self.store.functions.grant, self.config.key_cache_ttl)

@@ -28,8 +28,7 @@ class Reading:
         """
         token_hash = hash_unless_master(self._key.value, self._master_key)
         try:
-            async with self._store.database.session() as connection:
-                grant, seen = await rows(Reads(connection, token_hash))
+            grant, seen = await rows(Reads(self._store.database.fetch_text, token_hash))
         except Unavailable:
             self._key.looked_up = True  # another look-up would have to wait as long
             raise

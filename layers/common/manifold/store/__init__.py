@@ -1,11 +1,13 @@
 """Postgres, the source of truth: one conditional UPDATE for each change of a state. A module holds one subject."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from manifold.store.connection import Connection, Database
+from manifold.store.connection import Connection, Database, Query
+from manifold.store.queries import fetch_text
 
 if TYPE_CHECKING:
     from manifold.store.batch_leases import BatchLeases
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from manifold.store.chunks import Chunks
     from manifold.store.deliveries import Deliveries
     from manifold.store.files import Files
+    from manifold.store.functions import Functions
     from manifold.store.idempotency import Idempotency
     from manifold.store.inputs import Inputs
     from manifold.store.job_results import JobResults
@@ -72,6 +75,16 @@ class Tables:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
+    @property
+    def functions(self) -> "Functions":
+        from manifold.store.functions import Functions
+
+        return Functions(self.fetch_text)
+
+    async def fetch_text(self, query: Query, parameters: Sequence[object]) -> str | None:
+        """The text that a function of the schema returns. The query names its parameters as Postgres does: `$1`."""
+        return await fetch_text(self.connection, query, parameters)
+
     def __getattr__(self, name: str) -> Any:
         if name not in Tables.__annotations__:
             raise AttributeError(name, name=name, obj=self)
@@ -85,6 +98,13 @@ class Store:
 
     def __init__(self, url: Callable[[], str], *, prepared: bool = False) -> None:
         self.database = Database(url, prepared=prepared)
+
+    @cached_property
+    def functions(self) -> "Functions":
+        """Functions of the schema, each of which is a unit of work by itself."""
+        from manifold.store.functions import Functions
+
+        return Functions(self.database.fetch_text)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Tables]:

@@ -1,19 +1,17 @@
 """One lazily opened Postgres connection for one Lambda environment.
 
 Units of work take turns on the connection: concurrent `conn.transaction()` blocks on one psycopg connection lose each
-other's writes. A lost connection is reopened only before a unit of work's first statement, so that no statement is sent
+other's writes. Statements that are units of work by themselves go without turns, in a pipeline that a unit of several
+waits for. A lost connection is reopened only before a unit of work's first statement, so that no statement is sent
 twice.
 
-A unit of work has a time limit, also when the server is silent. Then its statement is cancelled and, if that does not
-help, the socket is shut. The client does this, as a pooler in transaction mode takes no `statement_timeout`.
+A unit of work has a time limit, also when the server is silent (`manifold.store.time_limit`).
 """
 
 import asyncio
 import contextlib
-import os
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -21,6 +19,8 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from manifold.errors import InvalidRequest, Unavailable
+from manifold.store.pipeline import Pipeline
+from manifold.store.time_limit import ended_by
 
 Connection = psycopg.AsyncConnection[TupleRow]
 Query = LiteralString
@@ -34,7 +34,6 @@ UNIT_SECONDS = 12.0
 _ADDRESS_SECONDS = 5  # for each address that the host's name has
 _CONNECT_SECONDS = 8.0
 _CHECK_SECONDS = 2.0
-_CANCEL_SECONDS = 1.0
 _SOCKET: Mapping[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -56,24 +55,41 @@ class Database:
         self._url = url
         self._prepare_threshold = PREPARE_AFTER if prepared else None
         self._connection: Connection | None = None
+        self._pipeline: Pipeline | None = None
         self._turn = asyncio.Lock()
         self._used_at = 0.0  # by the wall's clock: a monotonic one may stand still while Lambda freezes us
+
+    async def fetch_text(self, query: Query, parameters: Sequence[object]) -> str | None:
+        """The text that a function of the schema returns, by a statement that is a unit of work by itself.
+
+        The query names its parameters as Postgres does: `$1`.
+        """
+        with _errors():
+            pipeline = None if self._turn.locked() else self._usable_pipeline()
+            if pipeline is not None:
+                answer = pipeline.send(query, parameters, _until())
+            else:
+                async with self._in_turn():
+                    until = _until()
+                    answer = (await self._pipelined(until)).send(query, parameters, until)
+            try:
+                return await answer
+            finally:
+                self._used_at = time.time()
 
     @asynccontextmanager
     async def session(self, seconds: float | None = None) -> AsyncIterator[Connection]:
         """The connection in autocommit: each statement is a transaction. The limit is `seconds`, or `UNIT_SECONDS`."""
         async with self._in_turn():
-            until = asyncio.get_running_loop().time() + (seconds or UNIT_SECONDS)
-            connection = await self._open()
-            try:
-                async with _ended_by(connection, until):
-                    yield connection
-            except psycopg.OperationalError as error:
-                raise Unavailable("The database did not answer. Try again shortly.") from error
-            except psycopg.DataError as error:
-                raise InvalidRequest("The request holds what cannot be stored, such as a NUL character.") from error
-            finally:
-                self._used_at = time.time()
+            until = _until(seconds)
+            with _errors():
+                await self._leave_pipeline(until)
+                connection = await self._open()
+                try:
+                    async with ended_by(connection, until):
+                        yield connection
+                finally:
+                    self._used_at = time.time()
 
     @asynccontextmanager
     async def transaction(self, seconds: float | None = None) -> AsyncIterator[Connection]:
@@ -83,6 +99,9 @@ class Database:
 
     async def close(self) -> None:
         """Close the connection; the next unit of work opens another."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
@@ -93,11 +112,35 @@ class Database:
             async with asyncio.timeout(TURN_SECONDS):
                 await self._turn.acquire()
         except TimeoutError as error:
-            raise Unavailable("The database is too busy. Try again shortly.") from error
+            raise _busy() from error
         try:
             yield
         finally:
             self._turn.release()
+
+    def _usable_pipeline(self) -> Pipeline | None:
+        pipeline = self._pipeline
+        return pipeline if pipeline and pipeline.is_open and (pipeline.is_busy or self._is_fresh) else None
+
+    async def _pipelined(self, until: float) -> Pipeline:
+        """The connection's pipeline, which whoever had the turn before may have opened."""
+        pipeline = self._usable_pipeline()
+        if pipeline is None:
+            await self._leave_pipeline(until)
+            pipeline = self._pipeline = Pipeline(await self._open())
+            self._used_at = time.time()
+        return pipeline
+
+    async def _leave_pipeline(self, until: float) -> None:
+        """Have the connection without a pipeline, whose statements have ended."""
+        if self._pipeline is None:
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                await self._pipeline.leave()
+        except TimeoutError as error:
+            raise _busy() from error
+        self._pipeline = None
 
     async def _open(self) -> Connection:
         connection = self._connection
@@ -112,14 +155,18 @@ class Database:
     async def _alive(self, connection: Connection) -> bool:
         if connection.closed:
             return False
-        if 0 <= time.time() - self._used_at < _IDLE_SECONDS:
+        if self._is_fresh:
             return True
         try:
-            async with _ended_by(connection, asyncio.get_running_loop().time() + _CHECK_SECONDS):
+            async with ended_by(connection, _until(_CHECK_SECONDS)):
                 await connection.execute("SELECT 1")
         except psycopg.OperationalError:
             return False
         return True
+
+    @property
+    def _is_fresh(self) -> bool:
+        return 0 <= time.time() - self._used_at < _IDLE_SECONDS
 
     async def _connect(self) -> Connection:
         try:
@@ -136,28 +183,21 @@ class Database:
             raise Unavailable("The database cannot be reached. Try again shortly.") from error
 
 
-@asynccontextmanager
-async def _ended_by(connection: Connection, until: float) -> AsyncIterator[None]:
-    """Make what runs on the connection fail with an `OperationalError` at `until`, a time of the event loop."""
-    ending: list[asyncio.Task[None]] = []
-    loop = asyncio.get_running_loop()
-    watch = loop.call_at(until, lambda: ending.append(loop.create_task(_end(connection))))
+def _until(seconds: float | None = None) -> float:
+    """When a unit of work ends that begins now, by the event loop's clock."""
+    return asyncio.get_running_loop().time() + (seconds or UNIT_SECONDS)
+
+
+def _busy() -> Unavailable:
+    return Unavailable("The database is too busy. Try again shortly.")
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """What units of work raise for psycopg's errors."""
     try:
         yield
-    finally:
-        watch.cancel()
-        for task in ending:
-            task.cancel()
-
-
-async def _end(connection: Connection) -> None:
-    with contextlib.suppress(psycopg.Error):
-        await connection.cancel_safe(timeout=_CANCEL_SECONDS)
-    await asyncio.sleep(_CANCEL_SECONDS)
-    _shut(connection)
-
-
-def _shut(connection: Connection) -> None:
-    """Shut the socket, so that psycopg reads its end. The descriptor stays open: libpq owns it."""
-    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
-        same.shutdown(socket.SHUT_RDWR)
+    except psycopg.OperationalError as error:
+        raise Unavailable("The database did not answer. Try again shortly.") from error
+    except psycopg.DataError as error:
+        raise InvalidRequest("The request holds what cannot be stored, such as a NUL character.") from error

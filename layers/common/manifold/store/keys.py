@@ -12,7 +12,7 @@ from manifold.store import holders
 from manifold.store.connection import Connection
 from manifold.store.holders import HolderSettings
 from manifold.store.paging import Cursor, page_clause, page_parameters
-from manifold.store.queries import fetch_all, fetch_one, fetch_text
+from manifold.store.queries import fetch_all, fetch_one
 
 _COLUMNS: LiteralString = f"""id, token_hash, name, alias, user_id, team_id, models, aliases, metadata, blocked,
     expires_at, {holders.COLUMNS}, created_by, created_at, updated_at"""
@@ -50,14 +50,6 @@ class Keys:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    async def grant(self, token_hash: str) -> str | None:
-        """All that authentication needs (`manifold.auth`), by one query; `None` if no key has this hash."""
-        return await self._grant("SELECT grant_of_hash($1)", token_hash)
-
-    async def grant_of(self, key_id: str) -> str | None:
-        """The same for the key with this id; `None` if it was deleted."""
-        return await self._grant("SELECT grant_of_key($1)", key_id)
 
     async def insert(self, key: Key) -> KeyRow:
         """Insert a key; raises `Conflict` if its value or its alias is in use."""
@@ -119,9 +111,6 @@ class Keys:
         await self._connection.execute(
             "UPDATE api_keys SET deleted_at = now() WHERE id = %s AND deleted_at IS NULL", (key_id,)
         )
-
-    async def _grant(self, query: LiteralString, value: str) -> str | None:
-        return await fetch_text(self._connection, query, (value,))
 
     async def _write(self, query: LiteralString, key: Key) -> KeyRow:
         values = asdict(key) | {"aliases": Jsonb(key.aliases), "metadata": Jsonb(key.metadata)}

@@ -17,17 +17,18 @@ from psycopg.rows import class_row
 from manifold.store.connection import Connection
 
 Record = TypeVar("Record")
+Parameters = Sequence[object] | Mapping[str, object]
 
 
 async def fetch_one(
-    connection: Connection, record: type[Record], query: LiteralString, parameters: Mapping[str, Any]
+    connection: Connection, record: type[Record], query: LiteralString, parameters: Parameters
 ) -> Record | None:
     """The record of the first row, or `None` if there is none."""
     return await (await _execute(connection, record, query, parameters)).fetchone()
 
 
 async def fetch_all(
-    connection: Connection, record: type[Record], query: LiteralString, parameters: Mapping[str, Any]
+    connection: Connection, record: type[Record], query: LiteralString, parameters: Parameters
 ) -> list[Record]:
     """The records of all rows, in the query's order."""
     return await (await _execute(connection, record, query, parameters)).fetchall()
@@ -36,7 +37,8 @@ async def fetch_all(
 async def fetch_text(connection: Connection, query: LiteralString, parameters: Sequence[object]) -> str | None:
     """The text that a function of the schema returns. The query names its parameters as Postgres does: `$1`.
 
-    Raises as a cursor does. It is sent without one: what a cursor does for any query takes 0.06 ms.
+    For a unit of work of several statements; `Database.fetch_text` is for one. Raises as a cursor does. It is sent
+    without one: what a cursor does for any query takes 0.06 ms.
     """
     async with connection.lock:
         [result] = await connection.wait(_exchange(connection, query, parameters))
@@ -56,9 +58,7 @@ def from_json(record: type[Record], members: Mapping[str, Any]) -> Record:
     return record(**values)
 
 
-async def changes_one(
-    connection: Connection, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]
-) -> bool:
+async def changes_one(connection: Connection, query: LiteralString, parameters: Parameters) -> bool:
     """Whether the statement changed a row: it did not where one of its guards does not hold."""
     return (await connection.execute(query, parameters)).rowcount == 1
 
@@ -83,7 +83,7 @@ def _parsers(record: type[Any]) -> list[tuple[str, Callable[[str], Any]]]:
 
 
 async def _execute(
-    connection: Connection, record: type[Record], query: LiteralString, parameters: Mapping[str, Any]
+    connection: Connection, record: type[Record], query: LiteralString, parameters: Parameters
 ) -> AsyncCursor[Record]:
     cursor = connection.cursor(row_factory=class_row(record))
     await cursor.execute(query, parameters)

@@ -13,12 +13,12 @@ from typing import Any, Generic, Literal, LiteralString, NamedTuple, TypeVar
 import orjson
 
 from manifold.store.batches import BatchView
-from manifold.store.connection import Connection
 from manifold.store.files import FileView
+from manifold.store.functions import FetchText
 from manifold.store.inputs import InputView
 from manifold.store.keys import KeyRow
 from manifold.store.progress import Progress
-from manifold.store.queries import fetch_text, from_json
+from manifold.store.queries import from_json
 from manifold.store.teams import TeamRow
 from manifold.store.users import UserRow
 
@@ -65,8 +65,8 @@ class Reads:
     `after`. In lists, a name of `names` is an alias of the key's or a model group.
     """
 
-    def __init__(self, connection: Connection, token_hash: str | None) -> None:
-        self._connection = connection
+    def __init__(self, fetch_text: FetchText, token_hash: str | None) -> None:
+        self._fetch_text = fetch_text
         self._hash = token_hash
 
     async def batch(self, batch_id: str, fresh_seconds: float) -> Read[tuple[BatchView, Progress] | None]:
@@ -122,7 +122,7 @@ class Reads:
         self, query: LiteralString, *parameters: object, loads: Callable[[str], Any] = orjson.loads
     ) -> tuple[str | None, Any]:
         """The key's grant, and what was found. An admin's `metadata` may have numbers that only `json.loads` keeps."""
-        text = await fetch_text(self._connection, query, (self._hash, *parameters))
+        text = await self._fetch_text(query, (self._hash, *parameters))
         if text is None:
             return None, None
         grant, _, seen = text.partition("\n")
