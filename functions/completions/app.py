@@ -60,7 +60,7 @@ async def _answer(request: Request, route: Route) -> Response:
     calls = [call for of_prompt in by_prompt for call in of_prompt]
     scopes: Scopes = request.app.state.scopes()
     held = STREAMED not in request.scope.get("extensions", {})
-    async with scopes.open(completion, calls, caller, request.scope.get("aws.event")) as scope:
+    async with await scopes.open(completion, calls, caller, request.scope.get("aws.event")) as scope:
         if completion.stream:
             beginning = asyncio.create_task(streams.begin(scope.router, calls, held=held))
             events, headers = await streams.answer(beginning, scope.admission.verify())

@@ -5,8 +5,7 @@ key may do now, and an answer that it may no longer have does not leave. Limits 
 that leaves piece by piece, whose key is verified before the first piece.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 
 from manifold import ids, limits, observe
@@ -72,7 +71,7 @@ class Admission:
 
 
 class Ledger:
-    """Admits and records the calls of one environment's requests. Each request's scope opens `admitted` once.
+    """Admits and records the calls of one environment's requests. Each request's scope admits and records once.
 
     `max_seconds` is how long a request may last: its calls count as under way for no longer.
     """
@@ -83,44 +82,21 @@ class Ledger:
         self._prices = prices
         self._max_seconds = max_seconds
 
-    @asynccontextmanager
-    async def admitted(self, caller: Caller, groups: Sequence[str]) -> AsyncIterator[Admission]:
+    async def admit(self, caller: Caller, groups: Sequence[str]) -> Admission:
         """Admit one call to each of `groups` (a group as often as it is called), or raise before any call is made.
 
-        `TooManyRequests` or `BudgetExceeded` says which limit of key, user or team does not allow all of them. When the
-        context ends, before the response has gone, one statement writes down all attempts. It raises where the key may
-        no longer have the answer, unless that has begun to leave.
+        `TooManyRequests` or `BudgetExceeded` says which limit of key, user or team does not allow all of them. Whatever
+        becomes of an admission, it is to be recorded once.
         """
-        admission = await self._admit(caller, groups)
+        admission = await self._admission(caller, groups)
         self._prices.read()
-        try:
-            yield admission
-        except Exception:
-            await self._record(admission)
-            raise
-        except BaseException:  # nobody waits for an answer
-            admission.is_leaving = True
-            await self._record(admission)
-            raise
-        await self._record(admission)
+        return admission
 
-    async def _admit(self, caller: Caller, groups: Sequence[str]) -> Admission:
-        """The admission by the caller's limits, which may be others than those that were remembered."""
-        while caller.limited and caller.credential is not None:
-            admission = Admission(self._keys, caller, groups, ids.new("call"))
-            grant, statuses = await self._store.functions.admit(
-                caller.credential, caller.limited, len(groups), admission.lease, self._max_seconds
-            )
-            if grant == caller.credential.grant:
-                refused = limits.refusal(caller.limited, statuses, len(groups))
-                if refused is not None:
-                    raise refused
-                admission.is_verified = True
-                return admission
-            caller = admission.check(grant)
-        return Admission(self._keys, caller, groups)
+    async def record(self, admission: Admission) -> None:
+        """Write down all attempts, by one statement, before the response has gone.
 
-    async def _record(self, admission: Admission) -> None:
+        Raises where the key may no longer have the answer, unless that has begun to leave.
+        """
         if not admission.attempts and not admission.lease:
             if not admission.is_leaving:  # an error, which is the key's own if that may do nothing any more
                 await admission.verify()
@@ -135,6 +111,22 @@ class Ledger:
             return
         if not admission.is_leaving:
             admission.check(grant)
+
+    async def _admission(self, caller: Caller, groups: Sequence[str]) -> Admission:
+        """The admission by the caller's limits, which may be others than those that were remembered."""
+        while caller.limited and caller.credential is not None:
+            admission = Admission(self._keys, caller, groups, ids.new("call"))
+            grant, statuses = await self._store.functions.admit(
+                caller.credential, caller.limited, len(groups), admission.lease, self._max_seconds
+            )
+            if grant == caller.credential.grant:
+                refused = limits.refusal(caller.limited, statuses, len(groups))
+                if refused is not None:
+                    raise refused
+                admission.is_verified = True
+                return admission
+            caller = admission.check(grant)
+        return Admission(self._keys, caller, groups)
 
     def _call(self, attempt: Attempt) -> CallRecord:
         usage = attempt.usage or {}

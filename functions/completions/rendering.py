@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -99,10 +100,16 @@ def json_of(body: dict[str, Any]) -> bytes:
 def headers(answer: Answer[Body]) -> dict[str, str]:
     """Which deployment gave an answer, after how many attempts, and how many milliseconds the last one took."""
     return {
-        "x-manifold-deployment": quote(answer.deployment.id),  # an id may hold any character, a header may not
+        "x-manifold-deployment": _quoted(answer.deployment.id),
         "x-manifold-attempts": str(answer.attempts),
         "x-manifold-latency-ms": f"{answer.seconds * 1000:.1f}",
     }
+
+
+@lru_cache
+def _quoted(deployment_id: str) -> str:
+    """An id may hold any character, a header may not."""
+    return quote(deployment_id)
 
 
 def headers_of_failure(error: CallFailed) -> Mapping[str, str]:

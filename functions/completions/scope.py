@@ -1,8 +1,8 @@
 """What a completion request holds from its first call to the last byte of its answer."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Self
 
 from anyio import CancelScope
 
@@ -16,12 +16,36 @@ from manifold.dispatch.router import Router
 
 
 class Scope:
-    """One request's open parts, and the router that makes its calls with them."""
+    """One request's open parts, and the router that makes its calls with them: a context.
 
-    def __init__(self, router: Router, admission: Admission, stack: AsyncExitStack) -> None:
+    It closes at its end or, where the answer is read later, when that has ended.
+    """
+
+    def __init__(self, ledger: Ledger, admission: Admission, router: Router) -> None:
         self.router = router
         self.admission = admission
-        self._stack = stack
+        self._ledger = ledger
+        self._is_read_later = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if self._is_read_later:
+            return
+        if error is not None and not isinstance(error, Exception):
+            self.admission.is_leaving = True  # nobody waits for an answer
+        await self.close()
+
+    async def close(self) -> None:
+        """The router writes how its deployments did, and then the ledger each call, as it must have every attempt.
+
+        Raises as `Ledger.record` does.
+        """
+        try:
+            await self.router.close()
+        finally:
+            await self._ledger.record(self.admission)
 
     async def until_read(self, pieces: AsyncGenerator[bytes, None], end: bytes) -> AsyncGenerator[bytes, None]:
         """The pieces of an answer, without their empty first. The scope stays open until they end or are closed.
@@ -29,7 +53,8 @@ class Scope:
         The key is verified before the first of them, which raises as `Admission.check` does. The scope is closed before
         `end`, the last piece of a whole answer, so that who has all of it finds its record.
         """
-        closing = _then_close(self._stack.pop_all(), pieces, end)
+        self._is_read_later = True
+        closing = _then_close(self, pieces, end)
         await anext(closing)  # closing a generator that has not begun runs none of its code
         try:
             await self.admission.verify()
@@ -47,10 +72,9 @@ class Scopes:
         self._dispatcher = dispatcher
         self._timeout = timeout
 
-    @asynccontextmanager
     async def open(
         self, request: CompletionRequest, calls: Sequence[PlannedCall], caller: Caller, event: Mapping[str, Any] | None
-    ) -> AsyncIterator[Scope]:
+    ) -> Scope:
         """The scope of a request that comes to these calls, each of which was planned for this caller.
 
         1. Its deadline counts from its arrival at API Gateway, by `event`; without one, from now. An answer of which
@@ -59,26 +83,19 @@ class Scopes:
            or `BudgetExceeded`.
         3. The router is made, with the request's own `timeout` and `num_retries`, and the ledger's report.
 
-        They close in the reverse order: the router writes how its deployments did; then the ledger writes each call,
-        last, as it must have every attempt. Both happen whatever ends the request: an answer, an error, or a client
-        that leaves.
+        Close it, whatever ends the request: an answer, an error, or a client that leaves.
         """
         begins_at_once = request.stream or request.several_answers
         timeout = self._timeout if begins_at_once else min(self._timeout, api_gateway.IDLE_SECONDS)
         deadline = api_gateway.deadline(event, timeout)
-        async with AsyncExitStack() as stack:
-            admission = await stack.enter_async_context(self._ledger.admitted(caller, [call.group for call in calls]))
-            router = await stack.enter_async_context(
-                self._dispatcher.router(
-                    deadline.within(request.timeout), admission.report, admission.may_use, retries=request.retries
-                )
-            )
-            yield Scope(router, admission, stack)
+        admission = await self._ledger.admit(caller, [call.group for call in calls])
+        router = self._dispatcher.router(
+            deadline.within(request.timeout), admission.report, admission.may_use, retries=request.retries
+        )
+        return Scope(self._ledger, admission, router)
 
 
-async def _then_close(
-    stack: AsyncExitStack, pieces: AsyncGenerator[bytes, None], end: bytes
-) -> AsyncGenerator[bytes, None]:
+async def _then_close(scope: Scope, pieces: AsyncGenerator[bytes, None], end: bytes) -> AsyncGenerator[bytes, None]:
     is_whole = False
     try:
         async with aclosing(pieces):
@@ -89,6 +106,6 @@ async def _then_close(
                 yield piece
     finally:
         with CancelScope(shield=True):  # a client that leaves cancels this, and its calls were made
-            await stack.aclose()
+            await scope.close()
     if is_whole:
         yield end

@@ -133,10 +133,11 @@ async def test_a_method_that_the_path_does_not_have(app: FastAPI, method: str, p
 
 @pytest.mark.parametrize("app_name", apps.NAMES)
 async def test_a_fault_of_ours(app_name: str, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError(NOWHERE)
 
-    monkeypatch.setattr(gateway.store.database, "session", broken)
+    for unit_of_work in ("session", "fetch_text"):
+        monkeypatch.setattr(gateway.store.database, unit_of_work, broken)
     app = apps.create(app_name, gateway)
     method, path = next(route for route in apps.routes(app) if route not in apps.PUBLIC)
 

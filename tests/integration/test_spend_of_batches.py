@@ -280,14 +280,15 @@ async def test_what_the_provider_says_that_a_completion_cost(gateway: Gateway, a
     mini = deployment("mini")
     ledger = Ledger(gateway.store, gateway.keys, Prices(), 29)
 
-    async with ledger.admitted(HOLDER, ["chat"]) as admission:
-        for one, said in (
-            (router, {"cost": 0.125}),
-            (grok, {"cost_in_usd_ticks": 2_500_000_000}),
-            (grok, {"cost_in_usd_ticks": "many"}),
-            (mini, {"cost": 7}),
-        ):
-            admission.report(Attempt(one, "/chat/completions", 0.1, usage | said))
+    admission = await ledger.admit(HOLDER, ["chat"])
+    for one, said in (
+        (router, {"cost": 0.125}),
+        (grok, {"cost_in_usd_ticks": 2_500_000_000}),
+        (grok, {"cost_in_usd_ticks": "many"}),
+        (mini, {"cost": 7}),
+    ):
+        admission.report(Attempt(one, "/chat/completions", 0.1, usage | said))
+    await ledger.record(admission)
 
     async with gateway.store.session() as tables:
         rows = await tables.spend.page(HOLDER, SpendFilter(), limit=10)

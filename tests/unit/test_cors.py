@@ -63,11 +63,11 @@ def test_the_methods_are_those_of_the_routes() -> None:
 
 @each_app
 async def test_errors_can_be_read(app_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError(NOWHERE)
 
     on = gateway(ORIGINS)
-    monkeypatch.setattr(on.store.database, "session", broken)
+    monkeypatch.setattr(on.store.database, "fetch_text", broken)
     method, path = next(route[1:] for route in ROUTES if route[0] == app_name and route[1:] not in apps.PUBLIC)
     async with browser(app_name, on) as client:
         answers = [await client.request(method, path), await client.get("/nowhere"), await client.patch(path)]

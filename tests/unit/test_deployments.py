@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -176,3 +176,29 @@ def test_a_rescue_takes_fewer_requests_than_a_job_must_have(tmp_path: Path, left
     rescuer = "{model: hosted_vllm/llama, api_base: http://127.0.0.1:1, api_key: none}"
     made = loaded(tmp_path, f"{rescued}  - {{model_name: gemini, litellm_params: {rescuer}}}", **VERTEX_VALUES)
     assert made.fewest_requests(["gemini"], "/v1/chat/completions", left=left) == fewest
+
+
+class FetchedSecrets(Secrets):
+    """A secret that was fetched, with the values of `fetched`."""
+
+    def __init__(self, **values: str) -> None:
+        super().__init__(None, {})
+        self.fetched = values
+
+    def load(self) -> dict[str, str]:
+        return self.fetched
+
+    def find(self, name: str) -> str | None:
+        return self.fetched.get(name)
+
+
+async def test_an_endpoint_is_resolved_once_for_the_values_of_the_secret(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(VERTEX)
+    secrets, adapter = FetchedSecrets(**VERTEX_VALUES), cast("Any", None)
+    subject = Deployments(config.load(path, VERTEX_VALUES.get), secrets, lambda _: adapter, lambda _: adapter)
+
+    first = await endpoint_of(subject)
+    assert await endpoint_of(subject) is first
+    secrets.fetched = VERTEX_VALUES | {"GCS_BUCKET": "acme-other"}
+    assert (await endpoint_of(subject)).options["gcs_bucket_name"] == "acme-other"

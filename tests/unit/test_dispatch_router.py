@@ -55,13 +55,16 @@ class RotatedSecrets(Secrets):
 
     def __init__(self) -> None:
         super().__init__(None, {})
-        self._key = "old"
+        self._key = {"KEY": "old"}
 
-    def get(self, name: str) -> str:
+    def load(self) -> Mapping[str, str]:
         return self._key
 
+    def get(self, name: str) -> str:
+        return self._key["KEY"]
+
     def refresh(self) -> bool:
-        renewed, self._key = self._key == "old", "new"
+        renewed, self._key = self._key["KEY"] == "old", {"KEY": "new"}
         return renewed
 
 

@@ -33,6 +33,18 @@ def test_the_price_of_a_deployment(provider: str, model: str, base_model: str | 
     assert Prices().of(one, MILLION) == (None if price is None else Decimal(price))
 
 
+def test_a_price_is_that_of_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some depend on the time of day."""
+    prices, one = Prices(), replace(deployment("one"), model="gpt-4o-mini")
+    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+    before = prices.of(one, MILLION)
+    monkeypatch.setattr(prices, "tariff", lambda _: None)
+    monkeypatch.setattr("time.time", lambda: 1_800_000_059.0)
+    assert prices.of(one, MILLION) == before is not None
+    monkeypatch.setattr("time.time", lambda: 1_800_000_060.0)
+    assert prices.of(one, MILLION) is None
+
+
 @pytest.mark.parametrize("provider", ["anthropic", "bedrock", "cohere", "gemini", "mistral", "together_ai", "xai"])
 def test_the_providers_are_known_by_litellms_names(provider: str) -> None:
     models = {

@@ -88,6 +88,18 @@ def test_what_is_forgotten_is_fetched_anew_whatever_the_clock_says(clock: Clock)
         subject.get("A")
 
 
+def test_the_values_are_the_same_object_until_they_are_fetched_again(clock: Clock) -> None:
+    subject = secrets(Manager(A="secret"), clock)
+    values = subject.load()
+    assert subject.load() is values
+    clock.now += 300
+    again = subject.load()
+    assert again is not values
+    clock.now += REFRESH_INTERVAL
+    assert subject.refresh()
+    assert subject.load() is not again
+
+
 def test_a_missing_value_is_named(clock: Clock) -> None:
     with pytest.raises(ConfigError, match=f"ABSENT has no value in the secret {ARN} or the environment"):
         secrets(Manager(), clock).get("ABSENT")

@@ -31,7 +31,7 @@ def application(
     )
     app.state.gateway = gateway
     for router in routes:
-        app.include_router(router)
+        app.router.routes += router.routes  # FastAPI would match those of an included router twice for each request
     return app
 
 

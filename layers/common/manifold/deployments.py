@@ -1,4 +1,4 @@
-"""Calls deployments: finds the adapter of each, and resolves its URL and key at the time of the call."""
+"""Calls deployments: finds the adapter of each, and resolves its URL and key as the secret says by then."""
 
 import asyncio
 import contextlib
@@ -63,6 +63,8 @@ class Deployments:
         self._batch_provider_for = batch_provider_for
         self._completion_provider_for = completion_provider_for
         self._own_execution = own_execution
+        self._endpoints: dict[str, tuple[Deployment, Mapping[str, str], Endpoint]] = {}
+        """The latest endpoint of each deployment, with the secret's values by which it was resolved."""
 
     def get(self, deployment_id: str, execution: Execution | None = None) -> Deployment | None:
         """The deployment; `None` if `config.yaml` no longer has it.
@@ -243,20 +245,30 @@ class Deployments:
             raise error
 
     def _endpoint(self, deployment: Deployment) -> Endpoint:
+        """The deployment's endpoint, which is resolved again when the secret was fetched again."""
         try:
-            return Endpoint(
-                model=deployment.model,
-                base_url=self._secrets.resolve(deployment.api_base) or "",
-                api_key=self._secrets.resolve(deployment.api_key) or "",
-                api_version=self._secrets.resolve(deployment.api_version),
-                organization=self._secrets.resolve(deployment.organization),
-                timeout=min(deployment.timeout or _TIMEOUT, _TIMEOUT),
-                signature=self._signature(deployment.aws),
-                base_model=deployment.base_model,
-                options={name: self._secrets.resolve(setting) for name, setting in deployment.options.items()},
-            )
+            values = self._secrets.load()
+            known = self._endpoints.get(deployment.id)
+            if known is not None and known[0] is deployment and known[1] is values:
+                return known[2]
+            endpoint = self._resolved(deployment)
         except ConfigError as error:
             raise ProviderRefused(f"{deployment.path}: {error}", lasting=True) from error
+        self._endpoints[deployment.id] = deployment, values, endpoint
+        return endpoint
+
+    def _resolved(self, deployment: Deployment) -> Endpoint:
+        return Endpoint(
+            model=deployment.model,
+            base_url=self._secrets.resolve(deployment.api_base) or "",
+            api_key=self._secrets.resolve(deployment.api_key) or "",
+            api_version=self._secrets.resolve(deployment.api_version),
+            organization=self._secrets.resolve(deployment.organization),
+            timeout=min(deployment.timeout or _TIMEOUT, _TIMEOUT),
+            signature=self._signature(deployment.aws),
+            base_model=deployment.base_model,
+            options={name: self._secrets.resolve(setting) for name, setting in deployment.options.items()},
+        )
 
     def _signature(self, aws: Aws | None) -> Signature | None:
         if aws is None:

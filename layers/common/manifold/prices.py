@@ -2,12 +2,13 @@
 
 Loading the tables takes 0.3 s of CPU. Completions do it before their first request (`manifold.lifecycle`); elsewhere a
 thread loads them while a function makes its first call to a provider.
-Finding a model in them takes 0.2 ms, so it is done once for each deployment. Their computation of a price takes
-0.15 ms, so prices of tokens are computed here.
+Finding a model in them takes 0.2 ms, so it is done once for each deployment, and its price once a minute. Their
+computation of a price takes 0.15 ms, so prices of tokens are computed here.
 """
 
 import gc
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -116,6 +117,8 @@ class Prices:
     def __init__(self) -> None:
         self._reading: threading.Thread | None = None
         self._models: dict[str, ModelInfo | None] = {}
+        self._tariffs: dict[str, tuple[float, Tariff | None]] = {}
+        """That of each deployment's completions, with the minute that it is of."""
 
     def read(self) -> None:
         """Start a thread that loads the tables, unless one was started before."""
@@ -136,7 +139,11 @@ class Prices:
 
         `None` where no price is known, or the tokens contradict each other.
         """
-        tariff = self.tariff(deployment)
+        minute = time.time() // 60  # prices depend on the time of day, to the minute
+        known = self._tariffs.get(deployment.id)
+        if known is None or known[0] != minute:
+            known = self._tariffs[deployment.id] = minute, self.tariff(deployment)
+        tariff = known[1]
         return None if tariff is None else tariff.cost(tokens)
 
     def tariff(self, deployment: Deployment, *, batch: bool = False) -> Tariff | None:

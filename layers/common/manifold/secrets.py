@@ -27,6 +27,7 @@ LIFETIME = 300.0
 
 REFRESH_INTERVAL = 5.0
 """Least seconds between two fetches, however often providers answer 401."""
+_NO_VALUES: Mapping[str, str] = {}
 
 
 def secrets_manager() -> "SecretsManagerClient":
@@ -96,9 +97,9 @@ class Secrets:
             case None:
                 return None
 
-    def load(self) -> None:
-        """Fetch the secret, unless it is there. Raises as `find` does."""
-        self._secret()
+    def load(self) -> Mapping[str, str]:
+        """The secret's values: the same object until they are fetched again. Raises as `find` does."""
+        return self._secret()
 
     def forget(self) -> None:
         """Drop the values, and close the connection by which they came: the next look-up fetches them again."""
@@ -120,7 +121,7 @@ class Secrets:
 
     def _secret(self) -> Mapping[str, str]:
         if self._arn is None:
-            return {}
+            return _NO_VALUES
         with self._lock:
             if self._values is None or self._clock() >= self._fetch_at:
                 self._values = self._fetch_or_keep(self._arn)

@@ -28,6 +28,8 @@ def text(written: str, longest: int = LONGEST) -> str:
 
 def count(number: object, most: int = MOST) -> int:
     """A count from 0 to `most`; 0 for what is no number. A whole number may be a float."""
+    if type(number) is int and 0 <= number <= most:
+        return number
     if isinstance(number, bool) or not isinstance(number, int | float):
         return 0
     if isinstance(number, float) and math.isnan(number):

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from mangum import Mangum
 from pydantic import BaseModel
-from starlette.datastructures import Headers, ImmutableMultiDict, MutableHeaders
+from starlette.datastructures import Headers, ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -201,7 +201,7 @@ class _ErrorMiddleware:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["x-request-id"] = request_id(request)
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id(request).encode("latin-1"))]
             await send(message)
 
         try:

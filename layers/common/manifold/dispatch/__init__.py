@@ -4,8 +4,11 @@
     dispatcher = Dispatcher(deployments, config.router_settings, store, prices, max_seconds=29)
 
     # one for each request
-    async with dispatcher.router(Deadline.after(28), report=attempts.append) as router:
+    router = dispatcher.router(Deadline.after(28), report=attempts.append)
+    try:
         answer = await router.complete(PlannedCall("gpt-4o", "/chat/completions", {"messages": messages}))
+    finally:
+        await router.close()
 
 `answer.body` is OpenAI's answer object, `answer.deployment` the deployment that gave it. Every attempt is reported,
 also those that failed, for the caller to record. The parts, each of which knows nothing of those above it:

@@ -7,9 +7,8 @@ other deployment to try, is none.
 """
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import Sequence
 from random import Random
 
 from manifold import ids, observe, routing
@@ -32,7 +31,7 @@ _WATCHES = _COUNTS_CALLS | {"latency-based-routing"}
 
 
 class Chooser:
-    """What one environment knows of its deployments between requests; each request has its own `choices`.
+    """What one environment knows of its deployments between requests; each request has its own `Choices`.
 
     `max_seconds` is how long a request may last: its calls count as under way for no longer.
     """
@@ -45,15 +44,6 @@ class Chooser:
         self.cooldowns = Cooldowns()
         self.random = Random()
         self.costs: dict[str, Load] = {}
-
-    @asynccontextmanager
-    async def choices(self) -> AsyncIterator["Choices"]:
-        """The choices of one request. When the context ends, how its calls ended is written down."""
-        choices = Choices(self)
-        try:
-            yield choices
-        finally:
-            await choices.close()
 
 
 class Choices:
@@ -69,7 +59,7 @@ class Choices:
         self._loads: dict[str, Load] = {}
         self._reading = asyncio.Lock()
         self._lease = ""
-        self._begun: Counter[str] = Counter()
+        self._begun: dict[str, int] = defaultdict(int)
         self._ended: dict[str, list[Attempt]] = defaultdict(list)
 
     async def choose(self, candidates: Sequence[Deployment]) -> Deployment | None:
@@ -108,11 +98,11 @@ class Choices:
 
     async def close(self) -> None:
         """Write down how the calls ended, by one statement, if the strategy reads it."""
+        if not self._begun and not self._ended:
+            return
         by_deployment = {
             deployment_id: _sum(self._ended.get(deployment_id, ())) for deployment_id in {*self._begun, *self._ended}
         }
-        if not by_deployment:
-            return
         try:
             async with self._chooser.store.session() as tables:
                 await tables.traffic.ended(self._lease, by_deployment)

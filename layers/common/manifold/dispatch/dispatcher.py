@@ -1,7 +1,6 @@
 """What one environment shares between the requests whose calls it makes, and the router of each request."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 from manifold.config import Deployment, RouterSettings
@@ -30,36 +29,35 @@ class Dispatcher:
         self._limits = ConcurrencyLimits()
         self._chooser = Chooser(settings, store, prices, max_seconds)
 
-    @asynccontextmanager
-    async def router(
+    def router(
         self,
         deadline: Deadline,
         report: Report,
         may_use: Callable[[str], bool] = lambda group: True,
         *,
         retries: int | None = None,
-    ) -> AsyncIterator[Router]:
-        """The router of one request. When the context ends, how its calls ended is written down for the strategy.
+    ) -> Router:
+        """The router of one request, which is to be closed.
 
         `report` is given every attempt; `may_use` says whether the caller may use a group; `retries` are the
         request's own, else those of `config.yaml` count.
         """
-        async with self._chooser.choices() as choices:
+        choices = Choices(self._chooser)
 
-            def note_and_report(attempt: Attempt) -> None:
-                report(attempt)
-                choices.note(attempt)
+        def note_and_report(attempt: Attempt) -> None:
+            report(attempt)
+            choices.note(attempt)
 
-            yield Router(
-                self._deployments,
-                self._limits,
-                deadline,
-                note_and_report,
-                choices,
-                self._settings,
-                may_use,
-                retries=retries,
-            )
+        return Router(
+            self._deployments,
+            self._limits,
+            deadline,
+            note_and_report,
+            choices,
+            self._settings,
+            may_use,
+            retries=retries,
+        )
 
     async def attempt(self, call: PlannedCall, deployment: Deployment, deadline: Deadline) -> Answer[dict[str, Any]]:
         """The answer of this deployment, whose limits the caller keeps, to one attempt.

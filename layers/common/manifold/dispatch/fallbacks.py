@@ -22,6 +22,11 @@ def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) ->
         return ()
     if special:
         return _listed(special, group)
+    return fallbacks_for_any(settings, group)
+
+
+def fallbacks_for_any(settings: RouterSettings, group: str) -> Sequence[str]:
+    """The groups to try after one that failed in a way that has no fallbacks of its own, in their order."""
     return _listed({"*": settings.default_fallbacks, **settings.fallbacks}, group)
 
 

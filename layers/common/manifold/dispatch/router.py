@@ -13,7 +13,7 @@ from manifold.dispatch.attempts import Answer, Attempt, Body, PlannedCall, Repor
 from manifold.dispatch.choice import NONE_AVAILABLE, Choices
 from manifold.dispatch.concurrency import ConcurrencyLimits
 from manifold.dispatch.deadline import NOTE_SECONDS, Deadline, exceeded
-from manifold.dispatch.fallbacks import fallbacks_for, fallbacks_for_withheld, is_withheld
+from manifold.dispatch.fallbacks import fallbacks_for, fallbacks_for_any, fallbacks_for_withheld, is_withheld
 from manifold.dispatch.group_attempts import BACKSTOP_SECONDS, GroupAttempts, Send
 from manifold.dispatch.stream import Begun
 from manifold.dispatch.token_usage import usage_of
@@ -24,9 +24,10 @@ from manifold.providers.completion_provider import ProviderRequest, Route
 class Router:
     """The calls of one request, which may be made at the same time. `Dispatcher.router` makes it.
 
-    It holds the request's deadline, choices and report. Each call ends at the deadline at the latest. If no group
-    answers, the error is that of the call's own group: `CallFailed`, or `InvalidRequest` where its providers cannot
-    take the request. `may_use` says whether the caller may use a group; fallbacks keep to it where the admin said so.
+    It holds the request's deadline, choices and report, and is closed after its calls. Each call ends at the deadline
+    at the latest. If no group answers, the error is that of the call's own group: `CallFailed`, or `InvalidRequest`
+    where its providers cannot take the request. `may_use` says whether the caller may use a group; fallbacks keep to it
+    where the admin said so.
     """
 
     def __init__(
@@ -44,10 +45,15 @@ class Router:
         self.deadline = deadline
         self.report = report
         self._deployments = deployments
+        self._choices = choices
         self._settings = settings
         self._may_use = may_use
         retries = settings.num_retries if retries is None else retries
         self._attempts = GroupAttempts(deployments, limits, deadline, report, choices, settings, retries)
+
+    async def close(self) -> None:
+        """Write down how the calls ended, for the routing strategy."""
+        await self._choices.close()
 
     async def complete(self, call: PlannedCall) -> Answer[dict[str, Any]]:
         """OpenAI's answer object, reported. Where the provider withheld it, another group's that does not, if any."""
@@ -87,7 +93,7 @@ class Router:
 
         A group that was skipped, as all its deployments are in cooldown, is tried after all if none does.
         """
-        has_fallback = bool(self._calls(call, fallbacks_for(self._settings, call.group, exceeded())))
+        has_fallback = bool(self._calls(call, fallbacks_for_any(self._settings, call.group)))
         try:
             return await self._attempts.answer(call, send, has_fallback=has_fallback)
         except ManifoldError as error:

@@ -89,10 +89,12 @@ def estimated(body: Mapping[str, Any], pieces: int = 0) -> dict[str, Any]:
 
 def usage_of(body: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
     """The usage in a whole answer or, where it has none, an estimate by its letters and the prompt's."""
+    reported: dict[str, Any] | None = answer.get("usage")
+    if reported:
+        return reported
     contents = [choice.get("message") or choice.get("text") for choice in answer.get("choices") or ()]
     texts = [{**one, "role": None} if isinstance(one, dict) else one for one in contents]
-    usage: dict[str, Any] = answer.get("usage") or estimated(body, -(-_letters(texts) // LETTERS))
-    return usage
+    return estimated(body, -(-_letters(texts) // LETTERS))
 
 
 def _letters(prompt: object) -> int:

@@ -4,9 +4,11 @@ https://learn.microsoft.com/azure/foundry/openai/api-version-lifecycle
 """
 
 import re
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from manifold.providers import Endpoint
+from manifold.providers.completion_provider import Route
 from manifold.providers.http_call import HttpCall
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -15,12 +17,19 @@ RESOURCE_END = re.compile(r"/openai(?:/v1)?/?$")
 
 def openai_call(endpoint: Endpoint, *path: str, **params: str) -> HttpCall:
     """A call of OpenAI's API, or of a server that is like it, at the base URL."""
+    return _openai_call(endpoint, f"/{_joined(path)}", params, endpoint.timeout)
+
+
+def openai_completion(endpoint: Endpoint, route: Route, timeout: float) -> HttpCall:
+    """The same of this route, in so many seconds."""
+    return _openai_call(endpoint, route, {}, timeout)
+
+
+def _openai_call(endpoint: Endpoint, path: str, params: Mapping[str, str], timeout: float) -> HttpCall:
     headers = {"Authorization": f"Bearer {endpoint.api_key}"}
     if endpoint.organization:
         headers["OpenAI-Organization"] = endpoint.organization
-    return HttpCall(
-        f"{endpoint.base_url.rstrip('/')}/{_joined(path)}", headers, params, endpoint.timeout, endpoint.model
-    )
+    return HttpCall(endpoint.base_url.rstrip("/") + path, headers, params, timeout, endpoint.model)
 
 
 def azure_call(endpoint: Endpoint, *path: str, **params: str) -> HttpCall:

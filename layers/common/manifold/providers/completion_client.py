@@ -7,6 +7,7 @@ The only module that imports aiohttp (docs/decisions/0008-http-transport.md). A 
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
@@ -46,8 +47,10 @@ class CompletionClient:
 
     async def post(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> dict[str, Any]:
         """POST a JSON body, given as an object or as bytes. Returns the answer's JSON object."""
-        async with self._send(call, body) as response:
-            content = await response_body.read_all(_pieces(response, MAX_ANSWER), self._allowance)
+        with _provider_errors(call):
+            async with self._request(call, body) as response:
+                await _require_success(response, call)
+                content = await self._read(response)
         answer = read_object(content)
         if answer is None:
             raise ProviderUnclear("an answer that is not a JSON object", status=response.status)
@@ -67,31 +70,35 @@ class CompletionClient:
         self, call: HttpCall, body: Mapping[str, Any] | bytes, content_type: str
     ) -> AsyncGenerator[bytes, None]:
         """POST a body and read the bytes of the answer, as they arrive. Another content type is `ProviderUnclear`."""
-        async with self._send(call, body) as response:
-            if response.content_type != content_type:
-                raise ProviderUnclear(f"a content type that is not {content_type}", raw_detail=response.content_type)
-            async for piece in _pieces(response, MAX_STREAM):
-                yield piece
+        with _provider_errors(call):
+            async with self._request(call, body) as response:
+                await _require_success(response, call)
+                if response.content_type != content_type:
+                    what = f"a content type that is not {content_type}"
+                    raise ProviderUnclear(what, raw_detail=response.content_type)
+                async for piece in _pieces(response, MAX_STREAM):
+                    yield piece
 
-    @contextlib.asynccontextmanager
-    async def _send(self, call: HttpCall, body: Mapping[str, Any] | bytes) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer, if it is a success. The connection is reused if the body is read to its end, else closed."""
+    def _request(
+        self, call: HttpCall, body: Mapping[str, Any] | bytes
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """The answer. Its connection is reused if the body is read to its end, else closed."""
         content = body if isinstance(body, bytes) else _encoded(body)
         call = call.signed(content)
-        timeout = aiohttp.ClientTimeout(total=call.timeout, connect=call.connect_timeout)
-        with _provider_errors(call):
-            async with self._open().post(
-                # aiohttp would encode the path in its own way, and the signature would no longer fit.
-                call.address if call.sign is None else URL(call.address, encoded=True),
-                data=content,
-                headers={"Content-Type": "application/json", **call.headers},
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
-                if not 200 <= response.status < 300:
-                    content = await response_body.read_error(_raw(response), _encoding(response))
-                    raise failure(response.status, response.headers, content, call)
-                yield response
+        return self._open().post(
+            # aiohttp would encode the path in its own way, and the signature would no longer fit.
+            call.address if call.sign is None else URL(call.address, encoded=True),
+            data=content,
+            headers={"Content-Type": "application/json", **call.headers},
+            timeout=aiohttp.ClientTimeout(total=call.timeout, connect=call.connect_timeout),
+            allow_redirects=False,
+        )
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The decoded body."""
+        if response.content.is_eof() and not _encoding(response):  # all of it came with the headers
+            return response.content.read_nowait()
+        return await response_body.read_all(_pieces(response, MAX_ANSWER), self._allowance)
 
     def _open(self) -> aiohttp.ClientSession:
         """The session of the running loop. A session of an ended loop can be neither used nor closed."""
@@ -106,6 +113,12 @@ class CompletionClient:
             )
             self._loop = loop
         return self._session
+
+
+async def _require_success(response: aiohttp.ClientResponse, call: HttpCall) -> None:
+    if not 200 <= response.status < 300:
+        content = await response_body.read_error(_raw(response), _encoding(response))
+        raise failure(response.status, response.headers, content, call)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

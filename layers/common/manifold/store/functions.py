@@ -16,6 +16,8 @@ from manifold.limits import LimitedHolder, LimitStatus
 from manifold.store.calls import LONGEST_ERROR, CallRecord
 from manifold.store.meters import requested
 
+MOST_STATUS = 999
+
 FetchText = Callable[[LiteralString, Sequence[object]], Awaitable[str | None]]
 """Returns the text that a statement selects. The query names its parameters as Postgres does: `$1`."""
 
@@ -75,14 +77,18 @@ class Functions:
 
 
 def _storable(call: CallRecord) -> CallRecord:
+    counts = (call.input_tokens, call.cached_tokens, call.output_tokens, call.reasoning_tokens)
+    if call.error is None and 0 <= call.status <= MOST_STATUS and min(counts) >= 0 and max(counts) <= storable.MOST:
+        return call
+    tokens_in, cached, tokens_out, reasoning = map(storable.count, counts)
     return replace(
         call,
-        status=min(storable.count(call.status), 999),
+        status=storable.count(call.status, MOST_STATUS),
         error=None if call.error is None else storable.text(call.error, LONGEST_ERROR),
-        input_tokens=storable.count(call.input_tokens),
-        cached_tokens=storable.count(call.cached_tokens),
-        output_tokens=storable.count(call.output_tokens),
-        reasoning_tokens=storable.count(call.reasoning_tokens),
+        input_tokens=tokens_in,
+        cached_tokens=cached,
+        output_tokens=tokens_out,
+        reasoning_tokens=reasoning,
     )
 
 

@@ -9,12 +9,13 @@ from manifold.providers import Endpoint
 from manifold.providers.addresses import azure_call, is_dated
 from manifold.providers.completion_provider import ProviderRequest
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.completions import OpenAICompletions, path_of
+from manifold.providers.openai.completions import OpenAICompletions
 
 
 class AzureCompletions(OpenAICompletions):
     """A `CompletionProvider`. In a dated version the URL names the deployment, in `/openai/v1` the body does."""
 
     def _call(self, endpoint: Endpoint, request: ProviderRequest) -> HttpCall:
-        path = ("deployments", endpoint.model, *path_of(request)) if is_dated(endpoint) else path_of(request)
+        route = request.route.strip("/").split("/")
+        path = ("deployments", endpoint.model, *route) if is_dated(endpoint) else route
         return replace(azure_call(endpoint, *path), timeout=request.timeout)

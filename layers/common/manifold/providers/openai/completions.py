@@ -6,17 +6,16 @@ https://platform.openai.com/docs/api-reference/chat/streaming
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from manifold.errors import ProviderError, ProviderUnclear
 from manifold.providers import Endpoint
-from manifold.providers.addresses import openai_call
+from manifold.providers.addresses import openai_completion
 from manifold.providers.completion_client import CompletionClient
 from manifold.providers.completion_provider import ProviderRequest, Route
 from manifold.providers.failures import failure_within, is_error, read_object
 from manifold.providers.http_call import HttpCall
-from manifold.providers.openai.messages import MessageSanitizer
+from manifold.providers.openai.messages import sanitizer_for
 from manifold.providers.openai.reasoning import without_sampling
 from manifold.providers.sse import DONE, Event
 
@@ -65,12 +64,12 @@ class OpenAICompletions:
 
     def _body(self, endpoint: Endpoint, request: ProviderRequest) -> dict[str, Any]:
         chat = request.route == "/chat/completions"
-        body = MessageSanitizer(self._provider, endpoint.base_url).body(request.body) if chat else request.body
+        body = sanitizer_for(self._provider, endpoint.base_url).body(request.body) if chat else request.body
         sent = without_sampling(body, endpoint.family) if request.drop_params else body
         return {**sent, "model": endpoint.model}
 
     def _call(self, endpoint: Endpoint, request: ProviderRequest) -> HttpCall:
-        return replace(openai_call(endpoint, *path_of(request)), timeout=request.timeout)
+        return openai_completion(endpoint, request.route, request.timeout)
 
 
 class OpenChoices:
@@ -93,11 +92,6 @@ class OpenChoices:
     def all_finished(self) -> bool:
         """Whether a choice has begun, and each that has begun has finished."""
         return self._begun and not self._open
-
-
-def path_of(request: ProviderRequest) -> tuple[str, ...]:
-    """The parts of the route's path: `chat`, `completions`."""
-    return tuple(request.route.strip("/").split("/"))
 
 
 async def _drain(events: AsyncGenerator[Event, None]) -> None:

@@ -6,6 +6,7 @@ the client added, are sent unchanged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,6 +53,7 @@ class MessageSanitizer:
     def __init__(self, provider: str, base_url: str) -> None:
         self._names = frozenset({provider, *_host(base_url).split(".")})
         self._dropped = frozenset(name for name, servers in SERVERS_BY_MEMBER.items() if not servers & self._names)
+        self._id_rule = next((ID_RULES[name] for name in ID_RULES if name in self._names), None)
 
     def body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The same request, as this server accepts it. Messages of another shape are left for the server to refuse."""
@@ -93,11 +95,17 @@ class MessageSanitizer:
         return {name: value for name, value in owner.items() if name not in self._dropped}
 
     def _with_fitting_ids(self, messages: Sequence[Object]) -> list[Object]:
-        rule = next((ID_RULES[name] for name in ID_RULES if name in self._names), None)
-        if rule is None:
+        present = [call_id for message in messages for call_id in _ids(message)]
+        if self._id_rule is None or not present:
             return list(messages)
-        ids = ToolCallIds(rule, [call_id for message in messages for call_id in _ids(message)])
+        ids = ToolCallIds(self._id_rule, present)
         return [_with_ids(message, ids) for message in messages]
+
+
+@lru_cache(256)
+def sanitizer_for(provider: str, base_url: str) -> MessageSanitizer:
+    """The sanitizer for a server."""
+    return MessageSanitizer(provider, base_url)
 
 
 def _is_thinking(part: object) -> bool:
