@@ -11,15 +11,6 @@ ALL_MODELS = frozenset({"all-proxy-models", "*"})
 """Names in a `models` list that stand for every model group, as LiteLLM spells them."""
 
 
-@dataclass(slots=True)
-class PresentedKey:
-    """The key of a request. Until it is looked up, nobody may learn anything by it."""
-
-    value: str
-    looked_up: bool = False
-    """Whether it was, with whatever result, and need not be again."""
-
-
 class Credential(NamedTuple):
     """The virtual key of a request, and what the database said of it."""
 
@@ -76,3 +67,14 @@ class Caller:
                     param=param,
                     code="model_access_denied",
                 )
+
+
+@dataclass(slots=True)
+class PresentedKey:
+    """The key of a request. Until it is looked up, nobody may learn anything by it."""
+
+    value: str
+    looked_up: bool = False
+    """Whether it was, with whatever result, and need not be again."""
+    caller: Caller | None = None
+    """Its holder, once that is known."""

@@ -71,6 +71,8 @@ def simple_shuffle(candidates: Sequence[AnyWeighted], random: Random) -> AnyWeig
     As LiteLLM's `simple-shuffle`: the first of the three that any of them sets is what counts, and one that lacks it
     is not drawn. Raises `ValueError` if there is no candidate.
     """
+    if len(candidates) == 1:
+        return candidates[0]
     first = first_in_order(candidates)
     if not first:
         raise ValueError("there is no deployment to choose from")

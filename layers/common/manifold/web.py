@@ -44,6 +44,8 @@ EXPOSED_HEADERS = (
 PREFLIGHT_SECONDS = 7200
 """For which a browser may keep the answer to a preflight; Chromium keeps none longer."""
 
+_KEY, _REQUEST_ID = "manifold.key", "manifold.request_id"
+"""Where the scope of a request has these."""
 READS = frozenset({"GET", "HEAD"})
 """The methods that change nothing."""
 
@@ -106,6 +108,7 @@ class KeyFirst(APIRoute):
         async def authenticated(request: Request) -> Response:
             if not reads:
                 await caller(request)
+                return await handle(request)
             try:
                 return await handle(request)
             finally:
@@ -117,21 +120,20 @@ class KeyFirst(APIRoute):
 
 def presented_key(request: Request) -> PresentedKey:
     """The request's key, the same at each call; raises as `bearer` does."""
-    known: PresentedKey | None = getattr(request.state, "key", None)
+    known: PresentedKey | None = request.scope.get(_KEY)
     if known is None:
-        known = request.state.key = PresentedKey(bearer(request))
+        known = request.scope[_KEY] = PresentedKey(bearer(request))
     return known
 
 
 async def caller(request: Request) -> Caller:
     """The caller of the request's key, which is looked up once; raises as `bearer` and `authenticate` do."""
-    known: Caller | None = getattr(request.state, "caller", None)
-    if known is None:
+    key = presented_key(request)
+    if key.caller is None:
         authenticate: Authenticate = request.app.state.authenticate
-        key = presented_key(request)
         key.looked_up = True
-        known = request.state.caller = await authenticate(key.value)
-    return known
+        key.caller = await authenticate(key.value)
+    return key.caller
 
 
 Authenticated = Annotated[Caller, Depends(caller)]
@@ -146,14 +148,13 @@ async def admin(caller: Authenticated) -> Caller:
 Admin = Annotated[Caller, Depends(admin)]
 
 
-def request_id(request: Request) -> str:
+def request_id(scope: Scope) -> str:
     """API Gateway's id of this request, or a new one outside API Gateway."""
-    event = request.scope.get("aws.event") or {}
-    value = event.get("requestContext", {}).get("requestId")
-    if not value:
-        value = getattr(request.state, "request_id", None) or ids.new("request")
-        request.state.request_id = value
-    return str(value)
+    known: str | None = scope.get(_REQUEST_ID)
+    if known is None:
+        event = scope.get("aws.event") or {}
+        known = scope[_REQUEST_ID] = str(event.get("requestContext", {}).get("requestId") or ids.new("request"))
+    return known
 
 
 def bearer(request: Request) -> str:
@@ -194,20 +195,19 @@ class _ErrorMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        request = Request(scope)
         started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id(request).encode("latin-1"))]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id(scope).encode("latin-1"))]
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:  # whatever it is, the client gets a response that its SDK can read
-            _report(request, error)
+            _report(Request(scope), error)
             if started:
                 raise
             fault = ManifoldError("The gateway failed to answer. Try again; it has been logged.", code="internal_error")
@@ -251,7 +251,7 @@ def _failing(error: Exception) -> ASGIApp:
 
 def _report(request: Request, error: Exception) -> None:
     on_fault: OnFault = request.app.state.on_fault
-    on_fault(error, route=f"{request.method} {request.url.path}", request_id=request_id(request))
+    on_fault(error, route=f"{request.method} {request.url.path}", request_id=request_id(request.scope))
 
 
 async def _manifold_error(request: Request, error: ManifoldError) -> Response:

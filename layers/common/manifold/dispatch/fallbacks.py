@@ -27,6 +27,8 @@ def fallbacks_for(settings: RouterSettings, group: str, error: ManifoldError) ->
 
 def fallbacks_for_any(settings: RouterSettings, group: str) -> Sequence[str]:
     """The groups to try after one that failed in a way that has no fallbacks of its own, in their order."""
+    if not settings.fallbacks and not settings.default_fallbacks:
+        return ()
     return _listed({"*": settings.default_fallbacks, **settings.fallbacks}, group)
 
 
