@@ -87,6 +87,26 @@ async def secret(number: int) -> int:
     return number
 
 
+@keyed.get("/parts/{one}/{other}")
+async def parts(request: Request, one: str, other: str) -> Response:
+    return Response(f"{one} and {other} of {(await web.caller(request)).key_id}")
+
+
+@keyed.get("/numbers/{number}")
+async def number(request: Request, number: int) -> Response:
+    return Response(str(number + 1))
+
+
+@keyed.get("/declared/{one}")
+async def declared(request: Request, one: str, caller: web.Admin) -> Response:
+    return Response(one)
+
+
+@keyed.post("/parts/{one}")
+async def change(request: Request, one: str) -> Response:
+    return Response(one)
+
+
 class Faults:
     """Records the calls of `on_fault`."""
 
@@ -225,6 +245,22 @@ async def test_an_unknown_path_and_a_wrong_method(client: httpx.AsyncClient) -> 
     assert "GET /nowhere" in error_of(unknown)["message"]
     assert (wrong.status_code, error_of(wrong)["code"]) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "POST"
+
+
+KEY = {"authorization": "Bearer sk-1"}
+
+
+async def test_an_endpoint_that_takes_texts_of_its_path_is_called_at_once(client: httpx.AsyncClient) -> None:
+    """Its key is checked as before, and what FastAPI has to parse or to call it does."""
+    got = await client.get("/parts/a%20b/%C3%A9", headers=KEY)
+    wrong = await client.get("/parts/a/b", headers={"authorization": "Bearer sk-unknown"})
+    parsed = [await client.get(path, headers=KEY) for path in ("/numbers/1", "/numbers/one", "/declared/a")]
+    changed = [await client.post("/parts/a", headers=headers) for headers in (KEY, {})]
+
+    assert (got.text, wrong.status_code) == ("a b and é of sk-1", 401)
+    assert [answer.status_code for answer in parsed] == [200, 400, 403]
+    assert parsed[0].text == "2"
+    assert [answer.status_code for answer in changed] == [200, 401]
 
 
 async def test_the_schema_of_the_api_is_not_served(client: httpx.AsyncClient) -> None:
