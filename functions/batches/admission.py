@@ -49,7 +49,7 @@ class Reserving:
         if limited:
             if estimate and any(one.limits.max_budget is not None for one in limited):
                 cost = await asyncio.to_thread(self._cost, batch.groups, estimate)
-                need = replace(need, cost=cost, with_output=estimate.output_tokens is not None)
+                need = need._replace(cost=cost, with_output=estimate.output_tokens is not None)
             held_for = await _admit(tables, caller, need)
             batch = replace(batch, held_for=held_for)
         return replace(batch, reserved_tokens=need.tokens, reserved_requests=need.requests, reserved_cost=need.cost)

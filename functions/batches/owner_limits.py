@@ -1,7 +1,6 @@
 """What the limits of key, user and team for batches say of one batch, and the errors when they refuse it. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -13,8 +12,7 @@ RETRY_SECONDS = 300.0
 """Longest `Retry-After` of a refused create: most batches end long before their window does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What one batch takes of its owners' limits until it has ended."""
 
     tokens: int

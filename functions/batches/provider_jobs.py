@@ -1,7 +1,6 @@
 """A job as its provider gets it: what `submit` and `find` need of the rows, and its lines where they travel along."""
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from manifold.config import Deployment
@@ -53,7 +52,7 @@ class JobLines:
             raise ProviderRefused(error.message) from error
         if size is None:
             raise InputLost("the file storage no longer has the lines of the job", lasting=True)
-        return replace(job, data=Input(job.input_id, size, lambda: _lines(storage, key), job.requests, batch.endpoint))
+        return job._replace(data=Input(job.input_id, size, lambda: _lines(storage, key), job.requests, batch.endpoint))
 
 
 async def _lines(storage: "Storage", key: str) -> AsyncIterator[bytes]:

@@ -7,9 +7,8 @@ are in docs/decisions/0027-room.md.
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from manifold.config import BatchLimits
 from manifold.store.rooms import Held, InLine
@@ -28,8 +27,7 @@ class Load(Protocol):
     def tokens(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """What a deployment can take now; `None`: as much as comes."""
 
     jobs: int | None = None
@@ -63,8 +61,7 @@ class Room:
 
     def without(self, load: Load) -> "Room":
         """The room that is left beside it."""
-        return replace(
-            self,
+        return self._replace(
             jobs=_less(self.jobs, 1),
             requests=_less(self.requests, load.requests),
             tokens=_less(self.tokens, load.tokens),

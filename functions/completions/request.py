@@ -1,8 +1,7 @@
 """The body of a completion request: OpenAI's members, which pass untouched, and the few that are the gateway's own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,8 +19,7 @@ MAX_WORKERS = 500
 MAX_RETRIES = 10
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionRequest:
+class CompletionRequest(NamedTuple):
     """A valid request. Its shape decides the answer's: a list for a list, whatever its length."""
 
     route: Route

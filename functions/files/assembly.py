@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 
 from manifold.errors import Unavailable
 from manifold.jsonl.check import Check
@@ -40,7 +39,7 @@ class Assembly:
             held = await tables.uploads.joined(row, md5, report)
         if not held:
             raise Unavailable("Joining the parts took too long. Try again.")
-        return replace(row, md5=md5, report=report)
+        return row._replace(md5=md5, report=report)
 
     async def _pieces(self, row: UploadRow) -> list[Piece]:
         part_ids = row.part_ids or []

@@ -10,7 +10,6 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -134,7 +133,7 @@ class DialectProviders(Providers):
         return prepared
 
     async def submit(self, endpoint: Endpoint, job: Job) -> str:
-        held = job if job.data is None else replace(job, data=await _held(job.data))
+        held = job if job.data is None else job._replace(data=await _held(job.data))
         return await super().submit(endpoint, held)
 
     async def find(self, endpoint: Endpoint, job: Job) -> str | None:
@@ -230,7 +229,7 @@ class DialectProviders(Providers):
         data = Input("another", len(content), lines, job.requests)
         batches = self._simulator.state.batches
         before = set(batches.ids())
-        ref = self._now(self._adapter.submit(self._at, replace(job, id="another", input_id="another", data=data)))
+        ref = self._now(self._adapter.submit(self._at, job._replace(id="another", input_id="another", data=data)))
         [made] = set(batches.ids()) - before
         self._foreign[ref] = batches.known(made)
 
@@ -296,7 +295,7 @@ async def _held(data: Input) -> Input:
     async def lines() -> AsyncIterator[bytes]:
         yield content
 
-    return replace(data, lines=lines)
+    return data._replace(lines=lines)
 
 
 Make = Callable[[Clock, Scheduler, Faults, ShardOf, ExitStack], Providers]

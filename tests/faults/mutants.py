@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -134,7 +134,7 @@ async def _never(_: ResultWriter) -> None:
 
 def _alone(pace: PaceRow, limits: PaceLimits, claim: Claim) -> tuple[Grant, PaceRow]:
     """Grant each worker what would be its own if there was no other."""
-    return admit(replace(pace, leases={}), limits, claim)
+    return admit(pace._replace(leases={}), limits, claim)
 
 
 MUTANTS = (

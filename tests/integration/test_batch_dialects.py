@@ -95,7 +95,7 @@ async def test_the_input_arrives_exactly_and_is_named(batches: BatchDriver) -> N
 async def test_an_input_of_another_length_is_a_programming_error(batches: BatchDriver) -> None:
     sent = await batches.written(batches.lines())
     for wrong in (-1, 1):
-        data = replace(sent.data, bytes=sent.data.bytes + wrong)
+        data = sent.data._replace(bytes=sent.data.bytes + wrong)
         with pytest.raises(ValueError, match="does not have its"):
             await _sent_again(batches, replace(sent, data=data))
 

@@ -242,7 +242,7 @@ async def test_an_unclear_create_that_never_happened_is_not_found(scenario: Scen
         await batches.provider.submit(batches.at, job)
 
     assert await batches.provider.find(batches.at, job) is None
-    later = replace(job, created_at=int(time.time()) + 100_000)
+    later = job._replace(created_at=int(time.time()) + 100_000)
     assert await batches.provider.find(batches.at, later) is None
 
 

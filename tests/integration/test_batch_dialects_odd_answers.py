@@ -75,7 +75,7 @@ async def _prepare(scenario: Scenario) -> None:
 
 
 async def _submit(scenario: Scenario) -> None:
-    ref = await scenario.batches.provider.submit(scenario.batches.at, replace(scenario.job, id="job_b2"))
+    ref = await scenario.batches.provider.submit(scenario.batches.at, scenario.job._replace(id="job_b2"))
     assert REFERENCE.fullmatch(ref)
 
 

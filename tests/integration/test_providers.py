@@ -137,19 +137,19 @@ async def test_an_input_of_another_length_is_a_programming_error(adapter: Adapte
     content = chat_lines(at.model, 2)
     for size in (len(content) - 1, len(content) + 1):
         with pytest.raises(ValueError, match="does not have its"):
-            await provider.prepare(at, replace(input_of(content), bytes=size))
+            await provider.prepare(at, input_of(content)._replace(bytes=size))
 
 
 async def test_find_pages_back_to_the_job_and_no_further(adapter: Adapter, simulated_provider: Simulator) -> None:
     provider, at = adapter
     job, ref = await submitted(provider, at)
     for number in range(120):
-        await provider.submit(at, replace(job, id=f"job_other_{number}"))
+        await provider.submit(at, job._replace(id=f"job_other_{number}"))
 
     assert await provider.find(at, job) == ref
     assert len(simulated_provider.log(route="batches.list")) == 2
-    assert await provider.find(at, replace(job, id="job_absent")) is None
-    assert await provider.find(at, replace(job, id="job_absent", created_at=job.created_at + 10_000)) is None
+    assert await provider.find(at, job._replace(id="job_absent")) is None
+    assert await provider.find(at, job._replace(id="job_absent", created_at=job.created_at + 10_000)) is None
     pages = 2 if _is_xai(at) else 1
     assert len(simulated_provider.log(route="batches.list")) == 4 + pages, "older than the job: one page tells"
 
@@ -162,13 +162,13 @@ async def test_find_knows_a_job_by_its_input_where_the_metadata_was_dropped(
     simulated_provider.state.batches.get(_account(simulated_provider, at), ref).metadata = None
 
     assert await provider.find(at, job) == ref
-    assert await provider.find(at, replace(job, input_ref="file-other")) is None
+    assert await provider.find(at, job._replace(input_ref="file-other")) is None
 
 
 async def test_many_jobs_are_asked_for_by_one_listing(adapter: Adapter, simulated_provider: Simulator) -> None:
     provider, at = adapter
     job, first = await submitted(provider, at)
-    refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 20)]
+    refs = [first] + [await provider.submit(at, job._replace(id=f"job_{number}")) for number in range(2, 20)]
 
     assert set(await poll_statuses(provider, at, refs)) == set(refs)
     assert len(simulated_provider.log(route="batches.list")) == 1
@@ -178,7 +178,7 @@ async def test_many_jobs_are_asked_for_by_one_listing(adapter: Adapter, simulate
 async def test_a_poll_of_few_asks_for_each(adapter: Adapter, simulated_provider: Simulator) -> None:
     provider, at = adapter
     job, first = await submitted(provider, at)
-    refs = [first, await provider.submit(at, replace(job, id="job_2"))]
+    refs = [first, await provider.submit(at, job._replace(id="job_2"))]
 
     assert set(await poll_statuses(provider, at, refs)) == set(refs)
     assert simulated_provider.log(route="batches.list") == []
@@ -187,7 +187,7 @@ async def test_a_poll_of_few_asks_for_each(adapter: Adapter, simulated_provider:
 async def test_a_job_that_the_provider_lost_has_failed(adapter: Adapter, simulated_provider: Simulator) -> None:
     provider, at = adapter
     job, first = await submitted(provider, at)
-    refs = [first] + [await provider.submit(at, replace(job, id=f"job_{number}")) for number in range(2, 8)]
+    refs = [first] + [await provider.submit(at, job._replace(id=f"job_{number}")) for number in range(2, 8)]
     simulated_provider.state.batches.forget(first)
 
     one, many = await poll_statuses(provider, at, [first]), await poll_statuses(provider, at, refs)
@@ -211,7 +211,7 @@ async def test_a_404_of_another_address_loses_no_job(adapter: Adapter, path: str
 async def test_a_poll_keeps_what_it_learned(adapter: Adapter, simulated_provider: Simulator) -> None:
     provider, at = adapter
     job, first = await submitted(provider, at)
-    second = await provider.submit(at, replace(job, id="job_2"))
+    second = await provider.submit(at, job._replace(id="job_2"))
     simulated_provider.fail(Fault(kind="error", route="batches.retrieve"))
 
     assert len(await poll_statuses(provider, at, [first, second])) == 1

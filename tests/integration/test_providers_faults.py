@@ -58,7 +58,7 @@ async def _prepare(scenario: Scenario) -> object:
 
 
 async def _submit(scenario: Scenario) -> object:
-    return await scenario.provider.submit(scenario.at, replace(scenario.job, id="job_2"))
+    return await scenario.provider.submit(scenario.at, scenario.job._replace(id="job_2"))
 
 
 async def _find(scenario: Scenario) -> object:
@@ -181,7 +181,7 @@ async def test_a_connection_that_never_opened_did_nothing(scenario: Scenario, ac
 
 @each_create
 async def test_an_unclear_create_that_happened_is_found(scenario: Scenario, how: dict[str, object]) -> None:
-    job = replace(scenario.job, id="job_2")
+    job = scenario.job._replace(id="job_2")
     scenario.simulator.fail(Fault.model_validate({"route": "batches.create", **how}))
     with pytest.raises(ProviderUnclear):
         await scenario.provider.submit(scenario.at, job)
@@ -193,7 +193,7 @@ async def test_an_unclear_create_that_happened_is_found(scenario: Scenario, how:
 
 
 async def test_an_unclear_create_that_never_happened_is_not_found(scenario: Scenario) -> None:
-    job = replace(scenario.job, id="job_2")
+    job = scenario.job._replace(id="job_2")
     scenario.fail("cut", "batches.create")
     with pytest.raises(ProviderUnclear):
         await scenario.provider.submit(scenario.at, job)
@@ -203,7 +203,7 @@ async def test_an_unclear_create_that_never_happened_is_not_found(scenario: Scen
 
 async def test_a_poll_of_many_survives_a_provider_that_lists_nothing(scenario: Scenario) -> None:
     refs = [scenario.ref] + [
-        await scenario.provider.submit(scenario.at, replace(scenario.job, id=f"j{i}")) for i in range(6)
+        await scenario.provider.submit(scenario.at, scenario.job._replace(id=f"j{i}")) for i in range(6)
     ]
     scenario.fail("refuse", "batches.list", status=405)
 
@@ -219,7 +219,7 @@ async def test_a_poll_of_many_jobs_keeps_retry_after(scenario: Scenario) -> None
 
 async def test_a_listing_that_fails_keeps_the_pages_that_were_read(scenario: Scenario) -> None:
     at = replace(scenario.at, timeout=30.0)
-    refs = [await scenario.provider.submit(at, replace(scenario.job, id=f"j{number}")) for number in range(100)]
+    refs = [await scenario.provider.submit(at, scenario.job._replace(id=f"j{number}")) for number in range(100)]
     scenario.fail("delay", "batches.list", seconds=0)
     scenario.fail("rate_limit", "batches.list")
 

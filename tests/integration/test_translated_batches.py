@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,7 +58,7 @@ def sending(monkeypatch: pytest.MonkeyPatch, translating: None) -> None:
     async def submitted(self: OpenAIBatches, endpoint: Endpoint, job: Job) -> str:
         assert job.data is not None
         uploaded = await prepare(self, endpoint, job.data)
-        return await submit(self, endpoint, replace(job, input_ref=uploaded.ref))
+        return await submit(self, endpoint, job._replace(input_ref=uploaded.ref))
 
     monkeypatch.setattr(OpenAIBatches, "sends_lines", True)
     monkeypatch.setattr(OpenAIBatches, "prepare", prepared)

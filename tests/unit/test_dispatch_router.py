@@ -323,7 +323,7 @@ async def test_a_stream_has_so_much_time_for_its_first_token(
     settings: RouterSettings, chunks: tuple[dict[str, Any], ...]
 ) -> None:
     fake = Hanging(*chunks)
-    stream = replace(CALL, body={**CALL.body, "stream": True})
+    stream = CALL._replace(body={**CALL.body, "stream": True})
 
     with pytest.raises(CallFailed) as failed:
         await router(fake, retries=0, settings=settings).begin(stream)

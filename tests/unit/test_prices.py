@@ -136,8 +136,8 @@ def test_rates_cost_what_the_tables_say() -> None:
             tokens = Tokens(random.randrange(1_000_000), random.randrange(100_000))
             cached = random.randrange(tokens.input + 1)
             written = random.randrange(tokens.input - cached + 1)
-            tokens = replace(tokens, cached=cached, written=written, written_1h=random.randrange(written + 1))
-            tokens = replace(tokens, reasoning=random.randrange(tokens.output + 1))
+            tokens = tokens._replace(cached=cached, written=written, written_1h=random.randrange(written + 1))
+            tokens = tokens._replace(reasoning=random.randrange(tokens.output + 1))
             for context in (None, BATCH):
                 price = model.get_prices(datetime.now(UTC), context)
                 if tiers_of(price) is not None:

@@ -1,7 +1,6 @@
 """The adapter of Message Batches: the states it reads, the URL it follows, and how it finds an unclear create."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -212,7 +211,7 @@ async def test_a_candidate_that_cannot_be_read_does_not_hide_the_job() -> None:
     }
     assert await batches(answers).find(ENDPOINT, JOB) == "msgbatch_1"
     with pytest.raises(ProviderRefused):
-        await batches(answers).find(ENDPOINT, replace(JOB, input_id="input_B"))
+        await batches(answers).find(ENDPOINT, JOB._replace(input_id="input_B"))
 
 
 async def test_the_candidate_that_is_closest_in_time_is_read_first() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -48,7 +47,7 @@ async def test_bytes_that_are_no_file_have_the_calls_timeout() -> None:
         return httpx.Response(204)
 
     with pytest.raises(ProviderUnclear):
-        await BatchClient(httpx.MockTransport(handler)).send("DELETE", replace(CALL, timeout=0.01))
+        await BatchClient(httpx.MockTransport(handler)).send("DELETE", CALL._replace(timeout=0.01))
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ async def test_a_quota_is_named_and_a_token_that_was_refused_is_forgotten(tokens
         {f"POST {JOBS}": (429, {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota."}})}
     )
     full.answers = {**full.answers, f"GET {OBJECTS}/x": {}}
-    job = replace(JOB, input_ref="gs://acme-batches/x")
+    job = JOB._replace(input_ref="gs://acme-batches/x")
     with pytest.raises(ProviderRefused) as caught:
         await full.batches.submit(ENDPOINT, job)
     assert caught.value.code in QUOTA_CODES
@@ -172,7 +172,7 @@ async def test_a_job_is_found_where_the_filter_is_ignored() -> None:
     google = Google({f"GET {JOBS}": {"batchPredictionJobs": listing}})
     assert await google.batches.find(ENDPOINT, JOB) == "2"
     assert google.requests[0].url.params["filter"] == 'displayName="job_1"'
-    assert await google.batches.find(ENDPOINT, replace(JOB, id="job_3")) is None
+    assert await google.batches.find(ENDPOINT, JOB._replace(id="job_3")) is None
 
 
 async def test_results_are_the_pieces_of_the_predictions_in_order() -> None:
@@ -206,7 +206,7 @@ async def test_a_setting_without_a_value_is_a_lasting_refusal(name: str) -> None
     wrong = replace(ENDPOINT, options={**OPTIONS, name: ""})
     google = Google({f"GET {OBJECTS}/x": {}})
     with pytest.raises(ProviderError) as caught:
-        await google.batches.submit(wrong, replace(JOB, input_ref="gs://acme-batches/x"))
+        await google.batches.submit(wrong, JOB._replace(input_ref="gs://acme-batches/x"))
     assert caught.value.message == f"Vertex AI needs {name}"
 
 

@@ -10,7 +10,6 @@ import gc
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,8 +24,7 @@ _IDS = {"fireworks_ai": "fireworks"}
 """LiteLLM's prefixes that genai-prices does not know, and its own names for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """Tokens of an answer. Cached ones are part of the input, reasoning ones of the output."""
 
     input: int

@@ -1,8 +1,7 @@
 """A call to a model group, each attempt at it, and the answer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from manifold.config import Deployment
 from manifold.errors import InvalidRequest, ManifoldError, ProviderError
@@ -13,8 +12,7 @@ Failure = ProviderError | InvalidRequest
 """What ends an attempt without an answer: the provider's error, or a request that cannot be translated for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCall:
+class PlannedCall(NamedTuple):
     """A call to a model group, which any of its deployments may answer."""
 
     group: str
@@ -23,8 +21,7 @@ class PlannedCall:
     """OpenAI's request body. Its `model`, if it has one, is not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """A call that was sent to one deployment, whatever ended it."""
 
     deployment: Deployment
@@ -40,8 +37,7 @@ Report = Callable[[Attempt], None]
 """Is given each attempt when it has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[Body]):
+class Answer(NamedTuple, Generic[Body]):
     """What a deployment answered."""
 
     body: Body

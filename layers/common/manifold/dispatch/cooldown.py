@@ -1,7 +1,7 @@
 """Which failures put a deployment into cooldown, in which it is not tried, and which ones are known to be in it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from manifold.config import Deployment, RouterSettings
 from manifold.dispatch.attempts import Failure
@@ -20,8 +20,7 @@ MAX_COOLDOWN = 300.0
 """Seconds for which a provider's `Retry-After` is believed."""
 
 
-@dataclass(frozen=True, slots=True)
-class CooldownRule:
+class CooldownRule(NamedTuple):
     """How one failure counts against its deployment."""
 
     allowed_fails: int

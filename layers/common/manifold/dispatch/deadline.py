@@ -1,7 +1,7 @@
 """How long a request may take, and each attempt within it. Times are the event loop's, in seconds."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from manifold.errors import TIMEOUT, CallFailed, ProviderError, ProviderUnclear
 from manifold.provider_errors import client_error
@@ -14,8 +14,7 @@ OUTRUN = "outrun"
 """The code of a call that was given up as another model answered first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """How long one attempt may take, or one pause within a stream: seconds."""
 
     seconds: float
@@ -53,8 +52,7 @@ def cancelled(error: asyncio.CancelledError) -> Cut:
     return Cut(499, OUTRUN if error.args == (OUTRUN,) else "cancelled")
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """When a request must have ended: at the caller's `timeout`, or at the gateway's own limit if that is sooner.
 
     Made once for each request (`after`, then `within`); the router and each attempt keep to it.
@@ -82,7 +80,7 @@ class Deadline:
         """This one, or `seconds` from now if that is sooner: the caller's."""
         if seconds is None:
             return self
-        return replace(self, at=min(self.at, now() + seconds))
+        return self._replace(at=min(self.at, now() + seconds))
 
     def bound(self, timeout: float | None, *, others: bool) -> Bound:
         """How long an attempt may take: the deployment's `timeout`, in seconds, if that is less than what is left.

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from manifold.config import Deployment, RouterSettings
@@ -86,7 +85,7 @@ class Router:
 
     async def _begin(self, deployment: Deployment, request: ProviderRequest) -> Begun:
         whole = self.deadline.bound(None, others=False).uncut
-        return await stream.begin(self._deployments, deployment, replace(request, timeout=whole + BACKSTOP_SECONDS))
+        return await stream.begin(self._deployments, deployment, request._replace(timeout=whole + BACKSTOP_SECONDS))
 
     async def _answer(self, call: PlannedCall, send: Send[Body]) -> Answer[Body]:
         """The group's answer or, where it fails, that of the first of its fallbacks that gives one.
@@ -120,7 +119,7 @@ class Router:
     def _calls(self, call: PlannedCall, groups: Sequence[str]) -> list[PlannedCall]:
         """The same call to each of these groups that serves its route and, where that counts, is open to the caller."""
         return [
-            replace(call, group=group)
+            call._replace(group=group)
             for group in groups
             if not self._settings.enforce_fallback_model_access or self._may_use(group)
             if self._deployments.serving(group, call.route)

@@ -1,7 +1,7 @@
 """A stream that has begun: as its first token has come, no other deployment is tried any more."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from manifold.config import Deployment
@@ -24,7 +24,7 @@ async def begin(deployments: Deployments, deployment: Deployment, request: Provi
     Raises `InvalidRequest` or `ProviderError`, as `Deployments.stream` does.
     """
     body = requesting_usage(request.body, deployment)
-    chunks = deployments.stream(deployment, replace(request, body=body))
+    chunks = deployments.stream(deployment, request._replace(body=body))
     head: list[dict[str, Any]] = []
     async for chunk in chunks:
         head.append(chunk)

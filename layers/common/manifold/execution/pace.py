@@ -7,7 +7,6 @@ same limits, are never refused by them, and find a tenth of them free.
     grant, pace = admit(pace, limits, Claim("chunk_…", calls=64, requests=200, tokens=50_000))
 """
 
-from dataclasses import replace
 from typing import NamedTuple, Self
 
 from manifold.config import Deployment
@@ -93,8 +92,7 @@ def admit(pace: PaceRow, limits: PaceLimits, claim: Claim) -> tuple[Grant, PaceR
         requests = _granted(claim.requests, free_requests, limits.rpm)
         tokens = _granted(claim.tokens, free_tokens, limits.tpm)
     leases = {**others, claim.worker: [calls, pace.now + claim.seconds]} if calls else others
-    after = replace(
-        pace,
+    after = pace._replace(
         paced_at=pace.now,
         paused_until=paused_until,
         free_requests=free_requests - (requests if limits.rpm else 0),

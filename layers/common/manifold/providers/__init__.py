@@ -64,8 +64,7 @@ class Endpoint:
         return self.base_model or self.model
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """The lines to prepare, of a known length: translated, or with this deployment's model name in them."""
 
     id: str
@@ -102,8 +101,7 @@ class Listed(NamedTuple):
     """When the provider received the input (Unix seconds), if it says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One submission. `id` is ours. It is sent in the provider's metadata, so that `find` can look for it."""
 
     id: str

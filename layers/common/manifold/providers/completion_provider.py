@@ -11,8 +11,7 @@ What a client is told of the last two: `manifold.provider_errors.client_error`.
 """
 
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest
@@ -20,8 +19,7 @@ from manifold.providers.batch_lines import LineRequest
 Route = Literal["/chat/completions", "/embeddings", "/completions", "/responses"]
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRequest:
+class ProviderRequest(NamedTuple):
     """One call: the client's body without the gateway's own members, such as `num_retries`."""
 
     route: Route

@@ -1,7 +1,7 @@
 """A request to a provider: its URL and headers, and what an error message must not tell of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from manifold.scrubbing import HIDDEN, SHORTEST_SECRET, Scrubber
@@ -13,8 +13,7 @@ Sign = Callable[[str, str, bytes | None], Mapping[str, str]]
 """Makes the headers that sign a request: by its method, URL and content; `None` for content that is streamed."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpCall:
+class HttpCall(NamedTuple):
     """The URL, query, headers and timeout of one request, without its method and body."""
 
     url: str
@@ -38,7 +37,7 @@ class HttpCall:
         """The same call with the headers of its signature, if `sign` is set. `None`: the content is streamed."""
         if self.sign is None:
             return self
-        return replace(self, headers={**self.headers, **self.sign(method, self.address, content)})
+        return self._replace(headers={**self.headers, **self.sign(method, self.address, content)})
 
     @property
     def connect_timeout(self) -> float:

@@ -13,7 +13,7 @@ A chunk runs only while its job is open. What it has answered is in S3 (`manifol
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -31,8 +31,7 @@ _LEFT: LiteralString = "extract(epoch FROM batches.expires_at - now())::float8"
 _RUNS: LiteralString = "jobs.state IN ('submitting', 'unknown', 'running')"
 
 
-@dataclass(frozen=True, slots=True)
-class NewChunk:
+class NewChunk(NamedTuple):
     """A chunk as it is to be written: where its lines are."""
 
     id: str
@@ -44,8 +43,7 @@ class NewChunk:
     requests: int
 
 
-@dataclass(frozen=True, slots=True)
-class JobSource:
+class JobSource(NamedTuple):
     """Which lines a job runs, and where."""
 
     deployment_id: str
@@ -55,8 +53,7 @@ class JobSource:
     requests: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkRow:
+class ChunkRow(NamedTuple):
     """A leased chunk, with what its worker needs of its job and its batch."""
 
     id: str
@@ -98,8 +95,7 @@ class ChunkProgress:
     """Of each attempt the numbers of its output objects and of its error objects; the first attempt comes first."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkSums:
+class ChunkSums(NamedTuple):
     """The chunks of one job, all together."""
 
     job_id: str
@@ -113,8 +109,7 @@ class ChunkSums:
     """Why one gave up: `code` and `message`."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredChunk:
+class StoredChunk(NamedTuple):
     """Where the results of a chunk are, once it has ended."""
 
     id: str

@@ -49,8 +49,7 @@ class FileRow(FileView):
     deleted_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
+class NewFile(NamedTuple):
     """A file to be added. `expires_after` is in seconds."""
 
     id: str

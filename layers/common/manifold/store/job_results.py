@@ -1,8 +1,7 @@
 """Fetching the results of ended jobs, by a worker that moves bytes, under a lease of the job's own: ended → stored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -13,8 +12,7 @@ from manifold.store.jobs import COLUMNS, JobRow
 from manifold.store.queries import changes_one, fetch_one
 
 
-@dataclass(frozen=True, slots=True)
-class ResultFiles:
+class ResultFiles(NamedTuple):
     """The result files that a provider names (`…_ref`), the ids of our copies of them, and its count of results."""
 
     output_ref: str | None

@@ -5,8 +5,7 @@ locks its row first, so no two workers take the same share. The rules are in `ma
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, LiteralString
+from typing import Any, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -14,8 +13,7 @@ from manifold.store.connection import Connection
 from manifold.store.queries import fetch_one
 
 
-@dataclass(frozen=True, slots=True)
-class PaceRow:
+class PaceRow(NamedTuple):
     """The pace of a deployment, by the database's clock."""
 
     now: float

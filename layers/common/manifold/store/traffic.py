@@ -6,7 +6,7 @@ It is written and read only where a routing strategy needs it, where the gateway
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from manifold.routing import Load
 from manifold.store.connection import Connection
@@ -20,8 +20,7 @@ _IS_THIS_MINUTE: LiteralString = f"traffic.minute >= {_THIS_MINUTE}"
 _ALIVE: LiteralString = "(value ->> 1)::float8 > extract(epoch FROM now())"
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentStats:
+class DeploymentStats(NamedTuple):
     """The load of a deployment now, and the seconds that are left of its cooldown.
 
     `requests` and `tokens` are those of this minute, `latency` is seconds for each token.

@@ -6,9 +6,8 @@ pending ──► completed      An upload reserves its file, so who sees the fi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -34,8 +33,7 @@ _COLUMNS: LiteralString = f"""u.id, u.file_id, f.filename, f.purpose, f.bytes, f
 _FROM: LiteralString = "FROM uploads u JOIN files f ON f.id = u.file_id"
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRow:
+class UploadRow(NamedTuple):
     """A row of `uploads`, with what it needs of its file."""
 
     id: str
@@ -78,8 +76,7 @@ class UploadRow:
         return self.prefix + part_id
 
 
-@dataclass(frozen=True, slots=True)
-class PartRow:
+class PartRow(NamedTuple):
     """A row of `upload_parts`."""
 
     id: str

@@ -3,8 +3,6 @@
 https://learn.microsoft.com/azure/foundry/openai/reference
 """
 
-from dataclasses import replace
-
 from manifold.providers import Endpoint
 from manifold.providers.addresses import azure_call, is_dated
 from manifold.providers.completion_provider import ProviderRequest
@@ -18,4 +16,4 @@ class AzureCompletions(OpenAICompletions):
     def _call(self, endpoint: Endpoint, request: ProviderRequest) -> HttpCall:
         route = request.route.strip("/").split("/")
         path = ("deployments", endpoint.model, *route) if is_dated(endpoint) else route
-        return replace(azure_call(endpoint, *path), timeout=request.timeout)
+        return azure_call(endpoint, *path)._replace(timeout=request.timeout)

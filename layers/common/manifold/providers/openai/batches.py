@@ -4,7 +4,6 @@ https://platform.openai.com/docs/api-reference/batch
 """
 
 from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from manifold.errors import InputLost, ProviderError, ProviderRefused, ProviderUnclear
@@ -138,7 +137,7 @@ class OpenAIBatches:
     def _create_call(self, endpoint: Endpoint, job: Job) -> HttpCall:
         call = self._call(endpoint, "batches")
         header = self._profile.key_header
-        return replace(call, headers={**call.headers, header: job.id}) if header else call
+        return call._replace(headers={**call.headers, header: job.id}) if header else call
 
     def _cancel_call(self, endpoint: Endpoint, ref: str) -> HttpCall:
         return self._call(endpoint, "batches", ref, "cancel")

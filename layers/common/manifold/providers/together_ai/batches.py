@@ -6,7 +6,6 @@ https://docs.together.ai/docs/inference/batch/manage; `lib/resources/files.py` i
 import hashlib
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import urljoin
 
@@ -45,7 +44,7 @@ class TogetherBatches(OpenAIBatches):
         """
         fields = PURPOSE | {"file_name": data.name, "checksum": await _sha256(data)}
         call, body = self._call(endpoint, "files"), form(fields)
-        call = replace(call, headers={**call.headers, "Content-Type": body.type})
+        call = call._replace(headers={**call.headers, "Content-Type": body.type})
         try:
             answer = await self._client.send("POST", call, body.content, redirects_to=frozenset({REDIRECT, EXISTS}))
         except ProviderRefused as refusal:

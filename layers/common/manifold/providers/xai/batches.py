@@ -4,7 +4,6 @@ https://docs.x.ai/developers/rest-api-reference/inference/batches; `xai/api/v1/b
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -51,7 +50,7 @@ class XAIBatches(OpenAIBatches):
 
     def _cancel_call(self, endpoint: Endpoint, ref: str) -> HttpCall:
         call = self._call(endpoint, "batches", ref)
-        return replace(call, url=f"{call.url}:cancel")
+        return call._replace(url=f"{call.url}:cancel")
 
     def _batch(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
         return as_openai(answer)
