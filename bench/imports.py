@@ -19,8 +19,10 @@ from typing import Any
 from bench import PATHS, ROOT
 from bench.measure import Comparison, machine, table
 
-EVERY = ("aws_lambda_powertools.metrics", "psycopg", "psycopg.types.json", "pydantic.types", "yaml", "orjson")
-"""Logs and metrics, the store, the configuration. `pydantic` alone loads nothing before its first model."""
+MODELS = ("pydantic.main", "pydantic.functional_validators", "pydantic.types")
+"""What the first model and its validators load of pydantic; `pydantic` alone loads nothing."""
+EVERY = ("aws_lambda_powertools.metrics", "psycopg", "psycopg.types.json", *MODELS, "yaml", "orjson")
+"""Logs and metrics, the store, the configuration."""
 WEB = (*EVERY, "fastapi", "mangum")
 NEEDS = {
     "admin.app": WEB,

@@ -6,7 +6,6 @@ take the same rest, and a caller without limits of batches pays nothing. docs/de
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -51,8 +50,8 @@ class Reserving:
                 cost = await asyncio.to_thread(self._cost, batch.groups, estimate)
                 need = need._replace(cost=cost, with_output=estimate.output_tokens is not None)
             held_for = await _admit(tables, caller, need)
-            batch = replace(batch, held_for=held_for)
-        return replace(batch, reserved_tokens=need.tokens, reserved_requests=need.requests, reserved_cost=need.cost)
+            batch = batch._replace(held_for=held_for)
+        return batch._replace(reserved_tokens=need.tokens, reserved_requests=need.requests, reserved_cost=need.cost)
 
     def _cost(self, groups: Sequence[str], estimate: BatchEstimate) -> Decimal | None:
         """US dollars at the dearest deployment that may run it, as far as prices are known."""

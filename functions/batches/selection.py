@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 from batches.failures import is_quota
 from batches.room import Room
@@ -23,8 +23,7 @@ MAX_WRONG = 2
 """The same, where the status says that the request is wrong: two, as a file may not be known everywhere yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A deployment that may run one shard, as the rows have it. `manifold.routing` reads order and weights."""
 
     deployment: Deployment
@@ -46,7 +45,7 @@ class Candidate:
     """Whether the shard, or what can be translated of it, is smaller than one job here must be."""
     takes_none: bool = False
     """Whether none of the requests can be translated for its provider."""
-    room: Room = field(default_factory=Room)
+    room: Room = Room()
     fits: bool = True
     """Whether it has room for the shard."""
 

@@ -6,7 +6,6 @@ whose submission is unclear is searched for at the provider by its id, and is `a
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from random import Random
 
 from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE, no_endpoint, too_few_requests
@@ -85,7 +84,7 @@ class Submission:
                 return await self._submit(batch, shard, chosen, job)
             if not chosen.room.is_bounded:
                 return 0
-            options = [replace(one, fits=False) if one is chosen else one for one in options]
+            options = [one._replace(fits=False) if one is chosen else one for one in options]
         if shard.selection and (chosen := to_prepare(options, self._random)):
             return await self._prepare(shard, chosen)
         return await self._wait(batch, shard, options)

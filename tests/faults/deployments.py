@@ -47,7 +47,7 @@ def deployments(random: Random, providers: Providers) -> tuple[Config, Deploymen
     for deployment in changed:
         address = gateway.secrets.resolve(deployment.api_base) or ""
         providers.accounts[address] = _account(random, deployment, quota)
-    settings = replace(gateway.config.router_settings, drop_params=providers.drop_params)
+    settings = gateway.config.router_settings._replace(drop_params=providers.drop_params)
     config = replace(gateway.config, deployments=tuple(changed), router_settings=settings)
     made = Deployments(config, gateway.secrets, lambda _: providers, _no_completions)
     return config, lambda *_: made
@@ -61,7 +61,7 @@ def _executed(random: Random, server: OwnServer) -> tuple[Config, DeploymentsOf]
     changed = [replace(one, timeout=timeout, rpm=rpm, retry_failed_lines=retried) for one in gateway.config.deployments]
     for deployment in changed:
         server.parallel[deployment.id] = deployment.max_parallel_requests or 0
-    settings = replace(gateway.config.router_settings, num_retries=random.choice((0, 1, 2)))
+    settings = gateway.config.router_settings._replace(num_retries=random.choice((0, 1, 2)))
     config = replace(gateway.config, deployments=tuple(changed), router_settings=settings)
 
     def of(store: Store, queue: Queue, storage: Storage) -> Deployments:

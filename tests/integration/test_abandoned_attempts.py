@@ -158,7 +158,7 @@ async def test_a_deployment_that_hung_stays_in_cooldown_for_the_next_request(
     short_timeout_app = tuple(
         replace(one, timeout=5.0, order=None) for one in completions_app.gateway.config.deployments
     )
-    router = replace(completions_app.gateway.config.router_settings, cooldown_time=0)
+    router = completions_app.gateway.config.router_settings._replace(cooldown_time=0)
     completions_app.gateway.config = replace(
         completions_app.gateway.config, deployments=short_timeout_app, router_settings=router
     )

@@ -20,7 +20,7 @@ from tests.support import postgres
 from tests.support.completions_app import CONFIG, HELLO, NO_RETRIES, CompletionsApp
 from tests.support.gateways import gateway
 
-pytest_plugins = ("tests.support.completions_app",)
+pytest_plugins = ("tests.support.completions_app", "tests.support.query_fixtures")
 
 VALUE = "sk-the-key-that-all-remember"
 KEY = Key(id="key_1", token_hash=key_hash(VALUE), name="sk-…mber", team_id="blue")
@@ -177,8 +177,8 @@ async def test_a_fallback_that_the_key_may_no_longer_use_does_not_answer(
     environments: Environments, limits: dict[str, Any], stream: bool
 ) -> None:
     app = environments.apps[1]
-    settings = replace(
-        app.gateway.config.router_settings, fallbacks={"mini": ("special",)}, enforce_fallback_model_access=True
+    settings = app.gateway.config.router_settings._replace(
+        fallbacks={"mini": ("special",)}, enforce_fallback_model_access=True
     )
     app.gateway.config = replace(app.gateway.config, router_settings=settings)
     app.app.state.scopes.cache_clear()

@@ -161,7 +161,7 @@ def test_one_that_takes_none_of_the_requests_waits_for_all_that_may_ever_take_so
 
 def test_lines_of_a_shard_are_made_for_another_provider_where_the_first_does_not_take_all() -> None:
     first, same, elsewhere = option("a", 1), option("b", None), option("c", None)
-    elsewhere = replace(elsewhere, deployment=replace(elsewhere.deployment, provider="other"))
+    elsewhere = elsewhere._replace(deployment=replace(elsewhere.deployment, provider="other"))
     assert to_prepare([first, same, elsewhere], Random(1), first) is elsewhere
     assert to_prepare([first, same], Random(1), first) is None
     assert to_prepare([option("a", 0), elsewhere], Random(1), option("a", 0)) is None

@@ -1,12 +1,12 @@
 """Deployments and model groups as the other modules use them: checked, frozen, without secrets."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import NamedTuple, Self
 
 from manifold.config.router_settings import RouterSettings
 from manifold.config.settings import DefaultName, SecretName, Setting
@@ -14,8 +14,7 @@ from manifold.errors import ConfigError
 from manifold.profiles import BatchLimits, Execution, Profile, profile_of
 
 
-@dataclass(frozen=True, slots=True)
-class Aws:
+class Aws(NamedTuple):
     """A Bedrock deployment's region and the credentials that sign its calls: the `aws_…` of `litellm_params`."""
 
     region_name: Setting | DefaultName
@@ -114,7 +113,7 @@ class Deployment:
         """The settings that may name a secret, each with its path in `config.yaml`."""
         written = {name: getattr(self, name) for name in ("api_base", "api_key", "api_version", "organization")}
         if self.aws is not None:
-            written |= {f"aws_{one.name}": getattr(self.aws, one.name) for one in fields(self.aws)}
+            written |= {f"aws_{name}": value for name, value in self.aws._asdict().items()}
         written |= self.options
         for name, setting in written.items():
             if setting is not None:

@@ -1,16 +1,17 @@
 """`router_settings` of `config.yaml`: how completions are routed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from manifold.routing import Strategy
 
 FALLBACKS_BY_GROUP = ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
 """The settings that name fallbacks of single groups."""
+_NONE: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class RouterSettings:
+class RouterSettings(NamedTuple):
     """Names are those of `router_settings`; the values left out are LiteLLM's."""
 
     routing_strategy: Strategy = "simple-shuffle"
@@ -25,11 +26,11 @@ class RouterSettings:
     """Failures within a minute that put no deployment into cooldown; `None`: as LiteLLM does without it."""
     cooldown_time: float = 5.0
     """Seconds for which a deployment that failed too often is not chosen."""
-    fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fallbacks: Mapping[str, tuple[str, ...]] = _NONE
     """The groups that are tried, in their order, when a group fails."""
-    context_window_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    context_window_fallbacks: Mapping[str, tuple[str, ...]] = _NONE
     """The same, when the prompt is too long for it."""
-    content_policy_fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    content_policy_fallbacks: Mapping[str, tuple[str, ...]] = _NONE
     """The same, when its provider refuses the prompt's content, or withholds the answer."""
     default_fallbacks: tuple[str, ...] = ()
     """Those of a group that `fallbacks` does not name."""

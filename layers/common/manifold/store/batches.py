@@ -20,10 +20,10 @@ Each open status may be left for an end, too: by `Batches.end` for bad lines, re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, LiteralString
+from typing import TYPE_CHECKING, Any, Literal, LiteralString, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -147,8 +147,7 @@ class BatchRow(BatchView):
         return Caller(key_id=self.key_id, user_id=self.user_id, team_id=self.team_id)
 
 
-@dataclass(frozen=True, slots=True)
-class NewBatch:
+class NewBatch(NamedTuple):
     """What an insert needs; `expires_in` and `output_expires_after` are in seconds, `reserved_cost` in US dollars."""
 
     id: str
@@ -185,9 +184,7 @@ class Batches:
                 %(retry_rounds)s, %(retry_of)s, %(user_id)s, %(team_id)s, %(key_id)s,
                 %(reserved_tokens)s, %(reserved_requests)s, %(reserved_cost)s, %(held_for)s)
             RETURNING {COLUMNS}"""
-        parameters = {one.name: getattr(batch, one.name) for one in fields(batch)} | {
-            "metadata": None if batch.metadata is None else Jsonb(dict(batch.metadata))
-        }
+        parameters = batch._asdict() | {"metadata": None if batch.metadata is None else Jsonb(dict(batch.metadata))}
         row = await fetch_one(self._connection, BatchRow, query, parameters | owner(caller))
         assert row is not None  # noqa: S101 (an INSERT without ON CONFLICT returns its row)
         return row
