@@ -97,6 +97,16 @@ async def number(request: Request, number: int) -> Response:
     return Response(str(number + 1))
 
 
+@keyed.get("/modelled/{one}")
+async def modelled(request: Request, one: str) -> dict[str, str]:
+    return {"one": one}
+
+
+@keyed.get("/threaded/{one}")
+def threaded(request: Request, one: str) -> Response:
+    return Response(one)
+
+
 @keyed.get("/declared/{one}")
 async def declared(request: Request, one: str, caller: web.Admin) -> Response:
     return Response(one)
@@ -255,11 +265,13 @@ async def test_an_endpoint_that_takes_texts_of_its_path_is_called_at_once(client
     got = await client.get("/parts/a%20b/%C3%A9", headers=KEY)
     wrong = await client.get("/parts/a/b", headers={"authorization": "Bearer sk-unknown"})
     parsed = [await client.get(path, headers=KEY) for path in ("/numbers/1", "/numbers/one", "/declared/a")]
+    answered = [await client.get(path, headers=KEY) for path in ("/modelled/a", "/threaded/a")]
     changed = [await client.post("/parts/a", headers=headers) for headers in (KEY, {})]
 
     assert (got.text, wrong.status_code) == ("a b and é of sk-1", 401)
     assert [answer.status_code for answer in parsed] == [200, 400, 403]
     assert parsed[0].text == "2"
+    assert [answer.text for answer in answered] == ['{"one":"a"}', "a"]
     assert [answer.status_code for answer in changed] == [200, 401]
 
 

@@ -4,7 +4,8 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Protocol
+from inspect import iscoroutinefunction
+from typing import Annotated, Any, Protocol, get_type_hints
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -118,14 +119,17 @@ class KeyFirst(APIRoute):
         return authenticated
 
     def _needs_no_fastapi(self) -> bool:
-        """Whether the endpoint takes the request, and at most texts of its path.
+        """Whether the endpoint makes a response of the request alone, or with texts of its path.
 
         FastAPI takes longer to find out that there is nothing to parse, and nothing to call before, than all else here.
         """
         takes = self.dependant
         parsed = takes.query_params or takes.header_params or takes.cookie_params or takes.body_params
         is_text = all(one.field_info.annotation is str for one in takes.path_params)
-        return takes.request_param_name == "request" and is_text and not parsed and not takes.dependencies
+        if takes.request_param_name != "request" or not is_text or parsed or takes.dependencies:
+            return False
+        returned = get_type_hints(self.endpoint).get("return")
+        return iscoroutinefunction(self.endpoint) and isinstance(returned, type) and issubclass(returned, Response)
 
     async def _call_endpoint(self, request: Request) -> Response:
         response: Response = await self.endpoint(request=request, **request.path_params)

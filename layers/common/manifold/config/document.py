@@ -22,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypeAliasType
 
 from manifold.config import yaml_file
 from manifold.config.references import ByName, NumberByName, References
@@ -53,15 +52,15 @@ def _rounds(written: object) -> object:
     return written * RETRIES if isinstance(written, bool) else written
 
 
-Word = TypeAliasType("Word", Annotated[str, StringConstraints(min_length=1), ByName])
-Region = TypeAliasType("Region", Annotated[SettingValue, AfterValidator(_region)])
-Switch = TypeAliasType("Switch", Annotated[bool, Field(strict=True), NumberByName])
-Count = TypeAliasType("Count", Annotated[int, Field(strict=True, ge=0), NumberByName])
-Rate = TypeAliasType("Rate", Annotated[int, Field(strict=True, gt=0), NumberByName])
-Rounds = TypeAliasType("Rounds", Annotated[int, Field(strict=True, ge=0, le=5), BeforeValidator(_rounds), NumberByName])
-Weight = TypeAliasType("Weight", Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName])
-Pause = TypeAliasType("Pause", Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName])
-Seconds = TypeAliasType("Seconds", Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), NumberByName])
+Word = Annotated[str, StringConstraints(min_length=1), ByName]
+Region = Annotated[SettingValue, AfterValidator(_region)]
+Switch = Annotated[bool, Field(strict=True), NumberByName]
+Count = Annotated[int, Field(strict=True, ge=0), NumberByName]
+Rate = Annotated[int, Field(strict=True, gt=0), NumberByName]
+Rounds = Annotated[int, Field(strict=True, ge=0, le=5), BeforeValidator(_rounds), NumberByName]
+Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
+Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), NumberByName]
 
 
 class Section(BaseModel):
@@ -133,7 +132,7 @@ class ModelInfo(Section):
 class Model(Section):
     model_name: Word
     litellm_params: LitellmParams
-    model_info: ModelInfo = ModelInfo.model_construct()
+    model_info: ModelInfo = ModelInfo()
     _identity: tuple[str, str]
 
     @property
@@ -189,9 +188,9 @@ class Document(Section):
     model_config = ConfigDict(defer_build=False)
 
     model_list: Annotated[list[Model], Field(min_length=1)]
-    router_settings: RouterSection = RouterSection.model_construct()
-    litellm_settings: LitellmSettings = LitellmSettings.model_construct()
-    general_settings: GeneralSettings = GeneralSettings.model_construct()
+    router_settings: RouterSection = RouterSection()
+    litellm_settings: LitellmSettings = LitellmSettings()
+    general_settings: GeneralSettings = GeneralSettings()
 
 
 def read(path: Path, references: References) -> Document:
