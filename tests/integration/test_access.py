@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 
 from manifold.auth import key_hash
@@ -47,6 +49,51 @@ async def test_a_key_brings_its_owners_and_every_limit_on_its_models(store: Stor
     usable = [group for group in ("gpt-batch", "mini-batch", "lab/chat") if caller.may_use(group)]
     assert usable == ["mini-batch"]
     assert caller.group("small") == "mini-batch"
+
+
+async def test_a_grant_is_json_on_one_line_whatever_it_holds(store: Store) -> None:
+    """It is written as text, and reads find its end by the first line break."""
+    awkward = ['a "quoted" \\ name', "two\nlines and\ttabs", "é ☃ \U0001f600 {}[],:", "null"]
+    limits: dict[str, Any] = {
+        "rpm_limit": 1,
+        "tpm_limit": 2**40,
+        "max_parallel_requests": 0,
+        "max_budget": Decimal("0.10000000000000000001"),
+        "budget_duration": "30d",
+        "batch_enqueued_token_limit": 5,
+        "batch_enqueued_request_limit": 6,
+        "batch_over_limit": "wait",
+    }
+    async with store.transaction() as tables:
+        await tables.users.insert(User(id=awkward[0], models=awkward, **limits, retry_failed_lines=3))
+        await tables.teams.insert(Team(id=awkward[1], models=[], blocked=True, retry_failed_lines=0))
+    owners: dict[str, Any] = {
+        "user_id": awkward[0],
+        "team_id": awkward[1],
+        "aliases": dict(zip(awkward, awkward, strict=True)),
+    }
+    await insert(store, models=awkward[:1], **owners, max_budget=Decimal(7), expires_at=datetime.now(UTC))
+    await insert(store, "sk-plain", id="key_2")
+
+    grants = [await store.functions.grant(key_hash(value)) for value in (VALUE, "sk-plain")]
+    by_id = [await store.functions.grant_of(key_id) for key_id in ("key_1", "key_2")]
+
+    assert by_id == grants
+    assert not any("\n" in (grant or "\n") for grant in grants)
+    none = dict.fromkeys(limits) | {"batch_over_limit": "refuse"}
+    plain = {"models": [], "blocked": False, "limits": none, "retry_failed_lines": None}
+    of_user = limits | {"max_budget": "0.10000000000000000001"}
+    assert orjson.loads(grants[0] or "") == owners | {
+        "key_id": "key_1",
+        "expired": True,
+        "key": plain | {"models": awkward[:1], "limits": none | {"max_budget": "7"}},
+        "user": {"models": awkward, "blocked": False, "limits": of_user, "retry_failed_lines": 3},
+        "team": plain | {"blocked": True, "retry_failed_lines": 0},
+    }
+    assert orjson.loads(grants[1] or "") == {
+        "key_id": "key_2", "user_id": None, "team_id": None, "aliases": {}, "expired": False,
+        "key": plain, "user": None, "team": None,
+    }  # fmt: skip
 
 
 async def test_an_unknown_key_is_refused(gateway: Gateway) -> None:
