@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -26,9 +27,10 @@ WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters"
 
 
 @pytest.fixture
-def client(simulated_provider: Simulator) -> OpenAI:
+def client(simulated_provider: Simulator) -> Iterator[OpenAI]:
     key = simulated_provider.state.accounts["openai"].key
-    return OpenAI(base_url=simulated_provider.base("openai"), api_key=key, max_retries=0)
+    with OpenAI(base_url=simulated_provider.base("openai"), api_key=key, max_retries=0) as made:
+        yield made
 
 
 def answer_text(text: str) -> Any:
@@ -191,11 +193,11 @@ def test_an_unknown_model(client: OpenAI) -> None:
 def test_azure_names_the_deployment_in_the_address(simulated_provider: Simulator) -> None:
     account = simulated_provider.state.accounts["azure-general"]
     base = simulated_provider.base("azure-general")
-    client = AzureOpenAI(azure_endpoint=base, api_key=account.key, api_version="2024-10-21", max_retries=0)
-    answer = client.chat.completions.create(model=account.chat_model, messages=answer_text("hi"))
-    assert answer.choices[0].message.content == "echo: hi"
-    with pytest.raises(NotFoundError) as caught:
-        client.chat.completions.create(model="gone", messages=answer_text("hi"))
+    with AzureOpenAI(azure_endpoint=base, api_key=account.key, api_version="2024-10-21", max_retries=0) as client:
+        answer = client.chat.completions.create(model=account.chat_model, messages=answer_text("hi"))
+        assert answer.choices[0].message.content == "echo: hi"
+        with pytest.raises(NotFoundError) as caught:
+            client.chat.completions.create(model="gone", messages=answer_text("hi"))
     assert caught.value.code == "DeploymentNotFound"
 
 

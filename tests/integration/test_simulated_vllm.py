@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,9 +19,10 @@ WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters"
 
 
 @pytest.fixture
-def client(simulated_provider: Simulator) -> OpenAI:
+def client(simulated_provider: Simulator) -> Iterator[OpenAI]:
     key = simulated_provider.state.accounts["vllm"].key
-    return OpenAI(base_url=simulated_provider.base("vllm"), api_key=key, max_retries=0)
+    with OpenAI(base_url=simulated_provider.base("vllm"), api_key=key, max_retries=0) as made:
+        yield made
 
 
 def answer_text(text: str) -> Any:
@@ -352,8 +354,8 @@ def test_the_log_tells_which_prompts_were_paid(client: OpenAI, simulated_provide
 
 def test_the_log_of_openais_dialect_has_prompts_too(simulated_provider: Simulator) -> None:
     key = simulated_provider.state.accounts["openai"].key
-    client = OpenAI(base_url=simulated_provider.base("openai"), api_key=key, max_retries=0)
-    client.chat.completions.create(model="gpt-4.1-mini", messages=answer_text("chat"))
-    client.completions.create(model="gpt-4.1-mini", prompt="text")
-    client.embeddings.create(model="gpt-4.1-mini", input=["a", "b"])
+    with OpenAI(base_url=simulated_provider.base("openai"), api_key=key, max_retries=0) as client:
+        client.chat.completions.create(model="gpt-4.1-mini", messages=answer_text("chat"))
+        client.completions.create(model="gpt-4.1-mini", prompt="text")
+        client.embeddings.create(model="gpt-4.1-mini", input=["a", "b"])
     assert [entry["prompts"] for entry in simulated_provider.log("openai")] == [["chat"], ["text"], ["a", "b"]]
