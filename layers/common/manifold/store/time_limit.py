@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 CANCEL_SECONDS = 1.0
+_cancelling: set[asyncio.Future[None]] = set()  # the event loop itself keeps no task alive
 
 
 @asynccontextmanager
@@ -31,11 +32,21 @@ async def ended_by(connection: psycopg.AsyncConnection[Any], until: float) -> As
 
 
 async def end(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Cancel the statement that runs on the connection and, if this is not cancelled meanwhile, shut the socket."""
-    with contextlib.suppress(psycopg.Error):
-        await connection.cancel_safe(timeout=CANCEL_SECONDS)
+    """Cancel the statement that runs on the connection and, if this is not cancelled meanwhile, shut the socket.
+
+    A request to cancel is never given up halfway: PgBouncer 1.18 ends with "bad client state" if its sender has left.
+    """
+    cancelling = asyncio.ensure_future(_cancel(connection))
+    _cancelling.add(cancelling)
+    cancelling.add_done_callback(_cancelling.discard)
+    await asyncio.shield(cancelling)
     await asyncio.sleep(CANCEL_SECONDS)
     _shut(connection)
+
+
+async def _cancel(connection: psycopg.AsyncConnection[Any]) -> None:
+    with contextlib.suppress(psycopg.Error):
+        await connection.cancel_safe(timeout=CANCEL_SECONDS)
 
 
 def _shut(connection: psycopg.AsyncConnection[Any]) -> None:
