@@ -11,8 +11,8 @@ from tests.infra.template import Template
 
 RUNTIME = {"CompletionsApi": {"AWS_LAMBDA_EXEC_WRAPPER"}}
 """The variables that Lambda reads, of each function."""
-LIBRARIES = {"AWS_ENDPOINT_URL", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_SERVICE_NAME"}
-"""The variables that boto3 and Powertools read."""
+LIBRARIES = {"AWS_ENDPOINT_URL", "POWERTOOLS_LOG_LEVEL", "POWERTOOLS_SERVICE_NAME", "PYDANTIC_DISABLE_PLUGINS"}
+"""The variables that boto3, Powertools and pydantic read."""
 SECRET_WORDS = ("KEY", "PASSWORD", "TOKEN", "DATABASE")
 
 
