@@ -11,7 +11,7 @@ NODE_SDK := $(if $(shell command -v npm),$(TOOLS)/openai-node/.installed)
 # How many processes run the tests: a number, or as many as there are processors.
 WORKERS ?= logical
 # The tests in tests/integration that run behind PgBouncer, too.
-POOLED := store_pipeline access access_matrix crashes divided_batches_crashes upload_crashes remembered_keys limits completions spend \
+POOLED := store_statement_queue access access_matrix crashes divided_batches_crashes upload_crashes remembered_keys limits completions spend \
 	admin_migrations
 
 export PYTHONPATH := layers/common:functions:.

@@ -173,7 +173,7 @@ class _SimulatedDatabase(Database):
         self._parts = (database, scheduler, faults)
 
     async def fetch_text(self, query: Query, parameters: Sequence[object]) -> str | None:
-        """As one of several statements: the simulated event loop has no sockets, which a pipeline reads."""
+        """As one of several statements: the simulated event loop has no sockets, which the queue reads."""
         async with self.session() as connection:
             return await fetch_text(connection, query, parameters)
 

@@ -158,7 +158,7 @@ async def test_a_slow_statement_is_cancelled_and_its_connection_serves_on(
 
     async with store.session() as tables:
         assert tables.connection.info.backend_pid == pid
-        running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%%' AND state = 'active'"
+        running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
         assert await (await tables.connection.execute(running)).fetchone() == (0,)
 
 

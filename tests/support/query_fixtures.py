@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from manifold.store import queries as store_queries
-from manifold.store.pipeline import Pipeline
+from manifold.store.statement_queue import StatementQueue
 
 
 @pytest.fixture
@@ -25,14 +25,14 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         sent.append(query)
         return exchange(connection, query, parameters)
 
-    send = Pipeline.send
+    send = StatementQueue.send
 
-    def noted_send(pipeline: Pipeline, query: str, *more: Any) -> Any:
+    def noted_send(queue: StatementQueue, query: str, *more: Any) -> Any:
         sent.append(query)
-        return send(pipeline, query, *more)
+        return send(queue, query, *more)
 
     monkeypatch.setattr(psycopg.AsyncCursor, "execute", noted)
-    monkeypatch.setattr(Pipeline, "send", noted_send)
+    monkeypatch.setattr(StatementQueue, "send", noted_send)
     monkeypatch.setattr(store_queries, "_exchange", noted_exchange)
     return sent
 
@@ -40,11 +40,11 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def no_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is lost at each record of calls."""
-    send = Pipeline.send
+    send = StatementQueue.send
 
-    def lost(pipeline: Pipeline, query: str, *more: Any) -> Any:
+    def lost(queue: StatementQueue, query: str, *more: Any) -> Any:
         if "record_calls" in query:
             raise psycopg.OperationalError("the server is gone")
-        return send(pipeline, query, *more)
+        return send(queue, query, *more)
 
-    monkeypatch.setattr(Pipeline, "send", lost)
+    monkeypatch.setattr(StatementQueue, "send", lost)

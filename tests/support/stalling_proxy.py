@@ -42,6 +42,11 @@ class StallingProxy:
         else:
             self._flowing.set()
 
+    def forget(self) -> None:
+        """Let new connections through, while those that there are stay open and silent."""
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_connection(self._host, self._port)
         for source, target in ((reader, server_writer), (server_reader, writer)):
@@ -50,8 +55,9 @@ class StallingProxy:
 
     async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
+            flowing = self._flowing
             while chunk := await source.read(65536):
-                await self._flowing.wait()
+                await flowing.wait()
                 target.write(chunk)
                 await target.drain()
         except ConnectionError:

@@ -1,9 +1,9 @@
 """One lazily opened Postgres connection for one Lambda environment.
 
 Units of work take turns on the connection: concurrent `conn.transaction()` blocks on one psycopg connection lose each
-other's writes. Statements that are units of work by themselves go without turns, in a pipeline that a unit of several
-waits for. A lost connection is reopened only before a unit of work's first statement, so that no statement is sent
-twice.
+other's writes. Statements that are units of work by themselves take no turns: they go through a queue, which a unit of
+several waits for. A lost connection is reopened only before a unit of work's first statement. No statement is sent
+twice, unless the server says that it cancelled it, and so undid it.
 
 A unit of work has a time limit, also when the server is silent (`manifold.store.time_limit`).
 """
@@ -19,7 +19,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from manifold.errors import InvalidRequest, Unavailable
-from manifold.store.pipeline import Pipeline
+from manifold.store.statement_queue import StatementQueue
 from manifold.store.time_limit import ended_by
 
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -55,7 +55,7 @@ class Database:
         self._url = url
         self._prepare_threshold = PREPARE_AFTER if prepared else None
         self._connection: Connection | None = None
-        self._pipeline: Pipeline | None = None
+        self._queue: StatementQueue | None = None
         self._turn = asyncio.Lock()
         self._used_at = 0.0  # by the wall's clock: a monotonic one may stand still while Lambda freezes us
 
@@ -65,13 +65,14 @@ class Database:
         The query names its parameters as Postgres does: `$1`.
         """
         with _errors():
-            pipeline = None if self._turn.locked() else self._usable_pipeline()
-            if pipeline is not None:
-                answer = pipeline.send(query, parameters, _until())
+            queue = None if self._turn.locked() else self._usable_queue()
+            if queue is not None:
+                answer = queue.send(query, parameters, _until())
             else:
                 async with self._in_turn():
                     until = _until()
-                    answer = (await self._pipelined(until)).send(query, parameters, until)
+                    answer = (await self._opened_queue(until)).send(query, parameters, until)
+            self._used_at = time.time()
             try:
                 return await answer
             finally:
@@ -83,7 +84,7 @@ class Database:
         async with self._in_turn():
             until = _until(seconds)
             with _errors():
-                await self._leave_pipeline(until)
+                await self._leave_queue(until)
                 connection = await self._open()
                 try:
                     async with ended_by(connection, until):
@@ -99,9 +100,9 @@ class Database:
 
     async def close(self) -> None:
         """Close the connection; the next unit of work opens another."""
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._pipeline = None
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
@@ -118,29 +119,33 @@ class Database:
         finally:
             self._turn.release()
 
-    def _usable_pipeline(self) -> Pipeline | None:
-        pipeline = self._pipeline
-        return pipeline if pipeline and pipeline.is_open and (pipeline.is_busy or self._is_fresh) else None
+    def _usable_queue(self) -> StatementQueue | None:
+        queue = self._queue
+        return queue if queue and queue.is_open and self._is_fresh else None
 
-    async def _pipelined(self, until: float) -> Pipeline:
-        """The connection's pipeline, which whoever had the turn before may have opened."""
-        pipeline = self._usable_pipeline()
-        if pipeline is None:
-            await self._leave_pipeline(until)
-            pipeline = self._pipeline = Pipeline(await self._open())
-            self._used_at = time.time()
-        return pipeline
+    async def _opened_queue(self, until: float) -> StatementQueue:
+        """The connection's queue, which whoever had the turn before may have opened."""
+        queue = self._usable_queue()
+        if queue is None:
+            await self._leave_queue(until)
+            queue = self._queue = StatementQueue(await self._open())
+        return queue
 
-    async def _leave_pipeline(self, until: float) -> None:
-        """Have the connection without a pipeline, whose statements have ended."""
-        if self._pipeline is None:
+    async def _leave_queue(self, until: float) -> None:
+        """Have the connection without a queue, whose statements have ended.
+
+        Where the environment was frozen meanwhile, nobody knows whether they will: they are given up.
+        """
+        if self._queue is None:
             return
+        if self._queue.is_busy and not self._is_fresh:
+            self._queue.close()
         try:
             async with asyncio.timeout_at(until):
-                await self._pipeline.leave()
+                await self._queue.leave()
         except TimeoutError as error:
             raise _busy() from error
-        self._pipeline = None
+        self._queue = None
 
     async def _open(self) -> Connection:
         connection = self._connection
@@ -177,6 +182,7 @@ class Database:
                     prepare_threshold=self._prepare_threshold,
                     connect_timeout=_ADDRESS_SECONDS,
                     application_name="manifold",
+                    client_encoding="utf8",
                     **_SOCKET,
                 )
         except (psycopg.OperationalError, TimeoutError) as error:

@@ -5,7 +5,6 @@ The client does this, as a pooler in transaction mode takes no `statement_timeou
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,34 +13,38 @@ from typing import Any
 import psycopg
 
 CANCEL_SECONDS = 1.0
-_cancelling: set[asyncio.Future[None]] = set()  # the event loop itself keeps no task alive
+"""For a request to cancel, and then for its effect."""
+_cancelling: set[asyncio.Task[None]] = set()  # the event loop itself keeps no task alive
 
 
 @asynccontextmanager
 async def ended_by(connection: psycopg.AsyncConnection[Any], until: float) -> AsyncIterator[None]:
-    """Make what runs on the connection fail with an `OperationalError` at `until`, a time of the event loop."""
-    ending: list[asyncio.Task[None]] = []
+    """Make what runs on the connection fail with an `OperationalError` at `until`, a time of the event loop.
+
+    A request to cancel has been sent by the end, so that it ends nothing else that runs on the connection later.
+    """
+    begun: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
-    watch = loop.call_at(until, lambda: ending.append(loop.create_task(end(connection))))
+    late = loop.call_at(until, lambda: begun.append(cancel(connection)))
+    later = loop.call_at(until + 2 * CANCEL_SECONDS, lambda: _shut(connection))
     try:
         yield
     finally:
-        watch.cancel()
-        for task in ending:
-            task.cancel()
+        late.cancel()
+        later.cancel()
+        if begun:
+            await asyncio.wait(begun)
 
 
-async def end(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Cancel the statement that runs on the connection and, if this is not cancelled meanwhile, shut the socket.
+def cancel(connection: psycopg.AsyncConnection[Any]) -> asyncio.Task[None]:
+    """Request that the server cancels what runs on the connection. The task ends within `CANCEL_SECONDS`.
 
-    A request to cancel is never given up halfway: PgBouncer 1.18 ends with "bad client state" if its sender has left.
+    It is not to be cancelled itself: PgBouncer 1.18 ends with "bad client state" if the sender of a request leaves.
     """
-    cancelling = asyncio.ensure_future(_cancel(connection))
+    cancelling = asyncio.get_running_loop().create_task(_cancel(connection))
     _cancelling.add(cancelling)
     cancelling.add_done_callback(_cancelling.discard)
-    await asyncio.shield(cancelling)
-    await asyncio.sleep(CANCEL_SECONDS)
-    _shut(connection)
+    return cancelling
 
 
 async def _cancel(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -51,5 +54,9 @@ async def _cancel(connection: psycopg.AsyncConnection[Any]) -> None:
 
 def _shut(connection: psycopg.AsyncConnection[Any]) -> None:
     """Shut the socket, so that psycopg reads its end. The descriptor stays open: libpq owns it."""
-    with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
-        same.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError, psycopg.Error):
+        same = socket.socket(fileno=connection.pgconn.socket)  # a copy would need a free descriptor
+        try:
+            same.shutdown(socket.SHUT_RDWR)
+        finally:
+            same.detach()
