@@ -1,7 +1,7 @@
 """Parameters that a provider's dialect does not have, and requests that are wrong for every provider."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -34,6 +34,10 @@ CALLING: dict[str, Any] = {
 CALLED = [*HELLO, CALLING, {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}]
 CLAUDE = "eu.anthropic.claude-haiku-4-5-v1:0"
 every_dialect = pytest.mark.parametrize("provider", DIALECTS)
+
+
+NO_TEXTS: Sequence[Any] = ({}, [], ["low"], {"a": {"b": 1}}, 5, True)
+NO_WHOLE_NUMBERS: Sequence[Any] = ("2000", 2.5, [], True)
 
 
 def request(provider: str, model: str | None = None, *, drop: bool = False, **body: Any) -> dict[str, Any]:
@@ -81,6 +85,22 @@ def test_unsupported_parameters_are_refused_or_dropped(provider: str, param: str
     error = refused(provider, **{param: value})
     assert (error.status, error.param, error.code) == (400, param, "unsupported_parameter")
     assert request(provider, drop=True, **{param: value}) == request(provider)
+
+
+@every_dialect
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [
+        *(("reasoning_effort", wrong) for wrong in NO_TEXTS),
+        *((name, wrong) for name in ("max_tokens", "max_completion_tokens") for wrong in NO_WHOLE_NUMBERS),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused(provider: str, drop: bool, param: str, value: Any) -> None:
+    for more in ({}, {"reasoning_effort": "low"}):
+        with pytest.raises(InvalidRequest) as caught:
+            request(provider, drop=drop, **{**more, param: value})
+        assert (caught.value.param, caught.value.code) == (param, "invalid_value")
 
 
 @every_dialect

@@ -14,7 +14,7 @@ from typing import Any
 
 from manifold.errors import InvalidRequest
 from manifold.providers.completion_provider import ProviderRequest
-from manifold.providers.content_parts import Part
+from manifold.providers.content_parts import Part, invalid_value
 from manifold.providers.conversation import Turn
 
 OPENAI = frozenset(
@@ -74,6 +74,22 @@ class Params:
         """Take all of these, and return the value of the first that the request has: the others are its older names."""
         values = [self.take(name) for name in names]
         return next((value for value in values if value is not None), None)
+
+    def effort(self) -> str | None:
+        """Take `reasoning_effort`. Raises `InvalidRequest` if it is no text."""
+        effort = self.take("reasoning_effort")
+        if effort is not None and not isinstance(effort, str):
+            raise invalid_value("reasoning_effort", "must be text, such as medium")
+        return effort
+
+    def token_limit(self) -> int | None:
+        """Take `max_completion_tokens`, or its older name. Raises `InvalidRequest` if it is no whole number."""
+        names = ("max_completion_tokens", "max_tokens")
+        given = next((name for name in names if name in self), names[0])
+        limit = self.take_first(*names)
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+            raise invalid_value(given, "must be a whole number")
+        return limit
 
     def number(self, name: str, low: float, high: float) -> Any:
         """Take a number within the provider's bounds, which are narrower than OpenAI's."""

@@ -21,7 +21,7 @@ def take_thinking(params: Params, model: str, *, must_call: bool = False) -> tup
     `max_tokens` is `None` if neither the client nor thinking needs it. The client's own `thinking` stays in `rest`.
     `must_call` tells that `tool_choice` demands a call, before which Claude cannot think.
     """
-    limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
+    limit, effort = params.token_limit(), params.effort()
     budget = _budget(params)
     if limit is None and budget is not None:
         limit = max_tokens(model, budget)

@@ -89,7 +89,7 @@ def _reasoning(params: Params, model: str, tools: Tools) -> tuple[Object, int | 
     """The model's own fields for `reasoning_effort`, and `max_tokens`."""
     if is_claude(model):
         return take_thinking(params, model, must_call=tools.mode == "required")
-    limit, effort = params.take_first("max_completion_tokens", "max_tokens"), params.take("reasoning_effort")
+    limit, effort = params.token_limit(), params.effort()
     if effort is None:
         return {}, limit
     if "openai." in model and effort in EFFORTS:

@@ -27,7 +27,7 @@ def translate_request(model: str, request: ProviderRequest) -> Object:
         "model": model,
         "messages": [_message(turn) for turn in conversation],
         **present(
-            max_tokens=params.take_first("max_completion_tokens", "max_tokens"),
+            max_tokens=params.token_limit(),
             temperature=params.take("temperature"),
             p=_top_p(params),
             k=params.take("top_k"),
@@ -52,7 +52,7 @@ def _top_p(params: Params) -> Any:
 
 
 def _thinking(params: Params) -> Object | None:
-    effort = params.take("reasoning_effort")
+    effort = params.effort()
     if effort is None:
         return None
     if effort == "none":

@@ -52,7 +52,7 @@ def _config(params: Params, model: str) -> Object:
         temperature=params.take("temperature"),
         topP=params.take("top_p"),
         topK=params.take("top_k"),
-        maxOutputTokens=params.take_first("max_completion_tokens", "max_tokens"),
+        maxOutputTokens=params.token_limit(),
         stopSequences=params.stop(),
         candidateCount=params.take("n"),
         seed=params.take("seed"),

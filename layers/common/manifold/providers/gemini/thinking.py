@@ -17,7 +17,7 @@ BUDGETS: Mapping[str, int] = {"none": 0, "minimal": 1_024, "low": 1_024, "medium
 
 def take_thinking(params: Params, model: str) -> dict[str, Any] | None:
     """The `thinkingConfig` for `reasoning_effort`; `None` if the request has none."""
-    effort = params.take("reasoning_effort")
+    effort = params.effort()
     if effort is None:
         return None
     version = VERSION.search(model)
