@@ -49,13 +49,15 @@ async def create_embedding(request: Request) -> Response:
 async def _answer(request: Request, route: Route) -> Response:
     gateway: Gateway = request.app.state.gateway  # FastAPI takes a twentieth of a request for a dependency
     caller = await web.caller(request)
-    content = await _content(request)
     try:
+        content = await _content(request)
         completion, by_prompt = _planned(content, route, caller, gateway)
-    except ManifoldError:
+    except ManifoldError as error:
         if caller.credential is None or not caller.credential.remembered:
             raise
         caller = await gateway.keys.look_up(caller.credential.token_hash)  # it may do other things now, or none
+        if isinstance(error, PayloadTooLarge):
+            raise
         completion, by_prompt = _planned(content, route, caller, gateway)
     calls = [call for of_prompt in by_prompt for call in of_prompt]
     scopes: Scopes = request.app.state.scopes()
@@ -65,7 +67,7 @@ async def _answer(request: Request, route: Route) -> Response:
             beginning = asyncio.create_task(streams.begin(scope.router, calls, held=held))
             events, headers = await streams.answer(beginning, scope.admission.verify())
             return _Pieces(await scope.until_read(events, streams.DONE), headers, "text/event-stream")
-        request_calls = RequestCalls(scope.router, completion, by_prompt, held=held)
+        request_calls = RequestCalls(scope.router, scope.admission, completion, by_prompt, held=held)
         if completion.several_answers:
             return _Pieces(await scope.until_read(request_calls.array(), END), {}, JSON)
         content, headers = await request_calls.single()

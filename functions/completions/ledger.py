@@ -2,9 +2,10 @@
 
 A caller whose key is remembered costs one statement a request: the one that writes the calls down also says what the
 key may do now, and an answer that it may no longer have does not leave. Limits cost one more, and so does an answer
-that leaves piece by piece, whose key is verified before the first piece.
+that leaves piece by piece, whose key is verified before the first piece, or one that may come of a fallback.
 """
 
+import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -12,16 +13,23 @@ from manifold import ids, limits, observe
 from manifold.access import Caller
 from manifold.auth import KeyMemory
 from manifold.dispatch.attempts import Attempt
+from manifold.dispatch.deadline import now
 from manifold.dispatch.token_usage import tokens_of
-from manifold.errors import ManifoldError, Unavailable
+from manifold.errors import AuthenticationFailed, ManifoldError, PermissionDenied, Unavailable
 from manifold.prices import Prices, Tokens
 from manifold.reported_cost import cost_of
 from manifold.store import Store
 from manifold.store.calls import CallRecord
 
+VERIFIED_SECONDS = 5.0
+"""After so long a key is verified again before the next call of an array begins."""
+
 
 class Admission:
-    """The calls of one request that the ledger has admitted, and whether its key may still have what comes of them."""
+    """The calls of one request that the ledger has admitted, and whether its key may still have what comes of them.
+
+    The router's `Access` (`manifold.dispatch.router`).
+    """
 
     def __init__(self, keys: KeyMemory, caller: Caller, groups: Sequence[str], lease: str = "") -> None:
         self.caller = caller
@@ -34,6 +42,9 @@ class Admission:
         self._keys = keys
         self._groups = groups
         self._asked = set[str]()
+        self._looking_up = asyncio.Lock()
+        self._known_at = now()
+        self._refusal: ManifoldError | None = None
 
     def may_use(self, group: str) -> bool:
         """Whether the caller may use a fallback group, by what is known by now."""
@@ -46,11 +57,36 @@ class Admission:
     async def verify(self) -> None:
         """Verify the key before the first piece of an answer leaves. Raises as `check` does."""
         self.is_leaving = True
-        credential = self.caller.credential
-        if credential is not None and not self.is_verified:
-            self.caller = await self._keys.look_up(credential.token_hash)
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Have what the key may do, unless it was looked up for this request. Raises as `check` does."""
+        if not self.is_verified:
+            async with self._looking_up:
+                if not self.is_verified:
+                    await self._look_up()
+                    self.is_verified = True
+
+    async def renew(self) -> None:
+        """Verify the key again before another call begins, if it was `VERIFIED_SECONDS` ago. Raises as `check` does.
+
+        One call looks it up; those that begin meanwhile go by what was known.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        if now() - self._known_at >= VERIFIED_SECONDS:
+            await self._look_up()
+
+    async def _look_up(self) -> None:
+        self._known_at = now()
+        if self.caller.credential is None:
+            return
+        try:
+            self.caller = await self._keys.look_up(self.caller.credential.token_hash)
             self.caller.require(self._needed)
-            self.is_verified = True
+        except (AuthenticationFailed, PermissionDenied) as error:
+            self._refusal = error
+            raise
 
     def check(self, grant: str | None) -> Caller:
         """The caller by what its key may do now.

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from completions import rendering
 from completions.fanout import InOrder, first_of, outcome
+from completions.ledger import Admission
 from completions.plan import CallsByPrompt
 from completions.rendering import Completion
 from completions.request import CompletionRequest
@@ -20,12 +21,21 @@ BLANK_SECONDS = 15.0
 class RequestCalls:
     """The calls of one request: all of them, or of each prompt's the first that succeeds.
 
-    The app makes it with the scope's router. The shape of its answer is that of the request alone: a list for a list.
-    `held`: Lambda holds the answer, up to its limit.
+    The app makes it with the scope's router and admission. The shape of its answer is that of the request alone: a list
+    for a list. `held`: Lambda holds the answer, up to its limit.
     """
 
-    def __init__(self, router: Router, request: CompletionRequest, by_prompt: CallsByPrompt, *, held: bool) -> None:
+    def __init__(
+        self,
+        router: Router,
+        admission: Admission,
+        request: CompletionRequest,
+        by_prompt: CallsByPrompt,
+        *,
+        held: bool,
+    ) -> None:
         self._router = router
+        self._admission = admission
         self._request = request
         self._by_prompt = by_prompt
         self._held = held
@@ -54,7 +64,11 @@ class RequestCalls:
         yield END
 
     async def _in_place(self, calls: Sequence[PlannedCall]) -> bytes:
-        return rendering.in_place(await outcome(self._fastest(calls)))
+        return rendering.in_place(await outcome(self._renewed(calls)))
+
+    async def _renewed(self, calls: Sequence[PlannedCall]) -> Completion:
+        await self._admission.renew()
+        return await self._fastest(calls)
 
     async def _fastest(self, calls: Sequence[PlannedCall]) -> Completion:
         if len(calls) == 1:

@@ -90,7 +90,7 @@ class Scopes:
         deadline = api_gateway.deadline(event, timeout)
         admission = await self._ledger.admit(caller, [call.group for call in calls])
         router = self._dispatcher.router(
-            deadline.within(request.timeout), admission.report, admission.may_use, retries=request.retries
+            deadline.within(request.timeout), admission.report, admission, retries=request.retries
         )
         return Scope(self._ledger, admission, router)
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from completions import ledger
 from local.provider import Fault, Simulator, defaults
 from manifold.auth import key_hash
 from manifold.errors import Unavailable
@@ -171,11 +172,13 @@ async def test_a_key_that_was_given_more_has_it_at_once(environments: Environmen
     assert [(await ask(app, model=model)).status_code for model in ("general", "fast")] == [200, 200]
 
 
-@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("busy", [0.0, 0.15])
+@pytest.mark.parametrize("request_name", ["one answer", "array", "stream"])
 @pytest.mark.parametrize("limits", [{}, {"rpm_limit": 9}])
 async def test_a_fallback_that_the_key_may_no_longer_use_does_not_answer(
-    environments: Environments, limits: dict[str, Any], stream: bool
+    environments: Environments, limits: dict[str, Any], request_name: str, busy: float
 ) -> None:
+    """Whether the database says so before or after the provider has failed."""
     app = environments.apps[1]
     settings = app.gateway.config.router_settings._replace(
         fallbacks={"mini": ("special",)}, enforce_fallback_model_access=True
@@ -185,10 +188,48 @@ async def test_a_fallback_that_the_key_may_no_longer_use_does_not_answer(
     await environments.change(lambda tables, key: tables.keys.save(replace(key, **limits)))
     await ask(app)
     app.provider.fail(Fault(kind="error", account="openai", times=None))
-    assert (await ask(app, stream=stream)).status_code == 200
-    await environments.change(lambda tables, key: tables.keys.save(replace(key, models=["mini"])))
-    answer = await ask(app, stream=stream)
-    assert answer.status_code in (403, 502), answer.text
+    assert (await ask(app, request_name)).status_code == 200
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, models=["mini", "general"])))
+    find, before = app.gateway.keys._find, len(app.calls("special"))
+
+    async def find_late(token_hash: str) -> str | None:
+        await asyncio.sleep(busy)
+        return await find(token_hash)
+
+    app.gateway.keys._find = find_late
+    answer = await ask(app, request_name)
+    assert answer.status_code == (200 if request_name == "array" else 502), answer.text
+    assert "special" not in answer.text
+    assert len(app.calls("special")) == before
+
+
+@pytest.mark.parametrize("limits", [{}, {"rpm_limit": 90}])
+@pytest.mark.parametrize("change_name", ["blocked", "deleted", "narrowed"])
+async def test_an_array_begins_no_call_long_after_its_key_was_changed(
+    environments: Environments, monkeypatch: pytest.MonkeyPatch, change_name: str, limits: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(ledger, "VERIFIED_SECONDS", 0.3)
+    app = environments.apps[0]
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, **limits)))
+    app.set_latency("mini", answer=0.1)
+    asking = asyncio.create_task(ask(app, model="mini", messages=[HELLO] * 20, max_workers=1))
+    await asyncio.sleep(0.25)
+    change, _, code = CHANGES[change_name]
+    await environments.change(change)
+    answer = await asking
+    places = answer.json()
+    refused = [place["error"]["code"] for place in places if "error" in place]
+    assert (answer.status_code, len(places), set(refused)) == (200, 20, {code})
+    assert 1 <= 20 - len(refused) <= 8
+    assert environments.recorded() == 20 - len(refused)
+
+
+async def test_a_body_that_is_too_large_tells_nothing_to_a_key_that_may_do_nothing(environments: Environments) -> None:
+    app = environments.apps[0]
+    large = [{"role": "user", "content": "a" * 7_000_000}]
+    assert (await ask(app, messages=large)).status_code == 413
+    await environments.change(CHANGES["blocked"][0])
+    assert (await ask(app, messages=large)).status_code == 403
 
 
 async def test_a_call_is_of_the_team_that_the_key_has_now(environments: Environments) -> None:

@@ -14,7 +14,7 @@ from manifold.dispatch.attempts import Attempt, PlannedCall
 from manifold.dispatch.choice import Choices
 from manifold.dispatch.concurrency import ConcurrencyLimits
 from manifold.dispatch.deadline import Deadline
-from manifold.dispatch.router import Router
+from manifold.dispatch.router import Access, Router
 from manifold.errors import CallFailed, InvalidRequest, ProviderError, ProviderRefused, ProviderUnclear
 from manifold.providers import Endpoint
 from manifold.providers.completion_provider import ProviderRequest
@@ -84,6 +84,19 @@ class First(Choices):
         return False
 
 
+class Open:
+    """The access of a caller to the groups of `OPEN`."""
+
+    def __init__(self) -> None:
+        self.groups = OPEN
+
+    def may_use(self, group: str) -> bool:
+        return group in self.groups
+
+    async def refresh(self) -> None:
+        """It stays as it is."""
+
+
 def router(
     fake: Fake,
     *names: str,
@@ -93,6 +106,7 @@ def router(
     others: Sequence[Deployment] = (),
     settings: RouterSettings | None = None,
     seconds: float | None = None,
+    access: Access | None = None,
 ) -> Router:
     group = (*(deployment(name) for name in names or ("one",)), *others)
     if secrets is not None:
@@ -107,7 +121,7 @@ def router(
         report,
         First(),
         settings or RouterSettings(),
-        OPEN.__contains__,
+        access or Open(),
         retries=retries,
     )
 
@@ -207,6 +221,19 @@ async def test_a_fallback_that_the_caller_may_not_use_is_skipped_if_that_is_enfo
 
     assert given.body["model"] == "open"
     assert len(fake.requests) == 2
+
+
+async def test_a_fallback_is_chosen_by_what_the_caller_may_do_by_then() -> None:
+    class Narrowed(Open):
+        async def refresh(self) -> None:
+            self.groups = frozenset({"group"})
+
+    settings = RouterSettings(default_fallbacks=("open",), enforce_fallback_model_access=True)
+    fake = Fake(_in_turn([ProviderUnclear("down", status=503), {"choices": []}]))
+    others = [deployment("open", "open")]
+    with pytest.raises(CallFailed):
+        await router(fake, retries=0, others=others, settings=settings, access=Narrowed()).complete(CALL)
+    assert len(fake.requests) == 1
 
 
 @pytest.mark.parametrize("settings", [RouterSettings(), RouterSettings(fallbacks={"*": ("open",)})])

@@ -1,6 +1,5 @@
 """What one environment shares between the requests whose calls it makes, and the router of each request."""
 
-from collections.abc import Callable
 from typing import Any
 
 from manifold.config import Deployment, RouterSettings
@@ -10,7 +9,7 @@ from manifold.dispatch.choice import Choices, Chooser
 from manifold.dispatch.concurrency import ConcurrencyLimits
 from manifold.dispatch.deadline import Deadline
 from manifold.dispatch.group_attempts import GroupAttempts
-from manifold.dispatch.router import Router
+from manifold.dispatch.router import Access, Router
 from manifold.prices import Prices
 from manifold.store import Store
 
@@ -33,13 +32,13 @@ class Dispatcher:
         self,
         deadline: Deadline,
         report: Report,
-        may_use: Callable[[str], bool] = lambda group: True,
+        access: Access | None = None,
         *,
         retries: int | None = None,
     ) -> Router:
         """The router of one request, which is to be closed.
 
-        `report` is given every attempt; `may_use` says whether the caller may use a group; `retries` are the
+        `report` is given every attempt; `access` says which groups the caller may use; `retries` are the
         request's own, else those of `config.yaml` count.
         """
         choices = Choices(self._chooser)
@@ -55,7 +54,7 @@ class Dispatcher:
             note_and_report,
             choices,
             self._settings,
-            may_use,
+            access,
             retries=retries,
         )
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import Any, Protocol
 
 from manifold.config import Deployment, RouterSettings
 from manifold.deployments import Deployments
@@ -20,13 +20,23 @@ from manifold.errors import ManifoldError, ProviderError
 from manifold.providers.completion_provider import ProviderRequest, Route
 
 
+class Access(Protocol):
+    """Which groups the caller of a request may use."""
+
+    def may_use(self, group: str) -> bool:
+        """Whether it may use this group, by what is known by now."""
+
+    async def refresh(self) -> None:
+        """Have `may_use` go by what the caller may do now. Raises a `ManifoldError` if that is nothing any more."""
+
+
 class Router:
     """The calls of one request, which may be made at the same time. `Dispatcher.router` makes it.
 
     It holds the request's deadline, choices and report, and is closed after its calls. Each call ends at the deadline
     at the latest. If no group answers, the error is that of the call's own group: `CallFailed`, or `InvalidRequest`
-    where its providers cannot take the request. `may_use` says whether the caller may use a group; fallbacks keep to it
-    where the admin said so.
+    where its providers cannot take the request. Fallbacks keep to the caller's `access` where the admin said so; with
+    `None` it has access to all.
     """
 
     def __init__(
@@ -37,7 +47,7 @@ class Router:
         report: Report,
         choices: Choices,
         settings: RouterSettings,
-        may_use: Callable[[str], bool],
+        access: Access | None,
         *,
         retries: int | None = None,
     ) -> None:
@@ -46,7 +56,7 @@ class Router:
         self._deployments = deployments
         self._choices = choices
         self._settings = settings
-        self._may_use = may_use
+        self._access = access if settings.enforce_fallback_model_access else None
         retries = settings.num_retries if retries is None else retries
         self._attempts = GroupAttempts(deployments, limits, deadline, report, choices, settings, retries)
 
@@ -97,7 +107,8 @@ class Router:
             return await self._attempts.answer(call, send, has_fallback=has_fallback)
         except ManifoldError as error:
             failure = error
-        for left, other in _counted_down(self._calls(call, fallbacks_for(self._settings, call.group, failure))):
+        others = await self._allowed(call, fallbacks_for(self._settings, call.group, failure))
+        for left, other in _counted_down(others):
             with contextlib.suppress(ManifoldError):  # the error is that of the call's own group
                 return await self._attempts.answer(other, send, has_fallback=left > 0)
         if failure.code == NONE_AVAILABLE:
@@ -106,7 +117,7 @@ class Router:
 
     async def _fall_back(self, call: PlannedCall, withheld: Answer[dict[str, Any]]) -> Answer[dict[str, Any]]:
         """The first answer of a fallback that is not withheld, else this one."""
-        others = self._calls(call, fallbacks_for_withheld(self._settings, call.group))
+        others = await self._allowed(call, fallbacks_for_withheld(self._settings, call.group))
         for left, other in _counted_down(others):
             with contextlib.suppress(ManifoldError):
                 attempts = self._attempts.answer(other, self._deployments.complete, has_fallback=left > 0)
@@ -116,12 +127,18 @@ class Router:
                     return answer
         return withheld
 
+    async def _allowed(self, call: PlannedCall, groups: Sequence[str]) -> list[PlannedCall]:
+        """The same as `_calls`, by what the caller may do now: another group's answer may be nothing to it."""
+        if groups and self._access is not None:
+            await self._access.refresh()
+        return self._calls(call, groups)
+
     def _calls(self, call: PlannedCall, groups: Sequence[str]) -> list[PlannedCall]:
         """The same call to each of these groups that serves its route and, where that counts, is open to the caller."""
         return [
             call._replace(group=group)
             for group in groups
-            if not self._settings.enforce_fallback_model_access or self._may_use(group)
+            if self._access is None or self._access.may_use(group)
             if self._deployments.serving(group, call.route)
         ]
 
