@@ -22,6 +22,7 @@ class Environments:
         self._api = RuntimeApi(function.arn, function.seconds)
         self._processes = set[asyncio.subprocess.Process]()
         self._watching = set[asyncio.Task[None]]()
+        self._starting = 0
 
     async def start(self) -> None:
         """Begin to serve invocations."""
@@ -38,14 +39,21 @@ class Environments:
     async def invoke(self, event: Any) -> Invocation:
         """Have an environment answer the event: one that is idle, or a new one."""
         invocation = self._api.invoke(event)
-        if self._api.waiting > self._api.idle and len(self._processes) < MOST:
-            environment = {**self._function.environment, "AWS_LAMBDA_RUNTIME_API": self._api.address}
-            process = await asyncio.create_subprocess_exec(*self._command, env=environment)
-            self._processes.add(process)
-            watching = asyncio.create_task(self._watch(process))
-            self._watching.add(watching)
-            watching.add_done_callback(self._watching.discard)
+        if self._api.waiting > self._api.idle and len(self._processes) + self._starting < MOST:
+            self._starting += 1
+            try:
+                await self._start_environment()
+            finally:
+                self._starting -= 1
         return invocation
+
+    async def _start_environment(self) -> None:
+        environment = {**self._function.environment, "AWS_LAMBDA_RUNTIME_API": self._api.address}
+        process = await asyncio.create_subprocess_exec(*self._command, env=environment)
+        self._processes.add(process)
+        watching = asyncio.create_task(self._watch(process))
+        self._watching.add(watching)
+        watching.add_done_callback(self._watching.discard)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         await process.wait()

@@ -162,7 +162,7 @@ async def _cursor(tables: Tables, after: str | None) -> Cursor | None:
         return None
     row = await tables.keys.find("id", after)
     if row is None:
-        raise InvalidRequest("There is no key with this token_id.", param="after")
+        raise InvalidRequest("There is no key with this token_id.", param="after", code="invalid_cursor")
     return Cursor(row.created_at, row.id)
 
 

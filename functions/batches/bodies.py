@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
-from batches.retry_rounds import MOST_ROUNDS
+from batches.retry_rounds import MOST_ROUNDS, ROUNDS
 from manifold.create_body import CreateBody
 from manifold.schemas import BatchEndpoint, ExpiresAfter
 
@@ -12,7 +12,12 @@ MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 
-Rounds = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True, ge=0, le=MOST_ROUNDS)]
+
+def _rounds(sent: object) -> object:
+    return sent * ROUNDS if isinstance(sent, bool) else sent
+
+
+Rounds = Annotated[int, Field(strict=True, ge=0, le=MOST_ROUNDS), BeforeValidator(_rounds)]
 
 
 class BatchCreate(CreateBody):

@@ -8,11 +8,11 @@ ROUNDS = 2
 
 
 def retry_rounds(
-    requested: int | bool | None, of_key: int | None, groups: Sequence[str], of_group: Callable[[str], int]
+    requested: int | None, of_key: int | None, groups: Sequence[str], of_group: Callable[[str], int]
 ) -> int:
     """The rounds of a new batch: what its create says, else its key, else the setting of its model groups."""
     if requested is not None:
-        return int(requested) * ROUNDS if isinstance(requested, bool) else requested
+        return requested
     if of_key is not None:
         return of_key
     return max(map(of_group, groups), default=0)

@@ -38,3 +38,7 @@ def test_an_owner_reads_the_detail_unless_it_is_about_our_account() -> None:
     assert owner_message(ProviderRefused("x", status=400, detail="Line 3 is bad.")).endswith("HTTP 400: Line 3 is bad.")
     assert "detail" not in owner_message(ProviderRefused("x", status=401, detail="detail of our key"))
     assert owner_message(ProviderUnclear("x", status=500, detail="detail")) == "The provider answered HTTP 500."
+
+
+def test_an_answer_that_cannot_be_read_is_said_to_be_one() -> None:
+    assert "cannot be read" in client_error(ProviderUnclear("x", status=200, detail="detail")).message

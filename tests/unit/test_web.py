@@ -293,6 +293,7 @@ async def test_every_answer_has_its_own_request_id(client: httpx.AsyncClient) ->
         ({"authorization": "bearer   sk-1 "}, "sk-1"),
         ({"api-key": "sk-1"}, "sk-1"),
         ({"authorization": "Basic c2s6MQ==", "api-key": "sk-1"}, "sk-1"),
+        ({"authorization": "Bearer ", "api-key": "sk-1"}, "sk-1"),
     ],
 )
 async def test_the_key_comes_as_openai_or_azure_sends_it(

@@ -93,7 +93,11 @@ def owner_message(error: ProviderError) -> str:
 
 def public_message(error: ProviderError) -> str:
     """What anyone may be told: no address, no key and none of the provider's words."""
-    return f"The provider answered HTTP {error.status}." if error.status else "The provider gave no answer."
+    if not error.status:
+        return "The provider gave no answer."
+    if error.status < 400:
+        return f"The provider's answer (HTTP {error.status}) cannot be read: try again."
+    return f"The provider answered HTTP {error.status}."
 
 
 def is_key_refused(error: ProviderError) -> bool:

@@ -181,7 +181,7 @@ def bearer(request: Request) -> str:
     Raises `AuthenticationFailed` if there is none.
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    token = token.strip() if scheme.lower() == "bearer" else request.headers.get("api-key", "")
+    token = (token.strip() if scheme.lower() == "bearer" else "") or request.headers.get("api-key", "")
     if not token:
         raise AuthenticationFailed(f"{WRONG_KEY}: none. Send it as 'Authorization: Bearer sk-…'.")
     return token

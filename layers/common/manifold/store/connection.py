@@ -206,4 +206,7 @@ def _errors() -> Iterator[None]:
     except psycopg.OperationalError as error:
         raise Unavailable("The database did not answer. Try again shortly.") from error
     except psycopg.DataError as error:
-        raise InvalidRequest("The request holds what cannot be stored, such as a NUL character.") from error
+        message = (
+            "The request holds what cannot be stored: a NUL character, half a surrogate pair, or a number such as NaN."
+        )
+        raise InvalidRequest(message) from error
