@@ -33,6 +33,7 @@ class Admission:
 
     def __init__(self, keys: KeyMemory, caller: Caller, groups: Sequence[str], lease: str = "") -> None:
         self.caller = caller
+        """As it was admitted: its limits are those that the record counts for."""
         self.lease = lease
         self.attempts: list[Attempt] = []
         self.is_verified = caller.credential is None or not caller.credential.remembered
@@ -40,6 +41,7 @@ class Admission:
         self.is_leaving = False
         """Whether the answer leaves before its calls are recorded."""
         self._keys = keys
+        self._known = caller
         self._groups = groups
         self._asked = set[str]()
         self._looking_up = asyncio.Lock()
@@ -49,7 +51,7 @@ class Admission:
     def may_use(self, group: str) -> bool:
         """Whether the caller may use a fallback group, by what is known by now."""
         self._asked.add(group)
-        return self.caller.may_use(group)
+        return self._known.may_use(group)
 
     def report(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
@@ -82,8 +84,8 @@ class Admission:
         if self.caller.credential is None:
             return
         try:
-            self.caller = await self._keys.look_up(self.caller.credential.token_hash)
-            self.caller.require(self._needed)
+            self._known = await self._keys.look_up(self.caller.credential.token_hash)
+            self._known.require(self._needed)
         except (AuthenticationFailed, PermissionDenied) as error:
             self._refusal = error
             raise

@@ -224,6 +224,23 @@ async def test_an_array_begins_no_call_long_after_its_key_was_changed(
     assert environments.recorded() == 20 - len(refused)
 
 
+async def test_an_array_whose_limits_are_removed_meanwhile_frees_its_lease(
+    environments: Environments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "VERIFIED_SECONDS", 0.1)
+    app = environments.apps[0]
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, max_parallel_requests=9)))
+    await ask(app)
+    app.set_latency("mini", answer=0.1)
+    asking = asyncio.create_task(ask(app, model="mini", messages=[HELLO] * 5, max_workers=1))
+    await asyncio.sleep(0.15)
+    [(held,)] = postgres.connection(environments.url).execute("SELECT leases FROM meters").fetchall()
+    await environments.change(lambda tables, key: tables.keys.save(replace(key, max_parallel_requests=None)))
+    assert (await asking).status_code == 200
+    [(left,)] = postgres.connection(environments.url).execute("SELECT leases FROM meters").fetchall()
+    assert (len(held), left) == (1, {})
+
+
 async def test_a_body_that_is_too_large_tells_nothing_to_a_key_that_may_do_nothing(environments: Environments) -> None:
     app = environments.apps[0]
     large = [{"role": "user", "content": "a" * 7_000_000}]
