@@ -124,8 +124,7 @@ class DeliveryRun:
     async def _failed(self, webhook: WebhookRow, delivery: DeliveryRow, outcome: _Outcome) -> float:
         error = outcome.error or ""
         async with self._store.transaction() as tables:
-            if outcome.status == GONE:
-                await tables.webhooks.disable(webhook)
+            if outcome.status == GONE and await tables.webhooks.disable(webhook):
                 await tables.deliveries.abandon(delivery, outcome.status, error)
                 return float("inf")
             retry_in = pause(delivery.attempts)

@@ -384,6 +384,27 @@ async def test_an_endpoint_that_is_gone_is_sent_nothing_any_more(system: System,
     assert (newer["status"], newer["last_status_code"]) == ("failed", None)
 
 
+@pytest.mark.parametrize("status", [410, 503, 200])
+async def test_a_late_answer_is_nothing_to_the_endpoint_to_which_a_webhook_was_moved(
+    system: System, endpoint: WebhookEndpoint, other: WebhookEndpoint, status: int
+) -> None:
+    webhook = await webhook_to(system, endpoint.url)
+    await ended_batch(system)
+    endpoint.statuses = [status]
+    endpoint.released.clear()
+    sending = asyncio.create_task(system.delivery_run().run())
+    await eventually(lambda: len(endpoint.received) == 1)
+    await system.call_webhooks("POST", f"/webhook_endpoints/{webhook['id']}", json={"url": other.url})
+    endpoint.released.set()
+    await sending
+    system.age(HOURS)
+    await system.run_schedule()
+    await system.deliver_all()
+
+    assert (await system.call_webhooks("GET", f"/webhooks/{webhook['id']}"))["status"] == "active"
+    assert len(other.received) == (0 if status == 200 else 1)
+
+
 async def test_an_answer_without_an_end_is_not_read(system: System, endpoint: WebhookEndpoint) -> None:
     webhook = await webhook_to(system, endpoint.url)
     endpoint.statuses, endpoint.endless = [200], True

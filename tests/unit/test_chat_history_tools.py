@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from manifold.errors import InvalidRequest
 from tests.support.conversations import answer_text, assistant, body, call, ids, result, user
 from tests.unit.test_chat_translation import HELLO, every_dialect
 
@@ -47,6 +48,17 @@ def inputs(sent: object) -> Iterator[dict[str, Any]]:
 def test_arguments_that_are_no_object_are_carried_in_one(provider: str, arguments: object, value: object) -> None:
     messages = [user("one"), assistant(None, tool_calls=[call("call_1", arguments)]), result("call_1")]
     assert list(inputs(body(provider, messages))) == [value]
+
+
+@every_dialect
+def test_arguments_that_are_nested_too_deep_are_refused(provider: str) -> None:
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    messages = [user("one"), assistant(None, tool_calls=[call("call_1", nested)]), result("call_1")]
+    with pytest.raises(InvalidRequest) as caught:
+        body(provider, messages)
+    assert caught.value.param == "messages[1].tool_calls[0].function.arguments"
 
 
 @every_dialect

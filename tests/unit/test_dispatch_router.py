@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -166,6 +167,16 @@ async def test_a_rotated_key_of_a_stream_too() -> None:
 
     assert list(begun.body.head) == [ROLE, TOKEN]
     await begun.body.rest.aclose()
+
+
+@pytest.mark.parametrize("error", [TypeError("nobody thought of it"), RecursionError()])
+async def test_an_unexpected_error_is_an_attempt_like_any_other(error: Exception) -> None:
+    reports: list[Attempt] = []
+    fake = Fake(_in_turn([error, {"choices": []}]))
+    answer = await router(fake, "one", "other", reports=reports).complete(CALL)
+
+    assert answer.attempts == 2
+    assert [type(one.error) for one in reports] == [ProviderUnclear, NoneType]
 
 
 async def test_every_attempt_is_reported() -> None:

@@ -68,3 +68,12 @@ def test_an_error_without_a_payload() -> None:
     headers = {":message-type": "error", ":error-code": "internalServerException", ":error-message": "Broken."}
     (event,) = read([event_stream_message(headers, {})])
     assert orjson.loads(event.data)["error"]["message"] == "Broken."
+
+
+def test_an_exception_whose_message_is_no_text_is_named() -> None:
+    headers = {":message-type": "exception", ":exception-type": "throttlingException"}
+    nested: object = "deep"
+    for _ in range(300):
+        nested = [nested]
+    (event,) = read([event_stream_message(headers, {"message": nested})])
+    assert orjson.loads(event.data)["error"]["message"] == "throttlingException"

@@ -271,3 +271,23 @@ def test_every_wording_has_a_case() -> None:
 
 def test_openai_s_own_word_stays() -> None:
     assert prompt_error_code(400, "invalid_prompt", "") == "invalid_prompt"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("a" * 20_000_000, ""),
+        (TOO_LONG[0][2] + " a" * 10_000_000, CONTEXT),
+        ("a " * 10_000_000 + TOO_LONG[0][2], CONTEXT),
+        ("a " * 10_000_000 + TOO_LONG[0][2] + " a" * 10_000_000, ""),
+    ],
+)
+def test_the_ends_of_a_very_long_message_are_read(text: str, code: str) -> None:
+    assert failure_within({"error": {"message": text}}, CALL).code == code
+
+
+def test_the_begin_of_an_xml_error_is_read() -> None:
+    error = failure(400, {}, b"<Error>" * 9_000 + b"<Code>NoSuchKey</Code>", CALL)
+    assert error.code is None
+    error = failure(404, {}, b'<?xml version="1.0"?>' + b" " * 9_000 + b"<Error><Code>NoSuchKey</Code></Error>", CALL)
+    assert error.code == "NoSuchKey"

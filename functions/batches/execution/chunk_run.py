@@ -37,8 +37,8 @@ PROBE_SECONDS, LAST_PROBE_SECONDS = 120.0, 30.0
 """How long a probe may take, and how long as the run ends."""
 LIMITED_SECONDS = 1800.0
 """After so long without any result, requests of which the provider wants no call, and takes others, have failed."""
-WRITE_SECONDS = 30.0
-"""For what is written as the run ends."""
+WRITE_SECONDS = 20.0
+"""For what is written as the run ends: the lease is renewed no more, and lasts longer."""
 
 Stop = Literal["time", "window", "down", "account", "paused", "limited", "no place", "interrupted", "lost"]
 """Why a run ends with requests left: its own time, or the batch's window, is over or cancelled; the provider is down,

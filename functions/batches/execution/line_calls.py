@@ -10,6 +10,7 @@ import orjson
 from batches.execution.permits import Permit, Permits
 from manifold import lenient_json, observe, storable
 from manifold.config import Deployment
+from manifold.deployments import unreadable
 from manifold.dispatch.attempts import PlannedCall
 from manifold.dispatch.deadline import Deadline, now
 from manifold.dispatch.dispatcher import Dispatcher
@@ -97,8 +98,8 @@ class LineCalls:
         try:
             result = _result(result_id, custom_id, answer)
         except TypeError:  # orjson reads 1,024 levels, and writes 254
-            unreadable = _Answer.of(client_error(ProviderUnclear("an answer that is nested too deep")))
-            result, failed = _result(result_id, custom_id, unreadable), True
+            too_deep = _Answer.of(client_error(ProviderUnclear("an answer that is nested too deep")))
+            result, failed = _result(result_id, custom_id, too_deep), True
         if not failed:
             self._permits.ramp.answered(len(result))
         return Outcome(means, result, failed, error, begun)
@@ -127,8 +128,7 @@ class LineCalls:
         except ProviderError as error:
             failure = error
         except Exception as error:  # one answer that cannot be read must not stop the others
-            observe.fault(error, deployment_id=self._deployment.id)
-            failure = ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
+            failure = unreadable(error, self._deployment)
         else:
             permit.spend(_tokens(body, answer.body))
             return "answered", _Answer(SUCCESS, answer.body), None

@@ -183,8 +183,7 @@ class Deployments:
         except TimeoutError as error:
             raise ProviderUnclear("no answer in time", code=TIMEOUT) from error
         except Exception as error:
-            observe.fault(error, deployment_id=deployment.id)
-            raise ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}") from error
+            raise unreadable(error, deployment) from error
 
     def scrubber(self, deployment: Deployment, own: Mapping[str, str]) -> Scrubber:
         """Scrubs the provider's messages about a batch. `own` maps ids of the provider's to ours."""
@@ -279,6 +278,12 @@ class Deployments:
             secret_access_key=self._secrets.resolve(aws.secret_access_key) or "",
             session_token=self._secrets.resolve(aws.session_token),
         )
+
+
+def unreadable(error: Exception, deployment: Deployment) -> ProviderUnclear:
+    """The provider's error in place of an unexpected one, which is logged: an answer that nobody thought of."""
+    observe.fault(error, deployment_id=deployment.id)
+    return ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
 
 
 def _named(answer: dict[str, Any], deployment: Deployment) -> dict[str, Any]:

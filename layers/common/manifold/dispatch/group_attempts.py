@@ -6,7 +6,7 @@ from random import SystemRandom
 
 from manifold import observe
 from manifold.config import Deployment, RouterSettings
-from manifold.deployments import Deployments
+from manifold.deployments import Deployments, unreadable
 from manifold.dispatch.attempts import Answer, Attempt, Body, Failure, PlannedCall, Report
 from manifold.dispatch.choice import Choices, at_limits, none_available
 from manifold.dispatch.concurrency import ConcurrencyLimits
@@ -115,6 +115,10 @@ class GroupAttempts:
                 failure: Failure = bound.passed()
             except (ProviderError, InvalidRequest) as error:
                 failure = error
+            except ManifoldError:
+                raise
+            except Exception as error:  # it may be paid for, and is recorded like any other
+                failure = unreadable(error, deployment)
             self._report(_unanswered(call, deployment, began, failure))
             raise failure
 

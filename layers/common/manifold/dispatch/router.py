@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any, Protocol
 
 from manifold.config import Deployment, RouterSettings
-from manifold.deployments import Deployments
+from manifold.deployments import Deployments, unreadable
 from manifold.dispatch import stream
 from manifold.dispatch.attempts import Answer, Attempt, Body, PlannedCall, Report
 from manifold.dispatch.choice import NONE_AVAILABLE, Choices
@@ -90,6 +90,10 @@ class Router:
             failure = bound.passed()
         except ProviderError as error:
             failure = error
+        except ManifoldError:
+            raise
+        except Exception as error:  # the part of the answer that has come is paid for
+            failure = unreadable(error, begun.deployment)
         await self._attempts.count_failure(begun.deployment, route, failure)
         raise failure
 

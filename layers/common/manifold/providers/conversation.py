@@ -157,14 +157,17 @@ def _call(call: object, path: str) -> ToolCall:
         raise invalid_value(path, "must be a tool call of a function")
     extra = {name: value for name, value in call.items() if name not in ("id", "type", "function", "index")}
     name = function["name"][:LONGEST_NAME] or NAMELESS
-    return ToolCall(str(call.get("id")), name, _arguments(function.get("arguments")), extra)
+    return ToolCall(str(call.get("id")), name, _arguments(function.get("arguments"), path), extra)
 
 
-def _arguments(arguments: object) -> dict[str, Any]:
+def _arguments(arguments: object, path: str) -> dict[str, Any]:
     """The arguments as an object, empty if there are none. Anything else goes into its `UNREADABLE_ARGUMENTS`."""
     if isinstance(arguments, dict):
         return arguments
-    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    try:
+        text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+    except orjson.JSONEncodeError as error:
+        raise invalid_value(f"{path}.function.arguments", "is nested too deep") from error
     try:
         value = lenient_json.request(text) if text.strip() else None
     except orjson.JSONDecodeError:

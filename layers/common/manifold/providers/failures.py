@@ -45,6 +45,10 @@ STATUS_OF_TYPE = {
 LONGEST_WAIT = 3_600.0
 """Seconds: the most that is believed of a `Retry-After`."""
 S3_ERROR = re.compile(rb"<Error>.*?<Code>([^<]+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
+LONGEST_S3_ERROR = 4_096
+"""Bytes of one that are read."""
+LONGEST_READ = 8_000
+"""Characters of a message that are read: its begin and its end. One within a 200 may have megabytes."""
 MAX_FAULTS = 3
 """The most faults of one request that a message names."""
 
@@ -93,7 +97,8 @@ def _error_object(content: bytes) -> dict[str, Any] | None:
 
 def _s3_error(content: bytes) -> dict[str, Any] | None:
     """The error of an XML document of S3's, as an object."""
-    match = S3_ERROR.search(content)
+    begin = content.find(b"<Error>")
+    match = S3_ERROR.match(content[begin : begin + LONGEST_S3_ERROR]) if begin >= 0 else None
     if match is None:
         return None
     code, message = (html.unescape(text.decode(errors="replace")) for text in match.groups(b""))
@@ -156,8 +161,8 @@ def _failure(
     status: int, wait: float | None, body: Mapping[str, Any] | None, call: HttpCall
 ) -> ProviderRefused | ProviderUnclear:
     text, code, param = error_details(body or {})
-    message = f"HTTP {status}"
-    if (prompt_error := prompt_error_code(status, code, f"{text or ''} {_nested(body or {})}")) is not None:
+    message, text = f"HTTP {status}", text and _ends_of(text)
+    if (prompt_error := prompt_error_code(status, code, f"{text or ''} {_ends_of(_nested(body or {}))}")) is not None:
         code, status = prompt_error, 400  # OpenAI's status: the request is at fault, whichever deployment gets it
     scrubber = call.scrubber
     detail, param = scrubber.text(text) if text else None, scrubber.word(param)
@@ -175,6 +180,12 @@ def _failure(
         raw_detail=raw_detail,
         lasting=not unclear and status not in TRANSIENT_STATUSES and code not in TRANSIENT_CODES,
     )
+
+
+def _ends_of(text: str) -> str:
+    if len(text) <= LONGEST_READ:
+        return text
+    return f"{text[: LONGEST_READ // 2]} … {text[-LONGEST_READ // 2 :]}"
 
 
 def error_details(body: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:

@@ -157,17 +157,21 @@ class Webhooks:
         """Note that the endpoint took an event: it has no failures in a row."""
         await changes_one(
             self._connection,
-            "UPDATE webhooks SET failures = 0, resumes_at = now() WHERE id = %(id)s AND failures > 0",
-            {"id": row.id},
+            """UPDATE webhooks SET failures = 0, resumes_at = now()
+               WHERE id = %(id)s AND url = %(url)s AND failures > 0""",
+            {"id": row.id, "url": row.url},
         )
 
     async def failed(self, row: WebhookRow, seconds: float) -> None:
-        """Count a failure, and send the endpoint nothing for this long; by the holder of the lease."""
+        """Count a failure, and send the endpoint nothing for this long; by the holder of the lease.
+
+        It is nothing to the endpoint to which the webhook was moved meanwhile.
+        """
         await changes_one(
             self._connection,
             """UPDATE webhooks SET failures = failures + 1, resumes_at = now() + make_interval(secs => %(seconds)s)
-               WHERE id = %(id)s AND lease = %(lease)s""",
-            {"id": row.id, "lease": row.lease, "seconds": seconds},
+               WHERE id = %(id)s AND url = %(url)s AND lease = %(lease)s""",
+            {"id": row.id, "url": row.url, "lease": row.lease, "seconds": seconds},
         )
 
     async def resume(self, webhook_id: str) -> None:
@@ -176,12 +180,12 @@ class Webhooks:
             self._connection, "UPDATE webhooks SET resumes_at = now() WHERE id = %(id)s", {"id": webhook_id}
         )
 
-    async def disable(self, row: WebhookRow) -> None:
-        """Send the endpoint nothing any more: it has said that it is gone."""
-        await changes_one(
+    async def disable(self, row: WebhookRow) -> bool:
+        """Send the endpoint nothing any more: it has said that it is gone. False if the webhook was moved meanwhile."""
+        return await changes_one(
             self._connection,
-            "UPDATE webhooks SET disabled_at = now() WHERE id = %(id)s AND disabled_at IS NULL",
-            {"id": row.id},
+            "UPDATE webhooks SET disabled_at = coalesce(disabled_at, now()) WHERE id = %(id)s AND url = %(url)s",
+            {"id": row.id, "url": row.url},
         )
 
     async def release(self, row: WebhookRow) -> bool:

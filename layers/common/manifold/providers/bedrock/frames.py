@@ -68,7 +68,9 @@ def _event(headers: Mapping[str, str], payload: bytes) -> Event:
     if kind == "event":
         return Event(headers.get(":event-type", ""), payload)
     name = headers.get(":exception-type") or headers.get(":error-code") or "error"
-    message = (read_object(payload) or {}).get("message") or headers.get(":error-message") or name
+    message = (read_object(payload) or {}).get("message")
+    if not message or not isinstance(message, str):
+        message = headers.get(":error-message") or name
     error = {"message": message, "type": name, "code": STATUSES.get(name, 500)}
     return Event(name, orjson.dumps({"error": error}))
 
