@@ -16,7 +16,7 @@ def whole(body: bytes, content_type: str) -> bytes:
 
     Raises `InvalidRequest` if it is cut off, whose last part a parser would drop in silence, or has no such parts.
     """
-    boundary = _parameters(content_type).get_boundary()
+    boundary = _boundary(content_type)
     if not boundary:
         raise _no_form("The Content-Type has no boundary. Let your HTTP client write the header")
     delimiter = b"--" + boundary.encode("latin-1", "replace")
@@ -48,7 +48,10 @@ def with_plain_name(disposition: bytes) -> bytes:
     if not extended:
         return disposition
     field = str(message.get_param("name", "", header="content-disposition")).encode("latin-1")
-    filename = collapse_rfc2231_value(extended[0]).encode("utf-8", "replace")
+    try:
+        filename = collapse_rfc2231_value(extended[0]).encode("utf-8", "replace")
+    except (ValueError, LookupError):  # a character set that is none, or cannot be read as one
+        return disposition
     return b'form-data; name="%s"; filename="%s"' % (_escaped(field), _escaped(filename))
 
 
@@ -56,10 +59,13 @@ def _escaped(text: bytes) -> bytes:
     return text.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
-def _parameters(content_type: str) -> Message:
+def _boundary(content_type: str) -> str | None:
     message = Message()
     message["content-type"] = content_type
-    return message
+    try:
+        return message.get_boundary()
+    except (ValueError, LookupError):  # as in `with_plain_name`
+        return None
 
 
 def _no_form(reason: str) -> InvalidRequest:

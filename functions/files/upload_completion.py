@@ -162,8 +162,9 @@ class Completion:
     async def _drop(self, row: UploadRow) -> None:
         """Forget what was joined: first in the row, which must not say that deleted bytes are there; then in S3."""
         async with self._store.session() as tables:
-            await tables.uploads.forget(row)
-        await self._storage.delete(storage_key(row.file_id))
+            forgotten = await tables.uploads.forget(row)
+        if forgotten:  # else another attempt has the lease, and may have joined what the client meant
+            await self._storage.delete(storage_key(row.file_id))
 
     async def _reload(self, row: UploadRow) -> UploadRow:
         async with self._store.session() as tables:

@@ -96,6 +96,12 @@ async def test_it_is_not_ready_while_the_database_is_down() -> None:
     [
         ("application/json", b"{"),
         ("application/json", b'{"nobody_knows": 1}'),
+        ("application/json", rb'{"nobody_knows\ud800": 1}'),
+        (
+            "application/json",
+            rb'{"model": "\ud800", "purpose": "\udfff", "input_file_id": "\ud800", "part_ids": ["\ud800"]}',
+        ),
+        ("application/json", b'{"nobody_knows": "\xed\xa0\x80"}'),
         ("multipart/form-data", b"--"),
         ("", b""),
     ],

@@ -36,6 +36,9 @@ async def post(files_app: FilesApp, body: bytes, boundary: str = "; boundary=b")
         ("filename*=iso-8859-1''%A3.jsonl", "\xa3.jsonl"),
         ('filename="a filename*=b.jsonl"', "a filename*=b.jsonl"),
         ("filename*=UTF-8''a%22b.jsonl", 'a"b.jsonl'),
+        ("filename=\"a.jsonl\"; filename*=undefined''b.jsonl", "a.jsonl"),
+        ("filename=\"a.jsonl\"; filename*=idna''a..b%ff", "a.jsonl"),
+        ("filename=\"a.jsonl\"; filename*=utf%00''b", "a.jsonl"),
     ],
 )
 async def test_the_name_of_a_file_in_each_notation(files_app: FilesApp, names: str, name: str) -> None:
@@ -58,6 +61,8 @@ async def test_a_preamble_and_an_epilogue_are_ignored(files_app: FilesApp, body:
     [
         (FORM, "", "no boundary"),
         (FORM, "; boundary=other", "'--other'"),
+        (FORM, f"; boundary*{'9' * 5000}=b", "no boundary"),
+        (FORM, "; boundary*=undefined''b", "no boundary"),
         (b"", "; boundary=b", "'--b'"),
         (FORM.replace(b"\r\n", b"\n"), "; boundary=b", "in LF"),
         (PURPOSE + FILE, "; boundary=b", "breaks off"),

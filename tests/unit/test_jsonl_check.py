@@ -287,6 +287,15 @@ def test_a_long_line_is_good_up_to_the_limit_and_one_byte_more_is_bad() -> None:
     assert f"{MAX_LINE_BYTES:,} bytes" in report.errors[0].message
 
 
+@pytest.mark.parametrize(("missing", "codes"), [(1, []), (0, ["line_too_long"])])
+def test_a_last_line_counts_with_the_line_end_that_it_lacks(missing: int, codes: list[str]) -> None:
+    checker = Check()
+    envelope = len(jsonl(request("1", body=body(user="")))) - 1
+    checker.feed(jsonl(request("1", body=body(user="x" * (MAX_LINE_BYTES - envelope - missing)))).removesuffix(b"\n"))
+
+    assert [error.code for error in checker.finish().errors] == codes
+
+
 @pytest.mark.parametrize(("opening", "good"), [(1_900_000, True), (2_100_000, False)])
 def test_a_long_line_of_too_many_small_values_is_not_parsed(opening: int, good: bool) -> None:
     checker = Check()

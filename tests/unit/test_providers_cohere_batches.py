@@ -214,3 +214,10 @@ def batch(status: object, **members: Any) -> dict[str, Any]:
 )
 def test_the_status_of_a_batch(members: dict[str, Any], status: JobStatus | None) -> None:
     assert job_status(members) == status
+
+
+@pytest.mark.parametrize("vector", [[0.5, None], ["a"], [{}], [1e39]])
+def test_a_vector_that_cannot_be_encoded_is_a_failed_line(vector: list[Any]) -> None:
+    body = {"id": "e1", "embeddings": {"float": [vector]}}
+    with pytest.raises((ProviderUnclear, ValueError, OverflowError)):
+        LINES.result({"custom_id": "a_base64", "body": body, "error": ""})

@@ -226,3 +226,17 @@ def test_an_element_that_is_too_large_is_not_held() -> None:
     list(reader.feed(b'{"results":["'))
     with pytest.raises(ProviderUnclear):
         list(reader.feed(random.Random(1).randbytes(8).hex().encode() * (MAX_ITEM // 16 + 1)))
+
+
+@pytest.mark.parametrize("content", [rb"\ud83d", rb"a", b"\xff", b"\x01"])
+def test_a_line_has_its_share_of_the_cost_whatever_its_text(content: bytes) -> None:
+    response = b'{"usage":{"total_tokens":5},"text":"' + content + b'"}'
+    line = b'{"custom_id":"a","response":{"status_code":200,"body":' + response + b"}}"
+    priced = orjson.loads(Results.of("b1?cost=0.02&tokens=10").priced(line))
+    assert priced["response"]["body"]["usage"] == {"total_tokens": 5, "cost": 0.01}
+
+
+def test_a_line_that_cannot_be_written_again_stays_as_it_is() -> None:
+    nested = b"[" * 300 + b"]" * 300
+    line = b'{"custom_id":"a","response":{"body":{"usage":{"total_tokens":5},"text":' + nested + b"}}}"
+    assert Results.of("b1?cost=0.02&tokens=10").priced(line) == line

@@ -258,3 +258,16 @@ async def test_where_chunks_are_cut_makes_no_difference(cuts: list[int]) -> None
     cut = await scanned(*(content[start:end] for start, end in pairwise(edges) if start <= end))
 
     assert (cut.lines, cut.usage, cut.bytes, tokens(cut)) == (whole.lines, whole.usage, whole.bytes, tokens(whole))
+
+
+async def test_what_nobody_thought_of_takes_no_line_away_that_has_come() -> None:
+    async def source(*chunks: bytes) -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+        raise KeyError("nobody thought of it")
+
+    scan = ResultScan("group", AnsweredRequests(), LinePrices())
+    assert [one async for one in scan.through(source(line() + b"\n"))] != []
+    assert (scan.lines, type(scan.fault)) == (1, ProviderUnclear)
+    with pytest.raises(KeyError):
+        [one async for one in ResultScan("group", AnsweredRequests(), LinePrices()).through(source())]

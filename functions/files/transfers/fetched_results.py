@@ -1,5 +1,6 @@
 """What is known of a job's result files once they were copied, or read, to their end."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -7,6 +8,7 @@ from files.transfers.request_ids import AnsweredRequests
 from files.transfers.result_scan import ResultScan
 from files.transfers.result_usage import LinePrices
 from files.transfers.retry_policy import Fault
+from manifold.storage import Storage
 
 
 @dataclass(slots=True)
@@ -33,13 +35,20 @@ class FetchedResults:
         return self.files[kind]
 
 
-class FewerLines(Exception):
+async def store(storage: Storage, key: str, scan: ResultScan, least: int, chunks: AsyncIterator[bytes]) -> None:
+    """Store what the scan lets through of a file, unless it has fewer than `least` results, as the copy in S3 may."""
+    with contextlib.suppress(_FewerLines):
+        await storage.write(key, _at_least(least, scan, scan.through(chunks)))
+        scan.is_stored = True
+
+
+class _FewerLines(Exception):
     """The file has no result, or fewer than the copy that is in S3."""
 
 
-async def at_least(least: int, scan: ResultScan, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same chunks. Raises `FewerLines` at their end, so that they do not replace a better copy."""
+async def _at_least(least: int, scan: ResultScan, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks. Raises `_FewerLines` at their end, so that they do not replace a better copy."""
     async for chunk in chunks:
         yield chunk
     if scan.lines < least:
-        raise FewerLines
+        raise _FewerLines

@@ -1,11 +1,10 @@
 """The copy of a job's result files from its provider to S3, scanned on the way."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 
-from files.transfers.fetched_results import FetchedResults, FewerLines, at_least
+from files.transfers.fetched_results import FetchedResults, store
 from files.transfers.result_scan import ResultScan
 from files.transfers.result_usage import LinePrices
 from files.transfers.retry_policy import is_lasting
@@ -75,7 +74,7 @@ class Fetching:
                 scan = results.new_scan(kind, group="")
                 async for _ in scan.through(self._storage.read(key)):
                     pass
-                scan.bytes = size
+                scan.bytes, scan.is_stored = size, True
         results.has_repeated = results.answered.repeated > 0
         return results
 
@@ -89,8 +88,7 @@ class Fetching:
     async def _copy(
         self, ref: str, key: str, scan: ResultScan, least: int, provider: BatchProvider, at: Endpoint
     ) -> None:
-        with contextlib.suppress(FewerLines):
-            await self._storage.write(key, at_least(least, scan, scan.through(provider.results(at, ref))))
+        await store(self._storage, key, scan, least, provider.results(at, ref))
 
 
 def _result_files(job: JobRow) -> Iterator[tuple[str, str | None, str]]:

@@ -11,7 +11,8 @@ import orjson
 from files.transfers.held_lines import HeldLines
 from files.transfers.request_ids import AnsweredRequests
 from files.transfers.result_usage import LinePrices, ResultUsage
-from manifold.errors import ProviderError
+from manifold import observe
+from manifold.errors import ManifoldError, ProviderError, ProviderUnclear
 from manifold.jsonl.model_spans import renamed
 from manifold.jsonl.result import begun_id, read
 
@@ -40,6 +41,8 @@ class ResultScan:
         """Those that say that their request was not run: `unsent` of `answered`."""
         self.invalid = 0
         """Lines that are neither blank nor an object with a `custom_id`. They are kept where there are results, too."""
+        self.is_stored = False
+        """Whether S3 has these lines."""
         self.is_torn = False
         """Whether the file ended within a line. That line is not kept."""
         self.usage = ResultUsage()
@@ -68,6 +71,13 @@ class ResultScan:
             if not self.received:
                 raise
             self.fault = fault
+        except ManifoldError:
+            raise
+        except Exception as error:  # what nobody thought of takes no line away that has come
+            if not self.received:
+                raise
+            observe.fault(error)
+            self.fault = ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
 
     def _finish(self) -> bytes:
         """The last line, where the file does not end with a newline."""

@@ -230,10 +230,11 @@ class Results:
     async def _retry(
         self, job: JobRow, cause: str, wait: float, results: FetchedResults | None = None, *, mismatch: bool = False
     ) -> None:
-        """Try again after `wait` seconds. `results` are those that this attempt may have written to S3."""
+        """Try again after `wait` seconds. `results` are those of this attempt, some of which S3 has now."""
         kept = dict(job.kept)
         for kind, scan in results.files.items() if results else ():
-            kept[kind] = max(kept.get(kind, 0), scan.lines)
+            if scan.is_stored:
+                kept[kind] = max(kept.get(kind, 0), scan.lines)
         async with self._store.session() as tables:
             await tables.job_results.retry(job, cause, wait, kept=kept, mismatch=mismatch)
         if wait <= MAX_DELAY:  # the schedule sends what is due later

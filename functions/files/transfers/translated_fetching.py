@@ -1,10 +1,9 @@
 """The copy of a job's results from a provider whose lines have a form of its own: translated and scanned on the way."""
 
-import contextlib
 from collections.abc import AsyncIterator
 
 from files.transfers.custom_id_index import CustomIdIndex
-from files.transfers.fetched_results import FetchedResults, FewerLines, at_least
+from files.transfers.fetched_results import FetchedResults, store
 from files.transfers.line_translation import TranslatedResults
 from files.transfers.result_scan import ResultScan
 from files.transfers.shard_requests import ShardRequests
@@ -73,5 +72,4 @@ class TranslatedFetching:
 
     async def _write(self, file_id: str, kind: str, scan: ResultScan, lines: AsyncIterator[bytes]) -> None:
         least = max(self._job.kept.get(kind, 0), 1)
-        with contextlib.suppress(FewerLines):
-            await self._storage.write(storage_key(file_id), at_least(least, scan, scan.through(lines)))
+        await store(self._storage, storage_key(file_id), scan, least, lines)

@@ -24,7 +24,12 @@ def request(content: bytes | str) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        return orjson.loads(_well_formed(_bytes(content)))
+        return orjson.loads(well_formed(_bytes(content)))
+
+
+def well_formed(content: bytes) -> bytes:
+    """A client's JSON text, with lone surrogates replaced."""
+    return ESCAPES.sub(lambda match: REPLACEMENT if match["lone"] else match[0], content)
 
 
 def answer(content: bytes) -> Any:
@@ -41,11 +46,7 @@ def _bytes(content: bytes | str) -> bytes:
     return content.encode(errors="replace") if isinstance(content, str) else content
 
 
-def _well_formed(content: bytes) -> bytes:
-    return ESCAPES.sub(lambda match: REPLACEMENT if match["lone"] else match[0], content)
-
-
 def _readable(match: re.Match[bytes]) -> bytes:
     if not match[0].startswith(b'"'):
         return b"null"
-    return CONTROLS.sub(lambda control: b"\\u%04x" % ord(control[0]), _well_formed(match[0]))
+    return CONTROLS.sub(lambda control: b"\\u%04x" % ord(control[0]), well_formed(match[0]))

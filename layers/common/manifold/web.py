@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import cached_property
 from inspect import iscoroutinefunction
+from json import loads
 from typing import Annotated, Any, Protocol, get_type_hints
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -18,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from manifold import ids
+from manifold import ids, lenient_json
 from manifold.access import Caller, PresentedKey
 from manifold.create_body import names_in
 from manifold.errors import (
@@ -109,7 +110,7 @@ class KeyFirst(APIRoute):
         async def authenticated(request: Request) -> Response:
             if not reads:
                 await caller(request)
-                return await handle(request)
+                return await handle(_TextRequest(request.scope, request.receive))
             try:
                 return await handle(request)
             finally:
@@ -134,6 +135,19 @@ class KeyFirst(APIRoute):
     async def _call_endpoint(self, request: Request) -> Response:
         response: Response = await self.endpoint(request=request, **request.path_params)
         return response
+
+
+class _TextRequest(Request):
+    """A request in whose JSON there is no half of a surrogate pair, which can be neither stored nor written again."""
+
+    async def json(self) -> Any:
+        """As Starlette's. Raises `UnicodeError`, too."""
+        if not hasattr(self, "_json"):
+            body = await self.body()
+            if lenient_json.well_formed(body) != body:
+                raise UnicodeError("half a surrogate pair")
+            self._json = loads(body.decode())
+        return self._json
 
 
 def presented_key(request: Request) -> PresentedKey:
@@ -300,7 +314,9 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
     if error.status_code == 405:
         wrong = InvalidRequest(f"Not allowed to {where}. Check the method.", code="method_not_allowed")
         return JSONResponse(wrong.body(), 405, error.headers)
-    if isinstance(error.__cause__, (ValueError, RecursionError)):  # not UTF-8, or nested too deep for FastAPI to parse
+    if isinstance(error.__cause__, UnicodeError):
+        return _error_response(_not_json(" Send UTF-8, and no half of a surrogate pair."))
+    if isinstance(error.__cause__, (ValueError, RecursionError)):  # nested too deep for FastAPI to parse
         return _error_response(_not_json())
     return JSONResponse(InvalidRequest(f"{error.detail.rstrip('.')}.").body(), error.status_code, error.headers)
 

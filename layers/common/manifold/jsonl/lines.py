@@ -42,7 +42,8 @@ class Lines:
         return chain.from_iterable(map(self._cut, pieces))  # `yield from` would take as long again
 
     def finish(self) -> Iterator[bytes]:
-        """The last line, where the stream did not end with a newline."""
+        """The last line, where the stream did not end with a newline. It gets one when it is sent, which counts."""
+        self._too_long = self._too_long or len(self._begun) >= self._max_bytes
         if self._begun or self._too_long:
             yield self._take()
 

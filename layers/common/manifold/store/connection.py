@@ -205,7 +205,7 @@ def _errors() -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:
         raise Unavailable("The database did not answer. Try again shortly.") from error
-    except psycopg.DataError as error:
+    except (psycopg.DataError, UnicodeEncodeError) as error:
         message = (
             "The request holds what cannot be stored: a NUL character, half a surrogate pair, or a number such as NaN."
         )

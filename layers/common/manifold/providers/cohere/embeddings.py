@@ -57,8 +57,11 @@ def translate_response(answer: Mapping[str, Any], model: str, *, encoded: bool =
 
 
 def in_base64(vector: Sequence[float]) -> str:
-    """As OpenAI writes a vector: 32-bit numbers, the lowest byte first."""
-    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    """As OpenAI writes a vector: 32-bit numbers, the lowest byte first. Raises `ValueError` for other members."""
+    try:
+        return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    except struct.error as error:
+        raise ValueError("a vector of other members than numbers") from error
 
 
 def _texts(value: object) -> list[str]:

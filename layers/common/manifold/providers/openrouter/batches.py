@@ -58,12 +58,15 @@ class Results(NamedTuple):
 
     def priced(self, line: bytes) -> bytes:
         """The line with its share of the cost, by its tokens, in its usage: a batch has only one cost for all."""
-        usage = None if self.cost is None else _usage(read_object(line) or {})
+        result = None if self.cost is None else read_object(line)
+        usage = _usage(result or {})
         if self.cost is None or usage is None or "cost" in usage or not self.tokens:
             return line
-        result = orjson.loads(line)
-        result["response"]["body"]["usage"]["cost"] = float(self.cost * _tokens(usage) / self.tokens)
-        return orjson.dumps(result)
+        usage["cost"] = float(self.cost * _tokens(usage) / self.tokens)
+        try:
+            return orjson.dumps(result)
+        except orjson.JSONEncodeError:  # it reads 1,024 levels, and writes 254
+            return line
 
 
 class OpenRouterBatches(SentLines):
@@ -217,7 +220,7 @@ def _found(batch: Mapping[str, Any]) -> Found:
     )
 
 
-def _usage(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _usage(result: Mapping[str, Any]) -> dict[str, Any] | None:
     """The usage within the response of a result."""
     value: object = result
     for name in ("response", "body", "usage"):
