@@ -138,7 +138,7 @@ class Database:
         """
         if self._queue is None:
             return
-        if self._queue.is_busy and not self._is_fresh:
+        if self._queue.is_busy and time.time() - self._used_at >= _IDLE_SECONDS:
             self._queue.close()
         try:
             async with asyncio.timeout_at(until):
