@@ -125,7 +125,7 @@ class DeliveryRun:
         error = outcome.error or ""
         async with self._store.transaction() as tables:
             if outcome.status == GONE and await tables.webhooks.disable(webhook):
-                await tables.deliveries.abandon(delivery, outcome.status, error)
+                await tables.deliveries.abandon(delivery, outcome.status, f"{error} The webhook is disabled.")
                 return float("inf")
             retry_in = pause(delivery.attempts)
             endpoint_in = endpoint_pause(webhook.failures + 1, outcome.retry_after)
@@ -149,7 +149,7 @@ class DeliveryRun:
         if 200 <= status < 300:
             return _Outcome(status)
         if status == GONE:
-            return _Outcome(status, "The endpoint answered 410 (Gone): the webhook is disabled.")
+            return _Outcome(status, "The endpoint answered 410 (Gone).")
         if 300 <= status < 400:
             text = f"The endpoint answered {status}. Redirects are not followed: give the webhook the last URL."
             return _Outcome(status, text)
