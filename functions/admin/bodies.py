@@ -44,9 +44,12 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Body(BaseModel):
-    """A request's body. `ignored` lists its fields that only LiteLLM uses."""
+    """A request's body. `ignored` lists its fields that only LiteLLM uses.
 
-    model_config = ConfigDict(extra="forbid")
+    A validator is built at its first use, as an environment gets few of many.
+    """
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     _ignored: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="wrap")
@@ -90,7 +93,7 @@ _IN_METADATA = "batch_enqueued_token_limit"
 """The limit that LiteLLM has in the metadata of a key or a team."""
 
 
-class LimitFields(Body, defer_build=True):
+class LimitFields(Body):
     """Limits of a key, a user or a team for completions and batches, and the default of its batches.
 
     `batch_enqueued_token_limit` may be in `metadata`, too, where LiteLLM has it. It is the same limit.
@@ -132,15 +135,15 @@ class KeyFields(LimitFields):
     blocked: bool | None = None
 
 
-class KeyCreate(KeyFields, defer_build=False):
+class KeyCreate(KeyFields):
     key: KeyValue | None = None
 
 
-class KeyUpdate(KeyFields, defer_build=False):
+class KeyUpdate(KeyFields):
     key: Text
 
 
-class KeyRegenerate(KeyFields, defer_build=False):
+class KeyRegenerate(KeyFields):
     key: Text
     new_key: KeyValue | None = None
 
@@ -154,7 +157,7 @@ class KeysDelete(Body):
     key_aliases: list[Text] = []
 
 
-class UserCreate(LimitFields, defer_build=False):
+class UserCreate(LimitFields):
     """A user and, by default, its first key, to which `key_alias`, `duration`, `team_id` and `aliases` belong."""
 
     user_id: Text | None = None
@@ -169,7 +172,7 @@ class UserCreate(LimitFields, defer_build=False):
     aliases: dict[Text, Text] | None = None
 
 
-class TeamCreate(LimitFields, defer_build=False):
+class TeamCreate(LimitFields):
     team_id: Text | None = None
     team_alias: Text | None = None
     models: list[Text] | None = None

@@ -25,9 +25,12 @@ def require_known(sent: Iterable[str], known: Iterable[str]) -> None:
 
 
 class CreateBody(BaseModel):
-    """A JSON body. An unknown member is a 400 that names it and lists the known ones."""
+    """A JSON body. An unknown member is a 400 that names it and lists the known ones.
 
-    model_config = ConfigDict(extra="forbid")
+    A validator is built at its first use, as an environment gets few of many.
+    """
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -26,7 +26,7 @@ MIN_EXPIRY, MAX_EXPIRY = 3600, 2_592_000
 class ExpiresAfter(BaseModel):
     """When a file expires, in seconds from its creation."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     anchor: Literal["created_at"]
     seconds: int = Field(ge=MIN_EXPIRY, le=MAX_EXPIRY)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import cached_property
 from inspect import iscoroutinefunction
@@ -14,6 +15,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from mangum import Mangum
 from pydantic import BaseModel
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.datastructures import Headers, ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -51,6 +53,8 @@ _KEY, _REQUEST_ID = "manifold.key", "manifold.request_id"
 READS = frozenset({"GET", "HEAD"})
 """The methods that change nothing."""
 
+# Of an alias that FastAPI gives a body. FastAPI ignores it only where a validator is built with its route.
+warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
 _runner = asyncio.Runner()
 _GROUP_NAMES = re.compile(r"target_model_names(?:\[\d*\]|\.\d+)?|x-target-model-names")
 
