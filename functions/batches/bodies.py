@@ -2,22 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from batches.retry_rounds import MOST_ROUNDS, ROUNDS
 from manifold.create_body import CreateBody
+from manifold.retry_rounds import Rounds
 from manifold.schemas import BatchEndpoint, ExpiresAfter
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
-
-
-def _rounds(sent: object) -> object:
-    return sent * ROUNDS if isinstance(sent, bool) else sent
-
-
-Rounds = Annotated[int, Field(strict=True, ge=0, le=MOST_ROUNDS), BeforeValidator(_rounds)]
 
 
 class BatchCreate(CreateBody):

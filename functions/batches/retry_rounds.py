@@ -2,10 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-MOST_ROUNDS = 5
-ROUNDS = 2
-"""Of `retry_failed_lines: true`."""
-
 
 def retry_rounds(
     requested: int | None, of_key: int | None, groups: Sequence[str], of_group: Callable[[str], int]

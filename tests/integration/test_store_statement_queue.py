@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -23,6 +23,18 @@ async def opened(store: Store) -> StatementQueue:
     assert await store.database.fetch_text("SELECT $1::text", ["a"]) == "a"
     assert store.database._queue is not None
     return store.database._queue
+
+
+async def begun(
+    store: Store, query: LiteralString, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> asyncio.Task[str | None]:
+    """A statement that is under way, whose time limit is so short, and that of those after it is 5 seconds."""
+    await opened(store)
+    monkeypatch.setattr(connection_module, "UNIT_SECONDS", seconds)
+    statement = asyncio.create_task(store.database.fetch_text(query, []))
+    await asyncio.sleep(0)
+    monkeypatch.setattr(connection_module, "UNIT_SECONDS", 5.0)
+    return statement
 
 
 @pytest.fixture
@@ -111,14 +123,11 @@ async def test_a_large_statement_is_sent_as_the_socket_takes_it(store: Store) ->
 async def test_a_slow_one_is_cancelled_and_those_behind_it_are_answered(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetch = store.database.fetch_text
-    await opened(store)
-    monkeypatch.setattr(connection_module, "UNIT_SECONDS", 0.2)
-    slow = asyncio.create_task(fetch("SELECT pg_sleep(60)::text", []))
+    slow = await begun(store, "SELECT pg_sleep(60)::text", 0.2, monkeypatch)
     await asyncio.sleep(0.1)
-    monkeypatch.setattr(connection_module, "UNIT_SECONDS", 5.0)
+    other = store.database.fetch_text("SELECT $1::text", ["a"])
 
-    answers = await asyncio.gather(slow, fetch("SELECT $1::text", ["a"]), return_exceptions=True)
+    answers = await asyncio.gather(slow, other, return_exceptions=True)
 
     assert isinstance(answers[0], Unavailable)
     assert answers[1] == "a"
@@ -188,13 +197,9 @@ async def test_a_store_that_is_closed_gives_up_what_is_under_way(store: Store) -
 async def test_a_request_to_cancel_that_comes_late_ends_no_other_statement(
     store: Store, monkeypatch: pytest.MonkeyPatch, late_cancel: None
 ) -> None:
-    fetch = store.database.fetch_text
-    await opened(store)
-    monkeypatch.setattr(connection_module, "UNIT_SECONDS", 0.1)
-    late = asyncio.create_task(fetch("SELECT 'late' || pg_sleep(0.2)", []))
-    await asyncio.sleep(0)
-    monkeypatch.setattr(connection_module, "UNIT_SECONDS", 5.0)
-    first, second, count = await asyncio.gather(late, fetch("SELECT 'next' || pg_sleep(0.2)", []), count_users(store))
+    late = await begun(store, "SELECT 'late' || pg_sleep(0.2)", 0.1, monkeypatch)
+    following = store.database.fetch_text("SELECT 'next' || pg_sleep(0.2)", [])
+    first, second, count = await asyncio.gather(late, following, count_users(store))
 
     assert (first, second, count) == ("late", "next", 0)
 

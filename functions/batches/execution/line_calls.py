@@ -128,7 +128,7 @@ class LineCalls:
         except ProviderError as error:
             failure = error
         except Exception as error:  # one answer that cannot be read must not stop the others
-            failure = unreadable(error, self._deployment)
+            failure = unreadable(error, deployment_id=self._deployment.id)
         else:
             permit.spend(_tokens(body, answer.body))
             return "answered", _Answer(SUCCESS, answer.body), None

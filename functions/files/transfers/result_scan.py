@@ -11,8 +11,8 @@ import orjson
 from files.transfers.held_lines import HeldLines
 from files.transfers.request_ids import AnsweredRequests
 from files.transfers.result_usage import LinePrices, ResultUsage
-from manifold import observe
-from manifold.errors import ManifoldError, ProviderError, ProviderUnclear
+from manifold.deployments import unreadable
+from manifold.errors import ManifoldError, ProviderError
 from manifold.jsonl.model_spans import renamed
 from manifold.jsonl.result import begun_id, read
 
@@ -76,8 +76,7 @@ class ResultScan:
         except Exception as error:  # what nobody thought of takes no line away that has come
             if not self.received:
                 raise
-            observe.fault(error)
-            self.fault = ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
+            self.fault = unreadable(error)
 
     def _finish(self) -> bytes:
         """The last line, where the file does not end with a newline."""

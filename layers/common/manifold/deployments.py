@@ -183,7 +183,7 @@ class Deployments:
         except TimeoutError as error:
             raise ProviderUnclear("no answer in time", code=TIMEOUT) from error
         except Exception as error:
-            raise unreadable(error, deployment) from error
+            raise unreadable(error, deployment_id=deployment.id) from error
 
     def scrubber(self, deployment: Deployment, own: Mapping[str, str]) -> Scrubber:
         """Scrubs the provider's messages about a batch. `own` maps ids of the provider's to ours."""
@@ -280,9 +280,9 @@ class Deployments:
         )
 
 
-def unreadable(error: Exception, deployment: Deployment) -> ProviderUnclear:
-    """The provider's error in place of an unexpected one, which is logged: an answer that nobody thought of."""
-    observe.fault(error, deployment_id=deployment.id)
+def unreadable(error: Exception, **fields: str) -> ProviderUnclear:
+    """The provider's error in place of an unexpected one, which is logged with these: an answer nobody thought of."""
+    observe.fault(error, **fields)
     return ProviderUnclear(f"an answer that cannot be read: {type(error).__name__}")
 
 

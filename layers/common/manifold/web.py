@@ -54,7 +54,7 @@ READS = frozenset({"GET", "HEAD"})
 """The methods that change nothing."""
 
 # Of an alias that FastAPI gives a body. FastAPI ignores it only where a validator is built with its route.
-warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+warnings.filterwarnings("ignore", "The 'alias' attribute with value 'body'", UnsupportedFieldAttributeWarning)
 _runner = asyncio.Runner()
 _GROUP_NAMES = re.compile(r"target_model_names(?:\[\d*\]|\.\d+)?|x-target-model-names")
 

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -28,11 +27,10 @@ from manifold.config.references import ByName, NumberByName, References
 from manifold.config.settings import PlainText, SecretName, Setting, SettingValue
 from manifold.durations import Duration
 from manifold.errors import ConfigError
+from manifold.retry_rounds import Rounds
 from manifold.routing import Strategy
 
 REGION = re.compile(r"[a-z0-9-]+")
-RETRIES = 2
-"""Rounds of `retry_failed_lines: true`."""
 
 
 def _prefixed(model: str) -> str:
@@ -48,16 +46,11 @@ def _region(setting: Setting) -> Setting:
     return setting
 
 
-def _rounds(written: object) -> object:
-    return written * RETRIES if isinstance(written, bool) else written
-
-
 Word = Annotated[str, StringConstraints(min_length=1), ByName]
 Region = Annotated[SettingValue, AfterValidator(_region)]
 Switch = Annotated[bool, Field(strict=True), NumberByName]
 Count = Annotated[int, Field(strict=True, ge=0), NumberByName]
 Rate = Annotated[int, Field(strict=True, gt=0), NumberByName]
-Rounds = Annotated[int, Field(strict=True, ge=0, le=5), BeforeValidator(_rounds), NumberByName]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
 Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), NumberByName]
@@ -124,7 +117,7 @@ class ModelInfo(Section):
     id: Word | None = None
     mode: Word | None = None
     base_model: Word | None = None
-    retry_failed_lines: Rounds = 0
+    retry_failed_lines: Annotated[Rounds, NumberByName] = 0
     batch_execution: Annotated[Literal["provider", "gateway"], ByName] | None = None
     rescue_before_expiry: Annotated[Duration, ByName] | None = None
 

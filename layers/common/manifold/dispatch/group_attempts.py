@@ -118,7 +118,7 @@ class GroupAttempts:
             except ManifoldError:
                 raise
             except Exception as error:  # it may be paid for, and is recorded like any other
-                failure = unreadable(error, deployment)
+                failure = unreadable(error, deployment_id=deployment.id)
             self._report(_unanswered(call, deployment, began, failure))
             raise failure
 

@@ -93,7 +93,7 @@ class Router:
         except ManifoldError:
             raise
         except Exception as error:  # the part of the answer that has come is paid for
-            failure = unreadable(error, begun.deployment)
+            failure = unreadable(error, deployment_id=begun.deployment.id)
         await self._attempts.count_failure(begun.deployment, route, failure)
         raise failure
 

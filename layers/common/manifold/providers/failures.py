@@ -161,7 +161,8 @@ def _failure(
     status: int, wait: float | None, body: Mapping[str, Any] | None, call: HttpCall
 ) -> ProviderRefused | ProviderUnclear:
     text, code, param = error_details(body or {})
-    message, text = f"HTTP {status}", text and _ends_of(text)
+    text = text and _ends_of(text)
+    message = f"HTTP {status}"
     if (prompt_error := prompt_error_code(status, code, f"{text or ''} {_ends_of(_nested(body or {}))}")) is not None:
         code, status = prompt_error, 400  # OpenAI's status: the request is at fault, whichever deployment gets it
     scrubber = call.scrubber

@@ -24,6 +24,7 @@ from psycopg.pq.abc import PGresult
 from manifold.store import time_limit
 
 MOST_UNDER_WAY = 64
+"""On a connection without a pooler."""
 _CANCELED = (QueryCanceled.sqlstate or "").encode()
 _SERVER = "SELECT pg_backend_pid()::text"
 
@@ -37,6 +38,11 @@ class _Statement(NamedTuple):
     """Of libpq's call that sends it."""
     is_again: bool = False
     """Whether it was sent before."""
+
+    def fail(self, error: Exception) -> None:
+        """Raise the error where the answer is waited for, if it is."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class StatementQueue:
@@ -124,7 +130,7 @@ class StatementQueue:
         while self._waiting and len(self._under_way) < self._most_under_way and self._cancelling is None:
             statement = self._waiting.popleft()
             if statement.until <= self._loop.time():
-                _fail(statement, psycopg.OperationalError("the statement waited too long for others"))
+                statement.fail(psycopg.OperationalError("the statement waited too long for others"))
                 continue
             self._under_way.append(statement)
             if self._watch is None or self._watch.when() > statement.until:
@@ -200,7 +206,7 @@ class StatementQueue:
         self._loop.remove_writer(self._socket)
         self._pgconn.finish()
         for statement in (*self._under_way, *self._waiting):
-            _fail(statement, error)
+            statement.fail(error)
         self._under_way.clear()
         self._waiting.clear()
         self._set_idle()
@@ -242,11 +248,6 @@ class StatementQueue:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-
-
-def _fail(statement: _Statement, error: Exception) -> None:
-    if not statement.answer.done():
-        statement.answer.set_exception(error)
 
 
 def _is_cancelled(result: PGresult | None) -> bool:
