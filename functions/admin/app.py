@@ -11,34 +11,37 @@ from admin.keys import VirtualKeys
 from admin.owners import Teams, Users
 from admin.spend import Spend, parse_time
 from manifold import observe, web
-from manifold.app import GatewayDep, application, gateway_of, reading_of
+from manifold.app import application, gateway_of, reading_of
 from manifold.gateway import Gateway
 from manifold.store.spend import SpendFilter
-from manifold.web import Admin, Authenticated
+from manifold.web import Admin
 
 routes = APIRouter(route_class=web.KeyFirst)
 open_routes = APIRouter()
 """Routes that need no key."""
 
 
-def _keys_of(gateway: Gateway) -> VirtualKeys:
+def _keys_of(request: Request) -> VirtualKeys:
+    gateway = gateway_of(request)
     return VirtualKeys(gateway.store, gateway.config, gateway.master_key)
 
 
-async def _keys(gateway: GatewayDep) -> VirtualKeys:
-    return _keys_of(gateway)
+async def _keys(request: Request) -> VirtualKeys:
+    return _keys_of(request)
 
 
-async def _users(gateway: GatewayDep) -> Users:
+async def _users(request: Request) -> Users:
+    gateway = gateway_of(request)
     return Users(gateway.store, gateway.config)
 
 
-async def _teams(gateway: GatewayDep) -> Teams:
+async def _teams(request: Request) -> Teams:
+    gateway = gateway_of(request)
     return Teams(gateway.store, gateway.config)
 
 
-async def _spend(gateway: GatewayDep, caller: Authenticated) -> Spend:
-    return Spend(gateway.store, caller)
+async def _spend(request: Request) -> Spend:
+    return Spend(gateway_of(request).store, await web.caller(request))
 
 
 async def _groups(request: Request) -> Groups:
@@ -58,7 +61,7 @@ async def generate_key(_: Admin, keys: KeysDep, body: KeyCreate) -> Response:
 
 @routes.get("/key/info")
 async def key_info(request: Request, key: Text | None = None) -> Response:
-    return web.json(await _keys_of(gateway_of(request)).info(reading_of(request), key))
+    return web.json(await _keys_of(request).info(reading_of(request), key))
 
 
 @routes.get("/key/list")
@@ -165,8 +168,8 @@ async def liveliness() -> str:
 
 
 @open_routes.get("/health/readiness")
-async def readiness(gateway: GatewayDep) -> Response:
-    return web.json(await health.readiness(gateway.store))
+async def readiness(request: Request) -> Response:
+    return web.json(await health.readiness(gateway_of(request).store))
 
 
 def create(gateway: Gateway) -> FastAPI:

@@ -13,14 +13,15 @@ from batches.serializers import batch_object
 from batches.termination import Termination
 from manifold import idempotency, observe, web
 from manifold.announcement import announce_end
-from manifold.app import GatewayDep, application, gateway_of, mark_activity, reading_of
+from manifold.app import application, gateway_of, mark_activity, reading_of
 from manifold.gateway import Gateway
 
 reads = APIRouter(route_class=web.KeyFirst)
 changes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
-async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
+async def catalog(request: Request) -> Catalog:
+    gateway, caller = gateway_of(request), await web.caller(request)
     reserving = Reserving(gateway.config, gateway.prices)
     return Catalog(gateway.store, gateway.queue, caller, reserving, gateway.config.retry_failed_lines)
 
@@ -55,7 +56,8 @@ async def retrieve_batch(request: Request, batch_id: str) -> Response:
 
 
 @changes.post("/batches/{batch_id}/cancel")
-async def cancel_batch(gateway: GatewayDep, batch_id: str, caller: web.Authenticated) -> Response:
+async def cancel_batch(request: Request, batch_id: str, caller: web.Authenticated) -> Response:
+    gateway = gateway_of(request)
     row = await CancelRequests(gateway.store, gateway.queue).accept(batch_id, caller)
     return web.json(batch_object(row))
 
@@ -67,7 +69,8 @@ async def retry_batch(request: Request, batch_id: str, batches: CatalogDep, call
 
 
 @changes.post("/batches/{batch_id}/end")
-async def end_batch(gateway: GatewayDep, batch_id: str, admin: web.Admin) -> Response:
+async def end_batch(request: Request, batch_id: str, admin: web.Admin) -> Response:
+    gateway = gateway_of(request)
     row = await Termination(gateway.store).stop(batch_id, admin)
     await announce_end(gateway.store, gateway.queue, batch_id)
     return web.json(batch_object(row))

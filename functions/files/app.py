@@ -19,7 +19,7 @@ from files.upload_completion import Completion, CompletionOrder
 from files.uploads import UploadRequest, Uploads, require_pending
 from manifold import idempotency, observe, web
 from manifold.access import Caller
-from manifold.app import GatewayDep, application, gateway_of, mark_activity, reading_of
+from manifold.app import application, gateway_of, mark_activity, reading_of
 from manifold.create_body import names_in
 from manifold.gateway import Gateway
 from manifold.schemas import FilePurpose
@@ -56,8 +56,8 @@ class UseCases:
         return Completion(parts.store, parts.storage, parts.queue, parts.deployments, self.caller)
 
 
-async def _use_cases(gateway: GatewayDep, caller: web.Authenticated) -> UseCases:
-    return UseCases(gateway, caller)
+async def _use_cases(request: Request) -> UseCases:
+    return UseCases(gateway_of(request), await web.caller(request))
 
 
 def _catalog(request: Request) -> Catalog:

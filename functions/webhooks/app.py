@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 
 from manifold import idempotency, observe, web
-from manifold.app import GatewayDep, application, mark_activity
+from manifold.app import application, gateway_of, mark_activity
 from manifold.gateway import Gateway
 from webhooks.bodies import EndpointCreate, EndpointUpdate, SampleRequest, SecretRotation, WebhookCreate
 from webhooks.catalog import Catalog
@@ -15,8 +15,9 @@ reads = APIRouter(route_class=web.KeyFirst)
 changes = APIRouter(route_class=web.KeyFirst, dependencies=[Depends(mark_activity)])
 
 
-async def catalog(gateway: GatewayDep, caller: web.Authenticated) -> Catalog:
-    return Catalog(gateway.store, gateway.queue, caller)
+async def catalog(request: Request) -> Catalog:
+    gateway = gateway_of(request)
+    return Catalog(gateway.store, gateway.queue, await web.caller(request))
 
 
 CatalogDep = Annotated[Catalog, Depends(catalog)]
@@ -25,10 +26,11 @@ LimitQuery = Annotated[int, Query(ge=1, le=100)]
 
 @changes.post("/webhooks")
 async def create_webhook(
-    gateway: GatewayDep, request: Request, body: WebhookCreate, webhooks: CatalogDep, caller: web.Authenticated
+    request: Request, body: WebhookCreate, webhooks: CatalogDep, caller: web.Authenticated
 ) -> Response:
+    private = gateway_of(request).environment.private_webhooks
     attempt = idempotency.attempt(caller, "POST /webhooks", body.model_dump_json().encode(), request.headers)
-    return web.json(await webhooks.create(body, attempt, private=gateway.environment.private_webhooks))
+    return web.json(await webhooks.create(body, attempt, private=private))
 
 
 @reads.get("/webhooks")
@@ -61,8 +63,8 @@ async def replay_delivery(webhook_id: str, delivery_id: str, webhooks: CatalogDe
 # The same webhooks, as OpenAI's SDK manages them.
 
 
-async def endpoints(gateway: GatewayDep, webhooks: CatalogDep) -> Endpoints:
-    return Endpoints(webhooks, private=gateway.environment.private_webhooks)
+async def endpoints(request: Request) -> Endpoints:
+    return Endpoints(await catalog(request), private=gateway_of(request).environment.private_webhooks)
 
 
 EndpointsDep = Annotated[Endpoints, Depends(endpoints)]
@@ -107,8 +109,8 @@ async def rotate_secret(webhook_id: str, webhooks: EndpointsDep, body: SecretRot
 
 
 @changes.post("/webhook_endpoints/{webhook_id}/test")
-async def send_sample(gateway: GatewayDep, webhook_id: str, body: SampleRequest, webhooks: EndpointsDep) -> Response:
-    return web.json(await webhooks.test(webhook_id, body.event_type, gateway.webhook_client))
+async def send_sample(request: Request, webhook_id: str, body: SampleRequest, webhooks: EndpointsDep) -> Response:
+    return web.json(await webhooks.test(webhook_id, body.event_type, gateway_of(request).webhook_client))
 
 
 def create(gateway: Gateway) -> FastAPI:

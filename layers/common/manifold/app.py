@@ -7,16 +7,15 @@
     handler = observe.observed(web.handler(app))
 
 The routes are of `web.KeyFirst`, so that the key is checked before anything else of the request. A route declares its
-caller as `caller: web.Authenticated` (or `web.Admin`), and its use case as a dependency on `GatewayDep`. A route that
-reads rows makes its use case of `reading_of` instead, which finds the caller with the rows; it has no dependencies, as
-FastAPI takes 30 µs for each. One that takes the request alone, or with texts of its path, costs nothing of FastAPI's
-parsing (`web.KeyFirst`). A router of routes that write rows with something due depends on `mark_activity`. Nothing
-is read when the module is imported: neither the environment nor `config.yaml`.
+caller as `caller: web.Authenticated` (or `web.Admin`), and its use case as a dependency that takes the request alone:
+FastAPI takes 30 µs for each dependency, also for one of another's. A route that reads rows makes its use case of
+`reading_of` instead, which finds the caller with the rows, and has no dependencies. One that takes the request alone,
+or with texts of its path, costs nothing of FastAPI's parsing (`web.KeyFirst`). A router of routes that write rows with
+something due depends on `mark_activity`. Nothing is read when the module is imported: neither the environment nor
+`config.yaml`.
 """
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 
 from manifold import observe, web
 from manifold.gateway import Gateway
@@ -42,19 +41,13 @@ def gateway_of(request: Request) -> Gateway:
     return gateway
 
 
-async def _gateway(request: Request) -> Gateway:
-    return gateway_of(request)
-
-
-GatewayDep = Annotated[Gateway, Depends(_gateway)]
-
-
 def reading_of(request: Request) -> Reading:
     """What the request reads by its key; raises as `web.bearer` does."""
     gateway = gateway_of(request)
     return Reading(gateway.store, web.presented_key(request), gateway.master_key)
 
 
-async def mark_activity(gateway: GatewayDep, _: web.Authenticated) -> None:
+async def mark_activity(request: Request) -> None:
     """A dependency of routers whose routes make work: before a request changes anything, the poller can learn of it."""
-    await gateway.activity_mark.write()
+    await web.caller(request)  # who may change nothing marks nothing
+    await gateway_of(request).activity_mark.write()

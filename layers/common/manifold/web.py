@@ -175,10 +175,11 @@ async def caller(request: Request) -> Caller:
 Authenticated = Annotated[Caller, Depends(caller)]
 
 
-async def admin(caller: Authenticated) -> Caller:
-    """The caller; raises `PermissionDenied` unless it holds the master key."""
-    caller.require_admin()
-    return caller
+async def admin(request: Request) -> Caller:
+    """As `caller`; raises `PermissionDenied` unless it holds the master key."""
+    found = await caller(request)
+    found.require_admin()
+    return found
 
 
 Admin = Annotated[Caller, Depends(admin)]
