@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from manifold.config import yaml_file
 from manifold.config.references import ByName, NumberByName, References
-from manifold.config.settings import PlainText, SecretName, Setting, SettingValue
+from manifold.config.settings import OptionalSetting, PlainText, SecretName, Setting, SettingValue
 from manifold.durations import Duration
 from manifold.errors import ConfigError
 from manifold.retry_rounds import Rounds
@@ -76,26 +76,26 @@ class Section(BaseModel):
 
 class LitellmParams(Section):
     model: Annotated[Word, AfterValidator(_prefixed)]
-    api_base: SettingValue | None = None
-    api_key: SettingValue | None = None
-    api_version: SettingValue | None = None
-    organization: SettingValue | None = None
+    api_base: OptionalSetting = None
+    api_key: OptionalSetting = None
+    api_version: OptionalSetting = None
+    organization: OptionalSetting = None
     aws_region_name: Region | None = None
-    aws_access_key_id: SettingValue | None = None
-    aws_secret_access_key: SettingValue | None = None
-    aws_session_token: SettingValue | None = None
-    aws_batch_role_arn: SettingValue | None = None
-    s3_bucket_name: SettingValue | None = None
-    s3_output_bucket_name: SettingValue | None = None
+    aws_access_key_id: OptionalSetting = None
+    aws_secret_access_key: OptionalSetting = None
+    aws_session_token: OptionalSetting = None
+    aws_batch_role_arn: OptionalSetting = None
+    s3_bucket_name: OptionalSetting = None
+    s3_output_bucket_name: OptionalSetting = None
     s3_region_name: Region | None = None
-    s3_endpoint_url: SettingValue | None = None
-    s3_encryption_key_id: SettingValue | None = None
-    vertex_project: SettingValue | None = None
-    vertex_location: SettingValue | None = None
-    vertex_credentials: SettingValue | None = None
-    gcs_bucket_name: SettingValue | None = None
-    gcs_endpoint_url: SettingValue | None = None
-    account_id: SettingValue | None = None
+    s3_endpoint_url: OptionalSetting = None
+    s3_encryption_key_id: OptionalSetting = None
+    vertex_project: OptionalSetting = None
+    vertex_location: OptionalSetting = None
+    vertex_credentials: OptionalSetting = None
+    gcs_bucket_name: OptionalSetting = None
+    gcs_endpoint_url: OptionalSetting = None
+    account_id: OptionalSetting = None
     weight: Weight | None = None
     order: Count | None = None
     rpm: Rate | None = None
@@ -125,7 +125,7 @@ class ModelInfo(Section):
 class Model(Section):
     model_name: Word
     litellm_params: LitellmParams
-    model_info: ModelInfo = ModelInfo()
+    model_info: ModelInfo = Field(default={}, validate_default=True)
     _identity: tuple[str, str]
 
     @property
@@ -181,9 +181,9 @@ class Document(Section):
     model_config = ConfigDict(defer_build=False)
 
     model_list: Annotated[list[Model], Field(min_length=1)]
-    router_settings: RouterSection = RouterSection()
-    litellm_settings: LitellmSettings = LitellmSettings()
-    general_settings: GeneralSettings = GeneralSettings()
+    router_settings: RouterSection = Field(default={}, validate_default=True)
+    litellm_settings: LitellmSettings = Field(default={}, validate_default=True)
+    general_settings: GeneralSettings = Field(default={}, validate_default=True)
 
 
 def read(path: Path, references: References) -> Document:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,7 @@ from manifold.config.settings import DefaultName, PlainText, SecretName, Setting
 from manifold.errors import ConfigError
 from manifold.profiles import BatchLimits, Execution, profile_of
 
-LIMIT_SETTINGS = {field.name: f"max_{field.name}" for field in fields(BatchLimits)} | {
-    "fewest_requests": "min_batch_requests"
-}
+LIMIT_SETTINGS = {name: f"max_{name}" for name in BatchLimits._fields} | {"fewest_requests": "min_batch_requests"}
 """The setting of `litellm_params` for each limit."""
 
 
@@ -96,7 +93,7 @@ def _execution(info: document.ModelInfo, provider: str) -> Execution:
 
 def _limits(params: document.LitellmParams, provider: str) -> BatchLimits:
     own = {name: getattr(params, setting) for name, setting in LIMIT_SETTINGS.items()}
-    return replace(profile_of(provider).limits, **_given(own))
+    return profile_of(provider).limits._replace(**_given(own))
 
 
 def _options(params: document.LitellmParams, provider: str, bedrock: BedrockModel | None) -> dict[str, Setting]:

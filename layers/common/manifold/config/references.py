@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from pydantic import BeforeValidator, ValidationInfo
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from manifold.config import yaml_file
 from manifold.config.settings import REFERENCE, reference_name
@@ -50,6 +50,16 @@ def _number(written: object, info: ValidationInfo[References]) -> object:
     return written if name is None else yaml_file.scalar(info.context.value(name))
 
 
-ByName = BeforeValidator(_text)
-NumberByName = BeforeValidator(_number)
+class _LookedUp:
+    """A `BeforeValidator` that spares pydantic the look at the function's signature, for each field anew."""
+
+    def __init__(self, look_up: core_schema.WithInfoValidatorFunction) -> None:
+        self._look_up = look_up
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_before_validator_function(self._look_up, handler(source))
+
+
+ByName = _LookedUp(_text)
+NumberByName = _LookedUp(_number)
 """For booleans, too: the value is parsed as YAML would parse it in the file."""

@@ -2,7 +2,8 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, get_args
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -70,7 +71,9 @@ class _Parsed:
     """Has pydantic call `_parse`. A `PlainValidator` would also build the schema of `Setting`, for each field anew."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(_parse)
+        parsed = core_schema.no_info_plain_validator_function(_parse)
+        return core_schema.nullable_schema(parsed) if NoneType in get_args(source) else parsed
 
 
 SettingValue = Annotated[Setting, _Parsed()]
+OptionalSetting = Annotated[Setting | None, _Parsed()]
