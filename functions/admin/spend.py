@@ -1,7 +1,6 @@
 """Spend: what each call of a completion and each batch cost, as LiteLLM's `/spend/logs` with pages."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from admin.keys import parse_reference
@@ -89,10 +88,10 @@ class Spend:
         Raises `InvalidRequest` for an `after` that is none of theirs.
         """
         if filters.model_group is not None:
-            filters = replace(filters, model_group=self._caller.group(filters.model_group))
+            filters = filters._replace(model_group=self._caller.group(filters.model_group))
         async with self._store.session() as tables:
             if key is not None:
-                filters = replace(filters, key_id=await _key_id(tables, key))
+                filters = filters._replace(key_id=await _key_id(tables, key))
             rows = await tables.spend.page(self._caller, filters, limit=size, after=await self._cursor(tables, after))
         shown = rows[:size]
         last_id = shown[-1].id if shown else None

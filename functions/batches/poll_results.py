@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from batches import cancellation, failures
@@ -40,23 +39,23 @@ _OUTCOMES: dict[JobState, Outcome] = {
 """The states in which a job has ended at its provider, and how its batch ends then."""
 
 
-@dataclass(frozen=True, slots=True)
 class PollResult:
     """What one deployment answered about its running jobs within its time limit."""
 
-    jobs: Sequence[RunningJob]
-    statuses: dict[str, JobStatus] = field(default_factory=dict)
-    """By the provider's id of the job; those that came in time."""
-    cancelled: set[str] = field(default_factory=set)
-    """The jobs, by our id, whose cancel the provider accepted."""
+    def __init__(self, jobs: Sequence[RunningJob]) -> None:
+        self.jobs = jobs
+        self.statuses: dict[str, JobStatus] = {}
+        """By the provider's id of the job; those that came in time."""
+        self.cancelled: set[str] = set()
+        """The jobs, by our id, whose cancel the provider accepted."""
 
-    # Filled in when the result is written.
-    pauses: list[tuple[ShardRow, float]] = field(default_factory=list)
-    """The shards, each with the seconds to its next step."""
-    missed: list[tuple[ShardRow, float]] = field(default_factory=list)
-    """The same, where many were polled and these got no answer: the schedule polls them again, and no message does."""
-    messages: list[Message] = field(default_factory=list)
-    """For the jobs whose results are to be stored, and the shards that wait for the room that came free."""
+        # Filled in when the result is written.
+        self.pauses: list[tuple[ShardRow, float]] = []
+        """The shards, each with the seconds to its next step."""
+        self.missed: list[tuple[ShardRow, float]] = []
+        """The same, where many were polled and these got no answer: the schedule polls them again, no message does."""
+        self.messages: list[Message] = []
+        """For the jobs whose results are to be stored, and the shards that wait for the room that came free."""
 
     @property
     def deployment(self) -> Deployment:

@@ -39,7 +39,7 @@ def deployments(random: Random, providers: Providers) -> tuple[Config, Deploymen
         return _executed(random, providers)
     gateway = _gateway("config.yaml")
     limits, retried = random.choice(LIMITS), random.choice((0, 0, 2))
-    limits = replace(limits, fewest_requests=min(providers.fewest, limits.batch_requests or providers.fewest))
+    limits = limits._replace(fewest_requests=min(providers.fewest, limits.batch_requests or providers.fewest))
     changed = [replace(one, limits=limits, retry_failed_lines=retried) for one in gateway.config.deployments]
     quota = limits.enqueued_requests or random.choice((None, None, QUOTA))
     if providers.model is not None:

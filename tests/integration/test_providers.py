@@ -333,7 +333,7 @@ async def test_inputs_lists_all_pages_by_name(
     adapter: Adapter, simulated_provider: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider, at = adapter
-    monkeypatch.setattr(provider, "_profile", replace(profile_of("openai"), files_page=2))
+    monkeypatch.setattr(provider, "_profile", profile_of("openai")._replace(files_page=2))
     monkeypatch.setattr(xai, "PAGE", 2)
     _, ref = await submitted(provider, at)
     await ended(provider, at, ref)  # so that there are results, too

@@ -186,10 +186,12 @@ BLOCKS = st.lists(
 ANY_LIMITS = st.lists(
     st.builds(
         BatchLimits,
-        st.none() | st.integers(1, 1_000_000),
-        st.none() | st.integers(1, 20_000),
-        st.none() | st.integers(1, 20_000),
-        st.none() | st.integers(1, 1_000_000),
+        enqueued_tokens=st.none() | st.integers(1, 1_000_000),
+        enqueued_requests=st.none() | st.integers(1, 20_000),
+        batch_requests=st.none() | st.integers(1, 20_000),
+        batch_bytes=st.none() | st.integers(1, 1_000_000),
+        concurrent_batches=st.none(),
+        fewest_requests=st.just(1),
     ),
     min_size=1,
     max_size=5,

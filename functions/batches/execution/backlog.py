@@ -9,7 +9,7 @@ Requests are called in laps: one that is to be called again waits until each oth
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from batches.execution.line_calls import Outcome, Request
 
@@ -17,8 +17,7 @@ FRUITLESS_LAPS = 2
 """After so many laps without an answer, in which the provider wanted no call of all that are left, it is probed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Suspect:
+class _Suspect(NamedTuple):
     request: Request
     outcome: Outcome
     failed_at: float

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import orjson
@@ -50,8 +49,7 @@ Means = Literal["answered", "refused", "busy", "account", "failed"]
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request of a chunk."""
 
     number: int
@@ -141,8 +139,7 @@ class LineCalls:
         return means, _Answer.of(request_error(failure) if is_own else client_error(failure)), failure
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     status: int
     body: Mapping[str, Any]
 

@@ -2,8 +2,8 @@
 
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
 from files.transfers.batch_lease import BatchLease
 from files.transfers.held_lines import HeldLines
@@ -28,8 +28,7 @@ _GONE = batch_error("invalid_request", "A file of the batch is gone whose lines 
 _NOTHING = batch_error("empty_file", "Every line of the batch has a successful answer.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Retry:
+class _Retry(NamedTuple):
     """A batch under our lease whose file is to be made; `lines` are those of the batch whose failed lines it runs."""
 
     batch: BatchRow

@@ -5,8 +5,8 @@ answer alone, so the results of the shard with the highest number come first.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from manifold.batch_status import ErrorEntry, batch_error
 from manifold.store.batches import BatchRow, Outcome
@@ -22,8 +22,7 @@ _UNANSWERED = batch_error("results_incomplete", "The provider gave no answer to 
 Kind = Literal["output", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class ResultObject:
+class ResultObject(NamedTuple):
     """One of a job's result files, as it is stored."""
 
     kind: Kind
@@ -31,8 +30,7 @@ class ResultObject:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShardResults:
+class ShardResults(NamedTuple):
     """What a shard brought."""
 
     shard: ShardRow
@@ -98,7 +96,7 @@ def families(shards: Sequence[ShardRow], jobs: Sequence[JobRow]) -> list[Family]
         heads[shard.id] = heads[parent.shard.id] if parent else shard.id
         one = results[shard.id]
         if one.again and f"lines:{one.again['file_id']}" not in selections:
-            one = replace(one, again=None)  # the batch was being cancelled by then
+            one = one._replace(again=None)  # the batch was being cancelled by then
         found.setdefault(heads[shard.id], []).insert(0, one)
     return [Family(tuple(members)) for members in found.values()]
 

@@ -6,7 +6,7 @@ They become an object of their own, which is the input of another shard: docs/de
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from files.transfers.fetched_results import FetchedResults
 from files.transfers.request_ids import AnsweredRequests
@@ -27,8 +27,7 @@ SPARE_SECONDS = 86_400
 """The object of lines that run again outlives its batch's last step by so long."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunsAgain:
+class RunsAgain(NamedTuple):
     """Which lines of a job's shard are to run again."""
 
     failed: bool

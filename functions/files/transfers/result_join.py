@@ -5,7 +5,7 @@ is answered once, in one of both files: docs/decisions/0026-joined-results.md.
 """
 
 import secrets
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from files.transfers import join_plan
 from files.transfers.batch_lease import BatchLease
@@ -26,8 +26,7 @@ from manifold.store.result_files import purge_results, result_file
 from manifold.store.shards import ShardRow
 
 
-@dataclass(frozen=True, slots=True)
-class _Join:
+class _Join(NamedTuple):
     """A batch under our lease whose shards have all ended."""
 
     batch: BatchRow
@@ -39,8 +38,7 @@ class _Join:
     error: NewFile
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
+class _Counts(NamedTuple):
     succeeded: int
     missing: int
     unknown: int

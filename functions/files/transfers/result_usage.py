@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from manifold.jsonl.result import Result, number, part
 from manifold.prices import Tariff, Tokens, billed_output
 from manifold.reported_cost import cost_of
 
 
-@dataclass(frozen=True, slots=True)
-class LinePrices:
+class LinePrices(NamedTuple):
     """What the lines of one deployment cost: what the provider says, else by its batch prices."""
 
     provider: str = ""

@@ -86,6 +86,8 @@ class KeyMemory:
 
 @dataclass(slots=True)
 class _Remembered:
+    """Whom a key was found to belong to, and until when that holds."""
+
     caller: Caller
     again: Caller
     """The same for a later request."""

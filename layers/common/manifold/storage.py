@@ -8,8 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import quote
 
 import boto3
@@ -31,8 +30,7 @@ _MANY = 1000  # objects that S3 lists and deletes with one call
 _LINK_SECONDS = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     """Seconds for a connect and for each read, and attempts at a request."""
 
     connect: float

@@ -1,8 +1,7 @@
 """A stream that has begun: as its first token has come, no other deployment is tried any more."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from manifold.config import Deployment
 from manifold.deployments import Deployments
@@ -10,8 +9,7 @@ from manifold.dispatch.token_usage import has_token, requesting_usage
 from manifold.providers.completion_provider import ProviderRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """The chunks up to the first token, and the rest of the stream. Whoever has it closes `rest`."""
 
     head: Sequence[dict[str, Any]]

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -30,8 +30,7 @@ _MODEL_LAYOUT = re.compile(_KEY + rb"\s*:\s*" + _TEXT)
 _HEAD_BYTES = 2048  # where the head is looked for
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """The lines that were proved to be good requests."""
 
     custom_ids: list[str]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from heapq import merge
 from itertools import islice
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 
@@ -15,8 +15,7 @@ MAX_ERRORS = 100
 """The most errors that are kept of a file; the others are counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class LineError:
+class LineError(NamedTuple):
     """An error of a line, as in a batch's `errors.data`. `line` counts from 1; `None` means the whole file."""
 
     line: int | None
@@ -33,8 +32,7 @@ class UrlUse:
     lines: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Successive requests of a file: at most 1,000, and fewer where they are long. All blocks are the whole file."""
 
     first: int
@@ -132,7 +130,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The report as a plain dict of JSON values."""
-        return asdict(self)
+        return asdict(self) | {"errors": tuple(error._asdict() for error in self.errors)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

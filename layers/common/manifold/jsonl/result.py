@@ -3,8 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -31,8 +30,7 @@ _UNSENT = _EXPIRED | {"batch_cancelled", "batch_canceled", "cancelled", "cancele
 _NOTHING = (b"null", b"false", b"{}", b'""')
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What is read of a line."""
 
     custom_id: str

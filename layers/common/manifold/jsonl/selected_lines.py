@@ -6,15 +6,14 @@ lines = selected(read(key, part.start, part.bytes), part.skip, requests)
 
 from bisect import bisect_right
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 
 from manifold.jsonl.lines import BLANK, TOO_LONG, Lines
 from manifold.jsonl.report import Block
 
 
-@dataclass(frozen=True, slots=True)
-class ByteRange:
+class ByteRange(NamedTuple):
     """The bytes of a file that hold a range of its requests: whole blocks."""
 
     start: int

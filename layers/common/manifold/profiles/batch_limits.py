@@ -1,10 +1,9 @@
 """What a deployment takes of batches at most, and at least."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
+class BatchLimits(NamedTuple):
     """Limits of one deployment; `None` where no limit is known."""
 
     enqueued_tokens: int | None = None

@@ -1,9 +1,9 @@
 """`Profile`, the facts of one provider."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from manifold.profiles.batch_limits import BatchLimits
 
@@ -31,8 +31,7 @@ FoundBy = Literal["metadata", "input", "name", "token", "own id", "size and time
 as its name, our token, our id as its id, or (no more than likely, until its results tell) its size and time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """The facts of one provider, by LiteLLM's prefix. The defaults are those of a host with OpenAI's API."""
 
     address: str | None = None
@@ -71,7 +70,7 @@ class Profile:
     """How many files a page of their listing may have."""
     root: str = "/v1"
     """What the `url` of a line, and the `endpoint` of a create, begin with."""
-    create: Mapping[str, object] = field(default_factory=dict, hash=False)
+    create: Mapping[str, object] = MappingProxyType({})
     """Members of a create besides OpenAI's."""
     key_header: str | None = None
     """The header by which a repeated create is known to be the same one."""

@@ -5,7 +5,6 @@ counts. `max_…` in `litellm_params` has priority. docs/providers.md shows this
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 
 from manifold.profiles.batch_limits import BatchLimits
@@ -67,7 +66,7 @@ PROFILES: Mapping[str, Profile] = {
         address="https://api.groq.com/openai/v1",
         key="GROQ_API_KEY",
         endpoints=_CHAT,
-        limits=replace(OPENAI_LIMITS, batch_bytes=100 * MB),
+        limits=OPENAI_LIMITS._replace(batch_bytes=100 * MB),
         window_hours=(24, 168),
         batch_share=HALF,
         paged=False,
@@ -84,7 +83,7 @@ PROFILES: Mapping[str, Profile] = {
         address="https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
         key="DASHSCOPE_API_KEY",
         endpoints=_CHAT_AND_EMBEDDINGS,
-        limits=replace(OPENAI_LIMITS, batch_bytes=500 * MB),
+        limits=OPENAI_LIMITS._replace(batch_bytes=500 * MB),
         window_hours=(24, 336),
         batch_share=HALF,
     ),
@@ -93,7 +92,7 @@ PROFILES: Mapping[str, Profile] = {
         address="https://api.moonshot.ai/v1",
         key="MOONSHOT_API_KEY",
         endpoints=_CHAT,
-        limits=replace(OPENAI_LIMITS, batch_bytes=100 * MB),
+        limits=OPENAI_LIMITS._replace(batch_bytes=100 * MB),
         window_hours=(12, 168),
     ),
     "zai": Profile(
@@ -102,7 +101,7 @@ PROFILES: Mapping[str, Profile] = {
         address="https://api.z.ai/api/paas/v4",
         key="ZAI_API_KEY",
         endpoints=_CHAT_AND_EMBEDDINGS,
-        limits=replace(OPENAI_LIMITS, batch_bytes=100 * MB),
+        limits=OPENAI_LIMITS._replace(batch_bytes=100 * MB),
         batch_share=HALF,
         names_window=False,
         root="/v4",
@@ -140,7 +139,7 @@ PROFILES: Mapping[str, Profile] = {
         key="XAI_API_KEY",
         dialect="xai",
         endpoints=frozenset({CHAT, RESPONSES, "/v1/images/generations"}),
-        limits=replace(OPENAI_LIMITS, batch_bytes=48 * MB),
+        limits=OPENAI_LIMITS._replace(batch_bytes=48 * MB),
         abilities=frozenset({"files", "counts", "cancel"}),
         found_by="name",
         expires=True,
@@ -251,7 +250,7 @@ PROFILES: Mapping[str, Profile] = {
     "cohere": _COHERE,
     "cohere_chat": _COHERE,
     # https://api-docs.deepseek.com
-    "deepseek": replace(_NONE, address="https://api.deepseek.com", key="DEEPSEEK_API_KEY", completions=_CHAT_AND_TEXT),
+    "deepseek": _NONE._replace(address="https://api.deepseek.com", key="DEEPSEEK_API_KEY", completions=_CHAT_AND_TEXT),
     **dict.fromkeys(("hosted_vllm", "llamafile", "lm_studio", "ollama", "ollama_chat", "vllm"), _NONE),
 }
 

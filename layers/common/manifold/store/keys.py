@@ -41,6 +41,8 @@ class Key(HolderSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow(Key):
+    """A row of `keys`, not deleted."""
+
     created_at: datetime
     updated_at: datetime
 

@@ -1,7 +1,6 @@
 """How a batch runs, for its owner: its shards by state, what those that wait wait for, its jobs as attempts."""
 
-from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from manifold.batch_status import ErrorEntry
 from manifold.store.batches import Outcome
@@ -25,8 +24,7 @@ class Attempt(TypedDict):
     ended_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How the shards and jobs of a batch stand."""
 
     total: int

@@ -6,7 +6,6 @@ connections, behind any pooler, and writes the rows as one text.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, Literal, LiteralString, NamedTuple, TypeVar
 
@@ -38,8 +37,7 @@ class Read(NamedTuple, Generic[Seen]):
     seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class SeenFile:
+class SeenFile(NamedTuple):
     file: FileView
     inputs: list[InputView]
     """Those that are not discarded, if they were requested."""
@@ -47,8 +45,7 @@ class SeenFile:
     """That of its lines, if it was requested and there is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeenHolder(Generic[Holder]):
+class SeenHolder(NamedTuple, Generic[Holder]):
     """A key, a user or a team."""
 
     row: Holder

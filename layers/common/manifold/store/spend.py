@@ -4,7 +4,6 @@ The sums are of all rows that were written before a moment, `spend_summed_until(
 of a holder is read with the holder, by `manifold.store.reads`.
 """
 
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import LiteralString, NamedTuple
@@ -53,8 +52,7 @@ class SpendRow(NamedTuple):
     """When it had ended and was written down."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpendFilter:
+class SpendFilter(NamedTuple):
     """What a list shows; `None` is no condition."""
 
     key_id: str | None = None
@@ -102,7 +100,7 @@ class Spend:
         self, caller: Caller, conditions: SpendFilter, *, limit: int, after: Cursor | None = None
     ) -> list[SpendRow]:
         """What the caller may see, the newest first; one row more than `limit`, if there is one."""
-        given = {name: value for name, value in asdict(conditions).items() if value is not None}
+        given = {name: value for name, value in conditions._asdict().items() if value is not None}
         parameters = {f"by_{name}": value for name, value in given.items()}
         where: LiteralString = f" AS of_both WHERE {visible(caller)}"
         for name in given:

@@ -30,6 +30,8 @@ class Team(HolderSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeamRow(Team):
+    """A row of `teams`."""
+
     created_at: datetime
     updated_at: datetime
 

@@ -5,7 +5,6 @@ It is written and read only where a routing strategy needs it, where the gateway
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import LiteralString, NamedTuple
 
 from manifold.routing import Load
@@ -38,8 +37,7 @@ class DeploymentStats(NamedTuple):
         return Load(self.busy, self.requests, self.tokens, self.latency)
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The tokens and the mean latency, in seconds for each token, of one request's calls to a deployment."""
 
     tokens: int

@@ -30,6 +30,8 @@ class User(HolderSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow(User):
+    """A row of `users`."""
+
     created_at: datetime
     updated_at: datetime
 
