@@ -92,13 +92,13 @@ class Functions:
         return await Creation(self.store, self.storage, self.queue, self.deployments, caller).create(request, attempt)
 
     async def create(self, caller: Caller, file_id: str, endpoint: str, key: str) -> Batch:
-        asked = {
+        members = {
             "input_file_id": file_id,
             "endpoint": endpoint,
             "completion_window": "24h",
             "metadata": {"request": key},
         }
-        body = BatchCreate.model_validate(asked)
+        body = BatchCreate.model_validate(members)
         content = body.model_dump_json().encode()
         attempt = idempotency.attempt(caller, "POST /batches", content, {"idempotency-key": key})
         return await self._catalog(caller).create(body, attempt)

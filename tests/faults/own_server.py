@@ -154,7 +154,7 @@ class OwnServer(Providers):
                 patches.enter_context(patch.object(module, name, size))
             yield
 
-    def asked(self, call: HttpCall, body: bytes, fault: Fault | None) -> httpx.Response:
+    def answer(self, call: HttpCall, body: bytes, fault: Fault | None) -> httpx.Response:
         """What the simulated provider answers, at once. Raises httpx's errors."""
         faults = self.simulator.state.faults
         if fault is not None:
@@ -235,7 +235,7 @@ class OwnServer(Providers):
         if down:
             fault = Fault(kind="error", status=503)
         try:
-            response = self.asked(call, content, fault)
+            response = self.answer(call, content, fault)
         except httpx.HTTPError as error:
             raise ProviderUnclear(f"no answer from {call.host}: {type(error).__name__}") from error
         finally:

@@ -78,14 +78,14 @@ class Simulation:
         self._environments: dict[str, list[tuple[Environment, Functions]]] = {}
         self._started, self._scheduled_at = 0, self.clock.now()
         self._quiet: asyncio.Future[None] | None = None
-        self._talking = 0
+        self._clients_running = 0
 
     async def live(self) -> None:
         """The run, up to the time at which nothing is due."""
         for function, count in COUNTS.items():
             self._environments[function] = [self._new(function) for _ in range(count)]
-        self._talking = len(self.clients)
-        talks = [asyncio.create_task(self._talk(client)) for client in self.clients]
+        self._clients_running = len(self.clients)
+        running = [asyncio.create_task(self._run_client(client)) for client in self.clients]
         await self._until_quiet()
         self._end_faults()
         for round_number in range(MOST_ROUNDS):
@@ -96,7 +96,7 @@ class Simulation:
             self._elapse(max(seconds, self._slowly(round_number)))
             if due.is_overdue(self.database, self.clock):
                 self._run_schedule()
-        await asyncio.gather(*talks)
+        await asyncio.gather(*running)
         async with SimulatedStore(self.database, self.scheduler, self.faults).session() as tables:
             self.held = await tables.rooms.held([account.name for account in self.providers.accounts.values()])
 
@@ -150,7 +150,7 @@ class Simulation:
         """Nothing can go on: let time pass up to the next timer or message. Those that are there wait for a worker."""
         waits = [one.arrives_at - self.clock.now() for one in self.queue.deliveries]
         waits = [seconds for seconds in waits if seconds > 0]
-        if timeout is None and not self._talking and self._quiet is not None and not self._quiet.done():
+        if timeout is None and not self._clients_running and self._quiet is not None and not self._quiet.done():
             self._quiet.set_result(None)
             return
         if timeout is not None:
@@ -236,13 +236,13 @@ class Simulation:
                     self.trace.add(environment.name, "KILLED, as its time is over")
                     self.scheduler.kill(environment)
 
-    # The run's course.
+    # The steps of a run.
 
-    async def _talk(self, client: Client) -> None:
+    async def _run_client(self, client: Client) -> None:
         try:
             await client.run()
         finally:
-            self._talking -= 1
+            self._clients_running -= 1
 
     async def _until_quiet(self) -> None:
         self._quiet = self.loop.create_future()

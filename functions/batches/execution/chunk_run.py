@@ -189,7 +189,7 @@ class ChunkRun:
 
         If that fails, one request is called all the same, as the provider may refuse the probe alone.
         """
-        means = await self._ask()
+        means = await self._send_probe()
         if means == "answered":
             self._permits.shares_pauses = False  # a pause may be wanted of these requests alone
             if silent >= LIMITED_SECONDS:
@@ -268,12 +268,12 @@ class ChunkRun:
 
     async def _probe(self) -> bool:
         """Whether the provider answers at all. Where it does not, the run ends."""
-        means = await self._ask()
+        means = await self._send_probe()
         if means != "answered":
             self._end_as(means)
         return means == "answered"
 
-    async def _ask(self) -> Means | None:
+    async def _send_probe(self) -> Means | None:
         """What a probe comes to, while no other call begins; `None` if it may not begin."""
         self._is_probing = True
         begun = now()
@@ -335,7 +335,7 @@ class ChunkRun:
         """Claim once. Returns the seconds that are left to the chunk; `None` if the lease is lost."""
         if now() >= self._begin_until:
             self._end("time")
-        claim = self._permits.claim(self._wanted, self._tokens, LEASE_SECONDS)
+        claim = self._permits.claim(self._calls_to_begin, self._tokens, LEASE_SECONDS)
         began = now()
         try:
             async with asyncio.timeout_at(self._lease_until), self._claiming:
@@ -359,7 +359,7 @@ class ChunkRun:
         return left
 
     @property
-    def _wanted(self) -> int:
+    def _calls_to_begin(self) -> int:
         """How many calls may still begin: one at most, a probe's, once the run's time is over."""
         if self._stop is not None:
             return int(self._stop == "time" and self._backlog.has_suspects)
