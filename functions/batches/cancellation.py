@@ -119,5 +119,5 @@ def outcome_of_overdue(batch: BatchRow) -> Outcome:
 
 
 def _is_due(running: RunningJob) -> bool:
-    is_wanted = running.batch.status == "cancelling" or running.until_rescue <= 0
-    return is_wanted and running.job.cancel_sent_at is None
+    is_to_end = running.batch.status == "cancelling" or running.is_rescued
+    return is_to_end and running.job.cancel_sent_for is None

@@ -82,7 +82,9 @@ class PollResult:
         return (running.job.end_seen_for or 0) < PREMATURE_END_SECONDS
 
     def late(self, running: RunningJob) -> bool:
-        """Whether the gateway is to run all of a job, as its provider has not ended it in time."""
+        """Whether the gateway is to run all of a job, as its provider has not ended it in time after the cancel."""
+        if not running.is_rescued or running.job.id in self.cancelled:
+            return False
         return running.until_given_up <= 0 and self.ended(running) is None
 
 
@@ -127,7 +129,7 @@ class PollResults:
         polls = [_poll(running, result) for running in jobs if running.job.id not in ends]
         completed = [one.job.tokens for one in jobs if (end := ends.get(one.job.id)) and end.outcome == "completed"]
         async with self._store.transaction() as tables:
-            if completed:
+            if completed and result.deployment.execution == "provider":
                 await tables.rooms.grow(result.deployment.id, completed)
             if polls:
                 await tables.jobs.polled(polls)
@@ -187,7 +189,7 @@ class PollResults:
             status,
             outcome,
             cancelled_by_us=running.batch.status == "cancelling",
-            rescued=running.until_rescue <= 0,
+            rescued=running.is_rescued,
         )
         has_output, has_error = self._result_files(running, status, fault)
         return JobEnd(

@@ -23,7 +23,12 @@ async def take_room(tables: Tables, deployment: Deployment, shard: ShardRow) -> 
 
 
 async def wake_line(tables: Tables, deployment: Deployment) -> list[str]:
-    """Make those shards due that may take the room of a deployment now; returns their ids."""
+    """Make those shards due that may take the room of a deployment now; returns their ids.
+
+    What the gateway runs takes none of the provider's room.
+    """
+    if deployment.execution == "gateway":
+        return []
     line = await tables.rooms.line(deployment.id)
     if not line:
         return []

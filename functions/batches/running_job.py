@@ -38,9 +38,20 @@ class RunningJob(NamedTuple):
         return self.batch.left - self.rescue_before_expiry
 
     @property
+    def is_rescued(self) -> bool:
+        """Whether the gateway is to run what the provider has not: only while there is time left to do so."""
+        return self.until_rescue <= 0 < self.batch.left
+
+    @property
     def until_given_up(self) -> float:
-        """Seconds until the gateway no longer waits for what the provider has answered by then."""
-        return self.until_rescue + min(RESCUE_PATIENCE_SECONDS, (self.rescue_before_expiry or 0.0) / 3)
+        """Seconds until the gateway no longer waits for what the provider has answered by then.
+
+        They are counted from the cancel, which may be late, and else from the beginning of the rescue.
+        """
+        if math.isinf(self.until_rescue):
+            return math.inf
+        waited = -self.until_rescue if self.job.cancel_sent_for is None else self.job.cancel_sent_for
+        return min(RESCUE_PATIENCE_SECONDS, (self.batch.left + waited) / 3) - waited
 
     @property
     def sent(self) -> int:

@@ -75,7 +75,7 @@ class Settlement:
     async def _try_again(self, tables: Tables, shard: ShardRow, job: JobRow) -> None:
         """running → waiting: the failure opens the next attempt, elsewhere or later."""
         quota = is_quota(job.errors)
-        if quota:
+        if quota and job.execution == "provider":
             await tables.rooms.shrink(job.deployment_id, without=job.id)
         failed = [
             one
@@ -108,6 +108,8 @@ class Settlement:
             await tables.shards.add_round(shard, again, results["again"]["failed"])
             ended = await tables.shards.end(shard, outcome)  # what was wrong may be right when the lines have run again
         elif ends_batch:
+            if batch.retry_rounds:  # else it is `finalizing` since its job ended
+                await tables.batches.finalizing([batch.id])
             output = await _register(tables, batch, job.output_file_id, results.get("output"), "output")
             error = await _register(tables, batch, job.error_file_id, results.get("error"), "error")
             ended = await tables.batches.end(
@@ -195,7 +197,11 @@ def ends_its_batch(batch: BatchRow, shard: ShardRow, job: JobRow | None) -> bool
 def _outcome(batch: BatchRow, job: JobRow) -> Outcome:
     outcome = job.outcome
     assert outcome is not None  # noqa: S101 (a stored job has one, by a constraint)
-    return "failed" if "lost" in (job.results or {}) else outcome
+    if "lost" in (job.results or {}):
+        return "failed"
+    if outcome == "cancelled" and batch.status != "cancelling" and batch.left <= 0:
+        return "expired"  # it was cancelled for a rescue, for which no time is left
+    return outcome
 
 
 def _is_whole(job: JobRow) -> bool:

@@ -214,7 +214,7 @@ class Submission:
         cooldown = min(longest, error.retry_after or COOLDOWN_SECONDS * 2.0 ** min(chosen.attempts, 10))
         async with self._store.transaction() as tables:
             status = None if lost else error.status
-            if quota:
+            if quota and job.execution == "provider":
                 await tables.rooms.shrink(deployment_id, without=job.id)
             await tables.jobs.refused(
                 job, owner_message(error), status=status, lasting=error.lasting, cooldown=cooldown
@@ -249,9 +249,9 @@ class Submission:
         if not possible:
             await self._end(batch, shard, "failed", await self._causes(batch, shard, options))
             return None
-        return await self._note_waiting(shard, possible)
+        return await self._note_waiting(batch, shard, possible)
 
-    async def _note_waiting(self, shard: ShardRow, possible: Sequence[Candidate]) -> float:
+    async def _note_waiting(self, batch: BatchRow, shard: ShardRow, possible: Sequence[Candidate]) -> float:
         """Write what the shard waits for, and return the seconds to its next step."""
         full = [candidate.deployment.id for candidate in possible if candidate.in_line]
         cooldowns = [candidate.cooldown for candidate in possible if candidate.cooldown]
@@ -263,7 +263,8 @@ class Submission:
         async with self._store.session() as tables:
             await tables.shards.note_waiting(shard, cause, [] if hold else full)
         longest = ROOM_SECONDS if cause == "room" else WAIT_SECONDS
-        return max(0.0, min([*cooldowns, *hold, longest]))
+        rescue = self._deployments.until_rescue(batch.groups, batch.endpoint, left=batch.left)
+        return max(0.0, min([*cooldowns, *hold, longest, batch.left, rescue if rescue > 0 else longest]))
 
     async def _causes(self, batch: BatchRow, shard: ShardRow, options: Sequence[Candidate]) -> list[ErrorEntry]:
         """The entries of `errors.data`: the provider's of the last job that failed, else each deployment's last

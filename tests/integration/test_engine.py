@@ -18,9 +18,10 @@ pytest_plugins = ("tests.support.system_fixtures",)
 GROUP = "gpt-4o-batch"
 
 
-async def test_a_batch_runs_to_its_output(system: System) -> None:
+@pytest.mark.parametrize("rounds", [0, 2])
+async def test_a_batch_runs_to_its_output(system: System, rounds: int) -> None:
     file = await system.upload(chat_lines(GROUP, 3), target_model_names=GROUP)
-    batch = await system.create(file.id, metadata={"of": "me"})
+    batch = await system.create(file.id, metadata={"of": "me"}, retry_failed_lines=rounds)
     assert (batch.status, batch.request_counts.total) == ("validating", 3)
 
     ended = await system.run_until_ended(batch.id)

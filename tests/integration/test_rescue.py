@@ -1,5 +1,7 @@
 """A batch that its provider will not end within its window is run by the gateway: `rescue_before_expiry`."""
 
+from dataclasses import replace
+
 import pytest
 
 from local.provider import Fault
@@ -192,3 +194,55 @@ async def test_a_request_that_expired_at_the_provider_runs_here(own: System) -> 
     assert_complete(own, batch, LINES, GROUP)
     assert seen[-1] == (6, 0)
     assert len(calls(own)) == 3
+
+
+async def test_what_the_provider_has_answered_is_kept_where_the_window_is_over_first(own: System) -> None:
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, -1)
+    await own.run_schedule()
+    assert own.select("SELECT state, execution FROM jobs") == [{"state": "running", "execution": "provider"}]
+
+    own.provider.state.batches.expire("openai", None)
+    batch = await own.run_until_ended(batch_id)
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("expired", 3, 3)
+    assert len(results(own, batch.output_file_id)) == 3
+    assert calls(own) == []
+
+
+async def test_a_provider_has_time_to_end_its_job_also_after_a_late_cancel(own: System) -> None:
+    batch_id = await waiting(own, SLOW)
+    answer_half(own)
+    leave(own, 15)
+    batch, seen = await counted(own, batch_id)
+    assert_complete(own, batch, LINES, GROUP)
+    assert seen == [(0, 0), (3, 0), (6, 0)]
+    assert len(calls(own)) == 3
+
+
+async def test_a_job_that_was_cancelled_too_late_for_a_rescue_has_expired(own: System) -> None:
+    batch_id = await waiting(own, replace(SLOW, cancelling=3600.0))
+    answer_half(own)
+    leave(own, 29)
+    await own.run_schedule()
+    leave(own, -1)
+    own.provider.state.batches.pace = FAST_PACE
+    batch = await own.run_until_ended(batch_id)
+    assert (batch.status, batch.request_counts.completed) == ("expired", 3)
+    assert calls(own) == []
+
+
+async def test_what_waits_for_room_is_looked_at_when_its_rescue_begins(own: System) -> None:
+    await waiting(own, SLOW, chat_lines("rescued-soon", LINES))
+    await created(own, chat_lines("rescued-soon", LINES))
+    leave(own, 5)
+    await own.deliver_all()
+    [shard] = own.select("SELECT extract(epoch FROM due_at - now()) AS pause FROM shards WHERE state = 'waiting'")
+    assert 0 < shard["pause"] <= 60
+
+
+async def test_what_the_gateway_runs_says_nothing_of_the_providers_room(own: System) -> None:
+    own.select("INSERT INTO rooms (deployment_id, tokens) VALUES ('too-few', 5) RETURNING 1")
+    batch = await own.run_until_ended(await created(own, chat_lines("too-few", LINES)))
+    assert batch.status == "completed"
+    assert own.select("SELECT tokens FROM rooms WHERE deployment_id = 'too-few'") == [{"tokens": 5}]

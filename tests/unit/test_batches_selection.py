@@ -74,7 +74,7 @@ def refused_job(status: int | None) -> JobRow:
         results=None,
         polls=0,
         polled_at=None,
-        cancel_sent_at=None,
+        cancel_sent_for=None,
         attempts=0,
         lease=None,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,8 +96,7 @@ class Deployments:
         """
         groups = list(groups)
         able = self.of(groups, endpoint)
-        rescues = [self.rescue_before_expiry(one, groups, endpoint) for one in able]
-        if any(rescue is not None and left <= rescue for rescue in rescues):
+        if self.until_rescue(groups, endpoint, left=left) <= 0:
             return self._rescuers(groups, endpoint)
         if not any(requests >= one.limits.fewest_requests for one in able):
             return self.executing(able, endpoint) or able
@@ -111,6 +111,12 @@ class Deployments:
         if rescue is None or deployment.execution == "gateway":
             return None
         return rescue if self._rescuers(groups, endpoint) else None
+
+    def until_rescue(self, groups: Iterable[str], endpoint: str, *, left: float) -> float:
+        """Seconds until the gateway runs what of these groups waits for a provider: 0 or less from then on."""
+        groups = list(groups)
+        rescues = [self.rescue_before_expiry(one, groups, endpoint) for one in self.of(groups, endpoint)]
+        return left - max((one for one in rescues if one is not None), default=-math.inf)
 
     @staticmethod
     def executing(deployments: Iterable[Deployment], endpoint: str) -> list[Deployment]:

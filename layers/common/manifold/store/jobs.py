@@ -32,7 +32,8 @@ States = Literal["submitting", "unknown", "running", "ended", "stored", "settled
 
 COLUMNS: LiteralString = """id, batch_id, shard_id, input_id, deployment_id, state, provider_ref, outcome, error,
     execution, lasting, errors, output_ref, error_ref, output_file_id, error_file_id, results, polls, polled_at,
-    cancel_sent_at, attempts, lease, created_at, submitted_at, status,
+    attempts, lease, created_at, submitted_at, status,
+    extract(epoch FROM now() - cancel_sent_at)::float8 AS cancel_sent_for,
     extract(epoch FROM now() - created_at)::float8 AS age, answers,
     coalesce(kept, '{}') AS kept, extract(epoch FROM now() - end_seen_at)::float8 AS end_seen_for,
     extract(epoch FROM now() - doubted_at)::float8 AS mismatch_for,
@@ -64,15 +65,16 @@ class JobRow(NamedTuple):
     results: dict[str, Any] | None
     polls: int
     polled_at: datetime | None
-    cancel_sent_at: datetime | None
     attempts: int
     lease: str | None
     created_at: datetime
     submitted_at: datetime | None
     status: int | None
     """The HTTP status that it was refused with."""
+    cancel_sent_for: float | None
+    """Seconds since its provider accepted a cancel."""
     age: float
-    """Seconds since it was written, by the database's clock when the row was read; so are those below."""
+    """Seconds since it was written, by the database's clock when the row was read, as in those beside it."""
     answers: int | None
     """How many results the provider's counts announced."""
     kept: dict[str, int]
