@@ -5,7 +5,6 @@ take the same rest, and a caller without limits of batches pays nothing. docs/de
 """
 
 import asyncio
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -47,15 +46,24 @@ class Reserving:
         need = Need(tokens, report.lines)
         if limited:
             if estimate and any(one.limits.max_budget is not None for one in limited):
-                cost = await asyncio.to_thread(self._cost, batch.groups, estimate)
+                cost = await asyncio.to_thread(self._cost, batch, estimate)
                 need = need._replace(cost=cost, with_output=estimate.output_tokens is not None)
             held_for = await _admit(tables, caller, need)
             batch = batch._replace(held_for=held_for)
         return batch._replace(reserved_tokens=need.tokens, reserved_requests=need.requests, reserved_cost=need.cost)
 
-    def _cost(self, groups: Sequence[str], estimate: BatchEstimate) -> Decimal | None:
-        """US dollars at the dearest deployment that may run it, as far as prices are known."""
-        deployments = [one for group in groups for one in self._config.groups.get(group, ()) if one.runs_batches]
+    def _cost(self, batch: NewBatch, estimate: BatchEstimate) -> Decimal | None:
+        """US dollars at the dearest deployment that may run it, as far as prices are known.
+
+        What is too small for a provider is priced as the gateway would run it there.
+        """
+        of_groups = [one for group in batch.groups for one in self._config.groups.get(group, ()) if one.runs_batches]
+        deployments = [
+            one.executed_by("gateway")
+            if estimate.requests < one.limits.fewest_requests and batch.endpoint in one.completion_endpoints
+            else one
+            for one in of_groups
+        ]
         known = [cost for one in deployments if (cost := estimate.costs(one, self._prices)) is not None]
         return max((cost if most is None else most for cost, most in known), default=None)
 

@@ -29,14 +29,19 @@ class FailedLines:
         return [file_id for file_id in (self.batch.input_file_id, self.batch.output_file_id) if file_id]
 
     def report(self, found: Sequence[FileRow | None]) -> Report:
-        """About what a report of them would say: of each number of the input's their part. Raises `NotFound` if one of
-        the `files` was not found."""
+        """About what a report of them would say: of each number of the input's their part.
+
+        Raises `NotFound` if one of the `files` was not found, and `InvalidRequest` if the input has bad lines: a batch
+        may have ended before they were checked.
+        """
         for file_id, file in zip(self.files, found, strict=True):
             if file is None:
                 message = f"No such File object: {file_id}. The lines cannot be found without this file of the batch."
                 raise NotFound(message, param="batch_id", code="file_not_found")
         assert found[0] is not None and found[0].report is not None  # noqa: S101, PT018 (an input has one)
         whole, part = Report.from_json(found[0].report), self.batch.total - _succeeded(self.batch)
+        if whole.error_count or whole.endpoint_errors(self.batch.endpoint):
+            raise _nothing_to_retry("its file has bad lines")
 
         def of(number: int) -> int:
             return -(-number * part // max(whole.lines, 1))
@@ -79,9 +84,9 @@ def failed_lines(batch: BatchRow | None, batch_id: str) -> FailedLines:
         raise InvalidRequest(message, param="batch_id", code="batch_not_ended")
     is_checked = batch.in_progress_at is not None or batch.status in ("expired", "cancelled")
     if not is_checked or batch.total <= _succeeded(batch):
-        reason = "every line of it has a successful answer" if is_checked else "it failed before any line was run"
-        message = f"The batch has no lines to run again: {reason}. Create another batch to run the whole file."
-        raise InvalidRequest(message, param="batch_id", code="nothing_to_retry")
+        raise _nothing_to_retry(
+            "every line of it has a successful answer" if is_checked else "it failed before any line was run"
+        )
     file = NewFile(
         id=ids.new("file"),
         purpose="batch",
@@ -91,6 +96,11 @@ def failed_lines(batch: BatchRow | None, batch_id: str) -> FailedLines:
         expires_after=_KEPT_SECONDS,
     )
     return FailedLines(batch, file)
+
+
+def _nothing_to_retry(reason: str) -> InvalidRequest:
+    message = f"The batch has no lines to run again: {reason}. Create another batch to run the whole file."
+    return InvalidRequest(message, param="batch_id", code="nothing_to_retry")
 
 
 def _succeeded(batch: BatchRow) -> int:

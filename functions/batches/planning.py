@@ -31,12 +31,13 @@ class Planning:
         """
         async with self._store.session() as tables:
             file = await tables.files.load(batch.input_file_id)
-        errors = input_errors(batch, file)
+        is_over = batch.left <= 0
+        errors = [] if is_over and batch.retry_of else input_errors(batch, file)  # a retry's file may not be made yet
+        if is_over and not errors:
+            await self._end(batch, "expired", [EXPIRED])
+            return None
         if errors or file is None:
             await self._end(batch, "failed", errors)
-            return None
-        if batch.left <= 0:
-            await self._end(batch, "expired", [EXPIRED])
             return None
         try:
             shards = self._shards(batch, file)

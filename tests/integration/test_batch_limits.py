@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -320,6 +321,21 @@ class TestBudgets:
         await priced.end(first)
         await priced.created(tokens=2_000_000)
 
+    async def test_a_batch_that_the_gateway_runs_reserves_what_completions_cost(
+        self, priced: Client, database_url: str
+    ) -> None:
+        config = priced.gateway.config
+        large = [one.executed_by("provider") for one in config.deployments]
+        large = [replace(one, limits=one.limits._replace(fewest_requests=11)) for one in large]
+        priced.gateway.config = replace(config, deployments=tuple(large))
+        await priced.add_key(max_budget=Decimal(100))
+        await priced.created(tokens=4_000_000, output=1_000_000, requests=10)
+        await priced.created(tokens=4_000_000, output=1_000_000, requests=11)
+        assert rows(database_url, "SELECT reserved_cost FROM batches ORDER BY created_at") == [
+            (Decimal(20),),
+            (Decimal(10),),
+        ]
+
     async def test_what_was_spent_counts(self, priced: Client, database_url: str) -> None:
         await priced.add_key(team=Team(id="blue", max_budget=Decimal(3)))
         await priced.created(tokens=1)
@@ -411,6 +427,31 @@ def held_for(url: str) -> list[str | None]:
 
 def jobs(url: str) -> int:
     return int(rows(url, "SELECT count(*) FROM jobs")[0][0])
+
+
+async def test_a_retry_is_booked_on_the_key_whose_limits_have_room(system: System, database_url: str) -> None:
+    async with gateways.client(create_batches_app(system.gateway)) as http:
+        client = Client(system.gateway, http)
+        team = Team(id="blue")
+        await client.add_key(team=team, batch_enqueued_request_limit=3)
+        await client.add_key("sk-the-other-key", team=team, batch_enqueued_request_limit=3)
+        batch_id = await create_with_key(system, 3)
+        await system.cancel(batch_id)
+        await system.run_until_ended(batch_id)
+
+        path, other = f"/batches/{batch_id}/retry", {"authorization": "Bearer sk-the-other-key"}
+        answers = [await http.post(path, headers=other) for _ in range(2)]
+        mine = await http.post(path, headers={"authorization": f"Bearer {KEY}"})
+        admins = await http.post(path)
+
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert (mine.status_code, admins.status_code) == (200, 200)
+    owners = rows(database_url, "SELECT key_id, team_id FROM batches WHERE retry_of IS NOT NULL ORDER BY created_at")
+    assert owners == [("key_sk-the-other-key", "blue"), (f"key_{KEY}", "blue"), (f"key_{KEY}", "blue")]
+    files = rows(
+        database_url, "SELECT f.key_id FROM files f JOIN batches b ON b.input_file_id = f.id ORDER BY f.created_at"
+    )
+    assert [key_id for (key_id,) in files] == [f"key_{KEY}", *(key_id for key_id, _ in owners)]
 
 
 class TestWaiting:

@@ -91,6 +91,10 @@ async def test_what_cannot_be_retried_is_refused(system: System) -> None:
     bad = await system.create((await system.upload(chat_line(GROUP, "a") + b"{}\n")).id)
     assert (await system.run_until_ended(bad.id)).status == "failed"
     assert await refused(system, bad.id) == (400, "nothing_to_retry")
+    unchecked = await system.create((await system.upload(chat_line(GROUP, "a") + b"no json\n")).id)
+    await system.cancel(unchecked.id)
+    assert (await system.run_until_ended(unchecked.id)).status == "cancelled"
+    assert await refused(system, unchecked.id) == (400, "nothing_to_retry")
 
 
 @pytest.mark.parametrize("kind", ["input", "output"])
@@ -115,6 +119,16 @@ async def test_a_file_that_is_purged_before_it_is_read_fails_the_batch(system: S
     assert after.status == "failed"
     assert after.errors is not None
     assert [error.code for error in after.errors.data] == ["invalid_request"]
+
+
+async def test_a_retry_whose_file_is_not_made_within_its_window_expires(system: System) -> None:
+    again = await retry(system, await ended(system))
+    system.queue.messages.clear()
+    system.age(86_401)
+    after = await system.run_until_ended(again)
+    assert after.status == "expired"
+    assert after.errors is not None
+    assert [error.code for error in after.errors.data or ()] == ["batch_expired"]
 
 
 async def test_a_repeated_retry_makes_one_batch(system: System) -> None:
