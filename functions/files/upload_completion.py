@@ -127,8 +127,9 @@ class Completion:
         await self._queue.announce([Message("upload", held.id)])
 
     async def _claim(self, row: UploadRow, order: CompletionOrder) -> UploadRow | None:
+        lease, rejoin = secrets.token_hex(8), order.presigned  # whoever has the link may have sent other bytes
         async with self._store.session() as tables:
-            return await tables.uploads.claim(row.id, order.part_ids, order.md5, secrets.token_hex(8), LEASE_SECONDS)
+            return await tables.uploads.claim(row.id, order.part_ids, order.md5, lease, LEASE_SECONDS, rejoin=rejoin)
 
     async def _attempt(self, row: UploadRow, order: CompletionOrder, deadline: float) -> bool:
         """Join the parts and finish; false if another request or the worker does so."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from typing import Any
+from unittest.mock import AsyncMock
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 import requests
 
 from files import upload_completion
+from files.finishing import Finishing
+from manifold.errors import Unavailable
 from tests.support.files_answers import error_of
 from tests.support.files_app import FilesApp
 from tests.support.gateways import MASTER_KEY
@@ -72,6 +75,29 @@ async def test_a_later_put_does_not_change_the_file(files_app: FilesApp) -> None
     assert files_app.aws.read(f"files/{file['id']}") == LINES
     assert success_body(await complete(files_app, link["id"]))["id"] == file["id"]
     assert files_app.aws.read(f"files/{file['id']}") == LINES
+
+
+async def test_a_complete_takes_what_was_put_last(files_app: FilesApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = chat_lines("gpt-batch", 3)
+    last = first.replace(b"request-0", b"REQUEST-0")
+    link = success_body(await presign(files_app, bytes=len(first)))
+    put(link["url"], first)
+    with monkeypatch.context() as broken:
+        broken.setattr(Finishing, "finish", AsyncMock(side_effect=Unavailable("Try again shortly.")))
+        assert (await complete(files_app, link["id"])).status_code == 503
+    put(link["url"], last)
+    assert success_body(await complete(files_app, link["id"]))["status"] == "processed"
+    assert files_app.aws.read(f"files/{link['id']}") == last
+
+
+async def test_refused_bytes_can_be_put_again(files_app: FilesApp) -> None:
+    key = await files_app.add_key("key_1", models=["gpt-batch"])
+    wrong, right = chat_lines("mini-batch", 3), chat_lines("gpt-batch", 3).replace(b"\n", b" \n")
+    link = success_body(await presign(files_app, key, bytes=len(right)))
+    put(link["url"], wrong)
+    assert error_of(await complete(files_app, link["id"], key))[::2] == (403, "model_access_denied")
+    put(link["url"], right)
+    assert success_body(await complete(files_app, link["id"], key))["status"] == "processed"
 
 
 @pytest.mark.parametrize(

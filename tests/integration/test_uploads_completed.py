@@ -166,7 +166,9 @@ async def test_a_request_that_takes_too_long_leaves_the_upload_to_the_worker(
 async def test_the_worker_completes_what_a_request_died_of(files_app: FilesApp, uploader: Uploader) -> None:
     upload_id, part_ids = await uploader.send_parts(LINES)
     async with files_app.gateway.store.session() as tables:
-        assert await tables.uploads.claim(upload_id, part_ids, None, "dead", upload_completion.LEASE_SECONDS)
+        assert await tables.uploads.claim(
+            upload_id, part_ids, None, "dead", upload_completion.LEASE_SECONDS, rejoin=False
+        )
     await files_app.deliver(Message("upload", upload_id))
     assert success_body(await retrieved(files_app, upload_id))["status"] == "pending"
 

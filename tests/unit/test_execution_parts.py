@@ -1,12 +1,16 @@
 """Where the results of a chunk are kept, and which of them count."""
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
 
+from batches.execution import result_writer
 from batches.execution.result_writer import ResultWriter
 from manifold.errors import Unavailable
-from manifold.execution.parts import KINDS, Kind, Parts
+from manifold.execution import parts as execution_parts
+from manifold.execution.parts import KINDS, Found, Kind, Parts
+from manifold.store.chunks import ChunkProgress
 from tests.support.memory_storage import MemoryStorage
 
 Written = Mapping[Kind, list[int]]
@@ -85,3 +89,44 @@ async def test_a_missing_object_is_told(storage: MemoryStorage) -> None:
     await write(parts, {"output": [0]})
     with pytest.raises(Unavailable):
         await read(parts, [[2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "objects"),
+    [([3, 3, 3], [6, 3]), ([20, 1, 20], [20, 1, 20]), ([1] * 17, [8, 8, 1]), ([8], [8])],
+    ids=["few", "larger than an object", "many", "one"],
+)
+async def test_no_object_is_larger_than_need_be(
+    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, sizes: list[int], objects: list[int]
+) -> None:
+    monkeypatch.setattr(result_writer, "OBJECT_BYTES", 8)
+    writer = ResultWriter(parts_in(storage), 1)
+    writer.resume(Found())
+    for size in sizes:
+        writer.add("output", b"x" * size)
+    await writer.write()
+    assert [len(content) for content in storage.objects.values()] == objects
+    assert writer.progress == ChunkProgress(len(sizes), 0, [[len(objects), 0]])
+
+
+@pytest.mark.parametrize(("size", "at_once"), [(1000, 8), (12_000, 2), (60_000, 1)])
+async def test_few_large_objects_are_read_at_once(
+    storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, size: int, at_once: int
+) -> None:
+    monkeypatch.setattr(execution_parts, "READ_AHEAD_BYTES", 32_000)
+    parts, get = parts_in(storage), storage.get
+    reading, most = 0, 0
+
+    async def counted(key: str) -> bytes | None:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        await asyncio.sleep(0)
+        reading -= 1
+        return await get(key)
+
+    monkeypatch.setattr(storage, "get", counted)
+    for number in range(20):
+        await parts.write(1, "output", number, line(parts, number, 1)[:-1].ljust(size - 1) + b"\n")
+    assert len((await read(parts, [[20, 0]]))["output"]) == 20
+    assert most == at_once

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from manifold import observe
 from manifold.errors import ManifoldError
@@ -14,6 +15,8 @@ WRITTEN_TOGETHER = 16
 """Answers that are written at once, without waiting for more."""
 HELD_BYTES = 16 * 1024 * 1024
 """Bytes of answers that are not written yet, above which no call begins."""
+OBJECT_BYTES = 8 * 1024 * 1024
+"""Bytes of answers that are written as one object, or one answer that has more: objects are read whole."""
 ATTEMPTS, PAUSE_SECONDS = 3, 2.0
 """How often a write is tried, and the pause between; no call begins meanwhile."""
 
@@ -78,8 +81,9 @@ class ResultWriter:
             self._added.clear()
             self._many.clear()
             for place, kind in enumerate(KINDS):
-                if lines := self._lines[kind]:
-                    content, number = b"".join(lines), len(lines)
+                lines = self._lines[kind]
+                for number in _objects(lines):
+                    content = b"".join(lines[:number])
                     await self._put(kind, self._counts[-1][place], content)
                     self._counts[-1][place] += 1
                     self._written[kind] += number
@@ -99,3 +103,15 @@ class ResultWriter:
                 if attempt + 1 == ATTEMPTS:
                     raise
             await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _objects(lines: Sequence[bytes]) -> list[int]:
+    """How many of these lines each object gets, in their order."""
+    numbers, size = list[int](), 0
+    for line in lines:
+        size += len(line)
+        if size > OBJECT_BYTES or not numbers:
+            numbers.append(0)
+            size = len(line)
+        numbers[-1] += 1
+    return numbers

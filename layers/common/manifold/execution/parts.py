@@ -20,7 +20,8 @@ from manifold.store.inputs import inputs_prefix
 
 Kind = Literal["output", "error"]
 KINDS: tuple[Kind, Kind] = ("output", "error")
-READ_AT_ONCE = 8
+READ_AT_ONCE, READ_AHEAD_BYTES = 8, 32 * 1024 * 1024
+"""Objects that are read at once: so many at most, and of large ones no more than have so many bytes, or one."""
 
 
 @dataclass(slots=True)
@@ -90,15 +91,17 @@ class Parts:
     async def _objects(self, attempt: int, kind: Kind, most: int = sys.maxsize) -> AsyncGenerator[bytes, None]:
         """The objects of an attempt in their order, up to the first that is missing; several are read at once."""
         coming: deque[asyncio.Task[bytes | None]] = deque()
-        number = 0
+        number, largest, at_once = 0, 1, 1
         try:
             while number < most or coming:
-                while number < most and len(coming) < READ_AT_ONCE:
+                while number < most and len(coming) < at_once:
                     coming.append(asyncio.create_task(self._storage.get(self._key(attempt, kind, number))))
                     number += 1
                 content = await coming.popleft()
                 if content is None:
                     return
+                largest = max(largest, len(content))
+                at_once = min(READ_AT_ONCE, max(1, READ_AHEAD_BYTES // largest))
                 yield content
         finally:
             await asyncio.gather(*coming, return_exceptions=True)

@@ -144,17 +144,19 @@ class Uploads:
         return {row.id: row for row in rows}
 
     async def claim(
-        self, upload_id: str, part_ids: Sequence[str], md5: str | None, lease: str, seconds: float
+        self, upload_id: str, part_ids: Sequence[str], md5: str | None, lease: str, seconds: float, *, rejoin: bool
     ) -> UploadRow | None:
         """Lease a pending upload for `seconds`, to complete it with these parts; `None` if another one holds it.
 
-        What was joined of other parts is forgotten. If the lease runs out, the upload is due for a worker.
+        What was joined of other parts is forgotten, and with `rejoin` all of it: their bytes may have changed. If the
+        lease runs out, the upload is due for a worker.
         """
         query: LiteralString = f"""
             UPDATE uploads u SET lease = %(lease)s, leased_until = now() + make_interval(secs => %(seconds)s),
                 due_at = now() + make_interval(secs => %(seconds)s),
-                md5 = CASE WHEN u.part_ids = %(parts)s THEN u.md5 END,
-                report = CASE WHEN u.part_ids = %(parts)s THEN u.report END, part_ids = %(parts)s,
+                md5 = CASE WHEN u.part_ids = %(parts)s AND NOT %(rejoin)s THEN u.md5 END,
+                report = CASE WHEN u.part_ids = %(parts)s AND NOT %(rejoin)s THEN u.report END,
+                part_ids = %(parts)s,
                 expected_md5 = %(md5)s, attempts = 0
             FROM files f
             WHERE u.id = %(id)s AND f.id = u.file_id AND {_JOINABLE} AND {_FREE} RETURNING {_COLUMNS}"""
@@ -164,6 +166,7 @@ class Uploads:
             "md5": md5.lower() if md5 else None,
             "lease": lease,
             "seconds": seconds,
+            "rejoin": rejoin,
         }
         return await fetch_one(self._connection, UploadRow, query, parameters)
 
