@@ -1,6 +1,7 @@
 """A client's batches: create and retry. No provider is called: a row is written, then a message is sent."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from batches.admission import Reserving
 from batches.bodies import BatchCreate
@@ -9,12 +10,12 @@ from batches.retry_rounds import retry_rounds
 from batches.serializers import batch_object
 from manifold import ids
 from manifold.access import Caller
-from manifold.errors import InvalidRequest, NotFound
+from manifold.errors import BudgetExceeded, InvalidRequest, NotFound
 from manifold.idempotency import CreateAttempt
 from manifold.jsonl.report import Report
 from manifold.queue import Message, Queue
 from manifold.schemas import Batch
-from manifold.store import Store
+from manifold.store import Store, Tables
 from manifold.store.batches import NewBatch
 from manifold.store.files import FileRow
 
@@ -47,7 +48,7 @@ class Catalog:
         does not fit, what `Caller.require` raises if the caller may not use the file's models, and what
         `Reserving.reserve` raises if a limit of the caller's has no room.
         """
-        async with self._store.transaction() as tables:
+        async with self._transaction() as tables:
             earlier = await tables.idempotency.earlier(attempt)
             row = await tables.batches.get(earlier, self._caller) if earlier else None
             if row is None:
@@ -65,7 +66,7 @@ class Catalog:
         Raises `NotFound` for the batch and its files, `InvalidRequest` if it is open or nothing is left to do, and what
         a create raises.
         """
-        async with self._store.transaction() as tables:
+        async with self._transaction() as tables:
             earlier = await tables.idempotency.earlier(attempt)
             row = await tables.batches.get(earlier, self._caller) if earlier else None
             if row is None:
@@ -81,6 +82,18 @@ class Catalog:
                 await tables.idempotency.remember(attempt, row.id)
         await self._queue.announce([Message("batch", row.id)])
         return batch_object(row)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Tables]:
+        """A transaction that is committed also where a budget refuses the batch: its period has begun."""
+        refusal = None
+        async with self._store.transaction() as tables:
+            try:
+                yield tables
+            except BudgetExceeded as error:
+                refusal = error
+        if refusal is not None:
+            raise refusal
 
     def _batch(self, request: BatchCreate, file: FileRow | None) -> tuple[NewBatch, Report]:
         """The batch that the request asks for, once its file and model are checked, and the file's report."""

@@ -345,6 +345,23 @@ class TestBudgets:
         assert "budget of the team, $3: $2.0000 are spent" in (await priced.refused(tokens=1_000_000))[2]
         await priced.created(tokens=700_000)
 
+    @pytest.mark.parametrize("spent", [3, 2])
+    async def test_a_period_that_a_budget_is_given_begins_though_batches_are_refused(
+        self, priced: Client, database_url: str, spent: int
+    ) -> None:
+        """The budget is used up, or leaves too little."""
+        await priced.add_key(max_budget=Decimal(3))
+        await priced.created(tokens=1)
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE meters SET spent = %s", (spent,))
+        limit(database_url, "api_keys", budget_duration="1d")
+
+        assert (await priced.refused(tokens=1_000_000))[1] == "budget_exceeded"
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE meters SET period_ends_at = period_ends_at - interval '1 day'")
+
+        await priced.created(tokens=1_000_000)
+
     async def test_what_a_job_has_cost_is_no_longer_reserved(self, priced: Client, database_url: str) -> None:
         await priced.add_key(max_budget=Decimal(10))
         batch_id = await priced.created(tokens=4_000_000)

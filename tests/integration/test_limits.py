@@ -214,6 +214,24 @@ class TestBudget:
 
         assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 400]
 
+    @pytest.mark.parametrize("before", [None, "30d"])
+    async def test_a_period_that_a_used_up_budget_is_given_begins_though_calls_are_refused(
+        self, completions_app: CompletionsApp, database_url: str, before: str | None
+    ) -> None:
+        await add_key(completions_app, max_budget=Decimal("0.0000001"), budget_duration=before, max_parallel_requests=1)
+        assert statuses([await ask(completions_app), await ask(completions_app)]) == [200, 400]
+
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE api_keys SET budget_duration = '1d'")
+        assert statuses([await ask(completions_app), await ask(completions_app)]) == [400, 400]
+        assert rows(database_url, "SELECT requests > 1 AS counted, leases, period_seconds FROM meters") == [
+            {"counted": False, "leases": {}, "period_seconds": 86_400}
+        ]
+        with psycopg.connect(database_url) as connection:
+            connection.execute("UPDATE meters SET period_ends_at = period_ends_at - interval '1 day'")
+
+        assert [(await ask(completions_app)).status_code for _ in range(2)] == [200, 400]
+
     async def test_a_call_without_a_price_costs_nothing(
         self, completions_app: CompletionsApp, database_url: str
     ) -> None:
@@ -331,7 +349,7 @@ class TestStatements:
 
         await ask(completions_app)
 
-        assert functions(queries) == ["admit_calls_of", "record_calls"]
+        assert functions(queries) == ["meter_calls_of", "record_calls"]
 
     @pytest.mark.parametrize("limits", [{}, {"rpm_limit": 10}])
     @pytest.mark.parametrize("body", [{"stream": True}, {"model": ["mini", "general"]}])
@@ -345,4 +363,4 @@ class TestStatements:
 
         await ask(completions_app, **body)
 
-        assert functions(queries) == ["admit_calls_of" if limits else "grant_of_hash", "record_calls"]
+        assert functions(queries) == ["meter_calls_of" if limits else "grant_of_hash", "record_calls"]

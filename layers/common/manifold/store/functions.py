@@ -44,7 +44,7 @@ class Functions:
         Where that is not the credential's any more, none is admitted.
         """
         text = await self._fetch_text(
-            """SELECT grant_now || E'\\n' || coalesce(standings, '[]') FROM admit_calls_of($1, $2, $3::text[],
+            """SELECT grant_now || E'\\n' || coalesce(standings, '[]') FROM meter_calls_of($1, $2, $3::text[],
                 $4::bigint[], $5::bigint[], $6::bigint[], $7::numeric[], $8::float8[], $9::bigint, $10, $11::float8)""",
             (credential.token_hash, credential.grant, *requested(limited, calls, lease, seconds)),
         )

@@ -23,10 +23,10 @@ class Meters:
     ) -> list[LimitStatus]:
         """Count so many calls for each holder, and hold the lease for `seconds`: for all or, at a limit, for none.
 
-        With no `calls`, it only begins a budget's period and tells how much is used. Returns how each stood before. The
-        calls are admitted if no standing has a limit that was `reached`.
+        Begins the periods of their budgets in either case; with no `calls`, it does no more. Returns how each stood
+        before. The calls are admitted if no standing has a limit that was `reached`.
         """
-        query: LiteralString = """SELECT * FROM admit_calls(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[],
+        query: LiteralString = """SELECT * FROM meter_calls(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[],
             %s::numeric[], %s::float8[], %s::bigint, %s, %s::float8)"""
         return await fetch_all(self._connection, LimitStatus, query, requested(limited, calls, lease, seconds))
 
@@ -36,7 +36,7 @@ class Meters:
 
 
 def requested(limited: Sequence[LimitedHolder], calls: int, lease: str, seconds: float) -> tuple[object, ...]:
-    """The parameters of `admit_calls`, in its order."""
+    """The parameters of `meter_calls`, in its order."""
     return (
         [one.subject for one in limited],
         [one.limits.rpm_limit for one in limited],
