@@ -1,18 +1,21 @@
 """A call of a deployment ends with an answer, or with an error of that deployment."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from manifold import config, observe
+from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import TIMEOUT, ProviderError, ProviderRefused, ProviderUnclear, Unavailable
 from manifold.providers import BatchProvider, Endpoint
-from manifold.secrets import Secrets
+from manifold.secrets import REFRESH_INTERVAL, Secrets
 from tests.support import gateways
+from tests.unit.test_secrets import Clock, Manager, secrets
 
 ADDRESS = {"OPENAI_PROVIDER_API_BASE": "http://127.0.0.1:1", "OPENAI_PROVIDER_API_KEY": "key"}
 Request = Callable[[BatchProvider, Endpoint], Awaitable[None]]
@@ -202,3 +205,74 @@ async def test_an_endpoint_is_resolved_once_for_the_values_of_the_secret(tmp_pat
     assert await endpoint_of(subject) is first
     secrets.fetched = VERTEX_VALUES | {"GCS_BUCKET": "acme-other"}
     assert (await endpoint_of(subject)).options["gcs_bucket_name"] == "acme-other"
+
+
+class RotatedKey:
+    """A provider that takes the key `new` alone. It answers when so many calls are under way."""
+
+    def __init__(self, calls: int) -> None:
+        self.keys: list[str] = []
+        self._calls = calls
+        self._under_way = asyncio.Event()
+
+    async def complete(self, endpoint: Endpoint, _: object) -> dict[str, Any]:
+        self.keys.append(endpoint.api_key)
+        if len(self.keys) == self._calls:
+            self._under_way.set()
+        await self._under_way.wait()
+        if endpoint.api_key != "new":
+            raise ProviderRefused("wrong key", status=401, lasting=True)
+        return {}
+
+    async def stream(self, endpoint: Endpoint, request: object) -> AsyncIterator[dict[str, Any]]:
+        yield await self.complete(endpoint, request)
+
+
+async def completed(deployments: Deployments, deployment: Deployment) -> None:
+    await deployments.complete(deployment, cast("Any", None))
+
+
+async def streamed(deployments: Deployments, deployment: Deployment) -> None:
+    assert [chunk async for chunk in deployments.stream(deployment, cast("Any", None))] == [{"model": "gpt-batch"}]
+
+
+async def called_for_a_batch(deployments: Deployments, deployment: Deployment) -> None:
+    await deployments.call(deployment, lambda provider, endpoint: cast("Any", provider).complete(endpoint, None))
+
+
+@pytest.mark.parametrize("call", [completed, streamed, called_for_a_batch])
+async def test_each_call_under_way_is_repeated_with_a_rotated_key(
+    call: Callable[[Deployments, Deployment], Awaitable[None]],
+) -> None:
+    clock, manager, provider = Clock(), Manager(**ADDRESS | {"OPENAI_PROVIDER_API_KEY": "old"}), RotatedKey(3)
+    configured, adapter = gateways.gateway("postgresql://nowhere", ADDRESS).config, cast("Any", provider)
+    subject = Deployments(configured, secrets(manager, clock), lambda _: adapter, lambda _: adapter)
+    deployment = subject.get("special")
+    assert deployment is not None
+    subject.scrubber(deployment, {})  # which reads the secret
+    manager.text = json.dumps(ADDRESS | {"OPENAI_PROVIDER_API_KEY": "new"})
+    clock.now += REFRESH_INTERVAL
+
+    await asyncio.gather(*(call(subject, deployment) for _ in range(3)))
+
+    assert provider.keys == ["old"] * 3 + ["new"] * 3
+    assert manager.fetches == 2
+
+
+async def test_no_call_is_repeated_with_the_key_that_was_refused(tmp_path: Path) -> None:
+    """Another call had the secret fetched again: it has the same key."""
+    path = tmp_path / "config.yaml"
+    path.write_text(VERTEX)
+    fetched, adapter, tried = FetchedSecrets(**VERTEX_VALUES), cast("Any", None), []
+    subject = Deployments(config.load(path, VERTEX_VALUES.get), fetched, lambda _: adapter, lambda _: adapter)
+
+    async def refused(_: BatchProvider, at: Endpoint) -> None:
+        tried.append(at)
+        fetched.fetched = {**VERTEX_VALUES}
+        raise ProviderRefused("wrong key", status=401)
+
+    deployment = subject.get("vertex")
+    assert deployment is not None
+    with pytest.raises(ProviderRefused, match="wrong key"):
+        await subject.call(deployment, refused)
+    assert len(tried) == 1

@@ -217,9 +217,9 @@ class Deployments:
     async def stream(self, deployment: Deployment, request: "ProviderRequest") -> AsyncGenerator[dict[str, Any], None]:
         """OpenAI's chunks, with the group's name as `model`. A 401 is tried once more, as in `call`."""
         provider = self._completion_provider_for(deployment.provider)
-        begun = False
+        endpoint, begun = self._endpoint(deployment), False
         try:
-            async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:
+            async with contextlib.aclosing(provider.stream(endpoint, request)) as chunks:
                 async for chunk in chunks:
                     begun = True
                     yield _named(chunk, deployment)
@@ -227,8 +227,8 @@ class Deployments:
         except ProviderRefused as error:
             if begun:
                 raise
-            self._renew_key(error)
-        async with contextlib.aclosing(provider.stream(self._endpoint(deployment), request)) as chunks:
+            endpoint = self._renewed(deployment, endpoint, error)
+        async with contextlib.aclosing(provider.stream(endpoint, request)) as chunks:
             async for chunk in chunks:
                 yield _named(chunk, deployment)
 
@@ -238,16 +238,21 @@ class Deployments:
         return self._batch_provider_for(deployment.provider)
 
     async def _with_key(self, deployment: Deployment, operation: Callable[[Endpoint], Awaitable[Answer]]) -> Answer:
+        endpoint = self._endpoint(deployment)
         try:
-            return await operation(self._endpoint(deployment))
+            return await operation(endpoint)
         except ProviderRefused as error:
-            self._renew_key(error)
-        return await operation(self._endpoint(deployment))
+            endpoint = self._renewed(deployment, endpoint, error)
+        return await operation(endpoint)
 
-    def _renew_key(self, error: ProviderRefused) -> None:
-        """Fetch the secret again after a 401. Raises any other error, and a 401 if the secret is unchanged."""
-        if error.status != 401 or not self._secrets.refresh():
+    def _renewed(self, deployment: Deployment, refused: Endpoint, error: ProviderRefused) -> Endpoint:
+        """The endpoint to try after a 401: as it is by now, if that is another one, else by the secret fetched again.
+
+        Raises any other error, and a 401 if the secret was fetched just before.
+        """
+        if error.status != 401 or (self._endpoint(deployment) == refused and not self._secrets.refresh()):
             raise error
+        return self._endpoint(deployment)
 
     def _endpoint(self, deployment: Deployment) -> Endpoint:
         """The deployment's endpoint, which is resolved again when the secret was fetched again."""
