@@ -120,14 +120,12 @@ class VirtualKeys:
     def _check(self, fields: KeyFields, value: str | None = None) -> None:
         require_known(self._config, fields.models or [], param="models")
         require_known(self._config, (fields.aliases or {}).values(), param="aliases")
-        if fields.key_alias is not None and parse_reference(fields.key_alias)[0] != "alias":
-            raise InvalidRequest("A key_alias must not look like a key, a hash or an id.", param="key_alias")
         if value == self._master_key:
             raise InvalidRequest("This is the master key. Choose another value.", param="key")
 
 
 async def create_key(tables: Tables, fields: KeyFields, value: str | None, ignored: Sequence[str]) -> KeyResponse:
-    """Insert a key in the open transaction; `value` is its value, else a random one."""
+    """Insert a key in the open transaction; `value` is its value, else a random one. Raises `InvalidRequest`."""
     value = value or ids.virtual_key()
     key = Key(id=ids.new("key"), created_by="admin", **_value(value), **_changes(fields))
     await _require_owners(tables, key)
@@ -139,13 +137,18 @@ def _value(value: str) -> dict[str, Any]:
 
 
 def _changes(fields: KeyFields) -> dict[str, Any]:
-    """The fields that were sent, as members of a `Key`; null resets one to its default."""
+    """The fields that were sent, as members of a `Key`; null resets one to its default.
+
+    Raises `InvalidRequest` for an alias by which no route would find the key.
+    """
     sent = fields.model_dump(include=set(KeyFields.model_fields), exclude_unset=True)
     changes = {name: _EMPTY.get(name) if value is None else value for name, value in sent.items()}
     if "duration" in changes:
         changes |= {"expires_at": None, "expires_in": changes.pop("duration")}
     if "key_alias" in changes:
-        changes["alias"] = changes.pop("key_alias")
+        changes["alias"] = alias = changes.pop("key_alias")
+        if alias is not None and parse_reference(alias)[0] != "alias":
+            raise InvalidRequest("A key_alias must not look like a key, a hash or an id.", param="key_alias")
     return changes
 
 

@@ -39,7 +39,8 @@ class Users:
     async def create(self, body: UserCreate) -> UserResponse:
         """Create a user and, unless `auto_create_key` is false, its first key: both or neither.
 
-        Raises `Conflict` if the user or the alias exists, and `InvalidRequest` for unknown models or teams.
+        Raises `Conflict` if the user or the alias exists, and `InvalidRequest` for unknown models or teams, or an alias
+        that looks like a key.
         """
         require_known(self._config, body.models or [], param="models")
         require_known(self._config, (body.aliases or {}).values(), param="aliases")

@@ -28,8 +28,13 @@ async def test_a_user_can_be_made_without_a_key(api: httpx.AsyncClient, no: obje
     assert (await get(api, "/user/info", user_id="ann"))["keys"] == []
 
 
-async def test_neither_user_nor_key_is_created_if_one_of_them_is_refused(api: httpx.AsyncClient) -> None:
-    assert (await refusal(api, "/user/new", {"user_id": "ann", "team_id": "red"}))[:2] == (400, "team_id")
+@pytest.mark.parametrize(
+    "wrong", [{"team_id": "red"}, {"key_alias": "sk-ann"}, {"key_alias": "key_ann"}, {"key_alias": "0" * 64}]
+)
+async def test_neither_user_nor_key_is_created_if_one_of_them_is_refused(
+    api: httpx.AsyncClient, wrong: dict[str, str]
+) -> None:
+    assert (await refusal(api, "/user/new", {"user_id": "ann", **wrong}))[:2] == (400, *wrong)
 
     assert (await api.get("/user/info", params={"user_id": "ann"})).status_code == 404
 
