@@ -98,11 +98,14 @@ class VirtualKeys:
         references = [parse_reference(key) for key in body.keys]
         references += [("alias", alias) for alias in body.key_aliases]
         async with self._store.transaction() as tables:
+            found = set[str]()
             for by, value in references:
                 row = await tables.keys.find(by, value, lock=True)
                 if row is None:
                     raise _not_found()
-                await tables.keys.delete(row.id)
+                found.add(row.id)
+            for key_id in found:
+                await tables.keys.delete(key_id)
         return KeysDeleted(deleted_keys=[*body.keys, *body.key_aliases])
 
     async def _change(

@@ -325,6 +325,17 @@ async def test_keys_are_deleted_by_any_name(api: httpx.AsyncClient) -> None:
     assert [await status_with(api, key["key"]) for key in (first, second)] == [401, 401]
 
 
+@pytest.mark.parametrize("again", ["key", "token", "token_id", "key_alias"])
+async def test_a_key_that_is_named_twice_is_deleted_once(api: httpx.AsyncClient, again: str) -> None:
+    made = await post(api, "/key/generate", {"key_alias": "ours"})
+    named = [made["key"], made[again]]
+
+    assert await post(api, "/key/delete", {"keys": named, "key_aliases": ["ours"]}) == {
+        "deleted_keys": [*named, "ours"]
+    }
+    assert await status_with(api, made["key"]) == 401
+
+
 async def test_if_one_key_is_unknown_none_is_deleted(api: httpx.AsyncClient) -> None:
     made = await post(api, "/key/generate")
 
