@@ -391,6 +391,11 @@ def test_how_completions_are_routed(load: Load) -> None:
     assert loaded.warnings == ()
 
 
+def test_a_group_may_have_fallbacks_in_both_sections(load: Load) -> None:
+    both = "router_settings: {fallbacks: [{group: []}]}\nlitellm_settings: {fallbacks: [{group: [group]}, {'*': []}]}"
+    assert load(one() + both).router_settings.fallbacks == {"group": ()}
+
+
 def test_without_a_word_completions_are_routed_as_litellm_does(load: Load) -> None:
     assert load(one()).router_settings == config.RouterSettings()
 

@@ -293,6 +293,18 @@ def test_model_info_id_tells_equal_deployments_apart(tmp_path: Path) -> None:
 ONE = MODEL % ("", "") + "\n"
 
 
+@pytest.mark.parametrize("section", ["router_settings", "litellm_settings"])
+@pytest.mark.parametrize("setting", ["fallbacks", "context_window_fallbacks", "content_policy_fallbacks"])
+def test_a_group_has_one_entry_in_a_list_of_fallbacks(tmp_path: Path, section: str, setting: str) -> None:
+    text = ONE + f"{section}: {{{setting}: [{{g: [g]}}, {{'*': [g]}}, {{'*': [], os.environ/GROUP: [], other: []}}]}}"
+
+    assert refusal(tmp_path, text, GROUP="g") == [
+        f"{section}.{setting}[2]: '*' is written twice",
+        f"{section}.{setting}[2]: 'os.environ/GROUP' is written twice",
+        f"{setting}: there is no model group 'other' in model_list",
+    ]
+
+
 @pytest.mark.parametrize(
     "text",
     [

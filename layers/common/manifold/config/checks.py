@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from manifold.config.deployments import Deployment
+from manifold.config.document import Document
 from manifold.config.router_settings import FALLBACKS_BY_GROUP, RouterSettings
 from manifold.config.settings import PlainText, Setting
 
@@ -40,6 +41,17 @@ def unknown_groups(deployments: Iterable[Deployment], settings: RouterSettings) 
     for setting, names in named.items():
         for name in sorted(names - known):
             yield f"{setting}: there is no model group {name!r} in model_list"
+
+
+def repeated_groups(written: Document) -> Iterator[str]:
+    """Groups that have several entries in one list of fallbacks, of which the last alone would count."""
+    for section in ("litellm_settings", "router_settings"):
+        for setting in FALLBACKS_BY_GROUP:
+            known = set[str]()
+            for index, entry in enumerate(getattr(getattr(written, section), setting) or ()):
+                for group in sorted(known & entry.keys()):
+                    yield f"{section}.{setting}[{index}]: {group!r} is written twice"
+                known |= entry.keys()
 
 
 def warnings(deployments: Iterable[Deployment], master_key: Setting) -> Iterator[str]:

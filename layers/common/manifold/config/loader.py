@@ -29,7 +29,11 @@ def load(path: Path, lookup: Lookup) -> Config:
     written = document.read(path, references)
     deployments = tuple(_deployment(model, f"model_list[{index}]") for index, model in enumerate(written.model_list))
     router_settings = _router_settings(written)
-    problems = [*checks.problems(deployments), *checks.unknown_groups(deployments, router_settings)]
+    problems = [
+        *checks.problems(deployments),
+        *checks.repeated_groups(written),
+        *checks.unknown_groups(deployments, router_settings),
+    ]
     if problems:
         raise ConfigError("\n".join(f"{path}: {references.hidden(problem)}" for problem in problems))
     master_key = written.general_settings.master_key
