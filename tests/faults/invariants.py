@@ -124,7 +124,9 @@ def usage_is_what_the_provider_counted(simulation: Simulation) -> Iterator[str]:
         recorded = (requests, failed, input_tokens, output_tokens)
         same = recorded == counted if simulation.providers.bills_lines else recorded[2:] == counted[2:]
         withheld = job.state in simulation.providers.withholds and not any(recorded)
-        if not (same or withheld) and not _codes(errors) & INCOMPLETE:
+        # Where a stopped job leaves lines out, and counts none, nothing tells that they were answered.
+        untold = job.state in ("cancelled", "expired") and {"lines missing", "no counts"} <= set(job.defects)
+        if not (same or withheld or untold) and not _codes(errors) & INCOMPLETE:
             yield f"{job_id} has the usage {recorded}; the provider counted {counted}"
 
 
