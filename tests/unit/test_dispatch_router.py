@@ -369,6 +369,19 @@ async def test_a_stream_has_so_much_time_for_its_first_token(
     assert failed.value.code == "provider_timeout"
 
 
+async def test_a_call_that_waits_for_its_deployment_until_the_deadline_is_not_sent() -> None:
+    fake, reports = Hanging(), list[Attempt]()
+    narrow = replace(deployment("narrow", "narrow"), max_parallel_requests=1)
+    calls = router(fake, others=[narrow], seconds=0.05, reports=reports)
+
+    outcomes = await asyncio.gather(
+        *(calls.complete(CALL._replace(group="narrow")) for _ in range(3)), return_exceptions=True
+    )
+
+    assert [one.code for one in outcomes if isinstance(one, CallFailed)] == ["deadline_exceeded"] * 3
+    assert (len(fake.requests), len(reports)) == (1, 1)
+
+
 async def test_a_stream_has_as_much_for_each_pause() -> None:
     one = router(Hanging(ROLE, TOKEN, TOKEN), settings=RouterSettings(stream_timeout=0.05))
 

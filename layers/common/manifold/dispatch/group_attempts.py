@@ -97,9 +97,12 @@ class GroupAttempts:
     ) -> Answer[Body]:
         """One attempt, once the deployment's limits allow it. What ends it without an answer is reported, and raised.
 
-        `number` counts the attempts from 1, `others` says whether another one could follow.
+        `number` counts the attempts from 1, `others` says whether another one could follow. A call whose deadline has
+        passed by then is not sent.
         """
         async with self._limits.at(deployment):
+            if self._deadline.left <= 0:
+                raise exceeded()
             timeout = self.timeout(deployment, stream=call.body.get("stream") is True)
             bound = self._deadline.bound(timeout, others=others)
             request = ProviderRequest(call.route, call.body, bound.uncut + BACKSTOP_SECONDS, self._settings.drop_params)
