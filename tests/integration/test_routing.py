@@ -356,3 +356,4 @@ async def test_a_latency_follows_the_latest_answers(store: Store) -> None:
 
     assert stats.latency == pytest.approx(1.3)
     assert (stats.tokens, stats.busy, stats.cooldown) == (30, 0, 0)
+    assert 0 < stats.minute_left <= 60

@@ -7,6 +7,7 @@ other deployment to try, is none.
 """
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
@@ -15,6 +16,7 @@ from manifold import ids, observe, routing
 from manifold.config import Deployment, RouterSettings
 from manifold.dispatch.attempts import Attempt, Failure
 from manifold.dispatch.cooldown import Cooldowns, cooldown_rule
+from manifold.dispatch.deadline import now
 from manifold.dispatch.token_usage import tokens_of
 from manifold.errors import CallFailed, ManifoldError
 from manifold.prices import Prices, Tokens
@@ -24,9 +26,12 @@ from manifold.store.traffic import Ended
 
 LIMITS_WAIT = 30.0
 """Seconds: half of the minute that `rpm` and `tpm` are of."""
+MINUTE = 60.0
+"""Seconds for which the usage of deployments counts of which none was ever called: the database has no row to tell."""
 NONE_AVAILABLE = "no_deployment_available"
 """The code of a group whose deployments are all in cooldown."""
-_COUNTS_CALLS = frozenset({"least-busy", "usage-based-routing", "usage-based-routing-v2"})
+_BY_MINUTE = frozenset({"usage-based-routing", "usage-based-routing-v2"})
+_COUNTS_CALLS = _BY_MINUTE | {"least-busy"}
 _WATCHES = _COUNTS_CALLS | {"latency-based-routing"}
 
 
@@ -57,6 +62,7 @@ class Choices:
         self._chooser = chooser
         self._strategy = chooser.settings.routing_strategy
         self._loads: dict[str, Load] = {}
+        self._loads_end = math.inf
         self._reading = asyncio.Lock()
         self._lease = ""
         self._begun: dict[str, int] = defaultdict(int)
@@ -110,10 +116,13 @@ class Choices:
             observe.fault(fault)
 
     async def _load(self, candidates: Sequence[Deployment]) -> None:
-        """Have the load of each, once a request, if the strategy compares them."""
+        """Have the load of each, if the strategy compares them: once a request, or once in each of its minutes."""
         if self._strategy == "simple-shuffle":
             return
         async with self._reading:
+            if now() >= self._loads_end:
+                self._loads.clear()
+                self._loads_end = math.inf
             unknown = [one for one in candidates if one.id not in self._loads]
             if unknown and self._strategy == "cost-based-routing":
                 await asyncio.to_thread(self._price, unknown)
@@ -121,10 +130,14 @@ class Choices:
                 await self._read([one.id for one in unknown])
 
     async def _read(self, deployment_ids: Sequence[str]) -> None:
+        began = now()
         async with self._chooser.store.session() as tables:
             stats = await tables.traffic.stats(deployment_ids)
         self._chooser.cooldowns.learn({one.deployment_id: one.cooldown for one in stats})
         self._loads.update(dict.fromkeys(deployment_ids, Load()) | {one.deployment_id: one.load for one in stats})
+        if self._strategy in _BY_MINUTE:
+            minute_left = stats[0].minute_left if stats else MINUTE
+            self._loads_end = min(self._loads_end, began + minute_left)
 
     def _price(self, deployments: Sequence[Deployment]) -> None:
         costs = self._chooser.costs

@@ -22,7 +22,8 @@ _ALIVE: LiteralString = "(value ->> 1)::float8 > extract(epoch FROM now())"
 class DeploymentStats(NamedTuple):
     """The load of a deployment now, and the seconds that are left of its cooldown.
 
-    `requests` and `tokens` are those of this minute, `latency` is seconds for each token.
+    `requests` and `tokens` are those of this minute, of which `minute_left` seconds are left; `latency` is seconds for
+    each token.
     """
 
     deployment_id: str
@@ -31,6 +32,7 @@ class DeploymentStats(NamedTuple):
     tokens: int
     latency: float | None
     cooldown: float
+    minute_left: float
 
     @property
     def load(self) -> Load:
@@ -58,7 +60,8 @@ class Traffic:
                 CASE WHEN {_IS_THIS_MINUTE} THEN requests ELSE 0 END AS requests,
                 CASE WHEN {_IS_THIS_MINUTE} THEN tokens ELSE 0 END AS tokens,
                 CASE WHEN measured_at > now() - interval '1 hour' THEN latency END AS latency,
-                greatest(0, coalesce(extract(epoch FROM cool_until - now()), 0))::float8 AS cooldown
+                greatest(0, coalesce(extract(epoch FROM cool_until - now()), 0))::float8 AS cooldown,
+                extract(epoch FROM {_THIS_MINUTE} + interval '1 minute' - now())::float8 AS minute_left
             FROM traffic WHERE deployment_id = ANY(%(ids)s)"""
         return await fetch_all(self._connection, DeploymentStats, query, {"ids": list(deployment_ids)})
 
