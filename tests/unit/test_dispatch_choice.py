@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from manifold.config import RouterSettings
+from manifold.config import Deployment, RouterSettings
+from manifold.dispatch.attempts import Attempt
 from manifold.dispatch.choice import Choices, Chooser
+from manifold.errors import ProviderUnclear
 from manifold.prices import Prices
 from manifold.routing import Strategy
 from manifold.store.traffic import DeploymentStats
@@ -22,6 +24,8 @@ class Traffic:
     def __init__(self, row: DeploymentStats | None) -> None:
         self.row = row
         self.reads = 0
+        self.under_way: list[int] = []
+        """What each call that began wrote of its request's."""
 
     @property
     def traffic(self) -> "Traffic":
@@ -36,11 +40,12 @@ class Traffic:
         return [self.row] if self.row else []
 
     async def began(self, deployment_id: str, lease: str, calls: int, seconds: float) -> None:
-        """It is not looked at."""
+        self.under_way.append(calls)
 
 
+ONE = deployment("one")
 ROW = DeploymentStats("one", busy=0, requests=0, tokens=0, latency=None, cooldown=0.0, minute_left=60.0)
-LIMITED = replace(deployment("one"), rpm=2, tpm=100)
+LIMITED = replace(ONE, rpm=2, tpm=100)
 
 
 def choices(traffic: Traffic, strategy: Strategy) -> Choices:
@@ -92,3 +97,20 @@ async def test_what_is_no_number_of_a_minute_is_read_once() -> None:
 
     assert [await request.choose([LIMITED]) for _ in range(3)] == [LIMITED] * 3
     assert traffic.reads == 1
+
+
+@pytest.mark.parametrize(
+    ("strategy", "one"),
+    [("least-busy", ONE), ("usage-based-routing-v2", ONE), ("simple-shuffle", replace(ONE, execution="gateway"))],
+)
+async def test_a_call_that_has_ended_is_not_under_way(strategy: Strategy, one: Deployment) -> None:
+    traffic = Traffic(ROW)
+    request = choices(traffic, strategy)
+
+    for _ in range(3):
+        await request.choose([one])
+        await request.choose([one])
+        for error in (None, ProviderUnclear("down", status=503)):
+            request.note(Attempt(one, "/chat/completions", 0.1, error=error))
+
+    assert traffic.under_way == [1, 2] * 3

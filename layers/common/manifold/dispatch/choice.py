@@ -153,8 +153,9 @@ class Choices:
             self._loads[chosen.id] = load._replace(busy=load.busy + 1, requests=load.requests + 1)
         self._lease = self._lease or ids.new("call")
         self._begun[chosen.id] += 1
+        under_way = self._begun[chosen.id] - len(self._ended[chosen.id])
         async with self._chooser.store.session() as tables:
-            await tables.traffic.began(chosen.id, self._lease, self._begun[chosen.id], self._chooser.max_seconds)
+            await tables.traffic.began(chosen.id, self._lease, under_way, self._chooser.max_seconds)
 
 
 def at_limits(group: str) -> CallFailed:
