@@ -59,6 +59,20 @@ def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, param: str, problem:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "problem"),
+    [
+        ("86401", "must be less than or equal to 86400"),
+        (".inf", "must be a finite number"),
+        ("-1", "must be greater than or equal to 0"),
+        ("1h", "must be a number"),
+    ],
+)
+def test_a_cooldown_lasts_a_day_at_most(tmp_path: Path, seconds: str, problem: str) -> None:
+    [message] = refusal(tmp_path, f"{ONE}router_settings: {{cooldown_time: {seconds}}}")
+    assert message == f"router_settings.cooldown_time: {problem}"
+
+
+@pytest.mark.parametrize(
     ("rounds", "problem"),
     [
         ("6", "must be less than or equal to 5"),

@@ -23,11 +23,17 @@ SET = RouterSettings(allowed_fails=7, cooldown_time=20)
         (ProviderRefused("key", status=401, lasting=True), CooldownRule(0, 5), CooldownRule(7, 20)),
         (TimedOut(15), CooldownRule(0, 30), CooldownRule(7, 30)),
         (TimedOut(1), CooldownRule(0, 5), CooldownRule(7, 20)),
+        (TimedOut(400), CooldownRule(0, 800), CooldownRule(7, 800)),
     ],
     ids=str,
 )
 def test_how_a_failure_counts(error: Failure, rule: CooldownRule, with_settings: CooldownRule) -> None:
     assert (cooldown_rule(DEFAULTS, error), cooldown_rule(SET, error)) == (rule, with_settings)
+
+
+def test_a_cooldown_is_as_long_as_it_is_set_however_long_that_is() -> None:
+    rule = cooldown_rule(RouterSettings(cooldown_time=3600), ProviderRefused("busy", status=429))
+    assert rule == CooldownRule(0, 3600)
 
 
 @pytest.mark.parametrize(

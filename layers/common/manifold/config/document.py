@@ -53,6 +53,7 @@ Count = Annotated[int, Field(strict=True, ge=0), NumberByName]
 Rate = Annotated[int, Field(strict=True, gt=0), NumberByName]
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
 Pause = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), NumberByName]
+Cooldown = Annotated[float, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False), NumberByName]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False), NumberByName]
 
 
@@ -159,7 +160,7 @@ class RouterSection(Section):
     stream_timeout: Seconds | None = None
     retry_after: Pause | None = None
     allowed_fails: Count | None = None
-    cooldown_time: Pause | None = None
+    cooldown_time: Cooldown | None = None
     fallbacks: Fallbacks | None = None
     context_window_fallbacks: Fallbacks | None = None
     content_policy_fallbacks: Fallbacks | None = None

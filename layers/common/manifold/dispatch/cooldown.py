@@ -36,9 +36,10 @@ def cooldown_rule(settings: RouterSettings, error: Failure) -> CooldownRule | No
     allowed = settings.allowed_fails
     if allowed is None:
         allowed = 0 if error.code == TIMEOUT or error.status in IMMEDIATE_STATUSES else ALLOWED_FAILS
+    if error.retry_after:
+        return CooldownRule(allowed, min(error.retry_after, MAX_COOLDOWN))
     waited = error.seconds if isinstance(error, TimedOut) else 0.0
-    seconds = error.retry_after or max(settings.cooldown_time, TIMEOUT_FACTOR * waited)
-    return CooldownRule(allowed, min(seconds, MAX_COOLDOWN))
+    return CooldownRule(allowed, max(settings.cooldown_time, TIMEOUT_FACTOR * waited))
 
 
 class Cooldowns:
