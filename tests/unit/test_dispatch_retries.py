@@ -54,6 +54,24 @@ def test_each_deployment_is_asked_once_before_any_is_asked_again() -> None:
     assert list(plan.candidates) == [ONE, OTHER]
 
 
+def test_while_the_others_get_no_call_those_that_were_tried_are_tried_again_after_a_pause() -> None:
+    plan = retry_plan(ONE, OTHER)
+    assert plan.again() is None
+
+    assert attempt(plan, ONE, ProviderRefused("busy", status=429, retry_after=17)) == 0
+    assert plan.again() == 17
+    assert list(plan.candidates) == [ONE, OTHER]
+    assert plan.again() is None
+
+
+def test_one_that_cannot_answer_is_not_tried_again_then() -> None:
+    plan = retry_plan(ONE, OTHER)
+
+    assert attempt(plan, ONE, ProviderRefused("key", status=401, lasting=True)) == 0
+    assert plan.again() is None
+    assert list(plan.candidates) == [OTHER]
+
+
 def test_a_deployment_that_cannot_answer_is_not_called_again() -> None:
     plan = retry_plan(ONE, OTHER)
 

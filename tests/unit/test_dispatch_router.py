@@ -1,7 +1,7 @@
 """The router on scripted providers: keys that rotate, reports, streams."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -12,7 +12,7 @@ import pytest
 from manifold.config import Config, Deployment, PlainText, RouterSettings, SecretName
 from manifold.deployments import Deployments
 from manifold.dispatch.attempts import Attempt, PlannedCall
-from manifold.dispatch.choice import Choices
+from manifold.dispatch.choice import LIMITS_WAIT, Choices
 from manifold.dispatch.concurrency import ConcurrencyLimits
 from manifold.dispatch.deadline import Deadline
 from manifold.dispatch.router import Access, Router
@@ -70,19 +70,26 @@ class RotatedSecrets(Secrets):
 
 
 class First(Choices):
-    """A strategy that always chooses the first candidate."""
+    """A strategy that always chooses the first candidate that is neither in cooldown nor at its limits, by their ids.
 
-    def __init__(self) -> None:
-        pass
+    `failing`: a failure puts a deployment into cooldown.
+    """
 
-    async def choose(self, candidates: Sequence[Deployment]) -> Deployment:
-        return candidates[0]
+    def __init__(self, cooldown: Collection[str] = (), limited: Collection[str] = (), *, failing: bool = False) -> None:
+        self._cooldown = set(cooldown)
+        self._limited = limited
+        self._failing = failing
+
+    async def choose(self, candidates: Sequence[Deployment]) -> Deployment | None:
+        usable = [one for one in candidates if one.id not in self._cooldown] or candidates
+        return next((one for one in usable if one.id not in self._limited), None)
 
     async def failed(self, deployment: Deployment, error: Exception) -> None:
-        pass
+        if self._failing:
+            self._cooldown.add(deployment.id)
 
     def all_in_cooldown(self, candidates: Sequence[Deployment]) -> bool:
-        return False
+        return all(one.id in self._cooldown for one in candidates)
 
 
 class Open:
@@ -108,6 +115,7 @@ def router(
     settings: RouterSettings | None = None,
     seconds: float | None = None,
     access: Access | None = None,
+    choices: Choices | None = None,
 ) -> Router:
     group = (*(deployment(name) for name in names or ("one",)), *others)
     if secrets is not None:
@@ -120,7 +128,7 @@ def router(
         ConcurrencyLimits(),
         Deadline.after(28).within(seconds),
         report,
-        First(),
+        choices or First(),
         settings or RouterSettings(),
         access or Open(),
         retries=retries,
@@ -200,6 +208,50 @@ def _in_turn(answers: list[Any]) -> Answering:
         return dict(answer)
 
     return answering
+
+
+@pytest.mark.parametrize("choices", [First(limited={"other"}), First(cooldown={"other"})], ids=["limits", "cooldown"])
+@pytest.mark.parametrize("fallbacks", [(), ("open",)])
+async def test_a_deployment_is_tried_again_while_no_other_gets_calls(
+    choices: Choices, fallbacks: tuple[str, ...]
+) -> None:
+    fake, reports = Fake(_in_turn([ProviderUnclear("down", status=503), {"choices": []}])), list[Attempt]()
+    settings, others = RouterSettings(default_fallbacks=fallbacks), [deployment("open", "open")]
+
+    calls = router(fake, "one", "other", others=others, settings=settings, choices=choices, reports=reports)
+    await calls.complete(CALL)
+
+    assert [one.deployment.id for one in reports] == ["one", "one"]
+
+
+async def test_a_group_in_cooldown_leaves_its_call_to_a_fallback_after_a_failure() -> None:
+    fake, reports = Fake(_in_turn([ProviderUnclear("down", status=503), {"choices": []}])), list[Attempt]()
+    settings, others = RouterSettings(default_fallbacks=("open",)), [deployment("open", "open")]
+    choices = First(cooldown={"other"}, failing=True)
+
+    calls = router(fake, "one", "other", others=others, settings=settings, choices=choices, reports=reports)
+    await calls.complete(CALL)
+
+    assert [one.deployment.id for one in reports] == ["one", "open"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "retry_after"),
+    [
+        (ProviderRefused("key", status=401, lasting=True), "rate_limit_exceeded", LIMITS_WAIT),
+        (ProviderUnclear("down", status=503, retry_after=60), "provider_overloaded", 60),
+    ],
+    ids=["it cannot answer", "it wants a longer pause"],
+)
+async def test_one_that_cannot_be_tried_again_leaves_an_error(
+    failure: ProviderError, code: str, retry_after: float
+) -> None:
+    fake = Fake(_in_turn([failure]))
+
+    with pytest.raises(CallFailed) as failed:
+        await router(fake, "one", "other", choices=First(limited={"other"})).complete(CALL)
+
+    assert (failed.value.code, failed.value.retry_after) == (code, retry_after)
 
 
 WITHHELD = {"choices": [{"finish_reason": "content_filter"}], "usage": {"total_tokens": 2}}

@@ -57,21 +57,25 @@ class GroupAttempts:
         """
         deployments = self._deployments.serving(call.group, call.route)
         plan = RetryPlan(deployments, self._retries, _random, self._settings.retry_after)
-        if has_fallback and self._choices.all_in_cooldown(plan.candidates):
+        if has_fallback and self._choices.all_in_cooldown(plan.usable):
             raise none_available(call.group)
         while self._deadline.left > 0:
-            deployment = await self._choices.choose(plan.candidates)
-            if deployment is None:
-                raise at_limits(call.group)
-            plan.attempts += 1
-            others = has_fallback or plan.has_another
-            try:
-                return await self._attempt(call, deployment, send, plan.attempts, others=others)
-            except (ProviderError, InvalidRequest) as error:
-                failure = error
-            await self.count_failure(deployment, call.route, failure)
-            pause = plan.failed(deployment, failure)
-            skip = has_fallback and self._choices.all_in_cooldown(plan.candidates)
+            chosen = await self._choose(plan)
+            if chosen is None:
+                pause = plan.again()
+                if pause is None:
+                    raise at_limits(call.group)
+            else:
+                deployment = chosen
+                plan.attempts += 1
+                others = has_fallback or plan.has_another
+                try:
+                    return await self._attempt(call, deployment, send, plan.attempts, others=others)
+                except (ProviderError, InvalidRequest) as error:
+                    failure = error
+                await self.count_failure(deployment, call.route, failure)
+                pause = plan.failed(deployment, failure)
+            skip = has_fallback and self._choices.all_in_cooldown(plan.usable)
             if pause is None or pause >= self._deadline.left or skip:
                 raise self._last(failure, deployment, plan.attempts)
             await asyncio.sleep(pause)
@@ -91,6 +95,12 @@ class GroupAttempts:
         """What `config.yaml` says, in seconds: of a stream, for its first token and for each pause after it."""
         of_stream = (deployment.stream_timeout or self._settings.stream_timeout) if stream else None
         return of_stream or deployment.timeout or self._settings.timeout
+
+    async def _choose(self, plan: RetryPlan) -> Deployment | None:
+        """The candidate to try; `None` if each is at its limits, or in cooldown while one that was tried is not."""
+        if self._choices.all_in_cooldown(plan.candidates) and not self._choices.all_in_cooldown(plan.usable):
+            return None
+        return await self._choices.choose(plan.candidates)
 
     async def _attempt(
         self, call: PlannedCall, deployment: Deployment, send: Send[Body], number: int, *, others: bool

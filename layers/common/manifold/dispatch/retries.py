@@ -26,7 +26,8 @@ def retry_scope(error: Failure) -> RetryScope:
 
 
 class RetryPlan:
-    """The attempts of one call at one group. Each deployment is tried once before any is tried a second time.
+    """The attempts of one call at one group. Each deployment is tried once before any is tried a second time, unless
+    those that are left get no call for now: then whoever makes the attempts has all of them tried `again`.
 
     `retries` is how many attempts may follow the first, `least_pause` the seconds before a deployment is tried again.
     """
@@ -34,38 +35,41 @@ class RetryPlan:
     def __init__(
         self, deployments: Sequence[Deployment], retries: int, random: Random, least_pause: float = 0.0
     ) -> None:
-        self._usable = list(deployments)
-        self._fresh = list(deployments)
+        self.usable = list(deployments)
+        """Those that may answer, tried or not."""
+        self.candidates = list(deployments)
+        """Those to choose the next attempt's deployment from."""
         self._left = retries
         self._random = random
         self._least_pause = least_pause
+        self._error: Failure | None = None
         self.attempts = 0
-
-    @property
-    def candidates(self) -> Sequence[Deployment]:
-        """Those to choose the next attempt's deployment from."""
-        return self._fresh
 
     @property
     def has_another(self) -> bool:
         """Whether the attempt that is under way, if it fails, is followed by one at another deployment."""
-        return len(self._fresh) > 1 and self.attempts <= self._left
+        return len(self.candidates) > 1 and self.attempts <= self._left
 
     def failed(self, deployment: Deployment, error: Failure) -> float | None:
         """Note a failed attempt. Returns the seconds to wait before the next one, `None` if there is to be none."""
         scope = retry_scope(error)
-        self._fresh.remove(deployment)
+        self._error = error
+        self.candidates.remove(deployment)
         if scope != "anywhere":
-            self._usable.remove(deployment)
-        if scope == "nowhere" or not self._usable or self.attempts > self._left:
+            self.usable.remove(deployment)
+        if scope == "nowhere" or self.attempts > self._left:
             return None
-        if self._fresh:
-            return 0.0
-        self._fresh = list(self._usable)
-        return self._pause(error)
+        return 0.0 if self.candidates else self.again()
 
-    def _pause(self, error: Failure) -> float:
-        """The provider's own number, else twice as long with each attempt, and never the same for two callers."""
+    def again(self) -> float | None:
+        """Have those that were tried as candidates, too. Returns the seconds to wait before, `None` if there are none.
+
+        It is the provider's own number, else twice as long with each attempt, and never the same for two callers.
+        """
+        if len(self.candidates) == len(self.usable):
+            return None
+        self.candidates = list(self.usable)
+        error = self._error
         if isinstance(error, ProviderError) and error.retry_after is not None:
             return max(self._least_pause, error.retry_after)
         longest: float = min(MAX_PAUSE, FIRST_PAUSE * 2**self.attempts)
