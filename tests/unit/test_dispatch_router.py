@@ -254,6 +254,69 @@ async def test_one_that_cannot_be_tried_again_leaves_an_error(
     assert (failed.value.code, failed.value.retry_after) == (code, retry_after)
 
 
+SPARES = [deployment("open", "open"), deployment("spare", "spare"), deployment("last", "last")]
+"""The deployments of three fallbacks; the tests have the first two of them in cooldown."""
+FALLBACKS = ("open", "spare", "last")
+DOWN = ProviderUnclear("down", status=503)
+
+
+async def test_fallbacks_that_were_skipped_are_tried_once_all_others_have_failed() -> None:
+    reports: list[Attempt] = []
+    fake = Fake(_in_turn([DOWN, DOWN, DOWN, {"choices": []}]))
+    settings, choices = RouterSettings(default_fallbacks=FALLBACKS), First(cooldown={"open", "spare"})
+
+    calls = router(fake, retries=0, others=SPARES, settings=settings, choices=choices, reports=reports)
+    await calls.complete(CALL)
+
+    assert [one.deployment.id for one in reports] == ["one", "last", "open", "spare"]
+
+
+async def test_so_are_those_of_a_stream() -> None:
+    fake = Fake(_in_turn([DOWN, DOWN, {"chunks": [TOKEN]}]))
+    settings, choices = RouterSettings(default_fallbacks=FALLBACKS), First(cooldown={"open", "spare"})
+
+    begun = await router(fake, retries=0, others=SPARES, settings=settings, choices=choices).begin(CALL)
+
+    assert begun.deployment.id == "open"
+    await begun.body.rest.aclose()
+
+
+async def test_those_after_a_withheld_answer_too() -> None:
+    reports: list[Attempt] = []
+    fake = Fake(_in_turn([WITHHELD, DOWN, WITHHELD, {"choices": []}]))
+    settings, choices = RouterSettings(content_policy_fallbacks={"group": FALLBACKS}), First(cooldown={"open", "spare"})
+
+    calls = router(fake, retries=0, others=SPARES, settings=settings, choices=choices, reports=reports)
+    await calls.complete(CALL)
+
+    assert [one.deployment.id for one in reports] == ["one", "last", "open", "spare"]
+
+
+async def test_of_groups_that_were_skipped_the_calls_own_is_the_first_and_its_error_is_the_clients() -> None:
+    reports: list[Attempt] = []
+    fake = Fake(_in_turn([DOWN, ProviderUnclear("broken", status=500), DOWN, DOWN]))
+    settings, choices = RouterSettings(default_fallbacks=FALLBACKS), First(cooldown={"one", "open", "spare"})
+
+    calls = router(fake, retries=0, others=SPARES, settings=settings, choices=choices, reports=reports)
+    with pytest.raises(CallFailed) as failed:
+        await calls.complete(CALL)
+
+    assert [one.deployment.id for one in reports] == ["last", "one", "open", "spare"]
+    assert failed.value.code == "provider_error"
+
+
+async def test_a_skipped_fallback_is_not_tried_after_the_deadline() -> None:
+    fake, reports = Hanging(), list[Attempt]()
+    settings, choices = RouterSettings(default_fallbacks=FALLBACKS), First(cooldown={"one", "open", "spare"})
+
+    calls = router(fake, others=SPARES, settings=settings, choices=choices, reports=reports, seconds=0.05)
+    with pytest.raises(CallFailed) as failed:
+        await calls.complete(CALL)
+
+    assert [one.deployment.id for one in reports] == ["last"]
+    assert failed.value.code == "deadline_exceeded"
+
+
 WITHHELD = {"choices": [{"finish_reason": "content_filter"}], "usage": {"total_tokens": 2}}
 
 

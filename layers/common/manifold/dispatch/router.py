@@ -1,8 +1,7 @@
 """The calls of one request: each to its group and, where that fails, to the group's fallbacks."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Protocol
 
 from manifold.config import Deployment, RouterSettings
@@ -104,7 +103,7 @@ class Router:
     async def _answer(self, call: PlannedCall, send: Send[Body]) -> Answer[Body]:
         """The group's answer or, where it fails, that of the first of its fallbacks that gives one.
 
-        A group that was skipped, as all its deployments are in cooldown, is tried after all if none does.
+        Groups that were skipped, as all their deployments are in cooldown, are tried after all if none does.
         """
         has_fallback = bool(self._calls(call, fallbacks_for_any(self._settings, call.group)))
         try:
@@ -112,23 +111,29 @@ class Router:
         except ManifoldError as error:
             failure = error
         others = await self._allowed(call, fallbacks_for(self._settings, call.group, failure))
-        for left, other in _counted_down(others):
-            with contextlib.suppress(ManifoldError):  # the error is that of the call's own group
-                return await self._attempts.answer(other, send, has_fallback=left > 0)
-        if failure.code == NONE_AVAILABLE:
-            return await self._attempts.answer(call, send, has_fallback=False)
+        turns = [*_turns(others), *_another_turn(call, failure)]
+        for one, has_fallback in turns:
+            try:
+                return await self._attempts.answer(one, send, has_fallback=has_fallback)
+            except ManifoldError as error:
+                turns += _another_turn(one, error)
+                failure = error if one is call else failure  # the client's error is that of the call's own group
         raise failure
 
     async def _fall_back(self, call: PlannedCall, withheld: Answer[dict[str, Any]]) -> Answer[dict[str, Any]]:
         """The first answer of a fallback that is not withheld, else this one."""
         others = await self._allowed(call, fallbacks_for_withheld(self._settings, call.group))
-        for left, other in _counted_down(others):
-            with contextlib.suppress(ManifoldError):
-                attempts = self._attempts.answer(other, self._deployments.complete, has_fallback=left > 0)
+        turns = _turns(others)
+        for other, has_fallback in turns:
+            attempts = self._attempts.answer(other, self._deployments.complete, has_fallback=has_fallback)
+            try:
                 answer = await self._in_time(attempts)
-                self._report_answer(other, answer)
-                if not is_withheld(answer.body):
-                    return answer
+            except ManifoldError as error:
+                turns += _another_turn(other, error)
+                continue
+            self._report_answer(other, answer)
+            if not is_withheld(answer.body):
+                return answer
         return withheld
 
     async def _allowed(self, call: PlannedCall, groups: Sequence[str]) -> list[PlannedCall]:
@@ -158,6 +163,11 @@ class Router:
             raise exceeded() from None
 
 
-def _counted_down(calls: Sequence[PlannedCall]) -> Iterator[tuple[int, PlannedCall]]:
-    """Each call, and how many follow it."""
-    return zip(range(len(calls) - 1, -1, -1), calls, strict=True)
+def _turns(calls: Sequence[PlannedCall]) -> list[tuple[PlannedCall, bool]]:
+    """Each call, and whether another one follows it."""
+    return [(call, number < len(calls)) for number, call in enumerate(calls, 1)]
+
+
+def _another_turn(call: PlannedCall, error: ManifoldError) -> list[tuple[PlannedCall, bool]]:
+    """Another turn, after all others, of a call whose group was skipped: then it is tried whatever its cooldowns."""
+    return [(call, False)] if error.code == NONE_AVAILABLE else []
