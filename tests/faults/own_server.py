@@ -26,9 +26,9 @@ from local.provider.server import application
 from local.provider.state import ProviderState
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
 from manifold.execution import chunking, pace
-from manifold.provider_errors import fault_of
+from manifold.provider_errors import fault_of, is_error
 from manifold.providers.completion_client import CompletionClient
-from manifold.providers.failures import failure, failure_within, is_error, read_object
+from manifold.providers.failures import failure, failure_within, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.completions import OpenAICompletions
 from manifold.store.chunks import ChunkRow

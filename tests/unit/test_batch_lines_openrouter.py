@@ -82,6 +82,36 @@ def test_a_response_with_an_error_is_a_failure() -> None:
     assert failed.body["error"]["message"] == "No."
 
 
+ANSWER = {"object": "chat.completion", "choices": []}
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "status"),
+    [
+        ({"status_code": 200, "body": {"error": {"code": 502, "message": "No."}, "user_id": "user_1"}}, None, 502),
+        ({"status_code": 200, "body": {"error": {"code": "server_error", "message": "No."}}}, None, 500),
+        ({"status_code": 200, "body": {"error": {"code": 200, "message": "No."}}}, None, 500),
+        ({"status_code": 200, "body": {"error": "No."}}, None, 500),
+        ({"body": {"error": {"code": 429, "message": "No."}}}, None, 429),
+        ({"status_code": 200, "body": {"object": "error", "message": "No.", "code": 400}}, None, 400),
+        ({"status_code": 200, "body": ANSWER}, {"code": 429, "message": "No."}, 429),
+        ({"status_code": 200, "body": ANSWER}, "No.", 500),
+        ({"status_code": 503, "body": {}}, {"message": "No."}, 503),
+    ],
+)
+def test_an_error_in_a_success_is_a_failure(response: dict[str, Any], error: object, status: int) -> None:
+    failed = result(response=response, error=error)
+    assert failed.status == status
+    assert failed.body is not None
+    assert failed.body["error"]["message"] == "No."
+
+
+@pytest.mark.parametrize("no_error", [{}, {"error": None}, {"error": {}}])
+def test_an_answer_may_say_that_it_has_no_error(no_error: dict[str, Any]) -> None:
+    body = {"object": "response", "status": "completed", "output": [], **no_error}
+    assert result(response={"status_code": 200, "body": body}) == LineResult("input_A-0", body)
+
+
 @pytest.mark.parametrize("code", ["batch_expired", "batch_cancelled"])
 def test_a_request_that_was_not_executed_has_no_response(code: str) -> None:
     unsent = result(error={"message": "?", "type": "batch_error", "code": code})

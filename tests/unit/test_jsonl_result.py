@@ -56,6 +56,38 @@ def test_one_that_failed_is_still_told_from_one_that_did_not(odd: tuple[bytes, b
     assert result_of(line.replace(b'"status_code":200', b'"status_code":429')).failed
 
 
+@pytest.mark.parametrize("odd", [b"null", b"NaN", rb'"\ud83d"'])
+@pytest.mark.parametrize("status", [b'"status_code":200,', b""])
+@pytest.mark.parametrize(
+    ("body", "retriable"),
+    [
+        (b'"error":{"code":502,"message":"no"}', True),
+        (b'"error":{"code":"429","message":"no"}', True),
+        (b'"error":{"code":400,"message":"no"}', False),
+        (b'"error":{"code":200,"message":"no"}', True),
+        (b'"error":{"code":null,"type":"invalid_request_error"}', False),
+        (b'"error":"no"', True),
+        (b'"error":[{"message":"no"}]', True),
+        (b'"object":"error","message":"no","code":400', False),
+        (b'"object":"response","status":"failed","output":[],"error":{"code":"server_error","message":"no"}', True),
+        (b'"object":"response","status":"failed","output":[],"error":{"code":"invalid_prompt","message":"no"}', False),
+    ],
+)
+def test_an_error_in_place_of_an_answer_is_a_failure(body: bytes, retriable: bool, status: bytes, odd: bytes) -> None:
+    """Of a Response of OpenAI's: https://platform.openai.com/docs/api-reference/responses/object"""
+    result = result_of(b'{"x":%b,"custom_id":"a","response":{%b"body":{%b}},"error":null}' % (odd, status, body))
+
+    assert (result.failed, result.retriable, result.unsent) == (True, retriable, False)
+
+
+@pytest.mark.parametrize("no_error", [b"null", b"{}", b"false", b'""', b"[]"])
+def test_an_answer_may_say_that_it_has_no_error(no_error: bytes) -> None:
+    line = LINE.replace(b'"body":{', b'"body":{"error":%b,' % no_error)
+
+    assert not result_of(line).failed
+    assert not result_of(line.replace(b'"hi"', rb'"\ud83d"')).failed
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -12,7 +12,8 @@ All statuses and codes that decide this are listed here. Adapters have put the c
     provider          502, with Retry-After: all other failures                         provider_error
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from manifold.errors import ANSWER_TOO_LARGE, TIMEOUT, CallFailed, ProviderError
 
@@ -42,6 +43,12 @@ QUOTA_CODES = frozenset({QUOTA, "quotaExceeded", "enqueued_token_limit_exceeded"
 """The deployment's quota of enqueued tokens is used up: OpenAI's and Azure's codes. Waiting changes that."""
 GENERIC_CODES = frozenset({"invalid_request_error", "BadRequestError", "INVALID_ARGUMENT", "ValidationException"})
 """Codes that say no more than the status does: the client gets none."""
+
+
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether the body of a 200, or an event of a stream, is an error: OpenAI's object, xAI's text or vLLM's object."""
+    error = body.get("error")
+    return (bool(error) and isinstance(error, dict | str | list)) or body.get("object") == "error"
 
 
 def fault_of(error: ProviderError) -> Fault:

@@ -10,6 +10,7 @@ import orjson
 from manifold import lenient_json
 from manifold.jsonl.model_spans import Span
 from manifold.jsonl.raw_members import Broken, Member, members
+from manifold.provider_errors import CONTENT_POLICY_CODES, CONTEXT_LENGTH_EXCEEDED, is_error
 
 FAILED = 400
 MOST = 2**31 - 1
@@ -27,6 +28,10 @@ _EXPIRED = frozenset({"batch_expired", "expired", "request_expired"})
 """Codes of an error that say that the request was not run in time."""
 _UNSENT = _EXPIRED | {"batch_cancelled", "batch_canceled", "cancelled", "canceled"}
 """Likewise, or that its batch was cancelled before."""
+_WRONG = CONTENT_POLICY_CODES | {CONTEXT_LENGTH_EXCEEDED, "invalid_request_error"}
+"""Codes and types of an error that say that the request itself is wrong."""
+_OF_ERRORS = ("error", "object", "status", "code", "type")
+"""Members of a body that tell whether it is an error, and which."""
 _NOTHING = (b"null", b"false", b"{}", b'""')
 
 
@@ -35,7 +40,7 @@ class Result(NamedTuple):
 
     custom_id: str
     failed: bool
-    """Whether the line has an error, or a status of 400 and above."""
+    """Whether the line has an error, also in place of an answer, or a status of 400 and above."""
     retriable: bool
     """Whether it failed with a 429 or a 5xx, or was not run in time: another attempt may change that."""
     unsent: bool
@@ -58,6 +63,8 @@ def read(line: bytes) -> Result | None:
     response = part(answer, "response")
     body = part(response, "body")
     error, status = answer.get("error"), number(response, "status_code")
+    if status < FAILED and is_error(body):
+        status = _status_within(body)
     failed = bool(error) or status >= FAILED
     retriable = failed and _may_change(status, error)
     models = _models_of_valid(line) if "model" in body else ()
@@ -114,10 +121,22 @@ def _search(line: bytes) -> Result | None:
     usage = _value(line, _last(body, "usage"))
     member, status = _last(top, "error"), _status(line, _last(response, "status_code"))
     error = _value(line, member)
+    answer = {name: _value(line, _last(body, name)) for name in _OF_ERRORS}
+    if status < FAILED and is_error(answer):
+        status = _status_within(answer)
     failed = _has_error(line, member) or status >= FAILED
     retriable, unsent = failed and _may_change(status, error), _has_code(status, error, _UNSENT)
     usage = usage if isinstance(usage, dict) else {}
     return Result(custom_id, failed, retriable, unsent, usage, tuple(_models(line, top)))
+
+
+def _status_within(body: Mapping[str, Any]) -> int:
+    """The status of an error that is the body of a success: the error's own, else 400 or 500."""
+    error = part(body, "error") or body
+    own = number(error, "status", "code")
+    if FAILED <= own < 600:
+        return own
+    return FAILED if {str(error.get("code")), str(error.get("type"))} & _WRONG else _BROKEN
 
 
 def _may_change(status: int, error: object) -> bool:

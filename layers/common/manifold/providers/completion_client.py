@@ -15,8 +15,9 @@ import orjson
 from yarl import URL
 
 from manifold.errors import TIMEOUT, InvalidRequest, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import is_error
 from manifold.providers import response_body
-from manifold.providers.failures import failure, failure_within, is_error, read_object
+from manifold.providers.failures import failure, failure_within, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.sse import Event, Reader
 

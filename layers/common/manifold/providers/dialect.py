@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Se
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import is_error
 from manifold.providers import Endpoint
 from manifold.providers.chat_response import ChunkBuilder
 from manifold.providers.completion_provider import ProviderRequest
-from manifold.providers.failures import UNREADABLE, failure_within, is_error, read_object
+from manifold.providers.failures import UNREADABLE, failure_within, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.parameters import wants_usage
 from manifold.providers.sse import DONE, Event

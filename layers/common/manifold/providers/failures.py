@@ -76,12 +76,6 @@ def failure_within(body: Mapping[str, Any], call: HttpCall) -> ProviderRefused |
     return _failure(statuses[0] if statuses else 500, retry_info(body), body, call)
 
 
-def is_error(body: Mapping[str, Any]) -> bool:
-    """Whether the body of a 200, or an event of a stream, is an error: OpenAI's object, xAI's text or vLLM's object."""
-    error = body.get("error")
-    return (bool(error) and isinstance(error, dict | str | list)) or body.get("object") == "error"
-
-
 def read_object(content: bytes) -> dict[str, Any] | None:
     """The JSON object that these bytes are, or `None`."""
     body = read_json(content)

@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 
 from manifold.errors import ProviderError, ProviderRefused, ProviderUnclear
+from manifold.provider_errors import is_error
 from manifold.providers import Endpoint, Input
 from manifold.providers.content import JSON_LINES, of_input
-from manifold.providers.failures import failure_within, is_error, read_object
+from manifold.providers.failures import failure_within, read_object
 from manifold.providers.gemini.calls import Calls, to, translated
 from manifold.providers.google_api import pages
 from manifold.providers.http_call import HttpCall

@@ -9,11 +9,12 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from manifold.errors import ProviderError, ProviderUnclear
+from manifold.provider_errors import is_error
 from manifold.providers import Endpoint
 from manifold.providers.addresses import openai_completion
 from manifold.providers.completion_client import CompletionClient
 from manifold.providers.completion_provider import ProviderRequest, Route
-from manifold.providers.failures import failure_within, is_error, read_object
+from manifold.providers.failures import failure_within, read_object
 from manifold.providers.http_call import HttpCall
 from manifold.providers.openai.messages import sanitizer_for
 from manifold.providers.openai.reasoning import without_sampling

@@ -9,6 +9,7 @@ from typing import Any
 
 from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.profiles.profile import CHAT, EMBEDDINGS, RESPONSES
+from manifold.provider_errors import is_error
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.error_patterns import prompt_error_code
@@ -48,12 +49,12 @@ class OpenRouterLines:
         request_id, response, error = line["custom_id"], line.get("response"), line.get("error")
         if not isinstance(response, dict):
             return _failed(request_id, error, 500)
-        body, status = response.get("body"), _status(response.get("status_code"))
+        body, status = response.get("body"), _status(response.get("status_code")) or 200
         if not isinstance(body, dict):
             raise ProviderUnclear("a response without a body")
-        if status is not None and status >= 400:
-            return _failed(request_id, body.get("error"), status)
-        return LineResult(request_id, body)
+        if status < 400 and not error and not is_error(body):
+            return LineResult(request_id, body)
+        return _failed(request_id, body.get("error") or error or body, status if status >= 400 else 500)
 
 
 def _failed(request_id: str, error: object, status: int) -> LineResult:
