@@ -11,8 +11,10 @@ from manifold import ids, observe
 from manifold.batch_status import batch_error
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.errors import Unavailable
+from manifold.errors import ProviderRefused, Unavailable
+from manifold.provider_errors import client_error, is_key_refused
 from manifold.providers import JobState, JobStatus, LineFailure
+from manifold.providers.failures import status_of
 from manifold.queue import Message
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables
@@ -280,6 +282,10 @@ def _missing_results(running: RunningJob, status: JobStatus) -> list[dict[str, A
 
 
 def _error_entry(error: LineFailure, scrubber: Scrubber) -> dict[str, Any]:
-    """An entry of the batch's `errors.data` that tells nothing of where the job ran."""
+    """An entry of the batch's `errors.data` that tells nothing of where the job ran, nor of the gateway's account."""
+    refusal = ProviderRefused(error.message, status=status_of(error.code), code=error.code)
+    if is_key_refused(refusal):
+        shown = client_error(refusal)
+        return batch_error(shown.code, shown.message)
     message = scrubber.text(error.message) or "The provider gave no reason."
     return batch_error(scrubber.word(error.code), message, param=scrubber.word(error.param), line=error.line)

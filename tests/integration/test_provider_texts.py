@@ -26,6 +26,11 @@ SHOWN = [
     (None, "Bad line", None, None),
     (None, "The batch failed.", None, None),
 ]
+ACCOUNT = [
+    {"code": code, "message": "Jane Doe, the owner of this key, has a credit balance of 2 dollars.", "line": 3}
+    for code in ("billing_hard_limit_reached", "permission_error", "401")
+]
+ACCOUNT_SHOWN = "The gateway's own account at the provider was refused: tell whoever runs this gateway."
 
 
 @pytest.mark.parametrize(
@@ -38,8 +43,18 @@ SHOWN = [
         ("The batch failed.", SHOWN[2:]),
         (None, [("batch_failed", "The provider failed the batch and gave no cause.", None, None)]),
         ([None, 7, {}], [(None, "The provider gave no reason.", None, None)]),
+        (ACCOUNT, [("provider_account", ACCOUNT_SHOWN, None, None)] * 3),
     ],
-    ids=["as OpenAI", "a plain list", "one of them", "one of them within", "a text", "none", "nothing in it"],
+    ids=[
+        "as OpenAI",
+        "a plain list",
+        "one of them",
+        "one of them within",
+        "a text",
+        "none",
+        "nothing in it",
+        "account",
+    ],
 )
 async def test_the_errors_of_a_failed_batch(system: System, errors: Any, shown: list[tuple[Any, ...]]) -> None:
     members = {"status": "failed", "errors": errors}

@@ -20,7 +20,7 @@ IDS = ["request-1", "ü" * 300, 'a "quoted"\nid', "request-1 "]
 
 
 class EchoTranslator:
-    """Writes `{"key", "text"}`, and reads `{"key", "answer"}` or `{"key", "failure"}`."""
+    """Writes `{"key", "text"}`, and reads `{"key", "answer"}`, `{"key", "failure"}` or `{"key", "unsent"}`."""
 
     routes = frozenset({"/v1/chat/completions"})
 
@@ -31,9 +31,10 @@ class EchoTranslator:
 
     def result(self, line: Mapping[str, Any]) -> LineResult:
         if "failure" in line:
-            return LineResult.refused(line["key"], line["failure"], status=429, code="rate_limit_exceeded")
-        if "expired" in line:
-            return LineResult(line["key"], code="batch_expired", message="Not in time.")
+            status, code = line.get("status", 429), line.get("code", "rate_limit_exceeded")
+            return LineResult.refused(line["key"], line["failure"], status=status, code=code)
+        if "unsent" in line:
+            return LineResult(line["key"], code=line.get("code", "batch_expired"), message=line["unsent"])
         return LineResult(line["key"], {"object": "chat.completion", "text": line["answer"]["text"]})
 
 
@@ -130,7 +131,7 @@ async def test_results_get_their_custom_id_back_and_failures_are_apart() -> None
     answers, failures, invalid = await results(
         {"key": f"{INPUT}-3", "answer": {"text": "three"}},
         {"key": f"{INPUT}-1", "failure": f"{INPUT}-1 at https://provider.example/x: secret-deployment is busy"},
-        {"key": f"{INPUT}-2", "expired": True},
+        {"key": f"{INPUT}-2", "unsent": "Not in time."},
         {"key": f"{INPUT}-0", "answer": {"text": "zero"}},
     )
 
@@ -144,6 +145,42 @@ async def test_results_get_their_custom_id_back_and_failures_are_apart() -> None
     assert failures[1]["response"] is None
     assert failures[1]["error"] == {"code": "batch_expired", "message": "Not in time."}
     assert invalid == 0
+
+
+SECRET = "Jane Doe, the owner of this key, has a credit balance of 2 dollars."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"failure": SECRET, "status": 401, "code": None},
+        {"failure": SECRET, "status": 402, "code": None},
+        {"failure": SECRET, "status": 403, "code": "permission_error"},
+        {"failure": SECRET, "status": 429, "code": "insufficient_quota"},
+        {"unsent": SECRET, "code": "billing_hard_limit_reached"},
+        {"unsent": SECRET, "code": "authentication_error"},
+    ],
+)
+async def test_what_a_provider_says_of_our_own_account_is_not_shown(line: dict[str, object]) -> None:
+    answers, [failure], _ = await results({"key": f"{INPUT}-0", **line})
+
+    assert (answers, failure["custom_id"], failure["error"]) == ([], IDS[0], None)
+    assert failure["response"]["status_code"] == 502
+    assert failure["response"]["body"]["error"] == {
+        "message": "The gateway's own account at the provider was refused: tell whoever runs this gateway.",
+        "type": "server_error",
+        "param": None,
+        "code": "provider_account",
+    }
+
+
+async def test_a_prompt_that_a_provider_forbids_is_no_refusal_of_our_account() -> None:
+    line = {"key": f"{INPUT}-0", "failure": "The prompt was flagged by the moderation.", "status": 403, "code": None}
+
+    _, [failure], _ = await results(line)
+
+    assert failure["response"]["status_code"] == 403
+    assert failure["response"]["body"]["error"]["message"] == "The prompt was flagged by the moderation."
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,11 @@ PLACE = "messages.0.content"
         ({"status_code": 503, "body": ""}, None, LineResult.refused("a", "The provider gave no reason.", status=503)),
         ({"error": {"message": "No."}}, None, LineResult("a", {"error": {"message": "No."}}, 500)),
         (
+            {"status_code": 200, "body": {"error": {"message": "No.", "code": 401}}},
+            None,
+            LineResult("a", {"error": {"message": "No.", "code": 401}}, 401),
+        ),
+        (
             None,
             {"message": "Invalid model", "code": "invalid_model"},
             LineResult("a", code="invalid_model", message="Invalid model"),

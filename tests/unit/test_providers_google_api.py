@@ -67,6 +67,7 @@ def test_the_failure_of_a_line(error: object, status: int, code: str | None, mes
 def test_the_failure_of_a_job_has_our_word_for_a_quota_and_for_a_wrong_input() -> None:
     assert job_failures({"code": 8, "message": "Quota."}) == (LineFailure("token_limit_exceeded", "Quota."),)
     assert job_failures({"code": 3, "message": "Line 1."}) == (LineFailure("invalid_request", "Line 1."),)
+    assert job_failures({"code": 7, "message": "No."}) == (LineFailure("invalid_api_key", "No."),)
     assert job_failures({"message": "?"}) == (LineFailure(None, "?"),)
     assert job_failures(None) == job_failures({}) == job_failures("text") == ()
 

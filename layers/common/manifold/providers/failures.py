@@ -36,6 +36,7 @@ STATUS_OF_TYPE = {
     "content_filter": 400,
     "context_length_exceeded": 400,
     "authentication_error": 401,
+    "billing_error": 402,
     "permission_error": 403,
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
@@ -69,11 +70,16 @@ def failure(
 
 def failure_within(body: Mapping[str, Any], call: HttpCall) -> ProviderRefused | ProviderUnclear:
     """The error for an error object within a stream, or in the body of a 200. One without a status is a 500."""
+    return _failure(status_within(body), retry_info(body), body, call)
+
+
+def status_within(body: Mapping[str, Any]) -> int:
+    """The HTTP status that such an error names by its status, its code or its type; else 500."""
     error = body.get("error")
     detail = error if isinstance(error, dict) else body
     candidates = (detail.get("status"), detail.get("code"), detail.get("type"))
-    statuses = [status for status in map(_status, candidates) if status is not None]
-    return _failure(statuses[0] if statuses else 500, retry_info(body), body, call)
+    statuses = [status for status in map(status_of, candidates) if status is not None]
+    return statuses[0] if statuses else 500
 
 
 def read_object(content: bytes) -> dict[str, Any] | None:
@@ -244,7 +250,8 @@ def _is_word(value: object) -> bool:
     return isinstance(value, str) and bool(value) and not value.isdecimal()
 
 
-def _status(value: object) -> int | None:
+def status_of(value: object) -> int | None:
+    """The HTTP status of a failure that a status, a code or a type of an error says; `None` if it says none."""
     with contextlib.suppress(ValueError, TypeError):
         number = int(str(value))
         return number if 400 <= number <= 599 else None

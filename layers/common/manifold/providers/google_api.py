@@ -47,6 +47,8 @@ JOB_CODES: Mapping[str, str] = {
     "INTERNAL": "internal_error",
     "UNAVAILABLE": "unavailable",
     "DEADLINE_EXCEEDED": "timeout",
+    "UNAUTHENTICATED": "invalid_api_key",
+    "PERMISSION_DENIED": "invalid_api_key",
 }
 """The code of a failed job's error, where OpenAI has one."""
 _NAME = re.compile(rf"\b(?:{'|'.join(CODES[1:])})\b")

@@ -11,7 +11,7 @@ from manifold.errors import ProviderUnclear
 from manifold.profiles.profile import CHAT
 from manifold.provider_errors import is_error
 from manifold.providers.batch_lines import LineRequest, LineResult
-from manifold.providers.failures import error_details
+from manifold.providers.failures import error_details, status_within
 from manifold.providers.openai.messages import MessageSanitizer
 from manifold.providers.openai.reasoning import without_sampling
 
@@ -83,10 +83,10 @@ def _response(response: Mapping[str, Any]) -> tuple[int, object]:
 
 def _failed_response(request_id: str, status: int, body: object, error: object) -> LineResult:
     """The response of a request that failed. OpenAI's error object is kept as it is."""
-    status = status if status >= 400 else 500
+    shape = body if isinstance(body, dict) else {"error": body or error}
+    status = status if status >= 400 else status_within(shape)
     if isinstance(body, dict) and isinstance(body.get("error"), dict) and body["error"].get("message"):
         return LineResult(request_id, body, status)
-    shape = body if isinstance(body, dict) else {"error": body or error}
     text, code, param = error_details(shape)
     return LineResult.refused(request_id, text or NO_REASON, status=status, code=code or None, param=param)
 
