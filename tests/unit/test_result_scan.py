@@ -1,6 +1,7 @@
 """The counts of a result file, made while it streams."""
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from itertools import count, pairwise
 from typing import Any
@@ -134,6 +135,25 @@ async def test_the_models_name_becomes_the_groups_and_every_other_byte_is_kept()
     _, kept = await passed(before)
 
     assert kept == before.replace(b"gpt-4o-mini-deployment", b"group")
+
+
+@pytest.mark.parametrize("cut", [1, 3, 10, 1_000])
+@pytest.mark.parametrize("end", [b"", b"\n", b"\n" + line(RESPONSES, custom_id="b")])
+async def test_a_byte_order_mark_at_the_start_is_dropped(end: bytes, cut: int) -> None:
+    content = line(CHAT, custom_id="a") + end
+    marked = BOM_UTF8 + content
+    scan, kept = await passed(*(marked[start : start + cut] for start in range(0, len(marked), cut)))
+
+    assert (kept, scan.invalid, scan.received) == (content, 0, len(marked))
+
+
+async def test_a_byte_order_mark_before_a_line_too_long_to_hold_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_lines, "LONGEST_LINE", 2_000)
+
+    long = b'{"custom_id": "a", "x":"' + b"x" * 3_000 + b'"}\n'
+    scan, kept = await passed(BOM_UTF8 + long)
+
+    assert (scan.lines, scan.unread, kept) == (1, 0, long)
 
 
 async def test_results_of_one_request_are_counted_over_all_files_of_a_job() -> None:

@@ -1,5 +1,6 @@
 """Lines of a stream, of which as much is held as a result usually has."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from io import BytesIO
 
@@ -9,7 +10,7 @@ _NEWLINE = ord("\n")
 
 
 class HeldLines:
-    """Cuts a stream into lines, and holds one at a time.
+    """Cuts a stream into lines, without a byte order mark at its start, and holds one at a time.
 
     `line` gets each whole line and returns what is passed on of it. `long` gets the beginning of a line that is too
     long to be held; if it returns that, the rest of the line is passed on, too, and if it returns nothing, left out.
@@ -22,6 +23,7 @@ class HeldLines:
         self._long = long
         self._held = bytearray()
         self._passes = False
+        self._begun = False
 
     def feed(self, chunk: bytes) -> bytes:
         """What is passed on of the lines that end in this chunk, and of a long one."""
@@ -31,6 +33,9 @@ class HeldLines:
         """The line that is held: at the end, the last one, which has no newline."""
         line = bytes(self._held)
         self._held.clear()
+        if not self._begun:
+            self._begun = True
+            line = line.removeprefix(BOM_UTF8)
         return line
 
     def _feed(self, piece: bytes) -> bytes:
@@ -39,7 +44,7 @@ class HeldLines:
         if self.is_within_long:
             self.is_within_long = not ends
             return piece if self._passes else b""
-        if not self._held and ends:
+        if self._begun and not self._held and ends:
             return self._line(piece)
         self._held += piece
         if len(self._held) > LONGEST_LINE:

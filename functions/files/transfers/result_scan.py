@@ -1,7 +1,7 @@
 """The pass over a provider's result file as it streams by: its lines are checked and counted, and so are their tokens.
 
-Each `response.body.model` becomes the group's name on the way, and a second result of a request is left out; every
-other byte of a line is kept.
+Each `response.body.model` becomes the group's name on the way; a second result of a request is left out, as is a byte
+order mark at the start. Every other byte of a line is kept.
 """
 
 from collections.abc import AsyncIterator
