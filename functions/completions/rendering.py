@@ -10,6 +10,7 @@ import orjson
 
 from manifold.dispatch.attempts import Answer
 from manifold.errors import CallFailed, InvalidRequest, ManifoldError, whole_seconds
+from manifold.responses import carried_bytes
 
 Body = TypeVar("Body")
 Completion = Answer[dict[str, Any]]
@@ -20,11 +21,6 @@ MAX_BYTES = 6_291_556 - 64 * 1024
 """Of a body within Lambda's response, whose limit was measured; the rest is for headers and what is around them."""
 ERROR_BYTES = 512
 """Kept free for an error value in each place."""
-
-
-def carried_bytes(content: bytes) -> int:
-    """The bytes that a body takes within Lambda's response, which is JSON: these characters are escaped there."""
-    return len(content) + content.count(b'"') + content.count(b"\\") + content.count(b"\n")
 
 
 def too_large() -> InvalidRequest:

@@ -16,6 +16,7 @@ from manifold.dispatch.deadline import OUTRUN, Cut, now
 from manifold.dispatch.router import Router
 from manifold.dispatch.stream import Begun
 from manifold.errors import CallFailed, ManifoldError, ProviderError
+from manifold.responses import carried_bytes
 
 DONE = b"data: [DONE]\n\n"
 COMMENT = b": the model goes on\n\n"
@@ -151,7 +152,7 @@ class Stream:
                         del chunk["usage"]  # it is there as the gateway asked for it
                 event = _event(chunk)
                 if self._held:
-                    left -= rendering.carried_bytes(event)
+                    left -= carried_bytes(event)
                     if left < 0:
                         raise rendering.too_large()
                 yield event

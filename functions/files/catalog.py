@@ -7,12 +7,12 @@ from files.serializers import file_object, future_file, upload_object
 from manifold.deployments import Deployments
 from manifold.errors import InvalidRequest, NotFound
 from manifold.reading import Reading
-from manifold.responses import Page
+from manifold.responses import Page, carried_bytes
 from manifold.schemas import File, FilePurpose, Upload
 from manifold.store.uploads import UploadRow
 
 MAX_PAGE_BYTES = 5_000_000
-"""Lambda answers with 6 MB at most. A longer page is cut, with `has_more`."""
+"""Of a page within Lambda's response, which has 6 MB at most. A longer page is cut, with `has_more`."""
 
 
 class Catalog:
@@ -76,7 +76,7 @@ def _fitting(files: Sequence[File]) -> int:
     """How many of these files one answer can hold: one at least."""
     left = MAX_PAGE_BYTES
     for count, file in enumerate(files):
-        left -= len(file.model_dump_json()) + 1
+        left -= carried_bytes(file.model_dump_json().encode()) + 1
         if left < 0:
             return max(1, count)
     return len(files)

@@ -1,5 +1,6 @@
 """Files are listed, retrieved and deleted, by the keys of their owner and by no other key."""
 
+import json
 from typing import Any
 
 import pytest
@@ -62,6 +63,24 @@ async def test_a_list_that_is_too_long_for_one_answer_is_cut(
         assert 1 <= len(page.data) < 3
         assert page.has_more
         assert len([file async for file in client.files.list()]) == 3
+
+
+@pytest.mark.parametrize("character", ["x", "\U0001f600", '"', "\\"])
+async def test_a_list_is_cut_where_lambda_would_not_carry_it(
+    character: str, files_app: FilesApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files_app.sql(
+        "INSERT INTO files (id, purpose, filename, bytes, status, groups) SELECT 'file-' || lpad(n::text, 22, '0'),"
+        " 'user_data', repeat(%s, 200), 1, 'processed', '{}' FROM generate_series(1, 100) n",
+        character,
+    )
+    monkeypatch.setattr("files.catalog.MAX_PAGE_BYTES", 20_000)
+
+    async with files_app.client() as client:
+        page = (await client.get("/files")).text
+
+    carried = json.dumps({"body": page}, ensure_ascii=False)
+    assert 18_000 < len(carried.encode()) < 20_200
 
 
 @pytest.mark.parametrize(

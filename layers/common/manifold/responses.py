@@ -14,6 +14,11 @@ def unix_time(time: datetime | None) -> int | None:
     return None if time is None else int(time.timestamp())
 
 
+def carried_bytes(content: bytes) -> int:
+    """The bytes that a body takes within Lambda's response, which is JSON: these characters are escaped there."""
+    return len(content) + content.count(b'"') + content.count(b"\\") + content.count(b"\n")
+
+
 class ResponseModel(BaseModel):
     """Base of response bodies. A validator is built at its first use, as a request needs one or two of many."""
 
