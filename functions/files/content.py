@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from files import ranges
+from files import conditions, ranges
 from files.catalog import file_not_found
+from manifold.errors import PreconditionFailed
 from manifold.reading import Reading
 from manifold.storage import Piece, Storage, attachment
 from manifold.store.files import FileView
@@ -36,8 +37,8 @@ class Download:
 class Content:
     """Serves the content of the files that the holder of a key sees. The routes `…/content` call it.
 
-    Holds the reading and the storage. Raises `NotFound` for a file that it does not see, `RangeNotSatisfiable`,
-    and `Unavailable` if Postgres or S3 does not answer.
+    Holds the reading and the storage. Raises `NotFound` for a file that it does not see, `PreconditionFailed`,
+    `RangeNotSatisfiable`, and `Unavailable` if Postgres or S3 does not answer.
     """
 
     def __init__(self, reading: Reading, storage: Storage) -> None:
@@ -45,12 +46,19 @@ class Content:
         self._storage = storage
 
     async def get(self, file_id: str, headers: Mapping[str, str]) -> Download:
-        """The file's bytes, or the range of them that the request's headers name. A longer answer is a redirect."""
+        """The file's bytes, or the range of them that the request's headers name. A longer answer is a redirect.
+
+        A redirect heeds no conditions (RFC 9110 §13.2.1): the client may have the tag of S3's object, where it leads.
+        """
         row = await self._row(file_id)
-        part = ranges.requested(headers, row.bytes, _etag(row))
+        unmet = conditions.unmet(headers, _etag(row))
+        ignores_range = unmet is not None and row.bytes <= INLINE_BYTES
+        part = None if ignores_range else ranges.requested(headers, row.bytes, _etag(row))
         sent = range(row.bytes) if part is None else part
         if len(sent) > INLINE_BYTES:
             return self._redirect(row, "get_object", _HINT)
+        if unmet is not None:
+            return _without_content(row, unmet)
         body = await self._storage.fetch(Piece(row.storage_key, sent.start, len(sent)))
         if part is None:
             return Download(200, _headers(row, headers), body)
@@ -63,6 +71,8 @@ class Content:
         row = await self._row(file_id)
         if row.bytes > INLINE_BYTES:
             return self._redirect(row, "head_object")
+        if (unmet := conditions.unmet(headers, _etag(row))) is not None:
+            return _without_content(row, unmet)
         return Download(200, _headers(row, headers) | {"content-length": str(row.bytes)})
 
     def _redirect(self, row: FileView, method: Literal["get_object", "head_object"], hint: bytes = b"") -> Download:
@@ -79,6 +89,12 @@ class Content:
 
 def _etag(row: FileView) -> str:
     return f'"{row.id}"'  # a file never changes
+
+
+def _without_content(row: FileView, unmet: Literal[304, 412]) -> Download:
+    if unmet == 412:
+        raise PreconditionFailed("The file's tag is not among those of 'If-Match'.", param="If-Match")
+    return Download(304, {"etag": _etag(row), "cache-control": "no-store"})
 
 
 def _headers(row: FileView, request: Mapping[str, str]) -> dict[str, str]:

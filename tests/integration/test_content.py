@@ -98,6 +98,65 @@ async def test_a_download_that_broke_off_goes_on_if_the_file_is_the_same(files_a
     assert (anew.status_code, anew.content) == (200, LINES)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("tag", ["{}", "W/{}", '"other", {}', "*"])
+async def test_a_file_that_the_client_has_is_not_sent_again(files_app: FilesApp, method: str, tag: str) -> None:
+    file = await files_app.upload(LINES)
+    etag = (await content(files_app, file.id)).headers["etag"]
+
+    answer = await content(files_app, file.id, method, **{"if-none-match": tag.format(etag), "range": "bytes=999-"})
+
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert (answer.headers["etag"], answer.headers["cache-control"]) == (etag, "no-store")
+    assert not answer.headers.keys() & {"content-type", "content-length", "content-range"}
+
+
+async def test_a_file_that_the_client_has_not_is_sent(files_app: FilesApp) -> None:
+    file = await files_app.upload(LINES)
+    etag = (await content(files_app, file.id)).headers["etag"]
+
+    other = await content(files_app, file.id, **{"if-none-match": '"other"', "if-match": etag})
+    part = await content(files_app, file.id, **{"if-match": "*", "range": "bytes=5-"})
+
+    assert (other.status_code, other.content) == (200, LINES)
+    assert (part.status_code, part.content) == (206, LINES[5:])
+
+
+@pytest.mark.parametrize("tag", ["W/{}", '"other"'])
+async def test_another_file_than_the_required_one_is_a_412(files_app: FilesApp, tag: str) -> None:
+    file = await files_app.upload(LINES)
+    etag = (await content(files_app, file.id)).headers["etag"]
+    required = {"if-match": tag.format(etag), "if-none-match": etag, "range": "bytes=999-"}
+
+    answer, head = [await content(files_app, file.id, method, **required) for method in ("GET", "HEAD")]
+
+    assert (answer.status_code, head.status_code) == (412, 412)
+    assert answer.json()["error"]["code"] == "precondition_failed"
+
+
+async def test_a_file_of_others_is_a_404_whatever_the_conditions_are(files_app: FilesApp) -> None:
+    file, key = await files_app.upload(LINES), await files_app.add_key("key_1", models=["gpt-batch"])
+
+    async with files_app.client(key) as client:
+        answers = [
+            await client.get(f"/files/{file.id}/content", headers=headers)
+            for headers in ({"if-none-match": "*"}, {"if-match": '"other"'})
+        ]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
+async def test_conditions_come_through_api_gateway(files_app: FilesApp) -> None:
+    file = await files_app.upload(LINES)
+    event = load("files.content", file_id=file.id, key=MASTER_KEY)
+    event["multiValueHeaders"] |= {"If-None-Match": ['"other"', f'"{file.id}"']}
+
+    answer = await asyncio.to_thread(web.handler(files_app.app), event, None)
+
+    assert (answer["statusCode"], answer["body"]) == (304, "")
+    assert answer["headers"]["etag"] == f'"{file.id}"'
+
+
 async def test_several_ranges_are_answered_by_the_whole(files_app: FilesApp) -> None:
     file = await files_app.upload(LINES)
 
@@ -122,6 +181,7 @@ async def test_a_file_that_no_answer_can_carry_is_behind_a_link(files_app: Files
     answer, head = await content(files_app, file_id), await content(files_app, file_id, "HEAD")
 
     assert (answer.status_code, head.status_code, head.content) == (302, 302, b"")
+    assert (await content(files_app, file_id, **{"if-match": '"of S3"', "if-none-match": "*"})).status_code == 302
     assert "follow_redirects" in answer.text
     assert "sk-" not in answer.headers["location"]
     download = await asyncio.to_thread(requests.get, answer.headers["location"], timeout=5)
@@ -139,6 +199,8 @@ async def test_a_large_file_is_read_by_ranges_without_a_link(files_app: FilesApp
         await content(files_app, file_id, range=one) for one in (f"bytes=0-{4 * MIB - 1}", f"bytes={4 * MIB}-")
     ]
 
+    part = {"range": "bytes=0-9", "if-none-match": f'"{file_id}"'}
+    assert (await content(files_app, file_id, **part)).status_code == 304
     assert (first.status_code, rest.status_code) == (206, 206)
     assert first.content + rest.content == LARGE
     assert (await content(files_app, file_id, range="bytes=0-")).status_code == 302

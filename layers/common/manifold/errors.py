@@ -6,6 +6,7 @@
     ├── PermissionDenied         403
     ├── NotFound                 404
     ├── Conflict                 409, never retried by the SDK
+    ├── PreconditionFailed       412
     ├── PayloadTooLarge          413
     ├── RangeNotSatisfiable      416, with Content-Range
     ├── BudgetExceeded           400, as in LiteLLM
@@ -86,6 +87,14 @@ class Conflict(ManifoldError):
     status = 409
     type = "invalid_request_error"
     default_code = "conflict"
+
+
+class PreconditionFailed(ManifoldError):
+    """The file is not one that `If-Match` names."""
+
+    status = 412
+    type = "invalid_request_error"
+    default_code = "precondition_failed"
 
 
 class PayloadTooLarge(ManifoldError):
