@@ -12,9 +12,8 @@ from manifold.batch_status import batch_error
 from manifold.config import Deployment
 from manifold.deployments import Deployments
 from manifold.errors import ProviderRefused, Unavailable
-from manifold.provider_errors import client_error, is_key_refused
+from manifold.provider_errors import client_error, is_key_refused, status_of
 from manifold.providers import JobState, JobStatus, LineFailure
-from manifold.providers.failures import status_of
 from manifold.queue import Message
 from manifold.scrubbing import Scrubber
 from manifold.store import Store, Tables

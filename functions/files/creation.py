@@ -73,7 +73,7 @@ class Creation:
             pending = await inputs.ensure(tables, row, self._deployments)
             all_inputs = await tables.inputs.of_file(row.id)
         await self._queue.announce(Message("input", input_id) for input_id in pending)
-        return file_object(row, all_inputs, self._deployments)
+        return file_object(row, [one.view for one in all_inputs], self._deployments)
 
     def _checked(self, request: FileRequest) -> tuple[list[str], Report | None]:
         """The groups that may run the file and, with the purpose `batch`, the report of its lines."""

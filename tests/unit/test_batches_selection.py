@@ -142,7 +142,7 @@ def option(name: str, refused: int | None = 0, **how: Any) -> Candidate:
 
 
 def preparing(name: str) -> Candidate:
-    return Candidate(deployment(name), replace(prepared(0), state="pending"))
+    return Candidate(deployment(name), prepared(0)._replace(state="pending"))
 
 
 def test_one_that_takes_not_all_requests_waits_for_those_that_are_about_to_be_ready() -> None:

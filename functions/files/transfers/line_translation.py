@@ -16,10 +16,10 @@ from files.transfers.held_lines import HeldLines
 from manifold import lenient_json
 from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
 from manifold.jsonl.lines import BLANK, Lines
-from manifold.provider_errors import client_error, is_key_refused
+from manifold.provider_errors import client_error, is_key_refused, status_of
 from manifold.providers.batch_lines import LineRequest, LineResult, LineTranslator
 from manifold.providers.error_patterns import prompt_error_code
-from manifold.providers.failures import UNREADABLE, error_details, status_of
+from manifold.providers.failures import UNREADABLE, error_details
 from manifold.scrubbing import Scrubber
 
 HELD_BYTES = 4 * 1024 * 1024

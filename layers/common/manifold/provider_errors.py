@@ -12,6 +12,7 @@ All statuses and codes that decide this are listed here. Adapters have put the c
     provider          502, with Retry-After: all other failures                         provider_error
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -43,12 +44,41 @@ QUOTA_CODES = frozenset({QUOTA, "quotaExceeded", "enqueued_token_limit_exceeded"
 """The deployment's quota of enqueued tokens is used up: OpenAI's and Azure's codes. Waiting changes that."""
 GENERIC_CODES = frozenset({"invalid_request_error", "BadRequestError", "INVALID_ARGUMENT", "ValidationException"})
 """Codes that say no more than the status does: the client gets none."""
+STATUS_OF_TYPE = {
+    "invalid_request_error": 400,
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "overloaded_error": 529,
+}
+"""The HTTP status of an error within a stream, by its `type` or `code`."""
 
 
 def is_error(body: Mapping[str, Any]) -> bool:
     """Whether the body of a 200, or an event of a stream, is an error: OpenAI's object, xAI's text or vLLM's object."""
     error = body.get("error")
     return (bool(error) and isinstance(error, dict | str | list)) or body.get("object") == "error"
+
+
+def status_within(body: Mapping[str, Any]) -> int:
+    """The HTTP status that such an error names by its status, its code or its type; else 500."""
+    error = body.get("error")
+    detail = error if isinstance(error, dict) else body
+    candidates = (detail.get("status"), detail.get("code"), detail.get("type"))
+    statuses = [status for status in map(status_of, candidates) if status is not None]
+    return statuses[0] if statuses else 500
+
+
+def status_of(value: object) -> int | None:
+    """The HTTP status of a failure that a status, a code or a type of an error says; `None` if it says none."""
+    with contextlib.suppress(ValueError, TypeError):
+        number = int(str(value))
+        return number if 400 <= number <= 599 else None
+    return STATUS_OF_TYPE.get(str(value))
 
 
 def fault_of(error: ProviderError) -> Fault:

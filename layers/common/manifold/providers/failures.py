@@ -19,7 +19,7 @@ import orjson
 
 from manifold import lenient_json
 from manifold.errors import ProviderRefused, ProviderUnclear
-from manifold.provider_errors import QUOTA
+from manifold.provider_errors import QUOTA, status_within
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.http_call import HttpCall
 
@@ -31,18 +31,6 @@ UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError)
 UNCLEAR_STATUSES = frozenset({408, 499})
 """The 4xx after which the call may have had its effect, as after any 5xx."""
 
-STATUS_OF_TYPE = {
-    "invalid_request_error": 400,
-    "content_filter": 400,
-    "context_length_exceeded": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "overloaded_error": 529,
-}
-"""The HTTP status of an error within a stream, by its `type` or `code`."""
 LONGEST_WAIT = 3_600.0
 """Seconds: the most that is believed of a `Retry-After`."""
 S3_ERROR = re.compile(rb"<Error>.*?<Code>([^<]+)</Code>(?:.*?<Message>([^<]*)</Message>)?", re.DOTALL)
@@ -71,15 +59,6 @@ def failure(
 def failure_within(body: Mapping[str, Any], call: HttpCall) -> ProviderRefused | ProviderUnclear:
     """The error for an error object within a stream, or in the body of a 200. One without a status is a 500."""
     return _failure(status_within(body), retry_info(body), body, call)
-
-
-def status_within(body: Mapping[str, Any]) -> int:
-    """The HTTP status that such an error names by its status, its code or its type; else 500."""
-    error = body.get("error")
-    detail = error if isinstance(error, dict) else body
-    candidates = (detail.get("status"), detail.get("code"), detail.get("type"))
-    statuses = [status for status in map(status_of, candidates) if status is not None]
-    return statuses[0] if statuses else 500
 
 
 def read_object(content: bytes) -> dict[str, Any] | None:
@@ -248,11 +227,3 @@ def _nested(body: Mapping[str, Any]) -> str:
 def _is_word(value: object) -> bool:
     """Whether a code says more than the status does: Azure writes "429", others 400."""
     return isinstance(value, str) and bool(value) and not value.isdecimal()
-
-
-def status_of(value: object) -> int | None:
-    """The HTTP status of a failure that a status, a code or a type of an error says; `None` if it says none."""
-    with contextlib.suppress(ValueError, TypeError):
-        number = int(str(value))
-        return number if 400 <= number <= 599 else None
-    return STATUS_OF_TYPE.get(str(value))

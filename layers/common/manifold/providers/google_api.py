@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from manifold.errors import ProviderRefused
-from manifold.provider_errors import GENERIC_CODES, QUOTA
+from manifold.provider_errors import GENERIC_CODES, QUOTA, STATUS_OF_TYPE
 from manifold.providers import JobState, LineFailure, listings
 from manifold.providers.batch_lines import LineResult
 from manifold.providers.error_patterns import prompt_error_code
-from manifold.providers.failures import STATUS_OF_TYPE, read_object
+from manifold.providers.failures import read_object
 from manifold.providers.openai.batch_object import count, unix_time
 
 STATES: Mapping[str, JobState] = {

@@ -7,7 +7,6 @@ pending ──► ready ──► discarded
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, LiteralString, NamedTuple, Self
 
@@ -26,8 +25,7 @@ _COLUMNS: LiteralString = f"""id, file_id, shard_id, deployment_id, state, provi
     expires_at, created_at, refused, {_FRESH} AS fresh"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputView:
+class InputView(NamedTuple):
     """What clients read of a row of `inputs`."""
 
     deployment_id: str
@@ -35,11 +33,13 @@ class InputView:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputRow(InputView):
+class InputRow(NamedTuple):
     """A row of `inputs`."""
 
     id: str
+    deployment_id: str
+    state: InputStates
+    error: str | None
     file_id: str | None
     """The file, if it is an input of all its lines."""
     shard_id: str | None
@@ -53,6 +53,10 @@ class InputRow(InputView):
     """How many requests are not in it, as they cannot be translated for the provider."""
     fresh: bool = True
     """Whether its copy at the provider need not be replaced yet."""
+
+    @property
+    def view(self) -> InputView:
+        return InputView(self.deployment_id, self.state, self.error)
 
 
 class InputKeys(NamedTuple):

@@ -9,9 +9,9 @@ from typing import Any
 
 from manifold.errors import ProviderUnclear
 from manifold.profiles.profile import CHAT
-from manifold.provider_errors import is_error
+from manifold.provider_errors import is_error, status_within
 from manifold.providers.batch_lines import LineRequest, LineResult
-from manifold.providers.failures import error_details, status_within
+from manifold.providers.failures import error_details
 from manifold.providers.openai.messages import MessageSanitizer
 from manifold.providers.openai.reasoning import without_sampling
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.profiles.profile import CHAT, EMBEDDINGS, RESPONSES
-from manifold.provider_errors import is_error
+from manifold.provider_errors import STATUS_OF_TYPE, is_error
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.error_patterns import prompt_error_code
-from manifold.providers.failures import STATUS_OF_TYPE
 from manifold.providers.openai.messages import MessageSanitizer
 
 REQUIRED: Mapping[str, str] = {CHAT: "messages", RESPONSES: "input", EMBEDDINGS: "input"}
