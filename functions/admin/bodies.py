@@ -23,6 +23,7 @@ from pydantic import (
 from manifold.durations import Duration, DurationText
 from manifold.limits import OverLimit
 from manifold.responses import ResponseModel
+from manifold.retry_rounds import MOST_ROUNDS
 
 NOT_ACTED_ON = frozenset({
     "access_group_ids", "admins", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_routes",
@@ -107,7 +108,7 @@ class LimitFields(Body):
     batch_enqueued_token_limit: Count | None = None
     batch_enqueued_request_limit: Count | None = None
     batch_over_limit: OverLimit | None = None
-    retry_failed_lines: Annotated[int, Field(ge=0, le=5)] | None = None
+    retry_failed_lines: Annotated[int, Field(ge=0, le=MOST_ROUNDS)] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from batches import cancellation, failures
-from batches.rooms import wake_line
+from batches.rooms import grow_room, wake_line
 from batches.running_job import RunningJob
 from manifold import ids, observe
 from manifold.batch_status import batch_error
 from manifold.config import Deployment
 from manifold.deployments import Deployments
-from manifold.errors import ProviderRefused, Unavailable
-from manifold.provider_errors import client_error, is_key_refused, status_of
+from manifold.errors import Unavailable
+from manifold.provider_errors import account_error, status_of
 from manifold.providers import JobState, JobStatus, LineFailure
 from manifold.queue import Message
 from manifold.scrubbing import Scrubber
@@ -130,8 +130,8 @@ class PollResults:
         polls = [_poll(running, result) for running in jobs if running.job.id not in ends]
         completed = [one.job.tokens for one in jobs if (end := ends.get(one.job.id)) and end.outcome == "completed"]
         async with self._store.transaction() as tables:
-            if completed and result.deployment.execution == "provider":
-                await tables.rooms.grow(result.deployment.id, completed)
+            if completed:
+                await grow_room(tables, result.deployment, completed)
             if polls:
                 await tables.jobs.polled(polls)
             changed = await tables.jobs.ended(ends) if ends else set[str]()
@@ -282,9 +282,7 @@ def _missing_results(running: RunningJob, status: JobStatus) -> list[dict[str, A
 
 def _error_entry(error: LineFailure, scrubber: Scrubber) -> dict[str, Any]:
     """An entry of the batch's `errors.data` that tells nothing of where the job ran, nor of the gateway's account."""
-    refusal = ProviderRefused(error.message, status=status_of(error.code), code=error.code)
-    if is_key_refused(refusal):
-        shown = client_error(refusal)
+    if (shown := account_error(status_of(error.code), error.code)) is not None:
         return batch_error(shown.code, shown.message)
     message = scrubber.text(error.message) or "The provider gave no reason."
     return batch_error(scrubber.word(error.code), message, param=scrubber.word(error.param), line=error.line)

@@ -1,10 +1,11 @@
 """Room as it is taken and handed on: the rules of `batches.room` on the rows, within a caller's transaction."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from batches.room import Room, takers
 from manifold.config import Deployment
 from manifold.store import Tables
+from manifold.store.jobs import JobRow
 from manifold.store.shards import ShardRow
 
 WOKEN_UNKNOWN = 10
@@ -20,6 +21,18 @@ async def take_room(tables: Tables, deployment: Deployment, shard: ShardRow) -> 
         return False
     await tables.rooms.take_turn(shard.batch_id)
     return True
+
+
+async def grow_room(tables: Tables, deployment: Deployment, completed: Sequence[int]) -> None:
+    """Believe in more room after jobs of so many tokens have completed, unless the gateway ran them."""
+    if deployment.execution == "provider":
+        await tables.rooms.grow(deployment.id, completed)
+
+
+async def shrink_room(tables: Tables, job: JobRow) -> None:
+    """Believe in less room after a job met the deployment's quota, unless the gateway ran it."""
+    if job.execution == "provider":
+        await tables.rooms.shrink(job.deployment_id, without=job.id)
 
 
 async def wake_line(tables: Tables, deployment: Deployment) -> list[str]:

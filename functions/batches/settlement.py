@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from batches.errors import FAILED_WITHOUT_CAUSE
 from batches.failures import is_quota
+from batches.rooms import shrink_room
 from batches.shard_end import wake_if_last
 from manifold import ids, observe
 from manifold.batch_status import batch_error
@@ -75,8 +76,8 @@ class Settlement:
     async def _try_again(self, tables: Tables, shard: ShardRow, job: JobRow) -> None:
         """running → waiting: the failure opens the next attempt, elsewhere or later."""
         quota = is_quota(job.errors)
-        if quota and job.execution == "provider":
-            await tables.rooms.shrink(job.deployment_id, without=job.id)
+        if quota:
+            await shrink_room(tables, job)
         failed = [
             one
             for one in await tables.jobs.of_shard(shard.id)

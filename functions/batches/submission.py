@@ -11,7 +11,7 @@ from random import Random
 from batches.errors import EXPIRED, FAILED_WITHOUT_CAUSE, no_endpoint, too_few_requests
 from batches.poll_results import RESULTS_CHECK_SECONDS
 from batches.provider_jobs import GetStorage, JobLines, provider_job
-from batches.rooms import take_room, wake_line
+from batches.rooms import shrink_room, take_room, wake_line
 from batches.selection import Candidate, candidates, choose, may_ever_take, to_prepare
 from batches.shard_end import end_shard
 from manifold import ids, observe
@@ -214,8 +214,8 @@ class Submission:
         cooldown = min(longest, error.retry_after or COOLDOWN_SECONDS * 2.0 ** min(chosen.attempts, 10))
         async with self._store.transaction() as tables:
             status = None if lost else error.status
-            if quota and job.execution == "provider":
-                await tables.rooms.shrink(deployment_id, without=job.id)
+            if quota:
+                await shrink_room(tables, job)
             await tables.jobs.refused(
                 job, owner_message(error), status=status, lasting=error.lasting, cooldown=cooldown
             )

@@ -52,8 +52,9 @@ class Content:
         """
         row = await self._row(file_id)
         unmet = conditions.unmet(headers, _etag(row))
-        ignores_range = unmet is not None and row.bytes <= INLINE_BYTES
-        part = None if ignores_range else ranges.requested(headers, row.bytes, _etag(row))
+        if unmet is not None and row.bytes <= INLINE_BYTES:  # conditions come before the range
+            return _without_content(row, unmet)
+        part = ranges.requested(headers, row.bytes, _etag(row))
         sent = range(row.bytes) if part is None else part
         if len(sent) > INLINE_BYTES:
             return self._redirect(row, "get_object", _HINT)

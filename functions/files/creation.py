@@ -19,6 +19,7 @@ from manifold.schemas import File, FilePurpose
 from manifold.storage import Storage
 from manifold.store import Store, Tables
 from manifold.store.files import FileRow, NewFile, storage_key
+from manifold.store.inputs import InputView
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ class Creation:
             pending = await inputs.ensure(tables, row, self._deployments)
             all_inputs = await tables.inputs.of_file(row.id)
         await self._queue.announce(Message("input", input_id) for input_id in pending)
-        return file_object(row, [one.view for one in all_inputs], self._deployments)
+        shown = [InputView(one.deployment_id, one.state, one.error) for one in all_inputs]
+        return file_object(row, shown, self._deployments)
 
     def _checked(self, request: FileRequest) -> tuple[list[str], Report | None]:
         """The groups that may run the file and, with the purpose `batch`, the report of its lines."""

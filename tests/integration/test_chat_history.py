@@ -33,7 +33,7 @@ SYSTEM = {"role": "system", "content": "Write a haiku."}
 
 
 @pytest.fixture(autouse=True)
-async def closing() -> AsyncIterator[None]:
+async def providers_closed() -> AsyncIterator[None]:
     yield
     await close_providers()
 

@@ -124,10 +124,11 @@ async def counted(system: System, batch_id: str) -> tuple[Batch, list[tuple[int,
     raise AssertionError("the batch has not ended")
 
 
-async def test_a_request_that_the_provider_answered_counts_once(own: System) -> None:
+@pytest.mark.parametrize("minutes", [29, 15], ids=["in time", "after a late cancel"])
+async def test_a_request_that_the_provider_answered_counts_once(own: System, minutes: float) -> None:
     batch_id = await waiting(own, SLOW)
     answer_half(own)
-    leave(own, 29)
+    leave(own, minutes)
     batch, seen = await counted(own, batch_id)
     assert_complete(own, batch, LINES, GROUP)
     assert seen == [(0, 0), (3, 0), (6, 0)]
@@ -208,16 +209,6 @@ async def test_what_the_provider_has_answered_is_kept_where_the_window_is_over_f
     assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("expired", 3, 3)
     assert len(results(own, batch.output_file_id)) == 3
     assert calls(own) == []
-
-
-async def test_a_provider_has_time_to_end_its_job_also_after_a_late_cancel(own: System) -> None:
-    batch_id = await waiting(own, SLOW)
-    answer_half(own)
-    leave(own, 15)
-    batch, seen = await counted(own, batch_id)
-    assert_complete(own, batch, LINES, GROUP)
-    assert seen == [(0, 0), (3, 0), (6, 0)]
-    assert len(calls(own)) == 3
 
 
 async def test_a_job_that_was_cancelled_too_late_for_a_rescue_has_expired(own: System) -> None:

@@ -14,9 +14,9 @@ import orjson
 from files.transfers.custom_id_index import CustomIdIndex
 from files.transfers.held_lines import HeldLines
 from manifold import lenient_json
-from manifold.errors import InvalidRequest, ProviderRefused, ProviderUnclear
+from manifold.errors import CallFailed, InvalidRequest, ProviderUnclear
 from manifold.jsonl.lines import BLANK, Lines
-from manifold.provider_errors import client_error, is_key_refused, status_of
+from manifold.provider_errors import account_error, status_of
 from manifold.providers.batch_lines import LineRequest, LineResult, LineTranslator
 from manifold.providers.error_patterns import prompt_error_code
 from manifold.providers.failures import UNREADABLE, error_details
@@ -164,8 +164,7 @@ class TranslatedResults:
 
     def _scrubbed(self, result: LineResult, custom_id: str) -> LineResult:
         """A failure that tells nothing of where the job ran, and calls the request by the caller's own id."""
-        if (refusal := _account_refusal(result)) is not None:
-            shown = client_error(refusal)
+        if (shown := _account_error(result)) is not None:
             return LineResult(result.id, shown.body(), shown.status)
         if result.body is None:
             message = self._scrubber.text(result.message.replace(result.id, custom_id))
@@ -214,17 +213,15 @@ def result_line(custom_id: str, result: LineResult) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _account_refusal(result: LineResult) -> ProviderRefused | None:
-    """A failure that is about the gateway's own key or bill; `None` for any other."""
+def _account_error(result: LineResult) -> CallFailed | None:
+    """What is told of a failure that is about the gateway's own key or bill; `None` for any other."""
     if result.body is None:
         status, code, message = status_of(result.code), result.code, result.message
     else:
         text, code, _ = error_details(result.body)
         status, message = result.status, text or ""
-    refusal = ProviderRefused(message, status=status, code=code)
-    if not is_key_refused(refusal) or prompt_error_code(status or 500, code, message) is not None:
-        return None
-    return refusal
+    shown = account_error(status, code)
+    return None if shown and prompt_error_code(status or 500, code, message) is not None else shown
 
 
 def _texts(line: Mapping[str, Any]) -> Iterator[str]:

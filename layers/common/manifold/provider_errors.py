@@ -16,7 +16,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from manifold.errors import ANSWER_TOO_LARGE, TIMEOUT, CallFailed, ProviderError
+from manifold.errors import ANSWER_TOO_LARGE, TIMEOUT, CallFailed, ProviderError, ProviderRefused
 
 Fault = Literal["request", "account", "rate_limit", "timeout", "overload", "provider"]
 
@@ -140,6 +140,12 @@ def public_message(error: ProviderError) -> str:
 def is_key_refused(error: ProviderError) -> bool:
     """Whether the provider refused the gateway's key or bill."""
     return error.status in KEY_STATUSES or error.code in KEY_CODES
+
+
+def account_error(status: int | None, code: str | None) -> CallFailed | None:
+    """What is told of a failure that is about the gateway's key or bill; `None` for any other."""
+    refusal = ProviderRefused("", status=status, code=code)
+    return client_error(refusal) if is_key_refused(refusal) else None
 
 
 def request_error(error: ProviderError) -> CallFailed:

@@ -54,10 +54,6 @@ class InputRow(NamedTuple):
     fresh: bool = True
     """Whether its copy at the provider need not be replaced yet."""
 
-    @property
-    def view(self) -> InputView:
-        return InputView(self.deployment_id, self.state, self.error)
-
 
 class InputKeys(NamedTuple):
     """The keys in the bucket of what was made of an input's lines for its provider."""

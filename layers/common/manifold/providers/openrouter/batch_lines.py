@@ -9,7 +9,7 @@ from typing import Any
 
 from manifold.errors import InvalidRequest, ProviderUnclear
 from manifold.profiles.profile import CHAT, EMBEDDINGS, RESPONSES
-from manifold.provider_errors import STATUS_OF_TYPE, is_error
+from manifold.provider_errors import is_error, status_of
 from manifold.providers import Endpoint
 from manifold.providers.batch_lines import LineRequest, LineResult
 from manifold.providers.error_patterns import prompt_error_code
@@ -63,8 +63,7 @@ def _failed(request_id: str, error: object, status: int) -> LineResult:
     unsent = next((name for name in names if name in UNSENT), None)
     if unsent is not None:
         return LineResult(request_id, code=unsent, message=UNSENT[unsent])
-    statuses = [_status(name) or STATUS_OF_TYPE.get(name) for name in names]
-    status = next((one for one in statuses if one is not None and one >= 400), status)
+    status = next((one for one in map(status_of, names) if one is not None), status)
     message = str(error.get("message") or "The provider gave no reason.")
     code = prompt_error_code(status, None, message)
     if code is not None:
